@@ -1,0 +1,1 @@
+"""The block engine: loading, block plan, noise, sampling, sessions, stories."""
