@@ -1,0 +1,117 @@
+"""Block linear attention and cross attention.
+
+Letters: B batch, N tokens of the block, L text tokens, H heads, d head width, D = H*d.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import TransformerConfig
+from .rope import Rotation, rotate
+
+DENOMINATOR_EPS = 1e-15
+QK_NORM_EPS = 1e-5
+
+
+class Sums(NamedTuple):
+    """What linear attention keeps of a set of tokens, always float32.
+
+    `S = sum of v rope(k)^T` with shape (..., B, H, d, d), value channels first, and
+    `z = sum of k` with shape (..., B, H, d): the numerator takes rotated keys, the denominator
+    unrotated ones (SANA-Video, arXiv 2509.24695, section 3).
+    """
+
+    S: Tensor
+    z: Tensor
+
+
+def linear_attention(
+    query: Tensor, key: Tensor, value: Tensor, rotation: Rotation, past: Sums
+) -> tuple[Tensor, Sums]:
+    """Attend to the whole block and to everything summed in `past`.
+
+    Args:
+        query, key: non-negative features (B, N, H, d), before rotation.
+        value: (B, N, H, d).
+        rotation: angles of the block's tokens.
+        past: sums of the earlier blocks, S (B, H, d, d) and z (B, H, d).
+
+    Returns:
+        The output (B, N, H, d) in float32, and the block's own sums, not added to `past`.
+    """
+    # float32 whatever the weights are: in bfloat16 these sums lose new blocks as they grow
+    query, key, value = query.float(), key.float(), value.float()
+    turned_query = rotate(query, rotation).transpose(1, 2)  # (B, H, N, d)
+    turned_key = rotate(key, rotation).permute(0, 2, 3, 1)  # (B, H, d, N)
+    own = Sums(
+        S=(turned_key @ value.transpose(1, 2)).transpose(-1, -2),
+        z=key.sum(dim=1),
+    )
+    numerator = turned_query @ (past.S + own.S).transpose(-1, -2)  # (B, H, N, d)
+    denominator = query.transpose(1, 2) @ (past.z + own.z).unsqueeze(-1)  # (B, H, N, 1)
+    return (numerator / (denominator + DENOMINATOR_EPS)).transpose(1, 2), own
+
+
+class SelfAttention(nn.Module):
+    """Projections around `linear_attention`; parameters named as in the published checkpoints."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width, bias = config.hidden_size, config.attention_bias
+        self.heads = config.num_attention_heads
+        self.to_q = nn.Linear(width, width, bias=bias)
+        self.to_k = nn.Linear(width, width, bias=bias)
+        self.to_v = nn.Linear(width, width, bias=bias)
+        self.norm_q = nn.RMSNorm(width, eps=QK_NORM_EPS)
+        self.norm_k = nn.RMSNorm(width, eps=QK_NORM_EPS)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query and key features (non-negative) and values of tokens x: 3 x (B, N, H, d)."""
+        query = F.relu(self.norm_q(self.to_q(x)))
+        key = F.relu(self.norm_k(self.to_k(x)))
+        heads = (self.heads, -1)
+        return (
+            query.unflatten(-1, heads),
+            key.unflatten(-1, heads),
+            self.to_v(x).unflatten(-1, heads),
+        )
+
+    def forward(self, x: Tensor, rotation: Rotation, past: Sums) -> tuple[Tensor, Sums]:
+        """Tokens x (B, N, D) to the attention's output (B, N, D) and the block's own sums."""
+        output, own = linear_attention(*self.features(x), rotation, past)
+        return self.to_out[0](output.flatten(2).to(x.dtype)), own
+
+
+class CrossAttention(nn.Module):
+    """Softmax attention to the text, keys and values made once per prompt."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        inner = config.num_cross_attention_heads * config.cross_attention_head_dim
+        self.heads = config.num_cross_attention_heads
+        self.to_q = nn.Linear(width, inner)
+        self.to_k = nn.Linear(config.cross_attention_dim, inner)
+        self.to_v = nn.Linear(config.cross_attention_dim, inner)
+        self.norm_q = nn.RMSNorm(inner, eps=QK_NORM_EPS)
+        self.norm_k = nn.RMSNorm(inner, eps=QK_NORM_EPS)
+        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
+
+    def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, L, d) of projected text tokens (B, L, D)."""
+        key, value = self.norm_k(self.to_k(text)), self.to_v(text)
+        return self._split(key), self._split(value)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Tokens x (B, N, D) attend to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
+        query = self._split(self.norm_q(self.to_q(x)))
+        output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+        return self.to_out[0](output.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,0 +1,60 @@
+"""The gated convolutional feed-forward with its temporal convolution.
+
+Letters: B batch, T latent frames of the block, h w token rows and columns, P = h*w, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import TransformerConfig
+
+
+class FeedForward(nn.Module):
+    """Per frame 1x1, SiLU, 3x3 depthwise, gate, 1x1; then kernel 3 over frames, added to its input.
+
+    The temporal convolution sees, left of the block, the last frame of the previous block's input
+    to it (zero before the first block) and zero on the right, always: as it was trained.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width, hidden = config.hidden_size, int(config.mlp_ratio * config.hidden_size)
+        self.conv_inverted = nn.Conv2d(width, 2 * hidden, 1)
+        self.conv_depth = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
+        self.conv_point = nn.Conv2d(hidden, width, 1, bias=False)
+        self.conv_temp = nn.Conv2d(width, width, (3, 1), padding=(1, 0), bias=False)
+
+    def forward(self, x: Tensor, height: int, width: int, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """Run on tokens by frame.
+
+        Args:
+            x: (B, T, P, D).
+            height, width: token rows and columns, P = height * width.
+            tail: (B, P, D), last frame of the previous block's input to the temporal convolution.
+
+        Returns:
+            (B, T, P, D), and this block's own tail (B, P, D).
+        """
+        spatial = self.mix_space(x, height, width)
+        return self.mix_time(spatial, tail), spatial[:, -1]
+
+    def mix_space(self, x: Tensor, height: int, width: int) -> Tensor:
+        """The gated convolution of each frame alone: (B, T, P, D) to the same."""
+        batch, frames = x.shape[:2]
+        hidden = F.silu(F.linear(x, self.conv_inverted.weight.flatten(1), self.conv_inverted.bias))
+        # (B*T, h, w, C) seen as (B*T, C, h, w) is the channels-last layout: no copy either way
+        image = hidden.view(batch * frames, height, width, -1).permute(0, 3, 1, 2)
+        value, gate = self.conv_depth(image).permute(0, 2, 3, 1).chunk(2, dim=-1)
+        mixed = F.linear(value * F.silu(gate), self.conv_point.weight.flatten(1))
+        return mixed.view(batch, frames, height * width, -1)
+
+    def mix_time(self, x: Tensor, tail: Tensor) -> Tensor:
+        """Add the temporal convolution of x (B, T, P, D) to it, `tail` (B, P, D) on its left."""
+        padded = torch.cat((tail.unsqueeze(1).to(x.dtype), x, torch.zeros_like(x[:, :1])), dim=1)
+        frames = x.shape[1]
+        for offset, weight in enumerate(self.conv_temp.weight.squeeze(-1).unbind(-1)):
+            x = x + F.linear(padded[:, offset : offset + frames], weight)
+        return x

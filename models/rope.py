@@ -1,0 +1,99 @@
+"""Rotary position angles over frame, row and column, for any position, without a table.
+
+Letters: B batch, T latent frames, h w token rows and columns, N = T*h*w tokens, d head width.
+The head width splits into `d - 4*(d//6)` channels for time and `2*(d//6)` each for row and column;
+channels `(2i, 2i+1)` form a pair (SANA-Video, arXiv 2509.24695; Wan 2.1's split).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+THETA = 10000.0
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines, float32 (B or 1, N, 1, d/2): one angle a token and channel pair."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def axis_widths(head_dim: int) -> tuple[int, int, int]:
+    """Channels of a head given to time, row and column."""
+    side = 2 * (head_dim // 6)
+    return head_dim - 2 * side, side, side
+
+
+def block_rotation(
+    head_dim: int,
+    frames: int,
+    height: int,
+    width: int,
+    start: int | Tensor,
+    device: torch.device | str = "cpu",
+) -> Rotation:
+    """Angles of a block of `frames` x `height` x `width` tokens.
+
+    Args:
+        head_dim: width d of one attention head.
+        start: absolute index of the block's first latent frame; an int, or int64 (B,).
+        device: where the float32 result is wanted. Angles are computed in float64 on the CPU, so
+            that they stay exact at positions of many days and on devices without float64.
+    """
+    starts = torch.as_tensor(start, dtype=torch.float64, device="cpu").reshape(-1, 1)
+    time_dim, row_dim, column_dim = axis_widths(head_dim)
+    time = _axis(starts + torch.arange(frames, dtype=torch.float64), time_dim)  # (B, T, time/2)
+    row = _axis(torch.arange(height, dtype=torch.float64), row_dim)  # (h, row/2)
+    column = _axis(torch.arange(width, dtype=torch.float64), column_dim)  # (w, column/2)
+    batch = starts.shape[0]
+
+    def spread(function: str) -> Tensor:
+        t, r, c = (getattr(angles, function)().float().to(device) for angles in (time, row, column))
+        grid = (batch, frames, height, width)
+        parts = (
+            t[:, :, None, None].expand(*grid, -1),
+            r[None, None, :, None].expand(*grid, -1),
+            c[None, None, None].expand(*grid, -1),
+        )
+        return torch.cat(parts, dim=-1).flatten(1, 3).unsqueeze(2)
+
+    return Rotation(spread("cos"), spread("sin"))
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn every channel pair of `x` (B, N, H, d) by its angle; same dtype out."""
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = rotation
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return turned.flatten(-2).type_as(x)
+
+
+def shift_in_time(key_sum: Tensor, frames: int) -> Tensor:
+    """Move stored sums `sum of v rope(k)^T` by `frames` latent frames, exactly.
+
+    RoPE acts linearly on the key axis, so moving every key by the same time is one rotation of
+    that axis: `S R(frames)^T` over the time pairs.
+
+    Args:
+        key_sum: float32 (..., d, d), last axis the rotated key's channels.
+        frames: how far to move, in latent frames; negative moves back.
+    """
+    if frames == 0:
+        return key_sum
+    time_dim = axis_widths(key_sum.shape[-1])[0]
+    angles = _axis(torch.tensor([float(frames)], dtype=torch.float64), time_dim)[0]
+    cos, sin = (value.float().to(key_sum.device) for value in (angles.cos(), angles.sin()))
+    time, space = key_sum.split((time_dim, key_sum.shape[-1] - time_dim), dim=-1)
+    even, odd = time.unflatten(-1, (-1, 2)).unbind(-1)
+    moved = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+    return torch.cat((moved, space), dim=-1)
+
+
+def _axis(positions: Tensor, width: int) -> Tensor:
+    """Angles, float64 (*positions.shape, width/2)."""
+    exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
+    return positions.unsqueeze(-1) * THETA**-exponents

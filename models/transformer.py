@@ -1,0 +1,179 @@
+"""The SANA-Video transformer: state of the past in, velocity or contribution out.
+
+Letters: B batch, C latent channels, T latent frames of the block, h w latent rows and columns,
+P tokens of a frame, N = T*P tokens, L text tokens, H heads, d head width, D = H*d.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .attention import CrossAttention, SelfAttention, Sums
+from .config import TransformerConfig
+from .embedding import TextProjection, TimeEmbedding
+from .feedforward import FeedForward
+from .past import Contribution, Past
+from .rope import Rotation, block_rotation
+
+TEXT_NORM_EPS = 1e-5
+OUTPUT_NORM_EPS = 1e-6
+MASKED = -10000.0  # added to the score of a padding token, as in training
+
+
+class TextContext(NamedTuple):
+    """A prompt as every layer sees it: made once, used by every call until the prompt changes."""
+
+    keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
+    values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
+    bias: Tensor  # (B, 1, 1, L), 0 or MASKED
+
+
+class Layer(nn.Module):
+    """Linear attention, cross attention and feed-forward, each added to the stream of tokens."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.eps = config.norm_eps
+        self.attn1 = SelfAttention(config)
+        self.attn2 = CrossAttention(config)
+        self.ff = FeedForward(config)
+        width = config.hidden_size
+        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        rotation: Rotation,
+        text: tuple[Tensor, Tensor, Tensor],
+        past: tuple[Sums, Tensor],
+        grid: tuple[int, int],
+    ) -> tuple[Tensor, Sums, Tensor]:
+        """Tokens by frame x (B, T, P, D) to the same, and the block's own sums and tail (B, P, D).
+
+        `modulation` is (B, T or 1, 6, D), `text` keys, values, bias, `past` sums and tail.
+        """
+        tables = (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)  # 6 x (B, T, 1, D)
+        shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
+        sums, tail = past
+        frames = x.shape[1]
+        attended = modulate(x, shift, scale, self.eps).flatten(1, 2)
+        attended, own = self.attn1(attended, rotation, sums)
+        x = x + gate * attended.unflatten(1, (frames, -1))
+        x = x + self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
+        mixed, own_tail = self.ff(modulate(x, ff_shift, ff_scale, self.eps), *grid, tail)
+        return x + ff_gate * mixed, own, own_tail
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """`LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
+    return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
+
+
+class SanaVideoTransformer(nn.Module):
+    """SANA-Video with its past as an argument; parameters named as in the diffusers layout."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, patch = config.hidden_size, config.patch_size
+        self.patch_embedding = nn.Conv3d(config.in_channels, width, patch, stride=patch)
+        self.time_embed = TimeEmbedding(width)
+        self.caption_projection = TextProjection(config.caption_channels, width)
+        self.caption_norm = nn.RMSNorm(width, eps=TEXT_NORM_EPS)
+        self.transformer_blocks = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
+        self.proj_out = nn.Linear(width, patch[0] * patch[1] * patch[2] * config.out_channels)
+
+    def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextContext:
+        """Project a prompt and make each layer's keys and values.
+
+        Args:
+            embeds: (B, L, caption_channels).
+            mask: (B, L), 1 for a token and 0 for padding. Padding behind the last token of the
+                batch is dropped: its weight in the softmax is exactly zero.
+        """
+        length = int(mask.any(dim=0).nonzero().max()) + 1
+        dtype = self.proj_out.weight.dtype
+        text = self.caption_norm(self.caption_projection(embeds[:, :length].to(dtype)))
+        pairs = [layer.attn2.keys_values(text) for layer in self.layers]
+        bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED
+        keys, values = zip(*pairs, strict=True)
+        return TextContext(keys, values, bias)
+
+    def denoise(
+        self, latents: Tensor, timestep: Tensor, text: TextContext, past: Past, start: int | Tensor
+    ) -> Tensor:
+        """The velocity `noise - x0` of noisy latents; the past is read, never written.
+
+        Args:
+            latents: (B, C, T, h, w).
+            timestep: 0 to 1000, (B,) or one per latent frame (B, T).
+            text: the prompt, from `prepare_text`.
+            past: what is known of the earlier blocks.
+            start: absolute index of the first latent frame, an int or int64 (B,).
+
+        Returns:
+            (B, out_channels, T, h, w), in the dtype of `latents`.
+        """
+        x, embedded, _ = self._run(latents, timestep, text, past, start)
+        shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
+        x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
+        return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
+
+    def commit(self, latents: Tensor, text: TextContext, past: Past, start: int) -> Contribution:
+        """What a clean block adds to the past: one call at timestep 0.
+
+        Arguments as for `denoise`, with `latents` the clean block x0.
+        """
+        timestep = torch.zeros(latents.shape[0], device=latents.device)
+        _, _, contributions = self._run(latents, timestep, text, past, start)
+        sums, tails = zip(*contributions, strict=True)
+        S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
+        return Contribution(Sums(S, z), torch.stack(tails), start, latents.shape[2])
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, first to last."""
+        return [layer for layer in self.transformer_blocks if isinstance(layer, Layer)]
+
+    def rotation(self, latents: Tensor, start: int | Tensor) -> Rotation:
+        """Angles of every token of a block of latents (B, C, T, h, w)."""
+        frames, grid = latents.shape[2], self.grid(latents.shape[-2], latents.shape[-1])
+        return block_rotation(
+            self.config.attention_head_dim, frames, *grid, start, device=latents.device
+        )
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Token rows and columns of a latent frame of height x width."""
+        return height // self.config.patch_size[1], width // self.config.patch_size[2]
+
+    def _run(
+        self, latents: Tensor, timestep: Tensor, text: TextContext, past: Past, start: int | Tensor
+    ) -> tuple[Tensor, Tensor, list[tuple[Sums, Tensor]]]:
+        grid = self.grid(latents.shape[-2], latents.shape[-1])
+        rotation = self.rotation(latents, start)
+        x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
+        x = rearrange(x, "b d t h w -> b t (h w) d")
+        modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
+        contributions = []
+        for i, layer in enumerate(self.layers):
+            own_text = text.keys[i], text.values[i], text.bias
+            x, own, tail = layer(x, modulation, rotation, own_text, past.layer(i), grid)
+            contributions.append((own, tail))
+        return x, embedded, contributions
+
+    def _unpatch(self, x: Tensor, size: torch.Size) -> Tensor:
+        _, rows, columns = self.config.patch_size
+        return rearrange(
+            x,
+            "b t (h w) (p q c) -> b c t (h p) (w q)",
+            h=size[0] // rows,
+            p=rows,
+            q=columns,
+        )
