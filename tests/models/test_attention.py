@@ -1,0 +1,101 @@
+"""Block linear attention: against its definition, however tokens are split, moved in time."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sana_stream.models.attention import Sums, linear_attention
+from sana_stream.models.rope import Rotation, block_rotation, rotate, shift_in_time
+
+BATCH, HEADS, HEAD_DIM = 2, 3, 14
+
+
+def features(tokens: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = torch.randn(3, BATCH, tokens, HEADS, HEAD_DIM, generator=generator)
+    return q.abs(), k.abs(), v
+
+
+def nothing() -> Sums:
+    shape = (BATCH, HEADS, HEAD_DIM)
+    return Sums(torch.zeros(*shape, HEAD_DIM), torch.zeros(shape))
+
+
+def naive(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rotation: Rotation, past: Sums
+) -> tuple[torch.Tensor, Sums]:
+    """The definition, token by token, in float64."""
+    query, key, value = query.double(), key.double(), value.double()
+    turned_query, turned_key = rotate(query, rotation), rotate(key, rotation)
+    S, z = past.S.double(), past.z.double()
+    for n in range(key.shape[1]):
+        S = S + torch.einsum("bhv,bhk->bhvk", value[:, n], turned_key[:, n])
+        z = z + key[:, n]
+    outputs = [
+        torch.einsum("bhvk,bhk->bhv", S, turned_query[:, n])
+        / torch.einsum("bhk,bhk->bh", z, query[:, n])[..., None]
+        for n in range(query.shape[1])
+    ]
+    return torch.stack(outputs, dim=1), Sums(S - past.S, z - past.z)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (3, 3, 7), (4, 5, 5)], ids=str)
+def test_equals_the_definition(size: tuple[int, int, int]):
+    rotation = block_rotation(HEAD_DIM, *size, start=37)
+    q, k, v = features(size[0] * size[1] * size[2])
+    _, past = linear_attention(
+        *features(5, seed=1), block_rotation(HEAD_DIM, 5, 1, 1, 0), nothing()
+    )
+    output, own = linear_attention(q, k, v, rotation, past)
+    expected, expected_own = naive(q, k, v, rotation, past)
+    torch.testing.assert_close(output, expected.float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own.S, expected_own.S.float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(own.z, expected_own.z.float(), rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.sets(st.integers(1, 62), max_size=6))
+def test_sums_do_not_depend_on_how_tokens_are_split(cuts: set[int]):
+    rotation = block_rotation(HEAD_DIM, 7, 3, 3, start=2000)
+    q, k, v = features(63)
+    _, whole = linear_attention(q, k, v, rotation, nothing())
+    S, z = nothing()
+    edges = [0, *sorted(cuts), 63]
+    for low, high in itertools.pairwise(edges):
+        part = Rotation(rotation.cos[:, low:high], rotation.sin[:, low:high])
+        tokens = slice(low, high)
+        _, own = linear_attention(q[:, tokens], k[:, tokens], v[:, tokens], part, nothing())
+        S, z = S + own.S, z + own.z
+    torch.testing.assert_close(S, whole.S, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(z, whole.z, rtol=1e-5, atol=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(start=st.integers(0, 10**6), frames=st.integers(-(10**6), 10**6))
+def test_moving_sums_equals_recomputing_them_elsewhere(start: int, frames: int):
+    if start + frames < 0:
+        frames = -frames
+    q, k, v = features(12)
+    here, there = (
+        linear_attention(q, k, v, block_rotation(HEAD_DIM, 3, 2, 2, at), nothing())[1]
+        for at in (start, start + frames)
+    )
+    torch.testing.assert_close(shift_in_time(here.S, frames), there.S, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_depends_on_distance_not_on_position():
+    q, k, v = features(12)
+    outputs = []
+    for origin in (0, 1020, 10**7):  # before, across and far beyond the published table's end
+        _, past = linear_attention(
+            *features(8, seed=1), block_rotation(HEAD_DIM, 2, 2, 2, origin), nothing()
+        )
+        rotation = block_rotation(HEAD_DIM, 3, 2, 2, origin + 2)
+        outputs.append(linear_attention(q, k, v, rotation, past)[0])
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(outputs[0], outputs[2], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,163 @@
+"""Memory policies and block roll-out against naive recomputation from all earlier blocks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from einops import rearrange
+
+from sana_stream.models.attention import Sums
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.memory import Memory, parse_policy
+from sana_stream.models.past import Contribution
+from sana_stream.models.rope import rotate, shift_in_time
+from sana_stream.models.state import State, state_bytes
+from sana_stream.models.transformer import OUTPUT_NORM_EPS, modulate
+
+from .test_transformer import TOLERANCE, build, inputs, relative_error
+
+SHAPE = (2, 1, 3, 14)  # layers, batch, heads, head width
+
+
+def block(index: int, start: int, frames: int) -> Contribution:
+    generator = torch.Generator().manual_seed(index)
+    S = torch.randn(*SHAPE, SHAPE[-1], generator=generator)
+    z = torch.rand(SHAPE, generator=generator)
+    return Contribution(Sums(S, z), torch.zeros(2, 1, 4, 42), start, frames)
+
+
+def stream(count: int, frames: int = 3) -> list[Contribution]:
+    return [block(i, max(0, i * frames + (i > 0)), frames + (i == 0)) for i in range(count)]
+
+
+def fill(policy: str, blocks: list[Contribution]) -> Memory:
+    nothing = Sums(torch.zeros(*SHAPE, SHAPE[-1]), torch.zeros(SHAPE))
+    memory = Memory.empty(parse_policy(policy), nothing)
+    for each in blocks:
+        memory = memory.add(each)
+    return memory
+
+
+def total(blocks: list[Sums]) -> Sums:
+    return Sums(
+        torch.stack([b.S for b in blocks]).sum(0), torch.stack([b.z for b in blocks]).sum(0)
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
+def test_window_equals_the_sum_of_the_last_blocks(count: int):
+    blocks = stream(count)
+    empty = [fill("cumulative", []).view()]
+    expected = total(empty + [b.sums for b in blocks[-3:]])
+    torch.testing.assert_close(fill("window=3", blocks).view(), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
+def test_sink_stands_right_before_the_window(count: int):
+    blocks = stream(count)
+    sinks, recent = blocks[:2], blocks[2:][-3:]
+    sink_frames = sum(b.frames for b in sinks)
+    move = recent[0].start - sink_frames if recent else 0
+    moved = [Sums(shift_in_time(b.sums.S, move), b.sums.z) for b in sinks]
+    expected = total(moved + [b.sums for b in recent])
+    view = fill("window=3,sink=2", blocks).view()
+    torch.testing.assert_close(view, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_decay_weighs_by_age():
+    blocks = stream(6)
+    expected = total([Sums(b.sums.S * 0.6 ** (5 - i), b.sums.z * 0.6 ** (5 - i))
+                      for i, b in enumerate(blocks)])  # fmt: skip
+    torch.testing.assert_close(fill("decay=0.6", blocks).view(), expected)
+
+
+@pytest.mark.parametrize("policy", ["cumulative", "window=2", "window=2,sink=1", "decay=0.5"])
+def test_size_is_constant_and_old_memory_untouched(policy: str):
+    blocks = stream(5)
+    memories = [fill(policy, blocks[:i]) for i in range(6)]
+    assert len({memory.nbytes for memory in memories}) == 1
+    before = [view.clone() for view in memories[3].view()]
+    memories[3].add(blocks[3]).add(blocks[4])
+    assert all(map(torch.equal, before, memories[3].view()))
+
+
+@pytest.mark.parametrize("text", ["window=2,sink=1", "window=7", "decay=0.25", "cumulative"])
+def test_policies_are_read_as_they_are_written(text: str):
+    assert str(parse_policy(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "window", "window=0", "window=-1", "decay=0", "decay=1", "decay=1.5", "sink=1"]
+)
+def test_other_policies_are_refused(text: str):
+    with pytest.raises(ConfigError, match="use cumulative, window=W"):
+        parse_policy(text)
+
+
+def test_state_bytes_are_those_of_a_state_and_of_the_published_model():
+    _, model = build()
+    for text in ("cumulative", "window=3,sink=1"):
+        policy = parse_policy(text)
+        state = State.empty(model.config, policy, (2, 3), torch.bfloat16)
+        assert state.nbytes == state_bytes(model.config, policy, (2, 3))
+    published = type(model.config)()
+    # 152.6 MiB at 480x832: 30x52 tokens a frame, float32 sums, bfloat16 tails
+    assert state_bytes(published, parse_policy("cumulative"), (30, 52)) / 2**20 == pytest.approx(
+        152.61, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("policy", ["cumulative", "window=2"])
+@torch.no_grad()
+def test_rollout_equals_one_pass_over_all_blocks(policy: str):
+    """A block-masked pass over the whole clip, written here, gives what the states give."""
+    _, model = build(num_layers=1)
+    latents, embeds, mask = inputs(model, 1, 10, 4, 4)
+    text, timestep = model.prepare_text(embeds, mask), torch.tensor([0.0])
+    cuts = [(0, 4), (4, 7), (7, 10)]
+    state = State.empty(model.config, parse_policy(policy), (2, 2))
+    outputs = []
+    for low, high in cuts:
+        chunk = latents[:, :, low:high]
+        outputs.append(model.denoise(chunk, timestep, text, state.past(), low))
+        state = state.add(model.commit(chunk, text, state.past(), low))
+    expected = masked_pass(model, latents, timestep, text, cuts)
+    assert relative_error(torch.cat(outputs, dim=2), expected) < TOLERANCE
+
+
+def masked_pass(model, latents, timestep, text, cuts):
+    """One layer over the whole clip at once, attention and convolution masked by block."""
+    layer = model.layers[0]
+    x = rearrange(model.patch_embedding(latents), "b d t h w -> b t (h w) d")
+    frames, tokens = x.shape[1:3]
+    modulation, embedded = model.time_embed(timestep.reshape(1, 1))
+    shift, scale, gate, ff_shift, ff_scale, ff_gate = (
+        (layer.scale_shift_table + modulation).unsqueeze(2).unbind(3)
+    )
+    owner = torch.zeros(frames, dtype=torch.int64)
+    for i, (low, high) in enumerate(cuts):
+        owner[low:high] = i
+    token_owner = owner.repeat_interleave(tokens)
+    visible = (token_owner[:, None] >= token_owner[None]).float()  # query sees key
+
+    a = modulate(x, shift, scale, layer.eps).flatten(1, 2)
+    q, k, v = layer.attn1.features(a)
+    rotation = model.rotation(latents, 0)
+    scores = torch.einsum("bnhd,bmhd->bhnm", rotate(q, rotation), rotate(k, rotation)) * visible
+    weights = torch.einsum("bnhd,bmhd->bhnm", q, k) * visible
+    out = torch.einsum("bhnm,bmhd->bnhd", scores, v)
+    out = out / weights.sum(-1).transpose(1, 2).unsqueeze(-1)
+    x = x + gate * layer.attn1.to_out[0](out.flatten(2)).unflatten(1, (frames, -1))
+    cross = layer.attn2(x.flatten(1, 2), text.keys[0], text.values[0], text.bias)
+    x = x + cross.unflatten(1, (frames, -1))
+
+    spatial = layer.ff.mix_space(modulate(x, ff_shift, ff_scale, layer.eps), 2, 2)
+    left, here, right = layer.ff.conv_temp.weight.squeeze(-1).unbind(-1)
+    mixed = spatial + spatial @ here.T
+    mixed[:, 1:] += spatial[:, :-1] @ left.T
+    same_block = (owner[1:] == owner[:-1]).float()[None, :, None, None]
+    mixed[:, :-1] += same_block * (spatial[:, 1:] @ right.T)
+    x = x + ff_gate * mixed
+    shift, scale = (model.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
+    x = model.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
+    return model._unpatch(x, latents.shape[-2:])
