@@ -1,0 +1,172 @@
+"""A story: prompts and the times at which they take over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from ..models.errors import ConfigError
+
+DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in a video without an end
+
+
+class StoryError(ConfigError):
+    """A story that cannot be read or does not fit the video: file, line, what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One prompt of a story, with its start in seconds, in frames of the stream, or without."""
+
+    start_seconds: float | None
+    prompt: str
+    start_frame: int | None = None
+    line: int | None = field(default=None, compare=False)  # in the file, from 1, for messages
+
+    @property
+    def timed(self) -> bool:
+        return self.start_seconds is not None or self.start_frame is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Prompts in their order: all of them with a start, or none.
+
+    Raises `StoryError` when there is no prompt, an empty one, only some have a start, starts do
+    not ascend, or the first is not 0. A first prompt without a start takes 0 where others have one.
+    """
+
+    cues: tuple[Cue, ...]
+    name: str = field(default="the story", compare=False)  # what messages call it
+
+    def __post_init__(self) -> None:
+        if not self.cues:
+            raise StoryError(f"{self.name} holds no prompt: write one a line")
+        object.__setattr__(self, "cues", _first_at_zero(self.cues))
+        for cue in self.cues:
+            _check_cue(cue, self)
+        for before, cue in pairwise(self.cues):
+            _check_order(before, cue, self)
+
+    @classmethod
+    def of(cls, prompts: Iterable[str], name: str = "the prompts") -> Story:
+        """A story of prompts without times."""
+        return cls(tuple(Cue(None, prompt) for prompt in prompts), name)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the prompts have starts of their own."""
+        return self.cues[0].timed
+
+    def schedule(self, seconds: float | None, every: float | None, fps: float) -> tuple[Cue, ...]:
+        """The cues with every start known in seconds, ascending, the first at 0.
+
+        Prompts without times share `seconds` evenly, or follow one another `every` so many
+        seconds; without an end (`seconds` None) that is every 10 s. The last one holds.
+        `fps` turns starts given in frames into seconds.
+
+        Raises `StoryError` for a start at or past the end, and for `every` with a timed story.
+        """
+        if every is not None and not every > 0:
+            raise StoryError(f"{every:g} s between prompts is not possible: give more than 0")
+        if self.timed:
+            if every is not None:
+                raise StoryError(f"{self.name} has times of its own: leave out the even spacing")
+            cues = tuple(_in_seconds(cue, fps) for cue in self.cues)
+        else:
+            cues = _spaced(self.cues, self._spacing(seconds, every))
+        for cue in cues:
+            _check_fits(cue, seconds, self)
+        return cues
+
+    def where(self, cue: Cue) -> str:
+        """The place of a cue, for the beginning of a message."""
+        if cue.line is None:
+            return self.name
+        return f"{self.name}, line {cue.line}"
+
+    def _spacing(self, seconds: float | None, every: float | None) -> float:
+        if every is not None:
+            return every
+        return DEFAULT_SPACING_SECONDS if seconds is None else seconds / len(self.cues)
+
+
+def clock(seconds: float) -> str:
+    """A time as people write it: 0:20, 1:05.5, 1:02:03 (to the millisecond)."""
+    millis = round(seconds * 1000)
+    minutes, millis = divmod(millis, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{millis % 1000:03d}".rstrip("0").rstrip(".")
+    tail = f"{millis // 1000:02d}{fraction}"
+    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+def _first_at_zero(cues: tuple[Cue, ...]) -> tuple[Cue, ...]:
+    first, *rest = cues
+    if first.timed or not any(cue.timed for cue in rest):
+        return cues
+    return (replace(first, start_seconds=0.0), *rest)
+
+
+def _check_cue(cue: Cue, story: Story) -> None:
+    where = story.where(cue)
+    if not cue.prompt.strip():
+        raise StoryError(f"{where}: no prompt after the time: write what is to be seen")
+    if cue.timed != story.cues[0].timed:
+        raise StoryError(
+            f"{where}: {_short(cue.prompt)} has no time, but other prompts have one: "
+            "give every prompt a time, or none (\\ in front of a line makes all of it text)"
+        )
+    start = _start(cue)
+    if start is not None and not 0 <= start < float("inf"):
+        raise StoryError(f"{where}: a prompt cannot start at {start:g}: times begin at 0:00")
+    if cue is story.cues[0] and start:
+        raise StoryError(
+            f"{where}: the first prompt starts at {_written(cue)}, and nothing comes before it: "
+            "start it at 0:00 (if this is no time but text, put \\ in front)"
+        )
+
+
+def _check_order(before: Cue, cue: Cue, story: Story) -> None:
+    earlier, later = _start(before), _start(cue)
+    if earlier is None or later is None or later > earlier:
+        return
+    raise StoryError(
+        f"{story.where(cue)}: {_written(cue)} does not come after {_written(before)}: "
+        "times must ascend"
+    )
+
+
+def _check_fits(cue: Cue, seconds: float | None, story: Story) -> None:
+    start = cue.start_seconds
+    if seconds is None or start is None or start < seconds:
+        return
+    raise StoryError(
+        f"{story.where(cue)}: {_short(cue.prompt)} would start at {clock(start)}, but the video "
+        f"ends at {clock(seconds)}: make it longer, or start the prompt earlier"
+    )
+
+
+def _start(cue: Cue) -> float | None:
+    return cue.start_seconds if cue.start_frame is None else cue.start_frame
+
+
+def _written(cue: Cue) -> str:
+    if cue.start_frame is not None:
+        return f"frame {cue.start_frame}"
+    return "no time" if cue.start_seconds is None else clock(cue.start_seconds)
+
+
+def _in_seconds(cue: Cue, fps: float) -> Cue:
+    if cue.start_frame is None:
+        return cue
+    return replace(cue, start_seconds=cue.start_frame / fps, start_frame=None)
+
+
+def _spaced(cues: Sequence[Cue], spacing: float) -> tuple[Cue, ...]:
+    return tuple(replace(cue, start_seconds=index * spacing) for index, cue in enumerate(cues))
+
+
+def _short(prompt: str, width: int = 40) -> str:
+    return f'"{prompt}"' if len(prompt) <= width else f'"{prompt[: width - 3].rstrip()}..."'

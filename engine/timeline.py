@@ -1,0 +1,84 @@
+"""How long a video is in frames, and which prompt holds for which block of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, isfinite
+from typing import Protocol
+
+from ..models.errors import ConfigError
+from .story import Cue
+
+
+class _Planned(Protocol):
+    @property
+    def index(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+
+
+class _Plan(Protocol):
+    def block(self, i: int, /) -> _Planned: ...
+
+
+def frame_count(seconds: float | Fraction, fps: float | Fraction) -> int:
+    """The exact number of frames of so many seconds, rounded to the nearest whole frame.
+
+    60 s at 16 frames a second are 960. Raises `ConfigError` for a length below half a frame.
+    """
+    frames = round(Fraction(seconds) * Fraction(fps)) if isfinite(seconds) else 0
+    if frames < 1:
+        raise ConfigError(f"a video of {float(seconds):g} s has no frame: ask for more than 0")
+    return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a cue's prompt really takes over: the first block that starts at or after its time."""
+
+    cue: Cue
+    block: int | None  # None: the prompt is never shown, the next one or the end comes first
+    frame: int | None  # the first pixel frame that shows the prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A story's schedule (starts in seconds, ascending from 0) in a stream of `fps` frames."""
+
+    cues: tuple[Cue, ...]
+    fps: float
+
+    def prompt_at(self, frame: int) -> str:
+        """The prompt for a block that starts at this pixel frame."""
+        return [cue for cue in self.cues if self.frame(cue) <= frame][-1].prompt
+
+    def next_cue(self, frame: int) -> Cue | None:
+        """The first cue whose time is after this pixel frame."""
+        return next((cue for cue in self.cues if self.frame(cue) > frame), None)
+
+    def frame(self, cue: Cue) -> int:
+        """The first pixel frame at or after the cue's time."""
+        # Times are written to the millisecond: one rounded up still means its frame.
+        return max(0, ceil(((cue.start_seconds or 0.0) - 0.0006) * self.fps))
+
+    def place(self, plan: _Plan, frames: int | None) -> tuple[Placement, ...]:
+        """Where each cue takes over, in a stream of so many `frames` (`None`: without an end)."""
+        found = []
+        index = 0
+        for cue in self.cues:
+            while plan.block(index).start < self.frame(cue):
+                index += 1
+            found.append(plan.block(index))
+        ends = [after.start for after in found[1:]]
+        return tuple(
+            _placement(cue, block, end, frames)
+            for cue, block, end in zip(self.cues, found, [*ends, None], strict=True)
+        )
+
+
+def _placement(cue: Cue, block: _Planned, end: int | None, frames: int | None) -> Placement:
+    overtaken = end is not None and end <= block.start
+    if overtaken or (frames is not None and block.start >= frames):
+        return Placement(cue, None, None)
+    return Placement(cue, block.index, block.start)

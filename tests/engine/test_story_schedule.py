@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sana_stream.engine.story import Cue, Story, StoryError
+
+FPS = 16.0
+
+
+@given(st.integers(1, 40), st.floats(0.5, 10_000))
+def test_prompts_without_times_share_the_length_evenly(count: int, seconds: float) -> None:
+    cues = Story.of(["p"] * count).schedule(seconds, None, FPS)
+    begins = [cue.start_seconds or 0.0 for cue in cues] + [seconds]
+    shares = [later - earlier for earlier, later in pairwise(begins)]
+    assert begins[0] == 0
+    assert shares == pytest.approx([seconds / count] * count)
+
+
+@pytest.mark.parametrize(("every", "expected"), [(None, [0, 10, 20]), (2.5, [0, 2.5, 5])])
+def test_without_an_end_prompts_follow_at_a_fixed_distance(
+    every: float | None, expected: list[float]
+) -> None:
+    cues = Story.of("abc").schedule(None, every, FPS)
+    assert [cue.start_seconds for cue in cues] == expected
+
+
+def test_distance_may_be_given_for_a_finite_video() -> None:
+    cues = Story.of("abc").schedule(60, 5, FPS)
+    assert [cue.start_seconds for cue in cues] == [0, 5, 10]
+
+
+def test_times_are_kept() -> None:
+    cues = (Cue(0.0, "a"), Cue(7.5, "b"))
+    assert Story(cues).schedule(8, None, FPS) == cues
+    assert Story(cues).schedule(None, None, FPS) == cues
+
+
+def test_frame_numbers_count_at_the_streams_rate() -> None:
+    story = Story((Cue(None, "a", start_frame=0), Cue(None, "b", start_frame=48)))
+    assert story.schedule(10, None, 16) == (Cue(0.0, "a"), Cue(3.0, "b"))
+    assert story.schedule(10, None, 24) == (Cue(0.0, "a"), Cue(2.0, "b"))
+
+
+@pytest.mark.parametrize(
+    ("story", "seconds", "every", "message"),
+    [
+        (
+            Story((Cue(0.0, "a"), Cue(60.0, "night falls", line=7)), "s.txt"),
+            60.0,
+            None,
+            r's\.txt, line 7: "night falls" would start at 1:00, but the video ends at 1:00',
+        ),
+        (
+            Story((Cue(None, "a", start_frame=0), Cue(None, "b", start_frame=1600)), "s.json"),
+            60.0,
+            None,
+            r's\.json: "b" would start at 1:40, but the video ends at 1:00',
+        ),
+        (Story.of("abc"), 9.0, 5.0, r'the prompts: "c" would start at 0:10'),
+        (Story.of("abc"), 60.0, 0.0, r"0 s between prompts is not possible"),
+        (Story.of("abc"), None, -3.0, r"-3 s between prompts is not possible"),
+        (Story((Cue(0.0, "a"), Cue(5.0, "b")), "s.txt"), 60.0, 5.0, r"s\.txt has times of its own"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    story: Story, seconds: float | None, every: float | None, message: str
+) -> None:
+    with pytest.raises(StoryError, match=f"^{message}"):
+        story.schedule(seconds, every, FPS)
+
+
+def test_a_story_needs_prompts() -> None:
+    with pytest.raises(StoryError, match="holds no prompt"):
+        Story.of([])
+    with pytest.raises(StoryError, match="no prompt after the time"):
+        Story.of(["a", "  "])
