@@ -1,0 +1,112 @@
+"""What a Wan VAE is made of, as its checkpoint's `vae/config.json` says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class VaeConfig:
+    """The sizes of a Wan 2.1 autoencoder, under the names that diffusers gives them.
+
+    `patch_size` P folds P×P pixels into channels before the encoder and after the decoder.
+    Raises ConfigError when values contradict each other or need a part that is not built here.
+    """
+
+    latents_mean: tuple[float, ...]  # (z_dim,)
+    latents_std: tuple[float, ...]  # (z_dim,)
+    base_dim: int = 96
+    decoder_base_dim: int | None = None  # None: as base_dim
+    z_dim: int = 16
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    attn_scales: tuple[float, ...] = ()
+    temperal_downsample: tuple[bool, ...] = (False, True, True)  # diffusers' spelling
+    dropout: float = 0.0
+    is_residual: bool = False
+    in_channels: int = 3
+    out_channels: int = 3
+    patch_size: int | None = None
+    scale_factor_temporal: int | None = None  # None: what temperal_downsample gives
+    scale_factor_spatial: int | None = None  # None: what dim_mult and patch_size give
+
+    def __post_init__(self) -> None:
+        _refuse_unsupported(self)
+        _refuse_contradictions(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VaeConfig:
+        """Read a parsed `vae/config.json`; keys that begin with an underscore are left out.
+
+        Raises ConfigError for an unknown or missing key and for unsupported values.
+        """
+        given = {key: value for key, value in values.items() if not key.startswith("_")}
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(given.keys() - known):
+            raise ConfigError(
+                f"VAE config has unknown keys {', '.join(unknown)}; a Wan 2.1 VAE "
+                f"(AutoencoderKLWan) has {', '.join(sorted(known))}"
+            )
+        if missing := [key for key in ("latents_mean", "latents_std") if given.get(key) is None]:
+            raise ConfigError(
+                f"VAE config lacks {' and '.join(missing)}; "
+                "add the z_dim numbers that latents were normalised with in training"
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+    @property
+    def decoder_dim(self) -> int:
+        """Channels of the decoder's widest pictures, before `dim_mult`."""
+        return self.base_dim if self.decoder_base_dim is None else self.decoder_base_dim
+
+    @property
+    def patch(self) -> int:
+        """Pixels along one side of a folded patch; 1 is no folding."""
+        return 1 if self.patch_size is None else self.patch_size
+
+    @property
+    def temporal_factor(self) -> int:
+        """Pictures per latent frame, the stream's first latent frame excepted (one picture)."""
+        return 2 ** sum(self.temperal_downsample)
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels along one side of a latent pixel."""
+        return 2 ** (len(self.dim_mult) - 1) * self.patch
+
+
+def _refuse_unsupported(config: VaeConfig) -> None:
+    if config.is_residual:
+        raise ConfigError(
+            "VAE config has is_residual true (Wan 2.2); only false (Wan 2.1) is built"
+        )
+    if config.attn_scales:
+        raise ConfigError(
+            f"VAE config has attn_scales {list(config.attn_scales)}; only [] is built"
+        )
+
+
+def _refuse_contradictions(config: VaeConfig) -> None:
+    _expect("latents_mean", "numbers", len(config.latents_mean), config.z_dim, "z_dim")
+    _expect("latents_std", "numbers", len(config.latents_std), config.z_dim, "z_dim")
+    levels = len(config.dim_mult) - 1
+    _expect("temperal_downsample", "values", len(config.temperal_downsample), levels, "dim_mult")
+    colours = 3 * config.patch**2
+    _expect("in_channels", "", config.in_channels, colours, "patch_size")
+    _expect("out_channels", "", config.out_channels, colours, "patch_size")
+    if config.scale_factor_temporal is not None:
+        given = config.scale_factor_temporal
+        _expect("scale_factor_temporal", "", given, config.temporal_factor, "temperal_downsample")
+    if config.scale_factor_spatial is not None:
+        given = config.scale_factor_spatial
+        _expect("scale_factor_spatial", "", given, config.spatial_factor, "dim_mult and patch_size")
+
+
+def _expect(name: str, unit: str, given: int, wanted: int, reason: str) -> None:
+    if given != wanted:
+        amount = f"{given} {unit}".rstrip()
+        raise ConfigError(f"VAE config has {name} of {amount}; {reason} asks for {wanted}")

@@ -1,0 +1,131 @@
+"""The layers of the Wan VAE, each one reading a stream of frames piece by piece.
+
+Every layer is called as `layer(x, tails)` with `x (B, C, T, H, W)` and returns its output and the
+new tails: the last frames that its causal convolutions must see again with the next piece. Tails
+are plain data: `None` at the start of a stream, later the tuple that the last call returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Tails = tuple[Tensor, ...]
+
+
+class StreamLayer(nn.Module):
+    """A layer called as `layer(x, tails) -> (y, tails)`, with `tail_count` tensors of state."""
+
+    tail_count = 0
+
+
+def run_layers(
+    layers: Iterable[StreamLayer], x: Tensor, tails: Tails | None
+) -> tuple[Tensor, Tails]:
+    """Send a piece through layers in turn, handing each one its own share of the tails."""
+    kept: Tails = ()
+    for layer in layers:
+        own = None if tails is None else tails[len(kept) : len(kept) + layer.tail_count]
+        x, new = layer(x, own)
+        kept += new
+    return x, kept
+
+
+def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Convolve over time looking only back: the tail, or zeros at the start, comes before `x`."""
+    history = conv.kernel_size[0] - conv.stride[0]
+    if tail is None:
+        x = F.pad(x, (0, 0, 0, 0, history, 0))
+    else:
+        x = torch.cat((tail, x), dim=2)
+    return conv(x), last_frames(x, history)
+
+
+def last_frames(x: Tensor, count: int) -> Tensor:
+    """The last frames as data of their own, which keep neither `x` nor its graph alive."""
+    return x[:, :, -count:].detach().clone()
+
+
+def frame_conv(dim: int, out_dim: int) -> nn.Conv3d:
+    """A 3×3×3 convolution for `causal_conv`: pictures keep their size."""
+    return nn.Conv3d(dim, out_dim, 3, padding=(0, 1, 1))
+
+
+class RMSNorm(nn.Module):
+    """Channels scaled to root mean square 1, in float32, times `gamma`."""
+
+    def __init__(self, dim: int, spatial_dims: int = 3) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim, *(1,) * spatial_dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+        scale = x.shape[1] ** 0.5 / norm.clamp_min(1e-12)
+        return (x * scale * self.gamma).to(x.dtype)
+
+
+class ResidualBlock(StreamLayer):
+    """Two normalised causal convolutions beside a shortcut."""
+
+    tail_count = 2
+
+    def __init__(self, dim: int, out_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = RMSNorm(dim)
+        self.conv1 = frame_conv(dim, out_dim)
+        self.norm2 = RMSNorm(out_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = frame_conv(out_dim, out_dim)
+        self.conv_shortcut = nn.Conv3d(dim, out_dim, 1) if dim != out_dim else nn.Identity()
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        tail1, tail2 = tails if tails is not None else (None, None)
+        y, tail1 = causal_conv(self.conv1, F.silu(self.norm1(x)), tail1)
+        y, tail2 = causal_conv(self.conv2, self.dropout(F.silu(self.norm2(y))), tail2)
+        return self.conv_shortcut(x) + y, (tail1, tail2)
+
+
+class AttentionBlock(StreamLayer):
+    """Self-attention with one head among the pixels of each frame; no state."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim, spatial_dims=2)
+        self.to_qkv = nn.Conv2d(dim, dim * 3, 1)
+        self.proj = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        frames = to_frames(x)
+        qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)  # (B·T, H·W, 3·C)
+        q, k, v = qkv.unsqueeze(1).chunk(3, dim=-1)
+        y = F.scaled_dot_product_attention(q, k, v).squeeze(1)
+        y = self.proj(y.transpose(1, 2).unflatten(2, frames.shape[2:]))
+        return x + from_frames(y, x.shape[0]), ()
+
+
+class MidBlock(StreamLayer):
+    """The narrowest part of encoder and decoder: attention between two residual blocks."""
+
+    tail_count = 4
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList([AttentionBlock(dim)])
+        self.resnets = nn.ModuleList([ResidualBlock(dim, dim, dropout) for _ in range(2)])
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        first, last = self.resnets
+        return run_layers((first, self.attentions[0], last), x, tails)  # type: ignore[arg-type]
+
+
+def to_frames(x: Tensor) -> Tensor:
+    """(B, C, T, H, W) as (B·T, C, H, W)."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def from_frames(frames: Tensor, batch: int) -> Tensor:
+    """(B·T, C, H, W) as (B, C, T, H, W)."""
+    return frames.unflatten(0, (batch, -1)).transpose(1, 2)
