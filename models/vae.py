@@ -48,7 +48,7 @@ class VaeCache:
 class WanVAE(nn.Module):
     """Pictures to normalised latents and back; holds parameters only, never a stream's state.
 
-    Computes in the parameters' dtype; normalises in float32.
+    Each half computes in its own parameters' dtype; normalises in float32.
     """
 
     def __init__(self, config: VaeConfig) -> None:
@@ -68,7 +68,7 @@ class WanVAE(nn.Module):
         for other sizes and for a cache of another stream.
         """
         self._check_frames(frames, start=cache is None)
-        x = _fold(frames.to(self._dtype), self.config.patch)
+        x = _fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
         moments, tails = self.encoder(x, _tails(cache, x))
         mean, _ = self.quant_conv(moments).chunk(2, dim=1)
         shift, scale = self._statistics(mean.device)
@@ -86,15 +86,11 @@ class WanVAE(nn.Module):
         """
         self._check_latents(latents)
         shift, scale = self._statistics(latents.device)
-        z = (latents.float() * scale + shift).to(self._dtype)
+        z = (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
         x = self.post_quant_conv(z)
         x, tails = self.decoder(x, _tails(cache, x))
         frames = _unfold(x, self.config.patch).float()
         return frames.clamp(-1, 1) if clamp else frames, VaeCache(tails)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.quant_conv.weight.dtype
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         # not buffers: a bfloat16 module must still normalise in float32

@@ -13,7 +13,7 @@ from .errors import ConfigError
 class VaeConfig:
     """The sizes of a Wan 2.1 autoencoder, under the names that diffusers gives them.
 
-    `patch_size` P folds P×P pixels into channels before the encoder and after the decoder.
+    `patch_size` P folds P by P pixels into channels before the encoder and after the decoder.
     Raises ConfigError when values contradict each other or need a part that is not built here.
     """
 
@@ -56,7 +56,8 @@ class VaeConfig:
                 f"VAE config lacks {' and '.join(missing)}; "
                 "add the z_dim numbers that latents were normalised with in training"
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        return cls(**values)
 
     @property
     def decoder_dim(self) -> int:
@@ -81,13 +82,9 @@ class VaeConfig:
 
 def _refuse_unsupported(config: VaeConfig) -> None:
     if config.is_residual:
-        raise ConfigError(
-            "VAE config has is_residual true (Wan 2.2); only false (Wan 2.1) is built"
-        )
+        raise ConfigError("VAE config has is_residual true (Wan 2.2); use a Wan 2.1 VAE")
     if config.attn_scales:
-        raise ConfigError(
-            f"VAE config has attn_scales {list(config.attn_scales)}; only [] is built"
-        )
+        raise ConfigError(f"VAE config has attn_scales {list(config.attn_scales)}; only [] works")
 
 
 def _refuse_contradictions(config: VaeConfig) -> None:

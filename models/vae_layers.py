@@ -37,10 +37,7 @@ def run_layers(
 def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
     """Convolve over time looking only back: the tail, or zeros at the start, comes before `x`."""
     history = conv.kernel_size[0] - conv.stride[0]
-    if tail is None:
-        x = F.pad(x, (0, 0, 0, 0, history, 0))
-    else:
-        x = torch.cat((tail, x), dim=2)
+    x = F.pad(x, (0, 0, 0, 0, history, 0)) if tail is None else torch.cat((tail, x), dim=2)
     return conv(x), last_frames(x, history)
 
 
@@ -50,7 +47,7 @@ def last_frames(x: Tensor, count: int) -> Tensor:
 
 
 def frame_conv(dim: int, out_dim: int) -> nn.Conv3d:
-    """A 3×3×3 convolution for `causal_conv`: pictures keep their size."""
+    """A 3x3x3 convolution for `causal_conv`: pictures keep their size."""
     return nn.Conv3d(dim, out_dim, 3, padding=(0, 1, 1))
 
 
