@@ -1,0 +1,60 @@
+"""Choosing the device and the dtype that a model runs with."""
+
+from __future__ import annotations
+
+import torch
+
+from ..models.errors import ConfigError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device asked for; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ConfigError: an unknown device, or one that this machine does not have.
+    """
+    if device == "auto":
+        return torch.device(_best())
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} is not known; use auto, cpu, cuda or mps") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device is available here; use --device cpu (or auto)")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {chosen} does not exist; there are {torch.cuda.device_count()} CUDA devices"
+        )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("no MPS device is available here; use --device cpu (or auto)")
+    return chosen
+
+
+def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype asked for; `auto` takes bfloat16 where the device multiplies it natively.
+
+    Raises:
+        ConfigError: not one of bfloat16, float16, float32.
+    """
+    if dtype == "auto":
+        return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen not in DTYPES.values():
+        raise ConfigError(f"dtype {dtype} is not known; use auto, {', '.join(DTYPES)}")
+    return chosen
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported()  # without AMX, bfloat16 is emulated and slower
+    return False

@@ -1,0 +1,180 @@
+"""A loaded model: the entry to everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..models.checkpoint import load_transformer, load_vae
+from ..models.errors import ConfigError
+from ..models.memory import parse_policy
+from ..models.state import State
+from ..models.text import TextEncoder, load_text_encoder
+from ..models.transformer import SanaVideoTransformer
+from ..models.vae import WanVAE
+from .device import resolve_device, resolve_dtype
+from .locate import locate_model
+from .noise import NoiseSource, counter_noise
+from .plan import BlockPlan
+from .preset import Preset, preset_of
+from .sampling import check_timesteps
+from .session import Session
+from .size import check_size
+from .snapshot import SessionSettings, Snapshot
+
+T = TypeVar("T")
+
+
+class Engine:
+    """The networks of one checkpoint on one device. Sessions share it; it keeps nothing of them."""
+
+    def __init__(
+        self,
+        transformer: SanaVideoTransformer,
+        vae: WanVAE,
+        text_encoder: TextEncoder,
+        preset: Preset,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.transformer = transformer
+        self.vae = vae
+        self.text_encoder = text_encoder
+        self.preset = preset
+        self.device = device
+        self.dtype = dtype
+        if vae.config.z_dim != transformer.config.in_channels:
+            raise ConfigError(
+                f"the VAE makes {vae.config.z_dim} channels, the transformer takes"
+                f" {transformer.config.in_channels}; the parts are not of one model"
+            )
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "pocket",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+    ) -> Self:
+        """Load a checkpoint.
+
+        Args:
+            model: "pocket" (embedded), or a folder in the diffusers layout.
+            device: "auto", "cpu", "cuda", "mps" or a torch device.
+            dtype: "auto", "bfloat16", "float16", "float32" or a torch dtype, of the transformer
+                and the decoder. The text encoder never runs in float16, where Gemma overflows.
+
+        Raises:
+            ConfigError: an unknown model, device or dtype.
+            CheckpointError: a part is missing, cut short, or does not fit.
+        """
+        chosen_device = resolve_device(device)
+        chosen = resolve_dtype(dtype, chosen_device)
+        folder = locate_model(model)
+        preset = preset_of(folder, str(model))
+        text_dtype = torch.float32 if chosen == torch.float16 else chosen
+        return cls(
+            load_transformer(folder, chosen, chosen_device),
+            load_vae(folder, chosen, chosen_device),
+            load_text_encoder(
+                folder, preset.instruction, preset.max_text_tokens, chosen_device, text_dtype
+            ),
+            preset,
+            chosen_device,
+            chosen,
+        )
+
+    def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """Embed a prompt, behind the model's instruction text.
+
+        Returns:
+            Embeddings (1, L, C) in the text encoder's dtype, and mask (1, L), int64.
+        """
+        return self.text_encoder.encode(prompt)
+
+    def encode_negative_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """Embed a negative prompt: the same, without the instruction."""
+        return self.text_encoder.encode(prompt, instructed=False)
+
+    def session(
+        self,
+        prompt: str,
+        seed: int = 0,
+        height: int | None = None,
+        width: int | None = None,
+        block_frames: int | None = None,
+        timesteps: Sequence[float] | None = None,
+        guidance: float | None = None,
+        negative_prompt: str | None = None,
+        memory: str | None = None,
+        noise: NoiseSource | None = None,
+    ) -> Session:
+        """Begin a stream. What is not given comes from the checkpoint's preset.
+
+        Args:
+            prompt: taken as it is, behind the model's instruction text.
+            seed: 0 to 2**63 - 1; the same seed gives the same stream.
+            height, width: pixels.
+            block_frames: latent frames a block; the first block has one more.
+            timesteps: descending, e.g. (1000, 960, 889, 727).
+            guidance: strength of classifier-free guidance; 1.0 is none.
+            negative_prompt: what guidance leads away from; without effect at guidance 1.0.
+            memory: "cumulative", "window=W", "window=W,sink=K" or "decay=G".
+            noise: `(block_index, step_index, shape) -> tensor` in place of the seed's noise.
+
+        Raises:
+            ConfigError: a setting that cannot be used; nothing has run yet.
+        """
+        preset = self.preset
+        settings = SessionSettings(
+            seed=seed,
+            height=_default(height, preset.height),
+            width=_default(width, preset.width),
+            block_frames=_default(block_frames, preset.block_frames),
+            timesteps=check_timesteps(_default(timesteps, preset.timesteps)),
+            guidance=float(_default(guidance, preset.guidance)),
+            memory=_default(memory, preset.memory),
+        )
+        negative = _default(negative_prompt, preset.negative_prompt)
+        return Session(self, self._beginning(settings, prompt, negative), noise)
+
+    def session_from(self, snapshot: Snapshot, noise: NoiseSource | None = None) -> Session:
+        """Go on from a snapshot; the stream continues exactly as the one it was taken from."""
+        return Session(self, snapshot, noise)
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, ...]:
+        """Shape (1, C, T', h, w) of `frames` latent frames of height x width pixels."""
+        factor = self.vae.config.spatial_factor
+        channels = self.transformer.config.in_channels
+        return 1, channels, frames, height // factor, width // factor
+
+    def _beginning(self, settings: SessionSettings, prompt: str, negative: str) -> Snapshot:
+        """The snapshot before the first block; every setting is checked here."""
+        self._check(settings)
+        *_, rows, columns = self.latent_shape(1, settings.height, settings.width)
+        state = State.empty(
+            self.transformer.config,
+            parse_policy(settings.memory),
+            self.transformer.grid(rows, columns),
+            self.dtype,
+            self.device,
+        )
+        states = (state,) if settings.guidance == 1 else (state, state)
+        return Snapshot(settings, prompt, negative, 0, states, None, None)
+
+    def _check(self, settings: SessionSettings) -> None:
+        _, *patch = self.transformer.config.patch_size
+        factor = self.vae.config.spatial_factor
+        check_size(settings.height, settings.width, (patch[0] * factor, patch[1] * factor))
+        BlockPlan(settings.block_frames)
+        counter_noise(settings.seed)
+        if settings.guidance < 0:
+            raise ConfigError(f"guidance {settings.guidance:g} is negative; 1.0 is none")
+
+
+def _default(given: T | None, preset: T) -> T:
+    return preset if given is None else given

@@ -1,0 +1,110 @@
+"""Prompts to embeddings: Gemma-2 with the published prompt preparation.
+
+Letters: L text tokens kept, C width of the text encoder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import CheckpointError
+
+
+class TextEncoder:
+    """A tokenizer and a Gemma-2 decoder whose last hidden state is the embedding."""
+
+    def __init__(
+        self, tokenizer: Any, model: Any, instruction: tuple[str, ...], max_tokens: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._model = model
+        self._instruction = "\n".join(instruction)
+        self._max_tokens = max_tokens
+        tokenizer.padding_side = "right"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder's weights are."""
+        return self._model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The encoder's dtype, and that of its embeddings."""
+        return self._model.dtype
+
+    @torch.no_grad()
+    def encode(self, prompt: str, *, instructed: bool = True) -> tuple[Tensor, Tensor]:
+        """Embed one prompt.
+
+        The text is lowered and stripped, put behind the model's instruction, padded on the right
+        to `tokens(instruction) + max_tokens - 2`; of the hidden states the first and the last
+        `max_tokens - 1` are kept (the preparation of diffusers' SanaVideoPipeline).
+
+        Args:
+            prompt: the text; may be empty.
+            instructed: False for a negative prompt, which stands without the instruction and is
+                padded to `max_tokens`.
+
+        Returns:
+            Embeddings (1, L, C) and mask (1, L), int64: 1 for a token, 0 for padding.
+        """
+        text, length = prompt.lower().strip(), self._max_tokens
+        if instructed and self._instruction:
+            text = self._instruction + text
+            length += len(self._tokenizer.encode(self._instruction)) - 2
+        tokens = self._tokenizer(
+            [text],
+            padding="max_length",
+            max_length=length,
+            truncation=True,
+            add_special_tokens=True,
+            return_tensors="pt",
+        )
+        mask = tokens.attention_mask.to(self.device)
+        hidden = self._model(tokens.input_ids.to(self.device), attention_mask=mask)[0]
+        kept = [0, *range(length - self._max_tokens + 1, length)]
+        return hidden[:, kept], mask[:, kept]
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words of a prompt that the tokenizer has no token for (none with a byte fallback)."""
+        unknown = self._tokenizer.unk_token_id
+        if unknown is None:
+            return []
+        words = prompt.lower().split()
+        return [w for w in words if unknown in self._tokenizer.encode(w, add_special_tokens=False)]
+
+
+def load_text_encoder(
+    folder: Path,
+    instruction: tuple[str, ...],
+    max_tokens: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> TextEncoder:
+    """Read `tokenizer/` and `text_encoder/` of a model folder.
+
+    Raises:
+        CheckpointError: a part is missing or cannot be read.
+    """
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    for part in ("tokenizer", "text_encoder"):
+        if not (folder / part).is_dir():
+            raise CheckpointError(f"{folder} has no {part}/; a whole model folder has one")
+    # transformers draws a bar and repeats its advice; what went wrong comes as an exception
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        model = AutoModel.from_pretrained(
+            folder / "text_encoder", local_files_only=True, dtype=dtype
+        )
+    except Exception as error:  # transformers raises whatever its readers do
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{folder}: the text encoder cannot be read: {reason}") from error
+    return TextEncoder(tokenizer, model.eval().to(device), instruction, max_tokens)

@@ -1,0 +1,25 @@
+"""A small random checkpoint in the published layout, saved by the published classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sana_stream.engine.engine import Engine
+
+from .tiny import save_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a few hundred kilobytes with random weights."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny_folder: Path) -> Engine:
+    """That folder loaded on the CPU in float32."""
+    torch.set_num_threads(1)
+    return Engine.load(tiny_folder, device="cpu", dtype="float32")
