@@ -1,0 +1,40 @@
+# Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+PYTHON ?= python3
+DEMO := .venv-demo
+TEST := .venv-test
+PIP_FLAGS := --quiet --constraint constraints.txt
+
+ifeq ($(OS),Windows_NT)
+BIN := Scripts
+else
+BIN := bin
+endif
+
+.PHONY: demo test wheel clean
+
+demo: $(DEMO)/installed  ## make a one-minute video from examples/story.txt on this machine
+	$(DEMO)/$(BIN)/sana-stream --prompt-file examples/story.txt --minutes 1 --overwrite
+
+test: wheel  ## lint, type-check, and run every test against the installed wheel
+	$(TEST)/$(BIN)/python -m ruff check .
+	$(TEST)/$(BIN)/python -m ruff format --check .
+	$(TEST)/$(BIN)/python -m pyright --pythonpath $(TEST)/$(BIN)/python
+	$(TEST)/$(BIN)/python -m pytest
+
+wheel: $(TEST)/pip
+	rm -rf build dist
+	$(TEST)/$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[test]"
+	$(TEST)/$(BIN)/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+
+$(TEST)/pip:
+	$(PYTHON) -m venv $(TEST)
+	touch $@
+
+$(DEMO)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/$(BIN)/python -m pip install $(PIP_FLAGS) .
+	touch $@
+
+clean:
+	rm -rf $(DEMO) $(TEST) build dist *.egg-info
