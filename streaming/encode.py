@@ -1,0 +1,98 @@
+"""Pictures to packets: each block is one closed group of pictures from an encoder of its own.
+
+A fresh encoder a block holds nothing back at the block's end, lets a reader join at any block and
+keeps memory flat; opening one takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+from av.video.reformatter import ColorRange, Colorspace
+
+from .format import Encoding, VideoFormat
+
+if TYPE_CHECKING:
+    import numpy as np
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+
+BT709 = 1  # the number of BT.709 in matrix, primaries and transfer alike (ITU-T H.273)
+LIMITED = 1  # luma 16 to 235
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a codec is called, set up and stored."""
+
+    encoder: str
+    crf: int | None = None
+    preset: str | None = None
+    preset_option: str = "preset"
+    options: dict[str, str] = field(default_factory=dict)
+    mp4_tag: str | None = None
+
+
+CODECS = {
+    "h264": Codec("libx264", 18, "veryfast"),
+    "h265": Codec(
+        "libx265", 22, "veryfast", mp4_tag="hvc1", options={"x265-params": "log-level=1"}
+    ),
+    "av1": Codec("libsvtav1", 30, "10"),
+    "vp9": Codec("libvpx-vp9", 30, "6", "cpu-used", {"deadline": "realtime", "row-mt": "1"}),
+    "ffv1": Codec("ffv1", options={"slicecrc": "1"}),
+}
+
+
+def encoder_options(encoding: Encoding, codec: str) -> dict[str, str]:
+    """The options given to the encoder of `codec`, with the codec's defaults filled in."""
+    known = CODECS[codec]
+    options = dict(known.options)
+    crf = known.crf if encoding.crf is None else encoding.crf
+    if crf is not None:
+        options["crf"] = str(crf)
+    preset = known.preset if encoding.preset is None else encoding.preset
+    if preset is not None:
+        options[known.preset_option] = preset
+    return options
+
+
+def set_up(context: VideoCodecContext, video: VideoFormat) -> None:
+    """Give an encoder that is not open yet the size, clock and colours of the stream."""
+    context.width, context.height = video.width, video.height
+    context.pix_fmt = "yuv420p"
+    context.time_base = video.frame_time
+    context.framerate = Fraction(video.fps)
+    context.bit_rate = 0  # the quality rules, not the size
+    context.thread_count = max(1, min(4, (os.cpu_count() or 1) // 2))
+    context.colorspace = context.color_primaries = context.color_trc = BT709
+    context.color_range = LIMITED
+
+
+def encode(
+    context: VideoCodecContext, frames: np.ndarray, start: int, video: VideoFormat
+) -> Iterator[Packet]:
+    """Encode one block with a fresh encoder and drain it.
+
+    `frames` is uint8 (T, H, W, 3) in RGB, `start` the stream's number of the first; time stamps
+    count frames.
+    """
+    for number, picture in enumerate(frames, start):
+        frame = to_yuv709(picture)
+        frame.pts, frame.time_base = number, video.frame_time
+        yield from context.encode(frame)
+    yield from context.encode(None)
+
+
+def to_yuv709(picture: np.ndarray) -> av.VideoFrame:
+    """One RGB picture, uint8 (H, W, 3), as 4:2:0 in BT.709 limited range, tagged so."""
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
+    frame.colorspace, frame.color_range = BT709, LIMITED
+    return frame

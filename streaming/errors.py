@@ -1,0 +1,19 @@
+"""What can go wrong with an output; each message is one line that a person can act on."""
+
+from __future__ import annotations
+
+
+class SinkError(OSError):
+    """An output failed: which one, why, and what of the video is safe."""
+
+
+class ReaderGone(SinkError):  # noqa: N818 - an end, not a fault
+    """Whoever took the video has closed the other end."""
+
+
+class Stopped(SinkError):  # noqa: N818 - likewise
+    """The run was asked to stop while the output waited for a reader that takes nothing."""
+
+
+class TargetError(ValueError):
+    """An output that cannot be opened as asked: what was given, what is allowed."""

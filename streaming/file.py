@@ -1,0 +1,110 @@
+"""A video file that is right at every moment, and the captions beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .captions import CaptionFile
+from .errors import SinkError, TargetError
+from .format import VideoFormat
+from .muxer import Muxer
+from .wholefile import WholeFile
+
+if TYPE_CHECKING:
+    from ..engine.block import Block
+
+
+class FileSink:
+    """Writes a stream to one file: after each block, everything so far is there and plays.
+
+    The header is written at once, so a folder that is not there or not writable shows before any
+    work. Raises TargetError for these and for a file that exists, unless `overwrite` is set.
+    """
+
+    durable = True
+
+    def __init__(
+        self, path: Path, muxer: Muxer, video: VideoFormat, overwrite: bool = False
+    ) -> None:
+        self.label = str(path)
+        self.frames = 0
+        self._path = path
+        self._muxer = muxer
+        self._video = video
+        self._file, self._captions = _create(path, overwrite)
+        self._file.write(muxer.header())
+        self._end = self._file.tell()
+
+    def write(self, block: Block) -> None:
+        """Append one block with a single write."""
+        data = self._muxer.add(block)
+        try:
+            self._require_file()
+            self._file.write(data)
+            self._end = self._file.tell()
+            self.frames += len(block.frames)
+            self._caption(block)
+        except OSError as error:
+            self._drop_torn_block()
+            raise SinkError(f"{self.label}: {_reason(error)}; {self._kept()}") from error
+
+    def close(self) -> None:
+        """Complete the file; one without a single frame is removed."""
+        if self._file.closed:
+            return
+        try:
+            if self.frames:
+                self._muxer.finish(self._file)
+        except OSError as error:
+            self._drop_torn_block()
+            raise SinkError(
+                f"{self.label}: {_reason(error)}, so it has no index; {self._kept()}"
+            ) from error
+        finally:
+            self._file.close()
+            self._captions.close()
+            if not self.frames:
+                self._path.unlink(missing_ok=True)
+                self._captions.path.unlink(missing_ok=True)
+
+    def _caption(self, block: Block) -> None:
+        time = self._video.frame_time
+        end = block.start + len(block.frames)
+        self._captions.show(block.prompt, block.start * time, end * time)
+
+    def _require_file(self) -> None:
+        """A file removed by somebody would swallow the rest of the video without a word."""
+        if not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
+            raise FileNotFoundError(2, "another file has taken its place")
+
+    def _drop_torn_block(self) -> None:
+        self._file.seek(self._end)
+        self._file.truncate()
+
+    def _kept(self) -> str:
+        seconds = self._video.seconds(self.frames)
+        return f"{self.frames} frames ({seconds:.1f} s) are in it and play"
+
+
+def _create(path: Path, overwrite: bool) -> tuple[WholeFile, CaptionFile]:
+    """Open the video and its captions, or neither."""
+    captions = path.with_suffix(".vtt")
+    for existing in (path, captions):
+        if existing.exists() and not overwrite:
+            raise TargetError(f"{existing} exists; choose another name or allow overwriting")
+    try:
+        file = WholeFile(path, "w+b" if overwrite else "x+b")
+    except OSError as error:
+        raise TargetError(f"{path}: cannot be written: {_reason(error)}") from error
+    try:
+        return file, CaptionFile(captions, overwrite)
+    except OSError as error:
+        file.close()
+        path.unlink(missing_ok=True)
+        raise TargetError(f"{captions}: cannot be written: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

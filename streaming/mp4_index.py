@@ -1,0 +1,132 @@
+"""The index that makes an ordinary MP4 of a row of fragments, and its undoing.
+
+A file being written is `ftyp free moov (moof mdat)*`. Finished it is `ftyp mdat moov`, in which the
+`mdat` covers all fragments and the new `moov` points into them: nothing is moved or
+copied. Boxes and their fields: ISO/IEC 14496-12, 8.2 to 8.7.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain, groupby
+from typing import BinaryIO
+
+from .boxes import box, children, find, walk
+from .fragments import Fragment, fragments
+
+
+def write_index(file: BinaryIO, frame_time: Fraction) -> None:
+    """Turn a file of fragments into an ordinary one; a file without fragments stays as it is.
+
+    `frame_time` is in seconds. The last step overwrites 16 bytes; until then the file is still
+    the fragmented one.
+    """
+    whole = list(fragments(file))
+    if not whole:
+        return
+    top = {part.kind: part for part in walk(file) if part.kind in ("free", "moov")}
+    file.seek(top["moov"].content)
+    old = file.read(top["moov"].end - top["moov"].content)
+    end = file.seek(whole[-1].end)
+    file.truncate()
+    file.write(_moov(old, whole, frame_time))
+    file.flush()
+    start = file.seek(top["free"].start)
+    file.write(struct.pack(">I4sQ", 1, b"mdat", end - start))
+    file.flush()
+
+
+def remove_index(file: BinaryIO) -> None:
+    """Turn a finished file back into the row of fragments it was, ready to grow."""
+    top = list(walk(file))
+    if [part.kind for part in top] == ["ftyp", "mdat", "moov"]:
+        file.seek(top[1].start)
+        file.write(box("free", bytes(8)))
+        file.truncate(top[2].start)
+        file.flush()
+
+
+def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:
+    """The complete index, from the one without samples that the file began with."""
+    (ticks,) = struct.unpack_from(">I", find(old, "trak", "mdia", "mdhd"), 12)
+    duration = round(sum(len(fragment.sizes) for fragment in whole) * frame_time * ticks)
+    shift = -min(min(fragment.offsets) for fragment in whole)
+
+    def rebuilt(kind: str, content: bytes) -> bytes:
+        match kind:
+            case "mvhd" | "mdhd":
+                content = _long_header(content, struct.pack(">I", ticks), duration)
+            case "tkhd":
+                content = _long_header(content, content[12:20], duration)
+            case "stbl":
+                content = _samples(content, whole, round(frame_time * ticks), shift)
+            case "trak":
+                inner = [rebuilt(*child) for child in children(content) if child[0] != "edts"]
+                content = b"".join([inner[0], _edit_list(duration, shift), *inner[1:]])
+            case "mdia" | "minf":
+                content = b"".join(rebuilt(*child) for child in children(content))
+        return box(kind, content)
+
+    return box("moov", *(rebuilt(*child) for child in children(old) if child[0] != "mvex"))
+
+
+def _long_header(content: bytes, middle: bytes, duration: int) -> bytes:
+    """A header box of version 0 as one of version 1, whose 64-bit durations do not run out."""
+    created, modified = struct.unpack_from(">II", content, 4)
+    rest = content[16 + len(middle) :]
+    times = struct.pack(">QQ", created, modified)
+    return b"\x01" + content[1:4] + times + middle + struct.pack(">Q", duration) + rest
+
+
+def _edit_list(duration: int, shift: int) -> bytes:
+    """Show the track from the frame that is decoded first, whatever the reordering delay."""
+    return box("edts", box("elst", struct.pack(">IIQqI", 1 << 24, 1, duration, shift, 1 << 16)))
+
+
+def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
+    """The sample tables, with the codec's description taken over; one chunk a fragment."""
+    counts = [len(fragment.sizes) for fragment in whole]
+    sizes = array("I", chain.from_iterable(fragment.sizes for fragment in whole))
+    offsets = chain.from_iterable(fragment.offsets for fragment in whole)
+    chunks = ((number, count, 1) for number, count in _changes(counts))
+    waits = ((len(list(run)), offset + shift) for offset, run in groupby(offsets))
+    return b"".join(
+        (
+            box("stsd", find(old, "stsd")),
+            _table("stts", [(len(sizes), tick)]),
+            _table("ctts", waits),
+            _table("stss", ((number,) for number in _keys(whole))),
+            _table("stsc", chunks),
+            box("stsz", struct.pack(">III", 0, 0, len(sizes)), _big_endian(sizes)),
+            _table("co64", ((fragment.data,) for fragment in whole), "Q"),
+        )
+    )
+
+
+def _keys(whole: list[Fragment]) -> Iterator[int]:
+    """The numbers of the key frames, from 1."""
+    before = 1
+    for fragment in whole:
+        yield from (before + key for key in fragment.keys)
+        before += len(fragment.sizes)
+
+
+def _changes(values: list[int]) -> Iterator[tuple[int, int]]:
+    """Each value that differs from the one before it, with its position from 1."""
+    before = None
+    for position, value in enumerate(values, 1):
+        if value != before:
+            yield position, value
+        before = value
+
+
+def _table(kind: str, rows: Iterable[tuple[int, ...]], number: str = "I") -> bytes:
+    packed = [struct.pack(f">{len(row)}{number}", *row) for row in rows]
+    return box(kind, struct.pack(">II", 0, len(packed)), *packed)
+
+
+def _big_endian(values: array[int]) -> bytes:
+    return struct.pack(f">{len(values)}I", *values)

@@ -1,0 +1,108 @@
+"""Containers made for streaming (MPEG-TS, NUT, FLV): one muxer for the whole stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import av
+
+from .encode import CODECS, encode, encoder_options, set_up
+from .format import Encoding, Tags, VideoFormat
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.stream import VideoStream
+
+    from ..engine.block import Block
+
+OPTIONS = {
+    "mpegts": {"flush_packets": "1"},
+    "nut": {"flush_packets": "1", "write_index": "0"},
+    "flv": {"flush_packets": "1", "flvflags": "no_duration_filesize+no_sequence_end"},
+}
+
+
+_LAG = 2  # frames that decoding runs ahead of showing, in every block
+
+
+class _Collector:
+    """A file that keeps what is written until it is taken; it cannot be rewound."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+
+class PacketMuxer:
+    """One stream in a container whose packets stand alone; `container` is "mpegts", "nut", "flv".
+
+    The container's own stream serves for its header only; packets come from the encoder of their
+    block.
+    """
+
+    def __init__(self, container: str, video: VideoFormat, encoding: Encoding, tags: Tags) -> None:
+        self._video = video
+        self._codec = encoding.codec or "h264"
+        self._encoder_options = encoder_options(encoding, self._codec)
+        self._bytes = _Collector()
+        self._container = av.open(
+            self._bytes, "w", format=container, container_options=dict(OPTIONS[container])
+        )
+        self._container.metadata.update(tags.metadata())
+        self._stream = cast(
+            "VideoStream",
+            self._container.add_stream(
+                CODECS[self._codec].encoder, rate=video.fps, options=dict(self._encoder_options)
+            ),
+        )
+        self._stream.time_base = video.frame_time
+        set_up(self._stream.codec_context, video)
+
+    def header(self) -> bytes:
+        """What the container begins with."""
+        self._container.start_encoding()
+        return self._bytes.take()
+
+    def add(self, block: Block) -> bytes:
+        """The block's packets."""
+        packets = list(encode(self._encoder(), block.frames, block.start, self._video))
+        self._align(packets)
+        for packet in packets:
+            packet.stream = self._stream
+            packet.time_base = self._video.frame_time
+            self._container.mux_one(packet)
+        return self._bytes.take()
+
+    def trailer(self) -> bytes:
+        """What the container ends with."""
+        self._container.close()
+        return self._bytes.take()
+
+    def finish(self, file: BinaryIO) -> None:
+        """Add the end; these containers have no index."""
+        file.seek(0, 2)
+        file.write(self.trailer())
+
+    def _encoder(self) -> VideoCodecContext:
+        context = cast(
+            "VideoCodecContext", av.CodecContext.create(CODECS[self._codec].encoder, "w")
+        )
+        set_up(context, self._video)
+        context.options = dict(self._encoder_options)
+        context.flags = self._stream.codec_context.flags  # parameter sets in the header, or not
+        return context
+
+    def _align(self, packets: list[Packet]) -> None:
+        """Keep decode times rising: a very short block lags less behind its pictures."""
+        early = (packets[0].pts or 0) - (packets[0].dts or 0) - _LAG
+        for packet in packets:
+            packet.dts = (packet.dts or 0) + early

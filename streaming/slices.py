@@ -1,0 +1,75 @@
+"""One block as a small container of its own, of which a growing stream takes the part it needs."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, cast
+
+import av
+
+from .encode import CODECS, encode, encoder_options, set_up
+from .format import Encoding, Tags, VideoFormat
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+    from ..engine.block import Block
+
+
+class Slicer:
+    """Makes containers in memory that differ in nothing but the block they hold.
+
+    So the header of one serves them all, and the rest of each can follow the rest of the one
+    before: time stamps are those of the stream.
+    """
+
+    def __init__(
+        self,
+        container: str,
+        options: dict[str, str],
+        video: VideoFormat,
+        encoding: Encoding,
+        tags: Tags,
+    ) -> None:
+        self._container = container
+        self._options = options
+        self._video = video
+        self._codec = encoding.codec or "h264"
+        self._encoder_options = encoder_options(encoding, self._codec)
+        self._tags = tags.metadata()
+
+    def header(self) -> bytes:
+        """What every slice begins with."""
+        buffer = io.BytesIO()
+        container, _ = self._open(buffer)
+        header = buffer.getvalue()
+        container.close()
+        return header
+
+    def slice(self, block: Block) -> bytes:
+        """The whole container of one block."""
+        buffer = io.BytesIO()
+        container, stream = self._open(buffer)
+        container.mux(list(encode(stream.codec_context, block.frames, block.start, self._video)))
+        container.close()
+        return buffer.getvalue()
+
+    def _open(self, buffer: io.BytesIO) -> tuple[OutputContainer, VideoStream]:
+        container = av.open(
+            buffer, "w", format=self._container, container_options=dict(self._options)
+        )
+        container.metadata.update(self._tags)
+        codec = CODECS[self._codec]
+        stream = cast(
+            "VideoStream",
+            container.add_stream(
+                codec.encoder, rate=self._video.fps, options=dict(self._encoder_options)
+            ),
+        )
+        stream.time_base = self._video.frame_time
+        set_up(stream.codec_context, self._video)
+        if codec.mp4_tag and self._container in ("mp4", "mov"):
+            stream.codec_context.codec_tag = codec.mp4_tag
+        container.start_encoding()
+        return container, stream
