@@ -11,6 +11,9 @@ from sana_stream.engine.engine import Engine
 
 from .tiny import save_tiny_model
 
+# the models here are tiny: handing work to a second thread costs more than it brings
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -21,5 +24,4 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_engine(tiny_folder: Path) -> Engine:
     """That folder loaded on the CPU in float32."""
-    torch.set_num_threads(1)
     return Engine.load(tiny_folder, device="cpu", dtype="float32")
