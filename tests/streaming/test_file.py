@@ -27,7 +27,7 @@ SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".ts", ".y4m")
 
 def shown(path: Path | io.BytesIO) -> list[int]:
     """The numbers of the frames in a file."""
-    with av.open(str(path) if isinstance(path, Path) else path) as container:
+    with av.open(str(path) if isinstance(path, Path) else path, "r") as container:
         return [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
 
 
@@ -256,3 +256,20 @@ def test_matroska_index_names_every_block(tmp_path: Path) -> None:
     assert segment.end == len(data)
     parts = list(ebml.walk(file, segment.content, len(data)))
     assert [part.kind for part in parts[-4:]] == [ebml.CLUSTER] * 3 + [ebml.CUES]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_memory_does_not_grow_with_the_video(tmp_path: Path, suffix: str) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    sink = open_sink(str(tmp_path / f"a{suffix}"), VIDEO)
+    source = (replace(block, frames=block.frames[:4]) for block in blocks(size=4))
+    for _ in range(50):
+        sink.write(next(source))
+    before = resident()
+    for _ in range(250):
+        sink.write(next(source))
+    assert resident() - before < 3 << 20
+    sink.close()

@@ -1,0 +1,165 @@
+"""How outputs share one stream: back pressure, endings, failures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped
+from sana_stream.streaming.pump import Pump
+
+from .blocks import blocks
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+
+class Probe:
+    """An output that takes blocks only as the test lets it."""
+
+    def __init__(self, label: str = "probe", durable: bool = False, open_gate: bool = True) -> None:
+        self.label = label
+        self.durable = durable
+        self.frames = 0
+        self.starts: list[int] = []
+        self.closed = 0
+        self.fail_at: dict[int, Exception] = {}
+        self.fail_close: Exception | None = None
+        self.gate = threading.Semaphore(1_000_000 if open_gate else 0)
+
+    def write(self, block: Block) -> None:
+        self.gate.acquire()
+        if block.index in self.fail_at:
+            raise self.fail_at[block.index]
+        self.starts.append(block.start)
+        self.frames += len(block.frames)
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.fail_close:
+            raise self.fail_close
+
+
+def feed(pump: Pump, count: int) -> list[bool]:
+    """Write so many blocks, giving the outputs time to fail in between."""
+    answers = []
+    for block in blocks(count, size=4):
+        answers.append(pump.write(block))
+        time.sleep(0.02)
+    return answers
+
+
+def test_every_output_gets_every_block_in_order() -> None:
+    probes, said = [Probe("a"), Probe("b", durable=True)], []
+    with Pump(probes, said.append) as pump:
+        assert all(feed(pump, 5))
+    for probe in probes:
+        assert (probe.starts, probe.frames, probe.closed) == ([0, 5, 9, 13, 17], 21, 1)
+    assert said == []
+
+
+def test_a_slow_output_holds_the_stream_up_after_two_waiting_blocks() -> None:
+    slow, fast = Probe("slow", open_gate=False), Probe("fast")
+    pump = Pump([slow, fast], lambda _: None)
+    handed: list[int] = []
+
+    def produce() -> None:
+        for block in blocks(6, size=4):
+            pump.write(block)
+            handed.append(block.index)
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    for allowed in range(3):
+        deadline = time.monotonic() + 5
+        while len(handed) < allowed + 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        # One block is being delivered, two wait; the next one is not taken.
+        assert len(handed) == allowed + 3
+        slow.gate.release()
+    slow.gate.release(100)
+    thread.join(5)
+    pump.close()
+    assert slow.starts == fast.starts == [0, 5, 9, 13, 17, 21]
+
+
+def test_a_slow_output_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sana_stream.streaming.pump._SLOW_AFTER", 0.05)
+    slow, said = Probe("standard output", open_gate=False), []
+    pump = Pump([slow], said.append)
+    threading.Timer(0.4, slow.gate.release, (100,)).start()
+    feed(pump, 5)
+    pump.close()
+    assert said == ["standard output: is slower than the video is made; waiting for it"]
+
+
+def test_a_failed_file_stops_everything_but_others_are_completed() -> None:
+    file, live = Probe("a.mp4", durable=True), Probe("tcp")
+    file.fail_at[1] = SinkError("a.mp4: no space left on device; 5 frames (0.3 s) are in it")
+    pump = Pump([file, live], lambda _: None)
+    with pytest.raises(SinkError, match="no space left"), pump:
+        feed(pump, 4)
+    assert (file.closed, live.closed) == (1, 1)
+
+
+def test_a_failed_live_output_is_reported_and_left_behind() -> None:
+    file, live, said = Probe("a.mp4", durable=True), Probe("tcp"), []
+    live.fail_at[1] = SinkError("tcp: connection reset")
+    with Pump([file, live], said.append) as pump:
+        assert all(feed(pump, 4))
+    assert file.starts == [0, 5, 9, 13]
+    assert said == ["tcp: connection reset; the other outputs go on"]
+
+
+def test_the_only_live_output_may_not_fail() -> None:
+    live = Probe("tcp")
+    live.fail_at[1] = SinkError("tcp: connection reset")
+    with pytest.raises(SinkError, match="reset"), Pump([live], lambda _: None) as pump:
+        feed(pump, 4)
+
+
+@pytest.mark.parametrize("kind", [ReaderGone, Stopped])
+def test_a_reader_that_has_gone_is_a_normal_end(kind: type[SinkError]) -> None:
+    pipe, said = Probe("standard output"), []
+    pipe.fail_at[1] = kind("standard output: the reader has closed it")
+    with Pump([pipe], said.append) as pump:
+        answers = feed(pump, 4)
+    assert answers[0]
+    assert not answers[-1]
+    assert said == ["standard output: the reader has closed it"]
+
+
+def test_what_goes_wrong_while_closing_is_raised_too() -> None:
+    file = Probe("a.mp4", durable=True)
+    file.fail_close = SinkError("a.mp4: no space left on device, so it has no index")
+    pump = Pump([file], lambda _: None)
+    feed(pump, 2)
+    with pytest.raises(SinkError, match="no index"):
+        pump.close()
+    pump.close()
+
+
+def test_a_programming_error_in_an_output_is_not_swallowed() -> None:
+    live, file = Probe("live"), Probe("a.mp4", durable=True)
+    live.fail_at[0] = ZeroDivisionError("oops")
+    with pytest.raises(ZeroDivisionError), Pump([live, file], lambda _: None) as pump:
+        feed(pump, 3)
+
+
+def test_an_error_of_the_caller_completes_the_outputs_and_is_kept() -> None:
+    file, said = Probe("a.mp4", durable=True), []
+    file.fail_close = SinkError("a.mp4: no index")
+    with pytest.raises(ZeroDivisionError), Pump([file], said.append) as pump:
+        feed(pump, 2 // (1 - len(feed(pump, 1))))
+    assert (file.starts, file.closed, said) == ([0], 1, ["a.mp4: no index"])
+
+
+def test_no_thread_is_left() -> None:
+    before = set(threading.enumerate())
+    with Pump([Probe(), Probe()], lambda _: None) as pump:
+        feed(pump, 2)
+    assert set(threading.enumerate()) == before
