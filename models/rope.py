@@ -46,9 +46,9 @@ def block_rotation(
     """
     starts = torch.as_tensor(start, dtype=torch.float64, device="cpu").reshape(-1, 1)
     time_dim, row_dim, column_dim = axis_widths(head_dim)
-    time = _axis(starts + torch.arange(frames, dtype=torch.float64), time_dim)  # (B, T, time/2)
-    row = _axis(torch.arange(height, dtype=torch.float64), row_dim)  # (h, row/2)
-    column = _axis(torch.arange(width, dtype=torch.float64), column_dim)  # (w, column/2)
+    time = _axis(starts + _count(frames), time_dim)  # (B, T, time/2)
+    row = _axis(_count(height), row_dim)  # (h, row/2)
+    column = _axis(_count(width), column_dim)  # (w, column/2)
     batch = starts.shape[0]
 
     def spread(function: str) -> Tensor:
@@ -85,7 +85,7 @@ def shift_in_time(key_sum: Tensor, frames: int) -> Tensor:
     if frames == 0:
         return key_sum
     time_dim = axis_widths(key_sum.shape[-1])[0]
-    angles = _axis(torch.tensor([float(frames)], dtype=torch.float64), time_dim)[0]
+    angles = _axis(torch.tensor([float(frames)], dtype=torch.float64, device="cpu"), time_dim)[0]
     cos, sin = (value.float().to(key_sum.device) for value in (angles.cos(), angles.sin()))
     time, space = key_sum.split((time_dim, key_sum.shape[-1] - time_dim), dim=-1)
     even, odd = time.unflatten(-1, (-1, 2)).unbind(-1)
@@ -93,7 +93,11 @@ def shift_in_time(key_sum: Tensor, frames: int) -> Tensor:
     return torch.cat((moved, space), dim=-1)
 
 
+def _count(end: int) -> Tensor:
+    return torch.arange(end, dtype=torch.float64, device="cpu")
+
+
 def _axis(positions: Tensor, width: int) -> Tensor:
     """Angles, float64 (*positions.shape, width/2)."""
-    exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
+    exponents = _count(width)[::2] / width
     return positions.unsqueeze(-1) * THETA**-exponents
