@@ -21,7 +21,7 @@ from .locate import locate_model
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan
 from .preset import Preset, preset_of
-from .sampling import check_timesteps
+from .schedule import plan_timesteps
 from .session import Session
 from .size import check_size
 from .snapshot import SessionSettings, Snapshot
@@ -112,6 +112,10 @@ class Engine:
         negative_prompt: str | None = None,
         memory: str | None = None,
         noise: NoiseSource | None = None,
+        *,
+        steps: int | None = None,
+        solver: str | None = None,
+        flow_shift: float | None = None,
     ) -> Session:
         """Begin a stream. What is not given comes from the checkpoint's preset.
 
@@ -125,19 +129,24 @@ class Engine:
             negative_prompt: what guidance leads away from; without effect at guidance 1.0.
             memory: "cumulative", "window=W", "window=W,sink=K" or "decay=G".
             noise: `(block_index, step_index, shape) -> tensor` in place of the seed's noise.
+            steps: in place of `timesteps`, how many of them.
+            solver: "renoise" for distilled models, "euler" or "dpm++" for the others.
+            flow_shift: how far the steps crowd towards noise; 1 is even.
 
         Raises:
             ConfigError: a setting that cannot be used; nothing has run yet.
         """
         preset = self.preset
+        solver, timesteps = plan_timesteps(preset, timesteps, steps, solver, flow_shift)
         settings = SessionSettings(
             seed=seed,
             height=_default(height, preset.height),
             width=_default(width, preset.width),
             block_frames=_default(block_frames, preset.block_frames),
-            timesteps=check_timesteps(_default(timesteps, preset.timesteps)),
+            timesteps=timesteps,
             guidance=float(_default(guidance, preset.guidance)),
             memory=_default(memory, preset.memory),
+            solver=solver,
         )
         negative = _default(negative_prompt, preset.negative_prompt)
         return Session(self, self._beginning(settings, prompt, negative), noise)
@@ -164,7 +173,7 @@ class Engine:
             self.device,
         )
         states = (state,) if settings.guidance == 1 else (state, state)
-        return Snapshot(settings, prompt, negative, 0, states, None, None)
+        return Snapshot(settings, prompt, negative, 0, states)
 
     def _check(self, settings: SessionSettings) -> None:
         _, *patch = self.transformer.config.patch_size

@@ -74,3 +74,11 @@ IMAGE_INSTRUCTION: tuple[str, ...] = (
     "User Prompt: ",
 )
 """Of LongSANA, whose own configuration has the image wording."""
+
+NEGATIVE_PROMPT = (
+    "A chaotic sequence with misshapen, deformed limbs in heavy motion blur, sudden "
+    "disappearance, jump cuts, jerky movements, rapid shot changes, frames out of sync, "
+    "inconsistent character shapes, temporal artifacts, jitter, and ghosting effects, creating a "
+    "disorienting visual experience."
+)
+"""What guidance leads the 50-step models away from, as their authors run them."""

@@ -1,4 +1,4 @@
-"""What a checkpoint wants to be run with: sizes, steps, block length, memory, texts."""
+"""What a checkpoint wants to be run with: sizes, sampling, block length, memory, texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..models.checkpoint import read_json
 from ..models.errors import CheckpointError
-from .instructions import IMAGE_INSTRUCTION
+from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
 
 PRESET_FILE = "stream.json"
 
@@ -23,7 +23,7 @@ class Preset:
     height: int = 480  # pixels
     width: int = 832
     block_frames: int = 10  # latent frames a block
-    timesteps: tuple[float, ...] = (1000, 960, 889, 727)
+    timesteps: tuple[float, ...] = (1000, 960, 889, 727)  # (): what solver, steps, flow_shift give
     guidance: float = 1.0  # 1.0: none
     negative_prompt: str = ""
     memory: str = "cumulative"
@@ -31,7 +31,14 @@ class Preset:
     motion_score: str = ""  # what the command line appends to each prompt
     max_text_tokens: int = 300
     trained_latent_frames: int | None = None  # how long a stream was in training
+    solver: str = "renoise"  # or "euler", "dpm++"
+    steps: int = 4
+    flow_shift: float = 8.0
 
+
+# ---------------------------------------------------------------------------------------------
+# The published models. One block of a 50-step model is a whole clip of 81 pictures, as trained;
+# a stream of them sees the clip before and nothing older.
 
 LONGSANA = Preset(
     "LongSANA 2B 480p",
@@ -39,28 +46,79 @@ LONGSANA = Preset(
     motion_score=" motion score: 10.",
     trained_latent_frames=261,
 )
+SANA_480P = Preset(
+    "SANA-Video 2B 480p",
+    block_frames=20,
+    timesteps=(),
+    guidance=6.0,
+    negative_prompt=NEGATIVE_PROMPT,
+    memory="window=1",
+    instruction=VIDEO_INSTRUCTION,
+    motion_score=" motion score: 30.",
+    trained_latent_frames=21,
+    solver="dpm++",
+    steps=50,
+)
+SANA_720P = replace(
+    SANA_480P,
+    name="SANA-Video 2B 720p",
+    height=704,
+    width=1280,
+    block_frames=10,  # 8 pictures a latent frame
+    trained_latent_frames=11,
+)
 UNKNOWN = Preset("unknown")
+# ---------------------------------------------------------------------------------------------
 
-# A part of the folder's or the hub's name, in small letters, and what it stands for.
-PUBLISHED: Mapping[str, Preset] = {"longlive": LONGSANA, "longsana": LONGSANA}
+_BY_SAMPLE_SIZE = {30: SANA_480P, 22: SANA_720P}
+_SOLVERS = {"FlowMatchEulerDiscreteScheduler": "euler", "DPMSolverMultistepScheduler": "dpm++"}
+_AUTOREGRESSIVE = "Causal"  # in the transformer's class name
 
 
-def preset_of(folder: Path, name: str) -> Preset:
-    """The preset of a model folder.
+def preset_of(model: Path, name: str) -> Preset:
+    """The preset of a checkpoint.
 
-    A `stream.json` in the folder says it itself; else the name decides; an unknown name gets
-    `UNKNOWN`: cumulative memory, 10 latent frames a block, four steps.
+    A `stream.json` in the folder says it itself. Else the checkpoint tells which published model
+    it is, by its transformer's class and `sample_size`, or by its name where that is all there is;
+    its scheduler then gives solver and flow shift. Any other gets `UNKNOWN`: cumulative memory, 10
+    latent frames a block, four steps.
+
+    Args:
+        model: a folder in the diffusers layout, or a file in the original layout.
+        name: what the model was asked for by, such as a hub id.
 
     Raises:
         CheckpointError: `stream.json` has a key that is not one of `Preset`'s fields.
     """
-    file = folder / PRESET_FILE
-    if file.exists():
+    file = model / PRESET_FILE
+    if file.is_file():
         return _from_dict(read_json(file), file)
-    for part, preset in PUBLISHED.items():
-        if part in name.lower():
-            return preset
-    return replace(UNKNOWN, name=name)
+    names = f"{name} {model.name}".lower()
+    if not model.is_dir():
+        return _named(names) or SANA_480P
+    config = _config(model / "transformer" / "config.json")
+    names += f" {config.get('_name_or_path', '')}".lower()
+    if _AUTOREGRESSIVE in config.get("_class_name", "") or _named(names) == LONGSANA:
+        return LONGSANA
+    scheduler = _config(model / "scheduler" / "scheduler_config.json")
+    solver = _SOLVERS.get(scheduler.get("_class_name", ""))
+    published = _BY_SAMPLE_SIZE.get(config.get("sample_size", 0)) or _named(names)
+    if published is None or solver is None:
+        return replace(UNKNOWN, name=name)
+    shift = scheduler.get("flow_shift" if solver == "dpm++" else "shift", published.flow_shift)
+    return replace(published, solver=solver, flow_shift=float(shift))
+
+
+def _named(names: str) -> Preset | None:
+    if "longlive" in names or "longsana" in names:
+        return LONGSANA
+    return next(
+        (p for size, p in (("480p", SANA_480P), ("720p", SANA_720P)) if size in names), None
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
 
 
 def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:

@@ -16,7 +16,7 @@ from .block import Block, BlockStats
 from .meter import Meter
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan, PlannedBlock
-from .sampling import Velocity, sample_few_steps
+from .sampling import SAMPLERS, Velocity
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Session:
             return self._noise(planned.index, step, shape).to(device, torch.float32)
 
         velocity = self._velocity(planned.latent_start, texts, pasts)
-        return sample_few_steps(velocity, noise, settings.timesteps)
+        return SAMPLERS[settings.solver](velocity, noise, settings.timesteps)
 
     def _velocity(self, start: int, texts: tuple[TextContext, ...], pasts: list[Past]) -> Velocity:
         denoise, guidance = self._engine.transformer.denoise, self._now.settings.guidance

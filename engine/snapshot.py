@@ -21,6 +21,7 @@ class SessionSettings:
     timesteps: tuple[float, ...]
     guidance: float
     memory: str  # a policy as `parse_policy` reads it
+    solver: str = "renoise"
 
 
 @dataclass(frozen=True, slots=True)

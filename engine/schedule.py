@@ -1,0 +1,85 @@
+"""Which noise levels a block goes through: pure numbers.
+
+A timestep is 1000 times the noise level sigma; `t = 1000` is noise alone, `t = 0` a clean block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from ..models.errors import ConfigError
+from .preset import Preset
+
+SCALE = 1000
+SOLVERS = ("renoise", "euler", "dpm++")
+
+
+def plan_timesteps(
+    preset: Preset,
+    timesteps: Sequence[float] | None,
+    steps: int | None,
+    solver: str | None,
+    flow_shift: float | None,
+) -> tuple[str, tuple[float, ...]]:
+    """Solver and timesteps of a stream: what is asked for, and the preset's for the rest.
+
+    Raises:
+        ConfigError: an unknown solver, steps or shift out of range, timesteps that do not descend,
+            or timesteps together with steps or shift.
+    """
+    chosen = preset.solver if solver is None else solver
+    if chosen not in SOLVERS:
+        raise ConfigError(f"solver {chosen!r} is not known; use {', '.join(SOLVERS)}")
+    if timesteps is not None:
+        if steps is not None or flow_shift is not None:
+            raise ConfigError("timesteps and steps or flow_shift are given; leave one of them out")
+        return chosen, check_timesteps(timesteps)
+    if preset.timesteps and steps is None and solver is None and flow_shift is None:
+        return chosen, check_timesteps(preset.timesteps)
+    count = preset.steps if steps is None else steps
+    shift = preset.flow_shift if flow_shift is None else flow_shift
+    if not 1 <= count <= SCALE:
+        raise ConfigError(f"steps {count}: give 1 to {SCALE}")
+    if not 0 < shift <= SCALE:
+        raise ConfigError(f"flow_shift {shift:g}: give more than 0, at most {SCALE}")
+    return chosen, flow_timesteps(chosen, count, shift)
+
+
+def flow_timesteps(solver: str, steps: int, shift: float) -> tuple[float, ...]:
+    """Evenly spaced noise levels, moved towards noise: `sigma' = s sigma / (1 + (s - 1) sigma)`.
+
+    For "euler" and "dpm++" these are the levels of diffusers' FlowMatchEulerDiscreteScheduler and
+    DPMSolverMultistepScheduler with flow sigmas, which differ in their ends. For "renoise" they
+    are whole numbers: 4 steps at shift 8 are LongSANA's 1000, 960, 889, 727.
+    """
+    if solver == "dpm++":
+        sigmas = 1.0 - np.linspace(1, 1 / SCALE, steps + 1)
+        return tuple(map(float, np.flip(_shifted(sigmas, shift))[:-1] * SCALE))
+    if solver == "euler":
+        sigmas = np.linspace(1.0, _shifted(np.float64(1 / SCALE), shift), steps)
+        return tuple(map(float, _shifted(sigmas, shift) * SCALE))
+    sigmas = np.linspace(1.0, 0.0, steps + 1)[:-1]
+    return tuple(map(float, np.round(_shifted(sigmas, shift) * SCALE)))
+
+
+def check_timesteps(timesteps: Sequence[float]) -> tuple[float, ...]:
+    """Timesteps as numbers, descending from at most 1000 to more than 0.
+
+    Raises:
+        ConfigError: none given, out of range, or not descending.
+    """
+    values = tuple(float(value) for value in timesteps)
+    falling = all(a > b for a, b in pairwise(values))
+    if not values or not falling or values[0] > SCALE or values[-1] <= 0:
+        raise ConfigError(
+            f"timesteps {', '.join(f'{v:g}' for v in values) or 'none'}: give one or more,"
+            " descending, from at most 1000 to more than 0, such as 1000,960,889,727"
+        )
+    return values
+
+
+def _shifted(sigma: np.ndarray | np.float64, shift: float) -> np.ndarray:
+    return np.asarray(shift * sigma / (1 + (shift - 1) * sigma))
