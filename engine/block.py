@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from .look import Look
+
 
 @dataclass(frozen=True, slots=True)
 class BlockStats:
@@ -25,6 +27,9 @@ class BlockStats:
     memory_bytes: int  # of the process (CPU) or allocated on the device (CUDA), at the block's end
     peak_memory_bytes: int  # highest value of the same measure since the session began
     state_bytes: int  # everything kept for the next block: memory, convolution tails, VAE cache
+    attempts: int = 1  # more: the block was not finite and was made again with other noise
+    look: Look | None = None  # brightness, contrast, saturation of the block's pictures
+    drift: float = 1.0  # the factor by which the look differs from the stream's beginning
 
     @property
     def total_seconds(self) -> float:

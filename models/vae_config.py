@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import ceil
 from typing import Any
 
 from .errors import ConfigError
@@ -78,6 +79,20 @@ class VaeConfig:
     def spatial_factor(self) -> int:
         """Pixels along one side of a latent pixel."""
         return 2 ** (len(self.dim_mult) - 1) * self.patch
+
+    @property
+    def decoder_context(self) -> int:
+        """How many latent frames back the decoder sees.
+
+        Each causal convolution over time looks two frames back, in frames of its own rate; what
+        lies further back than this cannot change a picture, nor a tail kept for the next one.
+        """
+        convolutions = 2 * (self.num_res_blocks + 1)
+        frames, rate = 2.0 + 2 * 4, 1  # the first convolution, and four of the middle block
+        for doubled in (*self.temperal_downsample[::-1], False):
+            frames += 2 * convolutions / rate + (2 / rate if doubled else 0)
+            rate *= 2 if doubled else 1
+        return ceil(frames + 2 / rate) + 1
 
 
 def _refuse_unsupported(config: VaeConfig) -> None:

@@ -1,0 +1,45 @@
+"""How pictures look as three numbers, and how far a stream has drifted from its beginning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+STEP = 4  # every fourth row and column are enough
+_FLOOR = 0.02  # differences below this are not seen; keeps ratios of dark pictures calm
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Brightness, contrast and saturation, each a mean over pictures, 0 to 1."""
+
+    brightness: float  # mean of luma
+    contrast: float  # standard deviation of luma within a picture
+    saturation: float  # largest minus smallest of R, G, B
+
+    def toward(self, other: Look, share: float) -> Look:
+        """This look moved by a share of the way to another one."""
+        mine, others = self.values, other.values
+        return Look(*(a + share * (b - a) for a, b in zip(mine, others, strict=True)))
+
+    def drift(self, beginning: Look) -> float:
+        """By which factor, 1 or more, the value that differs most has grown or shrunk."""
+        ratios = [
+            (now + _FLOOR) / (then + _FLOOR)
+            for now, then in zip(self.values, beginning.values, strict=True)
+        ]
+        return max(max(ratio, 1 / ratio) for ratio in ratios)
+
+    @property
+    def values(self) -> tuple[float, float, float]:
+        """Brightness, contrast, saturation."""
+        return self.brightness, self.contrast, self.saturation
+
+
+def look_of(frames: np.ndarray) -> Look:
+    """The look of pictures, uint8 (T, H, W, 3); luma weights of BT.709."""
+    pixels = frames[:, ::STEP, ::STEP].astype(np.float32) / 255
+    luma = pixels @ np.array((0.2126, 0.7152, 0.0722), dtype=np.float32)
+    spread = pixels.max(axis=-1) - pixels.min(axis=-1)
+    return Look(float(luma.mean()), float(luma.std(axis=(1, 2)).mean()), float(spread.mean()))
