@@ -11,12 +11,12 @@ import torch
 
 
 class Meter:
-    """Measures the stages of one block after another; keeps sums and a peak, no history."""
+    """Measures the stages of one block."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._process = psutil.Process()
-        self._seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
         self.peak_bytes = 0
 
     @contextmanager
@@ -28,8 +28,7 @@ class Meter:
         finally:
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
-            spent = time.perf_counter() - begin
-            self._seconds[name] = self._seconds.get(name, 0.0) + spent
+            self.seconds[name] = time.perf_counter() - begin
             self.memory_bytes()
 
     def memory_bytes(self) -> int:
@@ -41,8 +40,3 @@ class Meter:
             now = self._process.memory_info().rss
             self.peak_bytes = max(self.peak_bytes, now)
         return now
-
-    def take(self) -> dict[str, float]:
-        """Seconds of each stage since the last call."""
-        seconds, self._seconds = self._seconds, {}
-        return seconds

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ..models.state import State
 from ..models.vae import VaeCache
+from ..models.vae_config import VaeConfig
+from .look import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,31 @@ class Snapshot:
     negative_prompt: str
     index: int  # number of the next block
     states: tuple[State, ...]  # one for the prompt; with guidance one for the negative prompt too
-    pending: Tensor | None  # float32 (1, C, T', h, w), the last block's latents, not committed yet
-    cache: VaeCache | None  # None before the first block
+    recent: tuple[Tensor, ...] = ()  # float32 (1, C, T', h, w), latents of the last blocks
+    cache: VaeCache | None = None  # where there is none, it is made again from `recent`
+    beginning: Look | None = None  # how the stream's first blocks looked
+
+    @property
+    def pending(self) -> Tensor | None:
+        """The last block's latents, float32 (1, C, T', h, w), which are not committed yet."""
+        return self.recent[-1] if self.recent else None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors together."""
+        """Bytes of what the next block needs; `recent` but its last costs a few pictures more."""
         pending = 0 if self.pending is None else self.pending.nbytes
         cache = 0 if self.cache is None else self.cache.nbytes
         return sum(state.nbytes for state in self.states) + pending + cache
+
+    def without_cache(self) -> Snapshot:
+        """The same place, ten times smaller; going on from it decodes the `recent` blocks again."""
+        return replace(self, cache=None)
+
+
+def blocks_to_keep(block_frames: int, vae: VaeConfig) -> int:
+    """How many blocks of latents make the decoder's cache again, bit for bit.
+
+    Those that the decoder sees, and one before them: the first one decoded has no past, and
+    therefore pictures of its own that may not count.
+    """
+    return -(-vae.decoder_context // block_frames) + 1

@@ -5,6 +5,7 @@ Letters: L text tokens kept, C width of the text encoder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ class TextEncoder:
         hidden = self._model(tokens.input_ids.to(self.device), attention_mask=mask)[0]
         kept = [0, *range(length - self._max_tokens + 1, length)]
         return hidden[:, kept], mask[:, kept]
+
+    def tokens(self, prompt: str) -> list[int]:
+        """The numbers of a prompt's tokens, behind the instruction, without padding."""
+        return list(self._tokenizer.encode(self._instruction + prompt.lower().strip()))
+
+    def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """Every weight of the encoder, by its name behind a prefix."""
+        return self._model.named_parameters(prefix)
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of a prompt that the tokenizer has no token for (none with a byte fallback)."""
