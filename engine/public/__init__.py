@@ -7,11 +7,15 @@ for block in engine.session("a red boat at dusk"):
     ...  # block.frames: uint8 (T, H, W, 3)
 """
 
-from sana_stream.engine.block import Block, BlockStats
-from sana_stream.engine.engine import Engine
-from sana_stream.engine.session import Session
-from sana_stream.engine.snapshot import Snapshot
-from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block, BlockStats
+    from sana_stream.engine.engine import Engine
+    from sana_stream.engine.session import Session
+    from sana_stream.engine.snapshot import Snapshot
+    from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
 
 __version__ = "0.1.0"
 
@@ -26,3 +30,22 @@ __all__ = [
     "Snapshot",
     "__version__",
 ]
+
+# Imported when first asked for: the command line answers mistakes before torch is loaded, and
+# takes standard output for video before anything can print to it.
+_HOMES = {
+    "Block": "sana_stream.engine.block",
+    "BlockStats": "sana_stream.engine.block",
+    "CheckpointError": "sana_stream.models.errors",
+    "ConfigError": "sana_stream.models.errors",
+    "Engine": "sana_stream.engine.engine",
+    "SanaStreamError": "sana_stream.models.errors",
+    "Session": "sana_stream.engine.session",
+    "Snapshot": "sana_stream.engine.snapshot",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

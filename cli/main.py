@@ -1,0 +1,63 @@
+"""The command `sana-stream`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from sana_stream import __version__
+
+from ..models.errors import ConfigError
+from ..streaming.errors import TargetError
+from ..streaming.stdout import claim_stdout
+from .options import STDOUT, Options
+from .parser import USAGE_ERROR, build_parser
+
+FAILURE = 1
+INTERRUPTED = 130
+
+
+def entry() -> None:
+    """The installed command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code.
+
+    0: the video is whole. 2: what was asked for cannot be done. 1: it failed on the way.
+    130, 143: ended by Ctrl-C or SIGTERM, with the video complete up to there.
+    """
+    args = build_parser(__version__).parse(argv)
+    try:
+        options = Options.of(args)
+        stdout = claim_stdout() if STDOUT in options.outputs else None
+        # what follows imports torch: mistakes in the options have been told by now
+        from .generate import generate
+
+        return generate(options, stdout)
+    except (Exception, KeyboardInterrupt) as error:
+        return _fail(error, args.debug)
+
+
+def _fail(error: BaseException, debug: bool) -> int:
+    """Tell an error on one line, or as it came with `--debug`."""
+    from ..models.errors import SanaStreamError
+    from .words import one_line
+
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        code = error.args[0] if error.args else INTERRUPTED
+        return _tell("stopped before the first block", code)
+    if isinstance(error, ConfigError | TargetError):
+        return _tell(one_line(error), USAGE_ERROR)
+    if isinstance(error, SanaStreamError | OSError):
+        return _tell(one_line(error), FAILURE)
+    name = type(error).__name__
+    return _tell(f"{name}: {one_line(error)} (--debug shows where it comes from)", FAILURE)
+
+
+def _tell(message: str, code: int) -> int:
+    sys.stderr.write(f"sana-stream: {message}\n")
+    return code

@@ -1,0 +1,23 @@
+"""The one place where the command line meets models; what is heavy is imported here, late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..engine.describe import ModelDescription
+    from ..engine.engine import Engine
+
+
+def describe(model: str) -> ModelDescription:
+    """A model's defaults, known before its weights are loaded."""
+    from ..engine.describe import describe_model
+
+    return describe_model(model)
+
+
+def load(model: str, device: str, dtype: str) -> Engine:
+    """The model with its weights."""
+    from ..engine.engine import Engine
+
+    return Engine.load(model, device, dtype)

@@ -1,0 +1,90 @@
+"""Opening what the video goes to, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from ..models.errors import ConfigError
+from .options import STDOUT, Options
+from .request import Request
+from .words import megabytes
+
+if TYPE_CHECKING:
+    from ..streaming.pump import Pump
+
+LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
+
+
+@contextmanager
+def open_outputs(
+    options: Options,
+    request: Request,
+    stop: Event,
+    stdout: int | None,
+    report: Callable[[str], None],
+) -> Iterator[Pump]:
+    """Every output of a run, fed by one pump and completed at the end.
+
+    An output that gets no frame leaves nothing behind. Raises `TargetError` or `ConfigError` for
+    an output that cannot be used.
+    """
+    from ..streaming.format import Encoding, Tags, VideoFormat
+    from ..streaming.open import open_sink
+    from ..streaming.pump import Pump
+
+    for output in options.outputs:
+        check_output(output, options.prompt_file)
+    video = VideoFormat(request.width, request.height, request.fps)
+    encoding = Encoding(options.codec, options.crf, options.preset)
+    with ExitStack() as opened:
+        sinks = []
+        for output in options.outputs:
+            sink = open_sink(
+                output,
+                video,
+                encoding,
+                tags=Tags(title(options), _prompts(request), request.seed),
+                container=options.container if output == STDOUT else None,
+                overwrite=options.overwrite,
+                stop=stop,
+                stdout=stdout,
+            )
+            opened.callback(sink.close)
+            sinks.append(sink)
+        with Pump(sinks, report) as pump:
+            opened.pop_all()  # from here on the pump closes them
+            yield pump
+
+
+def check_output(output: str, prompt_file: str | None) -> None:
+    """Refuse an output that would replace the prompt file, or one on a full disk."""
+    if output == STDOUT:
+        return
+    path = Path(output)
+    if prompt_file not in (None, STDOUT):
+        for written in (path, path.with_suffix(".vtt")):
+            if written.exists() and written.samefile(prompt_file):
+                raise ConfigError(
+                    f"--out {output} would write over the prompt file {prompt_file}: "
+                    "give another name"
+                )
+    if path.parent.is_dir() and (free := shutil.disk_usage(path.parent).free) < LEAST_SPACE:
+        raise OSError(
+            f"{output}: only {megabytes(free)} are free there: make room or choose another folder"
+        )
+
+
+def title(options: Options) -> str:
+    """What the video is called in its own data."""
+    if options.prompt_file in (None, STDOUT):
+        return options.prompts[0] if options.prompts else ""
+    return Path(str(options.prompt_file)).stem
+
+
+def _prompts(request: Request) -> tuple[str, ...]:
+    return tuple(cue.prompt for cue in request.timeline.cues)

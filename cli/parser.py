@@ -1,0 +1,186 @@
+"""The options of the command line and their help."""
+
+from __future__ import annotations
+
+import argparse
+from difflib import get_close_matches
+from typing import NoReturn
+
+from . import values
+
+USAGE_ERROR = 2
+
+EXAMPLES = """\
+examples:
+  sana-stream --prompt "a red boat at dusk"
+  sana-stream --prompt-file story.txt --minutes 1
+  sana-stream --prompt-file story.txt --minutes 10 --size 832x480 --model ~/LongSANA
+  sana-stream --prompt "a balloon" --prompt "a train" --endless --every 20 --out tower.mkv
+  sana-stream --prompt "a kite" --seconds 20 --out - | ffplay -autoexit -i -
+
+a prompt file has one prompt a line; a line may begin with its time:
+  A red fox runs through deep snow
+  0:12 The fox stops and looks around
+  0:30 Night falls
+
+The video plays while it is made, and whatever happens, what is on disk plays. Ctrl-C finishes the
+block and closes the file; Ctrl-C again stops at once.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the nearest option for one that is unknown."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: {message.removeprefix('argument ')}\n")
+
+    def parse(self, argv: list[str]) -> argparse.Namespace:
+        """The options in `argv`; exits for `--help`, `--version` and anything not understood."""
+        parsed, rest = self.parse_known_args(argv)
+        if rest:
+            self.error(self._not_understood(rest))
+        return parsed
+
+    def _not_understood(self, rest: list[str]) -> str:
+        option = next((word for word in rest if word.startswith("-")), None)
+        if option is None:
+            return f'"{rest[0]}" belongs to no option: for a prompt write --prompt "{rest[0]}"'
+        known = [name for action in self._actions for name in action.option_strings]
+        name = option.partition("=")[0]
+        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else "--help lists what there is"
+        return f"{name} is not an option: {hint}"
+
+
+def build_parser(version: str) -> Parser:
+    """The parser of `sana-stream`."""
+    parser = Parser(
+        prog="sana-stream",
+        usage="sana-stream --prompt TEXT | --prompt-file FILE [options]",
+        description="Make a long video from prompts, block by block, in fixed memory.",
+        epilog=EXAMPLES,
+        formatter_class=_formatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    _add_story(parser)
+    _add_length(parser)
+    _add_outputs(parser)
+    _add_picture(parser)
+    _add_model(parser)
+    _add_talk(parser, version)
+    return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=96)
+
+
+def _add_story(parser: Parser) -> None:
+    group = parser.add_argument_group("what is to be seen")
+    source = group.add_mutually_exclusive_group()
+    source.add_argument(
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="a prompt; give it several times for prompts that follow one another",
+    )
+    source.add_argument(
+        "--prompt-file",
+        metavar="FILE",
+        help="a story: text, WebVTT, SRT or JSON; - reads standard input",
+    )
+    group.add_argument(
+        "--every",
+        type=values.positive_number,
+        metavar="SECONDS",
+        help="how long each prompt without a time holds (default: an even share of the length)",
+    )
+
+
+def _add_length(parser: Parser) -> None:
+    group = parser.add_argument_group("how long (default: 10 seconds a prompt)")
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=values.positive_number, metavar="N")
+    length.add_argument("--seconds", type=values.positive_number, metavar="N")
+    length.add_argument("--frames", type=values.positive_count, metavar="N")
+    length.add_argument("--endless", action="store_true", help="until Ctrl-C")
+
+
+def _add_outputs(parser: Parser) -> None:
+    group = parser.add_argument_group("where the video goes")
+    group.add_argument(
+        "--out",
+        action="append",
+        metavar="OUTPUT",
+        help="a file by its suffix (.mp4, .mkv, .ts, .webm), or - for standard output; give it "
+        "several times for several (default: named after the prompt file, .mp4)",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    group.add_argument("--format", metavar="NAME", help="the container of standard output")
+    group.add_argument("--codec", metavar="NAME", help="h264, h265, av1, vp9 or ffv1")
+    group.add_argument(
+        "--crf", type=values.quality, metavar="N", help="quality, lower is better (h264: 18)"
+    )
+    group.add_argument(
+        "--preset", metavar="NAME", help="speed of the encoder, such as medium (h264: veryfast)"
+    )
+
+
+def _add_picture(parser: Parser) -> None:
+    group = parser.add_argument_group("the picture (defaults: the model's)")
+    group.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
+    group.add_argument(
+        "--fps", type=values.rate, metavar="N", help="frames a second at which the video plays"
+    )
+    group.add_argument(
+        "--seed", type=values.seed, default=0, metavar="N", help="another seed, another video"
+    )
+    group.add_argument(
+        "--guidance",
+        type=values.number_from_zero,
+        metavar="G",
+        help="how strongly the prompt is followed; 1 is plain and twice as fast",
+    )
+    group.add_argument(
+        "--negative-prompt", metavar="TEXT", help="what guidance above 1 leads away from"
+    )
+    group.add_argument(
+        "--steps",
+        type=values.steps,
+        metavar="N",
+        help="denoising steps a block, or the timesteps themselves: 1000,960,889,727",
+    )
+
+
+def _add_model(parser: Parser) -> None:
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model",
+        default="pocket",
+        metavar="MODEL",
+        help="pocket (small, comes with this program) or a folder in the diffusers layout",
+    )
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
+    group.add_argument(
+        "--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16"
+    )
+    group.add_argument(
+        "--memory",
+        metavar="POLICY",
+        help="what a block sees of the past: cumulative, window=W, window=W,sink=K or decay=G",
+    )
+    group.add_argument(
+        "--block-frames",
+        type=values.positive_count,
+        metavar="N",
+        help="latent frames a block, of 4 pictures each",
+    )
+
+
+def _add_talk(parser: Parser, version: str) -> None:
+    group = parser.add_argument_group("what is said")
+    group.add_argument("--quiet", action="store_true", help="errors only")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    group.add_argument("--version", action="version", version=f"sana-stream {version}")
+    group.add_argument("-h", "--help", action="help", help="show this and exit")

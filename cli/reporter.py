@@ -1,0 +1,106 @@
+"""What a person sees of a run, all of it on standard error."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..engine.story import clock
+from ..engine.timeline import Placement
+from .pace import Pace
+from .request import Request
+from .words import headline, progress_line
+
+PLAN_ROWS = 30
+_LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
+
+
+class Reporter(Protocol):
+    """Told what happens, in the order of a run."""
+
+    def plan(self, request: Request, outputs: tuple[str, ...]) -> None: ...
+
+    def note(self, line: str) -> None: ...
+
+    def running(self, pace: Pace) -> AbstractContextManager[None]: ...
+
+    def switch(self, prompt: str, frame: int, seconds: float) -> None: ...
+
+    def block(self, pace: Pace) -> None: ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def plan(self, request: Request, outputs: tuple[str, ...]) -> None:
+        pass
+
+    def note(self, line: str) -> None:
+        pass
+
+    def running(self, pace: Pace) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def switch(self, prompt: str, frame: int, seconds: float) -> None:
+        pass
+
+    def block(self, pace: Pace) -> None:
+        pass
+
+
+class Lines:
+    """Plain lines, for a log: a progress line every few seconds and one at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said = 0.0
+
+    def plan(self, request: Request, outputs: tuple[str, ...]) -> None:
+        """The run, and where each prompt takes over."""
+        self.note(headline(request))
+        self.note(f"to {', '.join('standard output' if out == '-' else out for out in outputs)}")
+        self._console.print(_plan_table(request))
+
+    def note(self, line: str) -> None:
+        """One line as it is."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def running(self, pace: Pace) -> AbstractContextManager[None]:
+        """Blocks are being made while this is entered."""
+        self._said = time.monotonic()
+        return nullcontext()
+
+    def switch(self, prompt: str, frame: int, seconds: float) -> None:
+        """A prompt takes over at a frame."""
+        self.note(f"from frame {frame} ({clock(seconds)}): {prompt}")
+
+    def block(self, pace: Pace) -> None:
+        """One more block is made."""
+        last = pace.total is not None and pace.frames >= pace.total
+        if last or time.monotonic() - self._said >= _LINE_EVERY:
+            self._said = time.monotonic()
+            self.note(progress_line(pace))
+
+
+def _plan_table(request: Request) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in ("asked", "shown from", "prompt"):
+        table.add_column(header, no_wrap=header != "prompt")
+    for placement in request.placements[:PLAN_ROWS]:
+        table.add_row(*_plan_row(placement, request))
+    if (more := len(request.placements) - PLAN_ROWS) > 0:
+        table.add_row("...", "", f"and {more} more")
+    return table
+
+
+def _plan_row(placement: Placement, request: Request) -> tuple[str, str, Text]:
+    asked = clock(placement.cue.start_seconds or 0.0)
+    if placement.frame is None:
+        return asked, "never: no block starts in its time", Text(placement.cue.prompt)
+    shown = f"{clock(request.seconds_of(placement.frame))} (block {placement.block})"
+    return asked, shown, Text(placement.cue.prompt)

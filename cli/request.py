@@ -1,0 +1,97 @@
+"""From options, story and model to everything a run needs to know, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from ..engine.plan import BlockPlan
+from ..engine.story import Story
+from ..engine.timeline import Placement, Timeline
+from .options import Options
+
+if TYPE_CHECKING:
+    from ..engine.describe import ModelDescription
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One run, complete."""
+
+    model: str
+    width: int  # pixels
+    height: int
+    fps: Fraction
+    frames: int | None  # of the whole video, `None` without an end
+    plan: BlockPlan
+    timeline: Timeline
+    placements: tuple[Placement, ...]
+    seed: int
+    solver: str
+    timesteps: tuple[float, ...]
+    guidance: float
+    negative_prompt: str
+    memory: str
+    prompt_suffix: str  # what the model wants behind every prompt
+
+    @property
+    def blocks(self) -> int | None:
+        """How many blocks the video takes, `None` without an end."""
+        return None if self.frames is None else self.plan.blocks_for(self.frames)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the video plays."""
+        return None if self.frames is None else self.seconds_of(self.frames)
+
+    def seconds_of(self, frames: int) -> float:
+        """How long so many frames play."""
+        return float(frames / self.fps)
+
+
+def make_request(options: Options, story: Story, model: ModelDescription) -> Request:
+    """Fill in the model's defaults; `ConfigError` for what the model or the story cannot do."""
+    from ..engine.device import resolve_device, resolve_dtype
+    from ..engine.schedule import plan_timesteps
+    from ..engine.size import check_size
+    from ..models.memory import parse_policy
+
+    preset = model.preset
+    width, height = options.size or (preset.width, preset.height)
+    check_size(height, width, model.size_multiple)
+    fps = options.fps or Fraction(preset.fps)
+    frames = options.length.in_frames(story, options.every, fps)
+    seconds = None if frames is None else float(frames / fps)
+    timeline = Timeline(story.schedule(seconds, options.every, float(fps)), float(fps))
+    plan = BlockPlan(options.block_frames or preset.block_frames, model.temporal_factor)
+    memory = options.memory or preset.memory
+    parse_policy(memory)
+    resolve_dtype(options.dtype, resolve_device(options.device))
+    given, steps = _steps(options.steps)
+    solver, timesteps = plan_timesteps(preset, given, steps, None, None)
+    negative = options.negative_prompt
+    return Request(
+        model=options.model,
+        width=width,
+        height=height,
+        fps=fps,
+        frames=frames,
+        plan=plan,
+        timeline=timeline,
+        placements=timeline.place(plan, frames),
+        seed=options.seed,
+        solver=solver,
+        timesteps=timesteps,
+        guidance=preset.guidance if options.guidance is None else options.guidance,
+        negative_prompt=preset.negative_prompt if negative is None else negative,
+        memory=memory,
+        prompt_suffix=preset.motion_score,
+    )
+
+
+def _steps(
+    steps: int | tuple[float, ...] | None,
+) -> tuple[tuple[float, ...] | None, int | None]:
+    """What `--steps` gives: timesteps, or a number of them."""
+    return (None, steps) if isinstance(steps, int) else (steps, None)

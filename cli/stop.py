@@ -1,0 +1,63 @@
+"""Ending a run from outside: the first signal asks for it, the second one makes it so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+_FINISHING = b"\nfinishing this block and closing the video; once more stops at once\n"
+
+
+class Stop:
+    """Listens to Ctrl-C, SIGTERM and SIGHUP while it is entered.
+
+    Before `after_the_block` the first signal raises `KeyboardInterrupt` with the exit code; from
+    then on it sets `asked`. A second one ends the process.
+    """
+
+    def __init__(self, aloud: bool) -> None:
+        self.asked = threading.Event()
+        self._aloud = aloud
+        self._patient = False
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell reports the signal: 130 for Ctrl-C, 143 for SIGTERM; 0 without one."""
+        return 0 if self._signal is None else 128 + self._signal
+
+    def after_the_block(self) -> None:
+        """From now on there is a video: a signal lets the block and the file be finished."""
+        self._patient = True
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` leaves it
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            os._exit(128 + number)
+        self._signal = number
+        self.asked.set()
+        if not self._patient:
+            raise KeyboardInterrupt(self.exit_code)
+        if self._aloud:
+            os.write(2, _FINISHING)  # the console may be locked by what the signal interrupted

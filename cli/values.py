@@ -1,0 +1,84 @@
+"""Reading the values of options; a value that cannot be used says what is allowed."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from fractions import Fraction
+
+
+def positive_number(text: str) -> float:
+    """A number of more than 0."""
+    value = _number(text)
+    if not value > 0 or value == float("inf"):
+        raise ArgumentTypeError(f"{text} is not possible: give more than 0")
+    return value
+
+
+def number_from_zero(text: str) -> float:
+    """A number, 0 or more."""
+    value = _number(text)
+    if not 0 <= value < float("inf"):
+        raise ArgumentTypeError(f"{text} is not possible: give 0 or more")
+    return value
+
+
+def positive_count(text: str) -> int:
+    """A whole number of 1 or more."""
+    value = _whole(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text} is not possible: give 1 or more")
+    return value
+
+
+def seed(text: str) -> int:
+    """A seed: a whole number from 0 to 2**63 - 1."""
+    value = _whole(text)
+    if not 0 <= value < 1 << 63:
+        raise ArgumentTypeError(f"{text} is not possible: give 0 to {(1 << 63) - 1}")
+    return value
+
+
+def quality(text: str) -> int:
+    """A quality on a codec's own scale."""
+    return _whole(text)
+
+
+def rate(text: str) -> Fraction:
+    """Frames a second: 16, 23.976 or 24000/1001."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ArgumentTypeError(f"{text!r} is no rate: give 16, 23.976 or 24000/1001") from None
+    if not 0 < value <= 1000:
+        raise ArgumentTypeError(f"{text} is not possible: give more than 0, at most 1000")
+    return value.limit_denominator(100_000)
+
+
+def size(text: str) -> tuple[int, int]:
+    """A picture size WxH as (width, height), in pixels."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is no size: give WIDTHxHEIGHT, such as 832x480")
+    return int(match[1]), int(match[2])
+
+
+def steps(text: str) -> int | tuple[float, ...]:
+    """A number of denoising steps, or the timesteps themselves with commas between them."""
+    if "," not in text:
+        return positive_count(text)
+    return tuple(_number(part) for part in text.split(",") if part.strip())
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None

@@ -1,0 +1,75 @@
+"""Numbers and lines as the command line writes them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+
+from ..engine.story import clock
+from .pace import Pace
+from .request import Request
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def megabytes(count: int) -> str:
+    """Bytes in MiB, or in GiB from 10 GiB on."""
+    mebi = count / (1 << 20)
+    return f"{mebi:.0f} MiB" if mebi < 10240 else f"{mebi / 1024:.1f} GiB"
+
+
+def rounded_clock(seconds: float) -> str:
+    """A time to the second, as 1:05."""
+    return clock(round(seconds))
+
+
+def speed(frames_per_second: float, fps: float) -> str:
+    """Frames a second, and against real time."""
+    return f"{frames_per_second:.1f} frames/s ({frames_per_second / fps:.2f}x real time)"
+
+
+def headline(request: Request) -> str:
+    """What is about to be made."""
+    length = "endless"
+    if request.frames is not None:
+        play = clock(request.seconds or 0.0)
+        length = f"{request.frames} frames ({play}) in {request.blocks} blocks"
+    return (
+        f"{request.model}, {request.width}x{request.height} at {float(request.fps):g} frames/s, "
+        f"{length}, seed {request.seed}"
+    )
+
+
+def progress_line(pace: Pace) -> str:
+    """How far a run is, on one line."""
+    of_blocks = "" if pace.blocks_total is None else f"/{pace.blocks_total}"
+    of_time = "" if pace.total is None else f" of {clock(pace.total / pace.fps)}"
+    left = "" if pace.left_seconds is None else f", {rounded_clock(pace.left_seconds)} left"
+    return (
+        f"block {pace.blocks}{of_blocks}, {rounded_clock(pace.made_seconds)}{of_time}, "
+        f"{speed(pace.recent, pace.fps)}{left}, "
+        f"memory {megabytes(pace.memory)} (peak {megabytes(pace.peak)})"
+    )
+
+
+def closing_lines(pace: Pace, outputs: tuple[str, ...]) -> list[str]:
+    """What was made, where it is, how fast it came and how to play it."""
+    made = f"{pace.frames} frames, {clock(pace.made_seconds)} of video"
+    took = f"{rounded_clock(pace.spent)}: {speed(pace.speed, pace.fps)}"
+    lines = [f"{made} in {took}, peak memory {megabytes(pace.peak)}"]
+    files = [output for output in outputs if output != "-"]
+    lines += [f"the video is in {file}" for file in files]
+    if files and (player := _player()):
+        lines.append(f"play it: {player} {shlex.quote(files[0])}")
+    return lines
+
+
+def _player() -> str | None:
+    if sys.platform == "win32":
+        return "start"
+    known = ["open"] if sys.platform == "darwin" else ["mpv", "ffplay", "vlc", "xdg-open"]
+    return next((name for name in known if shutil.which(name)), None)
