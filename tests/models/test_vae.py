@@ -296,27 +296,3 @@ def test_a_cache_of_another_stream_is_refused(vae: WanVAE) -> None:
     _, [other] = encode_pieces(vae, make_frames(1, 3, 1, 16, 24), [1])
     with pytest.raises(ConfigError, match="cache belongs to a stream"):
         vae.decode(make_latents(1, 4, 1, 2, 3), other)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"is_residual": True}, "is_residual"),
-        ({"attn_scales": [0.5]}, "attn_scales"),
-        ({"colour": 1}, "unknown keys colour"),
-        ({"latents_mean": [0.0]}, "latents_mean of 1 numbers; z_dim asks for 4"),
-        ({"patch_size": None}, "in_channels of 12; patch_size asks for 3"),
-        ({"temperal_downsample": [True]}, "temperal_downsample of 1 values; dim_mult asks for 2"),
-        ({"scale_factor_spatial": 16}, "scale_factor_spatial of 16"),
-        ({"latents_std": None}, "lacks latents_std"),
-    ],
-)
-def test_a_config_that_cannot_be_built_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        VaeConfig.from_dict(PATCHED | change)
-
-
-def test_config_leaves_out_what_diffusers_adds() -> None:
-    config = VaeConfig.from_dict(PATCHED | {"_class_name": "AutoencoderKLWan"})
-    assert (config.temporal_factor, config.spatial_factor, config.decoder_dim) == (4, 8, 16)
-    assert hash(config) == hash(VaeConfig.from_dict(PATCHED))

@@ -1,0 +1,48 @@
+"""Which VAE configurations are read, and how the others are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.vae_config import VaeConfig
+
+CONFIG: dict[str, Any] = {
+    "base_dim": 8,
+    "decoder_base_dim": 16,
+    "z_dim": 4,
+    "dim_mult": [1, 2, 4],
+    "num_res_blocks": 1,
+    "temperal_downsample": [True, True],
+    "latents_mean": [0.1, -0.2, 0.3, 0.0],
+    "latents_std": [1.5, 0.8, 1.0, 2.0],
+    "patch_size": 2,
+    "in_channels": 12,
+    "out_channels": 12,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"is_residual": True}, "is_residual"),
+        ({"attn_scales": [0.5]}, "attn_scales"),
+        ({"colour": 1}, "unknown keys colour"),
+        ({"latents_mean": [0.0]}, "latents_mean of 1 numbers; z_dim asks for 4"),
+        ({"patch_size": None}, "in_channels of 12; patch_size asks for 3"),
+        ({"temperal_downsample": [True]}, "temperal_downsample of 1 values; dim_mult asks for 2"),
+        ({"scale_factor_spatial": 16}, "scale_factor_spatial of 16"),
+        ({"latents_std": None}, "lacks latents_std"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        VaeConfig.from_dict(CONFIG | change)
+
+
+def test_config_leaves_out_what_diffusers_adds() -> None:
+    config = VaeConfig.from_dict(CONFIG | {"_class_name": "AutoencoderKLWan"})
+    assert (config.temporal_factor, config.spatial_factor, config.decoder_dim) == (4, 8, 16)
+    assert hash(config) == hash(VaeConfig.from_dict(CONFIG))
