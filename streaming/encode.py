@@ -47,11 +47,20 @@ CODECS = {
     "vp9": Codec("libvpx-vp9", 30, "6", "cpu-used", {"deadline": "realtime", "row-mt": "1"}),
     "ffv1": Codec("ffv1", options={"slicecrc": "1"}),
 }
+_NVENC = {"h264": "h264_nvenc", "h265": "hevc_nvenc", "av1": "av1_nvenc"}
+
+
+def encoder_name(encoding: Encoding, codec: str) -> str:
+    """Which encoder makes `codec`."""
+    return _NVENC[codec] if encoding.nvenc else CODECS[codec].encoder
 
 
 def encoder_options(encoding: Encoding, codec: str) -> dict[str, str]:
     """The options given to the encoder of `codec`, with the codec's defaults filled in."""
     known = CODECS[codec]
+    if encoding.nvenc:
+        quality = known.crf if encoding.crf is None else encoding.crf
+        return {"rc": "vbr", "cq": str(quality), "preset": "p4"}
     options = dict(known.options)
     crf = known.crf if encoding.crf is None else encoding.crf
     if crf is not None:

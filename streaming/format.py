@@ -10,6 +10,7 @@ from .errors import TargetError
 
 CRF_LIMIT = {"h264": 51, "h265": 51, "av1": 63, "vp9": 63}
 CODECS = (*CRF_LIMIT, "ffv1")
+NVENC_CODECS = ("h264", "h265", "av1")
 _X26X_PRESETS = (
     "ultrafast",
     "superfast",
@@ -68,12 +69,14 @@ class Encoding:
 
     `crf` is the quality of the codec's own scale (lower is better), `preset` its speed: a name
     for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8). ffv1 is lossless and has
-    neither. Raises TargetError for a value outside these.
+    neither. `nvenc` asks for the encoder of an NVIDIA GPU, which has presets of its own. Raises
+    TargetError for a value outside these.
     """
 
     codec: str | None = None
     crf: int | None = None
     preset: str | None = None
+    nvenc: bool = False
 
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in CODECS:
@@ -83,6 +86,10 @@ class Encoding:
 
     def check(self, codec: str) -> None:
         """Refuse values that `codec` does not take."""
+        if self.nvenc and codec not in NVENC_CODECS:
+            raise TargetError(f"codec {codec!r}: NVIDIA GPUs encode {', '.join(NVENC_CODECS)}")
+        if self.nvenc and self.preset is not None:
+            raise TargetError(f"preset {self.preset!r}: leave it out when the GPU encodes")
         if self.crf is not None:
             if codec not in CRF_LIMIT:
                 raise TargetError(f"crf {self.crf}: {codec} is lossless; leave it out")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
+from .addresses import open_address
 from .containers import BY_SUFFIX, make_muxer
 from .errors import TargetError
 from .file import FileSink
 from .format import Encoding, Tags, VideoFormat
+from .hardware import without_absent_hardware
+from .hls import HlsSink
 from .images import ImageSink
 from .pipe import PipeSink
+from .segments import SegmentedSink
 from .sink import Sink
 from .stdout import claim_stdout
 
@@ -23,33 +28,57 @@ def open_sink(
     tags: Tags | None = None,
     container: str | None = None,
     overwrite: bool = False,
+    segment_seconds: float | None = None,
+    window: int | None = None,
+    alone: bool = True,
     stop: Event | None = None,
     stdout: int | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Sink:
     """Open an output and check that it can be written.
 
     `target` is a file (`.mp4 .mkv .mov .ts .webm .y4m`), a pattern of PNG pictures
-    (`frames/%06d.png`) or `-` for standard output. `container` is the format of `-`, Matroska if
-    not given. `stop` ends waiting for a reader that takes nothing; `stdout` is the descriptor
-    that `claim_stdout` gave. Raises TargetError for a target that cannot be used.
+    (`frames/%06d.png`), a playlist (`folder/live.m3u8`), `-` for standard output, or a URL:
+    `tcp:// unix:// udp:// rtmp:// rtmps:// srt:// https://`.
+
+    `container` is the format of `-` and of sockets; `segment_seconds` begins a new file so often;
+    `window` is how many blocks a playlist keeps. `alone` says that no other output is open, so
+    that a lost connection ends the run instead of being tried again. `stop` ends all waiting;
+    `stdout` is the descriptor that `claim_stdout` gave; `report` gets what a person should know.
+    Raises TargetError for a target that cannot be used.
     """
     encoding, tags, stop = encoding or Encoding(), tags or Tags(), stop or Event()
+    encoding = without_absent_hardware(encoding, video, report)
+    path, suffix = Path(target), Path(target).suffix.lower()
+    live = target == "-" or "://" in target
+    if container is not None and not live:
+        raise TargetError(f"{target}: a file's name decides its format; leave the format out")
+    if segment_seconds is not None and (live or suffix not in BY_SUFFIX):
+        raise TargetError(f"{target}: only a video file can be cut into several")
+    if window is not None and suffix != ".m3u8":
+        raise TargetError(f"{target}: only a playlist (.m3u8) has a window")
     if target == "-":
         muxer = make_muxer(container or "matroska", video, encoding, tags)
         descriptor = claim_stdout() if stdout is None else stdout
         return PipeSink(descriptor, "standard output", muxer, stop)
-    if container is not None:
-        raise TargetError(f"{target}: a format is for standard output; a file's name decides it")
-    path = Path(target)
-    if path.suffix.lower() == ".png":
+    if live:
+        return open_address(target, video, encoding, tags, container, stop, report, alone)
+    if suffix == ".m3u8":
+        return HlsSink(path, video, encoding, tags, window=window, overwrite=overwrite)
+    if suffix == ".png":
         if encoding != Encoding():
             raise TargetError(f"{target}: pictures take no codec, crf or preset")
         return ImageSink(target, video, overwrite)
-    if path.suffix.lower() not in BY_SUFFIX:
-        known = " ".join(BY_SUFFIX)
+    if suffix not in BY_SUFFIX:
         raise TargetError(
-            f"{target}: its ending names no format; use one of {known}, a pattern such as "
-            "frames/%06d.png, or - for standard output"
+            f"{target}: its ending names no format; use one of {' '.join(BY_SUFFIX)} .m3u8, a "
+            "pattern such as frames/%06d.png, - for standard output, or a URL"
         )
-    muxer = make_muxer(BY_SUFFIX[path.suffix.lower()], video, encoding, tags)
-    return FileSink(path, muxer, video, overwrite)
+
+    def open_file(path: Path) -> FileSink:
+        muxer = make_muxer(BY_SUFFIX[suffix], video, encoding, tags)
+        return FileSink(path, muxer, video, overwrite)
+
+    if segment_seconds is not None:
+        return SegmentedSink(path, segment_seconds, video, open_file, overwrite)
+    return open_file(path)

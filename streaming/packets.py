@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
 
-from .encode import CODECS, encode, encoder_options, set_up
+from .encode import encode, encoder_name, encoder_options, set_up
 from .format import Encoding, Tags, VideoFormat
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class PacketMuxer:
     def __init__(self, container: str, video: VideoFormat, encoding: Encoding, tags: Tags) -> None:
         self._video = video
         self._codec = encoding.codec or "h264"
+        self._encoder = encoder_name(encoding, self._codec)
         self._encoder_options = encoder_options(encoding, self._codec)
         self._bytes = _Collector()
         self._container = av.open(
@@ -61,7 +62,7 @@ class PacketMuxer:
         self._stream = cast(
             "VideoStream",
             self._container.add_stream(
-                CODECS[self._codec].encoder, rate=video.fps, options=dict(self._encoder_options)
+                self._encoder, rate=video.fps, options=dict(self._encoder_options)
             ),
         )
         self._stream.time_base = video.frame_time
@@ -74,7 +75,7 @@ class PacketMuxer:
 
     def add(self, block: Block) -> bytes:
         """The block's packets."""
-        packets = list(encode(self._encoder(), block.frames, block.start, self._video))
+        packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))
         self._align(packets)
         for packet in packets:
             packet.stream = self._stream
@@ -92,10 +93,8 @@ class PacketMuxer:
         file.seek(0, 2)
         file.write(self.trailer())
 
-    def _encoder(self) -> VideoCodecContext:
-        context = cast(
-            "VideoCodecContext", av.CodecContext.create(CODECS[self._codec].encoder, "w")
-        )
+    def _fresh_encoder(self) -> VideoCodecContext:
+        context = cast("VideoCodecContext", av.CodecContext.create(self._encoder, "w"))
         set_up(context, self._video)
         context.options = dict(self._encoder_options)
         context.flags = self._stream.codec_context.flags  # parameter sets in the header, or not

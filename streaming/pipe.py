@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import select
-import time
 from threading import Event
 from typing import TYPE_CHECKING
 
 from .errors import ReaderGone, SinkError, Stopped
 from .muxer import Muxer
+from .transport import PIPE_CHUNK, await_ready
 
 if TYPE_CHECKING:
     from ..engine.block import Block
-
-_PATIENCE = 0.5  # seconds without progress after which a run that is to stop waits no longer
-_CHUNK = getattr(select, "PIPE_BUF", 1 << 16)  # a ready pipe takes so much without blocking
 
 
 class PipeSink:
@@ -57,30 +53,15 @@ class PipeSink:
         view = memoryview(data)
         try:
             while view and self._open:
-                self._await_room()
-                view = view[os.write(self._descriptor, view[:_CHUNK]) :]
-        except (BrokenPipeError, ConnectionResetError) as error:
-            self._end()
-            raise ReaderGone(f"{self.label}: the reader has closed it") from error
-        except SinkError:
-            self._end()
-            raise
+                await_ready(self._descriptor, self._stop)
+                view = view[os.write(self._descriptor, view[:PIPE_CHUNK]) :]
         except OSError as error:
             self._end()
+            if isinstance(error, BrokenPipeError | ConnectionResetError):
+                raise ReaderGone(f"{self.label}: the reader has closed it") from error
+            if isinstance(error, Stopped):
+                raise Stopped(f"{self.label}: {error}") from error
             raise SinkError(f"{self.label}: {error.strerror}") from error
-
-    def _await_room(self) -> None:
-        """Wait until the pipe takes something; a thread blocked in a write could not be stopped."""
-        if not hasattr(select, "poll"):
-            return
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        asked: float | None = None
-        while not poll.poll(100):
-            if self._stop.is_set():
-                asked = asked or time.monotonic()
-                if time.monotonic() - asked > _PATIENCE:
-                    raise Stopped(f"{self.label}: the reader takes nothing; the rest is dropped")
 
     def _end(self) -> None:
         if self._open:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
-from .encode import CODECS, encode, encoder_options, set_up
+from .encode import CODECS, encode, encoder_name, encoder_options, set_up
 from .format import Encoding, Tags, VideoFormat
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Slicer:
         self._options = options
         self._video = video
         self._codec = encoding.codec or "h264"
+        self._encoder = encoder_name(encoding, self._codec)
         self._encoder_options = encoder_options(encoding, self._codec)
         self._tags = tags.metadata()
 
@@ -64,7 +65,7 @@ class Slicer:
         stream = cast(
             "VideoStream",
             container.add_stream(
-                codec.encoder, rate=self._video.fps, options=dict(self._encoder_options)
+                self._encoder, rate=self._video.fps, options=dict(self._encoder_options)
             ),
         )
         stream.time_base = self._video.frame_time

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from sana_stream.engine.block import Block, BlockStats
+
+if TYPE_CHECKING:
+    from sana_stream.streaming.sink import Sink
 
 WIDTH, HEIGHT, FPS = 96, 64, 16
 _BITS, _CELL = 12, 8  # twelve cells of 8 by 8 pixels, the lowest bit on the left
@@ -47,3 +50,9 @@ def blocks(
         prompt = prompts[min(index, len(prompts) - 1)] if prompts else "a red boat"
         yield make_block(index, start, length, prompt)
         start += length
+
+
+def pour(sink: Sink, count: int = 5000) -> None:
+    """Write so many blocks one after the other."""
+    for block in blocks(count):
+        sink.write(block)

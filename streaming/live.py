@@ -1,0 +1,133 @@
+"""Outputs that somebody watches now: a connection that may be lost and found again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .errors import ReaderGone, SinkError, Stopped
+from .format import VideoFormat
+from .muxer import Muxer
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from ..engine.block import Block
+
+_LONGEST_WAIT = 30.0  # seconds between two attempts to connect again
+
+
+class LiveSink:
+    """Sends a stream over a connection.
+
+    `connect` gives a connection, or raises OSError. As the only output, a lost connection is its
+    end: a fault of a reader that we called, the normal end of one that came to us (`listening`).
+    Beside others it is opened again with growing pauses, at a block's start, and whole blocks are
+    dropped in between; `report` hears of both.
+    """
+
+    durable = False
+
+    def __init__(
+        self,
+        label: str,
+        connect: Callable[[], Transport],
+        make_muxer: Callable[[], Muxer],
+        video: VideoFormat,
+        report: Callable[[str], None],
+        *,
+        alone: bool = True,
+        listening: bool = False,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.label = label
+        self.frames = 0
+        self._connect = connect
+        self._make_muxer = make_muxer
+        self._video = video
+        self._report = report
+        self._alone = alone
+        self._listening = listening
+        self._close = close
+        self._dropped = 0
+        self._pause = 0.0
+        self._next_try = 0.0
+        self._transport: Transport | None = None
+        self._muxer: Muxer | None = None
+        if not listening:
+            self._open()
+
+    def write(self, block: Block) -> None:
+        """Send one block, or drop it while there is no connection."""
+        if self._transport is None and not self._try_to_open():
+            self._dropped += len(block.frames)
+            return
+        assert self._transport
+        header = b""
+        if self._muxer is None:
+            self._muxer = self._make_muxer()
+            header = self._muxer.header()
+        data = header + self._muxer.add(block)
+        try:
+            self._transport.send(data, self._video.seconds(len(block.frames)))
+        except Stopped as error:
+            raise Stopped(f"{self.label}: {error}") from error
+        except OSError as error:
+            self._lost(error)
+            self._dropped += len(block.frames)
+            return
+        self.frames += len(block.frames)
+        self._pause = 0.0
+
+    def close(self) -> None:
+        """Send the end of the stream and close the connection."""
+        if self._transport is not None and self._muxer is not None:
+            try:
+                self._transport.send(self._muxer.trailer(), 0.0)
+            except OSError as error:
+                self._report(f"{self.label}: the end was not delivered: {_reason(error)}")
+        self._drop_connection()
+        self._close()
+
+    def _open(self) -> None:
+        self._transport = self._connect()
+
+    def _try_to_open(self) -> bool:
+        if time.monotonic() < self._next_try:
+            return False
+        try:
+            self._open()
+        except Stopped as error:
+            raise Stopped(f"{self.label}: nobody has come to watch") from error
+        except OSError:
+            self._plan_next_try()
+            return False
+        if self._dropped:
+            self._report(
+                f"{self.label}: connected again; {self._dropped} frames were dropped meanwhile"
+            )
+            self._dropped = 0
+        return True
+
+    def _lost(self, error: OSError) -> None:
+        self._drop_connection()
+        if self._alone and self._listening and isinstance(error, ConnectionError):
+            raise ReaderGone(f"{self.label}: the reader has gone") from error
+        if self._alone:
+            raise SinkError(f"{self.label}: {_reason(error)}") from error
+        self._report(f"{self.label}: {_reason(error)}; the others go on, trying again")
+        self._plan_next_try()
+
+    def _plan_next_try(self) -> None:
+        if not self._listening:
+            self._pause = min(_LONGEST_WAIT, max(1.0, 2 * self._pause))
+        self._next_try = time.monotonic() + self._pause
+
+    def _drop_connection(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self._transport = self._muxer = None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower() if error.errno else str(error)

@@ -1,0 +1,157 @@
+"""Outputs through an ffmpeg child: delivered, refused, killed, frozen, absent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from sana_stream.streaming import addresses, child
+from sana_stream.streaming.errors import SinkError, TargetError
+from sana_stream.streaming.format import Encoding, VideoFormat
+from sana_stream.streaming.open import open_sink
+
+from .blocks import HEIGHT, WIDTH, blocks, number_of, pour
+
+VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def await_listener(port: int) -> None:
+    """Wait until a port is taken, without knocking at it."""
+    for _ in range(200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return
+        time.sleep(0.05)
+    pytest.fail("nobody listens")
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("scheme", ["rtmp", "srt", "http"])
+def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
+    port, out = free_port(), tmp_path / "out.mkv"
+    listening = {
+        "rtmp": ["-listen", "1", "-f", "flv", "-i", f"rtmp://127.0.0.1:{port}/live/key"],
+        "srt": ["-f", "mpegts", "-i", f"srt://127.0.0.1:{port}?mode=listener"],
+        "http": ["-listen", "1", "-f", "mpegts", "-i", f"http://127.0.0.1:{port}/in"],
+    }[scheme]
+    command = ["ffmpeg", "-v", "error", "-nostdin", *listening, "-c:v", "copy", "-y", str(out)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        if scheme == "srt":
+            time.sleep(1.0)  # a datagram port: taken for TCP or not says nothing
+        else:
+            await_listener(port)
+        path = {"rtmp": "/live/key", "srt": "?mode=caller&pkt_size=1316", "http": "/in"}[scheme]
+        sink = open_sink(f"{scheme}://127.0.0.1:{port}{path}", VIDEO)
+        for block in blocks(4):
+            sink.write(block)
+        sink.close()
+        server.wait(timeout=20)
+    finally:
+        server.kill()
+        server.communicate()
+    with av.open(str(out)) as container:
+        frames = [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    if scheme == "srt":
+        assert frames[:49] == list(range(49)), "srt may lose its last packets when it closes"
+    else:
+        assert frames == list(range(65))
+
+
+@needs_ffmpeg
+def test_a_refused_connection_says_so_in_ffmpegs_words() -> None:
+    sink = open_sink(f"rtmp://127.0.0.1:{free_port()}/live/secret-key", VIDEO)
+    with pytest.raises(SinkError, match=r"^rtmp://127\.0\.0\.1:\d+: .*refused") as error:
+        pour(sink)
+    sink.close()
+    assert "Traceback" not in str(error.value)
+
+
+def fake_ffmpeg(folder: Path, script: str) -> str:
+    """A program called ffmpeg that does what the test needs."""
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_killed_child_is_noticed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f'echo $$ >> {tmp_path}/pids; exec cat > "{tmp_path}/got-$$"'
+    monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
+    monkeypatch.setattr("sana_stream.streaming.live._LONGEST_WAIT", 0.0)
+    said: list[str] = []
+    sink = open_sink("srt://127.0.0.1:9", VIDEO, alone=False, report=said.append)
+    source = blocks()
+    sink.write(next(source))
+    pids = tmp_path / "pids"
+    while not pids.exists() or not pids.read_text().endswith("\n"):
+        time.sleep(0.01)
+    os.kill(int(pids.read_text()), signal.SIGKILL)
+    while len(said) < 2:
+        sink.write(next(source))
+    sink.write(next(source))
+    sink.close()
+    assert "srt://127.0.0.1:9: " in said[0]
+    assert "trying again" in said[0]
+    assert "connected again" in said[1]
+    second = tmp_path / f"got-{pids.read_text().split()[1]}"
+    with av.open(str(second)) as container:
+        frames = [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    assert frames == list(range(frames[0], frames[0] + len(frames)))
+    assert (frames[0] - 17) % 16 == 0
+
+
+def test_a_frozen_child_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, f"echo $$ > {tmp_path}/pid; kill -STOP $$"))
+    monkeypatch.setattr(addresses, "TIMEOUT", 0.5)
+    sink = open_sink("srt://127.0.0.1:9", VIDEO)
+    with pytest.raises(SinkError, match=r"srt://127\.0\.0\.1:9: .*took nothing for 0\.5 s"):
+        pour(sink)
+    sink.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_child_that_does_not_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"echo $$ > {tmp_path}/pid; cat > /dev/null; exec sleep 1000"
+    monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
+    monkeypatch.setattr(child, "_CLOSING", 0.3)
+    sink = open_sink("srt://127.0.0.1:9", VIDEO)
+    sink.write(next(blocks()))
+    sink.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_without_ffmpeg_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(TargetError, match="rtmp:// needs the program ffmpeg, which is not inst"):
+        open_sink("rtmp://127.0.0.1/live/key", VIDEO)
+
+
+@needs_ffmpeg
+def test_settings_that_a_protocol_does_not_take() -> None:
+    with pytest.raises(TargetError, match="codec 'h265': rtmp takes h264"):
+        open_sink("rtmp://127.0.0.1/live/key", VIDEO, Encoding("h265"))
+    with pytest.raises(TargetError, match="its format is fixed"):
+        open_sink("srt://127.0.0.1:9", VIDEO, container="nut")
