@@ -127,5 +127,6 @@ def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
         raise CheckpointError(
             f"{file} has unknown keys {', '.join(unknown)}; allowed are {', '.join(sorted(known))}"
         )
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return Preset(**{"name": file.parent.name} | settings)
+    settings: dict[str, Any] = {"name": file.parent.name}
+    settings |= {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Preset(**settings)
