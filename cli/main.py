@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import traceback
+from argparse import Namespace
 
 from sana_stream import __version__
 
 from ..models.errors import ConfigError
 from ..streaming.errors import TargetError
 from ..streaming.stdout import claim_stdout
+from .commands import find_command, summaries
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, build_parser
 
@@ -28,16 +30,22 @@ def main(argv: list[str]) -> int:
     0: the video is whole. 2: what was asked for cannot be done. 1: it failed on the way.
     130, 143: ended by Ctrl-C or SIGTERM, with the video complete up to there.
     """
-    args = build_parser(__version__).parse(argv)
+    command = find_command(argv)
+    parser = command.parser() if command else build_parser(__version__, summaries())
+    args = parser.parse(argv[1:] if command else argv)
     try:
-        options = Options.of(args)
-        stdout = claim_stdout() if STDOUT in options.outputs else None
-        # what follows imports torch: mistakes in the options have been told by now
-        from .generate import generate
-
-        return generate(options, stdout)
+        return command.run(args) if command else _generate(args)
     except (Exception, KeyboardInterrupt) as error:
         return _fail(error, args.debug)
+
+
+def _generate(args: Namespace) -> int:
+    options = Options.of(args)
+    stdout = claim_stdout() if STDOUT in options.outputs else None
+    # what follows imports torch: mistakes in the options have been told by now
+    from .generate import generate
+
+    return generate(options, stdout)
 
 
 def _fail(error: BaseException, debug: bool) -> int:

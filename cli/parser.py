@@ -52,13 +52,13 @@ class Parser(argparse.ArgumentParser):
         return f"{name} is not an option: {hint}"
 
 
-def build_parser(version: str) -> Parser:
-    """The parser of `sana-stream`."""
+def build_parser(version: str, commands: str = "") -> Parser:
+    """The parser of `sana-stream`; `commands` is what `--help` says of the other commands."""
     parser = Parser(
         prog="sana-stream",
         usage="sana-stream --prompt TEXT | --prompt-file FILE [options]",
         description="Make a long video from prompts, block by block, in fixed memory.",
-        epilog=EXAMPLES,
+        epilog=f"{EXAMPLES}\n{commands}",
         formatter_class=_formatter,
         allow_abbrev=False,
         add_help=False,
@@ -69,6 +69,18 @@ def build_parser(version: str) -> Parser:
     _add_picture(parser)
     _add_model(parser)
     _add_talk(parser, version)
+    return parser
+
+
+def command_parser(name: str, summary: str) -> Parser:
+    """An empty parser for `sana-stream NAME`, with the options that all commands have."""
+    parser = Parser(
+        prog=f"sana-stream {name}",
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

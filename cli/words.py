@@ -37,7 +37,9 @@ def headline(request: Request) -> str:
     length = "endless"
     if request.frames is not None:
         play = clock(request.seconds or 0.0)
-        length = f"{request.frames} frames ({play}) in {request.blocks} blocks"
+        length = (
+            f"{_count(request.frames, 'frame')} ({play}) in {_count(request.blocks or 1, 'block')}"
+        )
     return (
         f"{request.model}, {request.width}x{request.height} at {float(request.fps):g} frames/s, "
         f"{length}, seed {request.seed}"
@@ -47,7 +49,7 @@ def headline(request: Request) -> str:
 def progress_line(pace: Pace) -> str:
     """How far a run is, on one line."""
     of_blocks = "" if pace.blocks_total is None else f"/{pace.blocks_total}"
-    of_time = "" if pace.total is None else f" of {clock(pace.total / pace.fps)}"
+    of_time = "" if pace.total is None else f" of {rounded_clock(pace.total / pace.fps)}"
     left = "" if pace.left_seconds is None else f", {rounded_clock(pace.left_seconds)} left"
     return (
         f"block {pace.blocks}{of_blocks}, {rounded_clock(pace.made_seconds)}{of_time}, "
@@ -58,7 +60,7 @@ def progress_line(pace: Pace) -> str:
 
 def closing_lines(pace: Pace, outputs: tuple[str, ...]) -> list[str]:
     """What was made, where it is, how fast it came and how to play it."""
-    made = f"{pace.frames} frames, {clock(pace.made_seconds)} of video"
+    made = f"{_count(pace.frames, 'frame')}, {clock(pace.made_seconds)} of video"
     took = f"{rounded_clock(pace.spent)}: {speed(pace.speed, pace.fps)}"
     lines = [f"{made} in {took}, peak memory {megabytes(pace.peak)}"]
     files = [output for output in outputs if output != "-"]
@@ -66,6 +68,10 @@ def closing_lines(pace: Pace, outputs: tuple[str, ...]) -> list[str]:
     if files and (player := _player()):
         lines.append(f"play it: {player} {shlex.quote(files[0])}")
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _player() -> str | None:

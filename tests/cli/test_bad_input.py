@@ -1,0 +1,210 @@
+"""Each mistake: one line that says what to do, the right exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .run import run
+
+PROMPT = ("--prompt", "a red boat")
+FILE = ("--prompt-file", "story.txt")
+
+
+def mistake(capfd: pytest.CaptureFixture[str], code: int, *argv: str | Path) -> str:
+    """The one line that a run says that cannot be."""
+    assert run(*argv) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith("sana-stream: ")
+    return err.removeprefix("sana-stream: ").strip()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ((), 'nothing to show: give --prompt "a red boat at dusk" or --prompt-file story.txt'),
+        (("--promt", "a"), "--promt is not an option: did you mean --prompt?"),
+        (("--sedes=4", *PROMPT), "--sedes is not an option: did you mean --seed?"),
+        (("--qqqqqq", *PROMPT), "--qqqqqq is not an option: --help lists what there is"),
+        (("a red boat",), '"a red boat" belongs to no option: for a prompt write --prompt'),
+        (("--prompt",), "--prompt: expected one argument"),
+        ((*PROMPT, *FILE), "--prompt-file: not allowed with argument --prompt"),
+        ((*PROMPT, "--seconds", "0"), "--seconds: 0 is not possible: give more than 0"),
+        ((*PROMPT, "--minutes", "-1"), "--minutes: -1 is not possible: give more than 0"),
+        ((*PROMPT, "--seconds", "nan"), "--seconds: nan is not possible: give more than 0"),
+        ((*PROMPT, "--seconds", "inf"), "--seconds: inf is not possible: give more than 0"),
+        ((*PROMPT, "--frames", "0"), "--frames: 0 is not possible: give 1 or more"),
+        ((*PROMPT, "--frames", "1.5"), "--frames: '1.5' is not a whole number"),
+        ((*PROMPT, "--seconds", "3", "--endless"), "--endless: not allowed with argument --sec"),
+        ((*PROMPT, "--every", "0"), "--every: 0 is not possible: give more than 0"),
+        ((*PROMPT, "--size", "big"), "--size: 'big' is no size: give WIDTHxHEIGHT"),
+        ((*PROMPT, "--fps", "0"), "--fps: 0 is not possible: give more than 0"),
+        ((*PROMPT, "--fps", "1/0"), "--fps: '1/0' is no rate: give 16, 23.976 or 24000/1001"),
+        ((*PROMPT, "--seed", "-1"), "--seed: -1 is not possible: give 0 to 9223372036854775807"),
+        ((*PROMPT, "--steps", "0"), "--steps: 0 is not possible: give 1 or more"),
+        ((*PROMPT, "--steps", "900,x"), "--steps: 'x' is not a number"),
+        ((*PROMPT, "--guidance", "-2"), "--guidance: -2 is not possible: give 0 or more"),
+        ((*PROMPT, "--block-frames", "0"), "--block-frames: 0 is not possible: give 1 or more"),
+        ((*PROMPT, "--out", "a.mp4", "--out", "a.mp4"), "--out a.mp4 is given twice"),
+        ((*PROMPT, "--model", "pockt"), "model 'pockt' is not known; use 'pocket'"),
+    ],
+)
+def test_mistakes_in_the_options(
+    capfd: pytest.CaptureFixture[str], argv: tuple[str, ...], message: str
+) -> None:
+    assert mistake(capfd, 2, *argv).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "story.txt does not exist"),
+        (b"", "story.txt is empty"),
+        (b"a na\xefve fox\n", "story.txt, line 1: byte 0xef is not UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "story.txt, line 1: this is not text"),
+        (b"a\n0:04 b\n0:02 c\n", "story.txt, line 3: 0:02 does not come after 0:04"),
+        (b"a\n-0:04 b\n", "story.txt, line 2: -0:04 is negative"),
+        (b"a\n0:10 b\n", 'story.txt, line 2: "b" would start at 0:10, but the video ends at 0:10'),
+    ],
+)
+def test_mistakes_in_the_story(
+    here: Path,
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    content: bytes | None,
+    message: str,
+) -> None:
+    if content is not None:
+        (here / "story.txt").write_bytes(content)
+    argv = (*FILE, "--seconds", "10", "--model", tiny_folder)
+    assert mistake(capfd, 2, *argv).startswith(message)
+    assert not list(here.glob("*.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--size", "50x40"), "size 50x40 does not fit this model; use multiples of 16, the near"),
+        (("--size", "0x0"), "size 0x0 does not fit this model"),
+        (("--device", "cuda"), "no CUDA device is available here; use --device cpu"),
+        (("--device", "toaster"), "device 'toaster' is not known; use auto, cpu, cuda"),
+        (("--dtype", "int8"), "dtype int8 is not known; use auto, bfloat16"),
+        (("--memory", "elephant"), "memory"),
+        (("--steps", "100,200"), "timesteps 100, 200: give one or more, descending"),
+        (("--steps", "2000"), "steps 2000: give 1 to 1000"),
+        (("--seconds", "0.01"), "a video of 0.01 s has no frame"),
+        (("--out", "a.avi"), "a.avi: its ending names no format; use one of .mp4"),
+        (("--out", "a.webm", "--codec", "h264"), "codec 'h264': webm takes vp9, av1"),
+        (("--codec", "divx"), "codec 'divx': one of h264"),
+        (("--crf", "99"), "crf 99: h264 takes 0 to 51"),
+        (("--preset", "warp"), "preset 'warp': h264 takes ultrafast"),
+        (("--out", "nowhere/a.mp4"), "nowhere/a.mp4: cannot be written: no such file"),
+    ],
+)
+def test_what_the_model_or_an_output_cannot_do(
+    here: Path,
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    argv: tuple[str, ...],
+    message: str,
+) -> None:
+    if argv[:2] == ("--device", "cuda"):
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has what the test says is absent")
+    line = mistake(capfd, 2, *PROMPT, "--model", tiny_folder, *argv)
+    assert line.startswith(message)
+    assert list(here.iterdir()) == []
+
+
+def test_an_existing_video_is_kept(
+    here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "a.mp4").write_bytes(b"the only copy")
+    line = mistake(capfd, 2, *PROMPT, "--model", tiny_folder, "--out", "a.mp4")
+    assert "a.mp4 exists" in line
+    assert (here / "a.mp4").read_bytes() == b"the only copy"
+
+
+def test_the_second_output_refused_leaves_nothing_of_the_first(
+    here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    argv = (*PROMPT, "--model", tiny_folder, "--out", "a.mp4", "--out", "nowhere/b.mp4")
+    assert "nowhere/b.mp4: cannot be written" in mistake(capfd, 2, *argv)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["story.vtt", "story.mp4"])
+def test_the_prompt_file_is_never_written_over(
+    here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    text = "WEBVTT\n\n00:00.000 --> 00:01.000\na\n"
+    (here / name).write_text(text)
+    argv = ("--prompt-file", name, "--model", tiny_folder, "--out", "story.mp4", "--overwrite")
+    assert f"would write over the prompt file {name}" in mistake(capfd, 2, *argv)
+    assert (here / name).read_text() == text
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(
+    here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "locked").mkdir(mode=0o500)
+    argv = (*PROMPT, "--model", tiny_folder, "--out", "locked/a.mp4")
+    assert "permission denied" in mistake(capfd, 2, *argv)
+
+
+def test_a_full_disk_is_told_before_work(
+    tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=3 << 20))
+    argv = (*PROMPT, "--model", tiny_folder, "--out", "a.mp4")
+    assert mistake(capfd, 1, *argv).startswith("a.mp4: only 3 MiB are free there")
+
+
+@pytest.fixture
+def damaged(here: Path, tiny_folder: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, here / "model"))
+
+
+def test_a_model_without_a_part(damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(damaged / "vae")
+    line = mistake(capfd, 1, *PROMPT, "--model", damaged, "--seconds", "1")
+    assert "vae" in line
+    assert "missing" in line
+
+
+def test_a_model_cut_short(here: Path, damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    weights = damaged / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert run(*PROMPT, "--model", damaged, "--seconds", "1", "--quiet") == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert "diffusion_pytorch_model.safetensors is not a whole safetensors file" in line
+    assert {file.name for file in here.iterdir()} == {"model"}
+
+
+def test_a_model_with_an_unknown_default(damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (damaged / "stream.json").write_text(json.dumps({"hight": 32}))
+    line = mistake(capfd, 1, *PROMPT, "--model", damaged)
+    assert "unknown keys hight" in line
+
+
+def test_debug_shows_where_an_error_comes_from(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(*FILE, "--debug") == 2
+    err = capfd.readouterr().err
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("sana-stream: story.txt does not exist")
