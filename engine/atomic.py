@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 PARTIAL = ".part"
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, bring it to the disk, then give it the name.
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file beside `path`, bring it to the disk, then give it the name.
 
     The name of the partial file is always the same, so that a killed process leaves one at most,
-    which the next write replaces. Raises what `write` and the system raise; `path` is untouched
-    then and the partial file is gone.
+    which the next write replaces. Raises OSError; `path` is untouched then and the partial file
+    is gone.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
-        write(partial)
-        sync_file(partial)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -17,6 +18,7 @@ from ..models.text import TextEncoder, load_text_encoder
 from ..models.transformer import SanaVideoTransformer
 from ..models.vae import WanVAE
 from .device import resolve_device, resolve_dtype
+from .fingerprint import Fingerprint, fingerprint_of
 from .locate import locate_model
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan
@@ -25,6 +27,7 @@ from .schedule import plan_timesteps
 from .session import Session
 from .size import check_size
 from .snapshot import SessionSettings, Snapshot
+from .snapshot_file import load_snapshot
 
 T = TypeVar("T")
 
@@ -149,11 +152,24 @@ class Engine:
             solver=solver,
         )
         negative = _default(negative_prompt, preset.negative_prompt)
-        return Session(self, self._beginning(settings, prompt, negative), noise)
+        return Session(self, self.beginning(settings, prompt, negative), noise)
 
     def session_from(self, snapshot: Snapshot, noise: NoiseSource | None = None) -> Session:
         """Go on from a snapshot; the stream continues exactly as the one it was taken from."""
         return Session(self, snapshot, noise)
+
+    def resume(self, path: str | Path, noise: NoiseSource | None = None) -> Session:
+        """Go on from a file that `Session.save` wrote; its prompts are embedded again.
+
+        Raises:
+            SnapshotError: the file is damaged, foreign, of a newer version or of another model.
+        """
+        return self.session_from(load_snapshot(Path(path), self), noise)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What tells this model from another, whatever dtype and device it runs with."""
+        return fingerprint_of(self)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, ...]:
         """Shape (1, C, T', h, w) of `frames` latent frames of height x width pixels."""
@@ -161,8 +177,12 @@ class Engine:
         channels = self.transformer.config.in_channels
         return 1, channels, frames, height // factor, width // factor
 
-    def _beginning(self, settings: SessionSettings, prompt: str, negative: str) -> Snapshot:
-        """The snapshot before the first block; every setting is checked here."""
+    def beginning(self, settings: SessionSettings, prompt: str, negative_prompt: str) -> Snapshot:
+        """The snapshot before the first block.
+
+        Raises:
+            ConfigError: a setting that cannot be used.
+        """
         self._check(settings)
         *_, rows, columns = self.latent_shape(1, settings.height, settings.width)
         state = State.empty(
@@ -173,7 +193,7 @@ class Engine:
             self.device,
         )
         states = (state,) if settings.guidance == 1 else (state, state)
-        return Snapshot(settings, prompt, negative, 0, states)
+        return Snapshot(settings, prompt, negative_prompt, 0, states)
 
     def _check(self, settings: SessionSettings) -> None:
         _, *patch = self.transformer.config.patch_size

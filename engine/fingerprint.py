@@ -45,7 +45,7 @@ def fingerprint_of(engine: Engine) -> Fingerprint:
     }
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
     sample = torch.stack([_middle(weight) for weight in named.values()])
-    return Fingerprint(digest.hexdigest(), sample.cpu())
+    return Fingerprint(digest.hexdigest(), sample)
 
 
 def _weights(engine: Engine) -> Iterator[tuple[str, Tensor]]:
@@ -55,6 +55,6 @@ def _weights(engine: Engine) -> Iterator[tuple[str, Tensor]]:
 
 
 def _middle(weight: Tensor) -> Tensor:
-    """One value from the middle of a tensor, float32."""
+    """One value from the middle of a tensor, float32 on the CPU."""
     index = tuple(size // 2 for size in weight.shape)
-    return weight[index].float()
+    return weight[index].float().cpu()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan, PlannedBlock
 from .sampling import SAMPLERS, Velocity
 from .snapshot import Snapshot, blocks_to_keep
+from .snapshot_file import save_snapshot
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -95,6 +98,18 @@ class Session:
         """Where the stream is now; `Engine.session_from` goes on from there."""
         return self._now
 
+    def save(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
+        """Write where the stream is now to a file, from which `Engine.resume` goes on.
+
+        Args:
+            path: replaced as a whole if it is there.
+            extra: the caller's own notes, anything that JSON can hold.
+
+        Raises:
+            SnapshotError: the file cannot be written; one that was there is as before.
+        """
+        save_snapshot(Path(path), self._now, self._engine, extra)
+
     def __iter__(self) -> Self:
         return self
 
@@ -120,6 +135,7 @@ class Session:
         with meter.stage("denoise"):
             pasts = [state.past() for state in states]
             latents, attempts = first_finite(partial(self._sample, planned, texts, pasts), planned)
+            latents = latents.contiguous()  # a saved stream goes on from this same layout
         recent = (*head.recent, latents)[-self._kept_blocks :]
         after = replace(head, index=head.index + 1, states=states, recent=recent)
         return Draft(planned, head, after, meter, attempts)

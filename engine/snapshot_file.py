@@ -1,0 +1,127 @@
+"""A stream in one file: written whole or not at all, refused unless every bit is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .atomic import replace_file
+from .fingerprint import Fingerprint
+from .look import Look
+from .plan import BlockPlan
+from .snapshot import Snapshot
+from .snapshot_header import SnapshotError, SnapshotHeader, checksum
+from .snapshot_tensors import describe_states, from_tensors, to_tensors
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+SAMPLE = "model.sample"  # the tensor by which a model is recognised
+
+
+def save_snapshot(
+    path: Path, snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write a stream to a file, from which `load_snapshot` goes on.
+
+    The file is a safetensors file with readable metadata. Prompts are kept as text and embedded
+    again; noise of the caller's own is not kept. A file that is there is replaced as a whole.
+
+    Args:
+        path: conventionally ending in `.ckpt`.
+        snapshot: of a session of `engine`.
+        extra: the caller's own small notes, anything that JSON can hold.
+
+    Raises:
+        SnapshotError: the file cannot be written; one that was there is as before.
+    """
+    tensors = to_tensors(snapshot) | {SAMPLE: engine.fingerprint.sample}
+    header = _header_of(snapshot, engine, extra or {})
+    metadata = header.sealed(tensors)
+    try:
+        replace_file(path, save(tensors, metadata))
+    except OSError as error:
+        raise SnapshotError(f"checkpoint {path} cannot be written: {_reason(error)}") from error
+
+
+def read_header(path: Path) -> SnapshotHeader:
+    """What a file says about its stream, without reading the stream.
+
+    Raises:
+        SnapshotError: not a checkpoint of a stream, or one of a newer version.
+    """
+    return _read(path, with_tensors=False)[0]
+
+
+def load_snapshot(path: Path, engine: Engine) -> Snapshot:
+    """Read a stream, on the engine's device and in its dtype.
+
+    On the device type and in the dtype that wrote it, the stream goes on bit for bit.
+
+    Raises:
+        SnapshotError: the file is damaged, foreign, of a newer version or of another model.
+    """
+    header, tensors = _read(path, with_tensors=True)
+    saved = Fingerprint(header.fingerprint, tensors.pop(SAMPLE, torch.empty(0)))
+    if not engine.fingerprint.matches(saved):
+        raise SnapshotError(
+            f"{path} is a stream of another model ({header.model}), not of the one loaded"
+            f" ({engine.preset.name}); give the model that it was made with"
+        )
+    beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
+    try:
+        snapshot = from_tensors(beginning, header.states, tensors)
+    except (KeyError, ValueError, TypeError) as error:
+        raise SnapshotError(f"{path} is damaged: {error}") from error
+    look = None if header.beginning is None else Look(*header.beginning)
+    return replace(snapshot, index=header.index, beginning=look)
+
+
+def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> SnapshotHeader:
+    settings, beginning = snapshot.settings, snapshot.beginning
+    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
+    return SnapshotHeader(
+        model=engine.preset.name,
+        fingerprint=engine.fingerprint.shapes,
+        prompt=snapshot.prompt,
+        negative_prompt=snapshot.negative_prompt,
+        index=snapshot.index,
+        frames=plan.block(snapshot.index).start,
+        fps=engine.preset.fps,
+        settings=settings,
+        states=describe_states(snapshot.states),
+        beginning=None if beginning is None else beginning.values,
+        device=str(engine.device),
+        dtype=str(engine.dtype).removeprefix("torch."),
+        extra=dict(extra),
+    )
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Tensor]]:
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            header = SnapshotHeader.from_metadata(path, metadata)
+            for name in file.keys() if with_tensors else ():
+                tensors[name] = file.get_tensor(name)
+    except FileNotFoundError:
+        raise SnapshotError(f"{path} does not exist: give the path of a checkpoint") from None
+    except (OSError, SafetensorError) as error:
+        raise SnapshotError(
+            f"{path} is not a whole checkpoint of a stream ({_reason(error)})"
+        ) from error
+    if with_tensors and checksum(metadata, tensors) != metadata.get("checksum"):
+        raise SnapshotError(f"{path} is damaged: its checksum does not fit its content")
+    return header, tensors
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()

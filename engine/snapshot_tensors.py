@@ -1,0 +1,92 @@
+"""A snapshot as named tensors and plain numbers, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ..models.attention import Sums
+from ..models.memory import Memory, Slot
+from ..models.state import State
+from .snapshot import Snapshot
+
+Slots = list[list[int]]  # start and frames of each slot
+Described = dict[str, Any]  # {"position": int, "slots": Slots}
+
+
+def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
+    """What the snapshot holds but the decoder's cache, on the CPU; what is empty is left out."""
+    tensors = {}
+    for number, state in enumerate(snapshot.states):
+        if state.position:
+            tensors[f"state.{number}.tail"] = state.tail
+        for place, slot in enumerate(state.memory.slots):
+            if slot.frames:
+                tensors[f"state.{number}.slot.{place}.S"] = slot.sums.S
+                tensors[f"state.{number}.slot.{place}.z"] = slot.sums.z
+    for number, latents in enumerate(snapshot.recent):
+        tensors[f"recent.{number}"] = latents
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def describe_states(states: tuple[State, ...]) -> list[Described]:
+    """Where each state is and what its slots hold, in whole numbers."""
+    return [
+        {
+            "position": state.position,
+            "slots": [[slot.start, slot.frames] for slot in state.memory.slots],
+        }
+        for state in states
+    ]
+
+
+def from_tensors(
+    beginning: Snapshot, described: list[Described], tensors: Mapping[str, Tensor]
+) -> Snapshot:
+    """The snapshot whose `to_tensors` these are.
+
+    Args:
+        beginning: the same stream before its first block, on the device and with the shapes that
+            are wanted; everything but states and latents is taken from it.
+        described: what `describe_states` gave.
+        tensors: on any device.
+
+    Raises:
+        KeyError, ValueError: a tensor or a number is missing, or does not fit the stream.
+    """
+    pairs = zip(beginning.states, described, strict=True)
+    states = tuple(_state(n, empty, known, tensors) for n, (empty, known) in enumerate(pairs))
+    count = sum(name.startswith("recent.") for name in tensors)
+    device = beginning.states[0].tail.device
+    recent = tuple(tensors[f"recent.{number}"].to(device) for number in range(count))
+    return replace(beginning, states=states, recent=recent)
+
+
+def _state(number: int, empty: State, known: Described, tensors: Mapping[str, Tensor]) -> State:
+    if not known["position"]:
+        return empty
+    slots = tuple(
+        _slot(f"state.{number}.slot.{place}", slot, start, frames, tensors)
+        for place, (slot, (start, frames)) in enumerate(
+            zip(empty.memory.slots, known["slots"], strict=True)
+        )
+    )
+    tail = _fitting(f"state.{number}.tail", empty.tail, tensors)
+    return State(Memory(empty.memory.policy, slots), tail, int(known["position"]))
+
+
+def _slot(name: str, empty: Slot, start: int, frames: int, tensors: Mapping[str, Tensor]) -> Slot:
+    if not frames:
+        return empty
+    S = _fitting(f"{name}.S", empty.sums.S, tensors)
+    return Slot(Sums(S, _fitting(f"{name}.z", empty.sums.z, tensors)), int(start), int(frames))
+
+
+def _fitting(name: str, like: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    tensor = tensors[name]
+    if tensor.shape != like.shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(like.shape)}")
+    return tensor.to(device=like.device, dtype=like.dtype)
