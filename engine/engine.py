@@ -19,7 +19,7 @@ from ..models.transformer import SanaVideoTransformer
 from ..models.vae import WanVAE
 from .device import resolve_device, resolve_dtype
 from .fingerprint import Fingerprint, fingerprint_of
-from .locate import locate_model
+from .locate import locate_model, locate_parts
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan
 from .preset import Preset, preset_of
@@ -62,14 +62,18 @@ class Engine:
         model: str | Path = "pocket",
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
+        *,
+        parts: str | Path | None = None,
     ) -> Self:
         """Load a checkpoint.
 
         Args:
-            model: "pocket" (embedded), or a folder in the diffusers layout.
+            model: "pocket" (embedded), a folder in the diffusers layout, a hub id
+                `owner/name[@revision]`, or a .pth file in the original layout.
             device: "auto", "cpu", "cuda", "mps" or a torch device.
             dtype: "auto", "bfloat16", "float16", "float32" or a torch dtype, of the transformer
                 and the decoder. The text encoder never runs in float16, where Gemma overflows.
+            parts: folder or hub id to take VAE and text encoder from, where not from `model`.
 
         Raises:
             ConfigError: an unknown model, device or dtype.
@@ -77,11 +81,12 @@ class Engine:
         """
         chosen_device = resolve_device(device)
         chosen = resolve_dtype(dtype, chosen_device)
-        folder = locate_model(model)
-        preset = preset_of(folder, str(model))
+        located = locate_model(model)
+        folder = locate_parts(located, parts)
+        preset = preset_of(located, str(model))
         text_dtype = torch.float32 if chosen == torch.float16 else chosen
         return cls(
-            load_transformer(folder, chosen, chosen_device),
+            load_transformer(located, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),
             load_text_encoder(
                 folder, preset.instruction, preset.max_text_tokens, chosen_device, text_dtype

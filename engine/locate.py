@@ -1,4 +1,4 @@
-"""From a model's name to its folder."""
+"""From a model's name to its files."""
 
 from __future__ import annotations
 
@@ -6,27 +6,78 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..models.errors import CheckpointError, ConfigError
+from ..models.transformer_file import is_weights_file, read_transformer_config
+from .hub import HubModel
 
 EMBEDDED = "pocket"
+INDEX = "model_index.json"
+# Where a single file's VAE and text encoder are published, by latent channels.
+PUBLISHED_PARTS = {
+    16: "Efficient-Large-Model/SANA-Video_2B_480p_diffusers",
+    128: "Efficient-Large-Model/SANA-Video_2B_720p_diffusers",
+}
 
 
 def locate_model(model: str | Path) -> Path:
-    """The folder of a model: the embedded one by its name, or a folder that is there.
+    """The folder or the file of a model.
+
+    Args:
+        model: "pocket" (embedded), a folder in the diffusers layout, a .pth, .pt or .safetensors
+            file, or a hub id `owner/name[/file][@revision]`.
 
     Raises:
-        ConfigError: no such model.
+        ConfigError: no such model, or the hub does not give it.
         CheckpointError: a folder that is not in the diffusers layout.
     """
+    return _checked(_find(model, parts_only=False))
+
+
+def locate_parts(model: Path, parts: str | Path | None) -> Path:
+    """The folder with a located model's VAE, text encoder and tokenizer.
+
+    Args:
+        model: what `locate_model` returned.
+        parts: a folder or hub id to take them from. `None`: the model's own folder; for a single
+            file, the published model with as many latent channels.
+
+    Raises:
+        ConfigError, CheckpointError: as `locate_model`.
+    """
+    if parts is None and model.is_dir():
+        return model
+    if parts is None:
+        channels = read_transformer_config(model).in_channels
+        if channels not in PUBLISHED_PARTS:
+            raise ConfigError(
+                f"{model} holds a transformer of {channels} latent channels alone;"
+                " give --parts FOLDER with its vae/, text_encoder/ and tokenizer/"
+            )
+        parts = PUBLISHED_PARTS[channels]
+    folder = _checked(_find(parts, parts_only=True))
+    if not folder.is_dir():
+        raise ConfigError(f"parts {parts}: give a folder or a hub id in the diffusers layout")
+    return folder
+
+
+def _find(model: str | Path, *, parts_only: bool) -> Path:
     if model == EMBEDDED:
         return Path(str(files("sana_stream.models"))) / EMBEDDED
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
+    path = Path(model).expanduser()
+    if path.exists():
+        return path
+    hub = HubModel.parse(str(model))
+    if hub is None:
         raise ConfigError(
-            f"model {str(model)!r} is not known; use {EMBEDDED!r} (embedded)"
-            " or the path of a folder in the diffusers layout"
+            f"model {str(model)!r} is not known; use {EMBEDDED!r} (embedded), the path of a folder"
+            " in the diffusers layout or of a .pth file, or a hub id such as"
+            f" {PUBLISHED_PARTS[16]}"
         )
-    if not (folder / "model_index.json").exists():
-        raise CheckpointError(
-            f"{folder} has no model_index.json; give a folder in the diffusers layout"
-        )
-    return folder
+    return hub.fetch(parts_only=parts_only)
+
+
+def _checked(path: Path) -> Path:
+    if path.is_dir() and not (path / INDEX).exists():
+        raise CheckpointError(f"{path} has no {INDEX}; give a folder in the diffusers layout")
+    if path.is_file() and not is_weights_file(path):
+        raise CheckpointError(f"{path} is not a checkpoint; give .pth, .pt or .safetensors")
+    return path

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..models.checkpoint import read_json
 from ..models.errors import CheckpointError
+from ..models.weights import read_json
 from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
 
 PRESET_FILE = "stream.json"
