@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from ..models.errors import ConfigError
 from . import values
 from .parser import Parser
 from .words import megabytes
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ..engine.bench import Figures
     from ..engine.block import Block
     from ..engine.engine import Engine
+    from ..streaming.muxer import Muxer
+
+ENCODED_BLOCKS = 4
 
 
 def add_options(parser: Parser) -> None:
@@ -55,16 +59,17 @@ def run(args: Namespace) -> int:
     """Measure and tell."""
     from ..engine.bench import measure
 
+    if args.against and args.shapes:
+        raise ConfigError("--against needs weights that both can load: use --model, not --shapes")
     engine = _engine(args)
     width, height = args.size or (None, None)
-    figures = measure(
-        engine, repeats=args.repeats, warmup=args.warmup, height=height, width=width
-    )
+    figures = measure(engine, repeats=args.repeats, warmup=args.warmup, height=height, width=width)
     encode = _encode_seconds(engine, figures)
-    rivals = _against_diffusers(args, engine) if args.against else {}
+    rivals = _against(args, engine, figures) if args.against else {}
     if args.json:
-        told = asdict(figures) | {"encode": encode, "frames_a_second": figures.frames_a_second}
-        _write(json.dumps(told | {"share_of_floor": figures.share_of_floor} | rivals) + "\n")
+        told = asdict(figures) | {"encode": encode} | rivals
+        told |= {"frames_a_second": figures.frames_a_second, "share": figures.share_of_floor}
+        sys.stdout.write(json.dumps(told) + "\n")
     else:
         _tell(Console(stderr=True), engine, figures, encode, rivals)
     return 0
@@ -87,10 +92,66 @@ def _encode_seconds(engine: Engine, figures: Figures) -> float:
 
     video = VideoFormat(figures.width, figures.height, engine.preset.fps)
     muxer = make_muxer("mp4", video, Encoding(), Tags())
-    target, seconds = io.BytesIO(), []
-    muxer.begin(target)
-    for block in islice(_blocks(engine, figures), 4):
-        begun = time.perf_counter()
-        muxer.add(block)
-        seconds.append(time.perf_counter() - begun)
-    return median(seconds[1:])
+    muxer.header()
+    session = engine.session("a red boat", height=figures.height, width=figures.width)
+    return median(_timed(muxer, block) for block in islice(session, ENCODED_BLOCKS))
+
+
+def _timed(muxer: Muxer, block: Block) -> float:
+    begun = time.perf_counter()
+    muxer.add(block)
+    return time.perf_counter() - begun
+
+
+def _against(args: Namespace, engine: Engine, figures: Figures) -> dict[str, float]:
+    from .bench_rival import clip_seconds
+
+    ours, theirs = clip_seconds(engine, args.model, figures, args.repeats)
+    return {"clip": ours, "clip_in_diffusers": theirs}
+
+
+def _tell(
+    console: Console, engine: Engine, figures: Figures, encode: float, rivals: dict[str, float]
+) -> None:
+    machine = ", ".join(figures.machine.values())
+    console.print(f"{engine.preset.name}, {figures.width}x{figures.height}: {machine}")
+    console.print(
+        f"a block is {figures.pictures} pictures: {figures.steps} denoising steps and a commit"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("", justify="right")
+    for name, value in (*_rows(figures, engine.preset.fps, encode), *_rival_rows(rivals)):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _rows(figures: Figures, fps: float, encode: float) -> Iterator[tuple[str, str]]:
+    yield "first picture", _ms(figures.first_picture)
+    yield "prompt to keys and values", _ms(figures.text)
+    yield "one denoising call", _ms(figures.denoise_call)
+    yield "commit", _ms(figures.commit)
+    yield "decode, to host", _ms(figures.decode)
+    yield "encode and mux", _ms(encode)
+    yield "block, stages in turn", _ms(figures.block)
+    yield "block, stages overlapped", _ms(figures.block_overlapped)
+    for index, seconds in figures.at_block.items():
+        yield f"block at number {index:,}", _ms(seconds)
+    rate = figures.frames_a_second
+    yield "pictures a second", f"{rate:.1f} ({rate / fps:.2f} x real time)"
+    yield "memory, peak", f"{megabytes(figures.memory)}, {megabytes(figures.peak_memory)}"
+    yield "kept for the next block", megabytes(figures.state)
+    yield "operations a block", f"{figures.cost.flop / 1e12:.3f} TFLOP"
+    yield "matrix product here", f"{figures.flop_rate / 1e12:.2f} TFLOP/s"
+    yield "share of the counted floor", f"{figures.share_of_floor:.0%}"
+
+
+def _rival_rows(rivals: dict[str, float]) -> Iterator[tuple[str, str]]:
+    if rivals:
+        ours, theirs = rivals.values()
+        yield "the same clip", _ms(ours)
+        yield "in diffusers", f"{_ms(theirs)} ({theirs / ours:.2f} x as long)"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def keep_prompt(start: int) -> str | None:
     return None
 
 
-def overlapped(session: Session, prompt_at: PromptAt = keep_prompt) -> Iterator[Block]:
+def overlapped(session: Session, prompt_at: PromptAt = keep_prompt) -> Generator[Block]:
     """The blocks of a session, each decoded while the next one is being drafted.
 
     The pictures are those of iterating over the session itself. The draft made ahead is a guess:

@@ -11,6 +11,7 @@ import torch
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.move import moved
 from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.session import Session
 from sana_stream.models.attention import Sums
@@ -143,27 +144,10 @@ def test_guidance_leads_away_from_the_negative_prompt(tiny_engine: Engine):
 
 def test_a_stream_goes_far_beyond_1024_latent_frames(tiny_engine: Engine):
     """Blocks there equal those at the start, once the past is moved along (RoPE is relative)."""
-    from dataclasses import replace
-
     session = tiny_engine.session("a red boat", memory="window=2")
     take(session, 3)
     here = session.snapshot()
-    frames = 2 * 10**6
-    states = tuple(
-        replace(
-            state,
-            position=state.position + frames,
-            memory=replace(
-                state.memory,
-                slots=tuple(
-                    replace(s, sums=s.moved_to(s.start + frames), start=s.start + frames)
-                    for s in state.memory.slots
-                ),
-            ),
-        )
-        for state in here.states
-    )
-    far = replace(here, states=states, index=here.index + frames // 2)
+    far = moved(here, 10**6)
     noise = counter_noise(0)
     near_block = next(tiny_engine.session_from(here, noise=lambda b, s, shape: noise(0, s, shape)))
     far_block = next(tiny_engine.session_from(far, noise=lambda b, s, shape: noise(0, s, shape)))

@@ -1,0 +1,111 @@
+"""Engines of published shapes with random weights: for measuring speed and memory, not pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..models.config import TransformerConfig
+from ..models.errors import ConfigError
+from ..models.text import TextEncoder
+from ..models.transformer import SanaVideoTransformer
+from ..models.vae import WanVAE
+from ..models.vae_config import VaeConfig
+from .device import resolve_device, resolve_dtype
+from .engine import Engine
+from .preset import LONGSANA, Preset
+
+WEIGHT_SCALE = 0.02
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The sizes of a model and how it is run."""
+
+    transformer: TransformerConfig
+    vae: VaeConfig
+    preset: Preset
+
+
+WAN_2_1 = VaeConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
+SHAPES: Mapping[str, Shapes] = {
+    "2b-480p": Shapes(TransformerConfig(), WAN_2_1, LONGSANA),
+    "2b-720p": Shapes(TransformerConfig(), WAN_2_1, replace(LONGSANA, height=704, width=1280)),
+    "pocket": Shapes(
+        TransformerConfig(
+            num_attention_heads=5,
+            attention_head_dim=32,
+            num_layers=6,
+            num_cross_attention_heads=5,
+            cross_attention_head_dim=32,
+            cross_attention_dim=160,
+            caption_channels=128,
+        ),
+        replace(
+            WAN_2_1,
+            base_dim=16,
+            dim_mult=(1, 2, 4),
+            num_res_blocks=1,
+            temperal_downsample=(True, True),
+            in_channels=12,
+            out_channels=12,
+            patch_size=2,
+        ),
+        replace(LONGSANA, height=128, width=224, block_frames=4, max_text_tokens=64),
+    ),
+}
+
+
+class RandomText(TextEncoder):
+    """A text encoder without weights: random embeddings for every prompt."""
+
+    def __init__(self, preset: Preset, width: int, device: torch.device) -> None:
+        self._shape = (1, preset.max_text_tokens, width)
+        self._device = device
+
+    def encode(self, prompt: str, *, instructed: bool = True) -> tuple[Tensor, Tensor]:
+        """Embeddings (1, L, C) that differ by prompt, and a mask (1, L) of ones."""
+        generator = torch.Generator().manual_seed(len(prompt) * 2 + instructed)
+        embeds = torch.randn(self._shape, generator=generator).to(self._device)
+        return embeds, torch.ones(self._shape[:2], dtype=torch.int64, device=self._device)
+
+
+def random_engine(
+    name: str, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> Engine:
+    """An engine of the shapes `name` ("2b-480p", "2b-720p", "pocket"), made on the device.
+
+    Raises:
+        ConfigError: unknown shapes, device or dtype.
+    """
+    shapes = SHAPES.get(name)
+    if shapes is None:
+        raise ConfigError(f"shapes {name!r} are not known; use {', '.join(SHAPES)}")
+    chosen = resolve_device(device)
+    chosen_dtype = resolve_dtype(dtype, chosen)
+    with torch.device("meta"):
+        transformer, vae = SanaVideoTransformer(shapes.transformer), WanVAE(shapes.vae)
+    text = RandomText(shapes.preset, shapes.transformer.caption_channels, chosen)
+    return Engine(
+        _materialise(transformer, chosen, chosen_dtype),
+        _materialise(vae, chosen, chosen_dtype),
+        text,
+        shapes.preset,
+        chosen,
+        chosen_dtype,
+    )
+
+
+def _materialise(model: M, device: torch.device, dtype: torch.dtype) -> M:
+    model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            parameter.data.fill_(1.0)
+        else:
+            parameter.data.normal_(std=WEIGHT_SCALE)
+    return model
