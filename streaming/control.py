@@ -1,0 +1,133 @@
+"""The mailbox between whoever directs a stream and the run that makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Condition, Event
+
+PROMPT_LIMIT = 4000  # characters
+
+COMMANDS = {
+    "/pause": "hold the stream after the block in work",
+    "/resume": "go on",
+    "/stop": "end the stream after the block in work",
+    "/seed N": "new noise from the next block on",
+    "/negative TEXT": "what the pictures should not show",
+}
+
+
+class CommandError(ValueError):
+    """A line that is no command: what was given, what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What was asked for since the last block; None where nothing was."""
+
+    prompt: str | None = None
+    negative: str | None = None
+    seed: int | None = None
+
+
+class Control:
+    """Takes prompts and commands from any thread; the run reads them at each block's start.
+
+    Of several prompts between two blocks the last one holds. `stop` is the run's own event.
+    """
+
+    def __init__(self, stop: Event | None = None) -> None:
+        self.stop = stop or Event()
+        self._changed = Condition()
+        self._prompt: str | None = None
+        self._negative: str | None = None
+        self._seed: int | None = None
+        self._paused = False
+
+    def say(self, line: str) -> None:
+        """Take one line: a command if it begins with a slash, else a prompt; empty is nothing.
+
+        Raises CommandError for a command that there is not, or a prompt of more than 4000
+        characters.
+        """
+        line = line.strip()
+        if not line.startswith("/"):
+            self.prompt(line)
+            return
+        name, _, value = line.partition(" ")
+        match name, value.strip():
+            case "/pause", "":
+                self.pause()
+            case "/resume", "":
+                self.resume()
+            case "/stop", "":
+                self.end()
+            case "/seed", number if number.isdecimal():
+                self.seed(int(number))
+            case "/negative", text:
+                self.negative(text)
+            case _:
+                raise CommandError(f"{line[:80]!r}: commands are {', '.join(COMMANDS)}")
+
+    def prompt(self, text: str) -> None:
+        """Ask for another prompt; empty text is nothing."""
+        text = _checked(text)
+        if text:
+            with self._changed:
+                self._prompt = text
+
+    def negative(self, text: str) -> None:
+        """Ask for another negative prompt; empty takes it away."""
+        text = _checked(text)
+        with self._changed:
+            self._negative = text
+
+    def seed(self, number: int) -> None:
+        """Ask for noise from another seed."""
+        with self._changed:
+            self._seed = number
+
+    def pause(self) -> None:
+        """Hold the stream."""
+        with self._changed:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Let a held stream go on."""
+        with self._changed:
+            self._paused = False
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """End the stream."""
+        self.stop.set()
+        self.resume()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the stream is held or about to be."""
+        return self._paused
+
+    @property
+    def waiting_prompt(self) -> str | None:
+        """The prompt that the next block will have, if another one was asked for."""
+        return self._prompt
+
+    def take(self) -> Changes:
+        """Everything asked for since the last call; to be called at a block's start."""
+        with self._changed:
+            changes = Changes(self._prompt, self._negative, self._seed)
+            self._prompt = self._negative = self._seed = None
+            return changes
+
+    def await_resume(self) -> None:
+        """Wait while the stream is held; returns at once when it is not, or is to stop."""
+        with self._changed:
+            while self._paused and not self.stop.is_set():
+                self._changed.wait(0.2)
+
+
+def _checked(text: str) -> str:
+    text = " ".join(text.split())
+    if len(text) > PROMPT_LIMIT:
+        raise CommandError(f"{len(text)} characters: a prompt has at most {PROMPT_LIMIT}")
+    return text

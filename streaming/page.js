@@ -1,0 +1,219 @@
+// The page around the picture: state, prompts, story, figures. Text from others is only ever text.
+
+import { Player } from "/player.js";
+
+const $ = (id) => document.getElementById(id);
+const video = $("video");
+const player = new Player(video, onPlayer);
+const history = JSON.parse(localStorage.getItem("prompts") ?? "[]");
+let status = null; // the last answer of the server
+let playing = null; // number of the stream being played
+let retryAt = 0;
+let place = history.length; // in the history, while the arrow keys go through it
+
+const STATES = {
+  connecting: ["connecting", "Connecting …"],
+  empty: ["waiting", "No stream has begun yet."],
+  starting: ["starting", "The first block is being made …"],
+  running: ["live", ""],
+  paused: ["held", ""],
+  finished: ["finished", ""],
+  disconnected: ["disconnected", "Disconnected. Trying again …"],
+};
+
+function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const pad = (number) => String(number).padStart(2, "0");
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
+}
+
+function show(state) {
+  const [word, overlay] = STATES[state];
+  document.body.dataset.state = state;
+  if ($("state").textContent !== word) $("state").textContent = word;
+  if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
+  const may = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
+  for (const id of ["prompt", "send", "pause", "stop"]) $(id).disabled = !may;
+  $("pause").textContent = state === "paused" ? "Go on" : "Hold the stream";
+}
+
+async function poll() {
+  try {
+    const response = await fetch("/status", { signal: AbortSignal.timeout(4000) });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    status = await response.json();
+    render();
+  } catch {
+    show("disconnected");
+  }
+  setTimeout(poll, 1000);
+}
+
+function render() {
+  show(status.state);
+  if (status.state === "empty") return;
+  player.speed = status.speed;
+  if (playing !== status.stream && status.state !== "starting" && Date.now() >= retryAt) {
+    playing = status.stream;
+    player.play(status.mime);
+  }
+  document.title = $("title").textContent = status.title || "sana-stream";
+  $("speed").textContent = status.blocks ? `${status.speed.toFixed(2)} × real time` : "–";
+  const total = status.total_seconds === null ? "" : ` of ${clock(status.total_seconds)}`;
+  $("made").textContent = clock(status.seconds) + total;
+  const mib = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
+  $("memory").textContent = status.blocks
+    ? `${mib(status.memory_bytes)} (peak ${mib(status.peak_memory_bytes)})`
+    : "–";
+  $("viewers").textContent = status.viewers;
+  $("download").hidden = !status.may_download;
+  renderStory();
+}
+
+function onPlayer(what) {
+  if (what === "playing") return;
+  retryAt = Date.now() + 1000;
+  if (what === "lost" || status?.state !== "finished") playing = null;
+  if (what === "lost") show("disconnected");
+}
+
+// The story: what has been on, what is on screen now, what is waiting, what is to come.
+function cues() {
+  const at = player.time * status.fps + 0.5;
+  const onScreen = status.shown.findLastIndex((cue) => cue.start <= at);
+  const list = status.shown.map((cue, i) => ({
+    time: clock(cue.start / status.fps),
+    prompt: cue.prompt,
+    kind: i < onScreen ? "shown" : i === onScreen ? "now" : "coming",
+  }));
+  if (status.waiting_prompt) {
+    list.push({ time: "next", prompt: status.waiting_prompt, kind: "coming" });
+  }
+  for (const cue of status.coming) {
+    list.push({ time: clock(cue.start / status.fps), prompt: cue.prompt, kind: "coming" });
+  }
+  return list;
+}
+
+function renderStory() {
+  const list = cues();
+  const key = JSON.stringify(list);
+  $("caption").textContent = list.find((cue) => cue.kind === "now")?.prompt ?? "";
+  if ($("story").dataset.key === key) return;
+  $("story").dataset.key = key;
+  $("story").replaceChildren(
+    ...list.map((cue) => {
+      const item = document.createElement("li");
+      item.className = cue.kind;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.title = "Put this prompt into the box";
+      if (cue.kind === "now") button.setAttribute("aria-current", "true");
+      const time = document.createElement("time");
+      time.textContent = cue.time;
+      const text = document.createElement("span");
+      text.textContent = cue.prompt;
+      button.append(time, text);
+      button.addEventListener("click", () => write(cue.prompt));
+      item.append(button);
+      return item;
+    }),
+  );
+  const now = $("story").querySelector(".now");
+  if (now && $("story").scrollHeight > $("story").clientHeight) {
+    $("story").scrollTop = now.offsetTop - $("story").offsetTop - 40;
+  }
+}
+
+function write(text) {
+  $("prompt").value = text;
+  $("prompt").focus();
+}
+
+async function post(path, text, done) {
+  $("answer").className = "";
+  try {
+    const response = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "text/plain;charset=utf-8" },
+      body: text,
+      signal: AbortSignal.timeout(8000),
+    });
+    if (!response.ok) throw new Error((await response.text()).trim());
+    $("answer").textContent = done;
+    return true;
+  } catch (error) {
+    $("answer").className = "bad";
+    $("answer").textContent = `Not sent: ${error.message}`;
+    return false;
+  }
+}
+
+async function send() {
+  const text = $("prompt").value.trim();
+  if (!text || $("send").disabled) return;
+  if (!(await post("/prompt", text, "Sent. It takes effect with the next block."))) return;
+  history.push(text);
+  history.splice(0, history.length - 50);
+  localStorage.setItem("prompts", JSON.stringify(history));
+  place = history.length;
+  $("prompt").value = "";
+}
+
+function recall(step) {
+  const next = place + step;
+  if (next < 0 || next > history.length) return;
+  place = next;
+  $("prompt").value = history[place] ?? "";
+}
+
+const hold = () =>
+  status?.state === "paused"
+    ? post("/command", "/resume", "The stream goes on.")
+    : post("/command", "/pause", "The stream is held after the block in work.");
+
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send();
+});
+$("pause").addEventListener("click", hold);
+$("stop").addEventListener("click", () => {
+  if (confirm("End the stream? What was made so far stays.")) {
+    post("/command", "/stop", "The stream ends after the block in work.");
+  }
+});
+$("live").addEventListener("click", () => player.follow());
+$("prompt").addEventListener("keydown", (event) => {
+  const box = event.target;
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    send();
+  } else if (event.key === "Escape") {
+    box.blur();
+  } else if (event.key === "ArrowUp" && !box.value.slice(0, box.selectionStart).includes("\n")) {
+    event.preventDefault();
+    recall(-1);
+  } else if (event.key === "ArrowDown" && !box.value.slice(box.selectionEnd).includes("\n")) {
+    event.preventDefault();
+    recall(1);
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.target.closest("textarea, input") || event.ctrlKey || event.metaKey || event.altKey) {
+    return;
+  }
+  if (event.key === "/") {
+    event.preventDefault();
+    $("prompt").focus();
+  } else if (event.key.toLowerCase() === "p" && !$("pause").disabled) {
+    hold();
+  }
+});
+setInterval(() => {
+  $("live").hidden = player.following || !status || status.state === "empty";
+  if (status?.shown) renderStory();
+}, 250);
+
+show("connecting");
+poll();

@@ -1,0 +1,141 @@
+// Plays the growing stream: fragments from one long response into Media Source Extensions.
+
+const KEPT_SECONDS = 90; // of what has been shown, for looking back
+const FAR_BEHIND = 6; // seconds of lead from which the picture jumps to the newest
+
+export class Player {
+  #video;
+  #report;
+  #abort = null;
+  #following = true;
+  #jumping = false;
+  speed = 1; // of the making, against real time
+
+  // `report` is called with "playing", "ended" or "lost".
+  constructor(video, report) {
+    this.#video = video;
+    this.#report = report;
+    video.addEventListener("seeking", () => {
+      if (!this.#jumping) this.#following = this.#lead() < 3;
+      this.#jumping = false;
+    });
+    setInterval(() => this.#keepUp(), 200);
+  }
+
+  get following() {
+    return this.#following;
+  }
+
+  get time() {
+    return this.#video.currentTime;
+  }
+
+  stop() {
+    this.#abort?.abort();
+    this.#abort = null;
+  }
+
+  async play(mime) {
+    this.stop();
+    const abort = (this.#abort = new AbortController());
+    this.#following = true;
+    try {
+      const [source, buffer] = await this.#open(mime);
+      const response = await fetch("/live.mp4", { signal: abort.signal, cache: "no-store" });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const reader = response.body.getReader();
+      let begun = false;
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        await this.#append(buffer, value);
+        if (!begun && this.#video.buffered.length) {
+          begun = true;
+          this.#jump(this.#video.buffered.start(0));
+          this.#video.play().catch(() => {});
+          this.#report("playing");
+        }
+      }
+      if (source.readyState === "open") source.endOfStream();
+      this.#report("ended");
+    } catch {
+      if (this.#abort === abort) this.#report("lost");
+    }
+  }
+
+  follow() {
+    this.#following = true;
+    this.#jump(this.#end() - 0.5);
+    this.#video.play().catch(() => {});
+  }
+
+  async #open(mime) {
+    const Source = window.ManagedMediaSource ?? window.MediaSource;
+    if (!Source?.isTypeSupported(mime)) throw new Error("this browser cannot play the stream");
+    const source = new Source();
+    this.#video.disableRemotePlayback = true;
+    this.#video.src = URL.createObjectURL(source);
+    await new Promise((done) => source.addEventListener("sourceopen", done, { once: true }));
+    URL.revokeObjectURL(this.#video.src);
+    return [source, source.addSourceBuffer(mime)];
+  }
+
+  async #append(buffer, data) {
+    const idle = () =>
+      new Promise((done, failed) => {
+        buffer.addEventListener("updateend", done, { once: true });
+        buffer.addEventListener("error", failed, { once: true });
+      });
+    const old = this.#video.currentTime - KEPT_SECONDS;
+    if (buffer.buffered.length && buffer.buffered.start(0) < old - 10) {
+      buffer.remove(0, old);
+      await idle();
+    }
+    try {
+      buffer.appendBuffer(data);
+    } catch (error) {
+      if (error.name !== "QuotaExceededError") throw error;
+      buffer.remove(0, Math.max(0.1, this.#video.currentTime - 5));
+      await idle();
+      buffer.appendBuffer(data);
+    }
+    await idle();
+  }
+
+  #end() {
+    const ranges = this.#video.buffered;
+    return ranges.length ? ranges.end(ranges.length - 1) : 0;
+  }
+
+  #lead() {
+    return this.#end() - this.#video.currentTime;
+  }
+
+  #jump(time) {
+    this.#jumping = true;
+    this.#video.currentTime = time;
+  }
+
+  #keepUp() {
+    const video = this.#video;
+    const ranges = video.buffered;
+    if (!ranges.length) return;
+    const now = video.currentTime;
+    let next = null; // where to go on when nothing is buffered at the present time
+    for (let i = 0; i < ranges.length; i++) {
+      if (now >= ranges.start(i) - 0.05 && now <= ranges.end(i) + 0.05) next = now;
+      else if (next === null && ranges.start(i) > now) next = ranges.start(i);
+    }
+    if (next === null) next = ranges.start(ranges.length - 1);
+    if (next !== now) this.#jump(next);
+    if (!this.#following) {
+      video.playbackRate = 1;
+      return;
+    }
+    const lead = this.#lead();
+    if (lead > FAR_BEHIND && !video.paused) this.#jump(this.#end() - 1);
+    if (lead > 3.2) video.playbackRate = 1.08;
+    else if (this.speed > 0 && this.speed < 1) video.playbackRate = Math.max(0.3, this.speed * 0.97);
+    else video.playbackRate = 1;
+  }
+}

@@ -1,0 +1,89 @@
+"""A live page over numbered frames in the colour of the prompt; run as a script by the tests.
+
+Says `at URL` on standard error when it serves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+from blocks import make_block
+
+from sana_stream.streaming.access import Access, Role
+from sana_stream.streaming.board import Board, Cue
+from sana_stream.streaming.control import Control
+from sana_stream.streaming.feed import LiveFeed
+from sana_stream.streaming.format import Tags, VideoFormat
+from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.pace import Pace
+from sana_stream.streaming.pump import Pump
+from sana_stream.streaming.stage import Stage
+from sana_stream.streaming.web_server import WebServer
+
+SCALE = 4
+VIDEO = VideoFormat(96 * SCALE, 64 * SCALE, 16)
+STORY = (
+    Cue(0, "A red boat lies in the harbour at dawn"),
+    Cue(65, "Fog comes in from the sea & <b>hides</b> the lighthouse"),
+    Cue(4800, "The sun breaks through"),
+)
+
+
+def colour(prompt: str) -> np.ndarray:
+    """The colour that stands for a prompt."""
+    return np.frombuffer(zlib.crc32(prompt.encode()).to_bytes(4), np.uint8)[:3]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--record", type=Path, default=None)
+    parser.add_argument("--blocks", type=int, default=None)
+    options = parser.parse_args()
+    stage, stop = Stage(), Event()
+    with WebServer(stage, Access.on(options.host, options.port)) as server:
+        say(f"at {server.access.url()}")
+        say(f"watch {server.access.url(Role.WATCH)}")
+        run(stage, stop, options.record, options.blocks)
+        Event().wait()
+
+
+def run(stage: Stage, stop: Event, record: Path | None, limit: int | None) -> None:
+    control, feed = Control(stop), LiveFeed(VIDEO)
+    board = Board(VIDEO, "A harbour", 7, None, STORY)
+    stage.begin(feed, control, board, record)
+    sinks = [feed]
+    if record:
+        sinks.append(open_sink(str(record), VIDEO, tags=Tags("A harbour"), overwrite=True))
+    pace, start, prompt, index = Pace(VIDEO, stop), 0, STORY[0].prompt, 0
+    with Pump(sinks, say) as pump:
+        while not stop.is_set() and index != limit:
+            control.await_resume()
+            pace.wait()
+            planned = [cue.prompt for cue in STORY if start - 16 < cue.start <= start]
+            prompt = control.take().prompt or (planned[-1] if planned else prompt)
+            block = make_block(index, start, 16 + (index == 0), prompt)
+            frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)
+            frames[:, 9 * SCALE :] = frames[:, 9 * SCALE :] // 3 + colour(prompt) // 3 * 2
+            block = replace(block, frames=frames)
+            pump.write(block)
+            board.made(block)
+            pace.made(len(frames), 0.2)
+            index, start = index + 1, start + len(frames)
+    board.finish()
+
+
+def say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()
