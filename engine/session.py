@@ -12,22 +12,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.errors import ConfigError
 from ..models.past import Past
-from ..models.state import State
 from ..models.transformer import TextContext
 from ..models.vae import VaeCache
 from .block import Block, BlockStats
+from .commit import committed, prepare_texts
 from .health import ATTEMPT_STEPS, beginning_with, check_pictures, check_states, first_finite
+from .history import History
 from .look import look_of
 from .meter import Meter
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan, PlannedBlock
 from .sampling import SAMPLERS, Velocity
+from .shelf import FolderShelf, MemoryShelf
 from .snapshot import Snapshot, blocks_to_keep
 from .snapshot_file import save_snapshot
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+
+HISTORY_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Session:
         self._noise = noise or counter_noise(snapshot.settings.seed)
         self.plan = BlockPlan(snapshot.settings.block_frames, engine.vae.config.temporal_factor)
         self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.vae.config)
+        self._history: History | None = None
         self._peak_bytes = 0
         self._texts: tuple[TextContext, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
@@ -130,14 +137,15 @@ class Session:
         with meter.stage("text"):
             texts = self._prepare_texts(head)
         with meter.stage("commit"):
-            states = self._commit(head, texts)
+            states = committed(self._engine.transformer, head, texts)
             check_states(states, planned)
         with meter.stage("denoise"):
             pasts = [state.past() for state in states]
-            latents, attempts = first_finite(partial(self._sample, planned, texts, pasts), planned)
+            sample = partial(self._sample, planned, texts, pasts, head.given)
+            latents, attempts = first_finite(sample, planned)
             latents = latents.contiguous()  # a saved stream goes on from this same layout
         recent = (*head.recent, latents)[-self._kept_blocks :]
-        after = replace(head, index=head.index + 1, states=states, recent=recent)
+        after = replace(head, index=head.index + 1, states=states, recent=recent, given=None)
         return Draft(planned, head, after, meter, attempts)
 
     @torch.no_grad()
@@ -168,7 +176,48 @@ class Session:
 
     def settle(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot: of the block just delivered, or of an earlier moment."""
+        if self._history is not None and snapshot.index > self._now.index:
+            self._history.keep(self.next_start, self._now)
         self._now = snapshot
+
+    def keep_history(
+        self, seconds: float, max_bytes: int = HISTORY_BYTES, folder: str | Path | None = None
+    ) -> None:
+        """Make it possible to go back so many seconds, from the blocks made from now on.
+
+        Args:
+            seconds: at the preset's rate; one block more may be kept.
+            max_bytes: what may be held; where it is too little, less than `seconds` is kept.
+            folder: keep checkpoint files there, in place of the machine's memory.
+
+        Raises:
+            ConfigError: nothing would be kept.
+        """
+        engine = self._engine
+        shelf = FolderShelf(Path(folder), engine) if folder else MemoryShelf(engine.device)
+        self._history = History(shelf, round(seconds * engine.preset.fps), max_bytes)
+
+    def rewind(self, seconds: float) -> int:
+        """Go back, to the beginning of the block that was shown so many seconds ago.
+
+        The prompt is the one of that block; `switch` gives the stream another turn.
+
+        Returns:
+            The first pixel frame of the next block.
+
+        Raises:
+            ConfigError: further back than the history reaches; nothing has changed.
+        """
+        target = max(0, self.next_start - round(seconds * self._engine.preset.fps))
+        oldest = None if self._history is None else self._history.oldest
+        if self._history is None or oldest is None or oldest > target:
+            kept = 0 if oldest is None else (self.next_start - oldest) / self._engine.preset.fps
+            raise ConfigError(
+                f"cannot go back {seconds:g} s: the history holds {kept:.1f} s; keep a longer one"
+            )
+        self._now = self._history.before(target)
+        self._history.forget_from(self.next_start)
+        return self.next_start
 
     @property
     def _next(self) -> PlannedBlock:
@@ -178,23 +227,9 @@ class Session:
         """The prompt's keys and values, and the negative prompt's where guidance needs them."""
         prompts = head.prompt, head.negative_prompt
         if prompts != self._texts_of:
-            engine = self._engine
-            embedded = [engine.encode_prompt(head.prompt)]
-            if len(head.states) > 1:
-                embedded.append(engine.encode_negative_prompt(head.negative_prompt))
-            self._texts = tuple(engine.transformer.prepare_text(*pair) for pair in embedded)
+            self._texts = prepare_texts(self._engine, head)
             self._texts_of = prompts
         return self._texts
-
-    def _commit(self, head: Snapshot, texts: tuple[TextContext, ...]) -> tuple[State, ...]:
-        """The states with the pending block in them, under the prompt that holds now."""
-        pending, commit = head.pending, self._engine.transformer.commit
-        if pending is None:
-            return head.states
-        return tuple(
-            state.add(commit(pending, text, state.past(), state.position))
-            for state, text in zip(head.states, texts, strict=True)
-        )
 
     def _remade_cache(self, head: Snapshot) -> VaeCache | None:
         """The decoder's cache of a snapshot that has none, from its recent latents."""
@@ -208,6 +243,7 @@ class Session:
         planned: PlannedBlock,
         texts: tuple[TextContext, ...],
         pasts: list[Past],
+        given: Tensor | None,
         attempt: int,
     ) -> Tensor:
         settings, device = self._now.settings, self._engine.device
@@ -215,18 +251,32 @@ class Session:
 
         def noise(step: int) -> Tensor:
             number = step + attempt * ATTEMPT_STEPS
-            return self._noise(planned.index, number, shape).to(device, torch.float32)
+            drawn = self._noise(planned.index, number, shape).to(device, torch.float32)
+            return drawn if given is None else drawn[:, :, given.shape[2] :]
 
-        velocity = self._velocity(planned.latent_start, texts, pasts)
-        return SAMPLERS[settings.solver](velocity, noise, settings.timesteps)
+        velocity = self._velocity(planned.latent_start, texts, pasts, given)
+        latents = SAMPLERS[settings.solver](velocity, noise, settings.timesteps)
+        return latents if given is None else torch.cat((given, latents), dim=2)
 
-    def _velocity(self, start: int, texts: tuple[TextContext, ...], pasts: list[Past]) -> Velocity:
+    def _velocity(
+        self,
+        start: int,
+        texts: tuple[TextContext, ...],
+        pasts: list[Past],
+        given: Tensor | None,
+    ) -> Velocity:
+        """Of a block's frames but the given ones, which stand before them at timestep 0."""
         denoise, guidance = self._engine.transformer.denoise, self._now.settings.guidance
 
         def velocity(latents: Tensor, timestep: float) -> Tensor:
             times = torch.full((1,), timestep, device=latents.device)
+            if given is not None:
+                times = times.expand(1, latents.shape[2])
+                times = torch.cat((times.new_zeros(1, given.shape[2]), times), dim=1)
+                latents = torch.cat((given, latents), dim=2)
+            kept = 0 if given is None else given.shape[2]
             predictions = [
-                denoise(latents, times, text, past, start)
+                denoise(latents, times, text, past, start)[:, :, kept:]
                 for text, past in zip(texts, pasts, strict=True)
             ]
             if len(predictions) == 1:

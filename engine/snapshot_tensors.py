@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,8 @@ def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
                 tensors[f"state.{number}.slot.{place}.z"] = slot.sums.z
     for number, latents in enumerate(snapshot.recent):
         tensors[f"recent.{number}"] = latents
+    if snapshot.given is not None:
+        tensors["given"] = snapshot.given
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -62,7 +64,28 @@ def from_tensors(
     count = sum(name.startswith("recent.") for name in tensors)
     device = beginning.states[0].tail.device
     recent = tuple(tensors[f"recent.{number}"].to(device) for number in range(count))
-    return replace(beginning, states=states, recent=recent)
+    given = tensors["given"].to(device) if "given" in tensors else None
+    return replace(beginning, states=states, recent=recent, given=given)
+
+
+def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snapshot:
+    """The snapshot with every tensor changed; the decoder's cache is left out."""
+    states = tuple(
+        State(
+            Memory(
+                state.memory.policy,
+                tuple(
+                    Slot(Sums(change(slot.sums.S), change(slot.sums.z)), slot.start, slot.frames)
+                    for slot in state.memory.slots
+                ),
+            ),
+            change(state.tail),
+            state.position,
+        )
+        for state in snapshot.states
+    )
+    recent = tuple(change(latents) for latents in snapshot.recent)
+    return replace(snapshot, states=states, recent=recent, cache=None)
 
 
 def _state(number: int, empty: State, known: Described, tensors: Mapping[str, Tensor]) -> State:

@@ -1,0 +1,147 @@
+"""Going back: whatever is done to a stream equals the straight run with the same choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sana_stream.engine.block import Block
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.history import History
+from sana_stream.engine.session import Session
+from sana_stream.engine.shelf import MemoryShelf
+from sana_stream.engine.snapshot import Snapshot
+from sana_stream.models.errors import ConfigError
+
+from .test_session import same, take
+
+FIXTURES = [HealthCheck.function_scoped_fixture]
+PROMPTS = ["a red boat", "night falls", "the sun rises over the sea"]
+SECOND = 16  # frames
+
+ACTIONS = st.one_of(
+    st.just(("next",)),
+    st.just(("next",)),
+    st.tuples(st.just("switch"), st.sampled_from(PROMPTS)),
+    st.just(("mark",)),
+    st.just(("return",)),
+    st.tuples(st.just("rewind"), st.floats(0, 2)),
+    st.just(("resume",)),
+)
+
+
+@dataclass
+class Walk:
+    """A stream on which actions are taken, and the blocks that are left of it."""
+
+    engine: Engine
+    folder: Path
+    session: Session
+    path: list[Block] = field(default_factory=list)
+    marked: tuple[Snapshot, int] | None = None
+
+    def take(self, action: str, *given: Any) -> None:
+        match action:
+            case "next":
+                self.path.append(next(self.session))
+            case "switch":
+                self.session.switch(*given)
+            case "mark":
+                self.marked = self.session.snapshot(), len(self.path)
+            case "return" if self.marked is not None:
+                snapshot, count = self.marked
+                self.go_on(self.engine.session_from(snapshot))
+                del self.path[count:]
+            case "rewind":
+                self.rewind(*given)
+            case "resume":
+                self.session.save(self.folder / "walk.ckpt")
+                self.go_on(self.engine.resume(self.folder / "walk.ckpt"))
+
+    def go_on(self, session: Session) -> None:
+        self.session = session
+        session.keep_history(seconds=100)
+
+    def rewind(self, seconds: float) -> None:
+        try:
+            start = self.session.rewind(seconds)
+        except ConfigError:  # further than the history reaches
+            return
+        self.path = [block for block in self.path if block.start < start]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=FIXTURES)
+@given(actions=st.lists(ACTIONS, min_size=4, max_size=12))
+def test_any_actions_equal_the_straight_run_with_the_same_choices(
+    tiny_engine: Engine, tmp_path: Path, actions: list[tuple[Any, ...]]
+):
+    def begin() -> Session:
+        return tiny_engine.session(PROMPTS[0], memory="window=2,sink=1", timesteps=(1000, 700))
+
+    walk = Walk(tiny_engine, tmp_path, begin())
+    walk.go_on(walk.session)
+    for action in actions:
+        walk.take(*action)
+    straight, expected = begin(), []
+    for block in walk.path:
+        straight.switch(block.prompt)
+        expected.append(next(straight))
+    assert same(walk.path, expected)
+    assert [block.start for block in walk.path] == [block.start for block in expected]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_going_back_lands_on_the_block_of_that_moment(
+    tiny_engine: Engine, tmp_path: Path, on_disk: bool
+):
+    """Blocks start at 0, 9, 17, 25, 33, 41 ...; 16 frames a second."""
+    session = tiny_engine.session(PROMPTS[0])
+    session.keep_history(seconds=1, folder=tmp_path / "history" if on_disk else None)
+    blocks = take(session, 6)  # the next one starts at 49
+    assert session.rewind(0.5) == 41
+    assert same([next(session)], blocks[5:])
+    assert session.rewind(1) == 33
+    assert session.rewind(0.1) == 25
+    assert same(take(session, 3), blocks[3:])
+    if on_disk:
+        assert len(list((tmp_path / "history").iterdir())) == 3
+
+
+def test_too_far_back_is_refused_and_changes_nothing(tiny_engine: Engine):
+    session = tiny_engine.session(PROMPTS[0])
+    take(session, 2)
+    with pytest.raises(ConfigError, match=r"cannot go back 1 s: the history holds 0\.0 s"):
+        session.rewind(1)
+    session.keep_history(seconds=1)
+    before = session.snapshot()
+    take(session, 1)
+    with pytest.raises(ConfigError, match=r"cannot go back 2 s: the history holds 0\.5 s"):
+        session.rewind(1.5 + 0.5)
+    assert session.rewind(0.5) == 17
+    assert session.snapshot().index == before.index
+
+
+def test_the_bytes_kept_are_bounded_and_what_is_shared_counts_once(tiny_engine: Engine):
+    session = tiny_engine.session(PROMPTS[0], memory="window=4,sink=1")
+    alone = History(MemoryShelf(tiny_engine.device), frames=10**6, max_bytes=1 << 40)
+    bounded = History(MemoryShelf(tiny_engine.device), frames=10**6, max_bytes=30_000)
+    for _ in range(12):
+        for history in (alone, bounded):
+            history.keep(session.next_start, session.snapshot())
+        next(session)
+    each = session.snapshot().without_cache().nbytes
+    assert alone.nbytes < 12 * each * 0.6  # four of five slots are those of the snapshot before
+    assert bounded.nbytes <= 30_000 < alone.nbytes
+    assert alone.oldest == 0
+    assert bounded.oldest is not None
+    assert bounded.oldest > 0
+
+
+def test_a_history_of_nothing_is_refused(tiny_engine: Engine):
+    with pytest.raises(ConfigError, match="keeps nothing"):
+        tiny_engine.session(PROMPTS[0]).keep_history(seconds=0)
