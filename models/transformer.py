@@ -107,7 +107,13 @@ class SanaVideoTransformer(nn.Module):
         return TextContext(keys, values, bias)
 
     def denoise(
-        self, latents: Tensor, timestep: Tensor, text: TextContext, past: Past, start: int | Tensor
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextContext,
+        past: Past,
+        start: int | Tensor,
+        rotation: Rotation | None = None,
     ) -> Tensor:
         """The velocity `noise - x0` of noisy latents; the past is read, never written.
 
@@ -117,11 +123,14 @@ class SanaVideoTransformer(nn.Module):
             text: the prompt, from `prepare_text`.
             past: what is known of the earlier blocks.
             start: absolute index of the first latent frame, an int or int64 (B,).
+            rotation: `self.rotation(latents, start)`, where the caller has it already.
 
         Returns:
             (B, out_channels, T, h, w), in the dtype of `latents`.
         """
-        x, embedded, _ = self._run(latents, timestep, text, past, start)
+        if rotation is None:
+            rotation = self.rotation(latents, start)
+        x, embedded, _ = self._run(latents, timestep, text, past, rotation)
         shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
         x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
         return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
@@ -132,7 +141,8 @@ class SanaVideoTransformer(nn.Module):
         Arguments as for `denoise`, with `latents` the clean block x0.
         """
         timestep = torch.zeros(latents.shape[0], device=latents.device)
-        _, _, contributions = self._run(latents, timestep, text, past, start)
+        rotation = self.rotation(latents, start)
+        _, _, contributions = self._run(latents, timestep, text, past, rotation)
         sums, tails = zip(*contributions, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
         return Contribution(Sums(S, z), torch.stack(tails), start, latents.shape[2])
@@ -154,10 +164,9 @@ class SanaVideoTransformer(nn.Module):
         return height // self.config.patch_size[1], width // self.config.patch_size[2]
 
     def _run(
-        self, latents: Tensor, timestep: Tensor, text: TextContext, past: Past, start: int | Tensor
+        self, latents: Tensor, timestep: Tensor, text: TextContext, past: Past, rotation: Rotation
     ) -> tuple[Tensor, Tensor, list[tuple[Sums, Tensor]]]:
         grid = self.grid(latents.shape[-2], latents.shape[-1])
-        rotation = self.rotation(latents, start)
         x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
         x = rearrange(x, "b d t h w -> b t (h w) d")
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
