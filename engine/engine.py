@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
 from ..models.transformer import SanaVideoTransformer
 from ..models.vae import WanVAE
+from .beginning import begin_with_image, begin_with_video
 from .device import resolve_device, resolve_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .locate import locate_model, locate_parts
@@ -124,6 +126,8 @@ class Engine:
         steps: int | None = None,
         solver: str | None = None,
         flow_shift: float | None = None,
+        image: np.ndarray | None = None,
+        video: np.ndarray | None = None,
     ) -> Session:
         """Begin a stream. What is not given comes from the checkpoint's preset.
 
@@ -140,11 +144,18 @@ class Engine:
             steps: in place of `timesteps`, how many of them.
             solver: "renoise" for distilled models, "euler" or "dpm++" for the others.
             flow_shift: how far the steps crowd towards noise; 1 is even.
+            image: uint8 (H, W, 3), the stream's first picture, made to cover its size.
+            video: uint8 (T, H, W, 3), a clip to go on from: its last whole blocks count as the
+                stream's first ones, and `next_start` is behind them.
 
         Raises:
             ConfigError: a setting that cannot be used; nothing has run yet.
         """
         preset = self.preset
+        if image is not None and video is not None:
+            raise ConfigError("an image and a video are given; a stream begins with one of them")
+        if image is not None and solver is None and preset.solver == "dpm++":
+            solver = "euler"  # as the published models are run from a picture
         solver, timesteps = plan_timesteps(preset, timesteps, steps, solver, flow_shift)
         settings = SessionSettings(
             seed=seed,
@@ -157,7 +168,12 @@ class Engine:
             solver=solver,
         )
         negative = _default(negative_prompt, preset.negative_prompt)
-        return Session(self, self.beginning(settings, prompt, negative), noise)
+        beginning = self.beginning(settings, prompt, negative)
+        if image is not None:
+            beginning = begin_with_image(self, beginning, image)
+        if video is not None:
+            beginning = begin_with_video(self, beginning, video)
+        return Session(self, beginning, noise)
 
     def session_from(self, snapshot: Snapshot, noise: NoiseSource | None = None) -> Session:
         """Go on from a snapshot; the stream continues exactly as the one it was taken from."""

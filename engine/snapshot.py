@@ -38,6 +38,7 @@ class Snapshot:
     recent: tuple[Tensor, ...] = ()  # float32 (1, C, T', h, w), latents of the last blocks
     cache: VaeCache | None = None  # where there is none, it is made again from `recent`
     beginning: Look | None = None  # how the stream's first blocks looked
+    given: Tensor | None = None  # float32 (1, C, T', h, w), how the next block begins, unchanged
 
     @property
     def pending(self) -> Tensor | None:
