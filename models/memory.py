@@ -100,7 +100,10 @@ class Window:
         sinks, recent = slots[: self.sink], slots[self.sink :]
         held = [slot for slot in recent if slot.frames]
         sink_frames = sum(slot.frames for slot in sinks)
-        start = held[0].start - sink_frames if held else 0
+        if held:
+            start = held[0].start - sink_frames
+        else:
+            start = sinks[0].start if sinks else 0
         parts = [slot.sums for slot in recent]
         for slot in sinks:
             parts.append(slot.moved_to(start))

@@ -1,0 +1,217 @@
+"""Health: what is not finite is made again or stops the stream, drift is seen and led back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.guard import Guard, anchored, check_action, restarted
+from sana_stream.engine.health import ATTEMPT_STEPS, ATTEMPTS, HealthError
+from sana_stream.engine.look import Look, look_of
+from sana_stream.engine.noise import counter_noise
+from sana_stream.engine.session import Session
+from sana_stream.engine.snapshot import Snapshot
+from sana_stream.models.attention import Sums
+from sana_stream.models.errors import ConfigError
+
+from .test_session import same, take
+
+SINK = "window=2,sink=1"
+
+
+def broken_noise(block: int, attempts: int):
+    """The seed's noise, but not finite in the first attempts at one block."""
+    sound = counter_noise(0)
+
+    def noise(index: int, step: int, shape: tuple[int, ...]) -> torch.Tensor:
+        drawn = sound(index, step, shape)
+        if index == block and step < attempts * ATTEMPT_STEPS:
+            drawn[..., 0] = float("nan")
+        return drawn
+
+    return noise
+
+
+def test_a_block_that_is_not_finite_is_made_again_with_other_noise(tiny_engine: Engine):
+    blocks = take(tiny_engine.session("a red boat", noise=broken_noise(1, attempts=2)), 3)
+    straight = take(tiny_engine.session("a red boat"), 3)
+    assert [b.stats.attempts for b in blocks] == [1, 3, 1]
+    assert [b.stats.attempts for b in straight] == [1, 1, 1]
+    assert same(blocks[:1], straight[:1])
+    assert all(bool(torch.isfinite(b.latents).all()) for b in blocks)
+    assert not same(blocks[1:2], straight[1:2])
+    again = take(tiny_engine.session("a red boat", noise=broken_noise(1, attempts=2)), 3)
+    assert same(blocks, again)
+
+
+def test_a_block_that_never_becomes_finite_stops_the_stream_where_it_stood(tiny_engine: Engine):
+    session = tiny_engine.session("a red boat", noise=broken_noise(2, attempts=ATTEMPTS))
+    take(session, 2)
+    before = session.snapshot()
+    with pytest.raises(HealthError, match=r"block 2 \(from frame 17\) came out not finite 3 times"):
+        next(session)
+    assert session.snapshot() is before
+    assert same([next(tiny_engine.session_from(before))], take_one_more(tiny_engine))
+
+
+def take_one_more(engine: Engine):
+    return take(engine.session("a red boat"), 3)[2:]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_a_memory_that_cannot_be_divided_by_is_refused(tiny_engine: Engine, value: float):
+    session = tiny_engine.session("a red boat")
+    take(session, 2)
+    state = session.snapshot().states[0]
+    slot = state.memory.slots[0]
+    bad = replace(slot, sums=Sums(slot.sums.S, torch.full_like(slot.sums.z, value)))
+    memory = replace(state.memory, slots=(bad,))
+    session.settle(replace(session.snapshot(), states=(replace(state, memory=memory),)))
+    with pytest.raises(HealthError, match=r"memory before block 2 \(from frame 17\)"):
+        next(session)
+
+
+def test_pictures_that_are_not_finite_are_refused(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    session = tiny_engine.session("a red boat")
+    decode = tiny_engine.vae.decode
+    monkeypatch.setattr(
+        tiny_engine.vae, "decode", lambda *given: (decode(*given)[0] * float("inf"), None)
+    )
+    with pytest.raises(HealthError, match="the pictures of block 0"):
+        next(session)
+
+
+def test_the_look_of_known_pictures():
+    grey = np.full((2, 8, 8, 3), 51, dtype=np.uint8)
+    assert look_of(grey).values == pytest.approx((0.2, 0, 0), abs=1e-6)
+    red = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    red[..., 0] = 255
+    assert look_of(red).values == pytest.approx((0.2126, 0, 1), abs=1e-6)
+    halves = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    halves[:, :4] = 255
+    assert look_of(halves).values == pytest.approx((0.5, 0.5, 0), abs=1e-6)
+
+
+def test_drift_is_the_largest_factor_in_either_direction():
+    beginning = Look(0.48, 0.18, 0.28)
+    assert beginning.drift(beginning) == 1
+    assert Look(0.48, 0.18, 0.88).drift(beginning) == pytest.approx(3)
+    assert Look(0.23, 0.03, 0.28).drift(beginning) == pytest.approx(4)
+
+
+def test_stats_tell_drift_against_the_mean_of_the_first_blocks(tiny_engine: Engine):
+    blocks = take(tiny_engine.session("a red boat"), 6)
+    looks = [b.stats.look for b in blocks]
+    assert looks == [look_of(b.frames) for b in blocks]
+    mean = np.mean([look.values for look in looks[:4] if look], axis=0)
+    assert blocks[0].stats.drift == 1
+    assert blocks[5].stats.drift == pytest.approx(looks[5].drift(Look(*mean)))  # type: ignore[union-attr]
+
+
+def one_noise(engine: Engine, snapshot: Snapshot) -> torch.Tensor:
+    """The next block's latents, under noise that does not depend on its number."""
+    noise = counter_noise(7)
+    session = engine.session_from(snapshot, lambda _, step, shape: noise(0, step, shape))
+    return next(session).latents
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one - other).norm() / other.norm() < 1e-4)
+
+
+def test_anchoring_leaves_the_sink_right_before_the_last_block(tiny_engine: Engine):
+    """The next block is that of a stream which had the sink and that block alone."""
+    session = tiny_engine.session("a red boat", memory=SINK)
+    take(session, 2)
+    early = session.snapshot()
+    assert torch.equal(one_noise(tiny_engine, anchored(early)), one_noise(tiny_engine, early))
+    take(session, 4)
+    late = session.snapshot()
+    tail = late.states[0].tail
+    short = replace(early, states=(replace(early.states[0], tail=tail),), recent=late.recent)
+    assert close(one_noise(tiny_engine, anchored(late)), one_noise(tiny_engine, short))
+    assert not close(one_noise(tiny_engine, late), one_noise(tiny_engine, short))
+
+
+def test_restarting_leaves_the_good_block_alone(tiny_engine: Engine):
+    session = tiny_engine.session("a red boat", memory="cumulative")
+    take(session, 1)
+    good = session.snapshot()
+    assert same(
+        take(tiny_engine.session_from(restarted(good, good, tiny_engine)), 2),
+        take(tiny_engine.session_from(good), 2),
+    )
+    take(session, 4)
+    late = restarted(session.snapshot(), good, tiny_engine)
+    assert (late.index, late.prompt, late.cache) == (5, "a red boat", good.cache)
+    assert close(one_noise(tiny_engine, late), one_noise(tiny_engine, good))
+    assert not close(one_noise(tiny_engine, session.snapshot()), one_noise(tiny_engine, good))
+
+
+@pytest.mark.parametrize("memory", ["cumulative", "window=3", "decay=0.5"])
+def test_anchoring_needs_a_sink(memory: str):
+    with pytest.raises(ConfigError, match=f"needs a memory with a sink, this one is {memory}"):
+        check_action("anchor", memory)
+    check_action("restart", memory)
+
+
+def test_an_unknown_guard_is_refused():
+    with pytest.raises(ConfigError, match="guard 'save' is not known; use off, warn, anchor"):
+        check_action("save", SINK)
+
+
+def watched(engine: Engine, action: str) -> tuple[Session, Guard]:
+    session = engine.session("a red boat", memory=SINK)
+    return session, Guard(session, engine, action, limit=2)
+
+
+def looking(session: Session, brightness: float):
+    """The session's next block, as if it looked so bright."""
+    block = next(session)
+    return replace(block, stats=replace(block.stats, look=Look(brightness, 0.2, 0.2)))
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("warn", "it drifts away from its beginning"),
+        ("anchor", "the memory goes back to the stream's first blocks"),
+        ("restart", "the stream starts again from the last good picture"),
+    ],
+)
+def test_a_guard_acts_once_and_waits(tiny_engine: Engine, action: str, words: str):
+    session, guard = watched(tiny_engine, action)
+    assert guard.watch(looking(session, 0.2)) is None
+    assert guard.watch(looking(session, 0.3)) is None
+    good = session.snapshot()
+    block = looking(session, 0.8)
+    before = session.snapshot()
+    assert guard.watch(block) == f"block 2 looks {0.82 / 0.27:.1f} times different; {words}"
+    match action:
+        case "warn":
+            assert session.snapshot() is before
+        case "anchor":
+            assert [s.frames for s in session.snapshot().states[0].memory.slots] == [3, 0, 0]
+        case "restart":
+            assert session.snapshot().pending is good.pending
+    for _ in range(3):
+        assert guard.watch(looking(session, 0.8)) is None
+
+
+def test_a_new_prompt_may_look_as_it_likes(tiny_engine: Engine):
+    session, guard = watched(tiny_engine, "warn")
+    assert guard.watch(looking(session, 0.8)) is None
+    session.switch("night falls")
+    assert guard.watch(looking(session, 0.1)) is None
+    assert guard.watch(looking(session, 0.8)) is not None
+
+
+def test_a_guard_that_is_off_does_nothing(tiny_engine: Engine):
+    session, guard = watched(tiny_engine, "off")
+    assert [guard.watch(looking(session, light)) for light in (0.1, 0.9)] == [None, None]
