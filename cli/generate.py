@@ -33,11 +33,12 @@ def generate(options: Options, stdout: int | None) -> int:
     library's errors as they come.
     """
     reporter = _reporter(options.quiet)
-    request = make_request(options, options.story(), model.describe(options.model))
+    request = make_request(options, options.story(), model.describe(options.model, options.parts))
     with Stop(aloud=not options.quiet) as stop:
         with open_outputs(options, request, stop.asked, stdout, reporter.note) as pump:
             reporter.plan(request, options.outputs)
-            session = _session(_load(options, reporter), request)
+            with stop.at_once():
+                session = _session(_load(options, reporter), request)
             pace = _run(session, request, pump, reporter, stop)
         for line in closing_lines(pace, options.outputs):
             reporter.note(line)
@@ -53,7 +54,7 @@ def _reporter(quiet: bool) -> Reporter:
 
 def _load(options: Options, reporter: Reporter) -> Engine:
     begun = time.perf_counter()
-    engine = model.load(options.model, options.device, options.dtype)
+    engine = model.load(options.model, options.device, options.dtype, options.parts)
     seconds = time.perf_counter() - begun
     dtype = str(engine.dtype).removeprefix("torch.")
     reporter.note(f"loaded {options.model} in {seconds:.1f} s, on {engine.device} in {dtype}")
@@ -79,7 +80,6 @@ def _run(session: Session, request: Request, pump: Pump, reporter: Reporter, sto
     """Blocks from the session to the pump, until the video is whole or somebody ends it."""
     pace = Pace(float(request.fps), request.frames, request.blocks)
     begun = time.perf_counter()
-    stop.after_the_block()
     with reporter.running(pace):
         for block in _blocks(session, request, reporter):
             wanted = pump.write(block)

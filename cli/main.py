@@ -14,6 +14,7 @@ from ..streaming.stdout import claim_stdout
 from .commands import find_command, summaries
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, build_parser
+from .stop import Interrupted
 
 FAILURE = 1
 INTERRUPTED = 130
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse(argv[1:] if command else argv)
     try:
         return command.run(args) if command else _generate(args)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Interrupted) as error:
         return _fail(error, args.debug)
 
 
@@ -55,7 +56,7 @@ def _fail(error: BaseException, debug: bool) -> int:
 
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | Interrupted):
         code = error.args[0] if error.args else INTERRUPTED
         return _tell("stopped before the first block", code)
     if isinstance(error, ConfigError | TargetError):

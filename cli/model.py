@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
 
 
-def describe(model: str) -> ModelDescription:
+def describe(model: str, parts: str | None) -> ModelDescription:
     """A model's defaults, known before its weights are loaded."""
     from ..engine.describe import describe_model
 
-    return describe_model(model)
+    return describe_model(model, parts)
 
 
-def load(model: str, device: str, dtype: str) -> Engine:
+def load(model: str, device: str, dtype: str, parts: str | None = None) -> Engine:
     """The model with its weights."""
     from ..engine.engine import Engine
 
-    return Engine.load(model, device, dtype)
+    return Engine.load(model, device, dtype, parts=parts)

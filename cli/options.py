@@ -55,7 +55,10 @@ class Options:
     guidance: float | None
     negative_prompt: str | None
     steps: int | tuple[float, ...] | None
+    solver: str | None
+    flow_shift: float | None
     model: str
+    parts: str | None
     device: str
     dtype: str
     memory: str | None
@@ -74,6 +77,11 @@ class Options:
         for output in outputs:
             if outputs.count(output) > 1:
                 raise ConfigError(f"--out {output} is given twice: once is enough")
+        if args.format and not any(is_live(output) for output in outputs):
+            raise ConfigError(
+                f"--format {args.format} is for --out - and for addresses: "
+                "the name of a file decides its format"
+            )
         return cls(
             prompts=tuple(args.prompt or ()),
             prompt_file=args.prompt_file,
@@ -91,7 +99,10 @@ class Options:
             guidance=args.guidance,
             negative_prompt=args.negative_prompt,
             steps=args.steps,
+            solver=args.solver,
+            flow_shift=args.flow_shift,
             model=args.model,
+            parts=args.parts,
             device=args.device,
             dtype=args.dtype,
             memory=args.memory,
@@ -105,6 +116,11 @@ class Options:
         if self.prompt_file is not None:
             return read_story(self.prompt_file)
         return Story.of(self.prompts)
+
+
+def is_live(output: str) -> bool:
+    """Whether an output is standard output or an address, not something on disk."""
+    return output == STDOUT or "://" in output
 
 
 def default_output(prompt_file: str | None) -> str:

@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ..models.errors import ConfigError
-from .options import STDOUT, Options
+from .options import STDOUT, Options, is_live
 from .request import Request
 from .words import megabytes
 
@@ -38,7 +38,8 @@ def open_outputs(
     from ..streaming.pump import Pump
 
     for output in options.outputs:
-        check_output(output, options.prompt_file)
+        if not is_live(output):
+            check_file(output, options.prompt_file)
     video = VideoFormat(request.width, request.height, request.fps)
     encoding = Encoding(options.codec, options.crf, options.preset)
     with ExitStack() as opened:
@@ -49,10 +50,12 @@ def open_outputs(
                 video,
                 encoding,
                 tags=Tags(title(options), _prompts(request), request.seed),
-                container=options.container if output == STDOUT else None,
+                container=options.container if is_live(output) else None,
                 overwrite=options.overwrite,
+                alone=len(options.outputs) == 1,
                 stop=stop,
                 stdout=stdout,
+                report=report,
             )
             opened.callback(sink.close)
             sinks.append(sink)
@@ -61,10 +64,8 @@ def open_outputs(
             yield pump
 
 
-def check_output(output: str, prompt_file: str | None) -> None:
-    """Refuse an output that would replace the prompt file, or one on a full disk."""
-    if output == STDOUT:
-        return
+def check_file(output: str, prompt_file: str | None) -> None:
+    """Refuse a file that would replace the prompt file, or one on a full disk."""
     path = Path(output)
     if prompt_file not in (None, STDOUT):
         for written in (path, path.with_suffix(".vtt")):

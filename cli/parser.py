@@ -125,11 +125,12 @@ def _add_outputs(parser: Parser) -> None:
         "--out",
         action="append",
         metavar="OUTPUT",
-        help="a file by its suffix (.mp4, .mkv, .ts, .webm), or - for standard output; give it "
-        "several times for several (default: named after the prompt file, .mp4)",
+        help="a file (.mp4 .mkv .mov .ts .webm .y4m), pictures (frames/%%06d.png), a playlist "
+        "(.m3u8), - for standard output, or an address (tcp:// unix:// udp:// rtmp:// srt://); "
+        "several times for several (default: an .mp4 named after the prompt file)",
     )
     group.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    group.add_argument("--format", metavar="NAME", help="the container of standard output")
+    group.add_argument("--format", metavar="NAME", help="the container of - and of addresses")
     group.add_argument("--codec", metavar="NAME", help="h264, h265, av1, vp9 or ffv1")
     group.add_argument(
         "--crf", type=values.quality, metavar="N", help="quality, lower is better (h264: 18)"
@@ -163,6 +164,15 @@ def _add_picture(parser: Parser) -> None:
         metavar="N",
         help="denoising steps a block, or the timesteps themselves: 1000,960,889,727",
     )
+    group.add_argument(
+        "--solver", metavar="NAME", help="renoise for distilled models; euler or dpm++ for others"
+    )
+    group.add_argument(
+        "--flow-shift",
+        type=values.positive_number,
+        metavar="S",
+        help="how far the steps crowd towards noise; 1 is even",
+    )
 
 
 def _add_model(parser: Parser) -> None:
@@ -171,7 +181,13 @@ def _add_model(parser: Parser) -> None:
         "--model",
         default="pocket",
         metavar="MODEL",
-        help="pocket (small, comes with this program) or a folder in the diffusers layout",
+        help="pocket (small, comes with this program), a folder in the diffusers layout, a .pth "
+        "file, or a hub id",
+    )
+    group.add_argument(
+        "--parts",
+        metavar="MODEL",
+        help="where a .pth file's VAE and text encoder come from (default: as published)",
     )
     group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
     group.add_argument(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..engine.plan import BlockPlan
 from ..engine.story import Story
 from ..engine.timeline import Placement, Timeline
+from ..models.errors import ConfigError
 from .options import Options
 
 if TYPE_CHECKING:
@@ -69,8 +70,11 @@ def make_request(options: Options, story: Story, model: ModelDescription) -> Req
     parse_policy(memory)
     resolve_dtype(options.dtype, resolve_device(options.device))
     given, steps = _steps(options.steps)
-    solver, timesteps = plan_timesteps(preset, given, steps, None, None)
+    solver, timesteps = plan_timesteps(preset, given, steps, options.solver, options.flow_shift)
+    guidance = preset.guidance if options.guidance is None else options.guidance
     negative = options.negative_prompt
+    if negative is not None and guidance == 1:
+        raise ConfigError("--negative-prompt has no effect at guidance 1: add --guidance 4")
     return Request(
         model=options.model,
         width=width,
@@ -83,7 +87,7 @@ def make_request(options: Options, story: Story, model: ModelDescription) -> Req
         seed=options.seed,
         solver=solver,
         timesteps=timesteps,
-        guidance=preset.guidance if options.guidance is None else options.guidance,
+        guidance=guidance,
         negative_prompt=preset.negative_prompt if negative is None else negative,
         memory=memory,
         prompt_suffix=preset.motion_score,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -14,17 +16,25 @@ _SIGNALS = tuple(
 _FINISHING = b"\nfinishing this block and closing the video; once more stops at once\n"
 
 
+class Interrupted(BaseException):
+    """A signal before there is any video; carries the exit code.
+
+    Not a KeyboardInterrupt: where one passes through `exec` of a string, as in many an import,
+    CPython kills the process by SIGINT at its end, whatever exit code it was to have.
+    """
+
+
 class Stop:
     """Listens to Ctrl-C, SIGTERM and SIGHUP while it is entered.
 
-    Before `after_the_block` the first signal raises `KeyboardInterrupt` with the exit code; from
-    then on it sets `asked`. A second one ends the process.
+    The first signal sets `asked`, so that a block and a file can be finished; inside `at_once` it
+    raises `Interrupted`. A second one ends the process.
     """
 
     def __init__(self, aloud: bool) -> None:
         self.asked = threading.Event()
         self._aloud = aloud
-        self._patient = False
+        self._at_once = False
         self._signal: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -33,9 +43,21 @@ class Stop:
         """As a shell reports the signal: 130 for Ctrl-C, 143 for SIGTERM; 0 without one."""
         return 0 if self._signal is None else 128 + self._signal
 
-    def after_the_block(self) -> None:
-        """From now on there is a video: a signal lets the block and the file be finished."""
-        self._patient = True
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A signal ends what runs inside, however long it would take."""
+        self._at_once = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._at_once = False
+        self.check()
+
+    def check(self) -> None:
+        """Raise `Interrupted` when a signal has come."""
+        if self._signal is not None:
+            raise Interrupted(self.exit_code)
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
@@ -57,7 +79,7 @@ class Stop:
             os._exit(128 + number)
         self._signal = number
         self.asked.set()
-        if not self._patient:
-            raise KeyboardInterrupt(self.exit_code)
+        if self._at_once:
+            self.check()
         if self._aloud:
             os.write(2, _FINISHING)  # the console may be locked by what the signal interrupted

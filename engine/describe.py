@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..models.checkpoint import read_json
-from ..models.config import TransformerConfig
+from ..models.transformer_file import read_transformer_config
 from ..models.vae_config import VaeConfig
-from .locate import locate_model
+from ..models.weights import read_json
+from .locate import locate_model, locate_parts
 from .preset import Preset, preset_of
 
 
@@ -21,15 +21,16 @@ class ModelDescription:
     temporal_factor: int  # pictures per latent frame
 
 
-def describe_model(model: str | Path) -> ModelDescription:
+def describe_model(model: str | Path, parts: str | Path | None = None) -> ModelDescription:
     """Read the configuration files of a model, so that a request can be refused at once.
+
+    Arguments as for `Engine.load`.
 
     Raises `ConfigError` for an unknown model, `CheckpointError` for a folder without its parts.
     """
-    folder = locate_model(model)
-    preset = preset_of(folder, str(model))
-    vae = VaeConfig.from_dict(read_json(folder / "vae" / "config.json"))
-    transformer = TransformerConfig.from_dict(read_json(folder / "transformer" / "config.json"))
-    _, down, across = transformer.patch_size
+    located = locate_model(model)
+    preset = preset_of(located, str(model))
+    vae = VaeConfig.from_dict(read_json(locate_parts(located, parts) / "vae" / "config.json"))
+    _, down, across = read_transformer_config(located).patch_size
     factor = vae.spatial_factor
     return ModelDescription(preset, (down * factor, across * factor), vae.temporal_factor)

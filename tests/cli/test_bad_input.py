@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from sana_stream.engine.describe import describe_model
 
 from .run import run
 
@@ -58,6 +61,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*PROMPT, "--guidance", "-2"), "--guidance: -2 is not possible: give 0 or more"),
         ((*PROMPT, "--block-frames", "0"), "--block-frames: 0 is not possible: give 1 or more"),
         ((*PROMPT, "--out", "a.mp4", "--out", "a.mp4"), "--out a.mp4 is given twice"),
+        ((*PROMPT, "--format", "nut"), "--format nut is for --out - and for addresses"),
         ((*PROMPT, "--model", "pockt"), "model 'pockt' is not known; use 'pocket'"),
     ],
 )
@@ -104,6 +108,9 @@ def test_mistakes_in_the_story(
         (("--memory", "elephant"), "memory"),
         (("--steps", "100,200"), "timesteps 100, 200: give one or more, descending"),
         (("--steps", "2000"), "steps 2000: give 1 to 1000"),
+        (("--steps", "9,5", "--flow-shift", "3"), "timesteps and steps or flow_shift are given"),
+        (("--solver", "magic"), "solver 'magic' is not known; use renoise, euler"),
+        (("--negative-prompt", "rain"), "--negative-prompt has no effect at guidance 1"),
         (("--seconds", "0.01"), "a video of 0.01 s has no frame"),
         (("--out", "a.avi"), "a.avi: its ending names no format; use one of .mp4"),
         (("--out", "a.webm", "--codec", "h264"), "codec 'h264': webm takes vp9, av1"),
@@ -158,13 +165,25 @@ def test_the_prompt_file_is_never_written_over(
     assert (here / name).read_text() == text
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 def test_a_folder_that_may_not_be_written(
-    here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+    tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (here / "locked").mkdir(mode=0o500)
-    argv = (*PROMPT, "--model", tiny_folder, "--out", "locked/a.mp4")
-    assert "permission denied" in mistake(capfd, 2, *argv)
+    described = describe_model(tiny_folder)
+    monkeypatch.setattr("sana_stream.cli.model.describe", lambda *_: described)
+    argv = (*PROMPT, "--model", tiny_folder, "--out")
+    mistake(capfd, 2, *argv, "nowhere/a.mp4")  # so that nothing is left to be imported below
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        root = os.geteuid() == 0  # who may write everywhere
+        if root:
+            os.seteuid(65534)
+        try:
+            line = mistake(capfd, 2, *argv, f"{folder}/a.mp4")
+        finally:
+            if root:
+                os.seteuid(0)
+    assert line == f"{folder}/a.mp4: cannot be written: permission denied"
 
 
 def test_a_full_disk_is_told_before_work(

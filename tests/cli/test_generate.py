@@ -197,7 +197,7 @@ def test_what_the_model_wants_behind_a_prompt_is_not_shown(
     described = describe_model(tiny_folder)
     preset = dataclasses.replace(described.preset, motion_score=" the night falls")
     changed = dataclasses.replace(described, preset=preset)
-    monkeypatch.setattr("sana_stream.cli.model.describe", lambda _: changed)
+    monkeypatch.setattr("sana_stream.cli.model.describe", lambda *_: changed)
     outs = (*PICTURES, "--out", "a.mkv")
     assert run("--prompt", "a fox", "--frames", "9", *outs, *tiny) == 0
     expected = frames_of(tiny_engine, 9, {0: "a fox the night falls"})

@@ -1,0 +1,176 @@
+"""The command as a process: signals, standard output, standard input, what is loaded when."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from .run import command, environment, pictures, start
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and pipes as POSIX has them")
+PROMPT = ("--prompt", "a red boat")
+
+
+def finished(argv: list[str], cwd: Path, **options: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        timeout=120,
+        **options,  # type: ignore
+    )
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.02)
+
+
+def size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_block_and_closes_the_file(
+    tmp_path: Path, tiny_folder: Path, number: signal.Signals
+) -> None:
+    process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
+    wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert out == b""
+    assert b"finishing this block and closing the video" in err
+    said = re.search(rb"(\d+) frames, ", err.splitlines()[-3])
+    assert said is not None
+    frames = len(pictures(tmp_path / "a.mp4"))
+    assert frames == int(said[1])
+    assert frames % 8 == 1  # whole blocks
+    assert b"Traceback" not in err
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path, tiny_folder: Path) -> None:
+    # Standard output is never read: only the signal can end this run.
+    process = start(
+        *PROMPT,
+        "--endless",
+        "--model",
+        tiny_folder,
+        *("--out", "-", "--out", "a.mkv"),
+        cwd=tmp_path,
+    )
+    wait_for(lambda: size(tmp_path / "a.mkv") > 20_000)
+    os.kill(process.pid, signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(60) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    process.communicate()
+    assert len(pictures(tmp_path / "a.mkv")) % 8 == 1
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.05])
+def test_a_signal_before_the_first_block_leaves_nothing(
+    tmp_path: Path, tiny_folder: Path, wait: float
+) -> None:
+    process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
+    wait_for(lambda: (tmp_path / "a.mp4").exists())  # opened before the model is loaded
+    time.sleep(wait)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == b"sana-stream: stopped before the first block"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_standard_output_is_the_video_alone(tmp_path: Path, tiny_folder: Path) -> None:
+    # Whatever a library prints must not get between the pictures: here it is told to print.
+    chatter = "import os, sys; print('hello from a library'); os.system('echo and from a child')"
+    (tmp_path / "sitecustomize.py").write_text("")
+    (tmp_path / "run.py").write_text(
+        "import sys\n"
+        "import sana_stream.cli.model as model\n"
+        "load = model.load\n"
+        f"def chatty(*argv):\n    {chatter}\n    return load(*argv)\n"
+        "model.load = chatty\n"
+        "from sana_stream.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    argv = ["run.py", *PROMPT, "--frames", "20", "--model", str(tiny_folder), "--out", "-"]
+    raw = finished([sys.executable, *argv, "--format", "rawvideo"], tmp_path)
+    assert raw.returncode == 0
+    assert len(raw.stdout) == 20 * 32 * 48 * 3
+    assert b"hello from a library" in raw.stderr
+    assert b"and from a child" in raw.stderr
+    frames = np.frombuffer(raw.stdout, np.uint8).reshape(20, 32, 48, 3)
+    outs = ("--out", "-", "--out", "frames/%04d.png")
+    both = finished(command([*argv[1:-2], *outs]), tmp_path)
+    assert np.array_equal(pictures(tmp_path / "frames"), frames)
+    with av.open(io.BytesIO(both.stdout), "r") as video:
+        assert video.format.name.startswith("matroska")
+        assert len(list(video.decode(video=0))) == 20
+
+
+def test_a_reader_that_goes_ends_the_run_well(tmp_path: Path, tiny_folder: Path) -> None:
+    argv = (*PROMPT, "--endless", "--model", tiny_folder, "--out", "-", "--format", "rawvideo")
+    process = start(*argv, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.read(100_000)
+    process.stdout.close()
+    assert process.wait(60) == 0
+    err = process.stderr.read()
+    process.stderr.close()
+    assert b"the reader has closed it" in err
+    assert b"Traceback" not in err
+
+
+def test_a_terminal_gets_no_video(tmp_path: Path, tiny_folder: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    argv = [*PROMPT, "--frames", "9", "--model", str(tiny_folder), "--out", "-"]
+    process = subprocess.run(
+        command(argv), cwd=tmp_path, stdout=theirs, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(theirs)
+    os.close(ours)
+    assert process.returncode == 2
+    assert process.stderr.startswith(b"sana-stream: standard output is a terminal")
+    assert process.stderr.count(b"\n") == 1
+
+
+def test_a_story_from_standard_input(tmp_path: Path, tiny_folder: Path) -> None:
+    argv = ["--prompt-file", "-", "--seconds", "1", "--model", str(tiny_folder)]
+    done = finished(command(argv), tmp_path, input="\ufeffa fox\r\n0:00.5 the moon\r\n".encode())
+    assert done.returncode == 0, done.stderr
+    assert b"the moon" in (tmp_path / "sana-stream.vtt").read_bytes()
+    assert len(pictures(tmp_path / "sana-stream.mp4")) == 16
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["--version"], ["--promt", "a"], ["--prompt-file", "nowhere.txt"]]
+)
+def test_torch_is_not_loaded_to_answer(tmp_path: Path, argv: list[str]) -> None:
+    code = (
+        "import sys, runpy, atexit\n"
+        "atexit.register(lambda: sys.stderr.write(f'torch: {\"torch\" in sys.modules}'))\n"
+        f"sys.argv = ['sana-stream', *{argv!r}]\n"
+        "runpy.run_module('sana_stream.cli', run_name='__main__')\n"
+    )
+    done = finished([sys.executable, "-c", code], tmp_path)
+    assert done.stderr.endswith(b"torch: False"), done.stderr
