@@ -1,0 +1,118 @@
+"""Every example runs as its first lines say, on a tiny model, and does what it promises."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.story_file import read_story
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+
+
+def run(name: str, *argv: str | Path) -> None:
+    """Run an example's `main` in this process."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([str(word) for word in argv])
+
+
+def frames(path: Path) -> np.ndarray:
+    with av.open(str(path)) as video:
+        return np.stack([f.to_ndarray(format="rgb24") for f in video.decode(video=0)])
+
+
+@pytest.fixture
+def tiny(
+    tiny_folder: Path,
+    tiny_engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[str, ...]:
+    """Arguments for the tiny model, already loaded, and two seconds; an empty folder to be in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Engine, "load", lambda model: tiny_engine)
+    return ("--model", str(tiny_folder), "--seconds", "2")
+
+
+def test_blocks(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run("blocks", *tiny)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"block {index} from frame {start}" for index, start in enumerate([0, 9, 17, 25])
+    ]
+    assert "frames (9, 32, 48, 3) uint8, latents (1, 4, 3, 4, 6)" in lines[0]
+    assert len({line.rsplit("state")[1] for line in lines[1:]}) == 1
+
+
+def test_switch(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run("switch", "switch.mp4", *tiny)
+    assert capsys.readouterr().out.splitlines() == [
+        "night falls at frame 17",
+        "33 frames are in switch.mp4",
+    ]
+    assert len(frames(Path("switch.mp4"))) == 33
+    cues = read_story("switch.vtt").cues
+    assert [(cue.start_seconds, cue.prompt.split()[-1]) for cue in cues] == [
+        (0, "noon"),
+        (1.062, "night"),
+    ]
+
+
+def test_memory_policies(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run("memory_policies", "compare.mp4", *tiny)
+    apart = [float(x) for x in re.findall(r"(\S+) of 255 apart", capsys.readouterr().out)]
+    assert len(apart) == 4
+    assert apart[:2] == [0, 0]  # the second block of both has seen one block
+    assert apart[-1] > 0
+    assert frames(Path("compare.mp4")).shape == (33, 32, 96, 3)
+
+
+@needs_ffmpeg
+def test_pipe_ffmpeg_from_python(tiny: tuple[str, ...]) -> None:
+    run("pipe_ffmpeg", "kite.mkv", *tiny)
+    assert frames(Path("kite.mkv")).shape == (32, 32, 48, 3)
+
+
+@needs_ffmpeg
+@pytest.mark.skipif(os.name != "posix", reason="there is no sh")
+def test_pipe_ffmpeg_from_the_shell(tmp_path: Path, tiny_folder: Path) -> None:
+    argv = ["large.mp4", "--prompt", "a red train", "--seconds", "1", "--model", str(tiny_folder)]
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [EXAMPLES / "pipe_ffmpeg.sh", *argv],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": scripts, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b""
+    assert frames(tmp_path / "large.mp4").shape == (16, 64, 96, 3)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.txt")), ids=lambda path: path.name)
+def test_stories_can_be_read(path: Path) -> None:
+    story = read_story(path)
+    assert len(story.cues) > 2
+    assert story.schedule(60, None, 16)
+
+
+def test_every_example_is_run_here() -> None:
+    here = Path(__file__).read_text("utf-8")
+    for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")):
+        assert f'"{path.stem}' in here, f"{path.name} is not tested"
