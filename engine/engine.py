@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models.checkpoint import load_transformer, load_vae
 from ..models.errors import ConfigError
+from ..models.lora import LoraStack
 from ..models.memory import parse_policy
 from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
@@ -52,6 +53,7 @@ class Engine:
         self.preset = preset
         self.device = device
         self.dtype = dtype
+        self._loras = LoraStack(transformer)
         if vae.config.z_dim != transformer.config.in_channels:
             raise ConfigError(
                 f"the VAE makes {vae.config.z_dim} channels, the transformer takes"
@@ -66,6 +68,7 @@ class Engine:
         dtype: str | torch.dtype = "auto",
         *,
         parts: str | Path | None = None,
+        loras: Iterable[tuple[str | Path, float]] = (),
     ) -> Self:
         """Load a checkpoint.
 
@@ -76,6 +79,7 @@ class Engine:
             dtype: "auto", "bfloat16", "float16", "float32" or a torch dtype, of the transformer
                 and the decoder. The text encoder never runs in float16, where Gemma overflows.
             parts: folder or hub id to take VAE and text encoder from, where not from `model`.
+            loras: as for `set_loras`.
 
         Raises:
             ConfigError: an unknown model, device or dtype.
@@ -87,7 +91,7 @@ class Engine:
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
         text_dtype = torch.float32 if chosen == torch.float16 else chosen
-        return cls(
+        engine = cls(
             load_transformer(located, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),
             load_text_encoder(
@@ -97,6 +101,23 @@ class Engine:
             chosen_device,
             chosen,
         )
+        engine.set_loras(loras)
+        return engine
+
+    def set_loras(self, loras: Iterable[tuple[str | Path, float]]) -> None:
+        """Merge LoRA files into the transformer, in place of those merged before.
+
+        With none the weights are the checkpoint's again, bit for bit. It holds for sessions begun
+        afterwards; one that is running keeps what it has made of its prompt.
+
+        Args:
+            loras: files (or folders of peft) in the diffusers or peft layout, each with its scale.
+
+        Raises:
+            CheckpointError: a file cannot be read or does not fit; nothing has changed.
+        """
+        self._loras.set([(Path(file).expanduser(), scale) for file, scale in loras])
+        self.__dict__.pop("fingerprint", None)
 
     def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embed a prompt, behind the model's instruction text.
