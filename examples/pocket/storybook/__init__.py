@@ -1,0 +1,1 @@
+"""The storybook: what the embedded model's world holds, how it is drawn and what is said of it."""

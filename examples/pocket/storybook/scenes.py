@@ -1,0 +1,109 @@
+"""Clips of the storybook: pictures, the subject's mask, and dissolves between scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .creatures import draw_bird, draw_fox, draw_kite
+from .land import LAYOUTS, SCALE, draw_land, water_line
+from .light import PAINT, light_of
+from .motion import SIZE, Path, height_and_tilt
+from .pen import Pen
+from .sky import draw_cloud, draw_fall, draw_sky, draw_waves, paste_clouds
+from .subjects import draw_balloon, draw_boat, draw_train
+from .world import FPS, HEIGHT, WIDTH, Scene
+
+_DRAW = {
+    "balloon": draw_balloon,
+    "boat": draw_boat,
+    "train": draw_train,
+    "kite": draw_kite,
+    "bird": draw_bird,
+    "fox": draw_fox,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Pictures and masks of one clip; scene k holds from `starts[k]` on, after a dissolve."""
+
+    frames: np.ndarray  # uint8 (T, H, W, 3)
+    masks: np.ndarray  # uint8 (T, H, W): how much of a pixel belongs to the subject
+    scenes: tuple[Scene, ...]
+    starts: tuple[int, ...]  # first frame of each scene; the dissolve begins there
+
+
+class Painter:
+    """Draws one scene frame by frame; its still layers are drawn once."""
+
+    def __init__(self, scene: Scene, path: Path, layout: int) -> None:
+        self.scene, self.path = scene, path
+        self.light = light_of(scene.time, scene.weather)
+        self.sky = draw_sky(scene.time, scene.weather, self.light)
+        self.cloud = draw_cloud(self.light, scene.weather, layout % LAYOUTS)
+        self.land = draw_land(scene.place, scene.subject, scene.time, self.light, layout % LAYOUTS)
+
+    def frame(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """Picture uint8 (H, W, 3) and mask uint8 (H, W) at a time."""
+        scene = self.scene
+        canvas = self.sky.copy()
+        paste_clouds(canvas, self.cloud, scene.weather, seconds)
+        canvas.paste(self.land, (0, 0), self.land)
+        draw = ImageDraw.Draw(canvas)
+        top = water_line(scene.place, scene.subject)
+        if top is not None and not (scene.subject == "fox" and scene.place == "sea"):
+            draw_waves(draw, top, self.light, seconds)
+        mask = Image.new("L", canvas.size)
+        self._subject(draw, ImageDraw.Draw(mask), seconds)
+        draw_fall(draw, scene.weather, scene.time, seconds)
+        return np.asarray(canvas.reduce(SCALE)), np.asarray(mask.reduce(SCALE))
+
+    def _subject(
+        self, draw: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, seconds: float
+    ) -> None:
+        scene = self.scene
+        y, tilt = height_and_tilt(scene.subject, seconds)
+        pen = Pen(
+            draw,
+            mask,
+            x=self.path.x(seconds) * SCALE,
+            y=y * SCALE,
+            scale=SIZE[scene.size] * SCALE,
+            facing=self.path.facing(seconds),
+            tilt=tilt,
+        )
+        _DRAW[scene.subject](pen, self.light.on_subject(PAINT[scene.colour]), seconds)
+
+
+def draw_clip(
+    scenes: tuple[Scene, ...],
+    starts: tuple[int, ...],
+    frames: int,
+    path: Path,
+    layout: int,
+    dissolve: int = FPS,
+    offset: float = 0.0,
+) -> Clip:
+    """A clip of `frames` pictures; scene k fades in over `dissolve` frames from `starts[k]`.
+
+    It begins `offset` seconds after the scene's own beginning.
+    """
+    painters = [Painter(scene, path, layout) for scene in scenes]
+    pictures = np.empty((frames, HEIGHT, WIDTH, 3), np.uint8)
+    masks = np.empty((frames, HEIGHT, WIDTH), np.uint8)
+    for t in range(frames):
+        now = max(k for k, start in enumerate(starts) if start <= t)
+        picture, mask = painters[now].frame(offset + t / FPS)
+        share = (t - starts[now] + 1) / dissolve
+        if now and share < 1:
+            old, old_mask = painters[now - 1].frame(offset + t / FPS)
+            picture, mask = _mix(old, picture, share), _mix(old_mask, mask, share)
+        pictures[t], masks[t] = picture, mask
+    return Clip(pictures, masks, scenes, starts)
+
+
+def _mix(old: np.ndarray, new: np.ndarray, share: float) -> np.ndarray:
+    return (old * (1 - share) + new * share).astype(np.uint8)

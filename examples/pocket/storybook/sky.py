@@ -1,0 +1,107 @@
+"""The sky: gradient, stars, one sun or one moon, drifting clouds, rain and snow."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .land import SCALE
+from .light import RGB, Light, rgb
+from .world import HEIGHT, WIDTH
+
+SUN: dict[str, tuple[float, float, float, RGB]] = {
+    "dawn": (46, 62, 13, (255, 246, 200)),
+    "day": (182, 24, 13, (255, 238, 110)),
+    "sunset": (112, 66, 17, (255, 206, 84)),
+    "night": (182, 26, 13, (240, 240, 222)),
+}
+CLOUDS = {"clear": 0, "cloudy": 4, "rain": 5, "snow": 4}
+
+
+def draw_sky(time: str, weather: str, light: Light) -> Image.Image:
+    """RGB canvas of the still part of the sky; sun and moon hide behind rain and snow."""
+    rows = np.linspace(0, 1.25, HEIGHT * SCALE).clip(0, 1)[:, None]
+    column = light.top[None] * (1 - rows) + light.bottom[None] * rows
+    pixels = np.repeat(column.clip(0, 255).astype(np.uint8)[:, None], WIDTH * SCALE, axis=1)
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
+    if weather in ("clear", "cloudy"):
+        if time == "night":
+            _stars(pen)
+        _disc(pen, time)
+    return image
+
+
+def draw_cloud(light: Light, weather: str, layout: int) -> Image.Image:
+    """One RGBA cloud sprite."""
+    rng = np.random.default_rng(100 + layout)
+    tone = {"rain": 150, "snow": 214, "cloudy": 244, "clear": 244}[weather]
+    fill = rgb(np.full(3, tone) * (0.35 + 0.65 * light.land))
+    sprite = Image.new("RGBA", (72 * SCALE, 26 * SCALE))
+    pen = ImageDraw.Draw(sprite)
+    for i in range(5):
+        x, r = 14 + 11 * i, (7, 10, 12, 10, 7)[i] + float(rng.uniform(-1.5, 1.5))
+        box = [(x - r) * SCALE, (22 - 1.6 * r) * SCALE, (x + r) * SCALE, 23 * SCALE]
+        pen.ellipse(box, fill=(*fill, 235))
+    return sprite
+
+
+def paste_clouds(canvas: Image.Image, sprite: Image.Image, weather: str, seconds: float) -> None:
+    """Clouds in one or two rows, drifting to the right and coming round again."""
+    count = CLOUDS[weather]
+    for i in range(count):
+        span = WIDTH + 72
+        x = (i * span / count + (5 + 2 * (i % 2)) * seconds) % span - 72
+        canvas.paste(sprite, (round(x * SCALE), round((6 + 17 * (i % 2)) * SCALE)), sprite)
+
+
+def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float) -> None:
+    """Falling rain or snow over the whole picture."""
+    if weather == "rain":
+        tone = (150, 165, 200) if time == "night" else (214, 226, 244)
+        for x, y, speed in _drops(44):
+            px, py = (
+                (x - 30 * seconds) % (WIDTH + 8),
+                (y + 190 * speed * seconds) % (HEIGHT + 12) - 12,
+            )
+            pen.line(
+                [px * SCALE, py * SCALE, (px - 2) * SCALE, (py + 10) * SCALE], fill=tone, width=2
+            )
+    elif weather == "snow":
+        for x, y, speed in _drops(48):
+            px = (x + 5 * np.sin(seconds * 1.5 + x)) % WIDTH
+            py = (y + 26 * speed * seconds) % (HEIGHT + 6) - 3
+            r = 1.6 * speed
+            pen.ellipse(
+                [(px - r) * SCALE, (py - r) * SCALE, (px + r) * SCALE, (py + r) * SCALE],
+                fill=(250, 250, 255),
+            )
+
+
+def draw_waves(pen: ImageDraw.ImageDraw, top: float, light: Light, seconds: float) -> None:
+    """Short light strokes on the water that move with the swell."""
+    tone = light.on_land((150, 200, 240))
+    for row in range(int((HEIGHT - top) // 7)):
+        y = top + 5 + row * 7
+        for i in range(6):
+            x = (i * 44 + row * 27 + (6 + 2 * row) * seconds) % (WIDTH + 30) - 15
+            pen.line([x * SCALE, y * SCALE, (x + 10 + row) * SCALE, y * SCALE], fill=tone, width=3)
+
+
+def _drops(count: int) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    return rng.uniform((0, 0, 0.8), (WIDTH, HEIGHT, 1.25), (count, 3))
+
+
+def _stars(pen: ImageDraw.ImageDraw) -> None:
+    rng = np.random.default_rng(5)
+    for x, y, r in rng.uniform((0, 0, 0.7), (WIDTH, 62, 1.3), (26, 3)):
+        pen.ellipse(
+            [(x - r) * SCALE, (y - r) * SCALE, (x + r) * SCALE, (y + r) * SCALE],
+            fill=(250, 250, 225),
+        )
+
+
+def _disc(pen: ImageDraw.ImageDraw, time: str) -> None:
+    x, y, r, tone = SUN[time]
+    pen.ellipse([(x - r) * SCALE, (y - r) * SCALE, (x + r) * SCALE, (y + r) * SCALE], fill=tone)

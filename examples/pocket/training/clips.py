@@ -1,0 +1,88 @@
+"""Clips as latents: rendered, encoded once, and used many times under fresh captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import pi
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sana_stream.models.vae import WanVAE
+from storybook.motion import draw_path
+from storybook.scenes import Clip, draw_clip
+from storybook.world import Scene, change_scene, draw_scene
+
+BLOCK_FRAMES = 4  # latent frames a block; the first has one more
+
+
+def pictures(blocks: int) -> int:
+    """Pixel frames of a clip of so many blocks."""
+    return 1 + 4 * BLOCK_FRAMES * blocks
+
+
+@dataclass(frozen=True, slots=True)
+class LatentClip:
+    """One clip: what it shows, and where the scene changes."""
+
+    latents: Tensor  # bfloat16 (C, T, h, w), normalised
+    mask: Tensor  # uint8 (T, h, w), 255 where the subject is
+    scenes: tuple[Scene, ...]
+    switch: int  # block at which scenes[1] begins; the number of blocks if there is none
+    beginning: bool  # whether it starts as a stream starts; if not, its first block is context only
+
+
+class ClipPool:
+    """All clips made so far; `grow` makes one more. Files keep them for a resumed run."""
+
+    def __init__(
+        self, vae: WanVAE, folder: Path | None, blocks: int, seed: int, shard: int = 50
+    ) -> None:
+        self.vae, self.folder, self.blocks, self.shard = vae, folder, blocks, shard
+        self.clips: list[LatentClip] = []
+        for file in sorted(folder.glob(f"clips{blocks}_*.pt")) if folder else ():
+            self.clips += torch.load(file, weights_only=False)
+        self.rng = np.random.default_rng((seed, blocks, len(self.clips)))
+
+    def grow(self) -> None:
+        """Render and encode one more clip."""
+        self.clips.append(self._make())
+        if self.folder and len(self.clips) % self.shard == 0:
+            number = len(self.clips) // self.shard
+            file = self.folder / f"clips{self.blocks}_{number:04d}.pt"
+            torch.save(self.clips[-self.shard :], file)
+
+    def pick(self, count: int, rng: np.random.Generator) -> list[LatentClip]:
+        """Some clips by lot."""
+        return [self.clips[i] for i in rng.integers(len(self.clips), size=count)]
+
+    def _make(self) -> LatentClip:
+        rng, blocks = self.rng, self.blocks
+        scene, path, layout = draw_scene(rng), draw_path(rng), int(rng.integers(3))
+        beginning = blocks == 1 or bool(rng.random() < 0.4)
+        offset = 0.0
+        if not beginning:
+            path = replace(path, phase=float(rng.uniform(0, 2 * pi)))
+            offset = float(rng.uniform(0, 24))
+        scenes, starts, switch = (scene,), (0,), blocks
+        if blocks > 1 and rng.random() < 0.4:
+            switch = int(rng.integers(1, blocks))
+            scenes, starts = (scene, change_scene(scene, rng)), (0, pictures(switch))
+        clip = draw_clip(scenes, starts, pictures(blocks), path, layout, offset=offset)
+        latents, mask = encode(self.vae, clip)
+        return LatentClip(latents, mask, scenes, switch, beginning)
+
+
+@torch.no_grad()
+def encode(vae: WanVAE, clip: Clip) -> tuple[Tensor, Tensor]:
+    """Latents (C, T, h, w) and mask (T, h, w) of a clip."""
+    frames = torch.from_numpy(clip.frames).to(vae.quant_conv.weight.device)
+    frames = (frames.permute(3, 0, 1, 2)[None].float() / 127.5) - 1
+    latents, _ = vae.encode(frames.to(memory_format=torch.channels_last_3d))
+    masks = torch.from_numpy(clip.masks)[None, None].float()
+    side = vae.config.spatial_factor
+    masks = F.max_pool3d(F.pad(masks, (0, 0, 0, 0, 3, 0)), (4, side, side))
+    return latents[0].bfloat16().cpu(), masks[0, 0].byte()

@@ -1,0 +1,153 @@
+"""The model folder: the published diffusers layout, and `stream.json` beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.vae import WanVAE
+from sana_stream.models.vae_config import VaeConfig
+from storybook.world import FPS, HEIGHT, WIDTH
+
+from .clips import BLOCK_FRAMES
+from .text import MAX_TOKENS, SPECIAL
+from .transformer import CONFIG, MEMORY, Networks
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+TIMESTEPS = (1000, 900, 700, 400)
+
+
+def export(
+    folder: Path,
+    vae_config: VaeConfig,
+    vae_weights: dict[str, Tensor],
+    weights: dict[str, Tensor],
+    trained_blocks: int,
+) -> None:
+    """Write the whole folder.
+
+    Args:
+        folder: where to; files there are replaced.
+        vae_config: with the statistics that latents were normalised with.
+        vae_weights: averaged float32 weights of the autoencoder, by parameter name.
+        weights: the same of `Networks`.
+        trained_blocks: how many blocks the longest clips in training had.
+    """
+    networks = Networks()
+    networks.load_state_dict(weights, strict=False)
+    vae = WanVAE(vae_config)
+    vae.load_state_dict(vae_weights)
+    _write_json(folder / "model_index.json", _model_index())
+    _write_json(folder / "stream.json", _preset(trained_blocks))
+    _write_part(folder / "transformer", _transformer_config(CONFIG), networks.transformer, WEIGHTS)
+    _write_part(folder / "vae", _vae_config(vae_config), vae, WEIGHTS)
+    networks.text.config.architectures = ["Gemma2Model"]
+    text = networks.text.bfloat16()
+    text.save_pretrained(folder / "text_encoder")
+    _write_tokenizer(folder / "tokenizer", networks)
+    _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler())
+
+
+def averaged(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The running mean of the weights in a saved run."""
+    return state["optimizer"]["average"]
+
+
+def with_statistics(config: VaeConfig, latents: Tensor) -> VaeConfig:
+    """The configuration that normalises latents (n, C, T, h, w) to mean 0 and deviation 1."""
+    mean, std = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
+    return replace(config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
+
+
+def _write_part(folder: Path, config: dict[str, Any], module: nn.Module, file: str) -> None:
+    _write_json(folder / "config.json", config)
+    tensors = {k: v.to(torch.bfloat16).contiguous() for k, v in module.state_dict().items()}
+    save_file(tensors, folder / file, metadata={"format": "pt"})
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_tokenizer(folder: Path, networks: Networks) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = networks.tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = dict(zip(("pad_token", "eos_token", "bos_token", "unk_token"), SPECIAL, strict=True))
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "padding_side": "right",
+            "model_max_length": MAX_TOKENS,
+            **names,
+        },
+    )
+
+
+def _model_index() -> dict[str, Any]:
+    return {
+        "_class_name": "SanaVideoPipeline",
+        "_diffusers_version": "0.36.0",
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "Gemma2Model"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "transformer": ["diffusers", "SanaVideoTransformer3DModel"],
+        "vae": ["diffusers", "AutoencoderKLWan"],
+    }
+
+
+def _preset(trained_blocks: int) -> dict[str, Any]:
+    return {
+        "name": "pocket",
+        "fps": FPS,
+        "height": HEIGHT,
+        "width": WIDTH,
+        "block_frames": BLOCK_FRAMES,
+        "timesteps": list(TIMESTEPS),
+        "guidance": 1.0,
+        "memory": MEMORY,
+        "instruction": [],
+        "motion_score": "",
+        "max_text_tokens": MAX_TOKENS,
+        "trained_latent_frames": 1 + BLOCK_FRAMES * trained_blocks,
+    }
+
+
+def _transformer_config(config: TransformerConfig) -> dict[str, Any]:
+    return {
+        "_class_name": "SanaVideoTransformer3DModel",
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()},
+        "dropout": 0.0,
+        "guidance_embeds": False,
+        "norm_elementwise_affine": False,
+        "qk_norm": "rms_norm_across_heads",
+        "rope_max_seq_len": 1024,
+    }
+
+
+def _vae_config(config: VaeConfig) -> dict[str, Any]:
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+    factors = {
+        "scale_factor_temporal": config.temporal_factor,
+        "scale_factor_spatial": config.spatial_factor,
+    }
+    return {"_class_name": "AutoencoderKLWan", **values, **factors}
+
+
+def _scheduler() -> dict[str, Any]:
+    return {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "num_train_timesteps": 1000,
+        "shift": 1.0,
+    }

@@ -1,0 +1,81 @@
+"""One stage of training as a run: a time budget, progress, and a state that survives a kill."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Run:
+    """Counts time over all restarts; `name.pt` holds the state, `name.log` the curve."""
+
+    name: str
+    folder: Path
+    seconds: float  # budget
+    save_every: float = 120.0
+    spent: float = 0.0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._last = self._saved = time.monotonic()
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / f"{self.name}.pt"
+
+    @property
+    def share(self) -> float:
+        """How much of the budget is spent, 0 to 1."""
+        return min(1.0, self.spent / self.seconds)
+
+    @property
+    def going(self) -> bool:
+        return self.spent < self.seconds
+
+    def rate(self, warm: float = 0.01, cool: float = 0.35, floor: float = 0.03) -> float:
+        """Scale of the learning rates now: up, level, then down in a line to `floor`."""
+        return max(floor, min(1.0, self.share / warm + 0.02, (1 - self.share) / cool))
+
+    def tick(self) -> None:
+        """Count one step and its time."""
+        now = time.monotonic()
+        self.spent += now - self._last
+        self._last = now
+        self.steps += 1
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved > self.save_every or not self.going
+
+    def save(self, **parts: Any) -> None:
+        """Write the state in one move, so that a kill leaves the old or the new one."""
+        partial = self.state_file.with_suffix(".part")
+        torch.save({"spent": self.spent, "steps": self.steps, **parts}, partial)
+        os.replace(partial, self.state_file)
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, if there is one; the clock goes on from it."""
+        if not self.state_file.exists():
+            return None
+        state = torch.load(self.state_file, weights_only=False)
+        self.spent, self.steps = state["spent"], state["steps"]
+        return state
+
+    def log(self, **values: float) -> None:
+        """One line on standard output and in the log file."""
+        left = max(0.0, self.seconds - self.spent) / 60
+        figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
+        line = (
+            f"{self.name}  step {self.steps}  {self.spent / 60:.1f} min, {left:.1f} left  {figures}"
+        )
+        print(line, flush=True)
+        with (self.folder / f"{self.name}.log").open("a") as log:
+            log.write(line + "\n")
