@@ -67,7 +67,7 @@ def test_each_step_starts_from_fresh_noise_at_its_level():
     noise = [counter_noise(1)(0, i, SHAPE) for i in range(4)]
     timesteps = (1000.0, 960.0, 889.0, 727.0)
     result = sample_few_steps(velocity, lambda i: noise[i], timesteps)
-    x = noise[0]
+    x = x0 = noise[0]
     for i, (timestep, given_x) in enumerate(seen):
         torch.testing.assert_close(given_x, x)
         x0 = x - timestep / 1000 * 0.3 * x

@@ -100,7 +100,7 @@ def rollout(
         start += latents.shape[2]
     noise = counter_noise(seed)
     timesteps = (1000, 960, 889, 727)
-    x = noise(len(clean), 0, (1, 4, 2, 4, 6))
+    x = x0 = noise(len(clean), 0, (1, 4, 2, 4, 6))
     for i, t in enumerate(timesteps):
         v = model.denoise(x, torch.tensor([float(t)]), text, Past(Sums(S, z), tail), start)
         x0 = x - t / 1000 * v

@@ -37,6 +37,8 @@ def test_embeddings_equal_diffusers(pipeline: SanaVideoPipeline, tiny_engine: En
     for (embeds, mask), (reference, reference_mask) in zip(
         pairs, [expected[:2], expected[2:]], strict=True
     ):
+        assert reference is not None
+        assert reference_mask is not None
         assert torch.equal(mask, reference_mask)
         kept = mask.bool()
         torch.testing.assert_close(embeds[kept], reference[kept], rtol=1e-4, atol=1e-5)
