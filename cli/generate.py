@@ -53,11 +53,12 @@ def _reporter(quiet: bool) -> Reporter:
 
 
 def _load(options: Options, reporter: Reporter) -> Engine:
+    reporter.note(f"loading {options.model}")
     begun = time.perf_counter()
     engine = model.load(options.model, options.device, options.dtype, options.parts)
     seconds = time.perf_counter() - begun
     dtype = str(engine.dtype).removeprefix("torch.")
-    reporter.note(f"loaded {options.model} in {seconds:.1f} s, on {engine.device} in {dtype}")
+    reporter.note(f"loaded in {seconds:.1f} s, on {engine.device} in {dtype}")
     return engine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -9,6 +10,9 @@ from itertools import pairwise
 from ..models.errors import ConfigError
 
 DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in a video without an end
+
+
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # controls, bytes that were not UTF-8
 
 
 class StoryError(ConfigError):
@@ -33,8 +37,9 @@ class Cue:
 class Story:
     """Prompts in their order: all of them with a start, or none.
 
-    Raises `StoryError` when there is no prompt, an empty one, only some have a start, starts do
-    not ascend, or the first is not 0. A first prompt without a start takes 0 where others have one.
+    A prompt's white space becomes single spaces; a first prompt without a start takes 0 where
+    others have one. Raises `StoryError` when there is no prompt, an empty one, one that is no
+    text, only some have a start, starts do not ascend, or the first is not 0.
     """
 
     cues: tuple[Cue, ...]
@@ -43,7 +48,8 @@ class Story:
     def __post_init__(self) -> None:
         if not self.cues:
             raise StoryError(f"{self.name} holds no prompt: write one a line")
-        object.__setattr__(self, "cues", _first_at_zero(self.cues))
+        cues = tuple(replace(cue, prompt=" ".join(cue.prompt.split())) for cue in self.cues)
+        object.__setattr__(self, "cues", _first_at_zero(cues))
         for cue in self.cues:
             _check_cue(cue, self)
         for before, cue in pairwise(self.cues):
@@ -111,8 +117,10 @@ def _first_at_zero(cues: tuple[Cue, ...]) -> tuple[Cue, ...]:
 
 def _check_cue(cue: Cue, story: Story) -> None:
     where = story.where(cue)
-    if not cue.prompt.strip():
-        raise StoryError(f"{where}: no prompt after the time: write what is to be seen")
+    if not cue.prompt:
+        raise StoryError(f"{where}: an empty prompt: write what is to be seen")
+    if match := _NO_TEXT.search(cue.prompt):
+        raise StoryError(f"{where}: a prompt is text, and {match[0]!a} is none: leave it out")
     if cue.timed != story.cues[0].timed:
         raise StoryError(
             f"{where}: {_short(cue.prompt)} has no time, but other prompts have one: "

@@ -5,21 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, isfinite
-from typing import Protocol
 
 from ..models.errors import ConfigError
+from .plan import BlockPlan, PlannedBlock
 from .story import Cue
-
-
-class _Planned(Protocol):
-    @property
-    def index(self) -> int: ...
-    @property
-    def start(self) -> int: ...
-
-
-class _Plan(Protocol):
-    def block(self, i: int, /) -> _Planned: ...
 
 
 def frame_count(seconds: float | Fraction, fps: float | Fraction) -> int:
@@ -62,14 +51,10 @@ class Timeline:
         # Times are written to the millisecond: one rounded up still means its frame.
         return max(0, ceil(((cue.start_seconds or 0.0) - 0.0006) * self.fps))
 
-    def place(self, plan: _Plan, frames: int | None) -> tuple[Placement, ...]:
+    def place(self, plan: BlockPlan, frames: int | None) -> tuple[Placement, ...]:
         """Where each cue takes over, in a stream of so many `frames` (`None`: without an end)."""
-        found = []
-        index = 0
-        for cue in self.cues:
-            while plan.block(index).start < self.frame(cue):
-                index += 1
-            found.append(plan.block(index))
+        wanted = [self.frame(cue) for cue in self.cues]
+        found = [plan.block(plan.blocks_for(frame) if frame else 0) for frame in wanted]
         ends = [after.start for after in found[1:]]
         return tuple(
             _placement(cue, block, end, frames)
@@ -77,7 +62,7 @@ class Timeline:
         )
 
 
-def _placement(cue: Cue, block: _Planned, end: int | None, frames: int | None) -> Placement:
+def _placement(cue: Cue, block: PlannedBlock, end: int | None, frames: int | None) -> Placement:
     overtaken = end is not None and end <= block.start
     if overtaken or (frames is not None and block.start >= frames):
         return Placement(cue, None, None)

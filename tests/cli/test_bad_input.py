@@ -43,6 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--qqqqqq", *PROMPT), "--qqqqqq is not an option: --help lists what there is"),
         (("a red boat",), '"a red boat" belongs to no option: for a prompt write --prompt'),
         (("--prompt",), "--prompt: expected one argument"),
+        (("--prompt", " "), "the prompts: an empty prompt: write what is to be seen"),
+        (("--prompt", "caf\udce9"), "the prompts: a prompt is text, and '\\udce9' is none"),
         ((*PROMPT, *FILE), "--prompt-file: not allowed with argument --prompt"),
         ((*PROMPT, "--seconds", "0"), "--seconds: 0 is not possible: give more than 0"),
         ((*PROMPT, "--minutes", "-1"), "--minutes: -1 is not possible: give more than 0"),

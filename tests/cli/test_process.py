@@ -97,6 +97,17 @@ def test_a_signal_before_the_first_block_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_killed_run_leaves_every_whole_block(tmp_path: Path, tiny_folder: Path) -> None:
+    process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
+    wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
+    process.kill()
+    process.communicate()
+    frames = len(pictures(tmp_path / "a.mp4"))
+    assert frames > 9
+    assert frames % 8 == 1
+    assert b"a red boat" in (tmp_path / "a.vtt").read_bytes()
+
+
 def test_standard_output_is_the_video_alone(tmp_path: Path, tiny_folder: Path) -> None:
     # Whatever a library prints must not get between the pictures: here it is told to print.
     chatter = "import os, sys; print('hello from a library'); os.system('echo and from a child')"

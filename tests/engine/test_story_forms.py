@@ -135,7 +135,7 @@ def test_round_trip(
     [
         ("x.vtt", "WEBVTT\n\nhello\n", r"x\.vtt, line 3: expected the times of a cue, got 'hello'"),
         ("x.vtt", "WEBVTT\n", r"x\.vtt holds no prompt"),
-        ("x.vtt", "WEBVTT\n\n00:00.000 --> 00:01.000\n", r"x\.vtt, line 3: no prompt"),
+        ("x.vtt", "WEBVTT\n\n00:00.000 --> 00:01.000\n", r"x\.vtt, line 3: an empty prompt"),
         ("x.srt", "1\n00:61:00,0 --> 00:62:00,0\na\n", r"x\.srt, line 1: expected the times"),
         (
             "x.srt",
@@ -157,6 +157,8 @@ def test_round_trip(
             '{"prompts": [{"startTime": 0, "prompts": [{"text": "a"}, {"text": "b"}]}]}',
             r"x\.json, prompt 1: blends 2 prompts",
         ),
+        ("x.json", '["a", "\\u001b[2J"]', r"x\.json: a prompt is text, and '.x1b' is none"),
+        ("x.json", '["a \\ud800"]', r"x\.json: a prompt is text, and '.ud800' is none"),
         ("x.json", "[" * 100_000, r"x\.json: (nested too deeply|not valid)"),
     ],
 )

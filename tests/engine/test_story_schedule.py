@@ -76,5 +76,5 @@ def test_what_does_not_fit_is_refused(
 def test_a_story_needs_prompts() -> None:
     with pytest.raises(StoryError, match="holds no prompt"):
         Story.of([])
-    with pytest.raises(StoryError, match="no prompt after the time"):
+    with pytest.raises(StoryError, match="an empty prompt: write"):
         Story.of(["a", "  "])

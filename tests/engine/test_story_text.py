@@ -79,7 +79,7 @@ def test_text_that_is_no_time(line: str, prompt: str) -> None:
         ("a\n1:2:3:4 b", r"line 2: 1:2:3:4 is not a time: write 0:20"),
         ("a\n0:05,5 b", r"line 2: 0:05,5 is not a time"),
         ("a\n+0 b", r"line 2: 0:00 does not come after 0:00"),
-        ("a\n0:20\n0:30 c", r"line 2: no prompt after the time"),
+        ("a\n0:20\n0:30 c", r"line 2: an empty prompt"),
         ("  a\nb", r"line 1: an indented line continues the prompt before it"),
         ("# only a comment\n", r"holds no prompt"),
         (f"a\n{'9' * 400}s b", r"line 2: a prompt cannot start at inf"),
