@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 
 from .wholefile import WholeFile
+
+_TIME = r"(\d+:\d\d:\d\d\.\d{3})"
+_CUE = re.compile(rf"^{_TIME} --> {_TIME}\n(.*)$", re.MULTILINE)
 
 
 class CaptionFile:
@@ -20,18 +24,29 @@ class CaptionFile:
         self._file = WholeFile(path, "w+b" if overwrite else "x+b")
         self._file.write(b"WEBVTT\n")
         self._cue = self._file.tell()
-        self._prompt: str | None = None
+        self._text: str | None = None
         self._begin = Fraction(0)
+
+    @classmethod
+    def reopened(cls, path: Path, kept: Fraction) -> CaptionFile:
+        """Go on with the captions of an earlier run, of which so many seconds are kept."""
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        captions, kept = cls(path, overwrite=True), _seconds(timestamp(kept))
+        for begin, end, text in _CUE.findall(old):
+            if _seconds(begin) < kept:
+                captions._show(text, _seconds(begin), min(_seconds(end), kept))
+        return captions
 
     def show(self, prompt: str, begin: Fraction, end: Fraction) -> None:
         """Say that `prompt` was on screen; the same prompt as before extends its caption."""
-        if prompt != self._prompt:
+        self._show(caption(prompt), begin, end)
+
+    def _show(self, text: str, begin: Fraction, end: Fraction) -> None:
+        if text != self._text:
             self._cue = self._file.seek(0, os.SEEK_END)
-            self._prompt, self._begin = prompt, begin
+            self._text, self._begin = text, begin
         self._file.seek(self._cue)
-        self._file.write(
-            f"\n{timestamp(self._begin)} --> {timestamp(end)}\n{caption(prompt)}\n".encode()
-        )
+        self._file.write(f"\n{timestamp(self._begin)} --> {timestamp(end)}\n{text}\n".encode())
 
     def close(self) -> None:
         """Close the file."""
@@ -45,6 +60,11 @@ def timestamp(seconds: Fraction) -> str:
     hours, minutes = divmod(minutes, 60)
     whole, rest = divmod(thousandths, 1000)
     return f"{hours:02}:{minutes:02}:{whole:02}.{rest:03}"
+
+
+def _seconds(time: str) -> Fraction:
+    hours, minutes, seconds = time.split(":")
+    return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
 
 
 def caption(prompt: str) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .captions import CaptionFile
+from .containers import BY_SUFFIX
 from .errors import SinkError, TargetError
 from .format import VideoFormat
 from .muxer import Muxer
+from .reopen import cut_back
 from .wholefile import WholeFile
 
 if TYPE_CHECKING:
@@ -21,20 +23,31 @@ class FileSink:
 
     The header is written at once, so a folder that is not there or not writable shows before any
     work. Raises TargetError for these and for a file that exists, unless `overwrite` is set.
+    With `kept`, the file of an earlier run goes on after so many frames; what is in it beyond them
+    is cut off, and TargetError tells of a file that has not so many.
     """
 
     durable = True
 
     def __init__(
-        self, path: Path, muxer: Muxer, video: VideoFormat, overwrite: bool = False
+        self,
+        path: Path,
+        muxer: Muxer,
+        video: VideoFormat,
+        overwrite: bool = False,
+        kept: int = 0,
     ) -> None:
         self.label = str(path)
-        self.frames = 0
+        self.frames = kept
         self._path = path
         self._muxer = muxer
         self._video = video
-        self._file, self._captions = _create(path, overwrite)
-        self._file.write(muxer.header())
+        header = muxer.header()
+        if kept:
+            self._file, self._captions = _reopen(path, video, kept)
+        else:
+            self._file, self._captions = _create(path, overwrite)
+            self._file.write(header)
         self._end = self._file.tell()
 
     def write(self, block: Block) -> None:
@@ -104,6 +117,20 @@ def _create(path: Path, overwrite: bool) -> tuple[WholeFile, CaptionFile]:
         file.close()
         path.unlink(missing_ok=True)
         raise TargetError(f"{captions}: cannot be written: {_reason(error)}") from error
+
+
+def _reopen(path: Path, video: VideoFormat, kept: int) -> tuple[WholeFile, CaptionFile]:
+    """Open the video and its captions where an earlier run is to go on."""
+    file = None
+    try:
+        file = WholeFile(path, "r+b")
+        cut_back(file, BY_SUFFIX[path.suffix.lower()], kept)
+        return file, CaptionFile.reopened(path.with_suffix(".vtt"), kept * video.frame_time)
+    except (OSError, ValueError) as error:
+        if file is not None:
+            file.close()
+        reason = _reason(error) if isinstance(error, OSError) else error
+        raise TargetError(f"{path}: cannot be gone on with: {reason}") from error
 
 
 def _reason(error: OSError) -> str:

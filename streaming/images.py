@@ -28,19 +28,23 @@ class ImageSink:
 
     A picture appears under its name only when it is whole. Raises TargetError for a pattern
     without exactly one number, a folder that cannot be written, or pictures that exist, unless
-    `overwrite` is set.
+    `overwrite` is set. With `kept`, the pictures of an earlier run go on after so many.
     """
 
     durable = True
 
-    def __init__(self, pattern: str, video: VideoFormat, overwrite: bool = False) -> None:
+    def __init__(
+        self, pattern: str, video: VideoFormat, overwrite: bool = False, kept: int = 0
+    ) -> None:
         self.label = pattern
-        self.frames = 0
+        self.frames = kept
         self._video = video
         self._folder, self._name = Path(pattern).parent, Path(pattern).name
         if len(_NUMBER.findall(self._name)) != 1 or self._name.count("%") != 1:
             raise TargetError(f"{pattern}: needs one frame number in its name, as in %06d.png")
-        self._prepare(overwrite)
+        self._prepare(overwrite or kept > 0)
+        if kept and not (self._folder / (self._name % (kept - 1))).exists():
+            raise TargetError(f"{pattern}: picture {kept - 1} is not there; it cannot be gone on")
 
     def write(self, block: Block) -> None:
         """Write the block's pictures."""

@@ -28,6 +28,7 @@ def open_sink(
     tags: Tags | None = None,
     container: str | None = None,
     overwrite: bool = False,
+    kept: int = 0,
     segment_seconds: float | None = None,
     window: int | None = None,
     alone: bool = True,
@@ -41,6 +42,7 @@ def open_sink(
     (`frames/%06d.png`), a playlist (`folder/live.m3u8`), `-` for standard output, or a URL:
     `tcp:// unix:// udp:// rtmp:// rtmps:// srt:// https://`.
 
+    `kept` goes on with the file or the pictures of an earlier run, after so many frames.
     `container` is the format of `-` and of sockets; `segment_seconds` begins a new file so often;
     `window` is how many blocks a playlist keeps. `alone` says that no other output is open, so
     that a lost connection ends the run instead of being tried again. `stop` ends all waiting;
@@ -63,12 +65,16 @@ def open_sink(
         return PipeSink(descriptor, "standard output", muxer, stop)
     if live:
         return open_address(target, video, encoding, tags, container, stop, report, alone)
+    if kept and not live and (suffix == ".m3u8" or segment_seconds is not None):
+        raise TargetError(
+            f"{target}: an earlier run cannot be gone on with here; give another name"
+        )
     if suffix == ".m3u8":
         return HlsSink(path, video, encoding, tags, window=window, overwrite=overwrite)
     if suffix == ".png":
         if encoding != Encoding():
             raise TargetError(f"{target}: pictures take no codec, crf or preset")
-        return ImageSink(target, video, overwrite)
+        return ImageSink(target, video, overwrite, kept)
     if suffix not in BY_SUFFIX:
         raise TargetError(
             f"{target}: its ending names no format; use one of {' '.join(BY_SUFFIX)} .m3u8, a "
@@ -77,7 +83,7 @@ def open_sink(
 
     def open_file(path: Path) -> FileSink:
         muxer = make_muxer(BY_SUFFIX[suffix], video, encoding, tags)
-        return FileSink(path, muxer, video, overwrite)
+        return FileSink(path, muxer, video, overwrite, kept)
 
     if segment_seconds is not None:
         return SegmentedSink(path, segment_seconds, video, open_file, overwrite)

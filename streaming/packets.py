@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..engine.block import Block
 
 OPTIONS = {
-    "mpegts": {"flush_packets": "1"},
+    # The first packets say that counters may jump: a file may go on where an earlier run ended.
+    "mpegts": {"flush_packets": "1", "mpegts_flags": "initial_discontinuity"},
     "nut": {"flush_packets": "1", "write_index": "0"},
     "flv": {"flush_packets": "1", "flvflags": "no_duration_filesize+no_sequence_end"},
 }
