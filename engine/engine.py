@@ -23,6 +23,7 @@ from .beginning import begin_with_image, begin_with_video
 from .device import resolve_device, resolve_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .locate import locate_model, locate_parts
+from .memory_plan import fitting_decode_frames, free_bytes
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan
 from .preset import Preset, preset_of
@@ -46,6 +47,8 @@ class Engine:
         preset: Preset,
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        decode_frames: int | None = None,
     ) -> None:
         self.transformer = transformer
         self.vae = vae
@@ -53,7 +56,10 @@ class Engine:
         self.preset = preset
         self.device = device
         self.dtype = dtype
+        self.decode_frames = decode_frames
         self._loras = LoraStack(transformer)
+        if decode_frames is not None and decode_frames < 1:
+            raise ConfigError(f"decode_frames {decode_frames}: give 1 or more")
         if vae.config.z_dim != transformer.config.in_channels:
             raise ConfigError(
                 f"the VAE makes {vae.config.z_dim} channels, the transformer takes"
@@ -69,6 +75,7 @@ class Engine:
         *,
         parts: str | Path | None = None,
         loras: Iterable[tuple[str | Path, float]] = (),
+        decode_frames: int | None = None,
     ) -> Self:
         """Load a checkpoint.
 
@@ -80,6 +87,8 @@ class Engine:
                 and the decoder. The text encoder never runs in float16, where Gemma overflows.
             parts: folder or hub id to take VAE and text encoder from, where not from `model`.
             loras: as for `set_loras`.
+            decode_frames: latent frames decoded at once; less takes less memory. Default: a whole
+                block, or as many as fit into the memory that is free when a session begins.
 
         Raises:
             ConfigError: an unknown model, device or dtype.
@@ -100,6 +109,7 @@ class Engine:
             preset,
             chosen_device,
             chosen,
+            decode_frames=decode_frames,
         )
         engine.set_loras(loras)
         return engine
@@ -212,6 +222,15 @@ class Engine:
     def fingerprint(self) -> Fingerprint:
         """What tells this model from another, whatever dtype and device it runs with."""
         return fingerprint_of(self)
+
+    def decode_frames_for(self, settings: SessionSettings) -> int:
+        """How many latent frames of a stream's block are decoded at once."""
+        frames = settings.block_frames + 1
+        if self.decode_frames is not None:
+            return min(frames, self.decode_frames)
+        shape = self.latent_shape(frames, settings.height, settings.width)
+        free = free_bytes(self.device)
+        return fitting_decode_frames(self.vae.config, self.dtype, shape, free)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, ...]:
         """Shape (1, C, T', h, w) of `frames` latent frames of height x width pixels."""

@@ -18,13 +18,13 @@ from ..models.transformer import TextContext
 from ..models.vae import VaeCache
 from .block import Block, BlockStats
 from .commit import committed, prepare_texts
+from .denoise import denoised
 from .health import ATTEMPT_STEPS, beginning_with, check_pictures, check_states, first_finite
 from .history import History
 from .look import look_of
 from .meter import Meter
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan, PlannedBlock
-from .sampling import SAMPLERS, Velocity
 from .shelf import FolderShelf, MemoryShelf
 from .snapshot import Snapshot, blocks_to_keep
 from .snapshot_file import save_snapshot
@@ -65,6 +65,7 @@ class Session:
         self.plan = BlockPlan(snapshot.settings.block_frames, engine.vae.config.temporal_factor)
         self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.vae.config)
         self._history: History | None = None
+        self._decode_frames = engine.decode_frames_for(snapshot.settings)
         self._peak_bytes = 0
         self._texts: tuple[TextContext, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
@@ -141,7 +142,7 @@ class Session:
             check_states(states, planned)
         with meter.stage("denoise"):
             pasts = [state.past() for state in states]
-            sample = partial(self._sample, planned, texts, pasts, head.given)
+            sample = partial(self._sample, head, planned, texts, pasts)
             latents, attempts = first_finite(sample, planned)
             latents = latents.contiguous()  # a saved stream goes on from this same layout
         recent = (*head.recent, latents)[-self._kept_blocks :]
@@ -159,9 +160,12 @@ class Session:
         prompt, planned = draft.head.prompt, draft.planned
         with meter.stage("decode"):
             cache = before.cache or self._remade_cache(before)
-            pictures, cache = self._engine.vae.decode(latents, cache)
-            check_pictures(pictures, planned)
-            frames = to_pixels(pictures)
+            parts = []
+            for piece in latents.split(self._decode_frames, dim=2):
+                pictures, cache = self._engine.vae.decode(piece, cache)
+                check_pictures(pictures, planned)
+                parts.append(to_pixels(pictures))
+            frames = np.concatenate(parts)
         look = look_of(frames)
         beginning = beginning_with(before.beginning, look, planned.index)
         after = replace(draft.after, cache=cache, beginning=beginning)
@@ -235,56 +239,23 @@ class Session:
         """The decoder's cache of a snapshot that has none, from its recent latents."""
         cache = None
         for latents in head.recent:
-            _, cache = self._engine.vae.decode(latents, cache)
+            for piece in latents.split(self._decode_frames, dim=2):
+                _, cache = self._engine.vae.decode(piece, cache)
         return cache
 
     def _sample(
         self,
+        head: Snapshot,
         planned: PlannedBlock,
         texts: tuple[TextContext, ...],
         pasts: list[Past],
-        given: Tensor | None,
         attempt: int,
     ) -> Tensor:
-        settings, device = self._now.settings, self._engine.device
-        shape = self._engine.latent_shape(planned.latent_frames, settings.height, settings.width)
+        def noise(step: int, shape: tuple[int, ...]) -> Tensor:
+            return self._noise(planned.index, step + attempt * ATTEMPT_STEPS, shape)
 
-        def noise(step: int) -> Tensor:
-            number = step + attempt * ATTEMPT_STEPS
-            drawn = self._noise(planned.index, number, shape).to(device, torch.float32)
-            return drawn if given is None else drawn[:, :, given.shape[2] :]
-
-        velocity = self._velocity(planned.latent_start, texts, pasts, given)
-        latents = SAMPLERS[settings.solver](velocity, noise, settings.timesteps)
-        return latents if given is None else torch.cat((given, latents), dim=2)
-
-    def _velocity(
-        self,
-        start: int,
-        texts: tuple[TextContext, ...],
-        pasts: list[Past],
-        given: Tensor | None,
-    ) -> Velocity:
-        """Of a block's frames but the given ones, which stand before them at timestep 0."""
-        denoise, guidance = self._engine.transformer.denoise, self._now.settings.guidance
-
-        def velocity(latents: Tensor, timestep: float) -> Tensor:
-            times = torch.full((1,), timestep, device=latents.device)
-            if given is not None:
-                times = times.expand(1, latents.shape[2])
-                times = torch.cat((times.new_zeros(1, given.shape[2]), times), dim=1)
-                latents = torch.cat((given, latents), dim=2)
-            kept = 0 if given is None else given.shape[2]
-            predictions = [
-                denoise(latents, times, text, past, start)[:, :, kept:]
-                for text, past in zip(texts, pasts, strict=True)
-            ]
-            if len(predictions) == 1:
-                return predictions[0]
-            prompted, negative = predictions
-            return negative + guidance * (prompted - negative)
-
-        return velocity
+        start, frames = planned.latent_start, planned.latent_frames
+        return denoised(self._engine, head, start, frames, texts, pasts, noise)
 
     def _stats(self, meter: Meter, after: Snapshot) -> BlockStats:
         memory = meter.memory_bytes()

@@ -1,0 +1,113 @@
+"""How much memory a stream will take, before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from ..models.attention import Sums
+from ..models.config import TransformerConfig
+from ..models.memory import MemoryPolicy
+from ..models.past import Past
+from ..models.state import state_bytes
+from ..models.transformer import SanaVideoTransformer, TextContext
+from ..models.vae import VaeCache, WanVAE
+from ..models.vae_config import VaeConfig
+from .footprint import peak_bytes
+
+TEXT_TOKENS = 300
+SPARE = 0.8  # of the free memory: convolutions want room of their own
+_HARMLESS = 64  # bytes a decoded pixel and channel takes at the most, and then some
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes on the device, by what they are for."""
+
+    transformer: int  # weights
+    vae: int
+    text_encoder: int
+    kept: int  # between two blocks: states and the decoder's cache
+    denoise: int  # while a block is made, at the most
+    decode: int  # while it is decoded
+
+    @property
+    def peak(self) -> int:
+        """The most at one time, text encoder included."""
+        return self.floor + self.text_encoder
+
+    @property
+    def floor(self) -> int:
+        """The most at one time when the text encoder is elsewhere while blocks are made."""
+        weights = self.transformer + self.vae + self.kept
+        return weights + max(self.denoise, self.decode)
+
+
+def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[int, ...]) -> int:
+    """What a call of the transformer on latents (1, C, T, h, w) holds, beside weights and state."""
+    size = {"device": "meta", "dtype": dtype}
+    layers, heads, dim = config.num_layers, config.num_attention_heads, config.attention_head_dim
+    with torch.device("meta"):
+        model = SanaVideoTransformer(config).to(dtype)
+    tokens = latents[-2] // config.patch_size[1] * (latents[-1] // config.patch_size[2])
+    sums = Sums(
+        torch.empty(layers, 1, heads, dim, dim, device="meta"),
+        torch.empty(layers, 1, heads, dim, device="meta"),
+    )
+    past = Past(sums, torch.empty(layers, 1, tokens, config.hidden_size, **size))
+    shape = (1, config.num_cross_attention_heads, TEXT_TOKENS, config.cross_attention_head_dim)
+    keys = tuple(torch.empty(shape, **size) for _ in range(layers))
+    text = TextContext(keys, keys, torch.empty(1, 1, 1, TEXT_TOKENS, **size))
+    noisy = torch.empty(latents, device="meta")
+    times = torch.empty(1, device="meta")
+    return peak_bytes(lambda: model.denoise(noisy, times, text, past, 0))
+
+
+def decode_bytes(
+    config: VaeConfig, dtype: torch.dtype, latents: tuple[int, ...]
+) -> tuple[int, int]:
+    """What decoding latents (1, C, T', h, w) in mid-stream holds, and what the cache is of it."""
+    with torch.device("meta"):
+        vae = WanVAE(config).to(dtype)
+        first, cache = vae.decode(torch.empty((*latents[:2], 1, *latents[3:])))
+        piece = torch.empty(latents)
+    del first
+    return peak_bytes(lambda: vae.decode(piece, cache)), VaeCache(cache.tails).nbytes
+
+
+def fitting_decode_frames(
+    config: VaeConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
+) -> int:
+    """How many latent frames of a block can be decoded at once in so much free memory.
+
+    Args:
+        latents: the block's shape (1, C, T', h, w).
+        free: bytes.
+
+    Returns:
+        All T', or as many as fit, at least 1.
+    """
+    frames, factor = latents[2], config.spatial_factor
+    pixels = latents[3] * latents[4] * factor**2 * config.temporal_factor * frames
+    if pixels * config.decoder_dim * _HARMLESS < free:
+        return frames
+
+    def needed(count: int) -> int:
+        return decode_bytes(config, dtype, (*latents[:2], count, *latents[3:]))[0]
+
+    one = needed(1)
+    further = max(1, needed(2) - one)
+    return max(1, min(frames, 1 + int((free * SPARE - one) / further)))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be had on a device."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return psutil.virtual_memory().available
+
