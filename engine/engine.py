@@ -20,7 +20,7 @@ from ..models.text import TextEncoder, load_text_encoder
 from ..models.transformer import SanaVideoTransformer
 from ..models.vae import WanVAE
 from .beginning import begin_with_image, begin_with_video
-from .device import resolve_device, resolve_dtype
+from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
 from .locate import locate_model, locate_parts
 from .memory_plan import fitting_decode_frames, free_bytes
@@ -76,6 +76,7 @@ class Engine:
         parts: str | Path | None = None,
         loras: Iterable[tuple[str | Path, float]] = (),
         decode_frames: int | None = None,
+        offload_text: bool | None = None,
     ) -> Self:
         """Load a checkpoint.
 
@@ -89,6 +90,8 @@ class Engine:
             loras: as for `set_loras`.
             decode_frames: latent frames decoded at once; less takes less memory. Default: a whole
                 block, or as many as fit into the memory that is free when a session begins.
+            offload_text: keep the text encoder off the device while it has no prompt to embed.
+                Default: on CUDA devices of 24 GiB or less.
 
         Raises:
             ConfigError: an unknown model, device or dtype.
@@ -104,7 +107,12 @@ class Engine:
             load_transformer(located, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),
             load_text_encoder(
-                folder, preset.instruction, preset.max_text_tokens, chosen_device, text_dtype
+                folder,
+                preset.instruction,
+                preset.max_text_tokens,
+                chosen_device,
+                text_dtype,
+                resting_device(chosen_device, offload_text),
             ),
             preset,
             chosen_device,

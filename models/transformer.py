@@ -152,11 +152,13 @@ class SanaVideoTransformer(nn.Module):
         """The layers, first to last."""
         return [layer for layer in self.transformer_blocks if isinstance(layer, Layer)]
 
-    def rotation(self, latents: Tensor, start: int | Tensor) -> Rotation:
-        """Angles of every token of a block of latents (B, C, T, h, w)."""
+    def rotation(
+        self, latents: Tensor, start: int | Tensor, device: torch.device | None = None
+    ) -> Rotation:
+        """Angles of every token of a block shaped as latents (B, C, T, h, w), on their device."""
         frames, grid = latents.shape[2], self.grid(latents.shape[-2], latents.shape[-1])
         return block_rotation(
-            self.config.attention_head_dim, frames, *grid, start, device=latents.device
+            self.config.attention_head_dim, frames, *grid, start, device or latents.device
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
