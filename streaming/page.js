@@ -54,18 +54,18 @@ function render() {
   show(status.state);
   if (status.state === "empty") return;
   player.speed = status.speed;
+  $("screen").style.setProperty("aspect-ratio", `${status.width} / ${status.height}`);
   if (playing !== status.stream && status.state !== "starting" && Date.now() >= retryAt) {
     playing = status.stream;
     player.play(status.mime);
   }
   document.title = $("title").textContent = status.title || "sana-stream";
-  $("speed").textContent = status.blocks ? `${status.speed.toFixed(2)} × real time` : "–";
+  $("speed").textContent = status.blocks ? `${status.speed.toFixed(2)} ×` : "–";
   const total = status.total_seconds === null ? "" : ` of ${clock(status.total_seconds)}`;
   $("made").textContent = clock(status.seconds) + total;
   const mib = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
-  $("memory").textContent = status.blocks
-    ? `${mib(status.memory_bytes)} (peak ${mib(status.peak_memory_bytes)})`
-    : "–";
+  $("memory").textContent = status.blocks ? mib(status.memory_bytes) : "–";
+  $("peak").textContent = status.blocks ? `peak ${mib(status.peak_memory_bytes)}` : "";
   $("viewers").textContent = status.viewers;
   $("download").hidden = !status.may_download;
   renderStory();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
@@ -56,3 +57,8 @@ def pour(sink: Sink, count: int = 5000) -> None:
     """Write so many blocks one after the other."""
     for block in blocks(count):
         sink.write(block)
+
+
+def colour(prompt: str) -> np.ndarray:
+    """The colour that stands for a prompt, uint8 (3,)."""
+    return np.frombuffer(zlib.crc32(prompt.encode()).to_bytes(4), np.uint8)[:3]

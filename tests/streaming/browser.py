@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,10 @@ class Browser:
     def __init__(self, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._driver = subprocess.Popen(
-            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ["chromedriver", "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self._base = f"http://127.0.0.1:{self._await_port()}"
         arguments = ["--headless=new", "--no-sandbox", "--mute-audio", "--disable-gpu"]

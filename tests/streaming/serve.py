@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
-import numpy as np
-from blocks import make_block
+from blocks import colour, make_block
 
 from sana_stream.streaming.access import Access, Role
 from sana_stream.streaming.board import Board, Cue
@@ -23,6 +21,7 @@ from sana_stream.streaming.format import Tags, VideoFormat
 from sana_stream.streaming.open import open_sink
 from sana_stream.streaming.pace import Pace
 from sana_stream.streaming.pump import Pump
+from sana_stream.streaming.sink import Sink
 from sana_stream.streaming.stage import Stage
 from sana_stream.streaming.web_server import WebServer
 
@@ -33,11 +32,6 @@ STORY = (
     Cue(65, "Fog comes in from the sea & <b>hides</b> the lighthouse"),
     Cue(4800, "The sun breaks through"),
 )
-
-
-def colour(prompt: str) -> np.ndarray:
-    """The colour that stands for a prompt."""
-    return np.frombuffer(zlib.crc32(prompt.encode()).to_bytes(4), np.uint8)[:3]
 
 
 def main() -> None:
@@ -59,7 +53,7 @@ def run(stage: Stage, stop: Event, record: Path | None, limit: int | None) -> No
     control, feed = Control(stop), LiveFeed(VIDEO)
     board = Board(VIDEO, "A harbour", 7, None, STORY)
     stage.begin(feed, control, board, record)
-    sinks = [feed]
+    sinks: list[Sink] = [feed]
     if record:
         sinks.append(open_sink(str(record), VIDEO, tags=Tags("A harbour"), overwrite=True))
     pace, start, prompt, index = Pace(VIDEO, stop), 0, STORY[0].prompt, 0
@@ -71,7 +65,7 @@ def run(stage: Stage, stop: Event, record: Path | None, limit: int | None) -> No
             prompt = control.take().prompt or (planned[-1] if planned else prompt)
             block = make_block(index, start, 16 + (index == 0), prompt)
             frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)
-            frames[:, 9 * SCALE :] = frames[:, 9 * SCALE :] // 3 + colour(prompt) // 3 * 2
+            frames[:, 9 * SCALE :] = colour(prompt)
             block = replace(block, frames=frames)
             pump.write(block)
             board.made(block)

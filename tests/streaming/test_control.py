@@ -1,0 +1,152 @@
+"""Directing a stream: the mailbox, where its lines come from, the board, the pace."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sana_stream.streaming.board import Board, Cue
+from sana_stream.streaming.control import Changes, CommandError, Control
+from sana_stream.streaming.format import VideoFormat
+from sana_stream.streaming.pace import MARGIN, Pace
+from sana_stream.streaming.sources import WatchedFile, read_lines
+
+from .blocks import blocks, make_block
+
+VIDEO = VideoFormat(96, 64, 16)
+
+
+def test_the_last_of_several_prompts_holds_and_is_taken_once() -> None:
+    control = Control()
+    for line in ("a red fox", "", "   ", "a  blue\tfox ", "/seed 5", "/negative blurred, grey"):
+        control.say(line)
+    assert control.waiting_prompt == "a blue fox"
+    assert control.take() == Changes("a blue fox", "blurred, grey", 5)
+    assert control.take() == Changes()
+
+
+def test_an_empty_negative_prompt_takes_it_away() -> None:
+    control = Control()
+    control.say("/negative")
+    assert control.take() == Changes(negative="")
+
+
+@pytest.mark.parametrize("line", ["/jump", "/seed", "/seed x", "/seed -1", "/pause now", "/"])
+def test_what_is_no_command_is_refused_with_those_there_are(line: str) -> None:
+    control = Control()
+    with pytest.raises(CommandError, match="commands are /pause, /resume, /stop, /seed N"):
+        control.say(line)
+    assert control.take() == Changes()
+    assert not control.paused
+
+
+def test_a_prompt_has_a_length() -> None:
+    with pytest.raises(CommandError, match="4001 characters: a prompt has at most 4000"):
+        Control().say("x" * 4001)
+
+
+@pytest.mark.parametrize("line", ["/resume", "/stop"])
+def test_a_held_stream_goes_on(line: str) -> None:
+    control = Control()
+    control.say("/pause")
+    went_on = threading.Event()
+
+    def run() -> None:
+        control.await_resume()
+        went_on.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    assert not went_on.wait(0.1)
+    control.say(line)
+    assert went_on.wait(5)
+    assert control.stop.is_set() == (line == "/stop")
+
+
+def test_lines_are_taken_as_they_come() -> None:
+    read, write = os.pipe()
+    control, said = Control(), []
+    with (
+        os.fdopen(read, encoding="utf-8") as lines,
+        os.fdopen(write, "w", encoding="utf-8") as typed,
+    ):
+        thread = read_lines(lines, control, said.append)
+        typed.write("night falls\n/unknown\n")
+        typed.close()
+        thread.join(5)
+    assert control.take().prompt == "night falls"
+    assert len(said) == 1
+    assert said[0].startswith("'/unknown': commands are")
+    assert not control.stop.is_set(), "the end of the lines is not the end of the stream"
+
+
+def test_a_watched_file_tells_each_change_once(tmp_path: Path) -> None:
+    path = tmp_path / "story.txt"
+    path.write_text("one")
+    watched = WatchedFile(path)
+    assert not watched.changed()
+    path.write_text("another")
+    assert watched.changed()
+    assert not watched.changed()
+    path.unlink()
+    assert not watched.changed(), "an editor may take it away for a moment"
+    other = tmp_path / "new"
+    other.write_text("another")
+    other.rename(path)
+    assert watched.changed()
+
+
+def test_the_board_tells_what_was_shown_and_what_comes() -> None:
+    story = (Cue(0, "dawn"), Cue(17, "noon"), Cue(48, "dusk"), Cue(49, "night"))
+    board = Board(VIDEO, "A day", 3, 80, story)
+    assert board.snapshot().state == "starting"
+    for block in blocks(3, prompts=("dawn", "noon", "noon")):
+        board.made(block)
+    now = board.snapshot()
+    assert (now.state, now.blocks, now.seed) == ("running", 3, 3)
+    assert now.shown == (Cue(0, "dawn"), Cue(17, "noon"))
+    assert now.coming == (Cue(49, "night"),)
+    assert (now.seconds, now.total_seconds) == (49 / 16, 5.0)
+    assert now.speed == pytest.approx(49 / 16 / 0.6), "each block took 0.2 s"
+    board.plan((Cue(0, "dawn"), Cue(60, "storm")))
+    board.finish()
+    assert board.snapshot().coming == (Cue(60, "storm"),)
+    assert board.snapshot().state == "finished"
+
+
+def test_the_board_does_not_grow_for_ever() -> None:
+    board = Board(VIDEO)
+    block = make_block(0, 0, 1)
+    for number in range(1200):
+        board.made(replace(block, start=number, prompt=f"prompt {number}"))
+    shown = board.snapshot().shown
+    assert len(shown) == 500
+    assert shown[-1] == Cue(1199, "prompt 1199")
+
+
+def test_a_block_begins_when_what_is_left_lasts_as_long_as_making_it() -> None:
+    now = [100.0]
+    pace = Pace(VIDEO, threading.Event(), lambda: now[0])
+    assert pace.delay() == 0
+    pace.made(32, 0.5)  # two seconds of video
+    assert pace.delay() == pytest.approx(2 - 0.5 - MARGIN)
+    now[0] += pace.delay()
+    assert pace.delay() == pytest.approx(0)
+    now[0] += 0.5
+    pace.made(32, 0.5)
+    assert pace.delay() == pytest.approx(2 + MARGIN - 0.5 - MARGIN)
+
+
+def test_a_stream_that_is_too_slow_does_not_wait_and_owes_nothing_later() -> None:
+    now = [0.0]
+    pace = Pace(VIDEO, threading.Event(), lambda: now[0])
+    for _ in range(5):
+        now[0] += 3
+        pace.made(32, 3.0)
+        assert pace.delay() == 0
+    now[0] += 0.1
+    pace.made(32, 0.1)
+    assert pace.delay() == pytest.approx(2 + 2 - 0.1 - 0.1 - MARGIN)
