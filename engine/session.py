@@ -102,6 +102,15 @@ class Session:
         if (prompt, negative_prompt) != (self._now.prompt, self._now.negative_prompt):
             self._now = replace(self._now, prompt=prompt, negative_prompt=negative_prompt)
 
+    def reseed(self, seed: int) -> None:
+        """Draw the noise from another seed, from the next block on.
+
+        Raises:
+            ConfigError: a seed outside 0 to 2**63 - 1; nothing has changed.
+        """
+        self._noise = counter_noise(seed)
+        self._now = replace(self._now, settings=replace(self._now.settings, seed=seed))
+
     def snapshot(self) -> Snapshot:
         """Where the stream is now; `Engine.session_from` goes on from there."""
         return self._now

@@ -47,6 +47,18 @@ def test_same_seed_same_video_and_another_seed_another(tiny_engine: Engine):
     assert not same(first[:1], take(tiny_engine.session("a red boat", seed=6), 1))
 
 
+def test_another_seed_changes_the_stream_from_there_on(tiny_engine: Engine):
+    session = tiny_engine.session("a red boat", seed=5)
+    blocks = take(session, 2)
+    session.reseed(6)
+    at = session.snapshot()
+    blocks += take(session, 1)
+    straight = take(tiny_engine.session("a red boat", seed=5), 3)
+    assert same(blocks[:2], straight[:2])
+    assert not same(blocks[2:], straight[2:])
+    assert same(blocks[2:], take(tiny_engine.session_from(at), 1))
+
+
 def test_two_streams_share_an_engine_without_touching_each_other(tiny_engine: Engine):
     alone = take(tiny_engine.session("a red boat", seed=1), 3)
     one, other = tiny_engine.session("a red boat", seed=1), tiny_engine.session("night", seed=2)
