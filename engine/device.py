@@ -7,6 +7,7 @@ import torch
 from ..models.errors import ConfigError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+SMALL_DEVICE = 24 << 30  # bytes
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -44,6 +45,15 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     if chosen is None or chosen not in DTYPES.values():
         raise ConfigError(f"dtype {dtype} is not known; use auto, {', '.join(DTYPES)}")
     return chosen
+
+
+def resting_device(device: torch.device, offload: bool | None) -> torch.device | None:
+    """Where a network that is needed now and then stays in between; `None`: where it works."""
+    if offload is None:
+        offload = device.type == "cuda" and (
+            torch.cuda.get_device_properties(device).total_memory <= SMALL_DEVICE
+        )
+    return torch.device("cpu") if offload and device.type != "cpu" else None
 
 
 def _best() -> str:

@@ -9,9 +9,7 @@ import torch
 
 from ..models.attention import Sums
 from ..models.config import TransformerConfig
-from ..models.memory import MemoryPolicy
 from ..models.past import Past
-from ..models.state import state_bytes
 from ..models.transformer import SanaVideoTransformer, TextContext
 from ..models.vae import VaeCache, WanVAE
 from ..models.vae_config import VaeConfig

@@ -6,6 +6,7 @@ Letters: L text tokens kept, C width of the text encoder.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,33 @@ from .errors import CheckpointError
 
 
 class TextEncoder:
-    """A tokenizer and a Gemma-2 decoder whose last hidden state is the embedding."""
+    """A tokenizer and a Gemma-2 decoder whose last hidden state is the embedding.
+
+    With a `resting` device the decoder is on `device` only while it works on a prompt.
+    """
 
     def __init__(
-        self, tokenizer: Any, model: Any, instruction: tuple[str, ...], max_tokens: int
+        self,
+        tokenizer: Any,
+        model: Any,
+        instruction: tuple[str, ...],
+        max_tokens: int,
+        device: torch.device,
+        resting: torch.device | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._model = model
         self._instruction = "\n".join(instruction)
         self._max_tokens = max_tokens
+        self._device = device
+        self._resting = resting
+        model.to(resting or device)
         tokenizer.padding_side = "right"
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder's weights are."""
-        return self._model.device
+        """Where the encoder works, and where its embeddings are."""
+        return self._device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,10 +78,22 @@ class TextEncoder:
             add_special_tokens=True,
             return_tensors="pt",
         )
-        mask = tokens.attention_mask.to(self.device)
-        hidden = self._model(tokens.input_ids.to(self.device), attention_mask=mask)[0]
+        mask = tokens.attention_mask.to(self._device)
+        with self._awake():
+            hidden = self._model(tokens.input_ids.to(self._device), attention_mask=mask)[0]
         kept = [0, *range(length - self._max_tokens + 1, length)]
         return hidden[:, kept], mask[:, kept]
+
+    @contextmanager
+    def _awake(self) -> Iterator[None]:
+        if self._resting is None:
+            yield
+            return
+        self._model.to(self._device)
+        try:
+            yield
+        finally:
+            self._model.to(self._resting)
 
     def tokens(self, prompt: str) -> list[int]:
         """The numbers of a prompt's tokens, behind the instruction, without padding."""
@@ -93,8 +118,16 @@ def load_text_encoder(
     max_tokens: int,
     device: torch.device,
     dtype: torch.dtype,
+    resting: torch.device | None = None,
 ) -> TextEncoder:
     """Read `tokenizer/` and `text_encoder/` of a model folder.
+
+    Args:
+        instruction: lines that stand before every prompt.
+        max_tokens: of a prompt, behind the instruction.
+        device: where it works.
+        dtype: of its weights.
+        resting: where it is between two prompts; `None` is where it works.
 
     Raises:
         CheckpointError: a part is missing or cannot be read.
@@ -116,4 +149,4 @@ def load_text_encoder(
     except Exception as error:  # transformers raises whatever its readers do
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{folder}: the text encoder cannot be read: {reason}") from error
-    return TextEncoder(tokenizer, model.eval().to(device), instruction, max_tokens)
+    return TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, resting)
