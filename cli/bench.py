@@ -52,6 +52,7 @@ def add_options(parser: Parser) -> None:
         choices=["diffusers"],
         help="the same clip, steps and weights there, in turns (needs diffusers, and --model)",
     )
+    parser.add_argument("--compile", action="store_true", help="have the networks compiled first")
     parser.add_argument("--json", action="store_true", help="figures for a program, on one line")
 
 
@@ -62,6 +63,10 @@ def run(args: Namespace) -> int:
     if args.against and args.shapes:
         raise ConfigError("--against needs weights that both can load: use --model, not --shapes")
     engine = _engine(args)
+    if args.compile:
+        from ..engine.accelerate import compile_networks
+
+        compile_networks(engine)
     width, height = args.size or (None, None)
     figures = measure(engine, repeats=args.repeats, warmup=args.warmup, height=height, width=width)
     encode = _encode_seconds(engine, figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable
@@ -120,13 +121,17 @@ def measure(
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     """What a figure was measured on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        capability = torch.backends.cpu.get_cpu_capability()
+        name = f"{platform.machine()} with {capability}, {os.cpu_count()} cores"
     return {
-        "device": name or platform.machine(),
-        "threads": str(torch.get_num_threads()),
+        "device": name,
+        "threads": f"{torch.get_num_threads()} threads",
         "dtype": str(dtype).removeprefix("torch."),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+        "torch": f"torch {torch.__version__}",
+        "python": f"Python {platform.python_version()}",
         "system": platform.platform(terse=True),
     }
 

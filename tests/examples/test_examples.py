@@ -116,3 +116,13 @@ def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text("utf-8")
     for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")):
         assert f'"{path.stem}' in here, f"{path.name} is not tested"
+
+
+def test_measure_fills_its_table(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):
+    run("measure", "--model", tiny_folder, "--repeats", "1", "--ways", "float32")
+    lines = capsys.readouterr().out.splitlines()
+    header, ruler, row = (line for line in lines if line.startswith("|"))
+    assert header.count("|") == ruler.count("|") == row.count("|")
+    block_ms, overlapped_ms, rate = (float(cell) for cell in row.split("|")[7:10])
+    assert rate == pytest.approx(8000 / min(block_ms, overlapped_ms), rel=0.01)
+    assert f"    sana-stream bench --model {tiny_folder} --dtype float32" in "\n".join(lines)
