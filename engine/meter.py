@@ -21,13 +21,13 @@ class Meter:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what runs inside under a name; the device's queue is waited for."""
+        """Time what runs inside under a name; the caller's queue of the device is waited for."""
         begin = time.perf_counter()
         try:
             yield
         finally:
             if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
+                torch.cuda.current_stream(self._device).synchronize()
             self.seconds[name] = time.perf_counter() - begin
             self.memory_bytes()
 

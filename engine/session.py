@@ -21,6 +21,7 @@ from .commit import committed, prepare_texts
 from .denoise import denoised
 from .health import ATTEMPT_STEPS, beginning_with, check_pictures, check_states, first_finite
 from .history import History
+from .lane import lane_for
 from .look import look_of
 from .meter import Meter
 from .noise import NoiseSource, counter_noise
@@ -45,6 +46,7 @@ class Draft:
     after: Snapshot  # what follows it, all but the VAE cache
     meter: Meter
     attempts: int
+    mark: Any  # from when on the latents are whole, on a device with queues
 
     @property
     def latents(self) -> Tensor:
@@ -66,6 +68,7 @@ class Session:
         self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.vae.config)
         self._history: History | None = None
         self._decode_frames = engine.decode_frames_for(snapshot.settings)
+        self._lane = lane_for(engine.device)
         self._peak_bytes = 0
         self._texts: tuple[TextContext, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
@@ -156,7 +159,7 @@ class Session:
             latents = latents.contiguous()  # a saved stream goes on from this same layout
         recent = (*head.recent, latents)[-self._kept_blocks :]
         after = replace(head, index=head.index + 1, states=states, recent=recent, given=None)
-        return Draft(planned, head, after, meter, attempts)
+        return Draft(planned, head, after, meter, attempts, self._lane.mark())
 
     @torch.no_grad()
     def finish(self, draft: Draft, before: Snapshot) -> tuple[Block, Snapshot]:
@@ -167,14 +170,9 @@ class Session:
         """
         latents, meter = draft.latents, draft.meter
         prompt, planned = draft.head.prompt, draft.planned
+        decode = partial(self._decode, latents, before, planned)
         with meter.stage("decode"):
-            cache = before.cache or self._remade_cache(before)
-            parts = []
-            for piece in latents.split(self._decode_frames, dim=2):
-                pictures, cache = self._engine.vae.decode(piece, cache)
-                check_pictures(pictures, planned)
-                parts.append(to_pixels(pictures))
-            frames = np.concatenate(parts)
+            frames, cache = self._lane.run(decode, draft.mark, latents)
         look = look_of(frames)
         beginning = beginning_with(before.beginning, look, planned.index)
         after = replace(draft.after, cache=cache, beginning=beginning)
@@ -244,6 +242,17 @@ class Session:
             self._texts_of = prompts
         return self._texts
 
+    def _decode(
+        self, latents: Tensor, before: Snapshot, planned: PlannedBlock
+    ) -> tuple[np.ndarray, VaeCache | None]:
+        cache = before.cache or self._remade_cache(before)
+        parts = []
+        for piece in latents.split(self._decode_frames, dim=2):
+            pictures, cache = self._engine.vae.decode(piece, cache)
+            check_pictures(pictures, planned)
+            parts.append(self._lane.to_host(to_pixels(pictures)))
+        return np.concatenate(parts), cache
+
     def _remade_cache(self, head: Snapshot) -> VaeCache | None:
         """The decoder's cache of a snapshot that has none, from its recent latents."""
         cache = None
@@ -280,7 +289,7 @@ class Session:
         )
 
 
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3) on the CPU."""
+def to_pixels(pictures: Tensor) -> Tensor:
+    """Pictures (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
     scaled = (pictures[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    return scaled.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    return scaled.permute(1, 2, 3, 0).contiguous()

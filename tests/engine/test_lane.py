@@ -1,0 +1,107 @@
+"""The order in which a second queue is used, told by a stand-in for torch.cuda."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sana_stream.engine.lane import CudaLane, DirectLane
+
+
+class RecordingCuda:
+    """Writes down what is asked of it; a copy's bytes arrive only when its event is waited for."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.late: list[Any] = []
+
+    def Stream(self, device: torch.device) -> Queue:  # noqa: N802 - as torch has it
+        return Queue(self, "side")
+
+    def current_stream(self, device: torch.device) -> Queue:
+        return Queue(self, "main")
+
+    @contextmanager
+    def stream(self, queue: Queue):
+        self.calls.append(f"enter {queue.name}")
+        yield
+        self.calls.append(f"leave {queue.name}")
+
+
+class Queue:
+    def __init__(self, cuda: RecordingCuda, name: str) -> None:
+        self.cuda, self.name = cuda, name
+
+    def record_event(self) -> Event:
+        self.cuda.calls.append(f"record on {self.name}")
+        return Event(self.cuda, self.name)
+
+    def wait_event(self, event: Event) -> None:
+        self.cuda.calls.append(f"{self.name} waits for {event.name}")
+
+
+class Event:
+    def __init__(self, cuda: RecordingCuda, name: str) -> None:
+        self.cuda, self.name = cuda, name
+
+    def synchronize(self) -> None:
+        self.cuda.calls.append("synchronize")
+        for host, value in self.cuda.late:
+            host.data.copy_(value)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> RecordingCuda:
+    fake = RecordingCuda()
+    empty, copy = torch.empty, torch.Tensor.copy_
+
+    def pinned(*shape: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        if pin_memory:
+            fake.calls.append("pinned")
+        return empty(*shape, **options)
+
+    def late_copy(host: torch.Tensor, value: torch.Tensor, non_blocking: bool = False):
+        if not non_blocking:
+            return copy(host, value)
+        fake.calls.append("copy")
+        fake.late.append((host, value))
+        return host
+
+    monkeypatch.setattr(torch, "empty", pinned)
+    monkeypatch.setattr(torch.Tensor, "copy_", late_copy)
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda t, s: fake.calls.append(f"kept for {s.name}")
+    )
+    return fake
+
+
+def test_work_waits_for_what_it_reads(cuda: RecordingCuda):
+    lane = CudaLane(torch.device("cuda", 0), cuda)
+    latents = torch.ones(2)
+    mark = lane.mark()
+    assert lane.run(lambda: cuda.calls.append("decode") or 7, mark, latents) == 7
+    assert cuda.calls == [
+        "record on main",
+        "enter side",
+        "side waits for main",
+        "kept for side",
+        "decode",
+        "leave side",
+    ]
+
+
+def test_pictures_are_read_after_their_copy_has_ended(cuda: RecordingCuda):
+    lane = CudaLane(torch.device("cuda", 0), cuda)
+    pictures = torch.arange(6, dtype=torch.uint8).reshape(2, 3)
+    assert np.array_equal(lane.to_host(pictures), [[0, 1, 2], [3, 4, 5]])
+    assert cuda.calls == ["pinned", "copy", "record on side", "synchronize"]
+
+
+def test_the_cpu_has_one_queue():
+    lane = DirectLane()
+    assert lane.run(lambda: 3, lane.mark(), torch.ones(1)) == 3
+    assert np.array_equal(lane.to_host(torch.tensor([1, 2])), [1, 2])
