@@ -19,7 +19,9 @@ def keep_prompt(start: int) -> str | None:
     return None
 
 
-def overlapped(session: Session, prompt_at: PromptAt = keep_prompt) -> Generator[Block]:
+def overlapped(
+    session: Session, prompt_at: PromptAt = keep_prompt, end: int | None = None
+) -> Generator[Block]:
     """The blocks of a session, each decoded while the next one is being drafted.
 
     The pictures are those of iterating over the session itself. The draft made ahead is a guess:
@@ -29,11 +31,17 @@ def overlapped(session: Session, prompt_at: PromptAt = keep_prompt) -> Generator
     Args:
         session: where blocks come from; may be switched between two blocks.
         prompt_at: asked before each block is drafted.
+        end: the pixel frame behind the last one that is wanted; no block after it is drafted.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="sana-stream-decode") as worker:
         draft = session.draft(_directed(session, session.snapshot(), prompt_at))
         while True:
             decoding = worker.submit(session.finish, draft, session.snapshot())
+            if end is not None and session.plan.block(draft.after.index).start >= end:
+                block, settled = decoding.result()
+                session.settle(settled)
+                yield block
+                return
             head = _directed(session, draft.after, prompt_at)
             ahead = session.draft(head)
             block, settled = decoding.result()

@@ -60,6 +60,19 @@ def test_planned_switches_fall_where_a_switch_by_hand_would(tiny_engine: Engine)
         assert same(list(itertools.islice(blocks, 4)), expected)
 
 
+@pytest.mark.parametrize(("end", "drafts"), [(1, 1), (9, 1), (10, 2), (17, 2), (18, 3)])
+def test_no_block_behind_the_end_is_drafted(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, end: int, drafts: int
+):
+    expected = take(tiny_engine.session("a red boat"), drafts)
+    session, drafted = tiny_engine.session("a red boat"), []
+    draft = session.draft
+    monkeypatch.setattr(session, "draft", lambda head: drafted.append(head) or draft(head))
+    assert same(list(overlapped(session, end=end)), expected)
+    assert len(drafted) == drafts
+    assert same([next(session)], take(tiny_engine.session("a red boat"), drafts + 1)[-1:])
+
+
 def test_an_abandoned_stream_leaves_no_thread(tiny_engine: Engine):
     before = threading.active_count()
     blocks = overlapped(tiny_engine.session("a red boat"))
