@@ -69,6 +69,11 @@ class PacketMuxer:
         self._stream.time_base = video.frame_time
         set_up(self._stream.codec_context, video)
 
+    def __del__(self) -> None:
+        # PyAV before 18 crashes when a begun container outlives the buffer it writes to.
+        if hasattr(self, "_container"):
+            self._container.close()
+
     def header(self) -> bytes:
         """What the container begins with."""
         self._container.start_encoding()

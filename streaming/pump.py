@@ -30,6 +30,7 @@ class Pump:
     def __init__(self, sinks: Sequence[Sink], report: Callable[[str], None]) -> None:
         if not sinks:
             raise ValueError("a pump needs at least one output")
+        self._keeping = [sink for sink in sinks if sink.durable]
         self._feeds = [_Feed(sink) for sink in sinks]
         self._report = report
 
@@ -43,6 +44,11 @@ class Pump:
             feed.put(block, self._report)
         self._settle()
         return bool(self._feeds)
+
+    @property
+    def kept(self) -> int:
+        """How many frames every output has that keeps the video; 0 where there is none."""
+        return min((sink.frames for sink in self._keeping), default=0)
 
     def close(self) -> None:
         """Deliver what is waiting, complete every output; raises SinkError as `write` does."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -43,23 +45,24 @@ class Slicer:
     def header(self) -> bytes:
         """What every slice begins with."""
         buffer = io.BytesIO()
-        container, _ = self._open(buffer)
-        header = buffer.getvalue()
-        container.close()
-        return header
+        with self._open(buffer):
+            return buffer.getvalue()
 
     def slice(self, block: Block) -> bytes:
         """The whole container of one block."""
         buffer = io.BytesIO()
-        container, stream = self._open(buffer)
-        container.mux(list(encode(stream.codec_context, block.frames, block.start, self._video)))
-        container.close()
+        with self._open(buffer) as (container, stream):
+            packets = encode(stream.codec_context, block.frames, block.start, self._video)
+            container.mux(list(packets))
         return buffer.getvalue()
 
-    def _open(self, buffer: io.BytesIO) -> tuple[OutputContainer, VideoStream]:
-        container = av.open(
-            buffer, "w", format=self._container, container_options=dict(self._options)
-        )
+    @contextmanager
+    def _open(self, buffer: io.BytesIO) -> Iterator[tuple[OutputContainer, VideoStream]]:
+        options = dict(self._options)
+        with av.open(buffer, "w", format=self._container, container_options=options) as container:
+            yield container, self._begin(container)
+
+    def _begin(self, container: OutputContainer) -> VideoStream:
         container.metadata.update(self._tags)
         codec = CODECS[self._codec]
         stream = cast(
@@ -73,4 +76,4 @@ class Slicer:
         if codec.mp4_tag and self._container in ("mp4", "mov"):
             stream.codec_context.codec_tag = codec.mp4_tag
         container.start_encoding()
-        return container, stream
+        return stream

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 
 from sana_stream.streaming import ebml
 from sana_stream.streaming.boxes import walk
@@ -149,7 +150,11 @@ def test_colours_survive(tmp_path: Path, suffix: str) -> None:
         context = container.streams.video[0].codec_context
         if suffix != ".y4m":
             assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1)
-        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        matrix = Colorspace.ITU601 if suffix == ".y4m" else Colorspace.ITU709
+        pictures = [
+            frame.reformat(format="rgb24", src_colorspace=matrix).to_ndarray()
+            for frame in container.decode(video=0)
+        ]
     for colour, shown_as in zip(colours, pictures, strict=True):
         assert abs(shown_as[8:-8, 8:-8].astype(int) - colour).max() <= 4, (colour, shown_as[32, 48])
 
