@@ -12,8 +12,7 @@ from ..models.attention import Sums
 from ..models.config import TransformerConfig
 from ..models.past import Past
 from ..models.transformer import SanaVideoTransformer, TextContext
-from ..models.vae import WanVAE
-from ..models.vae_config import VaeConfig
+from ..models.vae_any import AnyVaeConfig, make_vae
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class BlockCost:
 
 def block_cost(
     transformer: TransformerConfig,
-    vae: VaeConfig,
+    vae: AnyVaeConfig,
     latent_frames: int,
     height: int,
     width: int,
@@ -53,7 +52,7 @@ def block_cost(
     factor = vae.spatial_factor
     shape = (1, transformer.in_channels, latent_frames, height // factor, width // factor)
     with torch.device("meta"):
-        model, decoder = SanaVideoTransformer(transformer), WanVAE(vae)
+        model, decoder = SanaVideoTransformer(transformer), make_vae(vae)
         latents, timestep = torch.empty(shape), torch.empty(1)
         text, past = _text(transformer, text_tokens), _past(transformer, model.grid(*shape[-2:]))
     denoise = _count(lambda: model.denoise(latents, timestep, text, past, 0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.transformer_file import read_transformer_config
-from ..models.vae_config import VaeConfig
+from ..models.vae_any import read_vae_config
 from ..models.weights import read_json
 from .locate import locate_model, locate_parts
 from .preset import Preset, preset_of
@@ -30,7 +30,7 @@ def describe_model(model: str | Path, parts: str | Path | None = None) -> ModelD
     """
     located = locate_model(model)
     preset = preset_of(located, str(model))
-    vae = VaeConfig.from_dict(read_json(locate_parts(located, parts) / "vae" / "config.json"))
+    vae = read_vae_config(read_json(locate_parts(located, parts) / "vae" / "config.json"))
     _, down, across = read_transformer_config(located).patch_size
     factor = vae.spatial_factor
     return ModelDescription(preset, (down * factor, across * factor), vae.temporal_factor)

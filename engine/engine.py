@@ -18,7 +18,8 @@ from ..models.memory import parse_policy
 from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
 from ..models.transformer import SanaVideoTransformer
-from ..models.vae import WanVAE
+from ..models.vae_any import AnyVae
+from ..models.vae_overlap import OverlapVAE
 from .beginning import begin_with_image, begin_with_video
 from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
@@ -42,7 +43,7 @@ class Engine:
     def __init__(
         self,
         transformer: SanaVideoTransformer,
-        vae: WanVAE,
+        vae: AnyVae,
         text_encoder: TextEncoder,
         preset: Preset,
         device: torch.device,
@@ -238,7 +239,11 @@ class Engine:
             return min(frames, self.decode_frames)
         shape = self.latent_shape(frames, settings.height, settings.width)
         free = free_bytes(self.device)
-        return fitting_decode_frames(self.vae.config, self.dtype, shape, free)
+        fitting = fitting_decode_frames(self.vae.config, self.dtype, shape, free)
+        if isinstance(self.vae, OverlapVAE) and fitting < frames:
+            self.vae.decode_in_tiles()  # in time it has seams already
+            return frames
+        return fitting
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, ...]:
         """Shape (1, C, T', h, w) of `frames` latent frames of height x width pixels."""

@@ -11,8 +11,7 @@ from ..models.attention import Sums
 from ..models.config import TransformerConfig
 from ..models.past import Past
 from ..models.transformer import SanaVideoTransformer, TextContext
-from ..models.vae import VaeCache, WanVAE
-from ..models.vae_config import VaeConfig
+from ..models.vae_any import AnyVaeConfig, make_vae
 from .footprint import peak_bytes
 
 TEXT_TOKENS = 300
@@ -64,19 +63,19 @@ def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[
 
 
 def decode_bytes(
-    config: VaeConfig, dtype: torch.dtype, latents: tuple[int, ...]
+    config: AnyVaeConfig, dtype: torch.dtype, latents: tuple[int, ...]
 ) -> tuple[int, int]:
     """What decoding latents (1, C, T', h, w) in mid-stream holds, and what the cache is of it."""
     with torch.device("meta"):
-        vae = WanVAE(config).to(dtype)
+        vae = make_vae(config).to(dtype)
         first, cache = vae.decode(torch.empty((*latents[:2], 1, *latents[3:])))
         piece = torch.empty(latents)
     del first
-    return peak_bytes(lambda: vae.decode(piece, cache)), VaeCache(cache.tails).nbytes
+    return peak_bytes(lambda: vae.decode(piece, cache)), cache.nbytes
 
 
 def fitting_decode_frames(
-    config: VaeConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
+    config: AnyVaeConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
 ) -> int:
     """How many latent frames of a block can be decoded at once in so much free memory.
 
@@ -108,4 +107,3 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return psutil.virtual_memory().available
-

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..models.state import State
 from ..models.vae import VaeCache
-from ..models.vae_config import VaeConfig
+from ..models.vae_any import AnyVaeConfig
 from .look import Look
 
 
@@ -57,7 +57,7 @@ class Snapshot:
         return replace(self, cache=None)
 
 
-def blocks_to_keep(block_frames: int, vae: VaeConfig) -> int:
+def blocks_to_keep(block_frames: int, vae: AnyVaeConfig) -> int:
     """How many blocks of latents make the decoder's cache again, bit for bit.
 
     Those that the decoder sees, and one before them: the first one decoded has no past, and

@@ -1,0 +1,133 @@
+"""VAEs of diffusers behind the streaming interface of `WanVAE`, by overlap.
+
+Their decoders look at frames on both sides. A piece is decoded together with the last latent
+frames before it, whose pictures are dropped; on its right the decoder sees nothing yet, as at the
+end of a clip. So pieces equal the whole decode away from their ends, and differ a little there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ConfigError
+from .vae import VaeCache
+
+OVERLAP = 3  # latent frames before a piece that are decoded with it, and thrown away
+CLASSES = ("AutoencoderKLLTX2Video",)
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapVaeConfig:
+    """The sizes of a diffusers VAE, and the settings it is made from."""
+
+    z_dim: int
+    temporal_factor: int
+    spatial_factor: int
+    decoder_dim: int
+    settings: str  # the checkpoint's own config.json, as text
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read a parsed `vae/config.json`; raises ConfigError for what cannot be streamed."""
+        if values.get("timestep_conditioning"):
+            raise ConfigError("VAE config has timestep_conditioning true; only false works")
+        if values.get("patch_size_t", 1) != 1:
+            raise ConfigError(f"VAE config has patch_size_t {values['patch_size_t']}; only 1 works")
+        return cls(
+            z_dim=values.get("latent_channels", 128),
+            temporal_factor=values.get("temporal_compression_ratio") or 8,
+            spatial_factor=values.get("spatial_compression_ratio") or 32,
+            decoder_dim=min(values.get("decoder_block_out_channels", (256,))),
+            settings=json.dumps(dict(values), sort_keys=True),
+        )
+
+    @property
+    def decoder_context(self) -> int:
+        """How many latent frames back the decoder is shown."""
+        return OVERLAP
+
+
+class OverlapVAE(nn.Module):
+    """Pictures to normalised latents and back, as `WanVAE` does it, by a VAE of diffusers."""
+
+    def __init__(self, config: OverlapVaeConfig) -> None:
+        super().__init__()
+        try:
+            from diffusers import AutoencoderKLLTX2Video
+        except ImportError as error:
+            raise ConfigError(
+                "this model's VAE (AutoencoderKLLTX2Video) needs diffusers;"
+                " pip install 'sana-stream[diffusers]'"
+            ) from error
+        self.config = config
+        self.inner: Any = AutoencoderKLLTX2Video.from_config(json.loads(config.settings))
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The half that makes pictures."""
+        return self.inner.decoder
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Decode in this dtype; encoding stays in float32."""
+        self.inner.float()
+        self.inner.decoder.to(dtype)
+
+    def decode_in_tiles(self) -> None:
+        """Decode pictures larger than 512 pixels in overlapping tiles, to take less memory."""
+        self.inner.enable_tiling()
+
+    def encode(self, frames: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+        """As `WanVAE.encode`; later pieces are encoded behind the last pictures before them."""
+        self._check_frames(frames, start=cache is None)
+        count = frames.shape[2] // self.config.temporal_factor + (cache is None)
+        seen = frames if cache is None else torch.cat((cache.tails[0], frames), dim=2)
+        mean = self.inner.encode(seen.float(), return_dict=False)[0].mode()[:, :, -count:]
+        shift, scale = self._statistics(mean.device)
+        kept = 1 + OVERLAP * self.config.temporal_factor
+        return (mean.float() - shift) / scale, VaeCache((seen[:, :, -kept:].clone(),))
+
+    def decode(
+        self, latents: Tensor, cache: VaeCache | None = None, *, clamp: bool = True
+    ) -> tuple[Tensor, VaeCache]:
+        """As `WanVAE.decode`, by overlap: not equal to decoding the whole, but close to it."""
+        self._check_latents(latents)
+        seen = latents if cache is None else torch.cat((cache.tails[0], latents), dim=2)
+        shift, scale = self._statistics(latents.device)
+        dtype = next(self.inner.decoder.parameters()).dtype
+        z = (seen.float() * scale + shift).to(dtype)
+        frames = self.inner.decode(z, return_dict=False)[0].float()
+        count = latents.shape[2] * self.config.temporal_factor
+        if cache is None:
+            count -= self.config.temporal_factor - 1  # the stream's first latent frame is one
+        frames = frames[:, :, -count:]
+        kept = VaeCache((seen[:, :, -OVERLAP:].clone(),))
+        return frames.clamp(-1, 1) if clamp else frames, kept
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        mean, std = self.inner.latents_mean, self.inner.latents_std
+        shape = (1, -1, 1, 1, 1)
+        return mean.float().view(shape).to(device), std.float().view(shape).to(device)
+
+    def _check_frames(self, frames: Tensor, *, start: bool) -> None:
+        n, side = self.config.temporal_factor, self.config.spatial_factor
+        if frames.ndim != 5 or frames.shape[1] != 3:
+            raise ConfigError(f"pictures have shape {tuple(frames.shape)}; give (B, 3, T, H, W)")
+        count, height, width = frames.shape[2:]
+        if height % side or width % side or not height or not width:
+            raise ConfigError(f"pictures of {height}x{width}; height and width must be n·{side}")
+        if count < 1 or (count - start) % n:
+            rule = f"1, {1 + n}, {1 + 2 * n} …" if start else f"{n}, {2 * n} …"
+            place = "at the start of a stream" if start else "with a cache"
+            raise ConfigError(f"{count} pictures to encode {place}; give {rule}")
+
+    def _check_latents(self, latents: Tensor) -> None:
+        z_dim = self.config.z_dim
+        if latents.ndim != 5 or latents.shape[1] != z_dim or latents.shape[2] < 1:
+            shape = tuple(latents.shape)
+            raise ConfigError(f"latents have shape {shape}; give (B, {z_dim}, T' ≥ 1, h, w)")
