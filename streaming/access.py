@@ -11,7 +11,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, QueryParams
-from starlette.requests import cookie_parser
+from starlette.exceptions import HTTPException
+from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from .errors import TargetError
@@ -96,6 +97,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def require_director(request: Request) -> None:
+    """Refuse a request of somebody who may only look on."""
+    if request.state.role is not Role.DIRECT:
+        raise HTTPException(403, "this token is for watching")
 
 
 class Guard:

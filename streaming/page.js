@@ -33,8 +33,12 @@ function show(state) {
   document.body.dataset.state = state;
   if ($("state").textContent !== word) $("state").textContent = word;
   if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
-  const may = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
-  for (const id of ["prompt", "send", "pause", "stop"]) $(id).disabled = !may;
+  const directs = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
+  const begins = Boolean(status?.may_begin) && ["empty", "finished"].includes(state);
+  for (const id of ["prompt", "send"]) $(id).disabled = !(directs || begins);
+  for (const id of ["pause", "stop"]) $(id).disabled = !directs;
+  $("label").textContent = begins ? "What a new stream begins with" : "What happens next";
+  $("send").textContent = begins ? "Begin" : "Send";
   $("pause").textContent = state === "paused" ? "Go on" : "Hold the stream";
 }
 
@@ -136,7 +140,7 @@ async function post(path, text, done) {
   try {
     const response = await fetch(path, {
       method: "POST",
-      headers: { "Content-Type": "text/plain;charset=utf-8" },
+      headers: { "Content-Type": `${path === "/streams" ? "application/json" : "text/plain"};charset=utf-8` },
       body: text,
       signal: AbortSignal.timeout(8000),
     });
@@ -153,7 +157,11 @@ async function post(path, text, done) {
 async function send() {
   const text = $("prompt").value.trim();
   if (!text || $("send").disabled) return;
-  if (!(await post("/prompt", text, "Sent. It takes effect with the next block."))) return;
+  const begins = ["empty", "finished"].includes(document.body.dataset.state);
+  const sent = begins
+    ? await post("/streams", JSON.stringify({ story: text }), "Asked for. It begins in a moment.")
+    : await post("/prompt", text, "Sent. It takes effect with the next block.");
+  if (!sent) return;
   history.push(text);
   history.splice(0, history.length - 50);
   localStorage.setItem("prompts", JSON.stringify(history));

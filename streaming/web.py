@@ -2,13 +2,11 @@
 
 `/` the page, `/live.mp4` the stream from its newest block on, `/live.m3u8` the same for players of
 playlists, `/status` everything there is to know as JSON, `/prompt` and `/command` to direct by,
-`/download` the recording so far.
+`/download` the recording so far; `/streams` lists, takes and ends the orders of a server.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
 from importlib import resources
 
@@ -25,14 +23,15 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from .access import Access, Guard, Role
+from .access import Access, Guard, Role, require_director
 from .control import CommandError
 from .feed import LiveFeed
 from .hls import playlist_entry, playlist_head
+from .programme import Programme
 from .stage import Show, Stage
+from .web_body import read_text
+from .web_orders import OrderHandlers
 
-BODY_LIMIT = 16 << 10  # bytes
-BODY_SECONDS = 10.0
 _PAGE = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -41,9 +40,12 @@ _PAGE = {
 }
 
 
-def make_app(stage: Stage, access: Access) -> Starlette:
-    """The web application that shows a stage to those who have access."""
-    handlers = _Handlers(stage)
+def make_app(stage: Stage, access: Access, programme: Programme | None = None) -> Starlette:
+    """The web application that shows a stage to those who have access.
+
+    With a programme it also takes orders for streams.
+    """
+    handlers = _Handlers(stage, programme)
     routes = [
         *(Route(path, handlers.page, methods=["GET"]) for path in _PAGE),
         Route("/live.mp4", handlers.live, methods=["GET"]),
@@ -55,12 +57,20 @@ def make_app(stage: Stage, access: Access) -> Starlette:
         Route("/command", handlers.command, methods=["POST"]),
         Route("/download", handlers.download, methods=["GET"]),
     ]
+    if programme is not None:
+        orders = OrderHandlers(programme)
+        routes += [
+            Route("/streams", orders.all, methods=["GET"]),
+            Route("/streams", orders.submit, methods=["POST"]),
+            Route("/streams/{number:int}", orders.cancel, methods=["DELETE"]),
+        ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
 
 
 class _Handlers:
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, programme: Programme | None) -> None:
         self._stage = stage
+        self._takes_orders = programme is not None
         self._viewers = 0
         folder = resources.files(__package__ or "")
         self._files = {
@@ -74,8 +84,9 @@ class _Handlers:
     async def status(self, request: Request) -> Response:
         show = self._stage.show
         may_direct = request.state.role is Role.DIRECT
+        may = {"may_direct": may_direct, "may_begin": may_direct and self._takes_orders}
         if show is None:
-            return JSONResponse({"state": "empty", "may_direct": may_direct})
+            return JSONResponse({"state": "empty", **may})
         snapshot = show.board.snapshot()
         paused = show.control.paused and snapshot.state != "finished"
         return JSONResponse(
@@ -86,7 +97,7 @@ class _Handlers:
                 "waiting_prompt": show.control.waiting_prompt,
                 "mime": show.feed.mime,
                 "viewers": self._viewers,
-                "may_direct": may_direct,
+                **may,
                 "may_download": show.recording is not None,
             }
         )
@@ -132,7 +143,7 @@ class _Handlers:
 
     async def prompt(self, request: Request) -> Response:
         show = self._require_director(request)
-        text = await _text(request)
+        text = await read_text(request)
         if not text:
             raise HTTPException(400, "the prompt is empty")
         try:
@@ -144,7 +155,7 @@ class _Handlers:
 
     async def command(self, request: Request) -> Response:
         show = self._require_director(request)
-        text = await _text(request)
+        text = await read_text(request)
         if not text.startswith("/"):
             raise HTTPException(400, "a command begins with a slash")
         try:
@@ -165,31 +176,5 @@ class _Handlers:
         return self._stage.show
 
     def _require_director(self, request: Request) -> Show:
-        if request.state.role is not Role.DIRECT:
-            raise HTTPException(403, "this token is for watching")
+        require_director(request)
         return self._require_show()
-
-
-async def _text(request: Request) -> str:
-    """The body as text, or the field `text` of a JSON object."""
-    try:
-        body = await asyncio.wait_for(_body(request), BODY_SECONDS)
-        text = body.decode()
-        if request.headers.get("content-type", "").startswith("application/json"):
-            text = json.loads(text)["text"]
-    except TimeoutError as error:
-        raise HTTPException(408, "the request took too long") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise HTTPException(400, 'send text in UTF-8, or JSON: {"text": "…"}') from error
-    if not isinstance(text, str):
-        raise HTTPException(400, 'send text in UTF-8, or JSON: {"text": "…"}')
-    return " ".join(text.split())
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_LIMIT:
-            raise HTTPException(413, f"a request has at most {BODY_LIMIT} bytes")
-    return body

@@ -10,6 +10,7 @@ import uvicorn
 
 from .access import Access
 from .errors import TargetError
+from .programme import Programme
 from .stage import Stage
 from .web import make_app
 
@@ -20,10 +21,11 @@ class WebServer:
     """Serves a stage until it is closed.
 
     The port is taken at once; port 0 is any free one. `access` then has the port that was got.
-    Raises TargetError when the address cannot be used.
+    With a programme it takes orders for streams. Raises TargetError when the address cannot be
+    used.
     """
 
-    def __init__(self, stage: Stage, access: Access) -> None:
+    def __init__(self, stage: Stage, access: Access, programme: Programme | None = None) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
             self._socket = socket.create_server((access.host, access.port), family=family)
@@ -35,7 +37,7 @@ class WebServer:
         self.access = replace(access, port=self._socket.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(stage, self.access),
+                make_app(stage, self.access, programme),
                 log_config=None,
                 log_level="critical",
                 access_log=False,

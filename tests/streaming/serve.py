@@ -20,6 +20,7 @@ from sana_stream.streaming.feed import LiveFeed
 from sana_stream.streaming.format import Tags, VideoFormat
 from sana_stream.streaming.open import open_sink
 from sana_stream.streaming.pace import Pace
+from sana_stream.streaming.programme import Programme
 from sana_stream.streaming.pump import Pump
 from sana_stream.streaming.sink import Sink
 from sana_stream.streaming.stage import Stage
@@ -40,28 +41,37 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--record", type=Path, default=None)
     parser.add_argument("--blocks", type=int, default=None)
+    parser.add_argument("--orders", action="store_true", help="wait to be asked for streams")
     options = parser.parse_args()
-    stage, stop = Stage(), Event()
-    with WebServer(stage, Access.on(options.host, options.port)) as server:
+    stage, programme = Stage(), Programme() if options.orders else None
+    with WebServer(stage, Access.on(options.host, options.port), programme) as server:
         say(f"at {server.access.url()}")
         say(f"watch {server.access.url(Role.WATCH)}")
-        run(stage, stop, options.record, options.blocks)
+        while programme and (order := programme.next(Event())):
+            control = Control()
+            programme.begin(order, control)
+            run(stage, control, None, options.blocks, (Cue(0, order.story),))
+            programme.end(order)
+        run(stage, Control(), options.record, options.blocks, STORY)
         Event().wait()
 
 
-def run(stage: Stage, stop: Event, record: Path | None, limit: int | None) -> None:
-    control, feed = Control(stop), LiveFeed(VIDEO)
-    board = Board(VIDEO, "A harbour", 7, None, STORY)
+def run(
+    stage: Stage, control: Control, record: Path | None, limit: int | None, story: tuple[Cue, ...]
+) -> None:
+    feed = LiveFeed(VIDEO)
+    board = Board(VIDEO, "A harbour", 7, None, story)
     stage.begin(feed, control, board, record)
     sinks: list[Sink] = [feed]
     if record:
         sinks.append(open_sink(str(record), VIDEO, tags=Tags("A harbour"), overwrite=True))
-    pace, start, prompt, index = Pace(VIDEO, stop), 0, STORY[0].prompt, 0
+    stop = control.stop
+    pace, start, prompt, index = Pace(VIDEO, stop), 0, story[0].prompt, 0
     with Pump(sinks, say) as pump:
         while not stop.is_set() and index != limit:
             control.await_resume()
             pace.wait()
-            planned = [cue.prompt for cue in STORY if start - 16 < cue.start <= start]
+            planned = [cue.prompt for cue in story if start - 16 < cue.start <= start]
             prompt = control.take().prompt or (planned[-1] if planned else prompt)
             block = make_block(index, start, 16 + (index == 0), prompt)
             frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)

@@ -141,3 +141,18 @@ def test_a_foreign_page_cannot_direct(browser: Browser) -> None:
         )
         browser.open(url)
         assert browser.wait(MOVING.format(0.5)) == "running"
+
+
+def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -> None:
+    with serving("--orders", "--blocks", "3") as url:
+        browser.open(url)
+        browser.wait("document.body.dataset.state === 'empty'")
+        assert browser.run("return document.getElementById('send').textContent") == "Begin"
+        for story in ("A red fox", "A blue whale"):
+            browser.press(story + "\ue007", "#prompt")
+            browser.wait(
+                f"document.querySelector('#caption').textContent === '{story}'"
+                " && document.body.dataset.state === 'finished'"
+                " && document.querySelector('video').currentTime > 2"
+            )
+            assert distance(browser.run(f"return {COLOUR}"), story) < 16

@@ -249,9 +249,10 @@ def test_prompts_and_commands(stage: Stage, server: WebServer) -> None:
         ("/prompt", '{"texts": "x"}', "application/json", 400),
         ("/prompt", '{"text": 5}', "application/json", 400),
         ("/prompt", "x" * 5000, "text/plain", 400),
-        ("/prompt", "x" * 17000, "text/plain", 413),
+        ("/prompt", "x" * 70000, "text/plain", 413),
         ("/command", "fox", "text/plain", 400),
         ("/command", "/dance", "text/plain", 400),
+        ("/streams", '{"story": "x"}', "application/json", 404),
         ("/status", "x", "text/plain", 405),
         ("/../../etc/passwd", None, "text/plain", 404),
         ("/page.py", None, "text/plain", 404),
@@ -307,7 +308,7 @@ def test_elsewhere_a_token_is_needed_and_says_what_one_may(stage: Stage) -> None
 def test_a_body_that_never_comes_is_not_waited_for(
     stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.web.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("sana_stream.streaming.web_body.BODY_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", server.access.port), 10) as connection:
         connection.sendall(
             b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
@@ -337,7 +338,7 @@ def test_before_the_first_stream_there_is_a_page() -> None:
         assert b"/page.js" in page
         for path in ("/page.js", "/page.css", "/player.js"):
             assert ask(server, path)[0] == 200
-        assert status(server) == {"state": "empty", "may_direct": True}
+        assert status(server) == {"state": "empty", "may_direct": True, "may_begin": False}
         assert ask(server, "/live.mp4")[0] == 503
 
 

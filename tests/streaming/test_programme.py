@@ -1,0 +1,145 @@
+"""Orders for streams: one on, the others waiting, none for ever."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from sana_stream.streaming.access import Access
+from sana_stream.streaming.control import Control
+from sana_stream.streaming.programme import (
+    Order,
+    OrderError,
+    Programme,
+    ProgrammeFullError,
+    State,
+)
+from sana_stream.streaming.stage import Stage
+from sana_stream.streaming.web_server import WebServer
+
+
+def states(programme: Programme) -> dict[int, str]:
+    return {order.number: order.state.value for order in programme.orders()}
+
+
+def test_orders_are_made_one_after_the_other() -> None:
+    programme, stop = Programme(), threading.Event()
+    for story in ("dawn", "noon", "dusk"):
+        programme.submit({"story": story, "seed": 3})
+    for number, story in enumerate(("dawn", "noon")):
+        order = programme.next(stop)
+        assert order
+        assert (order.number, order.story, order.seed) == (number, story, 3)
+        programme.begin(order, Control())
+        programme.end(order, "no memory" if number else "")
+    assert states(programme) == {0: "finished", 1: "failed", 2: "waiting"}
+    assert programme.orders()[1].message == "no memory"
+
+
+def test_the_run_waits_for_an_order_until_it_is_to_stop() -> None:
+    programme, stop, got = Programme(), threading.Event(), []
+    thread = threading.Thread(target=lambda: got.append(programme.next(stop)), daemon=True)
+    thread.start()
+    programme.submit({"story": "dawn"})
+    thread.join(5)
+    assert got[0].story == "dawn"
+    programme.cancel(0)
+    threading.Timer(0.1, stop.set).start()
+    assert programme.next(stop) is None
+
+
+def test_an_order_is_taken_back_or_ended() -> None:
+    programme, control = Programme(), Control()
+    first, second = (programme.submit({"story": story}) for story in ("dawn", "noon"))
+    programme.begin(first, control)
+    assert programme.cancel(second.number)
+    assert not control.stop.is_set()
+    assert programme.cancel(first.number)
+    assert control.stop.is_set()
+    programme.end(first)
+    assert states(programme) == {0: "cancelled", 1: "cancelled"}
+    assert not programme.cancel(first.number)
+    assert not programme.cancel(99)
+
+
+def test_neither_waiting_nor_past_orders_pile_up() -> None:
+    programme = Programme()
+    for _ in range(16):
+        programme.submit({"story": "dawn"})
+    with pytest.raises(ProgrammeFullError, match="16 streams are waiting; try again later"):
+        programme.submit({"story": "dawn"})
+    for number in range(200):
+        programme.cancel(number)
+        programme.submit({"story": "dawn"})
+    assert len(programme.orders()) == 32 + 16
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ("dawn", "send JSON"),
+        ({}, "send JSON"),
+        ({"story": ""}, "story: must have 1 to 16384 characters"),
+        ({"story": "x" * 20000}, "story: must have 1 to 16384 characters"),
+        ({"story": ["x"]}, r"story: cannot be \"\['x'\]\""),
+        ({"story": "x", "seed": True}, "seed: cannot be 'True'"),
+        ({"story": "x", "seed": -1}, "seed: must be from 0"),
+        ({"story": "x", "seconds": 0}, "seconds: must be more than 0"),
+        ({"story": "x", "seconds": float("nan")}, "seconds: must be more than 0"),
+        ({"story": "x", "path": "/etc"}, "'path': a stream has story, seed, seconds"),
+    ],
+)
+def test_orders_that_are_refused(request_: object, message: str) -> None:
+    programme = Programme()
+    with pytest.raises(OrderError, match=message):
+        programme.submit(request_)
+    assert programme.orders() == ()
+
+
+def test_the_run_may_refuse_a_story() -> None:
+    def check(order: Order) -> None:
+        raise ValueError(f"line 1: {order.story!r} is no story")
+
+    with pytest.raises(OrderError, match="line 1: 'x' is no story"):
+        Programme(check).submit({"story": "x"})
+
+
+def test_orders_over_http() -> None:
+    programme = Programme()
+    with WebServer(Stage(), Access.on("127.0.0.1", 0), programme) as server:
+
+        def ask(method: str, path: str, body: object = None) -> tuple[int, Any]:
+            connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=10)
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+            kind = answer.getheader("content-type", "")
+            return answer.status, json.loads(content) if "json" in kind else content
+
+        code, order = ask("POST", "/streams", {"story": "dawn", "seed": 4, "seconds": 60})
+        assert code == 201
+        assert order == {
+            "number": 0,
+            "story": "dawn",
+            "seed": 4,
+            "seconds": 60,
+            "state": "waiting",
+            "message": "",
+        }
+        assert ask("GET", "/streams") == (200, [order])
+        assert ask("POST", "/streams", {"story": 5})[0] == 400
+        assert ask("GET", "/status")[1]["may_begin"]
+        assert ask("DELETE", "/streams/7")[0] == 404
+        assert ask("DELETE", "/streams/0")[0] == 204
+        assert programme.orders()[0].state is State.CANCELLED
+    with WebServer(Stage(), Access.on("0.0.0.0", 0), programme) as server:
+        query = f"?token={server.access.watch}"
+        assert ask("POST", "/streams" + query, {"story": "dawn"})[0] == 403
+        assert ask("GET", "/streams" + query)[0] == 403
+        assert ask("DELETE", "/streams/0" + query)[0] == 403
+        assert ask("GET", "/status" + query)[1]["may_begin"] is False
