@@ -28,7 +28,11 @@ class Command:
         return import_module(self.module, __package__).run(args)
 
 
-COMMANDS = (Command("bench", ".bench", "measure a model on this machine"),)
+COMMANDS = (
+    Command("resume", ".resume", "go on with a video that was interrupted"),
+    Command("branch", ".branch", "another video from where a checkpoint stands"),
+    Command("bench", ".bench", "measure a model on this machine"),
+)
 
 
 def find_command(argv: list[str]) -> Command | None:

@@ -1,29 +1,31 @@
-"""A run: the story's prompts into a session, its blocks into the outputs."""
+"""A video from what is asked for: the model loaded, the outputs opened, the run made."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from . import model
+from .checkpoints import Checkpoints
+from .job import Job
 from .live import LiveDisplay
 from .options import Options
 from .outputs import open_outputs
-from .pace import Pace
 from .reporter import Lines, Reporter, Silent
 from .request import Request, make_request
+from .run import Run
 from .stop import Stop
 from .words import closing_lines
 
 if TYPE_CHECKING:
-    from ..engine.block import Block
+    from pathlib import Path
+
     from ..engine.engine import Engine
+    from ..engine.guard import Guard
     from ..engine.session import Session
-    from ..streaming.pump import Pump
 
 
 def generate(options: Options, stdout: int | None) -> int:
@@ -32,14 +34,27 @@ def generate(options: Options, stdout: int | None) -> int:
     `stdout` is the descriptor for video on standard output, where one is asked for. Raises the
     library's errors as they come.
     """
+    return produce(Job(options, options.story()), stdout)
+
+
+def produce(job: Job, stdout: int | None) -> int:
+    """Make a job's video, from its beginning or from where a checkpoint stands."""
+    options = job.options
     reporter = _reporter(options.quiet)
-    request = make_request(options, options.story(), model.describe(options.model, options.parts))
+    described = model.describe(options.model, options.parts)
+    request = make_request(options, job.story, described, job.first_block)
     with Stop(aloud=not options.quiet) as stop:
-        with open_outputs(options, request, stop.asked, stdout, reporter.note) as pump:
+        with (
+            Checkpoints(job, reporter.note) as checkpoints,
+            open_outputs(options, request, stop.asked, stdout, reporter.note, job.kept) as pump,
+        ):
             reporter.plan(request, options.outputs)
             with stop.at_once():
-                session = _session(_load(options, reporter), request)
-            pace = _run(session, request, pump, reporter, stop)
+                engine = _load(options, reporter)
+                session = _session(engine, request, job.checkpoint)
+            checkpoints.begin(engine, lambda: pump.kept)
+            guard = _guard(session, engine, options.guard)
+            pace = Run(request, job.kept, session, guard, pump, checkpoints, reporter, stop).go()
         for line in closing_lines(pace, options.outputs):
             reporter.note(line)
         return stop.exit_code
@@ -62,7 +77,9 @@ def _load(options: Options, reporter: Reporter) -> Engine:
     return engine
 
 
-def _session(engine: Engine, request: Request) -> Session:
+def _session(engine: Engine, request: Request, checkpoint: Path | None) -> Session:
+    if checkpoint is not None:
+        return _session_from(engine, request, checkpoint)
     return engine.session(
         request.timeline.prompt_at(0) + request.prompt_suffix,
         seed=request.seed,
@@ -77,36 +94,16 @@ def _session(engine: Engine, request: Request) -> Session:
     )
 
 
-def _run(session: Session, request: Request, pump: Pump, reporter: Reporter, stop: Stop) -> Pace:
-    """Blocks from the session to the pump, until the video is whole or somebody ends it."""
-    pace = Pace(float(request.fps), request.frames, request.blocks)
-    begun = time.perf_counter()
-    with reporter.running(pace):
-        for block in _blocks(session, request, reporter):
-            wanted = pump.write(block)
-            stats, spent = block.stats, time.perf_counter() - begun
-            pace = pace.after(
-                len(block.frames), spent, stats.memory_bytes, stats.peak_memory_bytes, block.prompt
-            )
-            reporter.block(pace)
-            if not wanted or stop.asked.is_set():
-                break
-    return pace
+def _session_from(engine: Engine, request: Request, checkpoint: Path) -> Session:
+    """Where the checkpoint stands; a branch may take another seed from there."""
+    from ..engine.snapshot_file import load_snapshot
+
+    snapshot = load_snapshot(checkpoint, engine)
+    settings = replace(snapshot.settings, seed=request.seed)
+    return engine.session_from(replace(snapshot, settings=settings))
 
 
-def _blocks(session: Session, request: Request, reporter: Reporter) -> Iterator[Block]:
-    """The video's blocks, each under the prompt of its time, the last one cut to the length.
+def _guard(session: Session, engine: Engine, action: str) -> Guard:
+    from ..engine.guard import Guard
 
-    A block carries the prompt as the story has it, without what the model wants behind it.
-    """
-    shown = request.timeline.prompt_at(0)
-    while request.frames is None or session.next_start < request.frames:
-        start = session.next_start
-        prompt = request.timeline.prompt_at(start)
-        if prompt != shown:
-            shown = prompt
-            session.switch(prompt + request.prompt_suffix)
-            reporter.switch(prompt, start, request.seconds_of(start))
-        block = next(session)
-        end = None if request.frames is None else request.frames - start
-        yield replace(block, frames=block.frames[:end], prompt=prompt)
+    return Guard(session, engine, action)

@@ -11,6 +11,7 @@ from ..engine.story import DEFAULT_SPACING_SECONDS, Story
 from ..engine.story_file import read_story
 from ..engine.timeline import frame_count
 from ..models.errors import ConfigError
+from .live_options import DEFAULT_HOST
 
 STDOUT = "-"
 
@@ -49,6 +50,15 @@ class Options:
     codec: str | None
     crf: int | None
     preset: str | None
+    nvenc: bool
+    segment: float | None  # seconds
+    window: int | None  # blocks
+    interactive: bool
+    watch: bool
+    web: int | None  # the page's port
+    host: str
+    token: str | None
+    realtime: bool | None
     size: tuple[int, int] | None  # width, height
     fps: Fraction | None
     seed: int
@@ -63,6 +73,11 @@ class Options:
     dtype: str
     memory: str | None
     block_frames: int | None
+    compile: bool
+    decode_frames: int | None
+    checkpoint_every: float  # seconds, 0 for none
+    keep_checkpoint: bool
+    guard: str
     quiet: bool
     debug: bool
 
@@ -74,25 +89,31 @@ class Options:
                 'nothing to show: give --prompt "a red boat at dusk" or --prompt-file story.txt'
             )
         outputs = tuple(args.out or [default_output(args.prompt_file)])
-        for output in outputs:
-            if outputs.count(output) > 1:
-                raise ConfigError(f"--out {output} is given twice: once is enough")
-        if args.format and not any(is_live(output) for output in outputs):
-            raise ConfigError(
-                f"--format {args.format} is for --out - and for addresses: "
-                "the name of a file decides its format"
-            )
+        _check_outputs(outputs, args)
+        _check_live(args)
+        live = args.interactive or args.watch or args.web is not None
+        given = (args.minutes, args.seconds, args.frames)
+        endless = args.endless or (live and given == (None, None, None))
         return cls(
             prompts=tuple(args.prompt or ()),
             prompt_file=args.prompt_file,
             every=args.every,
-            length=Length(args.minutes, args.seconds, args.frames, args.endless),
+            length=Length(*given, endless),
             outputs=outputs,
             overwrite=args.overwrite,
             container=args.format,
             codec=args.codec,
             crf=args.crf,
             preset=args.preset,
+            nvenc=args.nvenc,
+            segment=args.segment,
+            window=args.window,
+            interactive=args.interactive,
+            watch=args.watch,
+            web=args.web,
+            host=args.host,
+            token=args.token,
+            realtime=args.realtime,
             size=args.size,
             fps=args.fps,
             seed=args.seed,
@@ -107,9 +128,24 @@ class Options:
             dtype=args.dtype,
             memory=args.memory,
             block_frames=args.block_frames,
+            compile=args.compile,
+            decode_frames=args.decode_frames,
+            checkpoint_every=args.checkpoint_every,
+            keep_checkpoint=args.keep_checkpoint,
+            guard=args.guard,
             quiet=args.quiet,
             debug=args.debug,
         )
+
+    @property
+    def live(self) -> bool:
+        """Whether prompts may come in while the stream is made."""
+        return self.interactive or self.watch or self.web is not None
+
+    @property
+    def paced(self) -> bool:
+        """Whether blocks are made only as fast as they play."""
+        return self.live if self.realtime is None else self.realtime
 
     def story(self) -> Story:
         """The story asked for, read from its file where it is one."""
@@ -121,6 +157,40 @@ class Options:
 def is_live(output: str) -> bool:
     """Whether an output is standard output or an address, not something on disk."""
     return output == STDOUT or "://" in output
+
+
+def _check_outputs(outputs: tuple[str, ...], args: Namespace) -> None:
+    for output in outputs:
+        if outputs.count(output) > 1:
+            raise ConfigError(f"--out {output} is given twice: once is enough")
+    if args.format and not any(is_live(output) for output in outputs):
+        raise ConfigError(
+            f"--format {args.format} is for --out - and for addresses: "
+            "the name of a file decides its format"
+        )
+    if args.segment and not any(is_video_file(output) for output in outputs):
+        raise ConfigError("--segment is for video files: give one, such as --out film.mp4")
+    if args.window and not any(is_playlist(output) for output in outputs):
+        raise ConfigError("--window is for playlists: give one, such as --out live/live.m3u8")
+
+
+def _check_live(args: Namespace) -> None:
+    if args.interactive and args.prompt_file == STDOUT:
+        raise ConfigError("--interactive reads standard input, and so does --prompt-file -")
+    if args.watch and args.prompt_file in (None, STDOUT):
+        raise ConfigError("--watch needs a file: give --prompt-file story.txt")
+    if args.web is None and (args.token or args.host != DEFAULT_HOST):
+        raise ConfigError("--host and --token are for the page: add --web")
+
+
+def is_playlist(output: str) -> bool:
+    """Whether an output is a playlist with its segments."""
+    return not is_live(output) and output.lower().endswith(".m3u8")
+
+
+def is_video_file(output: str) -> bool:
+    """Whether an output is one file that holds the video."""
+    return not is_live(output) and not output.lower().endswith((".m3u8", ".png"))
 
 
 def default_output(prompt_file: str | None) -> str:

@@ -27,10 +27,12 @@ def open_outputs(
     stop: Event,
     stdout: int | None,
     report: Callable[[str], None],
+    kept: int = 0,
 ) -> Iterator[Pump]:
     """Every output of a run, fed by one pump and completed at the end.
 
-    An output that gets no frame leaves nothing behind. Raises `TargetError` or `ConfigError` for
+    With `kept`, files go on after so many frames of an earlier run. An output that gets no frame
+    leaves nothing behind. Raises `TargetError` or `ConfigError` for
     an output that cannot be used.
     """
     from ..streaming.format import Encoding, Tags, VideoFormat
@@ -39,7 +41,7 @@ def open_outputs(
 
     for output in options.outputs:
         if not is_live(output):
-            check_file(output, options.prompt_file)
+            check_file(output, None if kept else options.prompt_file)
     video = VideoFormat(request.width, request.height, request.fps)
     encoding = Encoding(options.codec, options.crf, options.preset)
     with ExitStack() as opened:
@@ -52,6 +54,7 @@ def open_outputs(
                 tags=Tags(title(options), _prompts(request), request.seed),
                 container=options.container if is_live(output) else None,
                 overwrite=options.overwrite,
+                kept=kept,
                 alone=len(options.outputs) == 1,
                 stop=stop,
                 stdout=stdout,

@@ -21,6 +21,7 @@ class Pace:
     memory: int = 0  # bytes
     peak: int = 0
     prompt: str = ""
+    kept: int = 0  # frames of an earlier run
 
     def after(self, frames: int, spent: float, memory: int, peak: int, prompt: str) -> Pace:
         """The pace after one more block of so many frames, `spent` seconds into the run."""
@@ -45,7 +46,7 @@ class Pace:
     @property
     def speed(self) -> float:
         """Frames a second since the beginning."""
-        return self.frames / self.spent if self.spent else 0.0
+        return (self.frames - self.kept) / self.spent if self.spent else 0.0
 
     @property
     def left_seconds(self) -> float | None:

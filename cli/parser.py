@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from . import values
+from .live_options import add_live
 
 USAGE_ERROR = 2
 
@@ -17,6 +18,7 @@ examples:
   sana-stream --prompt-file story.txt --minutes 10 --size 832x480 --model ~/LongSANA
   sana-stream --prompt "a balloon" --prompt "a train" --endless --every 20 --out tower.mkv
   sana-stream --prompt "a kite" --seconds 20 --out - | ffplay -autoexit -i -
+  sana-stream --prompt "a harbour at dawn" --web
 
 a prompt file has one prompt a line; a line may begin with its time:
   A red fox runs through deep snow
@@ -63,11 +65,13 @@ def build_parser(version: str, commands: str = "") -> Parser:
         allow_abbrev=False,
         add_help=False,
     )
-    _add_story(parser)
-    _add_length(parser)
-    _add_outputs(parser)
+    add_story(parser)
+    add_length(parser)
+    add_outputs(parser)
+    add_live(parser)
     _add_picture(parser)
     _add_model(parser)
+    add_safety(parser)
     _add_talk(parser, version)
     return parser
 
@@ -88,7 +92,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=96)
 
 
-def _add_story(parser: Parser) -> None:
+def add_story(parser: Parser) -> None:
     group = parser.add_argument_group("what is to be seen")
     source = group.add_mutually_exclusive_group()
     source.add_argument(
@@ -110,7 +114,7 @@ def _add_story(parser: Parser) -> None:
     )
 
 
-def _add_length(parser: Parser) -> None:
+def add_length(parser: Parser) -> None:
     group = parser.add_argument_group("how long (default: 10 seconds a prompt)")
     length = group.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=values.positive_number, metavar="N")
@@ -119,7 +123,7 @@ def _add_length(parser: Parser) -> None:
     length.add_argument("--endless", action="store_true", help="until Ctrl-C")
 
 
-def _add_outputs(parser: Parser) -> None:
+def add_outputs(parser: Parser) -> None:
     group = parser.add_argument_group("where the video goes")
     group.add_argument(
         "--out",
@@ -137,6 +141,23 @@ def _add_outputs(parser: Parser) -> None:
     )
     group.add_argument(
         "--preset", metavar="NAME", help="speed of the encoder, such as medium (h264: veryfast)"
+    )
+    group.add_argument(
+        "--nvenc",
+        action="store_true",
+        help="encode on an NVIDIA GPU, where it can (h264, h265, av1)",
+    )
+    group.add_argument(
+        "--segment",
+        type=values.positive_duration,
+        metavar="TIME",
+        help="begin a new file so often, NAME-0001.mp4, NAME-0002.mp4, ...: 90s, 30m, 1h",
+    )
+    group.add_argument(
+        "--window",
+        type=values.positive_count,
+        metavar="N",
+        help="blocks that a playlist keeps, 3 or more (default: all)",
     )
 
 
@@ -203,6 +224,40 @@ def _add_model(parser: Parser) -> None:
         type=values.positive_count,
         metavar="N",
         help="latent frames a block, of 4 pictures each",
+    )
+    group.add_argument(
+        "--compile", action="store_true", help="compile the networks: slower to begin, then faster"
+    )
+    group.add_argument(
+        "--decode-frames",
+        type=values.positive_count,
+        metavar="N",
+        help="latent frames decoded at once; fewer take less memory (default: what fits)",
+    )
+
+
+def add_safety(parser: Parser) -> None:
+    """The options that keep a run from being lost."""
+    group = parser.add_argument_group("so that nothing is lost")
+    group.add_argument(
+        "--checkpoint-every",
+        type=values.duration,
+        default=30.0,
+        metavar="TIME",
+        help="how often a checkpoint is written beside the video, for the resume command to go "
+        "on from: 30s (default), 5m, off",
+    )
+    group.add_argument(
+        "--keep-checkpoint",
+        action="store_true",
+        help="keep it when the video is whole, to branch from its end",
+    )
+    group.add_argument(
+        "--guard",
+        choices=("off", "warn", "anchor", "restart"),
+        default="warn",
+        help="when pictures drift far from those that the prompt began with: say so (default), "
+        "go back to the memory's sink, or start again from the last good picture",
     )
 
 

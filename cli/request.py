@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ..engine.plan import BlockPlan
+from ..engine.plan import BlockPlan, PlanFrom
 from ..engine.story import Story
 from ..engine.timeline import Placement, Timeline
 from ..models.errors import ConfigError
@@ -25,7 +25,7 @@ class Request:
     height: int
     fps: Fraction
     frames: int | None  # of the whole video, `None` without an end
-    plan: BlockPlan
+    plan: BlockPlan | PlanFrom
     timeline: Timeline
     placements: tuple[Placement, ...]
     seed: int
@@ -35,6 +35,11 @@ class Request:
     negative_prompt: str
     memory: str
     prompt_suffix: str  # what the model wants behind every prompt
+
+    @property
+    def origin(self) -> int:
+        """The stream's frame with which the video begins."""
+        return self.plan.start if isinstance(self.plan, PlanFrom) else 0
 
     @property
     def blocks(self) -> int | None:
@@ -51,8 +56,13 @@ class Request:
         return float(frames / self.fps)
 
 
-def make_request(options: Options, story: Story, model: ModelDescription) -> Request:
-    """Fill in the model's defaults; `ConfigError` for what the model or the story cannot do."""
+def make_request(
+    options: Options, story: Story, model: ModelDescription, first_block: int = 0
+) -> Request:
+    """Fill in the model's defaults; `ConfigError` for what the model or the story cannot do.
+
+    `first_block` is the number of the stream's block with which the video begins.
+    """
     from ..engine.device import resolve_device, resolve_dtype
     from ..engine.schedule import plan_timesteps
     from ..engine.size import check_size
@@ -65,7 +75,8 @@ def make_request(options: Options, story: Story, model: ModelDescription) -> Req
     frames = options.length.in_frames(story, options.every, fps)
     seconds = None if frames is None else float(frames / fps)
     timeline = Timeline(story.schedule(seconds, options.every, float(fps)), float(fps))
-    plan = BlockPlan(options.block_frames or preset.block_frames, model.temporal_factor)
+    whole = BlockPlan(options.block_frames or preset.block_frames, model.temporal_factor)
+    plan = PlanFrom(whole, first_block) if first_block else whole
     memory = options.memory or preset.memory
     parse_policy(memory)
     resolve_dtype(options.dtype, resolve_device(options.device))

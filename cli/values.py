@@ -23,12 +23,45 @@ def number_from_zero(text: str) -> float:
     return value
 
 
+def duration(text: str) -> float:
+    """A length of time in seconds: 30s, 5m, 2h or a bare number of seconds; `off` is 0."""
+    if text == "off":
+        return 0.0
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", text.strip())
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is no length of time: give 30s, 5m, 2h or off")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def positive_count(text: str) -> int:
     """A whole number of 1 or more."""
     value = _whole(text)
     if value < 1:
         raise ArgumentTypeError(f"{text} is not possible: give 1 or more")
     return value
+
+
+def positive_duration(text: str) -> float:
+    """A length of time in seconds, more than 0."""
+    seconds = duration(text)
+    if not seconds:
+        raise ArgumentTypeError(f"{text} is not possible: give more than 0, such as 30m or 1h")
+    return seconds
+
+
+def port(text: str) -> int:
+    """A port; 0 is any free one."""
+    value = _whole(text)
+    if not 0 <= value < 1 << 16:
+        raise ArgumentTypeError(f"{text} is not possible: give 0 to 65535")
+    return value
+
+
+def token(text: str) -> str:
+    """What opens a page: it stands in the page's address."""
+    if not re.fullmatch(r"[A-Za-z0-9._~-]{8,200}", text):
+        raise ArgumentTypeError("give 8 letters or digits or more (. _ ~ - are allowed)")
+    return text
 
 
 def seed(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..models.errors import ConfigError
 
@@ -51,3 +51,30 @@ class BlockPlan:
             return 1
         size = self.block_frames * self.temporal_factor
         return -(-(frames - 1) // size)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFrom:
+    """A plan as it looks from one of its blocks: that block is number 0 and starts at frame 0."""
+
+    plan: BlockPlan
+    first: int
+
+    @property
+    def block_frames(self) -> int:
+        """Latent frames a block."""
+        return self.plan.block_frames
+
+    @property
+    def start(self) -> int:
+        """The stream's pixel frame that is number 0 here."""
+        return self.plan.block(self.first).start
+
+    def block(self, index: int) -> PlannedBlock:
+        """The block number `index` from here; its latent frames are counted as in the stream."""
+        block = self.plan.block(self.first + index)
+        return replace(block, index=index, start=block.start - self.start)
+
+    def blocks_for(self, frames: int) -> int:
+        """How many blocks hold the first `frames` pixel frames from here."""
+        return self.plan.blocks_for(self.start + frames) - self.first

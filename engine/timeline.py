@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil, isfinite
 
 from ..models.errors import ConfigError
-from .plan import BlockPlan, PlannedBlock
+from .plan import BlockPlan, PlanFrom, PlannedBlock
 from .story import Cue
 
 
@@ -51,7 +51,7 @@ class Timeline:
         # Times are written to the millisecond: one rounded up still means its frame.
         return max(0, ceil(((cue.start_seconds or 0.0) - 0.0006) * self.fps))
 
-    def place(self, plan: BlockPlan, frames: int | None) -> tuple[Placement, ...]:
+    def place(self, plan: BlockPlan | PlanFrom, frames: int | None) -> tuple[Placement, ...]:
         """Where each cue takes over, in a stream of so many `frames` (`None`: without an end)."""
         wanted = [self.frame(cue) for cue in self.cues]
         found = [plan.block(plan.blocks_for(frame) if frame else 0) for frame in wanted]

@@ -9,37 +9,41 @@ from pathlib import Path
 
 from .wholefile import WholeFile
 
-_TIME = r"(\d+:\d\d:\d\d\.\d{3})"
-_CUE = re.compile(rf"^{_TIME} --> {_TIME}\n(.*)$", re.MULTILINE)
+_TIME = rb"\d+:\d\d:\d\d\.\d{3}"
+_CUE = re.compile(rb"\n(?P<begin>%b) --> (?P<end>%b)\n(?P<text>.*)\n" % (_TIME, _TIME))
 
 
 class CaptionFile:
     """A caption a prompt, the last one growing with each block; complete after every call.
 
-    The file can be shown as captions and read again as a story. Times are in seconds.
+    The file can be shown as captions and read again as a story. Times are in seconds. With `kept`,
+    the captions of an earlier run go on after so many of them.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, overwrite: bool = False, kept: Fraction = Fraction(0)) -> None:
         self.path = path
-        self._file = WholeFile(path, "w+b" if overwrite else "x+b")
-        self._file.write(b"WEBVTT\n")
-        self._cue = self._file.tell()
         self._text: str | None = None
         self._begin = Fraction(0)
-
-    @classmethod
-    def reopened(cls, path: Path, kept: Fraction) -> CaptionFile:
-        """Go on with the captions of an earlier run, of which so many seconds are kept."""
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        captions, kept = cls(path, overwrite=True), _seconds(timestamp(kept))
-        for begin, end, text in _CUE.findall(old):
-            if _seconds(begin) < kept:
-                captions._show(text, _seconds(begin), min(_seconds(end), kept))
-        return captions
+        last = _last_cue(path, kept) if kept else None
+        if last is None:
+            self._file = WholeFile(path, "w+b" if overwrite or kept else "x+b")
+            self._file.write(b"WEBVTT\n")
+            self._cue = self._file.tell()
+        else:
+            self._file = WholeFile(path, "r+b")
+            self._go_on(last, kept)
 
     def show(self, prompt: str, begin: Fraction, end: Fraction) -> None:
         """Say that `prompt` was on screen; the same prompt as before extends its caption."""
         self._show(caption(prompt), begin, end)
+
+    def _go_on(self, last: re.Match[bytes], kept: Fraction) -> None:
+        """Make this the last caption; at no moment less is in the file than is kept of it."""
+        self._file.truncate(last.end())
+        self._cue = last.start()
+        self._begin = _seconds(last["begin"])
+        self._text = text = last["text"].decode()
+        self._show(text, self._begin, min(_seconds(last["end"]), kept))
 
     def _show(self, text: str, begin: Fraction, end: Fraction) -> None:
         if text != self._text:
@@ -62,8 +66,17 @@ def timestamp(seconds: Fraction) -> str:
     return f"{hours:02}:{minutes:02}:{whole:02}.{rest:03}"
 
 
-def _seconds(time: str) -> Fraction:
-    hours, minutes, seconds = time.split(":")
+def _last_cue(path: Path, kept: Fraction) -> re.Match[bytes] | None:
+    """The last caption of a file that begins before so many seconds."""
+    kept = _seconds(timestamp(kept).encode())  # to the millisecond, as captions are
+    found = _CUE.finditer(path.read_bytes() if path.exists() else b"")
+    return max(
+        (cue for cue in found if _seconds(cue["begin"]) < kept), key=re.Match.start, default=None
+    )
+
+
+def _seconds(time: bytes) -> Fraction:
+    hours, minutes, seconds = time.decode().split(":")
     return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
 
 

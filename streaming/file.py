@@ -125,7 +125,7 @@ def _reopen(path: Path, video: VideoFormat, kept: int) -> tuple[WholeFile, Capti
     try:
         file = WholeFile(path, "r+b")
         cut_back(file, BY_SUFFIX[path.suffix.lower()], kept)
-        return file, CaptionFile.reopened(path.with_suffix(".vtt"), kept * video.frame_time)
+        return file, CaptionFile(path.with_suffix(".vtt"), kept=kept * video.frame_time)
     except (OSError, ValueError) as error:
         if file is not None:
             file.close()

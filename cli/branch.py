@@ -1,0 +1,79 @@
+"""`sana-stream branch`: another video from where a checkpoint stands."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..models.errors import ConfigError
+from ..streaming.stdout import claim_stdout
+from . import values
+from .job import Job
+from .options import STDOUT, Options
+from .parser import Parser, add_length, add_outputs, add_safety, add_story, build_parser
+from .resume import find_checkpoint, read_job
+
+if TYPE_CHECKING:
+    from ..engine.snapshot_header import SnapshotHeader
+
+
+def add_options(parser: Parser) -> None:
+    """The options of the command."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="or the video that it is of")
+    add_story(parser)
+    add_length(parser)
+    add_outputs(parser)
+    parser.add_argument(
+        "--seed", type=values.seed, metavar="N", help="other noise (default: as before)"
+    )
+    parser.add_argument("--model", metavar="MODEL", help="where the model is, if it has moved")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dtype", metavar="NAME", help="auto, float32, bfloat16 or float16")
+    add_safety(parser)
+    parser.add_argument("--quiet", action="store_true", help="errors only")
+
+
+def run(args: Namespace) -> int:
+    """Make a video whose first frame follows the checkpoint's last one."""
+    path = find_checkpoint(args.checkpoint)
+    header, job = read_job(path)
+    if not args.out:
+        raise ConfigError("a branch is a video of its own: give it a name with --out FILE")
+    options = _options(args, header, job)
+    stdout = claim_stdout() if STDOUT in options.outputs else None
+    from .generate import produce
+
+    branch = Job(options, options.story(), first_block=header.index, checkpoint=path)
+    return produce(branch, stdout)
+
+
+def _options(args: Namespace, header: SnapshotHeader, job: Job | None) -> Options:
+    """What is asked for now; what the stream is made with comes from the checkpoint."""
+    settings, before = header.settings, None if job is None else job.options
+    defaults = vars(build_parser("").parse([]))
+    if before is not None:
+        defaults |= {name: getattr(before, name) for name in ("model", "parts", "device", "dtype")}
+        defaults |= {"fps": before.fps}
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    options = Options.of(Namespace(**(defaults | given)))
+    if find_same(options.outputs, args.checkpoint):
+        raise ConfigError(f"--out {args.out[0]} is the video that is branched: give another name")
+    return replace(
+        options,
+        size=(settings.width, settings.height),
+        block_frames=settings.block_frames,
+        guidance=settings.guidance,
+        negative_prompt=header.negative_prompt if settings.guidance != 1 else None,
+        steps=settings.timesteps,
+        solver=settings.solver,
+        memory=settings.memory,
+        seed=settings.seed if args.seed is None else args.seed,
+    )
+
+
+def find_same(outputs: tuple[str, ...], checkpoint: str) -> bool:
+    """Whether an output is the checkpoint's own video, or would take its checkpoint's place."""
+    mine = Path(checkpoint).with_suffix("").absolute()
+    return any(Path(output).with_suffix("").absolute() == mine for output in outputs)
