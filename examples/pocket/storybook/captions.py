@@ -80,7 +80,7 @@ def _thing(scene: Scene, rng: np.random.Generator) -> str:
     colour, noun = _pick(COLOUR_WORDS, scene.colour, rng), _pick(SUBJECT_WORDS, scene.subject, rng)
     if rng.random() < 0.1:
         return f"the {noun} is {colour} and"
-    return f"{rng.choice(('a', 'a', 'a', 'the', 'one'))} {colour} {noun}"
+    return f"{rng.choice(('a', 'a', 'a', 'the'))} {colour} {noun}"
 
 
 def _place(scene: Scene, rng: np.random.Generator) -> str:

@@ -48,6 +48,7 @@ class Plan:
     short_batch: int = 14  # clips of one block a step
     long_batch: int = 2  # clips of `blocks` blocks a step
     short_only: float = 0.3  # share of the time in which a stream's beginning is learnt alone
+    mostly_long: float = 0.7  # from here on two steps of three are long, before it one
     first_clips: int = 120  # of each kind, before the first step that uses them
     compiled: bool = False
 
@@ -137,8 +138,8 @@ class Step:
 
     def _sigmas(self, streams: int, clips: int, blocks: int) -> Tensor:
         """One noise level a block: logit-normal, and now and then pure noise, where it begins."""
-        sigma = torch.sigmoid(0.3 + 1.2 * torch.randn(streams, clips, blocks))
-        pure = torch.rand(streams, clips, blocks) < 0.15
+        sigma = torch.sigmoid(0.8 + 1.2 * torch.randn(streams, clips, blocks))
+        pure = torch.rand(streams, clips, blocks) < 0.25
         return torch.where(pure, 1.0, sigma).to(self.device)
 
     def _context(self, x0: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ class Step:
         mask = torch.stack([clip.mask for clip in clips]).to(self.device).float() / 255
         counted = torch.tensor([clip.beginning for clip in clips], device=self.device)
         frames = counted[:, None] | (layout.block_of > 0)
-        return (1 + (6 if share < 0.4 else 3) * mask) * frames[:, :, None, None]
+        return (1 + (6 if share < 0.3 else 3) * mask) * frames[:, :, None, None]
 
 
 def _batches(
@@ -181,7 +182,8 @@ def _batches(
     short, long = (ClipPool(vae, folder, blocks, seed) for blocks in (1, plan.blocks))
     while run.going:
         pool, count = short, plan.short_batch
-        if run.share > plan.short_only and run.steps % 3:
+        every_third = 1 if run.share > plan.mostly_long else 2
+        if run.share > plan.short_only and run.steps % 3 >= every_third:
             pool, count = long, plan.long_batch
         pool.grow()
         while len(pool.clips) < plan.first_clips:

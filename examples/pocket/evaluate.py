@@ -1,0 +1,70 @@
+"""Measure a model folder against rendered truth; each part runs alone.
+
+python examples/pocket/evaluate.py prompts --quick
+python examples/pocket/evaluate.py all --model models/pocket
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from evaluation import measures
+from evaluation.probe import Probe, accuracy, load_probe, rendered
+from sana_stream import Engine
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("autoencoder", "probe", "prompts", "switches", "drift", "constant")
+CONSTANT = "a red balloon floats over the hills by day under a clear sky"
+
+
+def main() -> None:
+    given = _arguments()
+    torch.set_num_threads(given.threads)
+    given.out.mkdir(parents=True, exist_ok=True)
+    engine = Engine.load(given.model)
+    probe = load_probe(given.out / "probe.pt")
+    for part in PARTS if given.part == "all" else (given.part,):
+        figures, pictures = _measure(part, engine, probe, given.quick)
+        print(f"{part}:")
+        for name, value in figures.items():
+            print(f"  {name:34} {value:.3f}")
+        (given.out / f"{part}.json").write_text(json.dumps(figures, indent=2) + "\n")
+        if pictures is not None:
+            Image.fromarray(pictures).save(given.out / f"{part}.png")
+
+
+def _measure(
+    part: str, engine: Engine, probe: Probe, quick: bool
+) -> tuple[measures.Figures, np.ndarray | None]:
+    if part == "autoencoder":
+        return measures.autoencoder_figures(engine.vae, 12 if quick else 60)
+    if part == "probe":
+        frames, scenes = rendered(500, seed=11)
+        return accuracy(probe.read(frames), scenes), None
+    if part == "prompts":
+        return measures.prompt_figures(engine, probe, *((40, 4) if quick else (200, 8)))
+    if part == "switches":
+        return measures.switch_figures(engine, 10 if quick else 50), None
+    if part == "drift":
+        return measures.drift_figures(engine, probe, 2 if quick else 10)
+    return measures.constant_figures(engine, 1 if quick else 5, CONSTANT)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure a model folder.")
+    parser.add_argument("part", choices=(*PARTS, "all"))
+    parser.add_argument("--model", default="pocket", help="folder; the embedded one if not given")
+    parser.add_argument("--quick", action="store_true", help="fewer prompts, shorter runs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=ROOT / ".work" / "pocket" / "evaluation")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

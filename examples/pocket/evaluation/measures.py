@@ -1,0 +1,139 @@
+"""The measurements: autoencoder, prompts, switches, long runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sana_stream import Engine
+from sana_stream.models.vae import WanVAE
+from storybook.captions import caption
+from storybook.motion import draw_path
+from storybook.scenes import draw_clip
+from storybook.world import FPS, Scene, change_scene, draw_scene
+
+from .probe import Probe, accuracy
+
+Figures = dict[str, float]
+
+
+@torch.no_grad()
+def autoencoder_figures(vae: WanVAE, clips: int, seed: int = 20) -> tuple[Figures, np.ndarray]:
+    """PSNR in dB of rebuilt clips of 49 frames, overall and inside subjects; pictures beside."""
+    rng = np.random.default_rng(seed)
+    errors, inside, rows = [], [], []
+    for i in range(clips):
+        scene = draw_scene(rng, held_out=i % 6 == 0)
+        clip = draw_clip((scene,), (0,), 49, draw_path(rng), int(rng.integers(3)))
+        x = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        y, _ = vae.decode(vae.encode(x)[0])
+        error = ((x - y) / 2).square()
+        mask = torch.from_numpy(clip.masks > 128)[None, None].expand_as(error)
+        errors.append(float(error.mean()))
+        inside.append(float(error[mask].mean()))
+        rebuilt = ((y[0].permute(1, 2, 3, 0) + 1) * 127.5).byte().numpy()
+        rows.append(np.concatenate((clip.frames[40], rebuilt[40]), axis=1))
+    figures = {"psnr": _decibels(errors), "psnr inside subjects": _decibels(inside)}
+    return figures, np.concatenate(rows[:8])
+
+
+def prompt_figures(
+    engine: Engine, probe: Probe, count: int, blocks: int, seed: int = 30, **settings: object
+) -> tuple[Figures, np.ndarray]:
+    """Accuracy on unseen prompts in the first block and in the last of `blocks`; and pictures.
+
+    One prompt in four asks for a subject in a colour that training never showed it in.
+    """
+    rng = np.random.default_rng(seed)
+    scenes = [draw_scene(rng, held_out=i % 4 == 0) for i in range(count)]
+    first, last = [], []
+    for i, scene in enumerate(scenes):
+        session = engine.session(caption(scene, rng, full=True), seed=i, **settings)  # type: ignore[arg-type]
+        for _, block in zip(range(blocks), session, strict=False):
+            if block.index == 0:
+                first.append(block.frames[-1])
+            if block.index == blocks - 1:
+                last.append(block.frames[-1])
+    figures: Figures = {}
+    for name, frames in (("first block", first), (f"block {blocks}", last)):
+        read = probe.read(np.stack(frames))
+        figures |= {f"{name}: {k}": v for k, v in accuracy(read, scenes).items()}
+        held = accuracy(read[::4], scenes[::4])
+        figures |= {f"{name}, unseen pairs: {k}": held[k] for k in ("subject", "colour")}
+    return figures, sheet([np.concatenate(pair, axis=1) for pair in zip(first, last, strict=True)])
+
+
+def switch_figures(engine: Engine, count: int, seed: int = 40, **settings: object) -> Figures:
+    """Seconds from a switch until a picture is half of the way to the new scene."""
+    rng = np.random.default_rng(seed)
+    seconds = []
+    for i in range(count):
+        before = draw_scene(rng)
+        session = engine.session(caption(before, rng, full=True), seed=i, **settings)  # type: ignore[arg-type]
+        old = [next(session) for _ in range(2)][-1].frames[-1].astype(float)
+        session.switch(caption(change_scene(before, rng), rng, full=True))
+        new = np.concatenate([next(session).frames for _ in range(4)]).astype(float)
+        way = new[-FPS:].mean(axis=0) - old
+        share = ((new - old) * way).mean(axis=(1, 2, 3)) / (way**2).mean()
+        seconds.append(float(np.argmax(share >= 0.5)) / FPS)
+    return {"median seconds": float(np.median(seconds)), "worst seconds": max(seconds)}
+
+
+def drift_figures(
+    engine: Engine, probe: Probe, minutes: float, every: float = 20.0, seed: int = 50
+) -> tuple[Figures, np.ndarray]:
+    """A long run with a switch every `every` seconds: accuracy in its first and last minute."""
+    rng = np.random.default_rng(seed)
+    scene = draw_scene(rng)
+    session = engine.session(caption(scene, rng, full=True), seed=seed)
+    frames: list[np.ndarray] = []
+    scenes: list[Scene] = []
+    changed = 0.0
+    while (now := session.next_start / FPS) < 60 * minutes:
+        if now - changed >= every:
+            changed, scene = now, draw_scene(rng)
+            session.switch(caption(scene, rng, full=True))
+        block = next(session)
+        if now - changed > 3:
+            frames.append(block.frames[-1])
+            scenes.append(scene)
+    minute = max(1, round(len(frames) / minutes))
+    figures: Figures = {}
+    for name, cut in (("first minute", np.s_[:minute]), ("last minute", np.s_[-minute:])):
+        read = probe.read(np.stack(frames[cut]))
+        figures |= {f"{name}: {k}": v for k, v in accuracy(read, scenes[cut]).items()}
+    picked = np.linspace(0, len(frames) - 1, 24).astype(int)
+    return figures, sheet([frames[i] for i in picked])
+
+
+def constant_figures(engine: Engine, minutes: float, prompt: str) -> tuple[Figures, np.ndarray]:
+    """One prompt for minutes: how much moves and how much contrast is left, at both ends."""
+    session = engine.session(prompt, seed=1)
+    moved, contrast, frames = [], [], []
+    while session.next_start / FPS < 60 * minutes:
+        block = next(session)
+        pictures = block.frames.astype(float)
+        moved.append(np.abs(np.diff(pictures, axis=0)).mean())
+        contrast.append(pictures.std())
+        frames.append(block.frames[-1])
+    tenth = max(1, len(moved) // 10)
+    figures = {
+        "movement kept": float(np.mean(moved[-tenth:]) / np.mean(moved[1 : 1 + tenth])),
+        "contrast kept": float(np.mean(contrast[-tenth:]) / np.mean(contrast[1 : 1 + tenth])),
+    }
+    picked = np.linspace(0, len(frames) - 1, 24).astype(int)
+    return figures, sheet([frames[i] for i in picked])
+
+
+def sheet(pictures: list[np.ndarray], columns: int = 4, limit: int = 40) -> np.ndarray:
+    """Pictures side by side, in rows; what does not fill a row is left out."""
+    pictures = pictures[: min(limit, len(pictures) // columns * columns) or len(pictures)]
+    columns = min(columns, len(pictures))
+    rows = [
+        np.concatenate(pictures[i : i + columns], axis=1) for i in range(0, len(pictures), columns)
+    ]
+    return np.concatenate(rows)
+
+
+def _decibels(errors: list[float]) -> float:
+    return float(-10 * np.log10(np.mean(errors)))

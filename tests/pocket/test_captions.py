@@ -1,0 +1,60 @@
+"""Captions say what the scene shows and nothing else, in words that the tokenizer knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from storybook.captions import caption
+from storybook.words import (
+    COLOUR_WORDS,
+    PLACE_WORDS,
+    SUBJECT_WORDS,
+    TIME_WORDS,
+    WEATHER_WORDS,
+    vocabulary,
+)
+from storybook.world import ATTRIBUTES, draw_scene
+from training.text import build_tokenizer
+
+TABLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "time": TIME_WORDS,
+    "place": PLACE_WORDS,
+    "weather": WEATHER_WORDS,
+    "subject": SUBJECT_WORDS,
+    "colour": COLOUR_WORDS,
+}
+
+
+def test_no_word_belongs_to_two_values_of_one_attribute() -> None:
+    for name, table in TABLES.items():
+        for value, phrases in table.items():
+            others = {p for other, ps in table.items() if other != value for p in ps}
+            assert not others & set(phrases), (name, value)
+
+
+def test_a_full_caption_names_every_attribute() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        scene = draw_scene(rng)
+        text = f" {caption(scene, rng, full=True)} "
+        for name in ATTRIBUTES:
+            phrases = TABLES[name][getattr(scene, name)]
+            heads = [p.split(" ", 1)[-1] for p in phrases]  # lists drop a leading preposition
+            assert any(f" {p} " in text for p in (*phrases, *heads)), (name, scene, text)
+
+
+def test_captions_are_made_of_the_vocabulary() -> None:
+    rng = np.random.default_rng(1)
+    known = set(vocabulary())
+    for _ in range(300):
+        assert set(caption(draw_scene(rng), rng, full=True).split()) <= known
+
+
+def test_unknown_words_become_one_token_and_known_ones_their_own() -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.no_padding()
+    tokens = tokenizer.encode("A Red boat, zorblax!").tokens
+    assert tokens == ["<bos>", "a", "red", "boat", ",", "<unk>", "!"]
+    assert len(set(vocabulary())) == tokenizer.get_vocab_size() - 4

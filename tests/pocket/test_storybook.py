@@ -1,0 +1,84 @@
+"""The storybook: the same scene twice is the same picture, and pictures show what labels say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from storybook.light import PAINT
+from storybook.motion import Path, draw_path
+from storybook.scenes import Painter, draw_clip
+from storybook.world import COLOURS, HEIGHT, HELD_OUT, SUBJECTS, WIDTH, Scene, draw_scene
+
+SCENE = Scene("day", "hills", "clear", "balloon", "red")
+PATH = Path(0.2, 10.0)
+
+
+def test_the_same_clip_twice_is_the_same_clip() -> None:
+    scenes = (SCENE, replace(SCENE, time="night", subject="boat"))
+    first, second = (draw_clip(scenes, (0, 3), 6, PATH, 1, dissolve=2) for _ in range(2))
+    assert first.frames.shape == (6, HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(first.frames, second.frames)
+    np.testing.assert_array_equal(first.masks, second.masks)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_mask_is_where_the_subject_is(subject: str) -> None:
+    red, _ = _frame(replace(SCENE, subject=subject, colour="red"))
+    blue, mask = _frame(replace(SCENE, subject=subject, colour="blue"))
+    changed = (red.astype(int) != blue).any(axis=-1)
+    assert not changed[mask == 0].any()  # only the subject has its colour
+    assert changed[mask == 255].mean() > 0.4
+    assert 0.01 < (mask > 128).mean() < 0.25
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_subject_has_the_colour_it_is_called(colour: str) -> None:
+    picture, mask = _frame(replace(SCENE, subject="boat", colour=colour))
+    inside = picture[mask == 255].astype(float)
+    nearest = {
+        name: np.abs(inside - np.array(paint)).sum(axis=1).min() for name, paint in PAINT.items()
+    }
+    assert min(nearest, key=lambda name: nearest[name]) == colour
+    assert (np.abs(inside - np.array(PAINT[colour])).sum(axis=1) < 30).mean() > 0.25
+
+
+def test_subjects_stay_on_screen() -> None:
+    rng = np.random.default_rng(0)
+    for subject in SUBJECTS:
+        painter = Painter(replace(SCENE, subject=subject, size="near"), draw_path(rng), 0)
+        for seconds in range(0, 30, 3):
+            mask = painter.frame(float(seconds))[1]
+            assert (mask > 128).sum() > 300, (subject, seconds)
+
+
+def test_night_is_darker_and_snow_is_whiter() -> None:
+    day, _ = _frame(SCENE)
+    assert _frame(replace(SCENE, time="night"))[0].mean() < 0.5 * day.mean()
+    ground = np.s_[110:, :60]
+    assert _frame(replace(SCENE, weather="snow"))[0][ground].min() > day[ground].mean()
+
+
+def test_a_dissolve_ends_at_the_new_scene() -> None:
+    new = replace(SCENE, place="town")
+    clip = draw_clip((SCENE, new), (0, 2), 6, PATH, 0, dissolve=3)
+    old_only = draw_clip((SCENE,), (0,), 6, PATH, 0)
+    new_only = draw_clip((new,), (0,), 6, PATH, 0)
+    np.testing.assert_array_equal(clip.frames[:2], old_only.frames[:2])
+    np.testing.assert_array_equal(clip.frames[4:], new_only.frames[4:])
+    assert (clip.frames[2] != old_only.frames[2]).any()
+
+
+def test_pairs_kept_out_are_only_drawn_when_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    assert not any((s.subject, s.colour) in HELD_OUT for s in (draw_scene(rng) for _ in range(300)))
+    assert all(
+        (s.subject, s.colour) in HELD_OUT
+        for s in (draw_scene(rng, held_out=True) for _ in range(30))
+    )
+
+
+def _frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    return Painter(scene, PATH, 0).frame(0.5)
