@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from .block import Block
-from .session import Session
+from .session import Draft, Session
 from .snapshot import Snapshot
 
 PromptAt = Callable[[int], str | None]
@@ -25,8 +25,8 @@ def overlapped(
     """The blocks of a session, each decoded while the next one is being drafted.
 
     The pictures are those of iterating over the session itself. The draft made ahead is a guess:
-    when the session was switched or rewound in between, it is thrown away and made again. A
-    switch that is known beforehand costs nothing if `prompt_at` tells it.
+    when it failed, or the session was switched or rewound in between, it is made again. A switch
+    that is known beforehand costs nothing if `prompt_at` tells it.
 
     Args:
         session: where blocks come from; may be switched between two blocks.
@@ -43,15 +43,22 @@ def overlapped(
                 yield block
                 return
             head = _directed(session, draft.after, prompt_at)
-            ahead = session.draft(head)
+            ahead = _guess(session, head)
             block, settled = decoding.result()
             expected = replace(settled, prompt=head.prompt, negative_prompt=head.negative_prompt)
             session.settle(expected)
             yield block
-            if session.snapshot() is expected:
-                draft = ahead
-            else:
-                draft = session.draft(_directed(session, session.snapshot(), prompt_at))
+            if ahead is None or session.snapshot() is not expected:
+                ahead = session.draft(_directed(session, session.snapshot(), prompt_at))
+            draft = ahead
+
+
+def _guess(session: Session, head: Snapshot) -> Draft | None:
+    """A draft made ahead; what goes wrong with it is not to cost the block in decoding."""
+    try:
+        return session.draft(head)
+    except Exception:
+        return None
 
 
 def _directed(session: Session, head: Snapshot, prompt_at: PromptAt) -> Snapshot:

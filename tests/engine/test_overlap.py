@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.overlap import overlapped
+from sana_stream.engine.session import Draft
+from sana_stream.engine.snapshot import Snapshot
 
 from .test_session import same, take
 
@@ -96,3 +98,22 @@ def test_an_error_while_decoding_reaches_the_reader(
         with pytest.raises(MemoryError, match="no room"):
             next(blocks)
         assert session.snapshot() is reached
+
+
+def test_an_error_while_drafting_ahead_costs_no_finished_block(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    expected = take(tiny_engine.session("a red boat"), 2)
+    session = tiny_engine.session("a red boat")
+    draft = session.draft
+
+    def fail_at_two(head: Snapshot) -> Draft:
+        if head.index == 2:
+            raise MemoryError("no room for latents")
+        return draft(head)
+
+    monkeypatch.setattr(session, "draft", fail_at_two)
+    with closing(overlapped(session)) as blocks:
+        assert same(list(itertools.islice(blocks, 2)), expected)
+        with pytest.raises(MemoryError, match="no room"):
+            next(blocks)
