@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from threading import Condition, Event
 
 PROMPT_LIMIT = 4000  # characters
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # could steer a terminal, or be no text
 
 COMMANDS = {
     "/pause": "hold the stream after the block in work",
@@ -127,7 +129,7 @@ class Control:
 
 
 def _checked(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(_NO_TEXT.sub(" ", text).split())
     if len(text) > PROMPT_LIMIT:
         raise CommandError(f"{len(text)} characters: a prompt has at most {PROMPT_LIMIT}")
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -148,6 +149,8 @@ def _order(number: int, request: object) -> Order:
     story, seed, seconds = request["story"], request.get("seed"), request.get("seconds")
     if not story.strip() or len(story) > STORY_LIMIT:
         raise OrderError(f"story: must have 1 to {STORY_LIMIT} characters")
+    if re.search(r"[\ud800-\udfff]", story):
+        raise OrderError("story: holds half a character, which is no text")
     if seed is not None and not 0 <= seed < 2**63:
         raise OrderError(f"seed: must be from 0 to {2**63 - 1}")
     if seconds is not None and not 0 < seconds < 1e9:

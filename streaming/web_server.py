@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import replace
 from threading import Thread
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .access import Access
 from .errors import TargetError
@@ -15,6 +17,19 @@ from .stage import Stage
 from .web import make_app
 
 _CONNECTIONS = 256  # at once; more are told to come back
+HEADER_SECONDS = 10.0  # for a connection to say what it wants
+
+
+class _Impatient(H11Protocol):
+    """HTTP that lets go of a connection on which no request comes."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class WebServer:
@@ -42,7 +57,7 @@ class WebServer:
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
-                http="h11",
+                http=_Impatient,
                 ws="none",
                 server_header=False,
                 limit_concurrency=_CONNECTIONS,

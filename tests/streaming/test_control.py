@@ -29,6 +29,12 @@ def test_the_last_of_several_prompts_holds_and_is_taken_once() -> None:
     assert control.take() == Changes()
 
 
+def test_what_could_steer_a_terminal_is_taken_out() -> None:
+    control = Control()
+    control.prompt("night\x1b[2J falls\x00\x9b31m \ud800über the sea")
+    assert control.take().prompt == "night [2J falls 31m über the sea"
+
+
 def test_an_empty_negative_prompt_takes_it_away() -> None:
     control = Control()
     control.say("/negative")

@@ -86,6 +86,7 @@ def test_neither_waiting_nor_past_orders_pile_up() -> None:
         ({"story": ""}, "story: must have 1 to 16384 characters"),
         ({"story": "x" * 20000}, "story: must have 1 to 16384 characters"),
         ({"story": ["x"]}, r"story: cannot be \"\['x'\]\""),
+        ({"story": "x\ud800"}, "story: holds half a character"),
         ({"story": "x", "seed": True}, "seed: cannot be 'True'"),
         ({"story": "x", "seed": -1}, "seed: must be from 0"),
         ({"story": "x", "seconds": 0}, "seconds: must be more than 0"),

@@ -317,6 +317,16 @@ def test_a_body_that_never_comes_is_not_waited_for(
     assert show_of(stage).control.take() == Changes()
 
 
+def test_a_request_that_never_comes_is_not_waited_for(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", server.access.port), 10) as connection:
+        connection.sendall(b"GET /status HTTP/1.1\r\nHost: local")
+        assert connection.recv(1000) == b""
+    assert ask(server, "/status")[0] == 200
+
+
 def test_what_was_made_so_far_can_be_had(tmp_path: Path) -> None:
     stage, path = Stage(), tmp_path / "a day.mp4"
     stage.begin(LiveFeed(VIDEO), Control(), Board(VIDEO), path)
