@@ -28,6 +28,7 @@ from .memory_plan import fitting_decode_frames, free_bytes
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan
 from .preset import Preset, preset_of
+from .quantize import check_quantization, quantize_network
 from .schedule import plan_timesteps
 from .session import Session
 from .size import check_size
@@ -58,7 +59,7 @@ class Engine:
         self.device = device
         self.dtype = dtype
         self.decode_frames = decode_frames
-        self._loras = LoraStack(transformer)
+        self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         if decode_frames is not None and decode_frames < 1:
             raise ConfigError(f"decode_frames {decode_frames}: give 1 or more")
         if vae.config.z_dim != transformer.config.in_channels:
@@ -78,6 +79,8 @@ class Engine:
         loras: Iterable[tuple[str | Path, float]] = (),
         decode_frames: int | None = None,
         offload_text: bool | None = None,
+        quantize: str | None = None,
+        quantize_text: str | None = None,
     ) -> Self:
         """Load a checkpoint.
 
@@ -93,6 +96,9 @@ class Engine:
                 block, or as many as fit into the memory that is free when a session begins.
             offload_text: keep the text encoder off the device while it has no prompt to embed.
                 Default: on CUDA devices of 24 GiB or less.
+            quantize: "int8", "fp8" or "nvfp4": the transformer's linear layers but those that the
+                preset keeps in full precision; after LoRA files are merged.
+            quantize_text: the same for the text encoder.
 
         Raises:
             ConfigError: an unknown model, device or dtype.
@@ -100,6 +106,8 @@ class Engine:
         """
         chosen_device = resolve_device(device)
         chosen = resolve_dtype(dtype, chosen_device)
+        for kind in (quantize, quantize_text):
+            check_quantization(kind, chosen_device)
         located = locate_model(model)
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
@@ -121,7 +129,17 @@ class Engine:
             decode_frames=decode_frames,
         )
         engine.set_loras(loras)
+        engine._quantize(quantize, quantize_text)
         return engine
+
+    def _quantize(self, transformer: str | None, text: str | None) -> None:
+        if transformer or text:
+            _ = self.fingerprint  # of the weights as they were, so that streams fit both
+        if transformer:
+            quantize_network(self.transformer, transformer, self.preset.full_precision)
+            self._loras = None
+        if text:
+            quantize_network(self.text_encoder.network, text)
 
     def set_loras(self, loras: Iterable[tuple[str | Path, float]]) -> None:
         """Merge LoRA files into the transformer, in place of those merged before.
@@ -135,6 +153,8 @@ class Engine:
         Raises:
             CheckpointError: a file cannot be read or does not fit; nothing has changed.
         """
+        if self._loras is None:
+            raise ConfigError("the transformer is quantized; give LoRA files to Engine.load")
         self._loras.set([(Path(file).expanduser(), scale) for file, scale in loras])
         self.__dict__.pop("fingerprint", None)
 

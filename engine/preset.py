@@ -34,6 +34,14 @@ class Preset:
     solver: str = "renoise"  # or "euler", "dpm++"
     steps: int = 4
     flow_shift: float = 8.0
+    full_precision: tuple[str, ...] = (  # parts of the names of layers that are not quantized
+        "patch_embedding",
+        "time_embed",
+        "caption_projection",
+        "attn2.to_k",
+        "attn2.to_v",
+        "proj_out",
+    )
 
 
 # ---------------------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ class FeedForward(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width, hidden = config.hidden_size, int(config.mlp_ratio * config.hidden_size)
-        self.conv_inverted = nn.Conv2d(width, 2 * hidden, 1)
+        self.conv_inverted: nn.Conv2d | nn.Linear = nn.Conv2d(width, 2 * hidden, 1)
         self.conv_depth = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
-        self.conv_point = nn.Conv2d(hidden, width, 1, bias=False)
+        self.conv_point: nn.Conv2d | nn.Linear = nn.Conv2d(hidden, width, 1, bias=False)
         self.conv_temp = nn.Conv2d(width, width, (3, 1), padding=(1, 0), bias=False)
 
     def forward(self, x: Tensor, height: int, width: int, tail: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,11 +44,11 @@ class FeedForward(nn.Module):
     def mix_space(self, x: Tensor, height: int, width: int) -> Tensor:
         """The gated convolution of each frame alone: (B, T, P, D) to the same."""
         batch, frames = x.shape[:2]
-        hidden = F.silu(F.linear(x, self.conv_inverted.weight.flatten(1), self.conv_inverted.bias))
+        hidden = F.silu(_pointwise(self.conv_inverted, x))
         # (B*T, h, w, C) seen as (B*T, C, h, w) is the channels-last layout: no copy either way
         image = hidden.view(batch * frames, height, width, -1).permute(0, 3, 1, 2)
         value, gate = self.conv_depth(image).permute(0, 2, 3, 1).chunk(2, dim=-1)
-        mixed = F.linear(value * F.silu(gate), self.conv_point.weight.flatten(1))
+        mixed = _pointwise(self.conv_point, value * F.silu(gate))
         return mixed.view(batch, frames, height * width, -1)
 
     def mix_time(self, x: Tensor, tail: Tensor) -> Tensor:
@@ -58,3 +58,10 @@ class FeedForward(nn.Module):
         for offset, weight in enumerate(self.conv_temp.weight.squeeze(-1).unbind(-1)):
             x = x + F.linear(padded[:, offset : offset + frames], weight)
         return x
+
+
+def _pointwise(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """A 1x1 convolution over the last axis; in a quantized model a linear layer stands for it."""
+    if isinstance(layer, nn.Conv2d):
+        return F.linear(x, layer.weight.flatten(1), layer.bias)
+    return layer(x)

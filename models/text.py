@@ -46,6 +46,11 @@ class TextEncoder:
         return self._device
 
     @property
+    def network(self) -> torch.nn.Module:
+        """The decoder."""
+        return self._model
+
+    @property
     def dtype(self) -> torch.dtype:
         """The encoder's dtype, and that of its embeddings."""
         return self._model.dtype

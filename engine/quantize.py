@@ -1,0 +1,86 @@
+"""Weights in 8 or 4 bits, through torchao."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models.errors import ConfigError
+from ..models.feedforward import FeedForward
+
+# What it needs of a CUDA GPU, and where it runs. int8 keeps the weights alone in 8 bits, which is
+# closest to the model; fp8 and nvfp4 multiply in that precision, which is fast.
+CAPABILITY = {"int8": None, "fp8": (8, 9), "nvfp4": (10, 0)}
+_HARDWARE = {
+    "fp8": "an NVIDIA GPU of the Ada or Hopper generation or newer (compute capability 8.9)",
+    "nvfp4": "an NVIDIA GPU of the Blackwell generation or newer (compute capability 10.0)",
+}
+
+
+def check_quantization(kind: str | None, device: torch.device) -> None:
+    """Refuse what this machine cannot do, before anything is loaded.
+
+    Raises:
+        ConfigError: an unknown kind, torchao is missing, or the hardware is too old.
+    """
+    if kind is None:
+        return
+    if kind not in CAPABILITY:
+        raise ConfigError(f"quantization {kind!r} is not known; use {', '.join(CAPABILITY)}")
+    needed = CAPABILITY[kind]
+    if needed is not None:
+        able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= needed
+        if not able:
+            raise ConfigError(f"{kind} needs {_HARDWARE[kind]}; use int8, which runs anywhere")
+    _torchao()
+
+
+def quantize_network(network: nn.Module, kind: str, full_precision: tuple[str, ...] = ()) -> None:
+    """Quantize a network's linear layers in place.
+
+    The 1x1 convolutions of SANA-Video's feed-forward are linear layers too and are made so.
+
+    Args:
+        kind: "int8" (weights alone), "fp8" or "nvfp4" (weights and, as they come, inputs).
+        full_precision: layers whose name has one of these parts stay as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, FeedForward):
+            module.conv_inverted = _as_linear(module.conv_inverted)
+            module.conv_point = _as_linear(module.conv_point)
+
+    def chosen(module: nn.Module, name: str) -> bool:
+        return isinstance(module, nn.Linear) and not any(part in name for part in full_precision)
+
+    _torchao().quantize_(network, _config(kind), filter_fn=chosen)
+
+
+def _as_linear(conv: nn.Conv2d | nn.Linear) -> nn.Linear:
+    if isinstance(conv, nn.Linear):
+        return conv
+    outputs, inputs = conv.weight.shape[:2]
+    with torch.device("meta"):
+        linear = nn.Linear(inputs, outputs, bias=conv.bias is not None)
+    linear.weight = nn.Parameter(conv.weight.flatten(1), requires_grad=False)
+    linear.bias = conv.bias  # type: ignore[assignment] - None where the convolution has none
+    return linear
+
+
+def _config(kind: str) -> Any:
+    torchao = _torchao()
+    if kind == "int8":
+        return torchao.Int8WeightOnlyConfig()
+    if kind == "fp8":
+        return torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
+    formats: Any = import_module("torchao.prototype.mx_formats")
+    return formats.NVFP4DynamicActivationNVFP4WeightConfig()
+
+
+def _torchao() -> Any:
+    try:
+        return import_module("torchao.quantization")
+    except ImportError as error:
+        raise ConfigError("quantization needs torchao; pip install 'sana-stream[quant]'") from error
