@@ -20,7 +20,7 @@ _WAY_OUT = "go on from a checkpoint with --dtype float32, or go back and change 
 
 
 class HealthError(SanaStreamError):
-    """A stream that cannot go on from where it stands: numbers that are not finite."""
+    """A stream that cannot go on from where it stands: numbers not finite, no memory left."""
 
 
 def first_finite(sample: Callable[[int], Tensor], planned: PlannedBlock) -> tuple[Tensor, int]:
@@ -71,6 +71,15 @@ def check_states(states: tuple[State, ...], planned: PlannedBlock) -> None:
                     f"the memory before block {planned.index} (from frame {planned.start}) is"
                     f" not finite; {_WAY_OUT}"
                 )
+
+
+def no_memory(planned: PlannedBlock) -> HealthError:
+    """The error for a device without room for a block."""
+    return HealthError(
+        f"the device has no memory left for block {planned.index} (from frame {planned.start});"
+        " end other programs on it and go on from the checkpoint, or begin anew with a smaller"
+        " size or shorter blocks"
+    )
 
 
 def is_finite(*tensors: Tensor) -> bool:

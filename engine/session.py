@@ -18,8 +18,15 @@ from ..models.transformer import TextContext
 from ..models.vae import VaeCache
 from .block import Block, BlockStats
 from .commit import committed, prepare_texts
+from .decoding import decode_block
 from .denoise import denoised
-from .health import ATTEMPT_STEPS, beginning_with, check_pictures, check_states, first_finite
+from .health import (
+    ATTEMPT_STEPS,
+    beginning_with,
+    check_states,
+    first_finite,
+    no_memory,
+)
 from .history import History
 from .lane import lane_for
 from .look import look_of
@@ -63,7 +70,7 @@ class Session:
     ) -> None:
         self._engine = engine
         self._now = snapshot
-        self._noise = noise or counter_noise(snapshot.settings.seed)
+        self._noise = noise  # the caller's own; else the seed decides
         self.plan = BlockPlan(snapshot.settings.block_frames, engine.vae.config.temporal_factor)
         self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.vae.config)
         self._history: History | None = None
@@ -111,7 +118,8 @@ class Session:
         Raises:
             ConfigError: a seed outside 0 to 2**63 - 1; nothing has changed.
         """
-        self._noise = counter_noise(seed)
+        counter_noise(seed)
+        self._noise = None
         self._now = replace(self._now, settings=replace(self._now.settings, seed=seed))
 
     def snapshot(self) -> Snapshot:
@@ -144,8 +152,15 @@ class Session:
         """The latents of the block after `head`; reads no VAE cache and changes nothing.
 
         Raises:
-            HealthError: the memory or the latents are not finite; nothing has changed.
+            HealthError: the memory or the latents are not finite, or there is no room on the
+                device; nothing has changed.
         """
+        try:
+            return self._draft(head)
+        except torch.OutOfMemoryError as error:
+            raise no_memory(self.plan.block(head.index)) from error
+
+    def _draft(self, head: Snapshot) -> Draft:
         meter, planned = Meter(self._engine.device), self.plan.block(head.index)
         with meter.stage("text"):
             texts = self._prepare_texts(head)
@@ -165,8 +180,9 @@ class Session:
     def finish(self, draft: Draft, before: Snapshot) -> tuple[Block, Snapshot]:
         """Decode a draft: the block, and where it leads.
 
-        `before` is the finished snapshot that the draft follows. Raises HealthError for pictures
-        that are not finite.
+        `before` is the finished snapshot that the draft follows. Where the device has no room,
+        fewer frames are decoded at a time from then on. Raises HealthError for pictures that are
+        not finite, and where there is no room for a single frame.
         """
         latents, meter = draft.latents, draft.meter
         prompt, planned = draft.head.prompt, draft.planned
@@ -245,21 +261,15 @@ class Session:
     def _decode(
         self, latents: Tensor, before: Snapshot, planned: PlannedBlock
     ) -> tuple[np.ndarray, VaeCache | None]:
-        cache = before.cache or self._remade_cache(before)
-        parts = []
-        for piece in latents.split(self._decode_frames, dim=2):
-            pictures, cache = self._engine.vae.decode(piece, cache)
-            check_pictures(pictures, planned)
-            parts.append(self._lane.to_host(to_pixels(pictures)))
-        return np.concatenate(parts), cache
-
-    def _remade_cache(self, head: Snapshot) -> VaeCache | None:
-        """The decoder's cache of a snapshot that has none, from its recent latents."""
-        cache = None
-        for latents in head.recent:
-            for piece in latents.split(self._decode_frames, dim=2):
-                _, cache = self._engine.vae.decode(piece, cache)
-        return cache
+        """The block's pictures; in smaller steps from the moment that memory runs out."""
+        while True:
+            try:
+                step, to_host = self._decode_frames, self._lane.to_host
+                return decode_block(self._engine.vae, latents, before, planned, step, to_host)
+            except torch.OutOfMemoryError as error:
+                if self._decode_frames == 1:
+                    raise no_memory(planned) from error
+            self._decode_frames = max(1, min(self._decode_frames, latents.shape[2]) // 2)
 
     def _sample(
         self,
@@ -269,8 +279,10 @@ class Session:
         pasts: list[Past],
         attempt: int,
     ) -> Tensor:
+        source = self._noise or counter_noise(head.settings.seed)
+
         def noise(step: int, shape: tuple[int, ...]) -> Tensor:
-            return self._noise(planned.index, step + attempt * ATTEMPT_STEPS, shape)
+            return source(planned.index, step + attempt * ATTEMPT_STEPS, shape)
 
         start, frames = planned.latent_start, planned.latent_frames
         return denoised(self._engine, head, start, frames, texts, pasts, noise)
@@ -287,9 +299,3 @@ class Session:
             peak_memory_bytes=self._peak_bytes,
             state_bytes=after.nbytes,
         )
-
-
-def to_pixels(pictures: Tensor) -> Tensor:
-    """Pictures (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
-    scaled = (pictures[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    return scaled.permute(1, 2, 3, 0).contiguous()

@@ -17,6 +17,8 @@ from sana_stream.engine.session import Session
 from sana_stream.engine.snapshot import Snapshot
 from sana_stream.models.attention import Sums
 from sana_stream.models.errors import ConfigError
+from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.vae import VaeCache, WanVAE
 
 from .test_session import same, take
 
@@ -85,6 +87,47 @@ def test_pictures_that_are_not_finite_are_refused(
     )
     with pytest.raises(HealthError, match="the pictures of block 0"):
         next(session)
+
+
+@pytest.mark.parametrize("room", [1, 2])
+def test_pictures_are_decoded_in_smaller_steps_where_memory_runs_out(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, room: int
+):
+    expected = take(tiny_engine.session("a red boat", block_frames=4), 3)
+    session, decode, steps = tiny_engine.session("a red boat", block_frames=4), WanVAE.decode, []
+
+    def small(vae: WanVAE, latents: torch.Tensor, cache: VaeCache | None):
+        if latents.shape[2] > room:
+            raise torch.OutOfMemoryError("no room")
+        steps.append(latents.shape[2])
+        return decode(vae, latents, cache)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WanVAE, "decode", small)
+        blocks = take(session, 3)
+    assert max(steps) == room
+    for block, whole in zip(blocks, expected, strict=True):
+        assert torch.equal(block.latents, whole.latents)
+        assert np.abs(block.frames.astype(int) - whole.frames).max() <= 1
+
+
+@pytest.mark.parametrize("part", [(WanVAE, "decode"), (SanaVideoTransformer, "denoise")])
+def test_without_any_room_the_stream_stops_where_it_stood(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, part: tuple[type, str]
+):
+    session = tiny_engine.session("a red boat")
+    take(session, 1)
+    before = session.snapshot()
+
+    def no_room(*_: object):
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*part, no_room)
+        with pytest.raises(HealthError, match=r"no memory left for block 1 \(from frame 9\)"):
+            next(session)
+    assert session.snapshot() is before
+    assert same(take(session, 2), take(tiny_engine.session("a red boat"), 3)[1:])
 
 
 def test_the_look_of_known_pictures():

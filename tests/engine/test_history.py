@@ -28,6 +28,7 @@ ACTIONS = st.one_of(
     st.just(("next",)),
     st.just(("next",)),
     st.tuples(st.just("switch"), st.sampled_from(PROMPTS)),
+    st.tuples(st.just("reseed"), st.integers(0, 2)),
     st.just(("mark",)),
     st.just(("return",)),
     st.tuples(st.just("rewind"), st.floats(0, 2)),
@@ -42,15 +43,18 @@ class Walk:
     engine: Engine
     folder: Path
     session: Session
-    path: list[Block] = field(default_factory=list)
+    path: list[tuple[int, Block]] = field(default_factory=list)  # seeds and blocks
     marked: tuple[Snapshot, int] | None = None
 
     def take(self, action: str, *given: Any) -> None:
         match action:
             case "next":
-                self.path.append(next(self.session))
+                seed = self.session.snapshot().settings.seed
+                self.path.append((seed, next(self.session)))
             case "switch":
                 self.session.switch(*given)
+            case "reseed":
+                self.session.reseed(*given)
             case "mark":
                 self.marked = self.session.snapshot(), len(self.path)
             case "return" if self.marked is not None:
@@ -72,7 +76,7 @@ class Walk:
             start = self.session.rewind(seconds)
         except ConfigError:  # further than the history reaches
             return
-        self.path = [block for block in self.path if block.start < start]
+        self.path = [(seed, block) for seed, block in self.path if block.start < start]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=FIXTURES)
@@ -88,11 +92,12 @@ def test_any_actions_equal_the_straight_run_with_the_same_choices(
     for action in actions:
         walk.take(*action)
     straight, expected = begin(), []
-    for block in walk.path:
+    for seed, block in walk.path:
         straight.switch(block.prompt)
+        straight.reseed(seed)
         expected.append(next(straight))
-    assert same(walk.path, expected)
-    assert [block.start for block in walk.path] == [block.start for block in expected]
+    assert same([block for _, block in walk.path], expected)
+    assert [block.start for _, block in walk.path] == [block.start for block in expected]
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
