@@ -51,7 +51,8 @@ class Checkpoints:
         self._report = report
         self._files = [Path(output) for output in job.options.outputs if not is_live(output)]
         path = checkpoint_path(job.options.outputs)
-        self._path = path if job.options.checkpoint_every else None
+        cut = job.options.segment is not None  # into files that cannot be gone on with
+        self._path = path if job.options.checkpoint_every and not cut else None
         if (
             self._path is not None
             and self._path.exists()

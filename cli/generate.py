@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from ..engine.threads import shared_threads
 from . import model
 from .checkpoints import Checkpoints
+from .display import LiveDisplay
 from .job import Job
-from .live import LiveDisplay
+from .live import open_live
 from .options import Options
 from .outputs import open_outputs
+from .perform import perform
 from .reporter import Lines, Reporter, Silent
-from .request import Request, make_request
-from .run import Run
+from .request import make_request
 from .stop import Stop
 from .words import closing_lines
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..engine.engine import Engine
-    from ..engine.guard import Guard
-    from ..engine.session import Session
 
 
 def generate(options: Options, stdout: int | None) -> int:
@@ -40,70 +38,52 @@ def generate(options: Options, stdout: int | None) -> int:
 def produce(job: Job, stdout: int | None) -> int:
     """Make a job's video, from its beginning or from where a checkpoint stands."""
     options = job.options
-    reporter = _reporter(options.quiet)
+    reporter = _reporter(options)
     described = model.describe(options.model, options.parts)
-    request = make_request(options, job.story, described, job.first_block)
+    plan = partial(make_request, options, model=described, first_block=job.first_block)
+    request = plan(job.story)
     with Stop(aloud=not options.quiet) as stop:
         with (
+            open_live(options, request, plan, reporter, stop.asked) as live,
             Checkpoints(job, reporter.note) as checkpoints,
-            open_outputs(options, request, stop.asked, stdout, reporter.note, job.kept) as pump,
+            open_outputs(
+                options, request, stop.asked, stdout, reporter.note, job.kept, live and live.feed
+            ) as pump,
         ):
             reporter.plan(request, options.outputs)
             with stop.at_once():
-                engine = _load(options, reporter)
-                session = _session(engine, request, job.checkpoint)
-            checkpoints.begin(engine, lambda: pump.kept)
-            guard = _guard(session, engine, options.guard)
-            pace = Run(request, job.kept, session, guard, pump, checkpoints, reporter, stop).go()
-        for line in closing_lines(pace, options.outputs):
+                engine = load_engine(options, reporter)
+            with shared_threads(engine.device, stages=1 if live else 2):
+                progress = perform(
+                    job, request, engine, pump, checkpoints, reporter, live, stop.asked
+                )
+        if progress.frames == job.kept:
+            stop.check()
+        for line in closing_lines(progress, options.files):
             reporter.note(line)
         return stop.exit_code
 
 
-def _reporter(quiet: bool) -> Reporter:
-    if quiet:
-        return Silent()
-    console = Console(stderr=True)
-    return LiveDisplay(console) if console.is_terminal else Lines(console)
-
-
-def _load(options: Options, reporter: Reporter) -> Engine:
+def load_engine(options: Options, reporter: Reporter) -> Engine:
+    """The model that is asked for, ready to run."""
     reporter.note(f"loading {options.model}")
     begun = time.perf_counter()
-    engine = model.load(options.model, options.device, options.dtype, options.parts)
+    engine = model.load(
+        options.model, options.device, options.dtype, options.parts, options.decode_frames
+    )
+    if options.compile:
+        from ..engine.accelerate import compile_networks
+
+        compile_networks(engine)
     seconds = time.perf_counter() - begun
     dtype = str(engine.dtype).removeprefix("torch.")
     reporter.note(f"loaded in {seconds:.1f} s, on {engine.device} in {dtype}")
     return engine
 
 
-def _session(engine: Engine, request: Request, checkpoint: Path | None) -> Session:
-    if checkpoint is not None:
-        return _session_from(engine, request, checkpoint)
-    return engine.session(
-        request.timeline.prompt_at(0) + request.prompt_suffix,
-        seed=request.seed,
-        height=request.height,
-        width=request.width,
-        block_frames=request.plan.block_frames,
-        timesteps=request.timesteps,
-        solver=request.solver,
-        guidance=request.guidance,
-        negative_prompt=request.negative_prompt,
-        memory=request.memory,
-    )
-
-
-def _session_from(engine: Engine, request: Request, checkpoint: Path) -> Session:
-    """Where the checkpoint stands; a branch may take another seed from there."""
-    from ..engine.snapshot_file import load_snapshot
-
-    snapshot = load_snapshot(checkpoint, engine)
-    settings = replace(snapshot.settings, seed=request.seed)
-    return engine.session_from(replace(snapshot, settings=settings))
-
-
-def _guard(session: Session, engine: Engine, action: str) -> Guard:
-    from ..engine.guard import Guard
-
-    return Guard(session, engine, action)
+def _reporter(options: Options) -> Reporter:
+    if options.quiet:
+        return Silent()
+    console = Console(stderr=True)
+    moving = console.is_terminal and not options.interactive  # it would move what is being typed
+    return LiveDisplay(console) if moving else Lines(console)

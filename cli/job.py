@@ -26,12 +26,12 @@ class Job:
     kept: int = 0  # frames of the video that are there
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it, with paths that mean the same from every folder."""
+        """As JSON can hold it, with paths that mean the same from every folder, without secrets."""
         options = asdict(self._from_anywhere())
         fps = self.options.fps
         cues = [[cue.start_seconds, cue.prompt, cue.start_frame] for cue in self.story.cues]
         return {
-            "options": options | {"fps": None if fps is None else str(fps)},
+            "options": options | {"fps": None if fps is None else str(fps), "token": None},
             "story": {"name": self.story.name, "cues": cues},
             "first_block": self.first_block,
         }

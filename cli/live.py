@@ -1,51 +1,73 @@
-"""The moving display of a run on a terminal."""
+"""What reaches a run from outside while it goes on, and what it shows of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from threading import Event
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from ..engine.story import Story
+from ..streaming.board import Board
+from ..streaming.control import COMMANDS, Control
+from ..streaming.feed import LiveFeed
+from ..streaming.sources import read_lines
+from ..streaming.stage import Show
+from .options import Options
+from .outputs import recording, title
+from .page import Page
+from .reporter import Reporter
+from .request import Request
+from .typed import typed_lines
+from .watched import WatchedStory
 
-from .pace import Pace
-from .reporter import Lines
-from .words import progress_line
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The mailbox of a run, the story that may change, the page that shows the stream."""
+
+    control: Control
+    watched: WatchedStory | None = None
+    show: Show | None = None
+
+    @property
+    def feed(self) -> LiveFeed | None:
+        """The output that the page shows."""
+        return None if self.show is None else self.show.feed
+
+    @property
+    def board(self) -> Board | None:
+        """What the page says of the run."""
+        return None if self.show is None else self.show.board
 
 
-class LiveDisplay(Lines):
-    """Keeps prompt, bar and numbers at the foot of the terminal; notes scroll by above."""
+@contextmanager
+def open_live(
+    options: Options,
+    request: Request,
+    plan: Callable[[Story], Request],
+    reporter: Reporter,
+    stop: Event,
+) -> Iterator[Live | None]:
+    """Everything that may direct the run, while this is entered; None when nothing may.
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._pace: Pace | None = None
-        self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
-        )
-
-    def running(self, pace: Pace) -> AbstractContextManager[None]:
-        """Show the display while this is entered, and leave nothing of it behind."""
-        self._pace = pace
-        return self._shown()
-
-    @contextmanager
-    def _shown(self) -> Iterator[None]:
-        with self._live:
-            yield
-
-    def block(self, pace: Pace) -> None:
-        """Show the new numbers."""
-        self._pace = pace
-
-    def _render(self) -> RenderableType:
-        pace = self._pace
-        if pace is None:
-            return Text()
-        bar = Table.grid(padding=(0, 1), expand=True)
-        bar.add_row(ProgressBar(total=pace.total, completed=pace.frames, pulse=pace.total is None))
-        prompt = Text(pace.prompt, style="bold", overflow="ellipsis", no_wrap=True)
-        numbers = progress_line(pace) if pace.blocks else "the first block is being made"
-        return Group(prompt, bar, Text(numbers))
+    `plan` fits a story that has changed into the video. Raises `TargetError` for a page that
+    cannot be served.
+    """
+    if not options.live:
+        yield None
+        return
+    control, show, watched = Control(stop), None, None
+    with ExitStack() as opened:
+        if options.web is not None:
+            page = Page(options.host, options.web, options.token, reporter.note)
+            opened.enter_context(page)
+            show = page.begin(request, title(options), control, recording(options))
+        if options.watch and options.prompt_file is not None:
+            watched = WatchedStory(options.prompt_file, plan, reporter.note)
+        if options.interactive:
+            reporter.note(f"type a prompt, or one of: {', '.join(COMMANDS)}")
+            read_lines(typed_lines(), control, reporter.note)
+        yield Live(control, watched, show)
+        if show is not None:
+            show.board.finish()

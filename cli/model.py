@@ -16,8 +16,14 @@ def describe(model: str, parts: str | None) -> ModelDescription:
     return describe_model(model, parts)
 
 
-def load(model: str, device: str, dtype: str, parts: str | None = None) -> Engine:
+def load(
+    model: str,
+    device: str,
+    dtype: str,
+    parts: str | None = None,
+    decode_frames: int | None = None,
+) -> Engine:
     """The model with its weights."""
     from ..engine.engine import Engine
 
-    return Engine.load(model, device, dtype, parts=parts)
+    return Engine.load(model, device, dtype, parts=parts, decode_frames=decode_frames)

@@ -138,6 +138,13 @@ class Options:
         )
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The outputs with their names on the disk."""
+        if self.segment is None:
+            return self.outputs
+        return tuple(first_segment(out) if is_video_file(out) else out for out in self.outputs)
+
+    @property
     def live(self) -> bool:
         """Whether prompts may come in while the stream is made."""
         return self.interactive or self.watch or self.web is not None
@@ -191,6 +198,12 @@ def is_playlist(output: str) -> bool:
 def is_video_file(output: str) -> bool:
     """Whether an output is one file that holds the video."""
     return not is_live(output) and not output.lower().endswith((".m3u8", ".png"))
+
+
+def first_segment(output: str) -> str:
+    """The name of the first file of a video that is cut into several."""
+    path = PurePath(output)
+    return str(path.with_stem(f"{path.stem}-0001"))
 
 
 def default_output(prompt_file: str | None) -> str:

@@ -10,12 +10,14 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ..models.errors import ConfigError
-from .options import STDOUT, Options, is_live
+from .options import STDOUT, Options, is_live, is_playlist, is_video_file
 from .request import Request
 from .words import megabytes
 
 if TYPE_CHECKING:
+    from ..streaming.feed import LiveFeed
     from ..streaming.pump import Pump
+    from ..streaming.sink import Sink
 
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
 
@@ -28,12 +30,12 @@ def open_outputs(
     stdout: int | None,
     report: Callable[[str], None],
     kept: int = 0,
+    feed: LiveFeed | None = None,
 ) -> Iterator[Pump]:
-    """Every output of a run, fed by one pump and completed at the end.
+    """Every output of a run, and the page's feed, fed by one pump and completed at the end.
 
     With `kept`, files go on after so many frames of an earlier run. An output that gets no frame
-    leaves nothing behind. Raises `TargetError` or `ConfigError` for
-    an output that cannot be used.
+    leaves nothing behind. Raises `TargetError` or `ConfigError` for an output that cannot be used.
     """
     from ..streaming.format import Encoding, Tags, VideoFormat
     from ..streaming.open import open_sink
@@ -43,9 +45,9 @@ def open_outputs(
         if not is_live(output):
             check_file(output, None if kept else options.prompt_file)
     video = VideoFormat(request.width, request.height, request.fps)
-    encoding = Encoding(options.codec, options.crf, options.preset)
+    encoding = Encoding(options.codec, options.crf, options.preset, options.nvenc)
     with ExitStack() as opened:
-        sinks = []
+        sinks: list[Sink] = [] if feed is None else [feed]
         for output in options.outputs:
             sink = open_sink(
                 output,
@@ -55,7 +57,9 @@ def open_outputs(
                 container=options.container if is_live(output) else None,
                 overwrite=options.overwrite,
                 kept=kept,
-                alone=len(options.outputs) == 1,
+                segment_seconds=options.segment if is_video_file(output) else None,
+                window=options.window if is_playlist(output) else None,
+                alone=len(options.outputs) == 1 and feed is None,
                 stop=stop,
                 stdout=stdout,
                 report=report,
@@ -81,6 +85,13 @@ def check_file(output: str, prompt_file: str | None) -> None:
         raise OSError(
             f"{output}: only {megabytes(free)} are free there: make room or choose another folder"
         )
+
+
+def recording(options: Options) -> Path | None:
+    """The file that holds the whole video, if there is one."""
+    if options.segment is not None:
+        return None
+    return next((Path(output) for output in options.outputs if is_video_file(output)), None)
 
 
 def title(options: Options) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..engine.story import clock
 from ..engine.timeline import Placement
-from .pace import Pace
+from .progress import Progress
 from .request import Request
 from .words import headline, progress_line
 
@@ -27,11 +27,11 @@ class Reporter(Protocol):
 
     def note(self, line: str) -> None: ...
 
-    def running(self, pace: Pace) -> AbstractContextManager[None]: ...
+    def running(self, progress: Progress) -> AbstractContextManager[None]: ...
 
     def switch(self, prompt: str, frame: int, seconds: float) -> None: ...
 
-    def block(self, pace: Pace) -> None: ...
+    def block(self, progress: Progress) -> None: ...
 
 
 class Silent:
@@ -43,13 +43,13 @@ class Silent:
     def note(self, line: str) -> None:
         pass
 
-    def running(self, pace: Pace) -> AbstractContextManager[None]:
+    def running(self, progress: Progress) -> AbstractContextManager[None]:
         return nullcontext()
 
     def switch(self, prompt: str, frame: int, seconds: float) -> None:
         pass
 
-    def block(self, pace: Pace) -> None:
+    def block(self, progress: Progress) -> None:
         pass
 
 
@@ -70,7 +70,7 @@ class Lines:
         """One line as it is."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def running(self, pace: Pace) -> AbstractContextManager[None]:
+    def running(self, progress: Progress) -> AbstractContextManager[None]:
         """Blocks are being made while this is entered."""
         self._said = time.monotonic()
         return nullcontext()
@@ -79,12 +79,12 @@ class Lines:
         """A prompt takes over at a frame."""
         self.note(f"from frame {frame} ({clock(seconds)}): {prompt}")
 
-    def block(self, pace: Pace) -> None:
+    def block(self, progress: Progress) -> None:
         """One more block is made."""
-        last = pace.total is not None and pace.frames >= pace.total
+        last = progress.total is not None and progress.frames >= progress.total
         if last or time.monotonic() - self._said >= _LINE_EVERY:
             self._said = time.monotonic()
-            self.note(progress_line(pace))
+            self.note(progress_line(progress))
 
 
 def _plan_table(request: Request) -> Table:

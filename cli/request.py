@@ -14,6 +14,7 @@ from .options import Options
 
 if TYPE_CHECKING:
     from ..engine.describe import ModelDescription
+    from ..streaming.board import Cue as BoardCue
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,16 @@ class Request:
     def origin(self) -> int:
         """The stream's frame with which the video begins."""
         return self.plan.start if isinstance(self.plan, PlanFrom) else 0
+
+    def board_cues(self) -> tuple[BoardCue, ...]:
+        """What is shown from which frame on."""
+        from ..streaming.board import Cue as BoardCue
+
+        return tuple(
+            BoardCue(placement.frame, placement.cue.prompt)
+            for placement in self.placements
+            if placement.frame is not None
+        )
 
     @property
     def blocks(self) -> int | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import TYPE_CHECKING
 
 from .checkpoints import Checkpoints
-from .pace import Pace
+from .director import Director
+from .progress import Progress
 from .reporter import Reporter
 from .request import Request
-from .stop import Stop
 
 if TYPE_CHECKING:
     from ..engine.block import Block
@@ -27,53 +29,76 @@ class Run:
     request: Request
     kept: int  # frames of an earlier run
     session: Session
+    director: Director
     guard: Guard
     pump: Pump
     checkpoints: Checkpoints
     reporter: Reporter
-    stop: Stop
+    stop: Event
 
-    def go(self) -> Pace:
+    def go(self) -> Progress:
         """Make the video; how it went."""
         request, kept = self.request, self.kept
         before = 0 if not kept else request.plan.blocks_for(kept)
-        pace = Pace(float(request.fps), request.frames, request.blocks, before, kept, kept=kept)
+        progress = Progress(
+            float(request.fps), request.frames, request.blocks, before, kept, kept=kept
+        )
         begun = time.perf_counter()
-        with self.reporter.running(pace):
-            for block in self._blocks():
+        with self.reporter.running(progress), closing(self._blocks()) as blocks:
+            for block in blocks:
                 wanted = self.pump.write(block)
                 stats, spent = block.stats, time.perf_counter() - begun
-                pace = pace.after(
+                progress = progress.after(
                     len(block.frames), spent, stats.memory_bytes, stats.peak_memory_bytes,
                     block.prompt,
                 )  # fmt: skip
-                self.reporter.block(pace)
+                self.reporter.block(progress)
+                self.director.delivered(block)
                 if (said := self.guard.watch(block)) is not None:
                     self.reporter.note(said)
-                self.checkpoints.after(pace.frames, self.session.snapshot())
-                if not wanted or self.stop.asked.is_set():
+                self.checkpoints.after(progress.frames, self.session.snapshot())
+                if not wanted or self.stop.is_set():
                     break
-        if pace.frames == request.frames:
+        if progress.frames == request.frames:
             self.checkpoints.done()
-        return pace
+        return progress
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Generator[Block]:
         """The video's blocks, each under the prompt of its time, the last one cut to the length.
 
         A block carries the prompt as the story has it, without what the model wants behind it, and
         begins at its place in the video.
         """
-        request, session, shown = self.request, self.session, None
-        while request.frames is None or self._next_frame < request.frames:
-            start = self._next_frame
-            prompt = request.timeline.prompt_at(start)
-            session.switch(prompt + request.prompt_suffix)
-            if shown not in (None, prompt):
-                self.reporter.switch(prompt, start, request.seconds_of(start))
-            shown = prompt
-            block = next(session)
-            end = None if request.frames is None else request.frames - start
-            yield replace(block, start=start, frames=block.frames[:end], prompt=prompt)
+        request = self.request
+        with closing(self._made()) as made:
+            while request.frames is None or self._next_frame < request.frames:
+                self.director.wait()
+                if self.stop.is_set():
+                    return
+                start, begun = self._next_frame, time.perf_counter()
+                block = next(made)
+                self.director.made(len(block.frames), time.perf_counter() - begun)
+                end = None if request.frames is None else request.frames - start
+                prompt = block.prompt.removesuffix(request.prompt_suffix)
+                yield replace(block, start=start, frames=block.frames[:end], prompt=prompt)
+
+    def _made(self) -> Generator[Block]:
+        """The session's blocks: two at once where nobody can interfere, else one by one."""
+        from ..engine.overlap import overlapped
+
+        if self.director.live:
+            return self._directed()
+        request, origin = self.request, self.request.origin
+        end = None if request.frames is None else request.frames + origin
+        return overlapped(self.session, lambda start: self._prompt_at(start - origin), end)
+
+    def _directed(self) -> Generator[Block]:
+        while True:
+            self.director.direct(self.session, self._next_frame)
+            yield next(self.session)
+
+    def _prompt_at(self, frame: int) -> str:
+        return self.director.prompt_at(frame) + self.request.prompt_suffix
 
     @property
     def _next_frame(self) -> int:

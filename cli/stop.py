@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -36,6 +37,7 @@ class Stop:
         self._aloud = aloud
         self._at_once = False
         self._signal: int | None = None
+        self._came: SimpleQueue[bool] = SimpleQueue()
         self._before: dict[int, Any] = {}
 
     @property
@@ -60,6 +62,7 @@ class Stop:
             raise Interrupted(self.exit_code)
 
     def __enter__(self) -> Self:
+        threading.Thread(target=self._relay, name="signals", daemon=True).start()
         for number in _SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` leaves it
                 self._before[number] = signal.signal(number, self._handle)
@@ -73,12 +76,18 @@ class Stop:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._came.put(False)
+
+    def _relay(self) -> None:
+        """Set `asked` from a thread: the main one may be inside the event that it would set."""
+        if self._came.get():
+            self.asked.set()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
             os._exit(128 + number)
         self._signal = number
-        self.asked.set()
+        self._came.put(True)
         if self._at_once:
             self.check()
         if self._aloud:

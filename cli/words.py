@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from ..engine.story import clock
-from .pace import Pace
+from .progress import Progress
 from .request import Request
 
 
@@ -46,23 +46,25 @@ def headline(request: Request) -> str:
     )
 
 
-def progress_line(pace: Pace) -> str:
+def progress_line(progress: Progress) -> str:
     """How far a run is, on one line."""
-    of_blocks = "" if pace.blocks_total is None else f"/{pace.blocks_total}"
-    of_time = "" if pace.total is None else f" of {rounded_clock(pace.total / pace.fps)}"
-    left = "" if pace.left_seconds is None else f", {rounded_clock(pace.left_seconds)} left"
+    of_blocks = "" if progress.blocks_total is None else f"/{progress.blocks_total}"
+    of_time = (
+        "" if progress.total is None else f" of {rounded_clock(progress.total / progress.fps)}"
+    )
+    left = "" if progress.left_seconds is None else f", {rounded_clock(progress.left_seconds)} left"
     return (
-        f"block {pace.blocks}{of_blocks}, {rounded_clock(pace.made_seconds)}{of_time}, "
-        f"{speed(pace.recent, pace.fps)}{left}, "
-        f"memory {megabytes(pace.memory)} (peak {megabytes(pace.peak)})"
+        f"block {progress.blocks}{of_blocks}, {rounded_clock(progress.made_seconds)}{of_time}, "
+        f"{speed(progress.recent, progress.fps)}{left}, "
+        f"memory {megabytes(progress.memory)} (peak {megabytes(progress.peak)})"
     )
 
 
-def closing_lines(pace: Pace, outputs: tuple[str, ...]) -> list[str]:
+def closing_lines(progress: Progress, outputs: tuple[str, ...]) -> list[str]:
     """What was made, where it is, how fast it came and how to play it."""
-    made = f"{_count(pace.frames, 'frame')}, {clock(pace.made_seconds)} of video"
-    took = f"{rounded_clock(pace.spent)}: {speed(pace.speed, pace.fps)}"
-    lines = [f"{made} in {took}, peak memory {megabytes(pace.peak)}"]
+    made = f"{_count(progress.frames, 'frame')}, {clock(progress.made_seconds)} of video"
+    took = f"{rounded_clock(progress.spent)}: {speed(progress.speed, progress.fps)}"
+    lines = [f"{made} in {took}, peak memory {megabytes(progress.peak)}"]
     files = [output for output in outputs if output != "-"]
     lines += [f"the video is in {file}" for file in files]
     if files and (player := _player()):

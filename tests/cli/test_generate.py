@@ -14,6 +14,7 @@ import pytest
 from sana_stream.engine.describe import describe_model
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.session import Session
+from sana_stream.engine.snapshot import Snapshot
 from sana_stream.engine.story_file import read_story
 
 from .run import pictures, run
@@ -211,14 +212,14 @@ def test_a_fault_on_the_way_keeps_what_was_made(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    make = Session.__next__
+    draft = Session.draft
 
-    def fail_at_two(session: Session) -> object:
-        if session.next_index == 2:
+    def fail_at_two(session: Session, head: Snapshot) -> object:
+        if head.index == 2:
             raise RuntimeError("out of\nmemory")
-        return make(session)
+        return draft(session, head)
 
-    monkeypatch.setattr(Session, "__next__", fail_at_two)
+    monkeypatch.setattr(Session, "draft", fail_at_two)
     assert run("--prompt", "a fox", "--seconds", "3", "--out", "a.mp4", *tiny) == 1
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.startswith("sana-stream: RuntimeError: out of memory (--debug")

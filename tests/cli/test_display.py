@@ -7,43 +7,43 @@ import io
 import pytest
 from rich.console import Console
 
-from sana_stream.cli.live import LiveDisplay
-from sana_stream.cli.pace import Pace
+from sana_stream.cli.display import LiveDisplay
+from sana_stream.cli.progress import Progress
 from sana_stream.cli.words import closing_lines, megabytes, progress_line
 
 MIB = 1 << 20
 
 
-def pace(total: int | None = 96) -> Pace:
-    start = Pace(16.0, total, None if total is None else 6)
+def progress(total: int | None = 96) -> Progress:
+    start = Progress(16.0, total, None if total is None else 6)
     return start.after(17, 2.0, 100 * MIB, 120 * MIB, "a boat").after(
         16, 3.0, 110 * MIB, 115 * MIB, "a boat"
     )
 
 
 def test_numbers_of_a_run() -> None:
-    now = pace()
+    now = progress()
     assert (now.blocks, now.frames, now.spent) == (2, 33, 3.0)
     assert now.speed == 11
     assert now.recent == 16  # of the second block: the first one warms up
     assert now.left_seconds == pytest.approx(63 / 16)
     assert now.peak == 120 * MIB
-    assert pace(None).left_seconds is None
+    assert progress(None).left_seconds is None
 
 
 def test_recent_speed_follows_a_change() -> None:
-    now = pace(None)
+    now = progress(None)
     for _ in range(30):
         now = now.after(16, now.spent + 0.5, 0, 0, "a boat")
     assert now.recent == pytest.approx(32, rel=0.01)
 
 
 def test_the_progress_line() -> None:
-    assert progress_line(pace()) == (
+    assert progress_line(progress()) == (
         "block 2/6, 0:02 of 0:06, 16.0 frames/s (1.00x real time), 0:04 left, "
         "memory 110 MiB (peak 120 MiB)"
     )
-    assert progress_line(pace(None)) == (
+    assert progress_line(progress(None)) == (
         "block 2, 0:02, 16.0 frames/s (1.00x real time), memory 110 MiB (peak 120 MiB)"
     )
 
@@ -52,7 +52,7 @@ def test_the_closing_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("shutil.which", lambda name: name if name == "vlc" else None)
     speed = "11.0 frames/s (0.69x real time)"
-    assert closing_lines(pace(), ("my film.mp4", "-")) == [
+    assert closing_lines(progress(), ("my film.mp4", "-")) == [
         f"33 frames, 0:02.062 of video in 0:03: {speed}, peak memory 120 MiB",
         "the video is in my film.mp4",
         "play it: vlc 'my film.mp4'",
@@ -67,10 +67,10 @@ def test_the_display_shows_prompt_and_numbers_and_goes_away() -> None:
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=100, color_system=None)
     display = LiveDisplay(console)
-    with display.running(Pace(16.0, 96, 6)):
+    with display.running(Progress(16.0, 96, 6)):
         display._live.refresh()
         display.note("a note [bold]as it is")
-        display.block(pace())
+        display.block(progress())
         assert "the first block is being made" in terminal.getvalue()
         display._live.refresh()
         shown = terminal.getvalue()

@@ -8,7 +8,7 @@ _RECENT = 0.2  # weight of the newest block in the running mean
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Progress:
     """What is done and how fast; one is made from the one before with each block."""
 
     fps: float  # of the video
@@ -23,8 +23,8 @@ class Pace:
     prompt: str = ""
     kept: int = 0  # frames of an earlier run
 
-    def after(self, frames: int, spent: float, memory: int, peak: int, prompt: str) -> Pace:
-        """The pace after one more block of so many frames, `spent` seconds into the run."""
+    def after(self, frames: int, spent: float, memory: int, peak: int, prompt: str) -> Progress:
+        """The progress after one more block of so many frames, `spent` seconds into the run."""
         speed = frames / max(spent - self.spent, 1e-9)
         recent = speed if self.blocks < 2 else self.recent + _RECENT * (speed - self.recent)
         return replace(

@@ -1,0 +1,105 @@
+"""What each block is to show: the story's prompt, or what somebody asks for while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..models.errors import ConfigError
+from .live import Live
+from .reporter import Reporter
+from .request import Request
+
+if TYPE_CHECKING:
+    from ..engine.block import Block
+    from ..engine.session import Session
+    from ..streaming.control import Changes
+    from ..streaming.pace import Pace
+
+
+class Director:
+    """Finds each block's prompt and announces every change with the frame of its effect.
+
+    A prompt that somebody gives holds until the story's next one takes over. Without a `pace`
+    blocks are made as fast as the outputs take them.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        reporter: Reporter,
+        live: Live | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.live = live
+        self._request = request
+        self._reporter = reporter
+        self._pace = pace
+        self._planned: str | None = None  # the story's prompt of the last block
+        self._shown: str | None = None  # the prompt of the last block
+
+    def go_on(self, prompt: str, frame: int) -> None:
+        """The block at this frame of the video, the last one of an earlier run, had this prompt."""
+        self._planned = self._request.timeline.prompt_at(frame)
+        self._shown = prompt.removesuffix(self._request.prompt_suffix)
+
+    def prompt_at(self, frame: int, given: str | None = None) -> str:
+        """The prompt of the block that starts at this frame of the video, as a person reads it."""
+        planned = self._request.timeline.prompt_at(frame)
+        held = self._shown if planned == self._planned else None
+        prompt = given or held or planned
+        if self._shown not in (None, prompt):
+            self._reporter.switch(prompt, frame, self._request.seconds_of(frame))
+        self._planned, self._shown = planned, prompt
+        return prompt
+
+    def direct(self, session: Session, frame: int) -> None:
+        """Put to a session what holds for its next block, which starts at this frame of the video.
+
+        Whatever was asked for since the last block takes effect with this one.
+        """
+        given = negative = None
+        if self.live is not None:
+            self._read_again(self.live)
+            changes = self.live.control.take()
+            self._apply(changes, session, self.live)
+            given, negative = changes.prompt, changes.negative
+        session.switch(self.prompt_at(frame, given) + self._request.prompt_suffix, negative)
+
+    def wait(self) -> None:
+        """Wait while the stream is held, or is further ahead of its viewers than it has to be."""
+        if self.live is not None and self.live.control.paused:
+            self._reporter.note("the stream is held; /resume goes on")
+            self.live.control.await_resume()
+        if self._pace is not None:
+            self._pace.wait()
+
+    def made(self, frames: int, seconds: float) -> None:
+        """So many frames were made in so many seconds."""
+        if self._pace is not None:
+            self._pace.made(frames, seconds)
+
+    def delivered(self, block: Block) -> None:
+        """A block has gone out."""
+        if self.live is not None and self.live.board is not None:
+            self.live.board.made(block)
+
+    def _read_again(self, live: Live) -> None:
+        if live.watched is None or (request := live.watched.changed()) is None:
+            return
+        self._request = request
+        if live.board is not None:
+            live.board.plan(request.board_cues())
+
+    def _apply(self, changes: Changes, session: Session, live: Live) -> None:
+        if changes.negative and self._request.guidance == 1:
+            self._reporter.note("/negative has no effect at guidance 1: begin with --guidance 4")
+        if changes.seed is None:
+            return
+        try:
+            session.reseed(changes.seed)
+        except ConfigError as error:
+            self._reporter.note(f"/seed: {error}")
+            return
+        if live.board is not None:
+            live.board.reseed(changes.seed)
+        self._reporter.note(f"seed {changes.seed} from the next block on")

@@ -1,0 +1,71 @@
+"""A run with everything that is open for it: the session begun or gone on with, blocks made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING
+
+from ..engine.guard import Guard
+from ..engine.snapshot_file import load_snapshot
+from ..streaming.format import VideoFormat
+from ..streaming.pace import Pace
+from .checkpoints import Checkpoints
+from .director import Director
+from .job import Job
+from .live import Live
+from .progress import Progress
+from .reporter import Reporter
+from .request import Request
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+    from ..engine.session import Session
+    from ..streaming.pump import Pump
+
+
+def perform(
+    job: Job,
+    request: Request,
+    engine: Engine,
+    pump: Pump,
+    checkpoints: Checkpoints,
+    reporter: Reporter,
+    live: Live | None,
+    stop: Event,
+) -> Progress:
+    """Make a job's video, from its beginning or from where a checkpoint stands."""
+    session = _session(engine, request, job)
+    checkpoints.begin(engine, lambda: pump.kept)
+    director = Director(request, reporter, live, _pace(job, request, stop))
+    if job.kept:
+        last = request.plan.block(request.plan.blocks_for(job.kept) - 1)
+        director.go_on(session.prompt, last.start)
+    guard = Guard(session, engine, job.options.guard)
+    return Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop).go()
+
+
+def _session(engine: Engine, request: Request, job: Job) -> Session:
+    if job.checkpoint is not None:
+        snapshot = load_snapshot(job.checkpoint, engine)
+        settings = replace(snapshot.settings, seed=request.seed)  # a branch may have its own
+        return engine.session_from(replace(snapshot, settings=settings))
+    return engine.session(
+        request.timeline.prompt_at(0) + request.prompt_suffix,
+        seed=request.seed,
+        height=request.height,
+        width=request.width,
+        block_frames=request.plan.block_frames,
+        timesteps=request.timesteps,
+        solver=request.solver,
+        guidance=request.guidance,
+        negative_prompt=request.negative_prompt,
+        memory=request.memory,
+    )
+
+
+def _pace(job: Job, request: Request, stop: Event) -> Pace | None:
+    if not job.options.paced:
+        return None
+    return Pace(VideoFormat(request.width, request.height, request.fps), stop)
