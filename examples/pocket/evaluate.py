@@ -43,7 +43,7 @@ def _measure(
     part: str, engine: Engine, probe: Probe, quick: bool
 ) -> tuple[measures.Figures, np.ndarray | None]:
     if part == "autoencoder":
-        return measures.autoencoder_figures(engine.vae, 12 if quick else 60)
+        return measures.autoencoder_figures(engine, 12 if quick else 60)
     if part == "probe":
         frames, scenes = rendered(500, seed=11)
         return accuracy(probe.read(frames), scenes), None

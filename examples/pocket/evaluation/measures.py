@@ -18,8 +18,10 @@ Figures = dict[str, float]
 
 
 @torch.no_grad()
-def autoencoder_figures(vae: WanVAE, clips: int, seed: int = 20) -> tuple[Figures, np.ndarray]:
+def autoencoder_figures(engine: Engine, clips: int, seed: int = 20) -> tuple[Figures, np.ndarray]:
     """PSNR in dB of rebuilt clips of 49 frames, overall and inside subjects; pictures beside."""
+    vae = engine.vae
+    assert isinstance(vae, WanVAE)
     rng = np.random.default_rng(seed)
     errors, inside, rows = [], [], []
     for i in range(clips):

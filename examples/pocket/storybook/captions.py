@@ -46,6 +46,19 @@ def caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
     return _with_unknown_words(text, rng) if not full and rng.random() < 0.2 else text
 
 
+def plain_caption(scene: Scene) -> str:
+    """Each thing by its first word, in one order: what the model learns soonest."""
+    colour, noun = COLOUR_WORDS[scene.colour][0], SUBJECT_WORDS[scene.subject][0]
+    parts = (
+        f"a {colour} {noun} {VERBS[scene.subject][0]}",
+        f"over the {PLACE_WORDS[scene.place][0]}",
+        TIME_WORDS[scene.time][0],
+        WEATHER_WORDS[scene.weather][0],
+        SIZE_WORDS[scene.size][0],
+    )
+    return " ".join(" ".join(parts).split())
+
+
 def _subject_first(thing: str, verb: str, parts: list[str], rng: np.random.Generator) -> str:
     opening, closing = str(rng.choice(OPENINGS)), str(rng.choice(CLOSINGS))
     comma = " , " if rng.random() < 0.4 else " "

@@ -14,7 +14,7 @@ from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory import parse_policy
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae import WanVAE
-from storybook.captions import caption
+from storybook.captions import caption, plain_caption
 
 from .blocks import LayerPass, Layout, Words, layer_pass, velocities
 from .clips import BLOCK_FRAMES, ClipPool, LatentClip
@@ -85,7 +85,7 @@ def train(
     for clips in _batches(run, plan, vae, folder, seed):
         loss = step.loss(clips, run.share)
         loss.backward()
-        optimizer.step(run.rate(cool=0.65))
+        optimizer.step(run.rate(cool=1.0))
         run.tick()
         step.note(clips, float(loss.detach()))
         if run.steps % 25 == 0:
@@ -123,7 +123,7 @@ class Step:
             clean,
             (1 - spread) * x0 + spread * noise,
             1000 * sigma,
-            self._words(clips, layout, streams, context=clean is not None),
+            self._words(clips, layout, streams, share),
             layout,
             self.run_layer,
         )
@@ -148,21 +148,26 @@ class Step:
         amount = amount * (torch.rand_like(amount) < 0.7)
         return (1 - amount) * x0 + amount * torch.randn_like(x0)
 
-    def _words(self, clips: list[LatentClip], layout: Layout, streams: int, context: bool) -> Words:
+    def _words(self, clips: list[LatentClip], layout: Layout, streams: int, share: float) -> Words:
         """Fresh captions; a committed block obeys the caption of the block after it."""
         texts: list[str] = []
         first, switch = [], []
         for clip in clips:
             first.append(len(texts))
             switch.append(clip.switch if len(clip.scenes) > 1 else 10**6)
-            dropped = self.rng.random() < 0.1
-            texts += ["" if dropped else caption(scene, self.rng) for scene in clip.scenes]
+            chance, plain = self.rng.random(), 0.6 if share < 0.75 else 0.3
+            for scene in clip.scenes:
+                if chance < 0.1:
+                    texts.append("")
+                else:
+                    told_plainly = self.rng.random() < plain
+                    texts.append(plain_caption(scene) if told_plainly else caption(scene, self.rng))
         embeds, mask = self.networks.captioner(texts)
         start = torch.tensor(first, device=self.device)[:, None]
         change = torch.tensor(switch, device=self.device)[:, None]
         noisy = start + (layout.block_of >= change)
         parts = [noisy.expand(streams, -1, -1)]
-        if context:
+        if layout.starts.numel():  # more than one block: the clean stream comes first
             parts.insert(0, (start + (layout.block_of + 1 >= change))[None])
         return Words(embeds, mask, torch.cat(parts))
 
