@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..engine.block import Block
 
 INIT = "init.mp4"
+_ENTRY = re.compile(r"#EXTINF:([\d.]+),\n(\S+)")
 _OURS = re.compile(r"(init\.mp4|segment\d{6,}\.m4s)(\.part)?")
 
 
@@ -49,6 +50,9 @@ class HlsSink:
     Without `window` the playlist keeps every block and only grows; with it, the playlist names
     the last so many blocks and older segments are removed. Raises TargetError for a folder that
     cannot be written or holds a stream already, unless `overwrite` is set.
+
+    With `kept`, the playlist of an earlier run goes on after so many frames; one with a window
+    begins anew, for what it had is gone.
     """
 
     durable = True
@@ -62,11 +66,12 @@ class HlsSink:
         *,
         window: int | None = None,
         overwrite: bool = False,
+        kept: int = 0,
     ) -> None:
         if window is not None and window < 3:
             raise TargetError(f"a window of {window} blocks: players need at least 3")
         self.label = str(playlist)
-        self.frames = 0
+        self.frames = kept
         self._playlist = playlist
         self._video = video
         self._window = window
@@ -77,7 +82,10 @@ class HlsSink:
         self._fragments = Fragmenter(video, encoding, tags)
         try:
             playlist.parent.mkdir(exist_ok=True)
-            self._make_room(overwrite)
+            if kept and window is None:
+                self._go_on(kept)
+            else:
+                self._make_room(overwrite or kept > 0)
             self._put(INIT, self._fragments.init)
         except OSError as error:
             raise TargetError(f"{playlist}: cannot be written: {error.strerror}") from error
@@ -122,6 +130,28 @@ class HlsSink:
         self._put(self._playlist.name, (head + entries).encode())
         if leaving:
             (self._playlist.parent / leaving).unlink(missing_ok=True)
+
+    def _go_on(self, kept: int) -> None:
+        """Keep the segments of the first frames, drop the others and the end of the playlist."""
+        entries, frames = [], 0
+        for seconds, name in _ENTRY.findall(self._playlist.read_text(encoding="utf-8")):
+            if frames >= kept:
+                break
+            entries.append((float(seconds), name))
+            frames += round(float(seconds) / self._video.frame_time)
+        if frames != kept:
+            raise TargetError(
+                f"{self._playlist}: cannot be gone on with: no segment in it ends after"
+                f" {kept} frames"
+            )
+        self._count, self._longest = len(entries), max(seconds for seconds, _ in entries)
+        self._recent.append(entries[-1])
+        head = playlist_head(self._longest, 0, growing=True)
+        text = head + "".join(playlist_entry(*entry) for entry in entries)
+        self._put(self._playlist.name, text.encode())
+        for path in self._old_files():
+            if path.suffix == ".m4s" and path.name not in {name for _, name in entries}:
+                path.unlink()
 
     def _put(self, name: str, data: bytes) -> None:
         """Write a file that is seen whole or not at all."""

@@ -65,12 +65,8 @@ def open_sink(
         return PipeSink(descriptor, "standard output", muxer, stop)
     if live:
         return open_address(target, video, encoding, tags, container, stop, report, alone)
-    if kept and not live and (suffix == ".m3u8" or segment_seconds is not None):
-        raise TargetError(
-            f"{target}: an earlier run cannot be gone on with here; give another name"
-        )
     if suffix == ".m3u8":
-        return HlsSink(path, video, encoding, tags, window=window, overwrite=overwrite)
+        return HlsSink(path, video, encoding, tags, window=window, overwrite=overwrite, kept=kept)
     if suffix == ".png":
         if encoding != Encoding():
             raise TargetError(f"{target}: pictures take no codec, crf or preset")
@@ -81,10 +77,10 @@ def open_sink(
             "pattern such as frames/%06d.png, - for standard output, or a URL"
         )
 
-    def open_file(path: Path) -> FileSink:
+    def open_file(path: Path, kept: int) -> FileSink:
         muxer = make_muxer(BY_SUFFIX[suffix], video, encoding, tags)
         return FileSink(path, muxer, video, overwrite, kept)
 
     if segment_seconds is not None:
-        return SegmentedSink(path, segment_seconds, video, open_file, overwrite)
-    return open_file(path)
+        return SegmentedSink(path, segment_seconds, video, open_file, overwrite, kept)
+    return open_file(path, kept)

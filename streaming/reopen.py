@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
+
+import av
 
 from . import matroska_index, mp4_index, mpegts
 from .ebml import length
@@ -34,9 +37,10 @@ def cut_back(file: BinaryIO, container: str, frames: int) -> None:
     raise ValueError(f"only {found} whole frames are in it, {frames} are needed")
 
 
-def count_frames(file: BinaryIO, container: str) -> int:
-    """How many whole frames a file has; an index is taken out as for `cut_back`."""
-    return sum(count for count, _ in _units(file, container))
+def count_frames(path: Path) -> int:
+    """How many frames a complete video file has."""
+    with av.open(str(path)) as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
 
 
 def _units(file: BinaryIO, container: str) -> Iterator[Unit]:

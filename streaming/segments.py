@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import TargetError
 from .format import VideoFormat
+from .reopen import count_frames
 from .sink import Sink
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class SegmentedSink:
     """Writes `name-0001.mp4`, `name-0002.mp4`, …, changing at the first block after `seconds`.
 
-    `open_file` opens one file. Times in each begin at zero. Raises TargetError when files of such
-    names exist, unless `overwrite` is set.
+    `open_file` opens one file, of which so many frames are kept. Times in each begin at zero.
+    Raises TargetError when files of such names exist, unless `overwrite` is set. With `kept`, the
+    files of an earlier run go on after so many frames in all.
     """
 
     durable = True
@@ -30,8 +32,9 @@ class SegmentedSink:
         path: Path,
         seconds: float,
         video: VideoFormat,
-        open_file: Callable[[Path], Sink],
+        open_file: Callable[[Path, int], Sink],
         overwrite: bool = False,
+        kept: int = 0,
     ) -> None:
         if seconds <= 0:
             raise TargetError(f"files of {seconds:g} seconds: must be more than 0")
@@ -40,11 +43,15 @@ class SegmentedSink:
         self._seconds = seconds
         self._video = video
         self._open_file = open_file
-        if not overwrite:
+        if not overwrite and not kept:
             self._refuse_old_files()
         self._number = 1
         self._before = 0  # frames in files that are complete
-        self._file = self._open()
+        if kept:
+            self._skip_complete_files(kept)
+        self._file = self._open(kept - self._before)
+        if kept:
+            self._remove_later_files()
 
     @property
     def frames(self) -> int:
@@ -57,21 +64,44 @@ class SegmentedSink:
             self._file.close()
             self._before += self._file.frames
             self._number += 1
-            self._file = self._open()
+            self._file = self._open(0)
         self._file.write(replace(block, start=self._file.frames))
 
     def close(self) -> None:
         """Complete the present file."""
         self._file.close()
 
-    def _open(self) -> Sink:
-        return self._open_file(self._path.with_stem(f"{self._path.stem}-{self._number:04}"))
+    def _open(self, kept: int) -> Sink:
+        return self._open_file(self._part(self._number), kept)
+
+    def _part(self, number: int) -> Path:
+        return self._path.with_stem(f"{self._path.stem}-{number:04}")
+
+    def _skip_complete_files(self, kept: int) -> None:
+        """Go to the file in which the last frame lies that is kept."""
+        while self._part(self._number + 1).exists():
+            frames = count_frames(self._part(self._number))
+            if self._before + frames >= kept:
+                return
+            self._before += frames
+            self._number += 1
+
+    def _remove_later_files(self) -> None:
+        for number, path in self._old_files():
+            if number > self._number:
+                path.unlink()
+                path.with_suffix(".vtt").unlink(missing_ok=True)
 
     def _refuse_old_files(self) -> None:
+        for _, path in self._old_files():
+            raise TargetError(f"{path} exists; choose another name or allow overwriting")
+
+    def _old_files(self) -> list[tuple[int, Path]]:
+        """Files of such names, with their numbers."""
         ours = re.compile(
-            re.escape(self._path.stem) + r"-\d{4,}" + re.escape(self._path.suffix), re.IGNORECASE
+            re.escape(self._path.stem) + r"-(\d{4,})" + re.escape(self._path.suffix), re.IGNORECASE
         )
-        if self._path.parent.is_dir():
-            for path in self._path.parent.iterdir():
-                if ours.fullmatch(path.name):
-                    raise TargetError(f"{path} exists; choose another name or allow overwriting")
+        if not self._path.parent.is_dir():
+            return []
+        found = ((ours.fullmatch(path.name), path) for path in self._path.parent.iterdir())
+        return [(int(match[1]), path) for match, path in found if match]

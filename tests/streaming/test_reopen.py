@@ -82,6 +82,48 @@ def test_a_file_that_is_gone_or_of_another_kind_is_refused(tmp_path: Path):
         open_sink(str(path), VIDEO, kept=33)
 
 
+@pytest.mark.parametrize("kept_blocks", [1, 2, 3, 4])
+def test_files_of_equal_length_go_on(tmp_path: Path, kept_blocks: int):
+    """Files of 2 s: the first one has blocks 0 and 1, the second one 2 and 3."""
+    sink = open_sink(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2)
+    for block in blocks(4):
+        sink.write(block)
+    kept = 1 + 16 * kept_blocks
+    sink = open_sink(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2, kept=kept)
+    assert sink.frames == kept
+    for block in list(blocks(6))[kept_blocks:]:
+        sink.write(block)
+    sink.close()
+    assert sink.frames == 97
+    files = sorted(tmp_path.glob("*.mp4"))
+    assert [len(shown(file)) for file in files] == [33, 32, 32]
+    assert [number for file in files for number in shown(file)] == list(range(97))
+    assert len(list(tmp_path.glob("*.vtt"))) == 3
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
+def test_a_playlist_goes_on(tmp_path: Path, closed: bool):
+    playlist, straight = tmp_path / "a" / "live.m3u8", tmp_path / "b" / "live.m3u8"
+    sink = open_sink(str(playlist), VIDEO)
+    for block in blocks(4):
+        sink.write(block)
+    if closed:
+        sink.close()
+    sink = open_sink(str(playlist), VIDEO, kept=33)
+    for block in list(blocks(5))[2:]:
+        sink.write(block)
+    sink.close()
+    sink = open_sink(str(straight), VIDEO)
+    for block in blocks(5):
+        sink.write(block)
+    sink.close()
+    assert shown(playlist) == list(range(81))
+    for file in straight.parent.iterdir():
+        assert (playlist.parent / file.name).read_bytes() == file.read_bytes()
+    with pytest.raises(TargetError, match="no segment in it ends after 40 frames"):
+        open_sink(str(playlist), VIDEO, kept=40)
+
+
 def test_pictures_go_on(tmp_path: Path):
     pattern = str(tmp_path / "%04d.png")
     sink = open_sink(pattern, VIDEO)
