@@ -31,6 +31,8 @@ class Command:
 COMMANDS = (
     Command("resume", ".resume", "go on with a video that was interrupted"),
     Command("branch", ".branch", "another video from where a checkpoint stands"),
+    Command("info", ".info", "what a model is, and the memory that it will take"),
+    Command("convert", ".convert", "a checkpoint in another layout"),
     Command("bench", ".bench", "measure a model on this machine"),
 )
 

@@ -1,0 +1,118 @@
+"""`sana-stream info MODEL`: what a checkpoint is, and what it will take to run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from . import values
+from .parser import Parser
+from .words import megabytes
+
+if TYPE_CHECKING:
+    from ..engine.info import Estimate, ModelInfo
+
+
+def add_options(parser: Parser) -> None:
+    """The options of the command."""
+    parser.add_argument(
+        "model", nargs="?", default="pocket", metavar="MODEL", help="as for a video"
+    )
+    parser.add_argument(
+        "--parts", metavar="MODEL", help="folder or hub id with the VAE and text encoder"
+    )
+    parser.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
+    parser.add_argument(
+        "--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16"
+    )
+    parser.add_argument("--json", action="store_true", help="facts for a program, on one line")
+
+
+def run(args: Namespace) -> int:
+    """Look and tell; no weights are read."""
+    from ..engine.info import estimate, inspect_model
+
+    info = inspect_model(args.model, args.parts)
+    width, height = args.size or (None, None)
+    expected = estimate(info, args.device, args.dtype, height, width)
+    rows = (*_rows(info), *_memory_rows(expected))
+    if args.json:
+        sys.stdout.write(json.dumps(dict(rows)) + "\n")
+        return 0
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    Console(stderr=True).print(table)
+    return 0
+
+
+def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
+    preset = info.preset
+    yield "model", preset.name
+    yield "from", str(info.source)
+    for part in info.parts:
+        weights = part.weights
+        count = f"{weights.parameters / 1e6:,.1f} million weights in {', '.join(weights.dtypes)}"
+        told = f"{part.kind}, {count}, {megabytes(weights.file_bytes)}"
+        yield part.name.replace("_", " "), told
+    yield "licence", info.licence or "none in its folder"
+    yield (
+        "size",
+        f"{preset.width}x{preset.height} at {preset.fps} frames a second{_multiples(info)}",
+    )
+    yield "block", f"{preset.block_frames} latent frames{_pictures(info)}"
+    yield "sampling", _sampling(info)
+    yield "memory policy", preset.memory
+    if info.trained_seconds is not None:
+        yield "trained on", f"{info.trained_seconds:.0f} seconds"
+    for obstacle in info.obstacles:
+        yield "does not run", obstacle
+
+
+def _multiples(info: ModelInfo) -> str:
+    if info.size_multiple is None:
+        return ""
+    down, across = info.size_multiple
+    return f"; multiples of {down}" if down == across else f"; multiples of {across}x{down}"
+
+
+def _pictures(info: ModelInfo) -> str:
+    if info.vae is None:
+        return ""
+    count = info.preset.block_frames * info.vae.temporal_factor
+    return f", {count} pictures; the first block has 1 more"
+
+
+def _sampling(info: ModelInfo) -> str:
+    preset = info.preset
+    if preset.timesteps:
+        steps = f"timesteps {', '.join(f'{t:g}' for t in preset.timesteps)}"
+    else:
+        steps = f"{preset.steps} steps, flow shift {preset.flow_shift:g}"
+    guided = "no guidance" if preset.guidance == 1 else f"guidance {preset.guidance:g}"
+    return f"{preset.solver}, {steps}, {guided}"
+
+
+def _memory_rows(expected: Estimate | None) -> Iterator[tuple[str, str]]:
+    if expected is None:
+        return
+    memory = expected.memory
+    yield "on", f"{expected.device}, {str(expected.dtype).removeprefix('torch.')}"
+    yield "at", f"{expected.width}x{expected.height}"
+    text = megabytes(memory.text_encoder)
+    yield "weights", f"{megabytes(memory.transformer + memory.vae)}, text encoder {text}"
+    yield "kept for the next block", megabytes(memory.kept)
+    yield "while denoising", megabytes(memory.denoise)
+    yield "while decoding", f"{megabytes(memory.decode)}, {expected.decode_frames} latent frames"
+    without = f"{megabytes(memory.floor)} while the text encoder rests elsewhere"
+    yield "at the most", f"{megabytes(memory.peak)}, {without}"
+    yield "free now", megabytes(expected.free)

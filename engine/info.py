@@ -1,0 +1,191 @@
+"""What a checkpoint is and what it will take, from its files' headers: no weights are read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..models.config import TransformerConfig
+from ..models.errors import SanaStreamError
+from ..models.headers import WeightSummary
+from ..models.memory import parse_policy
+from ..models.state import state_bytes
+from ..models.transformer_file import read_transformer_config
+from ..models.vae_any import AnyVaeConfig, make_vae, read_vae_config
+from ..models.vae_overlap import OverlapVaeConfig
+from ..models.weights import read_json, weight_files
+from .device import resolve_device, resolve_dtype
+from .locate import locate_model, locate_parts
+from .memory_plan import (
+    MemoryPlan,
+    decode_bytes,
+    denoise_bytes,
+    fitting_decode_frames,
+    free_bytes,
+)
+from .preset import Preset, preset_of
+from .size import check_size
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """One part of a model: where it is and how large."""
+
+    name: str
+    kind: str  # the class that its configuration names
+    weights: WeightSummary
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A checkpoint before it is loaded."""
+
+    source: Path
+    preset: Preset
+    transformer: TransformerConfig
+    parts: tuple[PartInfo, ...]
+    licence: str | None
+    obstacles: tuple[str, ...]  # why it will not run here; none where it will
+    vae: AnyVaeConfig | None  # None where it is an obstacle
+    size_multiple: tuple[int, int] | None  # pixels down and across
+    trained_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a stream of a size will take on a device."""
+
+    device: torch.device
+    dtype: torch.dtype
+    height: int
+    width: int
+    decode_frames: int  # latent frames decoded at once
+    memory: MemoryPlan
+    free: int  # bytes the device has left now
+
+
+def inspect_model(model: str | Path, parts: str | Path | None = None) -> ModelInfo:
+    """Read a checkpoint's configuration files and the headers of its weights.
+
+    Raises:
+        ConfigError: no such model.
+        CheckpointError: the transformer's files are missing or damaged. What is wrong with the
+            other parts is told in `obstacles`.
+    """
+    source = locate_model(model)
+    config = read_transformer_config(source)
+    preset = preset_of(source, str(model))
+    obstacles: list[str] = []
+    found = [PartInfo("transformer", _class(source / "transformer"), _transformer_weights(source))]
+    vae, folder = None, source
+    try:
+        folder = locate_parts(source, parts)
+        vae = read_vae_config(read_json(folder / "vae" / "config.json"))
+        if isinstance(vae, OverlapVaeConfig):
+            with torch.device("meta"):
+                make_vae(vae)  # says where diffusers is missing
+    except SanaStreamError as error:
+        obstacles.append(str(error))
+    for name in ("vae", "text_encoder"):
+        try:
+            found.append(_part(folder / name))
+        except SanaStreamError as error:
+            obstacles.append(str(error))
+    if not (folder / "tokenizer").is_dir():
+        obstacles.append(f"{folder} has no tokenizer/")
+    multiple = trained = None
+    if vae is not None:
+        multiple = (
+            config.patch_size[1] * vae.spatial_factor,
+            config.patch_size[2] * vae.spatial_factor,
+        )
+        if preset.trained_latent_frames is not None:
+            trained = (1 + (preset.trained_latent_frames - 1) * vae.temporal_factor) / preset.fps
+    return ModelInfo(
+        source=source,
+        preset=preset,
+        transformer=config,
+        parts=tuple(found),
+        licence=find_licence(source if source.is_dir() else folder),
+        obstacles=tuple(dict.fromkeys(obstacles)),
+        vae=vae,
+        size_multiple=multiple,
+        trained_seconds=trained,
+    )
+
+
+def estimate(
+    info: ModelInfo,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    height: int | None = None,
+    width: int | None = None,
+) -> Estimate | None:
+    """The memory a stream will take, counted from the shapes; `None` where it cannot run.
+
+    Raises:
+        ConfigError: an unknown device or dtype, or a size that does not fit the model.
+    """
+    chosen = resolve_device(device)
+    kind = resolve_dtype(dtype, chosen)
+    if info.obstacles or info.vae is None or info.size_multiple is None:
+        return None
+    preset, config, vae = info.preset, info.transformer, info.vae
+    height, width = height or preset.height, width or preset.width
+    check_size(height, width, info.size_multiple)
+    grid = height // info.size_multiple[0], width // info.size_multiple[1]
+    frames, side = preset.block_frames + 1, vae.spatial_factor
+    latents = (1, config.in_channels, frames, height // side, width // side)
+    weights = {part.name: part.weights.parameters * kind.itemsize for part in info.parts}
+    free = free_bytes(chosen)
+    rest = free - sum(weights.values())
+    pieces = fitting_decode_frames(vae, kind, latents, rest)
+    decode, cache = decode_bytes(vae, kind, (*latents[:2], pieces, *latents[3:]))
+    states = 1 if preset.guidance == 1 else 2
+    state = state_bytes(config, parse_policy(preset.memory), grid, kind.itemsize)
+    plan = MemoryPlan(
+        transformer=weights["transformer"],
+        vae=weights["vae"],
+        text_encoder=weights["text_encoder"],
+        kept=states * state + cache,
+        denoise=denoise_bytes(config, kind, latents),
+        decode=decode,
+    )
+    return Estimate(chosen, kind, height, width, pieces, plan, free)
+
+
+def find_licence(folder: Path) -> str | None:
+    """The licence file of a folder, or what the front matter of its README names."""
+    files = sorted(file.name for file in folder.glob("LICENSE*"))
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
+    names = dict(re.findall(r"^(license|license_name):[ \t]*(\S.*?)[ \t]*$", front, re.MULTILINE))
+    named = names.get("license_name") or names.get("license")
+    told = [part for part in (named, *files) if part]
+    return ", ".join(told) or None
+
+
+def _part(folder: Path) -> PartInfo:
+    if folder.name != "vae":  # transformers' names
+        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+        if not files:
+            files = [folder / "model.safetensors"]
+    else:
+        files = weight_files(folder)
+    return PartInfo(folder.name, _class(folder), WeightSummary.of(files))
+
+
+def _transformer_weights(source: Path) -> WeightSummary:
+    return WeightSummary.of(weight_files(source / "transformer") if source.is_dir() else [source])
+
+
+def _class(folder: Path) -> str:
+    path = folder / "config.json"
+    if not path.exists():
+        return "original layout" if folder.name == "transformer" else "unknown"
+    config = read_json(path)
+    return config.get("_class_name") or next(iter(config.get("architectures") or ["unknown"]))

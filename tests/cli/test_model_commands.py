@@ -1,0 +1,60 @@
+"""`sana-stream info` and `sana-stream convert`, in process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .run import run
+
+
+def test_info_tells_what_a_model_is(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info", tiny_folder, "--device", "cpu", "--dtype", "float32") == 0
+    out, err = capfd.readouterr()
+    assert out == ""
+    for told in ("tiny", "SanaVideoTransformer3DModel", "Gemma2Model", "48x32", "multiples of 16"):
+        assert told in err
+    assert "while decoding" in err
+    assert "does not run" not in err
+
+
+def test_info_for_a_program(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("--size", "96x64", "--device", "cpu", "--dtype", "bfloat16", "--json")
+    assert run("info", tiny_folder, *words) == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["at"] == "96x64"
+    assert facts["on"] == "cpu, bfloat16"
+    assert facts["sampling"] == "renoise, timesteps 1000, 960, 889, 727, no guidance"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("info", "nothing-there"), "model 'nothing-there' is not known"),
+        (("info", "FOLDER", "--size", "50x32"), "the nearest is 48x32"),
+        (("convert", "FOLDER", "FOLDER"), "exists; give a name that is free"),
+        (("convert", "FOLDER", "x", "--dtype", "int4"), "dtype int4 is not known"),
+    ],
+)
+def test_mistakes_are_told_on_one_line(
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    assert run(*(str(tiny_folder) if word == "FOLDER" else word for word in words)) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_convert_writes_a_folder_that_info_knows(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("convert", tiny_folder, tmp_path / "half", "--dtype", "bfloat16") == 0
+    assert f"{tmp_path / 'half'} is written" in capfd.readouterr().err
+    assert run("info", tmp_path / "half", "--device", "cpu", "--json") == 0
+    assert "in bfloat16" in json.loads(capfd.readouterr().out)["transformer"]
