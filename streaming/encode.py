@@ -43,9 +43,9 @@ CODECS = {
     # another file each time.
     "h264": Codec("libx264", 18, "veryfast", options={"mbtree": "0"}),
     "h265": Codec(
-        "libx265", 22, "veryfast", mp4_tag="hvc1", options={"x265-params": "log-level=1"}
+        "libx265", 22, "veryfast", mp4_tag="hvc1", options={"x265-params": "log-level=error"}
     ),
-    "av1": Codec("libsvtav1", 30, "10"),
+    "av1": Codec("libsvtav1", 30, "8"),
     "vp9": Codec("libvpx-vp9", 30, "6", "cpu-used", {"deadline": "realtime", "row-mt": "1"}),
     "ffv1": Codec("ffv1", options={"slicecrc": "1"}),
 }
@@ -75,6 +75,9 @@ def encoder_options(encoding: Encoding, codec: str) -> dict[str, str]:
 
 def set_up(context: VideoCodecContext, video: VideoFormat) -> None:
     """Give an encoder that is not open yet the size, clock and colours of the stream."""
+    if context.name == "libsvtav1":
+        # It tells its life at every block, and listens to nothing else.
+        os.environ.setdefault("SVT_LOG", "1")
     context.width, context.height = video.width, video.height
     context.pix_fmt = "yuv420p"
     context.time_base = video.frame_time

@@ -56,7 +56,7 @@ class Browser:
         """The value that a piece of JavaScript returns; promises are awaited."""
         return self._call("POST", "/execute/sync", {"script": script, "args": []})
 
-    def wait(self, script: str, seconds: float = 20) -> Any:
+    def wait(self, script: str, seconds: float = 60) -> Any:
         """Wait until a JavaScript expression is true, and give its value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -50,13 +50,16 @@ def test_every_prefix_has_all_frames_written_so_far(tmp_path: Path, suffix: str)
     ("suffix", "codec"),
     [(".mp4", "h265"), (".mp4", "av1"), (".mkv", "ffv1"), (".ts", "h265"), (".webm", "av1")],
 )
-def test_other_codecs_keep_every_frame(tmp_path: Path, suffix: str, codec: str) -> None:
+def test_other_codecs_keep_every_frame_and_say_nothing(
+    tmp_path: Path, suffix: str, codec: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / f"a{suffix}"
     sink = open_sink(str(path), VIDEO, Encoding(codec))
     for block in blocks(2):
         sink.write(block)
     sink.close()
     assert shown(path) == list(range(33))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
