@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ..engine.threads import shared_threads
 from . import model
 from .checkpoints import Checkpoints
 from .display import LiveDisplay
@@ -53,6 +52,8 @@ def produce(job: Job, stdout: int | None) -> int:
             reporter.plan(request, options.outputs)
             with stop.at_once():
                 engine = load_engine(options, reporter)
+            from ..engine.threads import shared_threads
+
             with shared_threads(engine.device, stages=1 if live else 2):
                 progress = perform(
                     job, request, engine, pump, checkpoints, reporter, live, stop.asked
