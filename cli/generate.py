@@ -15,7 +15,6 @@ from .job import Job
 from .live import open_live
 from .options import Options
 from .outputs import open_outputs
-from .perform import perform
 from .reporter import Lines, Reporter, Silent
 from .request import make_request
 from .stop import Stop
@@ -53,6 +52,7 @@ def produce(job: Job, stdout: int | None) -> int:
             with stop.at_once():
                 engine = load_engine(options, reporter)
             from ..engine.threads import shared_threads
+            from .perform import perform  # needs torch: mistakes have been told by now
 
             with shared_threads(engine.device, stages=1 if live else 2):
                 progress = perform(
