@@ -9,6 +9,7 @@ const history = JSON.parse(localStorage.getItem("prompts") ?? "[]");
 let status = null; // the last answer of the server
 let playing = null; // number of the stream being played
 let retryAt = 0;
+let unplayable = false;
 let place = history.length; // in the history, while the arrow keys go through it
 
 const STATES = {
@@ -20,6 +21,7 @@ const STATES = {
   finished: ["finished", ""],
   disconnected: ["disconnected", "Disconnected. Trying again …"],
 };
+const UNPLAYABLE = "This browser cannot play the stream. A player can: open /live.mp4 in it.";
 
 function clock(seconds) {
   const whole = Math.floor(seconds);
@@ -29,7 +31,8 @@ function clock(seconds) {
 }
 
 function show(state) {
-  const [word, overlay] = STATES[state];
+  const [word, usual] = STATES[state];
+  const overlay = unplayable && !usual ? UNPLAYABLE : usual;
   document.body.dataset.state = state;
   if ($("state").textContent !== word) $("state").textContent = word;
   if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
@@ -76,7 +79,8 @@ function render() {
 }
 
 function onPlayer(what) {
-  if (what === "playing") return;
+  unplayable = what === "unplayable";
+  if (what === "playing" || unplayable) return;
   retryAt = Date.now() + 1000;
   if (what === "lost" || status?.state !== "finished") playing = null;
   if (what === "lost") show("disconnected");

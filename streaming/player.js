@@ -11,7 +11,7 @@ export class Player {
   #jumping = false;
   speed = 1; // of the making, against real time
 
-  // `report` is called with "playing", "ended" or "lost".
+  // `report` is called with "playing", "ended", "lost" or "unplayable".
   constructor(video, report) {
     this.#video = video;
     this.#report = report;
@@ -37,6 +37,10 @@ export class Player {
 
   async play(mime) {
     this.stop();
+    if (!(window.ManagedMediaSource ?? window.MediaSource)?.isTypeSupported(mime)) {
+      this.#report("unplayable");
+      return;
+    }
     const abort = (this.#abort = new AbortController());
     this.#following = true;
     try {
@@ -70,9 +74,7 @@ export class Player {
   }
 
   async #open(mime) {
-    const Source = window.ManagedMediaSource ?? window.MediaSource;
-    if (!Source?.isTypeSupported(mime)) throw new Error("this browser cannot play the stream");
-    const source = new Source();
+    const source = new (window.ManagedMediaSource ?? window.MediaSource)();
     this.#video.disableRemotePlayback = true;
     this.#video.src = URL.createObjectURL(source);
     await new Promise((done) => source.addEventListener("sourceopen", done, { once: true }));
@@ -112,6 +114,7 @@ export class Player {
   }
 
   #jump(time) {
+    if (Math.abs(time - this.#video.currentTime) < 0.001) return;
     this.#jumping = true;
     this.#video.currentTime = time;
   }

@@ -156,3 +156,13 @@ def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -
                 " && document.querySelector('video').currentTime > 2"
             )
             assert distance(browser.run(f"return {COLOUR}"), story) < 16
+
+
+def test_a_browser_that_cannot_play_is_told_what_can(browser: Browser) -> None:
+    with serving("--orders") as url:
+        browser.open(url)
+        browser.run("MediaSource.isTypeSupported = () => false; delete window.ManagedMediaSource")
+        browser.wait("document.body.dataset.state === 'empty'")
+        browser.press("A red fox\ue007", "#prompt")
+        browser.wait("document.getElementById('overlay').textContent.includes('cannot play')")
+        assert browser.run("return document.body.dataset.state") == "running"
