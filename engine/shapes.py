@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -74,6 +74,14 @@ class RandomText(TextEncoder):
         embeds = torch.randn(self._shape, generator=generator).to(self._device)
         return embeds, torch.ones(self._shape[:2], dtype=torch.int64, device=self._device)
 
+    def tokens(self, prompt: str) -> list[int]:
+        """The characters' numbers."""
+        return list(map(ord, prompt))
+
+    def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """There are none."""
+        return iter(())
+
 
 def random_engine(
     name: str, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
@@ -86,6 +94,17 @@ def random_engine(
     shapes = SHAPES.get(name)
     if shapes is None:
         raise ConfigError(f"shapes {name!r} are not known; use {', '.join(SHAPES)}")
+    return engine_of(shapes, device, dtype)
+
+
+def engine_of(
+    shapes: Shapes, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> Engine:
+    """An engine of any shapes, its weights drawn from torch's own seed.
+
+    Raises:
+        ConfigError: unknown device or dtype.
+    """
     chosen = resolve_device(device)
     chosen_dtype = resolve_dtype(dtype, chosen)
     with torch.device("meta"):

@@ -112,6 +112,29 @@ def test_stories_can_be_read(path: Path) -> None:
     assert story.schedule(60, None, 16)
 
 
+def test_soak(capsys: pytest.CaptureFixture[str]) -> None:
+    run("soak", "--hours", "0.05", "--rows", "5")
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:7]]
+    assert [row[0].strip() for row in rows] == ["0.01 h", "0.02 h", "0.03 h", "0.04 h", "0.05 h"]
+    assert len({(row[3], row[4]) for row in rows[1:]}) == 1, "open files and threads"
+    assert all(float(row[5]) < 1e-6 for row in rows)
+    assert int(rows[-1][1]) > 700  # latent frames
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process that is killed without warning")
+def test_kill_and_resume(
+    tmp_path: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    story = tmp_path / "story.txt"
+    story.write_text("a red boat\nnight falls\n")
+    run(
+        "kill_and_resume", "--kills", "1", "--minutes", "0.3", "--story", story,
+        *("--model", tiny_folder, "--longest", "10", "--seed", "0"),
+    )  # fmt: skip
+    said = capfd.readouterr().out.splitlines()[-1]
+    assert "288 of 288 frames, pictures the same, files the same" in said
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text("utf-8")
     for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")):

@@ -1,0 +1,141 @@
+"""A day of video from a tiny model with random weights: does anything grow, does anything drift?
+
+Counts memory, open files and threads while blocks are made, encoded, checkpointed and thrown away,
+and holds the sum of keys, which only ever grows, against the same sum in float64.
+
+python examples/soak.py                    # 24 hours of video in some minutes
+python examples/soak.py --hours 1 --rows 6
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import torch
+
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.preset import Preset
+from sana_stream.engine.session import Session
+from sana_stream.engine.shapes import Shapes, engine_of
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.vae_config import VaeConfig
+from sana_stream.streaming.format import VideoFormat
+from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.pump import Pump
+
+FPS = 16
+SHAPES = Shapes(
+    TransformerConfig(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=12,
+        cross_attention_dim=24,
+        caption_channels=16,
+    ),
+    VaeConfig(
+        latents_mean=(0.0,) * 4,
+        latents_std=(1.0,) * 4,
+        base_dim=4,
+        z_dim=4,
+        dim_mult=(1, 2, 2, 2),
+        num_res_blocks=1,
+    ),
+    Preset("soak", FPS, 16, 16, block_frames=64, timesteps=(1000.0, 500.0), max_text_tokens=8),
+)
+
+
+class Row(NamedTuple):
+    """What was counted after so much video."""
+
+    hours: float
+    position: int  # latent frames
+    resident: int  # bytes
+    files: int
+    threads: int
+    key_error: float  # relative, of the sum of keys
+
+
+class ExactKeys:
+    """The keys of every committed block, summed in float64."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.total: torch.Tensor | None = None
+        self._commit = engine.transformer.commit
+        engine.transformer.commit = self  # type: ignore[method-assign]
+
+    def __call__(self, *given):
+        added = self._commit(*given)
+        keys = added.sums.z.double()
+        self.total = keys if self.total is None else self.total + keys
+        return added
+
+    def error(self, session: Session) -> float:
+        """How far the stream's own sum is from it."""
+        if self.total is None:
+            return 0.0
+        held = session.snapshot().states[0].memory.view().z.double()
+        return float((held - self.total).norm() / self.total.norm())
+
+
+def soak(hours: float, rows: int, folder: Path) -> Iterator[Row]:
+    """Make so many hours of video; count so many times."""
+    torch.manual_seed(0)
+    engine = engine_of(SHAPES, "cpu", "float32")
+    exact, process = ExactKeys(engine), psutil.Process()
+    session = engine.session("a red boat", memory="cumulative")
+    session.keep_history(seconds=60)
+    end, counted = hours * 3600 * FPS, 0
+    sink = open_sink(str(folder / "live.m3u8"), VideoFormat(16, 16, FPS), window=5)
+    with Pump([sink], print) as pump:
+        for block in session:
+            pump.write(block)
+            made = block.start + len(block.frames)
+            if block.index % 50 == 0:
+                session.switch(f"night falls for the time number {block.index // 50}")
+                session.save(folder / "soak.ckpt")
+            if made >= end * (counted + 1) / rows:
+                counted += 1
+                yield Row(
+                    made / FPS / 3600,
+                    session.snapshot().states[0].position,
+                    process.memory_info().rss,
+                    process.num_fds() if hasattr(process, "num_fds") else 0,
+                    threading.active_count(),
+                    exact.error(session),
+                )
+            if made >= end:
+                return
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--rows", type=int, default=12)
+    args = parser.parse_args(argv)
+    begun = time.perf_counter()
+    print("| video | latent frame | resident | open files | threads | key sum off by |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for row in soak(args.hours, args.rows, Path(folder)):
+            print(
+                f"| {row.hours:.2f} h | {row.position} | {row.resident / 2**20:.1f} MiB"
+                f" | {row.files} | {row.threads} | {row.key_error:.1e} |",
+                flush=True,
+            )
+    print(f"\n{args.hours:g} h of video in {(time.perf_counter() - begun) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
