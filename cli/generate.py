@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from . import model
+from .beginning import Beginning, read_beginning, with_image_of
 from .checkpoints import Checkpoints
 from .display import LiveDisplay
 from .job import Job
@@ -30,7 +32,8 @@ def generate(options: Options, stdout: int | None) -> int:
     `stdout` is the descriptor for video on standard output, where one is asked for. Raises the
     library's errors as they come.
     """
-    return produce(Job(options, options.story()), stdout)
+    options, story = with_image_of(options, options.story())
+    return produce(Job(options, story), stdout)
 
 
 def produce(job: Job, stdout: int | None) -> int:
@@ -38,6 +41,10 @@ def produce(job: Job, stdout: int | None) -> int:
     options = job.options
     reporter = _reporter(options)
     described = model.describe(options.model, options.parts)
+    beginning = Beginning()
+    if job.checkpoint is None:
+        beginning = read_beginning(options, described, reporter.note)
+        job = replace(job, first_block=beginning.blocks)
     plan = partial(make_request, options, model=described, first_block=job.first_block)
     request = plan(job.story)
     with Stop(aloud=not options.quiet) as stop:
@@ -56,7 +63,7 @@ def produce(job: Job, stdout: int | None) -> int:
 
             with shared_threads(engine.device, stages=1 if live else 2):
                 progress = perform(
-                    job, request, engine, pump, checkpoints, reporter, live, stop.asked
+                    job, request, engine, beginning, pump, checkpoints, reporter, live, stop.asked
                 )
         if progress.frames == job.kept:
             stop.check()
@@ -70,7 +77,14 @@ def load_engine(options: Options, reporter: Reporter) -> Engine:
     reporter.note(f"loading {options.model}")
     begun = time.perf_counter()
     engine = model.load(
-        options.model, options.device, options.dtype, options.parts, options.decode_frames
+        options.model,
+        options.device,
+        options.dtype,
+        parts=options.parts,
+        loras=options.loras,
+        decode_frames=options.decode_frames,
+        quantize=options.quantize,
+        quantize_text=options.quantize_text,
     )
     if options.compile:
         from ..engine.accelerate import compile_networks

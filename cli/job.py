@@ -50,6 +50,7 @@ class Job:
                 "fps": None if fps is None else Fraction(fps),
                 "size": None if size is None else tuple(size),
                 "steps": tuple(steps) if isinstance(steps, list) else steps,
+                "loras": tuple((file, float(scale)) for file, scale in given["loras"]),
             }
         )
         cues = (Cue(start, prompt, frame) for start, prompt, frame in values["story"]["cues"])
@@ -59,12 +60,18 @@ class Job:
     def _from_anywhere(self) -> Options:
         options = self.options
         outputs = (out if is_live(out) else _absolute(out) for out in options.outputs)
-        parts = options.parts
+        parts, image, video = (
+            None if path is None else _absolute_if_there(path)
+            for path in (options.parts, options.image, options.video)
+        )
         return replace(
             options,
             outputs=tuple(outputs),
             model=_absolute_if_there(options.model),
-            parts=None if parts is None else _absolute_if_there(parts),
+            parts=parts,
+            image=image,
+            video=video,
+            loras=tuple((_absolute_if_there(file), scale) for file, scale in options.loras),
         )
 
 

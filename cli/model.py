@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..engine.describe import ModelDescription
@@ -16,14 +16,8 @@ def describe(model: str, parts: str | None) -> ModelDescription:
     return describe_model(model, parts)
 
 
-def load(
-    model: str,
-    device: str,
-    dtype: str,
-    parts: str | None = None,
-    decode_frames: int | None = None,
-) -> Engine:
-    """The model with its weights."""
+def load(model: str, device: str, dtype: str, **more: Any) -> Engine:
+    """The model with its weights; `more` as `Engine.load` takes it."""
     from ..engine.engine import Engine
 
-    return Engine.load(model, device, dtype, parts=parts, decode_frames=decode_frames)
+    return Engine.load(model, device, dtype, **more)

@@ -69,6 +69,11 @@ class Options:
     flow_shift: float | None
     model: str
     parts: str | None
+    image: str | None
+    video: str | None
+    loras: tuple[tuple[str, float], ...]  # files, each with its scale
+    quantize: str | None
+    quantize_text: str | None
     device: str
     dtype: str
     memory: str | None
@@ -124,6 +129,11 @@ class Options:
             flow_shift=args.flow_shift,
             model=args.model,
             parts=args.parts,
+            image=args.image,
+            video=args.video,
+            loras=tuple(args.lora or ()),
+            quantize=args.quantize,
+            quantize_text=args.quantize_text,
             device=args.device,
             dtype=args.dtype,
             memory=args.memory,

@@ -65,12 +65,12 @@ def build_parser(version: str, commands: str = "") -> Parser:
         allow_abbrev=False,
         add_help=False,
     )
-    add_story(parser)
+    _add_beginning(add_story(parser))
     add_length(parser)
     add_outputs(parser)
     add_live(parser)
-    _add_picture(parser)
-    _add_model(parser)
+    add_picture(parser)
+    add_model(parser)
     add_safety(parser)
     _add_talk(parser, version)
     return parser
@@ -92,7 +92,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=96)
 
 
-def add_story(parser: Parser) -> None:
+def add_story(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("what is to be seen")
     source = group.add_mutually_exclusive_group()
     source.add_argument(
@@ -111,6 +111,15 @@ def add_story(parser: Parser) -> None:
         type=values.positive_number,
         metavar="SECONDS",
         help="how long each prompt without a time holds (default: an even share of the length)",
+    )
+    return group
+
+
+def _add_beginning(group: argparse._ArgumentGroup) -> None:
+    beginning = group.add_mutually_exclusive_group()
+    beginning.add_argument("--image", metavar="FILE", help="the picture that the video begins with")
+    beginning.add_argument(
+        "--video", metavar="FILE", help="a clip that the video goes on from, in its last frame"
     )
 
 
@@ -161,7 +170,7 @@ def add_outputs(parser: Parser) -> None:
     )
 
 
-def _add_picture(parser: Parser) -> None:
+def add_picture(parser: Parser) -> None:
     group = parser.add_argument_group("the picture (defaults: the model's)")
     group.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
     group.add_argument(
@@ -196,7 +205,7 @@ def _add_picture(parser: Parser) -> None:
     )
 
 
-def _add_model(parser: Parser) -> None:
+def add_model(parser: Parser) -> None:
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model",
@@ -210,6 +219,17 @@ def _add_model(parser: Parser) -> None:
         metavar="MODEL",
         help="where a .pth file's VAE and text encoder come from (default: as published)",
     )
+    group.add_argument(
+        "--lora",
+        action="append",
+        type=values.scaled_file,
+        metavar="FILE[:SCALE]",
+        help="a LoRA to merge into the model; give it several times for several",
+    )
+    group.add_argument(
+        "--quantize", metavar="KIND", help="the model in fewer bits: int8, fp8 or nvfp4"
+    )
+    group.add_argument("--quantize-text", metavar="KIND", help="the text encoder too: int8")
     group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
     group.add_argument(
         "--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16"

@@ -10,6 +10,7 @@ from ..engine.guard import Guard
 from ..engine.snapshot_file import load_snapshot
 from ..streaming.format import VideoFormat
 from ..streaming.pace import Pace
+from .beginning import Beginning
 from .checkpoints import Checkpoints
 from .director import Director
 from .job import Job
@@ -29,6 +30,7 @@ def perform(
     job: Job,
     request: Request,
     engine: Engine,
+    beginning: Beginning,
     pump: Pump,
     checkpoints: Checkpoints,
     reporter: Reporter,
@@ -36,7 +38,7 @@ def perform(
     stop: Event,
 ) -> Progress:
     """Make a job's video, from its beginning or from where a checkpoint stands."""
-    session = _session(engine, request, job)
+    session = _session(engine, request, job, beginning)
     checkpoints.begin(engine, lambda: pump.kept)
     director = Director(request, reporter, live, _pace(job, request, stop))
     if job.kept:
@@ -46,7 +48,7 @@ def perform(
     return Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop).go()
 
 
-def _session(engine: Engine, request: Request, job: Job) -> Session:
+def _session(engine: Engine, request: Request, job: Job, beginning: Beginning) -> Session:
     if job.checkpoint is not None:
         snapshot = load_snapshot(job.checkpoint, engine)
         settings = replace(snapshot.settings, seed=request.seed)  # a branch may have its own
@@ -62,6 +64,8 @@ def _session(engine: Engine, request: Request, job: Job) -> Session:
         guidance=request.guidance,
         negative_prompt=request.negative_prompt,
         memory=request.memory,
+        image=beginning.image,
+        video=beginning.video,
     )
 
 

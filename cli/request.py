@@ -75,7 +75,7 @@ def make_request(
     `first_block` is the number of the stream's block with which the video begins.
     """
     from ..engine.device import resolve_device, resolve_dtype
-    from ..engine.schedule import plan_timesteps
+    from ..engine.schedule import plan_timesteps, solver_from_image
     from ..engine.size import check_size
     from ..models.memory import parse_policy
 
@@ -92,7 +92,8 @@ def make_request(
     parse_policy(memory)
     resolve_dtype(options.dtype, resolve_device(options.device))
     given, steps = _steps(options.steps)
-    solver, timesteps = plan_timesteps(preset, given, steps, options.solver, options.flow_shift)
+    asked = solver_from_image(preset, options.solver) if options.image else options.solver
+    solver, timesteps = plan_timesteps(preset, given, steps, asked, options.flow_shift)
     guidance = preset.guidance if options.guidance is None else options.guidance
     negative = options.negative_prompt
     if negative is not None and guidance == 1:

@@ -33,6 +33,15 @@ def duration(text: str) -> float:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
+def scaled_file(text: str) -> tuple[str, float]:
+    """A file and how strongly it counts: lora.safetensors or lora.safetensors:0.8."""
+    name, colon, scale = text.rpartition(":")
+    try:
+        return (name, float(scale)) if colon and name else (text, 1.0)
+    except ValueError:
+        return text, 1.0
+
+
 def positive_count(text: str) -> int:
     """A whole number of 1 or more."""
     value = _whole(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -29,7 +28,7 @@ from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan
 from .preset import Preset, preset_of
 from .quantize import check_quantization, quantize_network
-from .schedule import plan_timesteps
+from .schedule import plan_timesteps, solver_from_image
 from .session import Session
 from .size import check_size
 from .snapshot import SessionSettings, Snapshot
@@ -60,6 +59,7 @@ class Engine:
         self.dtype = dtype
         self.decode_frames = decode_frames
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
+        self._exact: Fingerprint | None = None  # of the weights before they were quantized
         if decode_frames is not None and decode_frames < 1:
             raise ConfigError(f"decode_frames {decode_frames}: give 1 or more")
         if vae.config.z_dim != transformer.config.in_channels:
@@ -134,7 +134,7 @@ class Engine:
 
     def _quantize(self, transformer: str | None, text: str | None) -> None:
         if transformer or text:
-            _ = self.fingerprint  # of the weights as they were, so that streams fit both
+            self._exact = self.fingerprint  # so that a stream goes on with either
         if transformer:
             quantize_network(self.transformer, transformer, self.preset.full_precision)
             self._loras = None
@@ -156,7 +156,6 @@ class Engine:
         if self._loras is None:
             raise ConfigError("the transformer is quantized; give LoRA files to Engine.load")
         self._loras.set([(Path(file).expanduser(), scale) for file, scale in loras])
-        self.__dict__.pop("fingerprint", None)
 
     def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embed a prompt, behind the model's instruction text.
@@ -214,8 +213,8 @@ class Engine:
         preset = self.preset
         if image is not None and video is not None:
             raise ConfigError("an image and a video are given; a stream begins with one of them")
-        if image is not None and solver is None and preset.solver == "dpm++":
-            solver = "euler"  # as the published models are run from a picture
+        if image is not None:
+            solver = solver_from_image(preset, solver)
         solver, timesteps = plan_timesteps(preset, timesteps, steps, solver, flow_shift)
         settings = SessionSettings(
             seed=seed,
@@ -247,10 +246,13 @@ class Engine:
         """
         return self.session_from(load_snapshot(Path(path), self), noise)
 
-    @cached_property
+    @property
     def fingerprint(self) -> Fingerprint:
-        """What tells this model from another, whatever dtype and device it runs with."""
-        return fingerprint_of(self)
+        """What tells this model from another, whatever dtype and device it runs with.
+
+        Adapters may change weights while the engine is there: each call looks again.
+        """
+        return self._exact or fingerprint_of(self)
 
     def decode_frames_for(self, settings: SessionSettings) -> int:
         """How many latent frames of a stream's block are decoded at once."""

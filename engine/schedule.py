@@ -48,6 +48,11 @@ def plan_timesteps(
     return chosen, flow_timesteps(chosen, count, shift)
 
 
+def solver_from_image(preset: Preset, solver: str | None) -> str | None:
+    """The solver of a stream that begins with a picture: the published models take Euler then."""
+    return "euler" if solver is None and preset.solver == "dpm++" else solver
+
+
 def flow_timesteps(solver: str, steps: int, shift: float) -> tuple[float, ...]:
     """Evenly spaced noise levels, moved towards noise: `sigma' = s sigma / (1 + (s - 1) sigma)`.
 

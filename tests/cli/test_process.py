@@ -16,6 +16,8 @@ import av
 import numpy as np
 import pytest
 
+from sana_stream.engine.story_file import read_story
+
 from .run import command, environment, pictures, start
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and pipes as POSIX has them")
@@ -116,7 +118,7 @@ def test_standard_output_is_the_video_alone(tmp_path: Path, tiny_folder: Path) -
         "import sys\n"
         "import sana_stream.cli.model as model\n"
         "load = model.load\n"
-        f"def chatty(*argv):\n    {chatter}\n    return load(*argv)\n"
+        f"def chatty(*argv, **more):\n    {chatter}\n    return load(*argv, **more)\n"
         "model.load = chatty\n"
         "from sana_stream.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
@@ -185,3 +187,34 @@ def test_torch_is_not_loaded_to_answer(tmp_path: Path, argv: list[str]) -> None:
     )
     done = finished([sys.executable, "-c", code], tmp_path)
     assert done.stderr.endswith(b"torch: False"), done.stderr
+
+
+def test_what_is_typed_directs_the_stream(tmp_path: Path, tiny_folder: Path) -> None:
+    process = start(
+        *PROMPT, "--interactive", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path
+    )
+    assert process.stdin is not None
+    wait_for(lambda: size(tmp_path / "a.mp4") > 10_000)
+    process.stdin.write(b"the \xff night\r\n")
+    process.stdin.flush()
+    captions = tmp_path / "a.vtt"
+    wait_for(lambda: "night" in captions.read_text("utf-8"))
+    out, err = process.communicate(b"/stop\n", timeout=60)
+    assert process.returncode == 0, err
+    assert out == b""
+    said = re.search(r"from frame (\d+) \(.*\): the \ufffd night\n", err.decode())
+    assert said is not None, err
+    story = read_story(captions)
+    assert [cue.prompt for cue in story.cues] == ["a red boat", "the \ufffd night"]
+    assert round((story.cues[1].start_seconds or 0) * 16) == int(said[1])
+
+
+def test_typing_that_waits_does_not_keep_the_program_from_ending(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    argv = (*PROMPT, "--interactive", "--no-realtime", "--frames", "9", "--model", tiny_folder)
+    process = start(*argv, cwd=tmp_path)
+    assert process.wait(120) == 0
+    assert process.stderr is not None
+    assert b"Fatal" not in process.stderr.read()
+    process.communicate()

@@ -1,0 +1,168 @@
+"""Runs that begin with a picture or go on from a clip, and LoRA files on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from sana_stream.cli import values
+from sana_stream.cli.beginning import with_image_of
+from sana_stream.cli.options import Options
+from sana_stream.cli.parser import build_parser
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.picture import cover
+from sana_stream.engine.story import Story, StoryError
+
+from .run import pictures, run
+
+PICTURES = ("--out", "frames/%04d.png")  # exact, unlike video
+
+
+@pytest.fixture
+def tiny(
+    tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
+    """The options for the tiny model, already loaded; the current folder is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sana_stream.cli.model.load", lambda *_, **__: tiny_engine)
+    return ("--prompt", "a red boat", "--model", str(tiny_folder))
+
+
+def moving(count: int, height: int, width: int) -> np.ndarray:
+    """Smooth moving colours, uint8 (count, height, width, 3)."""
+    t, y, x = np.meshgrid(np.arange(count), np.arange(height), np.arange(width), indexing="ij")
+    waves = [np.sin(0.3 * t + 0.2 * x + c) + np.cos(0.15 * y - 0.2 * t) for c in range(3)]
+    return np.clip(np.stack(waves, axis=-1) * 60 + 127, 0, 255).astype(np.uint8)
+
+
+def write_clip(path: str, frames: np.ndarray, fps: int) -> None:
+    """A clip without loss."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=fps)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_a_video_begins_with_the_picture(
+    tiny: tuple[str, ...], tiny_engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picture = moving(1, 40, 48)[0]
+    Image.fromarray(picture).save("boat.png")
+    assert run(*tiny, "--image", "boat.png", "--frames", "17", *PICTURES) == 0
+    session = tiny_engine.session("a red boat", image=cover(picture[None], 32, 48)[0])
+    expected = np.concatenate([next(session).frames, next(session).frames])
+    assert np.array_equal(pictures("frames"), expected)
+    told = capfd.readouterr().err
+    assert "boat.png is 48x40: scaled to cover 48x32, 20% is cut off" in told
+
+
+def test_a_story_names_its_picture(
+    tiny: tuple[str, ...], tiny_engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "stories").mkdir()
+    picture = moving(1, 32, 48)[0]
+    Image.fromarray(picture).save("stories/start.png")
+    Path("stories/s.txt").write_text("a red boat<image>start.png\n0:02 night falls\n")
+    words = ("--prompt-file", "stories/s.txt", *tiny[2:], "--frames", "40", *PICTURES)
+    assert run(*words) == 0
+    expected = next(tiny_engine.session("a red boat", image=picture)).frames
+    assert np.array_equal(pictures("frames")[:9], expected)
+
+
+@pytest.mark.parametrize("fps", [16, 32, 8])
+def test_a_video_goes_on_from_a_clip(
+    tiny: tuple[str, ...], tiny_engine: Engine, fps: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At any rate the clip is shown for as long as it plays."""
+    clip = moving(19, 32, 48)
+    shown = {16: clip, 32: clip.repeat(2, axis=0), 8: clip[::2]}[fps]
+    write_clip("clip.mkv", shown, fps)
+    assert run(*tiny, "--video", "clip.mkv", "--frames", "12", *PICTURES) == 0
+    whole = clip if fps != 8 else clip[::2].repeat(2, axis=0)
+    session = tiny_engine.session("a red boat", video=whole)
+    assert session.next_start == 17
+    expected = np.concatenate([next(session).frames, next(session).frames])[:12]
+    assert np.array_equal(pictures("frames"), expected)
+    left_out = len(whole) - 17
+    told = f"clip.mkv: its first {left_out} frames fill no block and are left out"
+    assert told in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--image", "none.png"), "none.png cannot be read: No such file"),
+        (("--image", "text.png"), "text.png cannot be read"),
+        (("--video", "short.mkv"), "the video has 8 pictures, and a block needs 9"),
+        (("--video", "short.mkv", "--image", "x.png"), "not allowed with argument"),
+        (("--lora", "none.safetensors"), "none.safetensors is missing"),
+        (("--quantize", "int3"), "quantization 'int3' is not known; use int8, fp8, nvfp4"),
+    ],
+)
+def test_what_cannot_be_read_is_told_on_one_line(
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("no picture")
+    write_clip("short.mkv", moving(8, 32, 48), 16)
+    assert run("--prompt", "a", "--model", tiny_folder, "--quiet", *words) in (1, 2)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine: Engine) -> None:
+    factors = {"lora_A": torch.randn(2, 28), "lora_B": torch.randn(28, 2)}
+    name = "transformer.transformer_blocks.0.attn1.to_q"
+    file = tmp_path / "x.safetensors"
+    save_file({f"{name}.{part}.weight": value for part, value in factors.items()}, file)
+    words = ("--prompt", "a red boat", "--model", tiny_folder, "--frames", "9", "--quiet")
+    words = (*words, "--device", "cpu", "--dtype", "float32")
+    assert run(*words, "--out", tmp_path / "a/%04d.png", "--lora", f"{file}:0.5") == 0
+    merged = Engine.load(tiny_folder, "cpu", "float32", loras=[(file, 0.5)])
+    expected = next(merged.session("a red boat")).frames
+    assert np.array_equal(pictures(tmp_path / "a"), expected)
+    assert not np.array_equal(expected, next(tiny_engine.session("a red boat")).frames)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x.safetensors", ("x.safetensors", 1.0)),
+        ("a/x.safetensors:0.8", ("a/x.safetensors", 0.8)),
+        ("x:-2", ("x", -2.0)),
+        (r"C:\loras\x.safetensors", (r"C:\loras\x.safetensors", 1.0)),
+        (":0.5", (":0.5", 1.0)),
+    ],
+)
+def test_a_scale_stands_behind_the_file(text: str, expected: tuple[str, float]) -> None:
+    assert values.scaled_file(text) == expected
+
+
+def options(*words: str) -> Options:
+    return Options.of(build_parser("").parse(["--prompt", "x", *words]))
+
+
+def test_only_the_first_prompt_can_name_a_picture() -> None:
+    with pytest.raises(StoryError, match="only the first prompt"):
+        with_image_of(options(), Story.of(["a", "b<image>b.png"]))
+    with pytest.raises(StoryError, match="and so does --image"):
+        with_image_of(options("--image", "a.png"), Story.of(["a<image>b.png"]))
+    taken, story = with_image_of(options(), Story.of(["a boat<image> b.png", "c"]))
+    assert (taken.image, [cue.prompt for cue in story.cues]) == ("b.png", ["a boat", "c"])
