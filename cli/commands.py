@@ -33,6 +33,7 @@ COMMANDS = (
     Command("branch", ".branch", "another video from where a checkpoint stands"),
     Command("info", ".info", "what a model is, and the memory that it will take"),
     Command("convert", ".convert", "a checkpoint in another layout"),
+    Command("serve", ".serve", "keep a model loaded and make streams asked for on a page"),
     Command("bench", ".bench", "measure a model on this machine"),
 )
 

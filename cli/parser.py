@@ -118,9 +118,7 @@ def add_story(parser: Parser) -> argparse._ArgumentGroup:
 def _add_beginning(group: argparse._ArgumentGroup) -> None:
     beginning = group.add_mutually_exclusive_group()
     beginning.add_argument("--image", metavar="FILE", help="the picture that the video begins with")
-    beginning.add_argument(
-        "--video", metavar="FILE", help="a clip that the video goes on from, in its last frame"
-    )
+    beginning.add_argument("--video", metavar="FILE", help="a clip that the video goes on from")
 
 
 def add_length(parser: Parser) -> None:

@@ -52,6 +52,9 @@ class Stop:
         try:
             self.check()
             yield
+        except Exception:
+            self.check()  # raised inside a library, it may have come out as another error
+            raise
         finally:
             self._at_once = False
         self.check()

@@ -1,0 +1,60 @@
+"""`sana-stream serve`: keep a model loaded and make the streams that are asked for."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from . import values
+from .live_options import DEFAULT_PORT, add_address
+from .options import Options
+from .parser import Parser, add_model, add_picture, build_parser
+
+
+def add_options(parser: Parser) -> None:
+    """The options of the command."""
+    page = parser.add_argument_group("the page")
+    page.add_argument(
+        "--port",
+        type=values.port,
+        default=DEFAULT_PORT,
+        metavar="PORT",
+        help=f"0 for any free one (default: {DEFAULT_PORT})",
+    )
+    add_address(page)
+    page.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="begin with a stream of this prompt"
+    )
+    page.add_argument(
+        "--record",
+        metavar="FOLDER",
+        help="keep each stream as a file there (default: only until serving ends)",
+    )
+    add_picture(parser)
+    add_model(parser)
+
+
+def run(args: Namespace) -> int:
+    """Serve until a signal; one stream at a time, the others wait."""
+    from rich.console import Console
+
+    from .generate import load_engine
+    from .reporter import Lines
+    from .server import Recordings, Server
+    from .stop import Stop
+
+    defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
+    given = {name: value for name, value in vars(args).items() if name != "prompt"}
+    options = replace(Options.of(Namespace(**defaults | given)), checkpoint_every=0.0)
+    reporter = Lines(Console(stderr=True))
+    with Stop(aloud=False) as stop, tempfile.TemporaryDirectory() as folder:
+        recordings = Recordings(Path(args.record or folder), keep=args.record is not None)
+        server = Server(options, reporter, recordings, stop.asked)
+        with server.page():
+            server.order(args.prompt or [])
+            with stop.at_once():
+                engine = load_engine(options, reporter)
+            server.serve(engine)
+        return stop.exit_code

@@ -1,0 +1,137 @@
+"""A server of streams: orders come from a page, one is made at a time, with one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from ..engine.story_file import parse_story
+from ..models.errors import SanaStreamError
+from ..streaming.control import Control
+from ..streaming.programme import Order, Programme
+from . import model
+from .beginning import Beginning
+from .checkpoints import Checkpoints
+from .job import Job
+from .live import Live
+from .options import Length, Options
+from .outputs import open_outputs, title
+from .page import Page
+from .perform import perform
+from .reporter import Reporter
+from .request import Request, make_request
+from .words import one_line
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+RECORDING = "stream-{:04}.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """Where streams are recorded: each in a file of its own, or only the one of now."""
+
+    folder: Path
+    keep: bool
+
+    def next(self) -> Path:
+        """The file for the next stream."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.keep:
+            return self.folder / RECORDING.format(0)
+        numbers = (int(path.stem[7:]) for path in self.folder.glob("stream-[0-9]*.mp4"))
+        return self.folder / RECORDING.format(max(numbers, default=-1) + 1)
+
+
+class Server:
+    """Makes the streams that are ordered, one after the other, with one engine."""
+
+    def __init__(
+        self, options: Options, reporter: Reporter, recordings: Recordings, stop: Event
+    ) -> None:
+        self._options = options
+        self._reporter = reporter
+        self._recordings = recordings
+        self._stop = stop
+        self._described = model.describe(options.model, options.parts)
+        self._programme = Programme(self._check)
+
+    @contextmanager
+    def page(self) -> Iterator[None]:
+        """Serve the page, which takes orders, while this is entered."""
+        options, note = self._options, self._reporter.note
+        port = options.web or 0
+        with Page(options.host, port, options.token, note, self._programme) as self._page:
+            Thread(target=self._end_all, name="end of serving", daemon=True).start()
+            yield
+
+    def order(self, prompts: Sequence[str]) -> None:
+        """Order a stream of prompts, unless there are none; `ConfigError` for what is none."""
+        if prompts:
+            self._programme.submit({"story": "\n".join(prompts)})
+
+    def serve(self, engine: Engine) -> None:
+        """Make streams until it is to stop."""
+        while (order := self._programme.next(self._stop)) is not None:
+            control, failure = Control(), ""
+            self._programme.begin(order, control)
+            if self._stop.is_set():
+                control.end()
+            try:
+                self._make(order, control, engine)
+            except (SanaStreamError, OSError, ValueError, RuntimeError, MemoryError) as error:
+                failure = one_line(error)
+                self._reporter.note(f"stream {order.number}: {failure}")
+            self._programme.end(order, failure)
+
+    def _make(self, order: Order, control: Control, engine: Engine) -> None:
+        job, request = self._planned(order)
+        recording = self._recordings.next()
+        options = replace(
+            job.options, outputs=(str(recording),), overwrite=not self._recordings.keep
+        )
+        job, note = replace(job, options=options), self._reporter.note
+        show = self._page.begin(request, title(options), control, recording)
+        self._reporter.plan(request, options.outputs)
+        try:
+            with (
+                Checkpoints(job, note) as checkpoints,
+                open_outputs(options, request, control.stop, None, note, 0, show.feed) as pump,
+            ):
+                perform(
+                    job,
+                    request,
+                    engine,
+                    Beginning(),
+                    pump,
+                    checkpoints,
+                    self._reporter,
+                    Live(control, None, show),
+                    control.stop,
+                )
+        finally:
+            show.board.finish()
+
+    def _check(self, order: Order) -> None:
+        self._planned(order)
+
+    def _planned(self, order: Order) -> tuple[Job, Request]:
+        """The order as a run; `ConfigError` for a story that cannot be read or does not fit."""
+        story = parse_story(order.story.encode(), "the story")
+        options = replace(
+            self._options,
+            prompts=(story.cues[0].prompt,),
+            length=Length(seconds=order.seconds, endless=order.seconds is None),
+            seed=self._options.seed if order.seed is None else order.seed,
+        )
+        return Job(options, story), make_request(options, story, self._described)
+
+    def _end_all(self) -> None:
+        self._stop.wait()
+        for order in self._programme.orders():
+            self._programme.cancel(order.number)

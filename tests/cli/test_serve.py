@@ -1,0 +1,109 @@
+"""A server of streams as a process: orders, the page's requests, files, the end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sana_stream.engine.story_file import read_story
+
+from .run import pictures, run, start
+
+
+class Served:
+    """A running server, asked over HTTP."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        found = re.search(rb"the page is at http://127.0.0.1:(\d+)/", first)
+        assert found, first
+        self._port = int(found[1])
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        result = answer.status, answer.read()
+        connection.close()
+        return result
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.ask("GET", path)[1])
+
+    def states(self) -> list[str]:
+        return [order["state"] for order in self.json("/streams")]
+
+    def await_that(self, what: Callable[[], bool]) -> None:
+        until = time.monotonic() + 120
+        while not what():
+            assert self.process.poll() is None, "the server has ended"
+            assert time.monotonic() < until, "it did not come"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def served(tmp_path: Path, tiny_folder: Path) -> Iterator[Served]:
+    argv = ("--port", "0", "--model", tiny_folder, "--record", "films", "--seed", "3")
+    process = start("serve", *argv, cwd=tmp_path)
+    try:
+        yield Served(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_path: Path) -> None:
+    assert served.json("/status")["may_begin"]
+    assert served.ask("POST", "/streams", {"story": "0:05 late\n0:02 early"})[0] == 400
+    assert b"1e9" in served.ask("POST", "/streams", {"story": "a", "seconds": "1e9"})[1]
+    first = {"story": "a red boat\n0:40 a fox"}
+    second = {"story": "the moon", "seconds": 1, "seed": 5}
+    assert served.ask("POST", "/streams", first)[0] == 201
+    status, order = served.ask("POST", "/streams", second)
+    assert status == 201
+    assert json.loads(order)["number"] == 1
+    served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
+    assert served.states() == ["on", "waiting"]
+    assert served.json("/status")["seed"] == 3
+    assert served.json("/status")["coming"] == [{"start": 641, "prompt": "a fox"}]
+    assert served.ask("POST", "/prompt", {"text": "the night falls"})[0] == 202
+    served.await_that(lambda: len(served.json("/status")["shown"]) == 2)
+    turn = served.json("/status")["shown"][1]
+    assert turn["prompt"] == "the night falls"
+    status, film = served.ask("GET", "/download")
+    assert status == 200
+    (tmp_path / "so far.mp4").write_bytes(film)
+    assert len(pictures(tmp_path / "so far.mp4")) >= turn["start"]
+    assert served.ask("DELETE", "/streams/0")[0] == 204
+    served.await_that(lambda: served.states() == ["cancelled", "finished"])
+    assert served.json("/status")["state"] == "finished"
+    assert served.ask("POST", "/streams", {"story": "the sun"})[0] == 201
+    served.await_that(lambda: served.json("/status").get("title") == "the sun")
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) == 128 + signal.SIGTERM
+    films = tmp_path / "films"
+    shown = [cue.prompt for cue in read_story(films / "stream-0000.vtt").cues]
+    assert shown == ["a red boat", "the night falls"]
+    assert (
+        round((read_story(films / "stream-0000.vtt").cues[1].start_seconds or 0) * 16)
+        == (turn["start"])
+    )
+    assert len(pictures(films / "stream-0001.mp4")) == 16
+
+
+def test_a_server_has_help_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("serve", "--help") == 0
+    out = capfd.readouterr().out
+    for option in ("--port", "--host", "--token", "--record", "--model", "--size"):
+        assert option in out
