@@ -1,0 +1,50 @@
+"""`sana-stream` with numbered frames in place of a model's, to try command lines quickly.
+
+Options and outputs are the real ones; whatever length is asked for, it makes five blocks.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from sana_stream.cli.options import STDOUT, Options
+from sana_stream.cli.outputs import open_outputs
+from sana_stream.cli.parser import build_parser
+from sana_stream.streaming.stdout import claim_stdout
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "streaming"))
+BLOCKS = 5
+WIDTH, HEIGHT = 224, 128
+
+
+def main() -> None:
+    from blocks import blocks
+
+    options = Options.of(build_parser("").parse(sys.argv[1:]))
+    stdout = claim_stdout() if STDOUT in options.outputs else None
+    timeline = SimpleNamespace(cues=options.story().cues)
+    request: Any = SimpleNamespace(
+        width=WIDTH, height=HEIGHT, fps=Fraction(16), seed=options.seed, timeline=timeline
+    )
+    with open_outputs(options, request, Event(), stdout, print_error) as pump:
+        for block in blocks(BLOCKS):
+            corner = np.zeros((len(block.frames), HEIGHT, WIDTH, 3), np.uint8)
+            corner[:, : block.frames.shape[1], : block.frames.shape[2]] = block.frames
+            pump.write(replace(block, frames=corner))
+
+
+def print_error(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The lines of the README's section on streaming, each as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import pytest
+
+from sana_stream.cli.options import Options
+from sana_stream.cli.parser import build_parser
+
+from .run import environment
+
+HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
+FRAMES = 81  # of the stand-in's five blocks
+LOST = 17  # of them srt may lose at its end
+RECEIVERS = {
+    "rtmp": ["-listen", "1", "-f", "flv", "-i", "rtmp://127.0.0.1:{port}/live/key"],
+    "srt": ["-f", "mpegts", "-i", "srt://127.0.0.1:{port}?mode=listener"],
+    "udp": ["-f", "mpegts", "-i", "udp://127.0.0.1:{port}?timeout=3000000"],
+    "tcp": ["-f", "mpegts", "-i", "tcp://127.0.0.1:{port}"],
+}
+
+
+def streaming_lines(program: str = "sana-stream") -> list[str]:
+    """The lines of the section's blocks for the shell that begin with a program's name."""
+    section = README.read_text("utf-8").partition("\n## Streaming\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith(program)]
+
+
+LINES = streaming_lines()
+PIPES = [line for line in LINES if "|" in line]
+ADDRESSES = [line for line in LINES if "://" in line]
+FILES = [line for line in LINES if line not in PIPES + ADDRESSES and "--endless" in line]
+LIVE = [line for line in LINES if line not in PIPES + ADDRESSES + FILES]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `sana-stream` is the stand-in and players need no screen."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = tools / "sana-stream"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "stand_in.py"}" "$@"\n')
+    program.chmod(0o755)
+    (tools / "mpv.conf").write_text("vo=null\nao=null\nuntimed=yes\n")
+    (tmp_path / "story.txt").write_text("a red boat\n0:02 night falls\n")
+    return environment() | {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "MPV_HOME": str(tools),
+        "SDL_VIDEODRIVER": "dummy",
+        "SDL_AUDIODRIVER": "dummy",
+    }
+
+
+def count(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def need(line: str) -> None:
+    for tool in ("ffplay", "ffmpeg", "mpv"):
+        if re.search(rf"\b{tool}\b|rtmp:|srt:", line) and not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
+
+
+@pytest.mark.parametrize("line", PIPES)
+def test_pipes(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+    need(line)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=tmp_path,
+        env=shell,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"rror" not in done.stderr.replace(b"Error resilience", b""), done.stderr
+    written = re.findall(r"(\w+\.(?:mkv|mp4|webm))\b", line)
+    assert [count(tmp_path / name) for name in written] == [FRAMES] * len(written)
+
+
+@contextmanager
+def receiver(scheme: str, port: int, out: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """ffmpeg, which writes what it gets into a file."""
+    source = [word.format(port=port) for word in RECEIVERS[scheme]]
+    command = ["ffmpeg", "-v", "error", "-nostdin", *source, "-c:v", "copy", "-y", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def is_taken(port: int, kind: socket.SocketKind) -> bool:
+    """Whether somebody holds a port, found without knocking at it."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def await_taken(port: int, kind: socket.SocketKind) -> None:
+    until = time.monotonic() + 30
+    while not is_taken(port, kind):
+        assert time.monotonic() < until, "nobody listens"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("line", ADDRESSES)
+def test_addresses(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed")
+    address = re.search(r"(\w+)://127.0.0.1:(\d+)", line)
+    assert address is not None
+    scheme, port, out = address[1], free_port(), tmp_path / "received.mkv"
+    command = ["bash", "-c", line.replace(address[2], str(port))]
+    kind = socket.SOCK_STREAM if scheme in ("rtmp", "tcp") else socket.SOCK_DGRAM
+    sender = None
+    try:
+        if "listen" in line:
+            sender = subprocess.Popen(command, cwd=tmp_path, env=shell, stderr=subprocess.PIPE)
+            await_taken(port, kind)
+        with receiver(scheme, port, out) as received:
+            if sender is None:
+                await_taken(port, kind)
+                sender = subprocess.Popen(command, cwd=tmp_path, env=shell, stderr=subprocess.PIPE)
+            _, said = sender.communicate(timeout=60)
+            assert sender.returncode == 0, said
+            received.wait(30)
+    finally:
+        if sender is not None:
+            sender.kill()
+            sender.communicate()
+    assert count(out) >= FRAMES - (LOST if scheme == "srt" else 0)
+    if "story.mp4" in line:
+        assert count(tmp_path / "story.mp4") == FRAMES
+
+
+def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
+    playlist, row = FILES
+    for line in (playlist, row.replace("1h", "2s")):
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=shell, check=True, timeout=60)
+    assert count(tmp_path / "live" / "live.m3u8") == FRAMES
+    parts = sorted(tmp_path.glob("story-*.mp4"))
+    assert [part.name for part in parts] == [f"story-{n:04}.mp4" for n in (1, 2, 3)]
+    assert [count(part) for part in parts] == [33, 32, 16]
+
+
+def test_directed_streams_are_lines_of_their_own() -> None:
+    import shlex
+
+    found = [Options.of(build_parser("").parse(shlex.split(line)[1:])) for line in LIVE]
+    assert [(o.interactive, o.watch, o.web) for o in found] == [
+        (True, False, None),
+        (False, True, None),
+        (False, False, 8765),
+    ]
+    assert all(o.paced and o.length.endless for o in found)
