@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..models.errors import ConfigError
+from ..models.errors import ConfigError, SanaStreamError
 from .live import Live
 from .reporter import Reporter
 from .request import Request
@@ -20,7 +21,8 @@ class Director:
     """Finds each block's prompt and announces every change with the frame of its effect.
 
     A prompt that somebody gives holds until the story's next one takes over. Without a `pace`
-    blocks are made as fast as the outputs take them.
+    blocks are made as fast as the outputs take them. `keep` saves a session under a name and says
+    so.
     """
 
     def __init__(
@@ -29,8 +31,11 @@ class Director:
         reporter: Reporter,
         live: Live | None = None,
         pace: Pace | None = None,
+        keep: Callable[[Session, str], str] | None = None,
     ) -> None:
         self.live = live
+        self.shift = 0  # frames that the stream has been taken back in all
+        self._keep = keep
         self._request = request
         self._reporter = reporter
         self._pace = pace
@@ -62,6 +67,7 @@ class Director:
             self._read_again(self.live)
             changes = self.live.control.take()
             self._apply(changes, session, self.live)
+            self._travel(changes, session)
             given, negative = changes.prompt, changes.negative
         session.switch(self.prompt_at(frame, given) + self._request.prompt_suffix, negative)
 
@@ -89,6 +95,18 @@ class Director:
         self._request = request
         if live.board is not None:
             live.board.plan(request.board_cues())
+
+    def _travel(self, changes: Changes, session: Session) -> None:
+        """Keep this moment, or go back to another one; the video goes on in either case."""
+        try:
+            if changes.branch is not None and self._keep is not None:
+                self._reporter.note(self._keep(session, changes.branch))
+            if changes.back is not None:
+                before = session.next_start
+                self.shift += before - session.rewind(changes.back)
+                self._reporter.note(f"the stream is {changes.back:g} s back; the video goes on")
+        except SanaStreamError as error:
+            self._reporter.note(str(error))
 
     def _apply(self, changes: Changes, session: Session, live: Live) -> None:
         if changes.negative and self._request.guidance == 1:

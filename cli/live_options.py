@@ -17,7 +17,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
         "--interactive",
         action="store_true",
         help="each line typed is the next prompt, or one of /pause /resume /stop /seed N "
-        "/negative TEXT",
+        "/negative TEXT /back SECONDS /branch NAME",
     )
     group.add_argument(
         "--watch", action="store_true", help="read the prompt file again when it changes"
@@ -36,6 +36,13 @@ def add_live(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="make blocks only as fast as they play, so that a new prompt soon shows (default: "
         "when live)",
+    )
+    group.add_argument(
+        "--history",
+        type=values.positive_duration,
+        default=30.0,
+        metavar="TIME",
+        help="how far /back can go: 30s (default), 5m; kept in memory",
     )
 
 

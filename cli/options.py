@@ -59,6 +59,7 @@ class Options:
     host: str
     token: str | None
     realtime: bool | None
+    history: float  # seconds
     size: tuple[int, int] | None  # width, height
     fps: Fraction | None
     seed: int
@@ -119,6 +120,7 @@ class Options:
             host=args.host,
             token=args.token,
             realtime=args.realtime,
+            history=args.history,
             size=args.size,
             fps=args.fps,
             seed=args.seed,

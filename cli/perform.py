@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 from ..engine.guard import Guard
 from ..engine.snapshot_file import load_snapshot
+from ..models.errors import ConfigError
 from ..streaming.format import VideoFormat
 from ..streaming.pace import Pace
 from .beginning import Beginning
-from .checkpoints import Checkpoints
+from .checkpoints import SUFFIX, Checkpoints, checkpoint_path
 from .director import Director
 from .job import Job
 from .live import Live
@@ -40,8 +44,12 @@ def perform(
     """Make a job's video, from its beginning or from where a checkpoint stands."""
     session = _session(engine, request, job, beginning)
     checkpoints.begin(engine, lambda: pump.kept)
-    director = Director(request, reporter, live, _pace(job, request, stop))
+    if live is not None:
+        session.keep_history(job.options.history * float(request.fps) / engine.preset.fps)
+    keep = partial(keep_branch, job)
+    director = Director(request, reporter, live, _pace(job, request, stop), keep)
     if job.kept:
+        director.shift = job.kept - session.next_start + request.origin
         last = request.plan.block(request.plan.blocks_for(job.kept) - 1)
         director.go_on(session.prompt, last.start)
     guard = Guard(session, engine, job.options.guard)
@@ -67,6 +75,21 @@ def _session(engine: Engine, request: Request, job: Job, beginning: Beginning) -
         image=beginning.image,
         video=beginning.video,
     )
+
+
+def keep_branch(job: Job, session: Session, name: str) -> str:
+    """Keep a moment of a run as a checkpoint beside its video; what is to be said of it.
+
+    Raises:
+        ConfigError: there is one of this name.
+        SnapshotError: it cannot be written.
+    """
+    video = checkpoint_path(job.options.outputs)
+    path = Path(name + SUFFIX) if video is None else video.with_name(name + SUFFIX)
+    if path.exists():
+        raise ConfigError(f"{path} exists: give another name")
+    session.save(path, {"run": job.to_json()})
+    return f"kept: sana-stream branch {shlex.quote(str(path))} --prompt TEXT --out FILE"
 
 
 def _pace(job: Job, request: Request, stop: Event) -> Pace | None:

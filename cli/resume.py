@@ -30,7 +30,7 @@ def run(args: Namespace) -> int:
     """Go on; the finished video equals an uninterrupted one."""
     path = find_checkpoint(args.video)
     header, job = read_job(path)
-    if job is None:
+    if job is None or "kept" not in header.extra:
         raise ConfigError(
             f"{path} was saved without a video to go on with: make one from it with"
             f" sana-stream branch {path} --prompt TEXT --out FILE"

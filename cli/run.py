@@ -88,9 +88,9 @@ class Run:
 
         if self.director.live:
             return self._directed()
-        request, origin = self.request, self.request.origin
-        end = None if request.frames is None else request.frames + origin
-        return overlapped(self.session, lambda start: self._prompt_at(start - origin), end)
+        frames, offset = self.request.frames, self._offset
+        end = None if frames is None else frames + offset
+        return overlapped(self.session, lambda start: self._prompt_at(start - offset), end)
 
     def _directed(self) -> Generator[Block]:
         while True:
@@ -102,5 +102,11 @@ class Run:
 
     @property
     def _next_frame(self) -> int:
-        """The video's next frame; a branch begins in the middle of its stream."""
-        return self.session.next_start - self.request.origin
+        """The video's next frame."""
+        return self.session.next_start - self._offset
+
+    @property
+    def _offset(self) -> int:
+        """The stream's frame that is the video's first: it may begin in the middle of the stream,
+        and the stream may have been taken back since."""
+        return self.request.origin - self.director.shift

@@ -15,7 +15,11 @@ COMMANDS = {
     "/stop": "end the stream after the block in work",
     "/seed N": "new noise from the next block on",
     "/negative TEXT": "what the pictures should not show",
+    "/back SECONDS": "take the stream back, to go another way from there",
+    "/branch NAME": "keep this moment as NAME.ckpt, for a video of its own",
 }
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a file, in no other folder
+_SECONDS = re.compile(r"\d{1,6}(\.\d{1,3})?")
 
 
 class CommandError(ValueError):
@@ -29,6 +33,8 @@ class Changes:
     prompt: str | None = None
     negative: str | None = None
     seed: int | None = None
+    back: float | None = None  # seconds
+    branch: str | None = None
 
 
 class Control:
@@ -43,6 +49,8 @@ class Control:
         self._prompt: str | None = None
         self._negative: str | None = None
         self._seed: int | None = None
+        self._back: float | None = None
+        self._branch: str | None = None
         self._paused = False
 
     def say(self, line: str) -> None:
@@ -67,6 +75,10 @@ class Control:
                 self.seed(int(number))
             case "/negative", text:
                 self.negative(text)
+            case "/back", seconds if _SECONDS.fullmatch(seconds):
+                self.back(float(seconds))
+            case "/branch", name if _NAME.fullmatch(name):
+                self.branch(name)
             case _:
                 raise CommandError(f"{line[:80]!r}: commands are {', '.join(COMMANDS)}")
 
@@ -87,6 +99,16 @@ class Control:
         """Ask for noise from another seed."""
         with self._changed:
             self._seed = number
+
+    def back(self, seconds: float) -> None:
+        """Ask to take the stream back."""
+        with self._changed:
+            self._back = seconds
+
+    def branch(self, name: str) -> None:
+        """Ask to keep the moment between two blocks under a name, a plain word."""
+        with self._changed:
+            self._branch = name
 
     def pause(self) -> None:
         """Hold the stream."""
@@ -117,8 +139,8 @@ class Control:
     def take(self) -> Changes:
         """Everything asked for since the last call; to be called at a block's start."""
         with self._changed:
-            changes = Changes(self._prompt, self._negative, self._seed)
-            self._prompt = self._negative = self._seed = None
+            changes = Changes(self._prompt, self._negative, self._seed, self._back, self._branch)
+            self._prompt = self._negative = self._seed = self._back = self._branch = None
             return changes
 
     def await_resume(self) -> None:

@@ -26,6 +26,9 @@ def test_the_last_of_several_prompts_holds_and_is_taken_once() -> None:
         control.say(line)
     assert control.waiting_prompt == "a blue fox"
     assert control.take() == Changes("a blue fox", "blurred, grey", 5)
+    control.say("/back 2.5")
+    control.say("/branch dusk-2")
+    assert control.take() == Changes(back=2.5, branch="dusk-2")
     assert control.take() == Changes()
 
 
