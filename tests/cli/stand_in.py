@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 224, 128
 
 
 def main() -> None:
-    from blocks import blocks
+    from blocks import blocks  # pyright: ignore[reportMissingImports]
 
     options = Options.of(build_parser("").parse(sys.argv[1:]))
     stdout = claim_stdout() if STDOUT in options.outputs else None

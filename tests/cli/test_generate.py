@@ -224,3 +224,53 @@ def test_a_fault_on_the_way_keeps_what_was_made(
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.startswith("sana-stream: RuntimeError: out of memory (--debug")
     assert len(pictures(Path("a.mp4"))) == 17
+
+
+def test_a_video_in_files_of_equal_length(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    outs = ("--out", "a.mkv", "--out", "b.ts", "--out", "c/%04d.png", "--segment", "1s")
+    assert run("--prompt", "a fox", "--frames", "40", *outs, *tiny) == 0
+    assert [len(pictures(f"a-000{n}.mkv")) for n in (1, 2, 3)] == [17, 16, 7]
+    assert [len(pictures(f"b-000{n}.ts")) for n in (1, 2, 3)] == [17, 16, 7]
+    assert len(pictures("c")) == 40
+    assert not list(Path().glob("*.ckpt"))  # such a row of files cannot be gone on with
+    assert "the video is in a-0001.mkv" in capfd.readouterr().err
+
+
+def test_a_playlist_that_keeps_the_last_blocks(tiny: tuple[str, ...]) -> None:
+    outs = ("--out", "live/live.m3u8", "--window", "3", "--out", "a.mp4")
+    assert run("--prompt", "a fox", "--frames", "49", *outs, *tiny) == 0
+    assert len(list(Path("live").glob("segment*.m4s"))) == 3
+    assert len(pictures("live/live.m3u8")) == 24
+    assert len(pictures("a.mp4")) == 49
+
+
+def test_where_no_gpu_encodes_the_cpu_does(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no encoder")
+
+    monkeypatch.setattr("sana_stream.streaming.hardware._try_one_frame", fail)
+    assert run("--prompt", "a fox", "--frames", "9", "--nvenc", "--out", "a.mp4", *tiny) == 0
+    assert len(pictures("a.mp4")) == 9
+    assert "the GPU cannot encode h264 (no encoder); the CPU does it" in capfd.readouterr().err
+
+
+def test_the_model_is_loaded_and_compiled_as_asked_for(
+    tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, compiled = [], []
+
+    def load(*given: object, **more: object) -> Engine:
+        asked.append(more["decode_frames"])
+        return tiny_engine
+
+    monkeypatch.setattr("sana_stream.cli.model.load", load)
+    monkeypatch.setattr("sana_stream.engine.accelerate.compile_networks", compiled.append)
+    argv = ("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--overwrite", *tiny)
+    assert run(*argv) == 0
+    assert (asked, compiled) == ([None], [])
+    assert run(*argv, "--compile", "--decode-frames", "2") == 0
+    assert (asked, compiled) == ([None, 2], [tiny_engine])
