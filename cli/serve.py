@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     options = replace(Options.of(Namespace(**defaults | given)), checkpoint_every=0.0)
     reporter = Lines(Console(stderr=True))
-    with Stop(aloud=False) as stop, tempfile.TemporaryDirectory() as folder:
+    with Stop(aloud=True) as stop, tempfile.TemporaryDirectory() as folder:
         recordings = Recordings(Path(args.record or folder), keep=args.record is not None)
         server = Server(options, reporter, recordings, stop.asked)
         with server.page():
