@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -35,6 +36,14 @@ def checkpoint_path(outputs: Sequence[str]) -> Path | None:
     return path.with_suffix(SUFFIX)
 
 
+def _newest(output: Path) -> list[Path]:
+    """The file of an output that was written last; none of a folder of pictures."""
+    if "%" in output.name:
+        return []
+    parts = sorted(output.parent.glob(f"{escape(output.stem)}-[0-9]*{escape(output.suffix)}"))
+    return [output] if output.exists() else parts[-1:]
+
+
 class Checkpoints:
     """The checkpoint of one run, while this is entered.
 
@@ -51,8 +60,7 @@ class Checkpoints:
         self._report = report
         self._files = [Path(output) for output in job.options.outputs if not is_live(output)]
         path = checkpoint_path(job.options.outputs)
-        cut = job.options.segment is not None  # into files that cannot be gone on with
-        self._path = path if job.options.checkpoint_every and not cut else None
+        self._path = path if job.options.checkpoint_every else None
         if (
             self._path is not None
             and self._path.exists()
@@ -134,8 +142,8 @@ class Checkpoints:
         if frames <= self._written:
             return
         try:
-            for file in self._files:
-                if "%" not in file.name:
+            for output in self._files:
+                for file in _newest(output):
                     sync_file(file)
             extra = {"run": self._job.to_json(), "kept": frames}
             save_snapshot(self._path, snapshot, self._engine, extra)

@@ -100,6 +100,27 @@ def test_an_interrupted_video_ends_as_if_it_had_not_been(
         assert Path("a.vtt").read_bytes() == Path("b.vtt").read_bytes()
 
 
+@posix
+def test_a_row_of_files_goes_on(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    assert make("b.mp4", "--segment", "1s", *tiny) == 0
+    make_interrupted(monkeypatch, 3, "a.mp4", "--segment", "1s", *tiny)
+    assert run("resume", "a.mp4") == 0
+    ours, theirs = (sorted(Path().glob(f"{name}-*.mp4")) for name in "ab")
+    assert len(ours) == len(theirs) == 4
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert not Path("a.ckpt").exists()
+
+
+@posix
+def test_a_playlist_goes_on(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    assert make("b/live.m3u8", *tiny) == 0
+    make_interrupted(monkeypatch, 3, "a/live.m3u8", *tiny)
+    assert run("resume", "a/live.m3u8") == 0
+    assert np.array_equal(pictures("a/live.m3u8"), pictures("b/live.m3u8"))
+    assert sorted(os.listdir("a")) == sorted(os.listdir("b"))
+
+
 @pytest.mark.parametrize("every", ["0.001s", "1h"])
 def test_a_run_that_fell_over_goes_on_from_its_last_checkpoint(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, every: str
