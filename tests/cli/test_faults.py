@@ -1,0 +1,134 @@
+"""Faults in the world: what was made stays, the message says what to do, the exit code tells."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.snapshot_file import read_header
+from sana_stream.models.vae import WanVAE
+
+from .run import pictures, run
+from .test_resume import at_block, fork, make, posix, wait_for_checkpoint
+
+
+@pytest.fixture
+def tiny(
+    tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
+    """The options for the tiny model, already loaded; the current folder is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sana_stream.cli.model.load", lambda *_, **__: tiny_engine)
+    return ("--model", str(tiny_folder))
+
+
+def same_when_resumed(tiny: tuple[str, ...]) -> bool:
+    """Whether a.mp4, gone on with, becomes what it would have been."""
+    assert run("resume", "a.mp4") == 0
+    assert make("b.mp4", *tiny) == 0
+    return Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+@posix
+def test_a_full_disk(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
+    """A limit on the size of files stands for it: the write is refused by the system."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        code = make("a.y4m", "--checkpoint-every", "0.001s", *tiny)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    said = capfd.readouterr().err.splitlines()
+    assert code == 1
+    assert said[-1].startswith("sana-stream: a.y4m: file too large; ")
+    assert "frames (" in said[-1]
+    assert said[-1].endswith("are in it and play")
+    assert "go on with it: sana-stream resume a.y4m" in said
+    frames = len(pictures("a.y4m"))
+    assert frames % 8 == 1
+    assert read_header(Path("a.ckpt")).frames <= frames
+    assert run("resume", "a.y4m") == 0
+    assert make("b.y4m", *tiny) == 0
+    assert Path("a.y4m").read_bytes() == Path("b.y4m").read_bytes()
+
+
+@posix
+def test_the_file_is_removed_under_us(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def remove() -> None:
+        wait_until(lambda: Path("a.ckpt").exists())
+        Path("a.mp4").unlink()
+
+    at_block(monkeypatch, 3, remove)
+    assert make("a.mp4", *tiny) == 1
+    assert "a.mp4: no such file or directory" in capfd.readouterr().err
+    monkeypatch.undo()
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+):
+    with monkeypatch.context() as patch:
+        at_block(patch, 3, lambda: os.kill(os.getpid(), number))
+        assert make("a.mp4", *tiny) == 128 + number
+    assert same_when_resumed(tiny)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy of this process, its model loaded")
+def test_suspended_and_woken(tiny: tuple[str, ...]):
+    assert make("b.mp4", *tiny) == 0
+    child = fork("--prompt", "a red boat", "--prompt", "night falls over the sea", "--frames",
+                 "60", "--out", "a.mp4", "--quiet", *tiny)  # fmt: skip
+    wait_for_checkpoint(Path("a.ckpt"))
+    os.kill(child, signal.SIGSTOP)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGCONT)
+    assert os.waitpid(child, 0)[1] == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+def test_the_clock_is_put_back(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    """Nothing here asks what time of day it is."""
+    assert make("b.mp4", *tiny) == 0
+    clock = iter(range(10**9, 0, -(10**5)))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: float(next(clock)))
+        assert make("a.mp4", "--checkpoint-every", "0.01s", *tiny) == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+def test_no_memory_left_on_the_device(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        at_block(patch, 3, lambda: patch.setattr(WanVAE, "decode", no_room))
+        assert make("a.mp4", *tiny) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert "the device has no memory left for block 3 (from frame 25)" in said[-1]
+    assert "go on with it: sana-stream resume a.mp4" in said
+    assert len(pictures("a.mp4")) == 25
+    assert same_when_resumed(tiny)
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.01)
