@@ -10,6 +10,7 @@ from torch import nn
 
 from ..models.errors import ConfigError
 from ..models.feedforward import FeedForward
+from ..models.quiet import hush_torchao
 
 # What it needs of a CUDA GPU, and where it runs. int8 keeps the weights alone in 8 bits, which is
 # closest to the model; fp8 and nvfp4 multiply in that precision, which is fast.
@@ -80,6 +81,7 @@ def _config(kind: str) -> Any:
 
 
 def _torchao() -> Any:
+    hush_torchao()
     try:
         return import_module("torchao.quantization")
     except ImportError as error:

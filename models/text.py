@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
+from .quiet import hush_torchao
 
 
 class TextEncoder:
@@ -137,6 +138,7 @@ def load_text_encoder(
     Raises:
         CheckpointError: a part is missing or cannot be read.
     """
+    hush_torchao()
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
