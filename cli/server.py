@@ -10,9 +10,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from ..engine.story_file import parse_story
-from ..models.errors import SanaStreamError
+from ..models.errors import ConfigError, SanaStreamError
 from ..streaming.control import Control
-from ..streaming.programme import Order, Programme
+from ..streaming.programme import Order, OrderError, Programme
 from . import model
 from .beginning import Beginning
 from .checkpoints import Checkpoints
@@ -72,8 +72,12 @@ class Server:
 
     def order(self, prompts: Sequence[str]) -> None:
         """Order a stream of prompts, unless there are none; `ConfigError` for what is none."""
-        if prompts:
+        if not prompts:
+            return
+        try:
             self._programme.submit({"story": "\n".join(prompts)})
+        except OrderError as error:
+            raise ConfigError(f"--prompt: {error}") from error
 
     def serve(self, engine: Engine) -> None:
         """Make streams until it is to stop."""

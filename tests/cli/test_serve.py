@@ -107,3 +107,15 @@ def test_a_server_has_help_of_its_own(capfd: pytest.CaptureFixture[str]) -> None
     out = capfd.readouterr().out
     for option in ("--port", "--host", "--token", "--record", "--model", "--size"):
         assert option in out
+
+
+def test_what_cannot_be_served_is_told_on_one_line(
+    tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("serve", "--port", "0", "--model", tiny_folder)
+    assert run(*argv, "--prompt", " ") == 2
+    assert capfd.readouterr().err.splitlines()[1].startswith("sana-stream: --prompt: story: ")
+    assert run(*argv, "--host", "8.8.8.8") == 2
+    assert capfd.readouterr().err.startswith("sana-stream: port 0 on 8.8.8.8: ")
+    assert run("serve", "--model", "pockt") == 2
+    assert capfd.readouterr().err.startswith("sana-stream: model 'pockt' is not known")
