@@ -82,7 +82,7 @@ def rendered(count: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
     return np.stack(frames), scenes
 
 
-def load_probe(file: Path, pictures: int = 4000, rounds: int = 8) -> Probe:
+def load_probe(file: Path, pictures: int = 6000, rounds: int = 10) -> Probe:
     """The probe from a file, trained and written there if the file does not exist."""
     probe = Probe()
     if file.exists():

@@ -21,7 +21,7 @@ from .text import MAX_TOKENS, SPECIAL
 from .transformer import CONFIG, MEMORY, Networks
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-TIMESTEPS = (1000, 900, 700, 400)
+TIMESTEPS = (1000, 960, 889, 727)
 
 
 def export(
