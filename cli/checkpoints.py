@@ -90,7 +90,7 @@ class Checkpoints:
         """The video has so many frames up to this snapshot, delivered or about to be."""
         if self._path is None:
             return
-        self._waiting.append((frames, snapshot.without_cache()))
+        self._waiting.append((frames, snapshot.light()))
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
         if safe is not None and not busy and time.monotonic() >= self._due:

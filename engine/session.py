@@ -236,6 +236,8 @@ class Session:
             ConfigError: further back than the history reaches; nothing has changed.
         """
         target = max(0, self.next_start - round(seconds * self._engine.preset.fps))
+        if target == self.next_start:
+            return target
         oldest = None if self._history is None else self._history.oldest
         if self._history is None or oldest is None or oldest > target:
             kept = 0 if oldest is None else (self.next_start - oldest) / self._engine.preset.fps

@@ -26,6 +26,9 @@ class SessionSettings:
     solver: str = "renoise"
 
 
+CACHE_LIMIT = 64 << 20  # bytes; a larger cache of the decoder is not kept
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A stream between two blocks. Immutable: keeping one is enough to come back to it."""
@@ -52,9 +55,13 @@ class Snapshot:
         cache = 0 if self.cache is None else self.cache.nbytes
         return sum(state.nbytes for state in self.states) + pending + cache
 
-    def without_cache(self) -> Snapshot:
-        """The same place, ten times smaller; going on from it decodes the `recent` blocks again."""
-        return replace(self, cache=None)
+    def light(self) -> Snapshot:
+        """The same place without a large decoder's cache (2 GiB at 832x480).
+
+        Going on from it decodes the `recent` blocks again, in less time than it takes to write.
+        """
+        large = self.cache is not None and self.cache.nbytes > CACHE_LIMIT
+        return replace(self, cache=None) if large else self
 
 
 def blocks_to_keep(block_frames: int, vae: AnyVaeConfig) -> int:

@@ -18,7 +18,7 @@ from .look import Look
 from .plan import BlockPlan
 from .snapshot import Snapshot
 from .snapshot_header import SnapshotError, SnapshotHeader, checksum
-from .snapshot_tensors import describe_states, from_tensors, to_tensors
+from .snapshot_tensors import describe_states, from_tensors, to_tensors, without_cache
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -75,6 +75,8 @@ def load_snapshot(path: Path, engine: Engine) -> Snapshot:
             f"{path} is a stream of another model ({header.model}), not of the one loaded"
             f" ({engine.preset.name}); give the model that it was made with"
         )
+    if header.dtype != _dtype(engine):
+        tensors = without_cache(tensors)
     beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
     try:
         snapshot = from_tensors(beginning, header.states, tensors)
@@ -99,9 +101,13 @@ def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> 
         states=describe_states(snapshot.states),
         beginning=None if beginning is None else beginning.values,
         device=str(engine.device),
-        dtype=str(engine.dtype).removeprefix("torch."),
+        dtype=_dtype(engine),
         extra=dict(extra),
     )
+
+
+def _dtype(engine: Engine) -> str:
+    return str(engine.dtype).removeprefix("torch.")
 
 
 def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Tensor]]:

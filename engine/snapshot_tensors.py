@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +11,18 @@ from torch import Tensor
 from ..models.attention import Sums
 from ..models.memory import Memory, Slot
 from ..models.state import State
+from ..models.vae import VaeCache
 from .snapshot import Snapshot
+
+_TAIL = "cache."
 
 Slots = list[list[int]]  # start and frames of each slot
 Described = dict[str, Any]  # {"position": int, "slots": Slots}
 
 
 def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
-    """What the snapshot holds but the decoder's cache, on the CPU; what is empty is left out."""
+    """What the snapshot holds, on the CPU and contiguous, without what is empty and what it leaves
+    out to be light."""
     tensors = {}
     for number, state in enumerate(snapshot.states):
         if state.position:
@@ -31,6 +35,8 @@ def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
         tensors[f"recent.{number}"] = latents
     if snapshot.given is not None:
         tensors["given"] = snapshot.given
+    if (cache := snapshot.light().cache) is not None:
+        tensors |= dict(_laid_out(n, tail) for n, tail in enumerate(cache.tails))
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -65,7 +71,28 @@ def from_tensors(
     device = beginning.states[0].tail.device
     recent = tuple(tensors[f"recent.{number}"].to(device) for number in range(count))
     given = tensors["given"].to(device) if "given" in tensors else None
-    return replace(beginning, states=states, recent=recent, given=given)
+    tails = tuple(tail.to(device) for tail in _tails(tensors))
+    cache = VaeCache(tails) if tails else None
+    return replace(beginning, states=states, recent=recent, given=given, cache=cache)
+
+
+def without_cache(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors but the decoder's cache, for an engine of another dtype."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_TAIL)}
+
+
+def _laid_out(number: int, tail: Tensor) -> tuple[str, Tensor]:
+    """A tail with its axes in the order of memory, which its name keeps: convolutions choose
+    their way by it, so that another order could change the last bit of a picture."""
+    order = sorted(range(tail.ndim), key=tail.stride, reverse=True)
+    return f"{_TAIL}{number}.{''.join(map(str, order))}", tail.permute(order)
+
+
+def _tails(tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    names = [name for name in tensors if name.startswith(_TAIL)]
+    for name in sorted(names, key=lambda name: int(name.split(".")[1])):
+        order = [int(axis) for axis in name.split(".")[2]]
+        yield tensors[name].permute([order.index(axis) for axis in range(len(order))])
 
 
 def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snapshot:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Walk:
     folder: Path
     session: Session
     path: list[tuple[int, Block]] = field(default_factory=list)  # seeds and blocks
-    marked: tuple[Snapshot, int] | None = None
+    marked: tuple[Snapshot, list[tuple[int, Block]]] | None = None
 
     def take(self, action: str, *given: Any) -> None:
         match action:
@@ -56,11 +56,11 @@ class Walk:
             case "reseed":
                 self.session.reseed(*given)
             case "mark":
-                self.marked = self.session.snapshot(), len(self.path)
+                self.marked = self.session.snapshot(), list(self.path)
             case "return" if self.marked is not None:
-                snapshot, count = self.marked
+                snapshot, path = self.marked
                 self.go_on(self.engine.session_from(snapshot))
-                del self.path[count:]
+                self.path = list(path)
             case "rewind":
                 self.rewind(*given)
             case "resume":
@@ -108,6 +108,7 @@ def test_going_back_lands_on_the_block_of_that_moment(
     session = tiny_engine.session(PROMPTS[0])
     session.keep_history(seconds=1, folder=tmp_path / "history" if on_disk else None)
     blocks = take(session, 6)  # the next one starts at 49
+    assert session.rewind(0) == 49
     assert session.rewind(0.5) == 41
     assert same([next(session)], blocks[5:])
     assert session.rewind(1) == 33
@@ -139,7 +140,7 @@ def test_the_bytes_kept_are_bounded_and_what_is_shared_counts_once(tiny_engine: 
         for history in (alone, bounded):
             history.keep(session.next_start, session.snapshot())
         next(session)
-    each = session.snapshot().without_cache().nbytes
+    each = replace(session.snapshot(), cache=None).nbytes
     assert alone.nbytes < 12 * each * 0.6  # four of five slots are those of the snapshot before
     assert bounded.nbytes <= 30_000 < alone.nbytes
     assert alone.oldest == 0

@@ -20,7 +20,7 @@ from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.session import Session
 from sana_stream.engine.snapshot import blocks_to_keep
-from sana_stream.engine.snapshot_file import read_header
+from sana_stream.engine.snapshot_file import load_snapshot, read_header
 from sana_stream.engine.snapshot_header import SnapshotError
 
 from .test_session import same, take
@@ -60,16 +60,30 @@ def test_a_resumed_stream_equals_the_straight_one_at_every_boundary(
         assert [b.stats.drift for b in resumed] == [b.stats.drift for b in blocks[i : i + count]]
 
 
-def test_the_decoder_goes_on_exactly_when_the_stream_is_longer_than_it_sees(
-    tiny_engine: Engine, tmp_path: Path
+def test_a_decoder_whose_cache_is_too_large_to_write_goes_on_exactly(
+    tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Latents older than the decoder's context are gone from the file; pictures do not change."""
+    monkeypatch.setattr("sana_stream.engine.snapshot.CACHE_LIMIT", 0)
     session = tiny_engine.session("a red boat", block_frames=8, timesteps=(1000,))
     kept = blocks_to_keep(8, tiny_engine.vae.config)
     take(session, kept + 1)
     assert len(session.snapshot().recent) == kept
     session.save(tmp_path / "long.ckpt")
+    assert load_snapshot(tmp_path / "long.ckpt", tiny_engine).cache is None
     assert same(take(tiny_engine.resume(tmp_path / "long.ckpt"), 2), take(session, 2))
+
+
+def test_a_small_cache_is_kept_with_its_layout(tiny_engine: Engine, tmp_path: Path):
+    session = tiny_engine.session("a red boat")
+    take(session, 2)
+    session.save(tmp_path / "a.ckpt")
+    written, read = session.snapshot().cache, load_snapshot(tmp_path / "a.ckpt", tiny_engine).cache
+    assert written is not None
+    assert read is not None
+    for tail, again in zip(written.tails, read.tails, strict=True):
+        assert torch.equal(tail, again)
+        assert tail[0].stride() == again[0].stride()
 
 
 @torch.no_grad()
