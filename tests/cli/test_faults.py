@@ -37,10 +37,14 @@ def same_when_resumed(tiny: tuple[str, ...]) -> bool:
 
 
 @posix
-def test_a_full_disk(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
+def test_a_full_disk(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
     """A limit on the size of files stands for it: the write is refused by the system."""
     import resource
 
+    # the checkpoint shall stay below the limit
+    monkeypatch.setattr("sana_stream.engine.snapshot.CACHE_LIMIT", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
