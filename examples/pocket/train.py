@@ -19,6 +19,7 @@ from training.export import averaged, export, with_statistics
 from training.transformer import Plan
 
 ROOT = Path(__file__).parents[2]
+STATISTICS = "statistics.pt"
 AUTOENCODER_SHARE = 0.32  # of the whole time
 
 
@@ -26,7 +27,8 @@ def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
     autoencoder_minutes = AUTOENCODER_SHARE * given.minutes
-    autoencoder.train(given.work, autoencoder_minutes, given.device, given.seed)
+    if not (given.work / STATISTICS).exists():  # later its latents must not change any more
+        autoencoder.train(given.work, autoencoder_minutes, given.device, given.seed)
     vae = frozen_autoencoder(given.work, given.device)
     plan = replace(CPU if given.device == "cpu" else GPU, compiled=given.compile)
     transformer.train(
@@ -42,7 +44,7 @@ GPU = Plan(blocks=6, short_batch=96, long_batch=24, first_clips=600)
 def frozen_autoencoder(work: Path, device: str) -> WanVAE:
     """The trained autoencoder, normalising its latents; the statistics are measured once."""
     state = torch.load(work / "autoencoder.pt", weights_only=False)
-    statistics = work / "statistics.pt"
+    statistics = work / STATISTICS
     if not statistics.exists():
         vae = autoencoder.build(weights=averaged(state), device=device)
         pool = ClipPool(vae, None, 1, seed=1)
@@ -58,7 +60,7 @@ def export_run(work: Path, out: Path, plan: Plan) -> None:
     """Write the model folder from the saved runs."""
     export(
         out,
-        torch.load(work / "statistics.pt", weights_only=False),
+        torch.load(work / STATISTICS, weights_only=False),
         averaged(torch.load(work / "autoencoder.pt", weights_only=False)),
         averaged(torch.load(work / "transformer.pt", weights_only=False)),
         plan.blocks,
