@@ -50,7 +50,7 @@ def row(name: str, figures: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Fill the speed table.")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--shapes", help="random weights: 2b-480p, 2b-720p, pocket")
     what.add_argument("--model", default="pocket", help="a checkpoint")
@@ -59,12 +59,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     chosen = ["--shapes", args.shapes] if args.shapes else ["--model", args.model]
 
-    commands, rows = [], []
-    for name in args.ways:
-        command, figures = measure(chosen, WAYS[name], args.repeats)
-        commands.append(command)
-        rows.append(row(name, figures))
-    machine = [text for name, text in figures["machine"].items() if name != "dtype"]
+    measured = {name: measure(chosen, WAYS[name], args.repeats) for name in args.ways}
+    commands = [command for command, _ in measured.values()]
+    rows = [row(name, figures) for name, (_, figures) in measured.items()]
+    _, first = measured[args.ways[0]]
+    machine = [text for name, text in first["machine"].items() if name != "dtype"]
     print(f"{datetime.date.today()}, {', '.join(machine)}\n")
     print("| | first picture | denoising call ms | commit ms | decode ms | encode ms | block ms"
           " | overlapped ms | pictures/s | peak | share of floor |")  # fmt: skip

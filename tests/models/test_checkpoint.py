@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,8 +111,9 @@ def test_sharded_weights_are_read(tiny_folder: Path, tmp_path: Path):
     ids=lambda value: str(value)[:20],
 )
 def test_unknown_choices_are_refused(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, str], message: str
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], message: str
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings: dict[str, Any] = {"model": tiny_folder} | arguments
     with pytest.raises(ConfigError, match=message):
-        Engine.load(**({"model": str(tiny_folder)} | arguments))
+        Engine.load(**settings)
