@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..engine.block import Block
 
 _RECENT = 0.2  # weight of the newest block in the running mean
 
@@ -20,11 +24,13 @@ class Progress:
     recent: float = 0.0  # frames a second, running mean over the last blocks
     memory: int = 0  # bytes
     peak: int = 0
+    drift: float = 1.0  # the factor by which the look differs from the stream's beginning
     prompt: str = ""
     kept: int = 0  # frames of an earlier run
 
-    def after(self, frames: int, spent: float, memory: int, peak: int, prompt: str) -> Progress:
-        """The progress after one more block of so many frames, `spent` seconds into the run."""
+    def after(self, block: Block, spent: float) -> Progress:
+        """The progress after one more block, `spent` seconds into the run."""
+        frames, stats = len(block.frames), block.stats
         speed = frames / max(spent - self.spent, 1e-9)
         recent = speed if self.blocks < 2 else self.recent + _RECENT * (speed - self.recent)
         return replace(
@@ -33,9 +39,10 @@ class Progress:
             frames=self.frames + frames,
             spent=spent,
             recent=recent,
-            memory=memory,
-            peak=max(peak, self.peak),
-            prompt=prompt,
+            memory=stats.memory_bytes,
+            peak=max(stats.peak_memory_bytes, self.peak),
+            drift=stats.drift,
+            prompt=block.prompt,
         )
 
     @property

@@ -47,11 +47,7 @@ class Run:
         with self.reporter.running(progress), closing(self._blocks()) as blocks:
             for block in blocks:
                 wanted = self.pump.write(block)
-                stats, spent = block.stats, time.perf_counter() - begun
-                progress = progress.after(
-                    len(block.frames), spent, stats.memory_bytes, stats.peak_memory_bytes,
-                    block.prompt,
-                )  # fmt: skip
+                progress = progress.after(block, time.perf_counter() - begun)
                 self.reporter.block(progress)
                 self.director.delivered(block)
                 if (said := self.guard.watch(block)) is not None:

@@ -56,7 +56,8 @@ def progress_line(progress: Progress) -> str:
     return (
         f"block {progress.blocks}{of_blocks}, {rounded_clock(progress.made_seconds)}{of_time}, "
         f"{speed(progress.recent, progress.fps)}{left}, "
-        f"memory {megabytes(progress.memory)} (peak {megabytes(progress.peak)})"
+        f"memory {megabytes(progress.memory)} (peak {megabytes(progress.peak)}), "
+        f"drift {progress.drift:.1f}x"
     )
 
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from sana_stream.cli.display import LiveDisplay
 from sana_stream.cli.progress import Progress
 from sana_stream.cli.words import closing_lines, megabytes, progress_line
+from sana_stream.engine.block import Block, BlockStats
 
 MIB = 1 << 20
 
 
+def block(frames: int, memory: int = 0, peak: int = 0) -> Block:
+    stats = BlockStats(0, 0, 0, 0, memory, peak, 0, drift=1.26)
+    pictures = np.zeros((frames, 2, 2, 3), np.uint8)
+    return Block(0, 0, pictures, torch.empty(0), "a boat", stats)
+
+
 def progress(total: int | None = 96) -> Progress:
     start = Progress(16.0, total, None if total is None else 6)
-    return start.after(17, 2.0, 100 * MIB, 120 * MIB, "a boat").after(
-        16, 3.0, 110 * MIB, 115 * MIB, "a boat"
-    )
+    first, second = block(17, 100 * MIB, 120 * MIB), block(16, 110 * MIB, 115 * MIB)
+    return start.after(first, 2.0).after(second, 3.0)
 
 
 def test_numbers_of_a_run() -> None:
@@ -34,14 +42,14 @@ def test_numbers_of_a_run() -> None:
 def test_recent_speed_follows_a_change() -> None:
     now = progress(None)
     for _ in range(30):
-        now = now.after(16, now.spent + 0.5, 0, 0, "a boat")
+        now = now.after(block(16), now.spent + 0.5)
     assert now.recent == pytest.approx(32, rel=0.01)
 
 
 def test_the_progress_line() -> None:
     assert progress_line(progress()) == (
         "block 2/6, 0:02 of 0:06, 16.0 frames/s (1.00x real time), 0:04 left, "
-        "memory 110 MiB (peak 120 MiB)"
+        "memory 110 MiB (peak 120 MiB), drift 1.3x"
     )
     assert progress_line(progress(None)) == (
         "block 2, 0:02, 16.0 frames/s (1.00x real time), memory 110 MiB (peak 120 MiB)"
