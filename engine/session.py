@@ -27,6 +27,7 @@ from .health import (
     first_finite,
     no_memory,
 )
+from .heap import EVERY_BLOCKS, trim_heap
 from .history import History
 from .lane import lane_for
 from .look import look_of
@@ -189,6 +190,8 @@ class Session:
         decode = partial(self._decode, latents, before, planned)
         with meter.stage("decode"):
             frames, cache = self._lane.run(decode, draft.mark, latents)
+        if planned.index % EVERY_BLOCKS == 0:
+            trim_heap()
         look = look_of(frames)
         beginning = beginning_with(before.beginning, look, planned.index)
         after = replace(draft.after, cache=cache, beginning=beginning)
