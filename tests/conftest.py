@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import torch
 from sana_stream.engine.engine import Engine
 
 from .tiny import save_tiny_model
+
+# a shell that runs tests in the background has them ignore Ctrl-C, and every process they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # the models here are tiny: handing work to a second thread costs more than it brings
 torch.set_num_threads(1)
