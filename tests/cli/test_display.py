@@ -52,8 +52,7 @@ def test_the_progress_line() -> None:
         "memory 110 MiB (peak 120 MiB), drift 1.3x"
     )
     assert progress_line(progress(None)) == (
-        "block 2, 0:02, 16.0 frames/s (1.00x real time), "
-        "memory 110 MiB (peak 120 MiB), drift 1.3x"
+        "block 2, 0:02, 16.0 frames/s (1.00x real time), memory 110 MiB (peak 120 MiB), drift 1.3x"
     )
 
 
