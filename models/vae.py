@@ -18,6 +18,7 @@ from .vae_config import VaeConfig
 from .vae_decoder import Decoder
 from .vae_encoder import Encoder
 from .vae_layers import Tails
+from .vae_shapes import check_frames, check_latents
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class WanVAE(nn.Module):
         (B, C, T', h, w), one per n pictures and one for the stream's first. Raises ConfigError
         for other sizes and for a cache of another stream.
         """
-        self._check_frames(frames, start=cache is None)
+        check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
         x = _fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
         moments, tails = self.encoder(x, _tails(cache, x))
         mean, _ = self.quant_conv(moments).chunk(2, dim=1)
@@ -84,7 +85,7 @@ class WanVAE(nn.Module):
         stream's first; inside [-1, 1] unless `clamp` is off (training). Raises ConfigError for
         other shapes and for a cache of another stream.
         """
-        self._check_latents(latents)
+        check_latents(latents, self.config.z_dim)
         shift, scale = self._statistics(latents.device)
         z = (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
         x = self.post_quant_conv(z)
@@ -97,24 +98,6 @@ class WanVAE(nn.Module):
         values = torch.tensor((self.config.latents_mean, self.config.latents_std), device=device)
         mean, std = values.view(2, 1, -1, 1, 1, 1)
         return mean, std
-
-    def _check_frames(self, frames: Tensor, *, start: bool) -> None:
-        n, side = self.config.temporal_factor, self.config.spatial_factor
-        if frames.ndim != 5 or frames.shape[1] != 3:
-            raise ConfigError(f"pictures have shape {tuple(frames.shape)}; give (B, 3, T, H, W)")
-        count, height, width = frames.shape[2:]
-        if height % side or width % side or not height or not width:
-            raise ConfigError(f"pictures of {height}x{width}; height and width must be n·{side}")
-        if count < 1 or (count - start) % n:
-            rule = f"1, {1 + n}, {1 + 2 * n} …" if start else f"{n}, {2 * n} …"
-            place = "at the start of a stream" if start else "with a cache"
-            raise ConfigError(f"{count} pictures to encode {place}; give {rule}")
-
-    def _check_latents(self, latents: Tensor) -> None:
-        z_dim = self.config.z_dim
-        if latents.ndim != 5 or latents.shape[1] != z_dim or latents.shape[2] < 1:
-            shape = tuple(latents.shape)
-            raise ConfigError(f"latents have shape {shape}; give (B, {z_dim}, T' ≥ 1, h, w)")
 
 
 def _tails(cache: VaeCache | None, x: Tensor) -> Tails | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .errors import ConfigError
 from .vae import VaeCache
+from .vae_shapes import check_frames, check_latents
 
 OVERLAP = 3  # latent frames before a piece that are decoded with it, and thrown away
 CLASSES = ("AutoencoderKLLTX2Video",)
@@ -84,7 +85,7 @@ class OverlapVAE(nn.Module):
 
     def encode(self, frames: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
         """As `WanVAE.encode`; later pieces are encoded behind the last pictures before them."""
-        self._check_frames(frames, start=cache is None)
+        check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
         count = frames.shape[2] // self.config.temporal_factor + (cache is None)
         seen = frames if cache is None else torch.cat((cache.tails[0], frames), dim=2)
         mean = self.inner.encode(seen.float(), return_dict=False)[0].mode()[:, :, -count:]
@@ -96,7 +97,7 @@ class OverlapVAE(nn.Module):
         self, latents: Tensor, cache: VaeCache | None = None, *, clamp: bool = True
     ) -> tuple[Tensor, VaeCache]:
         """As `WanVAE.decode`, by overlap: not equal to decoding the whole, but close to it."""
-        self._check_latents(latents)
+        check_latents(latents, self.config.z_dim)
         seen = latents if cache is None else torch.cat((cache.tails[0], latents), dim=2)
         shift, scale = self._statistics(latents.device)
         dtype = next(self.inner.decoder.parameters()).dtype
@@ -113,21 +114,3 @@ class OverlapVAE(nn.Module):
         mean, std = self.inner.latents_mean, self.inner.latents_std
         shape = (1, -1, 1, 1, 1)
         return mean.float().view(shape).to(device), std.float().view(shape).to(device)
-
-    def _check_frames(self, frames: Tensor, *, start: bool) -> None:
-        n, side = self.config.temporal_factor, self.config.spatial_factor
-        if frames.ndim != 5 or frames.shape[1] != 3:
-            raise ConfigError(f"pictures have shape {tuple(frames.shape)}; give (B, 3, T, H, W)")
-        count, height, width = frames.shape[2:]
-        if height % side or width % side or not height or not width:
-            raise ConfigError(f"pictures of {height}x{width}; height and width must be n·{side}")
-        if count < 1 or (count - start) % n:
-            rule = f"1, {1 + n}, {1 + 2 * n} …" if start else f"{n}, {2 * n} …"
-            place = "at the start of a stream" if start else "with a cache"
-            raise ConfigError(f"{count} pictures to encode {place}; give {rule}")
-
-    def _check_latents(self, latents: Tensor) -> None:
-        z_dim = self.config.z_dim
-        if latents.ndim != 5 or latents.shape[1] != z_dim or latents.shape[2] < 1:
-            shape = tuple(latents.shape)
-            raise ConfigError(f"latents have shape {shape}; give (B, {z_dim}, T' ≥ 1, h, w)")
