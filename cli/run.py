@@ -52,7 +52,8 @@ class Run:
                 self.director.delivered(block)
                 if (said := self.guard.watch(block)) is not None:
                     self.reporter.note(said)
-                self.checkpoints.after(progress.frames, self.session.snapshot())
+                snapshot = self.guard.known(self.session.snapshot())
+                self.checkpoints.after(progress.frames, snapshot)
                 if not wanted or self.stop.is_set():
                     break
         if progress.frames == request.frames:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from .health import BEGINNING_BLOCKS, beginning_with
 from .look import Look
 from .plan import BlockPlan
 from .snapshot import Snapshot
+from .watch import Ending, Watch
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -35,16 +36,15 @@ def anchored(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, states=tuple(_sink_alone(state) for state in snapshot.states))
 
 
-def restarted(snapshot: Snapshot, good: Snapshot, engine: Engine) -> Snapshot:
+def restarted(snapshot: Snapshot, good: Ending, engine: Engine) -> Snapshot:
     """The stream with the last block of `good` as its only past; its prompt and place are kept.
 
     Args:
         good: of the same stream, from before it drifted, after one block or more.
     """
-    pending = good.pending
-    assert pending is not None, "a stream cannot be restarted before its first block"
+    assert good.recent, "a stream cannot be restarted before its first block"
     plan = BlockPlan(snapshot.settings.block_frames, engine.vae.config.temporal_factor)
-    position = plan.block(snapshot.index).latent_start - pending.shape[2]
+    position = plan.block(snapshot.index).latent_start - good.recent[-1].shape[2]
     empty = engine.beginning(snapshot.settings, snapshot.prompt, snapshot.negative_prompt)
     states = tuple(replace(state, position=position) for state in empty.states)
     return replace(snapshot, states=states, recent=good.recent, cache=good.cache)
@@ -66,20 +66,12 @@ def check_action(action: str, memory: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """How the pictures looked when the present prompt took over."""
-
-    prompt: str
-    look: Look
-    blocks: int
-
-
 class Guard:
     """Watches the blocks of one session and acts when they drift.
 
     The look of each block is held against the first blocks under the same prompt: a new prompt
-    may look as it likes. After an action as many blocks pass before the next one.
+    may look as it likes. After an action as many blocks pass before the next one. What an earlier
+    guard knew of the stream is taken over from the session's snapshot.
 
     Args:
         action: "off", "warn", "anchor" or "restart".
@@ -92,47 +84,56 @@ class Guard:
     def __init__(
         self, session: Session, engine: Engine, action: str, limit: float = DRIFT_LIMIT
     ) -> None:
-        check_action(action, session.snapshot().settings.memory)
+        snapshot = session.snapshot()
+        check_action(action, snapshot.settings.memory)
         self._session = session
         self._engine = engine
         self._action = action
         self._limit = limit
-        self._reference: _Reference | None = None
-        self._good: Snapshot | None = None
-        self._quiet = 0  # blocks to let pass
+        self._watch = None if action == "off" else snapshot.watch
+        if self._watch is not None and action != "restart":
+            self._watch = replace(self._watch, good=None)
+        session.settle(replace(snapshot, watch=None))  # from here on it is known here
 
     def watch(self, block: Block) -> str | None:
         """Look at the block that the session has just given; what was done, if anything was."""
-        look, reference = block.stats.look, self._reference
+        look = block.stats.look
         if self._action == "off" or look is None:
             return None
-        if reference is None or reference.prompt != block.prompt:
-            reference = self._reference = _Reference(block.prompt, look, 0)
-        drift = look.drift(reference.look)
+        watch = self._watch or Watch(block.prompt, look)
+        if watch.prompt != block.prompt:
+            watch = Watch(block.prompt, look, quiet=watch.quiet, good=watch.good)
+        drift = look.drift(watch.look)
         if drift <= self._limit:
-            self._accept(reference, look)
+            self._watch = self._accepted(watch, look)
             return None
-        if self._quiet:
-            self._quiet -= 1
+        if watch.quiet:
+            self._watch = replace(watch, quiet=watch.quiet - 1)
             return None
-        self._quiet = BEGINNING_BLOCKS
-        return f"block {block.index} looks {drift:.1f} times different; {self._act()}"
+        self._watch = replace(watch, quiet=BEGINNING_BLOCKS)
+        return f"block {block.index} looks {drift:.1f} times different; {self._act(watch.good)}"
 
-    def _accept(self, reference: _Reference, look: Look) -> None:
+    def known(self, snapshot: Snapshot) -> Snapshot:
+        """The session's snapshot with what is known here, to be saved."""
+        return replace(snapshot, watch=self._watch)
+
+    def _accepted(self, watch: Watch, look: Look) -> Watch:
         """A block as it should be: the first ones make the reference, each is a way back."""
-        mean = beginning_with(reference.look, look, reference.blocks)
-        self._reference = _Reference(reference.prompt, mean, reference.blocks + 1)
-        self._quiet = max(0, self._quiet - 1)
-        if self._action == "restart":
-            self._good = self._session.snapshot()
+        return Watch(
+            watch.prompt,
+            beginning_with(watch.look, look, watch.blocks),
+            watch.blocks + 1,
+            max(0, watch.quiet - 1),
+            self._session.snapshot().ending if self._action == "restart" else None,
+        )
 
-    def _act(self) -> str:
+    def _act(self, good: Ending | None) -> str:
         session = self._session
         if self._action == "anchor":
             session.settle(anchored(session.snapshot()))
             return "the memory goes back to the stream's first blocks"
-        if self._action == "restart" and self._good is not None:
-            session.settle(restarted(session.snapshot(), self._good, self._engine))
+        if self._action == "restart" and good is not None:
+            session.settle(restarted(session.snapshot(), good, self._engine))
             return "the stream starts again from the last good picture"
         return "it drifts away from its beginning"
 

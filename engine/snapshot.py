@@ -10,6 +10,7 @@ from ..models.state import State
 from ..models.vae import VaeCache
 from ..models.vae_any import AnyVaeConfig
 from .look import Look
+from .watch import Ending, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,17 @@ class Snapshot:
     cache: VaeCache | None = None  # where there is none, it is made again from `recent`
     beginning: Look | None = None  # how the stream's first blocks looked
     given: Tensor | None = None  # float32 (1, C, T', h, w), how the next block begins, unchanged
+    watch: Watch | None = None  # what a guard knows of the stream, where it is to be saved
 
     @property
     def pending(self) -> Tensor | None:
         """The last block's latents, float32 (1, C, T', h, w), which are not committed yet."""
         return self.recent[-1] if self.recent else None
+
+    @property
+    def ending(self) -> Ending:
+        """The stream's last pictures."""
+        return Ending(self.recent, self.cache)
 
     @property
     def nbytes(self) -> int:
@@ -60,8 +67,14 @@ class Snapshot:
 
         Going on from it decodes the `recent` blocks again, in less time than it takes to write.
         """
-        large = self.cache is not None and self.cache.nbytes > CACHE_LIMIT
-        return replace(self, cache=None) if large else self
+        watch = self.watch
+        if watch is not None and watch.good is not None:
+            watch = replace(watch, good=replace(watch.good, cache=_small(watch.good.cache)))
+        return replace(self, cache=_small(self.cache), watch=watch)
+
+
+def _small(cache: VaeCache | None) -> VaeCache | None:
+    return None if cache is not None and cache.nbytes > CACHE_LIMIT else cache
 
 
 def blocks_to_keep(block_frames: int, vae: AnyVaeConfig) -> int:

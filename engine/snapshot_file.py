@@ -19,6 +19,7 @@ from .plan import BlockPlan
 from .snapshot import Snapshot
 from .snapshot_header import SnapshotError, SnapshotHeader, checksum
 from .snapshot_tensors import describe_states, from_tensors, to_tensors, without_cache
+from .snapshot_watch import GOOD, describe_watch, ending_from_tensors, watch_from
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -80,10 +81,12 @@ def load_snapshot(path: Path, engine: Engine) -> Snapshot:
     beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
     try:
         snapshot = from_tensors(beginning, header.states, tensors)
+        good = ending_from_tensors(tensors, engine.device, GOOD)
+        watch = watch_from(header.watch, snapshot.ending, good)
     except (KeyError, ValueError, TypeError) as error:
         raise SnapshotError(f"{path} is damaged: {error}") from error
     look = None if header.beginning is None else Look(*header.beginning)
-    return replace(snapshot, index=header.index, beginning=look)
+    return replace(snapshot, index=header.index, beginning=look, watch=watch)
 
 
 def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> SnapshotHeader:
@@ -103,6 +106,7 @@ def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> 
         device=str(engine.device),
         dtype=_dtype(engine),
         extra=dict(extra),
+        watch=describe_watch(snapshot),
     )
 
 

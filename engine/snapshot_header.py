@@ -16,7 +16,8 @@ from ..models.errors import SanaStreamError
 from .snapshot import SessionSettings
 
 FORMAT = "sana-stream checkpoint"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)  # version 1 does not say what a guard knew of the stream
 
 
 class SnapshotError(SanaStreamError):
@@ -40,6 +41,7 @@ class SnapshotHeader:
     device: str
     dtype: str
     extra: dict[str, Any]  # the caller's own
+    watch: dict[str, Any] | None = None  # of `describe_watch`
 
     @property
     def seconds(self) -> float:
@@ -65,13 +67,14 @@ class SnapshotHeader:
         if metadata.get("format") != FORMAT:
             raise SnapshotError(f"{path} is a safetensors file, but not a checkpoint of a stream")
         version = metadata.get("version", "")
-        if version != str(VERSION):
+        if version not in map(str, READABLE):
             raise SnapshotError(
-                f"{path} has checkpoint version {version}, this program reads {VERSION};"
-                " update sana-stream"
+                f"{path} has checkpoint version {version}, this program reads"
+                f" {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
+        names = (field.name for field in fields(cls) if field.name != "watch" or version != "1")
         try:
-            return cls(**{field.name: _value(field.name, metadata) for field in fields(cls)})
+            return cls(**{name: _value(name, metadata) for name in names})
         except (KeyError, TypeError, ValueError) as error:
             raise SnapshotError(
                 f"{path} is damaged: its header cannot be read ({error})"

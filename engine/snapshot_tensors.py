@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,8 @@ from torch import Tensor
 from ..models.attention import Sums
 from ..models.memory import Memory, Slot
 from ..models.state import State
-from ..models.vae import VaeCache
 from .snapshot import Snapshot
-
-_TAIL = "cache."
+from .snapshot_watch import CACHE, GOOD, ending_from_tensors, ending_to_tensors, own_good
 
 Slots = list[list[int]]  # start and frames of each slot
 Described = dict[str, Any]  # {"position": int, "slots": Slots}
@@ -23,7 +21,7 @@ Described = dict[str, Any]  # {"position": int, "slots": Slots}
 def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
     """What the snapshot holds, on the CPU and contiguous, without what is empty and what it leaves
     out to be light."""
-    tensors = {}
+    snapshot, tensors = snapshot.light(), {}
     for number, state in enumerate(snapshot.states):
         if state.position:
             tensors[f"state.{number}.tail"] = state.tail
@@ -31,12 +29,11 @@ def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
             if slot.frames:
                 tensors[f"state.{number}.slot.{place}.S"] = slot.sums.S
                 tensors[f"state.{number}.slot.{place}.z"] = slot.sums.z
-    for number, latents in enumerate(snapshot.recent):
-        tensors[f"recent.{number}"] = latents
+    tensors |= ending_to_tensors(snapshot.ending)
+    if (good := own_good(snapshot)) is not None:  # some of its latents may be the stream's own
+        tensors |= {name: part.clone() for name, part in ending_to_tensors(good, GOOD).items()}
     if snapshot.given is not None:
         tensors["given"] = snapshot.given
-    if (cache := snapshot.light().cache) is not None:
-        tensors |= dict(_laid_out(n, tail) for n, tail in enumerate(cache.tails))
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -67,32 +64,16 @@ def from_tensors(
     """
     pairs = zip(beginning.states, described, strict=True)
     states = tuple(_state(n, empty, known, tensors) for n, (empty, known) in enumerate(pairs))
-    count = sum(name.startswith("recent.") for name in tensors)
     device = beginning.states[0].tail.device
-    recent = tuple(tensors[f"recent.{number}"].to(device) for number in range(count))
+    ending = ending_from_tensors(tensors, device)
     given = tensors["given"].to(device) if "given" in tensors else None
-    tails = tuple(tail.to(device) for tail in _tails(tensors))
-    cache = VaeCache(tails) if tails else None
-    return replace(beginning, states=states, recent=recent, given=given, cache=cache)
+    return replace(beginning, states=states, recent=ending.recent, cache=ending.cache, given=given)
 
 
 def without_cache(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors but the decoder's cache, for an engine of another dtype."""
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_TAIL)}
-
-
-def _laid_out(number: int, tail: Tensor) -> tuple[str, Tensor]:
-    """A tail with its axes in the order of memory, which its name keeps: convolutions choose
-    their way by it, so that another order could change the last bit of a picture."""
-    order = sorted(range(tail.ndim), key=tail.stride, reverse=True)
-    return f"{_TAIL}{number}.{''.join(map(str, order))}", tail.permute(order)
-
-
-def _tails(tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
-    names = [name for name in tensors if name.startswith(_TAIL)]
-    for name in sorted(names, key=lambda name: int(name.split(".")[1])):
-        order = [int(axis) for axis in name.split(".")[2]]
-        yield tensors[name].permute([order.index(axis) for axis in range(len(order))])
+    """The tensors but the decoder's caches, for an engine of another dtype."""
+    caches = (CACHE, GOOD + CACHE)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(caches)}
 
 
 def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snapshot:

@@ -422,6 +422,8 @@ def wait_for_checkpoint(file: Path, after: int = 0) -> None:
 def test_the_checkpoint_says_what_the_run_is(tiny: tuple[str, ...]):
     assert make("a.mp4", "--keep-checkpoint", "--fps", "24000/1001", *tiny) == 0
     header = read_header(Path("a.ckpt"))
+    assert header.watch is not None
+    assert (header.watch["prompt"], header.watch["good"]) == (STORY[3], False)
     told = json.loads(json.dumps(header.extra))["run"]
     assert told["options"]["fps"] == "24000/1001"
     assert told["options"]["outputs"] == [str(Path("a.mp4").absolute())]

@@ -21,7 +21,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.session import Session
 from sana_stream.engine.snapshot import blocks_to_keep
 from sana_stream.engine.snapshot_file import load_snapshot, read_header
-from sana_stream.engine.snapshot_header import SnapshotError
+from sana_stream.engine.snapshot_header import SnapshotError, checksum
 
 from .test_session import same, take
 
@@ -185,10 +185,35 @@ def test_a_foreign_file_is_refused(tiny_engine: Engine, tmp_path: Path):
 
 def test_a_newer_version_is_refused(tiny_engine: Engine, saved: Path, tmp_path: Path):
     with safe_open(saved, framework="pt") as file:
-        metadata = file.metadata() | {"version": "2"}
+        metadata = file.metadata() | {"version": "3"}
     save_file(load_file(saved), tmp_path / "new.ckpt", metadata)
-    with pytest.raises(SnapshotError, match="version 2, this program reads 1; update sana-stream"):
+    message = "version 3, this program reads 1 to 2; update sana-stream"
+    with pytest.raises(SnapshotError, match=message):
         tiny_engine.resume(tmp_path / "new.ckpt")
+
+
+def test_the_first_version_is_still_gone_on_with(tiny_engine: Engine, saved: Path, tmp_path: Path):
+    """It says nothing of what a guard knew."""
+    with safe_open(saved, framework="pt") as file:
+        metadata = file.metadata() | {"version": "1"}
+    del metadata["watch"]
+    tensors = load_file(saved)
+    metadata["checksum"] = checksum(metadata, tensors)
+    save_file(tensors, tmp_path / "old.ckpt", metadata)
+    old = tiny_engine.resume(tmp_path / "old.ckpt")
+    assert old.snapshot().watch is None
+    assert same(take(old, 2), take(tiny_engine.resume(saved), 2))
+
+
+@pytest.mark.parametrize("missing", ["watch", "prompt"])
+def test_a_header_without_a_part_is_refused(
+    tiny_engine: Engine, saved: Path, tmp_path: Path, missing: str
+):
+    with safe_open(saved, framework="pt") as file:
+        metadata = {name: word for name, word in file.metadata().items() if name != missing}
+    save_file(load_file(saved), tmp_path / "bad.ckpt", metadata)
+    with pytest.raises(SnapshotError, match=f"its header cannot be read .*{missing}"):
+        tiny_engine.resume(tmp_path / "bad.ckpt")
 
 
 def test_a_stream_of_another_model_is_refused(
