@@ -193,7 +193,9 @@ def add_picture(parser: Parser) -> None:
         help="denoising steps a block, or the timesteps themselves: 1000,960,889,727",
     )
     group.add_argument(
-        "--solver", metavar="NAME", help="renoise for distilled models; euler or dpm++ for others"
+        "--solver",
+        metavar="NAME",
+        help="renoise for distilled models; euler, dpm++ or unipc for others",
     )
     group.add_argument(
         "--flow-shift",

@@ -201,7 +201,7 @@ class Engine:
             memory: "cumulative", "window=W", "window=W,sink=K" or "decay=G".
             noise: `(block_index, step_index, shape) -> tensor` in place of the seed's noise.
             steps: in place of `timesteps`, how many of them.
-            solver: "renoise" for distilled models, "euler" or "dpm++" for the others.
+            solver: "renoise" for distilled models, "euler", "dpm++" or "unipc" for the others.
             flow_shift: how far the steps crowd towards noise; 1 is even.
             image: uint8 (H, W, 3), the stream's first picture, made to cover its size.
             video: uint8 (T, H, W, 3), a clip to go on from: its last whole blocks count as the

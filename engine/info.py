@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ..models.config import TransformerConfig
-from ..models.errors import SanaStreamError
+from ..models.errors import CheckpointError, SanaStreamError
 from ..models.headers import WeightSummary
 from ..models.memory import parse_policy
 from ..models.state import state_bytes
@@ -26,7 +26,7 @@ from .memory_plan import (
     fitting_decode_frames,
     free_bytes,
 )
-from .preset import Preset, preset_of
+from .preset import UNKNOWN, Preset, preset_of
 from .size import check_size
 
 
@@ -77,8 +77,12 @@ def inspect_model(model: str | Path, parts: str | Path | None = None) -> ModelIn
     """
     source = locate_model(model)
     config = read_transformer_config(source)
-    preset = preset_of(source, str(model))
     obstacles: list[str] = []
+    try:
+        preset = preset_of(source, str(model))
+    except CheckpointError as error:
+        preset = replace(UNKNOWN, name=str(model))
+        obstacles.append(str(error))
     found = [PartInfo("transformer", _class(source / "transformer"), _transformer_weights(source))]
     vae, folder = None, source
     try:

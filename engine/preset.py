@@ -10,6 +10,7 @@ from typing import Any
 from ..models.errors import CheckpointError
 from ..models.weights import read_json
 from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
+from .scheduler_file import read_scheduler
 
 PRESET_FILE = "stream.json"
 
@@ -31,7 +32,7 @@ class Preset:
     motion_score: str = ""  # what the command line appends to each prompt
     max_text_tokens: int = 300
     trained_latent_frames: int | None = None  # how long a stream was in training
-    solver: str = "renoise"  # or "euler", "dpm++"
+    solver: str = "renoise"  # or "euler", "dpm++", "unipc"
     steps: int = 4
     flow_shift: float = 8.0
     full_precision: tuple[str, ...] = (  # parts of the names of layers that are not quantized
@@ -79,7 +80,6 @@ UNKNOWN = Preset("unknown")
 # ---------------------------------------------------------------------------------------------
 
 _BY_SAMPLE_SIZE = {30: SANA_480P, 22: SANA_720P}
-_SOLVERS = {"FlowMatchEulerDiscreteScheduler": "euler", "DPMSolverMultistepScheduler": "dpm++"}
 _AUTOREGRESSIVE = "Causal"  # in the transformer's class name
 
 
@@ -96,7 +96,8 @@ def preset_of(model: Path, name: str) -> Preset:
         name: what the model was asked for by, such as a hub id.
 
     Raises:
-        CheckpointError: `stream.json` has a key that is not one of `Preset`'s fields.
+        CheckpointError: `stream.json` has a key that is not one of `Preset`'s fields, or the
+            scheduler is one that cannot be used.
     """
     file = model / PRESET_FILE
     if file.is_file():
@@ -108,13 +109,13 @@ def preset_of(model: Path, name: str) -> Preset:
     names += f" {config.get('_name_or_path', '')}".lower()
     if _AUTOREGRESSIVE in config.get("_class_name", "") or _named(names) == LONGSANA:
         return LONGSANA
-    scheduler = _config(model / "scheduler" / "scheduler_config.json")
-    solver = _SOLVERS.get(scheduler.get("_class_name", ""))
     published = _BY_SAMPLE_SIZE.get(config.get("sample_size", 0)) or _named(names)
-    if published is None or solver is None:
+    if published is None:
         return replace(UNKNOWN, name=name)
-    shift = scheduler.get("flow_shift" if solver == "dpm++" else "shift", published.flow_shift)
-    return replace(published, solver=solver, flow_shift=float(shift))
+    scheduler = read_scheduler(model)
+    if scheduler is None:
+        return published
+    return replace(published, solver=scheduler.solver, flow_shift=scheduler.flow_shift)
 
 
 def _named(names: str) -> Preset | None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor
+
+from .unipc import sample_unipc
 
 Velocity = Callable[[Tensor, float], Tensor]
 """`(noisy latents, timestep 0 to 1000) -> noise - x0`, float32."""
@@ -83,4 +86,11 @@ SAMPLERS: Mapping[str, Callable[[Velocity, Noise, Sequence[float]], Tensor]] = {
     "renoise": sample_few_steps,
     "euler": sample_euler,
     "dpm++": sample_dpm,
+    "unipc": sample_unipc,
+    "unipc1": partial(sample_unipc, order=1),
+    "unipc3": partial(sample_unipc, order=3),
+    "unipc-bh1": partial(sample_unipc, variant="bh1"),
+    "unipc1-bh1": partial(sample_unipc, order=1, variant="bh1"),
+    "unipc3-bh1": partial(sample_unipc, order=3, variant="bh1"),
 }
+"""By the name of a solver; `unipc` is of second order and of the form B2(h)."""

@@ -12,9 +12,11 @@ import numpy as np
 
 from ..models.errors import ConfigError
 from .preset import Preset
+from .sampling import SAMPLERS
+from .unipc import HIGHEST
 
 SCALE = 1000
-SOLVERS = ("renoise", "euler", "dpm++")
+SOLVERS = ("renoise", "euler", "dpm++", "unipc")
 
 
 def plan_timesteps(
@@ -31,7 +33,7 @@ def plan_timesteps(
             or timesteps together with steps or shift.
     """
     chosen = preset.solver if solver is None else solver
-    if chosen not in SOLVERS:
+    if chosen not in SAMPLERS:
         raise ConfigError(f"solver {chosen!r} is not known; use {', '.join(SOLVERS)}")
     if timesteps is not None:
         if steps is not None or flow_shift is not None:
@@ -50,16 +52,20 @@ def plan_timesteps(
 
 def solver_from_image(preset: Preset, solver: str | None) -> str | None:
     """The solver of a stream that begins with a picture: the published models take Euler then."""
-    return "euler" if solver is None and preset.solver == "dpm++" else solver
+    return "euler" if solver is None and preset.solver != "renoise" else solver
 
 
 def flow_timesteps(solver: str, steps: int, shift: float) -> tuple[float, ...]:
     """Evenly spaced noise levels, moved towards noise: `sigma' = s sigma / (1 + (s - 1) sigma)`.
 
-    For "euler" and "dpm++" these are the levels of diffusers' FlowMatchEulerDiscreteScheduler and
-    DPMSolverMultistepScheduler with flow sigmas, which differ in their ends. For "renoise" they
-    are whole numbers: 4 steps at shift 8 are LongSANA's 1000, 960, 889, 727.
+    For "euler", "dpm++" and "unipc" these are the levels of diffusers'
+    FlowMatchEulerDiscreteScheduler, DPMSolverMultistepScheduler and UniPCMultistepScheduler with
+    flow sigmas, which differ in their ends. For "renoise" they are whole numbers: 4 steps at
+    shift 8 are LongSANA's 1000, 960, 889, 727.
     """
+    if solver.startswith("unipc"):
+        sigmas = _shifted(np.linspace(1, 1 / SCALE, steps + 1)[:-1], shift)
+        return tuple(float(sigma) * SCALE for sigma in np.minimum(sigmas, HIGHEST))
     if solver == "dpm++":
         sigmas = 1.0 - np.linspace(1, 1 / SCALE, steps + 1)
         return tuple(map(float, np.flip(_shifted(sigmas, shift))[:-1] * SCALE))

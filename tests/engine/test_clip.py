@@ -12,6 +12,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     SanaVideoPipeline,
+    UniPCMultistepScheduler,
 )
 
 from sana_stream.engine.engine import Engine
@@ -24,6 +25,9 @@ PROMPT, NEGATIVE = "a red boat sails over the sea", "night falls"
 SCHEDULERS = {
     "euler": FlowMatchEulerDiscreteScheduler(shift=8.0),
     "dpm++": DPMSolverMultistepScheduler(
+        flow_shift=8.0, use_flow_sigmas=True, prediction_type="flow_prediction"
+    ),
+    "unipc": UniPCMultistepScheduler(
         flow_shift=8.0, use_flow_sigmas=True, prediction_type="flow_prediction"
     ),
 }

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 
 from sana_stream.engine.instructions import IMAGE_INSTRUCTION, VIDEO_INSTRUCTION
 from sana_stream.engine.plan import BlockPlan
 from sana_stream.engine.preset import LONGSANA, SANA_480P, SANA_720P, preset_of
+from sana_stream.engine.sampling import SAMPLERS
 from sana_stream.models.errors import CheckpointError
 
-DPM = {"_class_name": "DPMSolverMultistepScheduler", "flow_shift": 8.0}
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 8.0}
+DPM = {"_class_name": "DPMSolverMultistepScheduler", **FLOW}
+UNIPC = {"_class_name": "UniPCMultistepScheduler", **FLOW}
 
 
 def folder(place: Path, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Path:
@@ -50,6 +58,65 @@ def test_the_scheduler_gives_solver_and_shift(tmp_path: Path):
     scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
     preset = preset_of(folder(tmp_path / "x", model(30), scheduler), "x")
     assert (preset.solver, preset.flow_shift, preset.steps) == ("euler", 3.0, 50)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "solver"),
+    [
+        (FlowMatchEulerDiscreteScheduler(shift=5.0), "euler"),
+        (DPMSolverMultistepScheduler(**FLOW | {"flow_shift": 5.0}), "dpm++"),
+        (UniPCMultistepScheduler(**FLOW | {"flow_shift": 5.0}), "unipc"),
+        (
+            UniPCMultistepScheduler(
+                **FLOW | {"flow_shift": 5.0}, solver_order=3, solver_type="bh1"
+            ),
+            "unipc3-bh1",
+        ),
+    ],
+    ids=["euler", "dpm", "unipc", "unipc-third-order"],
+)
+def test_what_diffusers_writes_is_understood(tmp_path: Path, scheduler: Any, solver: str):
+    """The three schedulers that diffusers' own conversion of SANA-Video can write."""
+    place = folder(tmp_path / "x", model(30), {})
+    scheduler.save_pretrained(place / "scheduler")
+    preset = preset_of(place, "x")
+    assert (preset.solver, preset.flow_shift, preset.steps) == (solver, 5.0, 50)
+    assert preset.solver in SAMPLERS
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        ({"_class_name": "HeunDiscreteScheduler"}, "of the class HeunDiscreteScheduler; FlowMatch"),
+        ({}, "of the class unknown"),
+        (DPM | {"prediction_type": "epsilon"}, "prediction_type epsilon, and only flow_prediction"),
+        (DPM | {"use_flow_sigmas": False}, "use_flow_sigmas False, and only True"),
+        (DPM | {"algorithm_type": "sde-dpmsolver++"}, "algorithm_type sde-dpmsolver"),
+        (DPM | {"solver_order": 3}, "solver_order 3, and only 2"),
+        (DPM | {"solver_type": "heun"}, "solver_type heun, and only midpoint"),
+        (DPM | {"use_karras_sigmas": True}, "use_karras_sigmas True"),
+        (DPM | {"final_sigmas_type": "sigma_min"}, "final_sigmas_type sigma_min"),
+        (DPM | {"num_train_timesteps": 500}, "num_train_timesteps 500"),
+        (DPM | {"use_something_new": True}, "use_something_new True, which is not known"),
+        (UNIPC | {"solver_order": 4}, "solver_order 4, and only 1 or 2 or 3"),
+        (UNIPC | {"disable_corrector": [0]}, "disable_corrector"),
+        (UNIPC | {"lower_order_final": False}, "lower_order_final False"),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True},
+            "use_dynamic_shifting True",
+        ),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift_terminal": 0.1},
+            "shift_terminal 0.1",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_options_that_are_not_honoured_are_refused_by_name(
+    tmp_path: Path, scheduler: dict[str, Any], message: str
+):
+    with pytest.raises(CheckpointError, match=message):
+        preset_of(folder(tmp_path / "x", model(30), scheduler), "x")
 
 
 @pytest.mark.parametrize(
