@@ -41,7 +41,7 @@ class ChildTransport:
         """The child's process number."""
         return self._child.pid
 
-    def send(self, data: bytes, seconds: float) -> None:
+    def send(self, data: bytes | memoryview, seconds: float) -> None:
         """Give the child everything."""
         assert self._child.stdin
         descriptor = self._child.stdin.fileno()

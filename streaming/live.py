@@ -63,13 +63,12 @@ class LiveSink:
             self._dropped += len(block.frames)
             return
         assert self._transport
-        header = b""
-        if self._muxer is None:
-            self._muxer = self._make_muxer()
-            header = self._muxer.header()
-        data = header + self._muxer.add(block)
+        muxer = self._muxer or self._make_muxer()
         try:
-            self._transport.send(data, self._video.seconds(len(block.frames)))
+            if self._muxer is None:
+                self._muxer = muxer
+                self._transport.send(muxer.header(), 0.0)
+            self._transport.send(muxer.add(block), self._video.seconds(len(block.frames)))
         except Stopped as error:
             raise Stopped(f"{self.label}: {error}") from error
         except OSError as error:

@@ -18,7 +18,7 @@ class Muxer(Protocol):
         """The bytes before the first block."""
         ...
 
-    def add(self, block: Block) -> bytes:
+    def add(self, block: Block) -> bytes | memoryview:
         """One block; nothing of it is held back."""
         ...
 

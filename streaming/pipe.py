@@ -34,9 +34,10 @@ class PipeSink:
 
     def write(self, block: Block) -> None:
         """Write one block."""
-        header = b"" if self._begun else self._muxer.header()
-        self._begun = True
-        self._send(header + self._muxer.add(block))
+        if not self._begun:
+            self._begun = True
+            self._send(self._muxer.header())
+        self._send(self._muxer.add(block))
         self.frames += len(block.frames)
 
     def close(self) -> None:
@@ -49,7 +50,7 @@ class PipeSink:
         finally:
             self._end()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         try:
             while view and self._open:

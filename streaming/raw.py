@@ -6,14 +6,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
 import av
+import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from .format import VideoFormat
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..engine.block import Block
+
+_LINE = b"FRAME\n"
 
 
 class RawMuxer:
@@ -23,9 +24,9 @@ class RawMuxer:
         """Nothing; the reader must be told size and rate."""
         return b""
 
-    def add(self, block: Block) -> bytes:
-        """The block's pictures."""
-        return block.frames.tobytes()
+    def add(self, block: Block) -> memoryview:
+        """The block's pictures, as they are: a copy of so much would hold the interpreter."""
+        return np.ascontiguousarray(block.frames).data.cast("B")
 
     def trailer(self) -> bytes:
         """Nothing."""
@@ -43,6 +44,7 @@ class Y4mMuxer(RawMuxer):
 
     def __init__(self, video: VideoFormat) -> None:
         rate = Fraction(video.fps)
+        self._planes = video.width * video.height * 3 // 2  # bytes a picture
         self._header = (
             f"YUV4MPEG2 W{video.width} H{video.height} F{rate.numerator}:{rate.denominator} "
             "Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED\n"
@@ -52,13 +54,18 @@ class Y4mMuxer(RawMuxer):
         """Size, rate and layout of the planes."""
         return self._header
 
-    def add(self, block: Block) -> bytes:
+    def add(self, block: Block) -> memoryview:
         """The block's pictures, each behind its own line."""
-        return b"".join(b"FRAME\n" + _planes(picture) for picture in block.frames)
+        whole = np.empty((len(block.frames), len(_LINE) + self._planes), np.uint8)
+        for row, picture in zip(whole, block.frames, strict=True):
+            row[: len(_LINE)] = np.frombuffer(_LINE, np.uint8)
+            row[len(_LINE) :] = _yuv601(picture).reshape(-1)
+        return whole.data.cast("B")
 
 
-def _planes(picture: np.ndarray) -> bytes:
+def _yuv601(picture: np.ndarray) -> np.ndarray:
+    """One RGB picture as 4:2:0 planes, one below the other, uint8 (H * 3 / 2, W)."""
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
         format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG
     )
-    return frame.to_ndarray().tobytes()
+    return frame.to_ndarray()

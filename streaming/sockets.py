@@ -26,7 +26,7 @@ class SocketTransport:
         self._stop = stop
         self._timeout = timeout
 
-    def send(self, data: bytes, seconds: float) -> None:
+    def send(self, data: bytes | memoryview, seconds: float) -> None:
         """Send everything at the reader's pace."""
         view = memoryview(data)
         while view:
@@ -51,7 +51,7 @@ class DatagramTransport:
         self._stop = stop
         self._free = time.monotonic()  # when what was sent before has played
 
-    def send(self, data: bytes, seconds: float) -> None:
+    def send(self, data: bytes | memoryview, seconds: float) -> None:
         """Send datagrams evenly over so many seconds, after those sent before."""
         begin = max(time.monotonic(), self._free)
         self._free = begin + seconds

@@ -18,7 +18,7 @@ _SLICE = 0.1  # seconds between two looks at the stop event
 class Transport(Protocol):
     """One connection to a reader."""
 
-    def send(self, data: bytes, seconds: float) -> None:
+    def send(self, data: bytes | memoryview, seconds: float) -> None:
         """Deliver all of the data, which plays so many seconds.
 
         Raises Stopped when the run is to stop and nothing moves, OSError when the reader is gone

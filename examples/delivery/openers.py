@@ -1,0 +1,172 @@
+"""Every kind of output, opened with something that reads it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from tempfile import TemporaryDirectory
+
+from sana_stream.streaming.access import Access
+from sana_stream.streaming.board import Board
+from sana_stream.streaming.control import Control
+from sana_stream.streaming.feed import LiveFeed
+from sana_stream.streaming.format import Encoding, VideoFormat
+from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.sink import Sink
+from sana_stream.streaming.stage import Stage
+from sana_stream.streaming.web_server import WebServer
+
+Opener = Callable[[VideoFormat], AbstractContextManager[Sink]]
+HOST = "127.0.0.1"
+
+
+def file(name: str, codec: str | None = None) -> Opener:
+    """Something on disk, in a folder that goes away."""
+
+    @contextmanager
+    def opened(video: VideoFormat) -> Iterator[Sink]:
+        with TemporaryDirectory() as folder:
+            yield open_sink(f"{folder}/{name}", video, Encoding(codec))
+
+    return opened
+
+
+def pipe(container: str) -> Opener:
+    """Standard output, into a pipe that is read."""
+
+    @contextmanager
+    def opened(video: VideoFormat) -> Iterator[Sink]:
+        reading, writing = os.pipe()
+
+        def read() -> None:
+            with open(reading, "rb", buffering=0) as file:
+                while file.read(1 << 16):
+                    pass
+
+        with background(read):
+            yield open_sink("-", video, container=container, stdout=writing)
+
+    return opened
+
+
+@contextmanager
+def tcp(video: VideoFormat) -> Iterator[Sink]:
+    """A TCP reader that is called."""
+    with socket.create_server((HOST, 0)) as server, background(lambda: drain(server.accept()[0])):
+        yield open_sink(f"tcp://{HOST}:{server.getsockname()[1]}", video)
+
+
+@contextmanager
+def tcp_listening(video: VideoFormat) -> Iterator[Sink]:
+    """A TCP reader that calls."""
+    port = free_port()
+    sink = open_sink(f"tcp://{HOST}:{port}?listen", video)
+    with background(lambda: drain(socket.create_connection((HOST, port)))):
+        yield sink
+
+
+@contextmanager
+def unix(video: VideoFormat) -> Iterator[Sink]:
+    """A reader behind a socket in the file system."""
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/socket")
+        server.listen()
+        with background(lambda: drain(server.accept()[0])):
+            yield open_sink(f"unix://{folder}/socket", video)
+
+
+@contextmanager
+def udp(video: VideoFormat) -> Iterator[Sink]:
+    """Somebody who takes datagrams, until none has come for a second."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((HOST, 0))
+        receiver.settimeout(1)
+        with background(lambda: drain(receiver)):
+            yield open_sink(f"udp://{HOST}:{receiver.getsockname()[1]}", video)
+
+
+@contextmanager
+def rtmp(video: VideoFormat) -> Iterator[Sink]:
+    """An ffmpeg that takes a broadcast, as a server would."""
+    address = f"rtmp://{HOST}:{free_port()}/live/key"
+    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-listen", "1", "-f", "flv", "-i", address]
+    server = subprocess.Popen([*command, "-f", "null", "-"])
+    try:
+        time.sleep(1)  # to begin to listen: it takes one caller, who must not be a probe
+        yield open_sink(address, video)
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def page(video: VideoFormat) -> Iterator[Sink]:
+    """The live page's feed, with one viewer."""
+    stage, feed = Stage(), LiveFeed(video)
+    stage.begin(feed, Control(), Board(video))
+    with WebServer(stage, Access.on(HOST, 0)) as server:
+
+        def view() -> None:
+            with urllib.request.urlopen(f"{server.access.url()}live.mp4") as answer:
+                while answer.read1(1 << 16):
+                    pass
+
+        with background(view):
+            yield feed
+
+
+OPENERS: dict[str, Opener] = {
+    "mp4, h264": file("a.mp4"),
+    "mp4, h265": file("a.mp4", "h265"),
+    "mp4, av1": file("a.mp4", "av1"),
+    "mp4, vp9": file("a.mp4", "vp9"),
+    "mov, h264": file("a.mov"),
+    "mkv, h264": file("a.mkv"),
+    "mkv, ffv1": file("a.mkv", "ffv1"),
+    "ts, h264": file("a.ts"),
+    "ts, h265": file("a.ts", "h265"),
+    "webm, vp9": file("a.webm"),
+    "webm, av1": file("a.webm", "av1"),
+    "y4m": file("a.y4m"),
+    "folder of PNG": file("%06d.png"),
+    "HLS": file("live.m3u8"),
+    "standard output, matroska": pipe("matroska"),
+    "standard output, rawvideo": pipe("rawvideo"),
+    "standard output, y4m": pipe("y4m"),
+    "standard output, nut": pipe("nut"),
+    "standard output, flv": pipe("flv"),
+    "tcp": tcp,
+    "tcp, listening": tcp_listening,
+    "unix": unix,
+    "udp": udp,
+    **({"rtmp through ffmpeg": rtmp} if shutil.which("ffmpeg") else {}),
+    "page": page,
+}
+
+
+def drain(connection: socket.socket) -> None:
+    """Read until there is no more."""
+    with connection, suppress(TimeoutError):
+        while connection.recv(1 << 16):
+            pass
+
+
+def free_port() -> int:
+    with socket.create_server((HOST, 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextmanager
+def background(work: Callable[[], object]) -> Iterator[None]:
+    """Have something done in a thread meanwhile, and wait for its end."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join(30)

@@ -1,0 +1,75 @@
+"""No output keeps the other threads of the process from running for more than 0.1 s."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from held import Held
+from openers import OPENERS, Opener, pipe
+from outputs import hold, made_up
+from sana_stream.engine.block import Block
+from sana_stream.streaming.format import VideoFormat
+
+LIMIT = 0.1  # seconds
+SMALL = VideoFormat(224, 128, 200)
+LARGE = VideoFormat(1280, 704, 200)
+
+needs_schedstat = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only Linux tells how long a thread has waited"
+)
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[Block]:
+    return list(made_up(SMALL, 16))
+
+
+def holds_too_long(opener: Opener, video: VideoFormat, blocks: list[Block]) -> bool:
+    """Whether it does so again and again: once may be the machine's doing."""
+    return all(hold(opener, video, blocks) > LIMIT for _ in range(3))
+
+
+def test_a_call_that_keeps_the_interpreter_is_seen() -> None:
+    library = ctypes.PyDLL(None)  # unlike CDLL, its calls do not give the interpreter up
+    with Held() as held:
+        library.usleep(500_000)
+    assert held.longest > LIMIT
+
+
+@needs_schedstat
+def test_threads_that_work_in_python_hold_nothing() -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            sum(range(1000))
+
+    with Held() as held:
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert held.longest < LIMIT
+
+
+@needs_schedstat
+@pytest.mark.parametrize("name", OPENERS)
+def test_no_output_holds_the_interpreter(name: str, blocks: list[Block]) -> None:
+    assert not holds_too_long(OPENERS[name], SMALL, blocks)
+
+
+@needs_schedstat
+@pytest.mark.parametrize("container", ["rawvideo", "y4m"])
+def test_nor_do_large_bare_pictures(container: str, blocks: list[Block]) -> None:
+    frames = np.ones((40, LARGE.height, LARGE.width, 3), np.uint8)  # 103 MiB
+    assert not holds_too_long(pipe(container), LARGE, [replace(blocks[0], frames=frames)])
