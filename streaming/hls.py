@@ -1,47 +1,24 @@
-"""HTTP Live Streaming: a playlist and one fragment a block, to be served by any web server.
-
-The playlist's tags: RFC 8216.
-"""
+"""HTTP Live Streaming: a playlist and one fragment a block, to be served by any web server."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SinkError, TargetError
 from .format import Encoding, Tags, VideoFormat
 from .mp4 import Fragmenter
+from .playlist import INIT, Playlist, Segment, playlist_entry, playlist_text, read_playlist
 
 if TYPE_CHECKING:
     from ..engine.block import Block
 
-INIT = "init.mp4"
-_ENTRY = re.compile(r"#EXTINF:([\d.]+),\n(\S+)")
 _OURS = re.compile(r"(init\.mp4|segment\d{6,}\.m4s)(\.part)?")
-
-
-def playlist_head(longest: float, first: int, init: str = INIT, growing: bool = False) -> str:
-    """The lines before the segments: `longest` in seconds, `first` the first segment's number."""
-    lines = [
-        "#EXTM3U",
-        "#EXT-X-VERSION:7",
-        f"#EXT-X-TARGETDURATION:{math.ceil(longest)}",
-        f"#EXT-X-MEDIA-SEQUENCE:{first}",
-        *(["#EXT-X-PLAYLIST-TYPE:EVENT"] if growing else []),
-        "#EXT-X-INDEPENDENT-SEGMENTS",
-        f'#EXT-X-MAP:URI="{init}"',
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def playlist_entry(seconds: float, name: str) -> str:
-    """The lines of one segment."""
-    return f"#EXTINF:{seconds:.6f},\n{name}\n"
 
 
 class HlsSink:
@@ -51,8 +28,9 @@ class HlsSink:
     the last so many blocks and older segments are removed. Raises TargetError for a folder that
     cannot be written or holds a stream already, unless `overwrite` is set.
 
-    With `kept`, the playlist of an earlier run goes on after so many frames; one with a window
-    begins anew, for what it had is gone.
+    With `kept`, the playlist of an earlier run goes on after so many frames. One with a window has
+    been watched further than that: what it names stays, and blocks that it has are not written
+    again, so that for its viewers the stream has only been slow.
     """
 
     durable = True
@@ -76,13 +54,15 @@ class HlsSink:
         self._video = video
         self._window = window
         self._longest = 0.0
-        self._count = 0
-        self._recent: deque[tuple[float, str]] = deque(maxlen=window or 1)
+        self._next = 0  # number of the next segment
+        self._end = kept  # the frame after the last segment
+        self._jumps = 0  # segments behind a jump in time that have left the window
+        self._recent: deque[Segment] = deque(maxlen=window or 1)
         self._closed = False
         self._fragments = Fragmenter(video, encoding, tags)
         try:
             playlist.parent.mkdir(exist_ok=True)
-            if kept and window is None:
+            if kept and (window is None or playlist.exists()):
                 self._go_on(kept)
             else:
                 self._make_room(overwrite or kept > 0)
@@ -92,73 +72,104 @@ class HlsSink:
 
     def write(self, block: Block) -> None:
         """Add one segment: the file first, then its line in the playlist."""
-        name = f"segment{self._count:06}.m4s"
-        seconds = self._video.seconds(len(block.frames))
-        try:
-            self._put(name, self._fragments.fragment(block))
-            self._announce(seconds, name)
-        except OSError as error:
-            raise SinkError(
-                f"{self.label}: {error.strerror}; {self.frames} frames "
-                f"({self._video.seconds(self.frames):.1f} s) can be played"
-            ) from error
-        self._count += 1
+        end = block.start + len(block.frames)
+        if end > self._end:
+            jump = self._next > 0 and block.start != self._end
+            name = f"segment{self._next:06}.m4s"
+            try:
+                self._put(name, self._fragments.fragment(block))
+                self._announce(Segment(self._video.seconds(len(block.frames)), name, jump))
+            except OSError as error:
+                raise SinkError(
+                    f"{self.label}: {(error.strerror or str(error)).lower()}; {self.frames} frames "
+                    f"({self._video.seconds(self.frames):.1f} s) can be played"
+                ) from error
+            self._next += 1
+            self._end = end
         self.frames += len(block.frames)
 
     def close(self) -> None:
         """Tell players that no more comes."""
-        if self._closed or not self._count:
+        if self._closed or not self._next:
             return
         self._closed = True
         try:
-            with self._playlist.open("a", encoding="utf-8") as file:
-                file.write("#EXT-X-ENDLIST\n")
+            self._append("#EXT-X-ENDLIST\n")
         except OSError as error:
             raise SinkError(f"{self.label}: has no end: {error.strerror}") from error
 
-    def _announce(self, seconds: float, name: str) -> None:
-        leaving = self._recent[0][1] if self._window and len(self._recent) == self._window else None
-        self._longest = max(self._longest, seconds)
-        self._recent.append((seconds, name))
-        if self._window is None and self._count:
-            with self._playlist.open("a", encoding="utf-8") as file:
-                file.write(playlist_entry(seconds, name))
+    def _announce(self, segment: Segment) -> None:
+        leaving = self._recent[0] if self._window and len(self._recent) == self._window else None
+        self._longest = max(self._longest, segment.seconds)
+        self._recent.append(segment)
+        if self._window is None and self._next:
+            self._append(playlist_entry(segment.seconds, segment.name, segment.jump))
             return
-        first = self._count - len(self._recent) + 1
-        head = playlist_head(self._longest, first, growing=self._window is None)
-        entries = "".join(playlist_entry(*entry) for entry in self._recent)
-        self._put(self._playlist.name, (head + entries).encode())
-        if leaving:
-            (self._playlist.parent / leaving).unlink(missing_ok=True)
+        if leaving is not None:
+            self._jumps += leaving.jump
+        first = self._next - len(self._recent) + 1
+        self._put_playlist(Playlist(self._longest, first, self._jumps, tuple(self._recent)))
+        if leaving is not None:
+            (self._playlist.parent / leaving.name).unlink(missing_ok=True)
 
     def _go_on(self, kept: int) -> None:
-        """Keep the segments of the first frames, drop the others and the end of the playlist."""
-        entries, frames = [], 0
-        for seconds, name in _ENTRY.findall(self._playlist.read_text(encoding="utf-8")):
-            if frames >= kept:
-                break
-            entries.append((float(seconds), name))
-            frames += round(float(seconds) / self._video.frame_time)
-        if frames != kept:
-            raise TargetError(
-                f"{self._playlist}: cannot be gone on with: no segment in it ends after"
-                f" {kept} frames"
-            )
-        self._count, self._longest = len(entries), max(seconds for seconds, _ in entries)
-        self._recent.append(entries[-1])
-        head = playlist_head(self._longest, 0, growing=True)
-        text = head + "".join(playlist_entry(*entry) for entry in entries)
-        self._put(self._playlist.name, text.encode())
+        """Take up the playlist, without its end and what is not to stay of it."""
+        old = read_playlist(self._playlist.read_text(encoding="utf-8"))
+        if self._window is None:
+            stay = self._first_frames(old, kept)
+        else:
+            stay = self._whole_ones(old)
+        self._next = old.first + len(stay)
+        self._jumps, self._longest = old.jumps, old.longest
+        self._recent.extend(stay)
+        self._put_playlist(replace(old, segments=stay))
+        names = {segment.name for segment in stay}
         for path in self._old_files():
-            if path.suffix == ".m4s" and path.name not in {name for _, name in entries}:
+            if path.suffix != ".m3u8" and path.name not in names:
                 path.unlink()
 
+    def _first_frames(self, old: Playlist, kept: int) -> tuple[Segment, ...]:
+        """The segments of the first frames."""
+        frames = 0
+        for number, segment in enumerate(old.segments):
+            if frames == kept:
+                return old.segments[:number]
+            frames += round(segment.seconds / self._video.frame_time)
+        if frames == kept:
+            return old.segments
+        raise TargetError(
+            f"{self._playlist}: cannot be gone on with: no segment in it ends after {kept} frames"
+        )
+
+    def _whole_ones(self, old: Playlist) -> tuple[Segment, ...]:
+        """The segments without those at the end that are not whole: a power cut may leave some."""
+        for count in range(len(old.segments), 0, -1):
+            file = self._playlist.parent / old.segments[count - 1].name
+            frames = self._fragments.frames(file.read_bytes() if file.exists() else b"")
+            if frames:
+                self._end = frames.stop
+                return old.segments[:count]
+        return ()
+
+    def _put_playlist(self, playlist: Playlist) -> None:
+        text = playlist_text(playlist, growing=self._window is None)
+        self._put(self._playlist.name, text.encode())
+
+    def _append(self, text: str) -> None:
+        """Add to the playlist; one that is gone is not begun again without its head."""
+        with self._playlist.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(text.encode())
+
     def _put(self, name: str, data: bytes) -> None:
-        """Write a file that is seen whole or not at all."""
+        """Write a file that is seen whole or not at all, even after a power cut."""
         target = self._playlist.parent / name
         part = target.with_name(name + ".part")
         try:
-            part.write_bytes(data)
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(part, target)
         except OSError:
             part.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from typing import TYPE_CHECKING, BinaryIO
 
 from .boxes import box, find, walk
 from .format import Encoding, Tags, VideoFormat
+from .fragments import fragments
 from .mp4_index import write_index
 from .slices import Slicer
 
@@ -32,10 +35,18 @@ class Fragmenter:
     ) -> None:
         self._slicer = Slicer(container, OPTIONS, video, encoding, tags)
         self.init = self._slicer.header()
+        self._frame_time = video.frame_time
 
     def fragment(self, block: Block) -> bytes:
         """One block: a `moof` box and its `mdat`."""
         return self._slicer.slice(block)[len(self.init) :]
+
+    def frames(self, fragment: bytes) -> range:
+        """Which frames of the stream are in a fragment; empty for one that is not whole."""
+        (ticks,) = struct.unpack_from(">I", find(self.init, "moov", "trak", "mdia", "mdhd"), 12)
+        part = next(fragments(io.BytesIO(fragment)), None)
+        start = 0 if part is None else round(part.time / (ticks * self._frame_time))
+        return range(start, start + (0 if part is None else len(part.sizes)))
 
     def mime(self) -> str:
         """The type that a browser's Media Source Extensions ask for; h264 only."""

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from .access import Access, Guard, Role, require_director
 from .control import CommandError
 from .feed import LiveFeed
-from .hls import playlist_entry, playlist_head
+from .playlist import playlist_entry, playlist_head
 from .programme import Programme
 from .stage import Show, Stage
 from .web_body import read_text

@@ -101,29 +101,6 @@ def test_files_of_equal_length_go_on(tmp_path: Path, kept_blocks: int):
     assert len(list(tmp_path.glob("*.vtt"))) == 3
 
 
-@pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
-def test_a_playlist_goes_on(tmp_path: Path, closed: bool):
-    playlist, straight = tmp_path / "a" / "live.m3u8", tmp_path / "b" / "live.m3u8"
-    sink = open_sink(str(playlist), VIDEO)
-    for block in blocks(4):
-        sink.write(block)
-    if closed:
-        sink.close()
-    sink = open_sink(str(playlist), VIDEO, kept=33)
-    for block in list(blocks(5))[2:]:
-        sink.write(block)
-    sink.close()
-    sink = open_sink(str(straight), VIDEO)
-    for block in blocks(5):
-        sink.write(block)
-    sink.close()
-    assert shown(playlist) == list(range(81))
-    for file in straight.parent.iterdir():
-        assert (playlist.parent / file.name).read_bytes() == file.read_bytes()
-    with pytest.raises(TargetError, match="no segment in it ends after 40 frames"):
-        open_sink(str(playlist), VIDEO, kept=40)
-
-
 def test_pictures_go_on(tmp_path: Path):
     pattern = str(tmp_path / "%04d.png")
     sink = open_sink(pattern, VIDEO)
