@@ -52,7 +52,14 @@ def add_options(parser: Parser) -> None:
         choices=["diffusers"],
         help="the same clip, steps and weights there, in turns (needs diffusers, and --model)",
     )
+    parser.add_argument(
+        "--decoder",
+        metavar="tiny[=FILE]",
+        help="the small decoder; with --shapes no file is needed",
+    )
+    parser.add_argument("--quantize", metavar="KIND", help="int8, fp8 or nvfp4, as for a video")
     parser.add_argument("--compile", action="store_true", help="have the networks compiled first")
+    parser.add_argument("--graphs", action="store_true", help="have CUDA graphs recorded first")
     parser.add_argument("--json", action="store_true", help="figures for a program, on one line")
 
 
@@ -68,6 +75,10 @@ def run(args: Namespace) -> int:
 
         compile_networks(engine)
     width, height = args.size or (None, None)
+    if args.graphs:
+        from ..engine.graphs import record_graphs
+
+        record_graphs(engine, height, width)
     figures = measure(engine, repeats=args.repeats, warmup=args.warmup, height=height, width=width)
     encode = _encode_seconds(engine, figures)
     rivals = _against(args, engine, figures) if args.against else {}
@@ -81,13 +92,14 @@ def run(args: Namespace) -> int:
 
 
 def _engine(args: Namespace) -> Engine:
+    more = {"decoder": args.decoder, "quantize": args.quantize}
     if args.shapes:
         from ..engine.shapes import random_engine
 
-        return random_engine(args.shapes, args.device, args.dtype)
+        return random_engine(args.shapes, args.device, args.dtype, **more)
     from . import model
 
-    return model.load(args.model, args.device, args.dtype)
+    return model.load(args.model, args.device, args.dtype, **more)
 
 
 def _encode_seconds(engine: Engine, figures: Figures) -> float:

@@ -55,7 +55,7 @@ def _options(args: Namespace, header: SnapshotHeader, job: Job | None) -> Option
     defaults = vars(build_parser("").parse([]))
     if before is not None:
         defaults |= {name: getattr(before, name) for name in ("model", "parts", "device", "dtype")}
-        defaults |= {"fps": before.fps, "lora": before.loras}
+        defaults |= {"fps": before.fps, "lora": before.loras, "decoder": before.decoder}
         defaults |= {"quantize": before.quantize, "quantize_text": before.quantize_text}
     given = {name: value for name, value in vars(args).items() if value is not None}
     options = Options.of(Namespace(**(defaults | given)))

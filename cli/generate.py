@@ -40,7 +40,7 @@ def produce(job: Job, stdout: int | None) -> int:
     """Make a job's video, from its beginning or from where a checkpoint stands."""
     options = job.options
     reporter = _reporter(options)
-    described = model.describe(options.model, options.parts)
+    described = model.describe(options.model, options.parts, options.decoder)
     beginning = Beginning()
     if job.checkpoint is None:
         beginning = read_beginning(options, described, reporter.note)
@@ -83,6 +83,7 @@ def load_engine(options: Options, reporter: Reporter) -> Engine:
         parts=options.parts,
         loras=options.loras,
         decode_frames=options.decode_frames,
+        decoder=options.decoder,
         quantize=options.quantize,
         quantize_text=options.quantize_text,
     )
@@ -90,10 +91,22 @@ def load_engine(options: Options, reporter: Reporter) -> Engine:
         from ..engine.accelerate import compile_networks
 
         compile_networks(engine)
+    if options.graphs:
+        _record(engine, options, reporter)
     seconds = time.perf_counter() - begun
     dtype = str(engine.dtype).removeprefix("torch.")
     reporter.note(f"loaded in {seconds:.1f} s, on {engine.device} in {dtype}")
     return engine
+
+
+def _record(engine: Engine, options: Options, reporter: Reporter) -> None:
+    from ..engine.graphs import record_graphs
+
+    if engine.device.type != "cuda":
+        reporter.note(f"no graphs: they need a CUDA device, this is {engine.device}")
+        return
+    width, height = options.size or (None, None)
+    record_graphs(engine, height, width, options.block_frames)
 
 
 def _reporter(options: Options) -> Reporter:

@@ -27,6 +27,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--parts", metavar="MODEL", help="folder or hub id with the VAE and text encoder"
     )
+    parser.add_argument("--decoder", metavar="tiny=FILE", help="with the small decoder")
     parser.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
     parser.add_argument(
@@ -39,7 +40,7 @@ def run(args: Namespace) -> int:
     """Look and tell; no weights are read."""
     from ..engine.info import estimate, inspect_model
 
-    info = inspect_model(args.model, args.parts)
+    info = inspect_model(args.model, args.parts, args.decoder)
     width, height = args.size or (None, None)
     expected = estimate(info, args.device, args.dtype, height, width)
     rows = (*_rows(info), *_memory_rows(expected))

@@ -72,7 +72,13 @@ class Job:
             image=image,
             video=video,
             loras=tuple((_absolute_if_there(file), scale) for file, scale in options.loras),
+            decoder=_decoder_from_anywhere(options.decoder),
         )
+
+
+def _decoder_from_anywhere(decoder: str | None) -> str | None:
+    kind, mark, file = (decoder or "").partition("=")
+    return f"{kind}={_absolute_if_there(file)}" if mark else decoder
 
 
 def _absolute(path: str) -> str:

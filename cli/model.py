@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
 
 
-def describe(model: str, parts: str | None) -> ModelDescription:
+def describe(model: str, parts: str | None, decoder: str | None = None) -> ModelDescription:
     """A model's defaults, known before its weights are loaded."""
     from ..engine.describe import describe_model
 
-    return describe_model(model, parts)
+    return describe_model(model, parts, decoder)
 
 
 def load(model: str, device: str, dtype: str, **more: Any) -> Engine:

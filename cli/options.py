@@ -79,7 +79,9 @@ class Options:
     dtype: str
     memory: str | None
     block_frames: int | None
+    decoder: str | None
     compile: bool
+    graphs: bool
     decode_frames: int | None
     checkpoint_every: float  # seconds, 0 for none
     keep_checkpoint: bool
@@ -140,7 +142,9 @@ class Options:
             dtype=args.dtype,
             memory=args.memory,
             block_frames=args.block_frames,
+            decoder=args.decoder,
             compile=args.compile,
+            graphs=args.graphs,
             decode_frames=args.decode_frames,
             checkpoint_every=args.checkpoint_every,
             keep_checkpoint=args.keep_checkpoint,

@@ -246,7 +246,18 @@ def add_model(parser: Parser) -> None:
         help="latent frames a block, of 4 pictures each",
     )
     group.add_argument(
+        "--decoder",
+        metavar="tiny=FILE",
+        help="paint with TAEHV's small decoder for Wan 2.1 (taew2_1, a file or the hub id of one): "
+        "faster, approximate",
+    )
+    group.add_argument(
         "--compile", action="store_true", help="compile the networks: slower to begin, then faster"
+    )
+    group.add_argument(
+        "--graphs",
+        action="store_true",
+        help="record the work of a block as CUDA graphs: slower to begin, then faster",
     )
     group.add_argument(
         "--decode-frames",

@@ -58,7 +58,7 @@ class Server:
         self._reporter = reporter
         self._recordings = recordings
         self._stop = stop
-        self._described = model.describe(options.model, options.parts)
+        self._described = model.describe(options.model, options.parts, options.decoder)
         self._programme = Programme(self._check)
 
     @contextmanager

@@ -26,7 +26,7 @@ def compile_networks(engine: Engine, backend: str = "inductor") -> None:
     for layer in engine.transformer.layers:
         layer.compile(backend=backend, fullgraph=True, dynamic=False)
     if engine.device.type == "cuda":
-        engine.vae.decoder.compile(backend=backend, dynamic=False)
+        engine.decoder.decoder.compile(backend=backend, dynamic=False)
 
 
 def _check_compiler(device: torch.device, backend: str) -> None:

@@ -55,10 +55,11 @@ def begin_with_video(engine: Engine, beginning: Snapshot, video: np.ndarray) -> 
     Raises:
         ConfigError: not a clip, or shorter than one block.
     """
-    snapshot, keep = beginning, blocks_to_keep(beginning.settings.block_frames, engine.vae.config)
+    snapshot = beginning
+    keep = blocks_to_keep(beginning.settings.block_frames, engine.decoder.config)
     texts = prepare_texts(engine, snapshot)
     for latents in _encoded_blocks(engine, beginning, video):
-        states = committed(engine.transformer, snapshot, texts)
+        states = committed(engine.denoiser, snapshot, texts)
         recent = (*snapshot.recent, latents)[-keep:]
         snapshot = replace(snapshot, index=snapshot.index + 1, states=states, recent=recent)
     return snapshot

@@ -89,7 +89,7 @@ def measure(
         overlap = [_timed(lambda: next(ahead))[0] for _ in range(repeats)]
     cost = block_cost(
         engine.transformer.config,
-        engine.vae.config,
+        engine.decoder.config,
         settings.block_frames,
         settings.height,
         settings.width,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..models.state import State
-from ..models.transformer import SanaVideoTransformer, TextContext
+from ..models.transformer import TextContext
+from .calls import TransformerCalls
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ def prepare_texts(engine: Engine, head: Snapshot) -> tuple[TextContext, ...]:
     embedded = [engine.encode_prompt(head.prompt)]
     if len(head.states) > 1:
         embedded.append(engine.encode_negative_prompt(head.negative_prompt))
-    return tuple(engine.transformer.prepare_text(*pair) for pair in embedded)
+    return tuple(engine.denoiser.prepare_text(*pair) for pair in embedded)
 
 
 def committed(
-    transformer: SanaVideoTransformer, head: Snapshot, texts: tuple[TextContext, ...]
+    transformer: TransformerCalls, head: Snapshot, texts: tuple[TextContext, ...]
 ) -> tuple[State, ...]:
     """The states with the pending block in them, under the prompt that holds now."""
     pending = head.pending

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.attention import Sums
 from ..models.config import TransformerConfig
+from ..models.decoder_any import AnyDecoderConfig, make_decoder
 from ..models.past import Past
 from ..models.transformer import SanaVideoTransformer, TextContext
-from ..models.vae_any import AnyVaeConfig, make_vae
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class BlockCost:
 
 def block_cost(
     transformer: TransformerConfig,
-    vae: AnyVaeConfig,
+    decoder: AnyDecoderConfig,
     latent_frames: int,
     height: int,
     width: int,
@@ -49,16 +49,16 @@ def block_cost(
         text_tokens: length of the prompt in tokens.
         weight_size: bytes of one weight.
     """
-    factor = vae.spatial_factor
+    factor = decoder.spatial_factor
     shape = (1, transformer.in_channels, latent_frames, height // factor, width // factor)
     with torch.device("meta"):
-        model, decoder = SanaVideoTransformer(transformer), make_vae(vae)
+        model, painter = SanaVideoTransformer(transformer), make_decoder(decoder)
         latents, timestep = torch.empty(shape), torch.empty(1)
         text, past = _text(transformer, text_tokens), _past(transformer, model.grid(*shape[-2:]))
     denoise = _count(lambda: model.denoise(latents, timestep, text, past, 0))
     first = latents[:, :, :1]  # a stream's first latent frame is one picture, not whole
     longer = torch.cat((first, latents), dim=2)
-    decode = _count(lambda: decoder.decode(longer)) - _count(lambda: decoder.decode(first))
+    decode = _count(lambda: painter.decode(longer)) - _count(lambda: painter.decode(first))
     weights = sum(p.numel() for p in model.transformer_blocks.parameters()) * weight_size
     return BlockCost(denoise, decode, weights, steps + 1)
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..models.vae import VaeCache
+from .calls import DecoderCalls
 from .health import check_pictures
 from .plan import PlannedBlock
 from .snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from ..models.vae_any import AnyVae
-
 
 def decode_block(
-    vae: AnyVae,
+    decoder: DecoderCalls,
     latents: Tensor,
     before: Snapshot,
     planned: PlannedBlock,
@@ -36,21 +33,21 @@ def decode_block(
     Raises:
         HealthError: pictures that are not finite.
     """
-    cache = before.cache or remade_cache(vae, before.recent, step)
+    cache = before.cache or remade_cache(decoder, before.recent, step)
     parts = []
     for piece in latents.split(step, dim=2):
-        pictures, cache = vae.decode(piece, cache)
+        pictures, cache = decoder.decode(piece, cache)
         check_pictures(pictures, planned)
         parts.append(to_host(to_pixels(pictures)))
     return np.concatenate(parts), cache
 
 
-def remade_cache(vae: AnyVae, recent: Sequence[Tensor], step: int) -> VaeCache | None:
+def remade_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) -> VaeCache | None:
     """The decoder's cache after the `recent` latents, for a snapshot that has none."""
     cache = None
     for latents in recent:
         for piece in latents.split(step, dim=2):
-            _, cache = vae.decode(piece, cache)
+            _, cache = decoder.decode(piece, cache)
     return cache
 
 

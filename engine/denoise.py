@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..models.past import Past
 from ..models.transformer import TextContext
+from .lane import to_device
 from .sampling import SAMPLERS, Velocity
 from .snapshot import Snapshot
 
@@ -45,7 +46,7 @@ def denoised(
     kept = 0 if given is None else given.shape[2]
 
     def step_noise(step: int) -> Tensor:
-        return noise(step, shape).to(engine.device, torch.float32)[:, :, kept:]
+        return to_device(noise(step, shape).float(), engine.device)[:, :, kept:]
 
     velocity = _velocity(engine, shape, start, texts, pasts, settings.guidance)
     if given is not None:
@@ -63,13 +64,14 @@ def _velocity(
     guidance: float,
 ) -> Callable[[Tensor, float | Tensor], Tensor]:
     """The model's velocity; with two texts `v_negative + g (v - v_negative)`."""
-    model = engine.transformer
-    rotation = model.rotation(torch.empty(shape, device="meta"), start, engine.device)
+    model = engine.denoiser
+    rotation = engine.transformer.rotation(torch.empty(shape, device="meta"), start, engine.device)
 
     def velocity(latents: Tensor, timestep: float | Tensor) -> Tensor:
-        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
+        # filled on the device: a number that is copied there would be waited for
+        times = timestep if isinstance(timestep, Tensor) else latents.new_full((1,), timestep)
         predictions = [
-            model.denoise(latents, times.reshape(1, -1), text, past, start, rotation)
+            model.denoise(latents, times[None], text, past, start, rotation)
             for text, past in zip(texts, pasts, strict=True)
         ]
         if len(predictions) == 1:

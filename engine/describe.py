@@ -8,6 +8,7 @@ from pathlib import Path
 from ..models.transformer_file import read_transformer_config
 from ..models.vae_any import read_vae_config
 from ..models.weights import read_json
+from .decoder import check_decoder, locate_decoder
 from .locate import locate_model, locate_parts
 from .preset import Preset, preset_of
 
@@ -21,16 +22,22 @@ class ModelDescription:
     temporal_factor: int  # pictures per latent frame
 
 
-def describe_model(model: str | Path, parts: str | Path | None = None) -> ModelDescription:
+def describe_model(
+    model: str | Path, parts: str | Path | None = None, decoder: str | None = None
+) -> ModelDescription:
     """Read the configuration files of a model, so that a request can be refused at once.
 
     Arguments as for `Engine.load`.
 
-    Raises `ConfigError` for an unknown model, `CheckpointError` for a folder without its parts.
+    Raises `ConfigError` for an unknown model or a decoder that does not fit it, `CheckpointError`
+    for a folder without its parts.
     """
     located = locate_model(model)
     preset = preset_of(located, str(model))
     vae = read_vae_config(read_json(locate_parts(located, parts) / "vae" / "config.json"))
+    if decoder is not None:
+        check_decoder(vae, preset.name)
+        locate_decoder(decoder)
     _, down, across = read_transformer_config(located).patch_size
     factor = vae.spatial_factor
     return ModelDescription(preset, (down * factor, across * factor), vae.temporal_factor)

@@ -16,10 +16,13 @@ from ..models.lora import LoraStack
 from ..models.memory import parse_policy
 from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
+from ..models.tiny_decoder import TinyDecoder
 from ..models.transformer import SanaVideoTransformer
 from ..models.vae_any import AnyVae
 from ..models.vae_overlap import OverlapVAE
 from .beginning import begin_with_image, begin_with_video
+from .calls import DecoderCalls, TransformerCalls
+from .decoder import load_decoder
 from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
 from .locate import locate_model, locate_parts
@@ -50,6 +53,7 @@ class Engine:
         dtype: torch.dtype,
         *,
         decode_frames: int | None = None,
+        decoder: TinyDecoder | None = None,
     ) -> None:
         self.transformer = transformer
         self.vae = vae
@@ -58,6 +62,10 @@ class Engine:
         self.device = device
         self.dtype = dtype
         self.decode_frames = decode_frames
+        self.decoder = decoder or vae
+        # what is called for a stream: the networks themselves, or recordings of their work
+        self.denoiser: TransformerCalls = transformer
+        self.painter: DecoderCalls = self.decoder
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._exact: Fingerprint | None = None  # of the weights before they were quantized
         if decode_frames is not None and decode_frames < 1:
@@ -78,6 +86,7 @@ class Engine:
         parts: str | Path | None = None,
         loras: Iterable[tuple[str | Path, float]] = (),
         decode_frames: int | None = None,
+        decoder: str | None = None,
         offload_text: bool | None = None,
         quantize: str | None = None,
         quantize_text: str | None = None,
@@ -94,6 +103,8 @@ class Engine:
             loras: as for `set_loras`.
             decode_frames: latent frames decoded at once; less takes less memory. Default: a whole
                 block, or as many as fit into the memory that is free when a session begins.
+            decoder: "tiny=FILE", TAEHV's small decoder for Wan 2.1 from a file or the hub id of
+                one, in place of the VAE's: approximate, in a small part of time and memory.
             offload_text: keep the text encoder off the device while it has no prompt to embed.
                 Default: on CUDA devices of 24 GiB or less.
             quantize: "int8", "fp8" or "nvfp4": the transformer's linear layers but those that the
@@ -111,6 +122,7 @@ class Engine:
         located = locate_model(model)
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
+        small = load_decoder(decoder, folder, preset.name, chosen, chosen_device)
         text_dtype = torch.float32 if chosen == torch.float16 else chosen
         engine = cls(
             load_transformer(located, chosen, chosen_device),
@@ -127,12 +139,14 @@ class Engine:
             chosen_device,
             chosen,
             decode_frames=decode_frames,
+            decoder=small,
         )
         engine.set_loras(loras)
-        engine._quantize(quantize, quantize_text)
+        engine.quantize(quantize, quantize_text)
         return engine
 
-    def _quantize(self, transformer: str | None, text: str | None) -> None:
+    def quantize(self, transformer: str | None, text: str | None) -> None:
+        """Quantize networks in place, once; kinds as `load` takes them."""
         if transformer or text:
             self._exact = self.fingerprint  # so that a stream goes on with either
         if transformer:
@@ -261,9 +275,9 @@ class Engine:
             return min(frames, self.decode_frames)
         shape = self.latent_shape(frames, settings.height, settings.width)
         free = free_bytes(self.device)
-        fitting = fitting_decode_frames(self.vae.config, self.dtype, shape, free)
-        if isinstance(self.vae, OverlapVAE) and fitting < frames:
-            self.vae.decode_in_tiles()  # in time it has seams already
+        fitting = fitting_decode_frames(self.decoder.config, self.dtype, shape, free)
+        if isinstance(self.decoder, OverlapVAE) and fitting < frames:
+            self.decoder.decode_in_tiles()  # in time it has seams already
             return frames
         return fitting
 

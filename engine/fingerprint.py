@@ -52,6 +52,8 @@ def _weights(engine: Engine) -> Iterator[tuple[str, Tensor]]:
     yield from engine.transformer.named_parameters("transformer")
     yield from engine.vae.named_parameters("vae")
     yield from engine.text_encoder.named_parameters("text_encoder")
+    if engine.decoder is not engine.vae:
+        yield from engine.decoder.named_parameters("decoder")
 
 
 def _middle(weight: Tensor) -> Tensor:

@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 
 from ..models.config import TransformerConfig
+from ..models.decoder_any import AnyDecoderConfig, make_decoder
 from ..models.errors import CheckpointError, SanaStreamError
 from ..models.headers import WeightSummary
 from ..models.memory import parse_policy
 from ..models.state import state_bytes
+from ..models.tiny_decoder import TinyDecoderConfig
 from ..models.transformer_file import read_transformer_config
 from ..models.vae_any import AnyVaeConfig, make_vae, read_vae_config
 from ..models.vae_overlap import OverlapVaeConfig
 from ..models.weights import read_json, weight_files
+from .decoder import check_decoder, locate_decoder
 from .device import resolve_device, resolve_dtype
 from .locate import locate_model, locate_parts
 from .memory_plan import (
@@ -50,6 +53,7 @@ class ModelInfo:
     licence: str | None
     obstacles: tuple[str, ...]  # why it will not run here; none where it will
     vae: AnyVaeConfig | None  # None where it is an obstacle
+    decoder: AnyDecoderConfig | None  # the VAE's, or the small one that is asked for
     size_multiple: tuple[int, int] | None  # pixels down and across
     trained_seconds: float | None
 
@@ -67,11 +71,15 @@ class Estimate:
     free: int  # bytes the device has left now
 
 
-def inspect_model(model: str | Path, parts: str | Path | None = None) -> ModelInfo:
+def inspect_model(
+    model: str | Path, parts: str | Path | None = None, decoder: str | None = None
+) -> ModelInfo:
     """Read a checkpoint's configuration files and the headers of its weights.
 
+    Arguments as for `Engine.load`.
+
     Raises:
-        ConfigError: no such model.
+        ConfigError: no such model, or a decoder that does not fit it.
         CheckpointError: the transformer's files are missing or damaged. What is wrong with the
             other parts is told in `obstacles`.
     """
@@ -98,6 +106,12 @@ def inspect_model(model: str | Path, parts: str | Path | None = None) -> ModelIn
             found.append(_part(folder / name))
         except SanaStreamError as error:
             obstacles.append(str(error))
+    painter = vae
+    if decoder is not None and vae is not None:
+        check_decoder(vae, preset.name)
+        file = locate_decoder(decoder)
+        found.append(PartInfo("decoder", f"small, from {file.name}", WeightSummary.of([file])))
+        painter = TinyDecoderConfig()
     if not (folder / "tokenizer").is_dir():
         obstacles.append(f"{folder} has no tokenizer/")
     multiple = trained = None
@@ -116,6 +130,7 @@ def inspect_model(model: str | Path, parts: str | Path | None = None) -> ModelIn
         licence=find_licence(source if source.is_dir() else folder),
         obstacles=tuple(dict.fromkeys(obstacles)),
         vae=vae,
+        decoder=painter,
         size_multiple=multiple,
         trained_seconds=trained,
     )
@@ -135,30 +150,38 @@ def estimate(
     """
     chosen = resolve_device(device)
     kind = resolve_dtype(dtype, chosen)
-    if info.obstacles or info.vae is None or info.size_multiple is None:
+    if info.obstacles or not (info.vae and info.decoder) or info.size_multiple is None:
         return None
-    preset, config, vae = info.preset, info.transformer, info.vae
+    preset, config, decoder = info.preset, info.transformer, info.decoder
     height, width = height or preset.height, width or preset.width
     check_size(height, width, info.size_multiple)
     grid = height // info.size_multiple[0], width // info.size_multiple[1]
-    frames, side = preset.block_frames + 1, vae.spatial_factor
+    frames, side = preset.block_frames + 1, info.vae.spatial_factor
     latents = (1, config.in_channels, frames, height // side, width // side)
     weights = {part.name: part.weights.parameters * kind.itemsize for part in info.parts}
     free = free_bytes(chosen)
     rest = free - sum(weights.values())
-    pieces = fitting_decode_frames(vae, kind, latents, rest)
-    decode, cache = decode_bytes(vae, kind, (*latents[:2], pieces, *latents[3:]))
+    pieces = fitting_decode_frames(decoder, kind, latents, rest)
+    decode, cache = decode_bytes(decoder, kind, (*latents[:2], pieces, *latents[3:]))
     states = 1 if preset.guidance == 1 else 2
     state = state_bytes(config, parse_policy(preset.memory), grid, kind.itemsize)
     plan = MemoryPlan(
         transformer=weights["transformer"],
-        vae=weights["vae"],
+        vae=weights["vae"] + _small_decoder_weights(info) * kind.itemsize,
         text_encoder=weights["text_encoder"],
         kept=states * state + cache,
         denoise=denoise_bytes(config, kind, latents),
         decode=decode,
     )
     return Estimate(chosen, kind, height, width, pieces, plan, free)
+
+
+def _small_decoder_weights(info: ModelInfo) -> int:
+    """How many weights of the small decoder's file are loaded: those of its decoding half."""
+    if info.decoder is None or info.decoder is info.vae:
+        return 0
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in make_decoder(info.decoder).parameters())
 
 
 def find_licence(folder: Path) -> str | None:

@@ -66,6 +66,13 @@ class CudaLane:
         return host.numpy().copy()  # pinned memory is scarce: it is not the block's to keep
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; what is on the CPU is sent to CUDA without waiting for its queue."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def lane_for(device: torch.device) -> Lane:
     """The lane of a device."""
     return CudaLane(device) if device.type == "cuda" else DirectLane()

@@ -9,9 +9,9 @@ import torch
 
 from ..models.attention import Sums
 from ..models.config import TransformerConfig
+from ..models.decoder_any import AnyDecoderConfig, make_decoder
 from ..models.past import Past
 from ..models.transformer import SanaVideoTransformer, TextContext
-from ..models.vae_any import AnyVaeConfig, make_vae
 from .footprint import peak_bytes
 
 TEXT_TOKENS = 300
@@ -24,7 +24,7 @@ class MemoryPlan:
     """Bytes on the device, by what they are for."""
 
     transformer: int  # weights
-    vae: int
+    vae: int  # and the decoder in its place, where there is one
     text_encoder: int
     kept: int  # between two blocks: states and the decoder's cache
     denoise: int  # while a block is made, at the most
@@ -63,19 +63,19 @@ def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[
 
 
 def decode_bytes(
-    config: AnyVaeConfig, dtype: torch.dtype, latents: tuple[int, ...]
+    config: AnyDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...]
 ) -> tuple[int, int]:
     """What decoding latents (1, C, T', h, w) in mid-stream holds, and what the cache is of it."""
     with torch.device("meta"):
-        vae = make_vae(config).to(dtype)
-        first, cache = vae.decode(torch.empty((*latents[:2], 1, *latents[3:])))
+        decoder = make_decoder(config).to(dtype)
+        first, cache = decoder.decode(torch.empty((*latents[:2], 1, *latents[3:])))
         piece = torch.empty(latents)
     del first
-    return peak_bytes(lambda: vae.decode(piece, cache)), cache.nbytes
+    return peak_bytes(lambda: decoder.decode(piece, cache)), cache.nbytes
 
 
 def fitting_decode_frames(
-    config: AnyVaeConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
+    config: AnyDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
 ) -> int:
     """How many latent frames of a block can be decoded at once in so much free memory.
 

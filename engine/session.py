@@ -73,7 +73,7 @@ class Session:
         self._now = snapshot
         self._noise = noise  # the caller's own; else the seed decides
         self.plan = BlockPlan(snapshot.settings.block_frames, engine.vae.config.temporal_factor)
-        self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.vae.config)
+        self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.decoder.config)
         self._history: History | None = None
         self._decode_frames = engine.decode_frames_for(snapshot.settings)
         self._lane = lane_for(engine.device)
@@ -166,7 +166,7 @@ class Session:
         with meter.stage("text"):
             texts = self._prepare_texts(head)
         with meter.stage("commit"):
-            states = committed(self._engine.transformer, head, texts)
+            states = committed(self._engine.denoiser, head, texts)
             check_states(states, planned)
         with meter.stage("denoise"):
             pasts = [state.past() for state in states]
@@ -270,7 +270,7 @@ class Session:
         while True:
             try:
                 step, to_host = self._decode_frames, self._lane.to_host
-                return decode_block(self._engine.vae, latents, before, planned, step, to_host)
+                return decode_block(self._engine.painter, latents, before, planned, step, to_host)
             except torch.OutOfMemoryError as error:
                 if self._decode_frames == 1:
                     raise no_memory(planned) from error

@@ -9,15 +9,20 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..models.checkpoint import settle_vae
 from ..models.config import TransformerConfig
 from ..models.errors import ConfigError
 from ..models.text import TextEncoder
+from ..models.tiny_decoder import TinyDecoder, load_tiny_decoder, settle_tiny_decoder
 from ..models.transformer import SanaVideoTransformer
-from ..models.vae import WanVAE
+from ..models.vae_any import AnyVaeConfig, make_vae
 from ..models.vae_config import VaeConfig
+from ..models.vae_overlap import OverlapVaeConfig
+from .decoder import TINY, check_decoder, locate_decoder
 from .device import resolve_device, resolve_dtype
 from .engine import Engine
 from .preset import LONGSANA, Preset
+from .quantize import check_quantization
 
 WEIGHT_SCALE = 0.02
 M = TypeVar("M", bound=nn.Module)
@@ -28,14 +33,20 @@ class Shapes:
     """The sizes of a model and how it is run."""
 
     transformer: TransformerConfig
-    vae: VaeConfig
+    vae: AnyVaeConfig
     preset: Preset
 
 
 WAN_2_1 = VaeConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
+LTX_2 = OverlapVaeConfig.from_dict({"decoder_causal": False})  # diffusers' defaults but for this
 SHAPES: Mapping[str, Shapes] = {
     "2b-480p": Shapes(TransformerConfig(), WAN_2_1, LONGSANA),
-    "2b-720p": Shapes(TransformerConfig(), WAN_2_1, replace(LONGSANA, height=704, width=1280)),
+    # in four steps, so that a call and a block can be compared with those of 480p
+    "2b-720p": Shapes(
+        TransformerConfig(in_channels=128, out_channels=128, sample_size=22, patch_size=(1, 1, 1)),
+        LTX_2,
+        replace(LONGSANA, name="LongSANA's steps on 720p", height=704, width=1280),
+    ),
     "pocket": Shapes(
         TransformerConfig(
             num_attention_heads=5,
@@ -84,47 +95,79 @@ class RandomText(TextEncoder):
 
 
 def random_engine(
-    name: str, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+    name: str,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    decoder: str | None = None,
+    quantize: str | None = None,
 ) -> Engine:
     """An engine of the shapes `name` ("2b-480p", "2b-720p", "pocket"), made on the device.
 
+    Args:
+        decoder: as for `Engine.load`; "tiny" alone has random weights too.
+        quantize: as for `Engine.load`.
+
     Raises:
-        ConfigError: unknown shapes, device or dtype.
+        ConfigError: unknown shapes, device or dtype, or something that does not fit them.
     """
     shapes = SHAPES.get(name)
     if shapes is None:
         raise ConfigError(f"shapes {name!r} are not known; use {', '.join(SHAPES)}")
-    return engine_of(shapes, device, dtype)
+    engine = engine_of(shapes, device, dtype, decoder=decoder)
+    check_quantization(quantize, engine.device)
+    engine.quantize(quantize, None)
+    return engine
 
 
 def engine_of(
-    shapes: Shapes, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+    shapes: Shapes,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    decoder: str | None = None,
 ) -> Engine:
     """An engine of any shapes, its weights drawn from torch's own seed.
 
     Raises:
-        ConfigError: unknown device or dtype.
+        ConfigError: unknown device or dtype, or a decoder that does not fit.
     """
     chosen = resolve_device(device)
     chosen_dtype = resolve_dtype(dtype, chosen)
     with torch.device("meta"):
-        transformer, vae = SanaVideoTransformer(shapes.transformer), WanVAE(shapes.vae)
+        transformer, vae = SanaVideoTransformer(shapes.transformer), make_vae(shapes.vae)
     text = RandomText(shapes.preset, shapes.transformer.caption_channels, chosen)
     return Engine(
-        _materialise(transformer, chosen, chosen_dtype),
-        _materialise(vae, chosen, chosen_dtype),
+        _materialise(transformer.to(chosen_dtype), chosen),
+        settle_vae(_materialise(vae, chosen), chosen_dtype, chosen),
         text,
         shapes.preset,
         chosen,
         chosen_dtype,
+        decoder=_decoder(decoder, shapes, chosen, chosen_dtype),
     )
 
 
-def _materialise(model: M, device: torch.device, dtype: torch.dtype) -> M:
-    model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
+def _decoder(
+    decoder: str | None, shapes: Shapes, device: torch.device, dtype: torch.dtype
+) -> TinyDecoder | None:
+    if decoder is None:
+        return None
+    check_decoder(shapes.vae, shapes.preset.name)
+    if decoder != TINY:
+        return load_tiny_decoder(locate_decoder(decoder), dtype, device)
+    with torch.device("meta"):
+        model = TinyDecoder()
+    return settle_tiny_decoder(_materialise(model, device), dtype, device)
+
+
+def _materialise(model: M, device: torch.device) -> M:
+    model = model.to_empty(device=device).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if "norm" in name:
             parameter.data.fill_(1.0)
         else:
             parameter.data.normal_(std=WEIGHT_SCALE)
+    for name, buffer in model.named_buffers():  # statistics of latents
+        buffer.fill_(1.0 if name.endswith("std") else 0.0)
     return model

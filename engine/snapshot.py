@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ..models.decoder_any import AnyDecoderConfig
 from ..models.state import State
 from ..models.vae import VaeCache
-from ..models.vae_any import AnyVaeConfig
 from .look import Look
 from .watch import Ending, Watch
 
@@ -77,10 +77,10 @@ def _small(cache: VaeCache | None) -> VaeCache | None:
     return None if cache is not None and cache.nbytes > CACHE_LIMIT else cache
 
 
-def blocks_to_keep(block_frames: int, vae: AnyVaeConfig) -> int:
+def blocks_to_keep(block_frames: int, decoder: AnyDecoderConfig) -> int:
     """How many blocks of latents make the decoder's cache again, bit for bit.
 
     Those that the decoder sees, and one before them: the first one decoded has no past, and
     therefore pictures of its own that may not count.
     """
-    return -(-vae.decoder_context // block_frames) + 1
+    return -(-decoder.decoder_context // block_frames) + 1

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import replace_file
+from .decoder import model_name
 from .fingerprint import Fingerprint
 from .look import Look
 from .plan import BlockPlan
@@ -74,7 +75,7 @@ def load_snapshot(path: Path, engine: Engine) -> Snapshot:
     if not engine.fingerprint.matches(saved):
         raise SnapshotError(
             f"{path} is a stream of another model ({header.model}), not of the one loaded"
-            f" ({engine.preset.name}); give the model that it was made with"
+            f" ({model_name(engine)}); give the model that it was made with"
         )
     if header.dtype != _dtype(engine):
         tensors = without_cache(tensors)
@@ -93,7 +94,7 @@ def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> 
     settings, beginning = snapshot.settings, snapshot.beginning
     plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
     return SnapshotHeader(
-        model=engine.preset.name,
+        model=model_name(engine),
         fingerprint=engine.fingerprint.shapes,
         prompt=snapshot.prompt,
         negative_prompt=snapshot.negative_prompt,

@@ -42,12 +42,17 @@ def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> AnyVae:
     config = read_vae_config(read_json(part / "config.json"))
     with torch.device("meta"):
         vae = make_vae(config)
+    weights = vae if isinstance(vae, WanVAE) else vae.inner
+    assign_weights(weights, dict(read_tensors(part)), part)
+    return settle_vae(vae, dtype, device)
+
+
+def settle_vae(vae: AnyVae, dtype: torch.dtype, device: torch.device) -> AnyVae:
+    """A VAE with its weights, made ready to run: dtypes as `load_vae` says, the fastest layout."""
     if not isinstance(vae, WanVAE):
-        assign_weights(vae.inner, dict(read_tensors(part)), part)
         vae.to(device=device)
         vae.set_dtype(dtype)
         return vae.eval().requires_grad_(False)
-    assign_weights(vae, dict(read_tensors(part)), part)
     vae.to(device=device, dtype=torch.float32)
     vae.decoder.to(dtype)
     vae.post_quant_conv.to(dtype)

@@ -9,20 +9,43 @@ Shapes: B batch, C = 16 latent channels, T' latent frames of h × w, T pictures 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .pickled import SUFFIXES, read_pickled
 from .vae import VaeCache
 from .vae_layers import StreamLayer, Tails, from_frames, run_layers, to_frames
+from .vae_shapes import check_latents
+from .weights import read_safetensors
 
 LATENT_CHANNELS = 16
 WIDTHS = (256, 128, 64, 64)
 TEMPORAL = (1, 2, 2)  # pictures a frame becomes at each level
+MEMORIES = 3  # memory blocks at each level
 PREFIX = "decoder."
+
+
+@dataclass(frozen=True, slots=True)
+class TinyDecoderConfig:
+    """The sizes of the small decoder, which has no others."""
+
+    z_dim: int = LATENT_CHANNELS
+    temporal_factor: int = TEMPORAL[1] * TEMPORAL[2]
+    spatial_factor: int = 2 ** len(TEMPORAL)
+    decoder_dim: int = WIDTHS[-1]
+
+    @property
+    def decoder_context(self) -> int:
+        """How many latent frames back it sees: one frame a memory block, at its level's rate."""
+        rates = (1, TEMPORAL[0], TEMPORAL[0] * TEMPORAL[1])
+        return ceil(sum(MEMORIES / rate for rate in rates))
 
 
 class MemoryBlock(StreamLayer):
@@ -74,11 +97,22 @@ class SoftClamp(nn.Module):
         return torch.tanh(x / 3) * 3
 
 
+class LayerStack(nn.ModuleList):
+    """Layers one after the other, called as one layer."""
+
+    def __init__(self, layers: Iterable[StreamLayer]) -> None:
+        super().__init__(layers)
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        return run_layers(self, x, tails)  # type: ignore[arg-type]
+
+
 class TinyDecoder(nn.Module):
     """Normalised Wan 2.1 latents to pictures, streaming; approximate."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.config = TinyDecoderConfig()
         layers: list[StreamLayer] = [
             PerFrame(SoftClamp()),
             PerFrame(_conv(LATENT_CHANNELS, WIDTHS[0])),
@@ -86,12 +120,12 @@ class TinyDecoder(nn.Module):
         ]
         for level, stride in enumerate(TEMPORAL):
             dim, out_dim = WIDTHS[level : level + 2]
-            layers += [MemoryBlock(dim) for _ in range(3)]
+            layers += [MemoryBlock(dim) for _ in range(MEMORIES)]
             layers.append(PerFrame(nn.Upsample(scale_factor=2)))
             layers.append(Grow(dim, stride))
             layers.append(PerFrame(_conv(dim, out_dim, bias=False)))
         layers += [PerFrame(nn.ReLU()), PerFrame(_conv(WIDTHS[-1], 3))]
-        self.decoder = nn.ModuleList(layers)
+        self.decoder = LayerStack(layers)
 
     def decode(self, latents: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
         """The pictures of the next latents of a stream, and the cache for the rest.
@@ -99,12 +133,19 @@ class TinyDecoder(nn.Module):
         latents (B, 16, T', h, w), normalised; no cache is the start of the stream. Returns float32
         frames (B, 3, T, 8h, 8w) in [-1, 1], four a latent frame and one for the stream's first.
         """
-        dtype = next(self.parameters()).dtype
-        tails = None if cache is None else cache.tails
-        x, kept = run_layers(self.decoder, latents.to(dtype), tails)  # type: ignore[arg-type]
-        frames = x.float().clamp(0, 1) * 2 - 1
-        skipped = TEMPORAL[1] * TEMPORAL[2] - 1 if cache is None else 0
-        return frames[:, :, skipped:], VaeCache(kept)
+        check_latents(latents, LATENT_CHANNELS)
+        frames, tails = self.paint(self.prepare(latents), None if cache is None else cache.tails)
+        return frames.clamp(-1, 1), VaeCache(tails)
+
+    def prepare(self, latents: Tensor) -> Tensor:
+        """Latents as `paint` takes them."""
+        return latents.to(next(self.parameters()).dtype)
+
+    def paint(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
+        x, kept = self.decoder(prepared, tails)
+        skipped = TEMPORAL[1] * TEMPORAL[2] - 1 if tails is None else 0
+        return x[:, :, skipped:].float() * 2 - 1, kept
 
     def load_published(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the decoder's weights from a TAEHV checkpoint; its encoder is left out.
@@ -134,3 +175,28 @@ class TinyDecoder(nn.Module):
 
 def _conv(dim: int, out_dim: int, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(dim, out_dim, 3, padding=1, bias=bias)
+
+
+def load_tiny_decoder(file: Path, dtype: torch.dtype, device: torch.device) -> TinyDecoder:
+    """Read `taew2_1`, a .pth, .pt or .safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or not of this layout.
+    """
+    tensors = read_pickled(file) if file.suffix in SUFFIXES else dict(read_safetensors(file))
+    with torch.device("meta"):
+        decoder = TinyDecoder()
+    decoder = decoder.to_empty(device="cpu")
+    try:
+        decoder.load_published(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file} is {error}") from error
+    return settle_tiny_decoder(decoder, dtype, device)
+
+
+def settle_tiny_decoder(
+    decoder: TinyDecoder, dtype: torch.dtype, device: torch.device
+) -> TinyDecoder:
+    """A decoder with its weights, made ready to run, in the layout that is fastest."""
+    decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return decoder.eval().requires_grad_(False)

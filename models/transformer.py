@@ -90,15 +90,16 @@ class SanaVideoTransformer(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
         self.proj_out = nn.Linear(width, patch[0] * patch[1] * patch[2] * config.out_channels)
 
-    def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextContext:
+    def prepare_text(self, embeds: Tensor, mask: Tensor, *, whole: bool = False) -> TextContext:
         """Project a prompt and make each layer's keys and values.
 
         Args:
             embeds: (B, L, caption_channels).
             mask: (B, L), 1 for a token and 0 for padding. Padding behind the last token of the
                 batch is dropped: its weight in the softmax is exactly zero.
+            whole: keep it, so that all prompts have one shape.
         """
-        length = int(mask.any(dim=0).nonzero().max()) + 1
+        length = embeds.shape[1] if whole else int(mask.any(dim=0).nonzero().max()) + 1
         dtype = self.proj_out.weight.dtype
         text = self.caption_norm(self.caption_projection(embeds[:, :length].to(dtype)))
         pairs = [layer.attn2.keys_values(text) for layer in self.layers]
@@ -135,13 +136,21 @@ class SanaVideoTransformer(nn.Module):
         x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
         return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
 
-    def commit(self, latents: Tensor, text: TextContext, past: Past, start: int) -> Contribution:
+    def commit(
+        self,
+        latents: Tensor,
+        text: TextContext,
+        past: Past,
+        start: int,
+        rotation: Rotation | None = None,
+    ) -> Contribution:
         """What a clean block adds to the past: one call at timestep 0.
 
         Arguments as for `denoise`, with `latents` the clean block x0.
         """
         timestep = torch.zeros(latents.shape[0], device=latents.device)
-        rotation = self.rotation(latents, start)
+        if rotation is None:
+            rotation = self.rotation(latents, start)
         _, _, contributions = self._run(latents, timestep, text, past, rotation)
         sums, tails = zip(*contributions, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))

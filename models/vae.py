@@ -85,13 +85,20 @@ class WanVAE(nn.Module):
         stream's first; inside [-1, 1] unless `clamp` is off (training). Raises ConfigError for
         other shapes and for a cache of another stream.
         """
+        prepared = self.prepare(latents)
+        frames, tails = self.paint(prepared, _tails(cache, prepared))
+        return frames.clamp(-1, 1) if clamp else frames, VaeCache(tails)
+
+    def prepare(self, latents: Tensor) -> Tensor:
+        """Latents as `paint` takes them; all of `decode` that depends on more than tensors."""
         check_latents(latents, self.config.z_dim)
         shift, scale = self._statistics(latents.device)
-        z = (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
-        x = self.post_quant_conv(z)
-        x, tails = self.decoder(x, _tails(cache, x))
-        frames = _unfold(x, self.config.patch).float()
-        return frames.clamp(-1, 1) if clamp else frames, VaeCache(tails)
+        return (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
+
+    def paint(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
+        x, kept = self.decoder(self.post_quant_conv(prepared), tails)
+        return _unfold(x, self.config.patch).float(), kept
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         # not buffers: a bfloat16 module must still normalise in float32

@@ -19,14 +19,16 @@ CAPTION_CHANNELS = 24
 WORDS = "a the red blue boat train fox sails runs night day falls rises over sea hill sun moon"
 
 
-def save_tiny_model(folder: Path, preset: dict[str, object] | None = None) -> Path:
-    """Write the folder; `preset` becomes its stream.json."""
+def save_tiny_model(
+    folder: Path, preset: dict[str, object] | None = None, channels: int = 4
+) -> Path:
+    """Write the folder; `preset` becomes its stream.json, `channels` are those of latents."""
     torch.manual_seed(0)
     pipeline = SanaVideoPipeline(
         tokenizer=tiny_tokenizer(),
         text_encoder=tiny_text_encoder(),
-        vae=tiny_vae(),
-        transformer=tiny_transformer(),
+        vae=tiny_vae(channels),
+        transformer=tiny_transformer(channels),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=8.0),  # type: ignore[arg-type]
     )
     pipeline.save_pretrained(folder)
@@ -42,10 +44,10 @@ def save_tiny_model(folder: Path, preset: dict[str, object] | None = None) -> Pa
     return folder
 
 
-def tiny_transformer() -> SanaVideoTransformer3DModel:
+def tiny_transformer(channels: int = 4) -> SanaVideoTransformer3DModel:
     model = SanaVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
+        in_channels=channels,
+        out_channels=channels,
         num_attention_heads=2,
         attention_head_dim=14,
         num_layers=2,
@@ -60,14 +62,14 @@ def tiny_transformer() -> SanaVideoTransformer3DModel:
     return model
 
 
-def tiny_vae() -> AutoencoderKLWan:
+def tiny_vae(channels: int = 4) -> AutoencoderKLWan:
     return AutoencoderKLWan(
         base_dim=4,
-        z_dim=4,
+        z_dim=channels,
         dim_mult=[1, 2, 2, 2],
         num_res_blocks=1,
-        latents_mean=[0.1, -0.2, 0.3, 0.0],
-        latents_std=[1.5, 0.8, 1.0, 2.0],
+        latents_mean=[0.1, -0.2, 0.3, 0.0] * (channels // 4),
+        latents_std=[1.5, 0.8, 1.0, 2.0] * (channels // 4),
     )
 
 
