@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -141,11 +142,28 @@ def test_every_example_is_run_here() -> None:
         assert f'"{path.stem}' in here, f"{path.name} is not tested"
 
 
-def test_measure_fills_its_table(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):
-    run("measure", "--model", tiny_folder, "--repeats", "1", "--ways", "float32")
-    lines = capsys.readouterr().out.splitlines()
-    header, ruler, row = (line for line in lines if line.startswith("|"))
-    assert header.count("|") == ruler.count("|") == row.count("|")
+def test_measure_fills_its_table(tiny_folder: Path, tmp_path: Path):
+    run("measure", "--model", tiny_folder, "--ways", "graphs", "float32", "--out", tmp_path)
+    lines = (tmp_path / "speed.md").read_text().splitlines()
+    header, ruler, failed, row = (line for line in lines if line.startswith("|"))
+    assert header.count("|") == ruler.count("|") == failed.count("|") == row.count("|")
+    assert "graphs need a CUDA device" in failed
+    assert json.loads((tmp_path / "figures.jsonl").read_text())["width"] == 48
     block_ms, overlapped_ms, rate = (float(cell) for cell in row.split("|")[7:10])
     assert rate == pytest.approx(8000 / min(block_ms, overlapped_ms), rel=0.01)
-    assert f"    sana-stream bench --model {tiny_folder} --dtype float32" in "\n".join(lines)
+    assert f"    sana-stream bench --model {tiny_folder} --repeats 4 --dtype float32" in "\n".join(
+        lines
+    )
+
+
+def test_measure_without_time_left_says_so(tiny_folder: Path, tmp_path: Path):
+    run("measure", "--model", tiny_folder, "--minutes", "0", "--out", tmp_path)
+    rows = [line for line in (tmp_path / "speed.md").read_text().splitlines() if "no time" in line]
+    assert len(rows) == 8
+
+
+@pytest.mark.parametrize("check", ["float32", "pipelined"])
+def test_checks_of_measure_hold_here(check: str, capsys: pytest.CaptureFixture[str]):
+    run("measure_checks", check, "--shapes", "pocket", "--device", "cpu")
+    told = json.loads(capsys.readouterr().out)
+    assert told["difference"] <= told["allowed"]
