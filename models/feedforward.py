@@ -43,13 +43,19 @@ class FeedForward(nn.Module):
 
     def mix_space(self, x: Tensor, height: int, width: int) -> Tensor:
         """The gated convolution of each frame alone: (B, T, P, D) to the same."""
-        batch, frames = x.shape[:2]
+        image = self.widen(x.flatten(0, 1), height, width)
+        return self.narrow(self.conv_depth(image)).view_as(x)
+
+    def widen(self, x: Tensor, height: int, width: int) -> Tensor:
+        """Frames of tokens (n, P, D) to images (n, C, h, w) for the depthwise convolution."""
         hidden = F.silu(_pointwise(self.conv_inverted, x))
-        # (B*T, h, w, C) seen as (B*T, C, h, w) is the channels-last layout: no copy either way
-        image = hidden.view(batch * frames, height, width, -1).permute(0, 3, 1, 2)
-        value, gate = self.conv_depth(image).permute(0, 2, 3, 1).chunk(2, dim=-1)
-        mixed = _pointwise(self.conv_point, value * F.silu(gate))
-        return mixed.view(batch, frames, height * width, -1)
+        # (n, h, w, C) seen as (n, C, h, w) is the channels-last layout: no copy either way
+        return hidden.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+    def narrow(self, image: Tensor) -> Tensor:
+        """What the depthwise convolution made, (n, C, h, w), gated, to tokens (n, P, D)."""
+        value, gate = image.permute(0, 2, 3, 1).chunk(2, dim=-1)
+        return _pointwise(self.conv_point, value * F.silu(gate)).flatten(1, 2)
 
     def mix_time(self, x: Tensor, tail: Tensor) -> Tensor:
         """Add the temporal convolution of x (B, T, P, D) to it, `tail` (B, P, D) on its left."""

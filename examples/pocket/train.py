@@ -20,7 +20,7 @@ from training.transformer import Plan
 
 ROOT = Path(__file__).parents[2]
 STATISTICS = "statistics.pt"
-AUTOENCODER_SHARE = 0.32  # of the whole time
+AUTOENCODER_SHARE = 0.4  # of the whole time
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     autoencoder_minutes = AUTOENCODER_SHARE * given.minutes
     if not (given.work / STATISTICS).exists():  # later its latents must not change any more
-        autoencoder.train(given.work, autoencoder_minutes, given.device, given.seed)
+        autoencoder.train(given.work, autoencoder_minutes, given.device, given.seed, given.compile)
     vae = frozen_autoencoder(given.work, given.device)
     plan = replace(CPU if given.device == "cpu" else GPU, compiled=given.compile)
     transformer.train(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sana_stream.models.vae import WanVAE
 from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae_layers import AttentionBlock, ResidualBlock, RMSNorm
 from storybook.motion import draw_path
 from storybook.scenes import Clip, draw_clip
 from storybook.world import HEIGHT, WIDTH, change_scene, draw_scene
@@ -20,19 +22,19 @@ from .optimizer import Optimizer
 from .run import Run
 
 CONFIG = VaeConfig(
-    latents_mean=(0.0,) * 16,
-    latents_std=(1.0,) * 16,
-    base_dim=16,
-    decoder_base_dim=16,
-    z_dim=16,
-    dim_mult=(1, 3, 6),
+    latents_mean=(0.0,) * 24,
+    latents_std=(1.0,) * 24,
+    base_dim=24,
+    decoder_base_dim=24,
+    z_dim=24,
+    dim_mult=(1, 2, 4),
     num_res_blocks=1,
     temperal_downsample=(True, True),
     in_channels=12,
     out_channels=12,
     patch_size=2,
 )
-NOISE = 0.12  # added to latents in training: neighbouring latents must decode alike
+NOISE = 0.15  # at most; added to latents in training: neighbouring latents must decode alike
 LONG, SHORT = 33, 17
 
 
@@ -88,7 +90,7 @@ class Pool:
         return clip.frames[cut], clip.masks[cut]
 
 
-def loss_of(made: Tensor, batch: Batch, z: Tensor) -> Tensor:
+def reconstruction_loss(made: Tensor, batch: Batch, z: Tensor) -> Tensor:
     """Weighted L1 and L2, chroma, edges, and a mild pull of the latents towards zero."""
     weight = 1 + 3 * batch.mask
     off = made - batch.frames
@@ -96,6 +98,15 @@ def loss_of(made: Tensor, batch: Batch, z: Tensor) -> Tensor:
     colour = (weight * (off.abs() + 2 * off.square() + 0.5 * chroma.abs())).mean()
     edges = off.diff(dim=-1).abs().mean() + off.diff(dim=-2).abs().mean()
     return colour + 0.5 * edges + 0.002 * z.square().mean()
+
+
+def compile_slow_parts(vae: WanVAE) -> Callable[[Tensor, Batch, Tensor], Tensor]:
+    """Compile what costs more than the convolutions: the norms, in place, and the loss returned."""
+    torch._dynamo.config.recompile_limit = 64  # a norm's shapes: widths times kinds of batches
+    for module in vae.modules():
+        if isinstance(module, RMSNorm):
+            module.compile(dynamic=False)
+    return torch.compile(reconstruction_loss, dynamic=False)
 
 
 def build(
@@ -106,7 +117,9 @@ def build(
 ) -> WanVAE:
     """An autoencoder, fresh or with weights, in the memory layout that convolutions like."""
     vae = WanVAE(config)
-    if weights is not None:
+    if weights is None:
+        _begin_linear(vae)
+    else:
         vae.load_state_dict(weights)
     vae.to(device=device, dtype=dtype)
     for p in vae.parameters():
@@ -115,11 +128,23 @@ def build(
     return vae
 
 
-def train(folder: Path, minutes: float, device: str = "cpu", seed: int = 0) -> None:
+def _begin_linear(vae: WanVAE) -> None:
+    """Every residual branch begins at zero: what is left is nearly linear and learns at once."""
+    for module in vae.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.zeros_(module.conv2.weight)
+        elif isinstance(module, AttentionBlock):
+            nn.init.zeros_(module.proj.weight)
+
+
+def train(
+    folder: Path, minutes: float, device: str = "cpu", seed: int = 0, compiled: bool = False
+) -> None:
     """Train until the budget is spent; goes on from `folder/autoencoder.pt` if it is there."""
     torch.manual_seed(seed)
     run = Run("autoencoder", folder, minutes * 60)
     vae = build(device=device)
+    loss_of = compile_slow_parts(vae) if compiled else reconstruction_loss
     optimizer = Optimizer(vae, _kernels(vae), decay=0.998)
     if state := run.load():
         optimizer.load(state["optimizer"])
@@ -130,7 +155,8 @@ def train(folder: Path, minutes: float, device: str = "cpu", seed: int = 0) -> N
     while run.going:
         batch = pool.batch(*_shape(run))
         z, _ = vae.encode(batch.frames)
-        made, _ = vae.decode(z + NOISE * torch.randn_like(z), clamp=False)
+        noise = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=device) * torch.randn_like(z)
+        made, _ = vae.decode(z + noise, clamp=False)
         loss = loss_of(made, batch, z)
         loss.backward()
         optimizer.step(run.rate(cool=0.8))

@@ -30,7 +30,8 @@ from sana_stream.models.transformer import (
     modulate,
 )
 
-LayerPass = Callable[..., Tensor]
+# a layer's two halves; compiled apart, as a compiler does worse by the convolution between them
+Compiled = tuple[Callable[..., tuple[Tensor, Tensor, Tensor]], Callable[..., Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def velocities(
     timesteps: Tensor,
     words: Words,
     layout: Layout,
-    run_layer: LayerPass | None = None,
+    compiled: Compiled | None = None,
 ) -> Tensor:
     """The velocity of every noisy block.
 
@@ -102,12 +103,12 @@ def velocities(
         timesteps: 0 to 1000, (R, B, T).
         words: captions.
         layout: blocks.
-        run_layer: a compiled `layer_pass`.
+        compiled: the two halves of a layer, compiled.
 
     Returns:
         (R, B, C, T, h, w), in the dtype of the weights.
     """
-    run_layer = run_layer or layer_pass
+    before, after = compiled or (before_convolution, after_convolution)
     first = 0 if clean is None else 1
     streams = noisy if clean is None else torch.cat((clean[None], noisy))
     grid = model.grid(noisy.shape[-2], noisy.shape[-1])
@@ -124,7 +125,8 @@ def velocities(
     for i, layer in enumerate(model.layers):
         pair = text.keys[i], text.values[i]
         keys, values = (F.pad(part[which], (0, 0, 0, short)) for part in pair)
-        x = run_layer(layer, x, modulation, rotation, (keys, values, bias), layout, grid)
+        x, image, gate = before(layer, x, modulation, rotation, (keys, values, bias), layout, grid)
+        x = after(layer, x, layer.ff.conv_depth(image), gate, layout)
     embedded = embedded.unflatten(0, times.shape[:2])[first:]
     shift, scale = (model.scale_shift_table + embedded.unsqueeze(3)).unsqueeze(4).unbind(3)
     x = model.proj_out(modulate(x[first:], shift, scale, OUTPUT_NORM_EPS))
@@ -137,7 +139,7 @@ def velocities(
     )
 
 
-def layer_pass(
+def before_convolution(
     layer: Layer,
     x: Tensor,
     modulation: Tensor,
@@ -145,15 +147,25 @@ def layer_pass(
     text: tuple[Tensor, Tensor, Tensor],
     layout: Layout,
     grid: tuple[int, int],
-) -> Tensor:
-    """One layer on all streams: tokens x (S, B, T, P, D) to the same; `text` is per frame."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A layer on all streams up to its depthwise convolution; `text` is per frame.
+
+    Returns tokens (S, B, T, P, D), the images (n, C, h, w) to convolve, and the last gate.
+    """
     tables = (layer.scale_shift_table + modulation).unsqueeze(3).unbind(4)  # 6 x (S, B, T, 1, D)
     shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
     x = x + gate * _attend(layer, modulate(x, shift, scale, layer.eps), rotation, layout)
     x = x + _read_text(layer, x, text)
-    mixed = modulate(x, ff_shift, ff_scale, layer.eps).flatten(0, 1)
-    mixed = layer.ff.mix_space(mixed, *grid).view_as(x)
-    return x + ff_gate * _mix_time(layer.ff.conv_temp.weight, mixed, layout)
+    mixed = modulate(x, ff_shift, ff_scale, layer.eps).flatten(0, 2)
+    return x, layer.ff.widen(mixed, *grid), ff_gate
+
+
+def after_convolution(
+    layer: Layer, x: Tensor, image: Tensor, gate: Tensor, layout: Layout
+) -> Tensor:
+    """The rest of the layer: what the convolution made, gated and mixed over time, added to x."""
+    mixed = layer.ff.narrow(image).view_as(x)
+    return x + gate * _mix_time(layer.ff.conv_temp.weight, mixed, layout)
 
 
 def _attend(layer: Layer, x: Tensor, rotation: Rotation, layout: Layout) -> Tensor:

@@ -75,14 +75,12 @@ class Optimizer:
         update = []
         for name in names:
             momentum = self.first[name].lerp_(grads[name], 0.05)
-            update.append(grads[name].lerp(momentum, 0.95).flatten(1))
+            update.append(_rows(grads[name].lerp(momentum, 0.95)))
         stacked = orthogonalised(torch.stack(update))
         rows, columns = stacked.shape[1:]
         rate *= max(1.0, rows / columns) ** 0.5
         for name, move in zip(names, stacked, strict=True):
-            self.master[name].mul_(1 - 0.01 * rate).sub_(
-                move.view_as(self.master[name]), alpha=rate
-            )
+            _rows(self.master[name]).mul_(1 - 0.01 * rate).sub_(move, alpha=rate)
 
     def _adam(self, grads: dict[str, Tensor], rate: float) -> None:
         bias1, bias2 = 1 - 0.9**self.steps, 1 - 0.98**self.steps
@@ -98,13 +96,18 @@ class Optimizer:
 def orthogonalised(matrices: Tensor, rounds: int = 5) -> Tensor:
     """The nearest matrices (n, rows, columns) whose singular values are all about 1."""
     x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
-    x = x.bfloat16()
     tall = x.shape[1] > x.shape[2]
-    x = x.mT if tall else x
+    x = (x.mT if tall else x).bfloat16().contiguous()
     for _ in range(rounds):
         gram = x @ x.mT
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+        factor = torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C)
+        x = torch.baddbmm(x, factor, x, beta=_A)
     return (x.mT if tall else x).float()
+
+
+def _rows(x: Tensor) -> Tensor:
+    """A view (rows, the rest) in memory's own order: orthogonality asks for no other."""
+    return x.flatten(1) if x.is_contiguous() else x.movedim(1, -1).flatten(1)
 
 
 def _clip(grads: dict[str, Tensor], limit: float) -> None:

@@ -15,17 +15,27 @@ from sana_stream.models.memory import parse_policy
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae import WanVAE
 from storybook.captions import caption, plain_caption
+from storybook.world import Scene
 
-from .blocks import LayerPass, Layout, Words, layer_pass, velocities
+from .autoencoder import CONFIG as LATENTS
+from .blocks import (
+    Compiled,
+    Layout,
+    Words,
+    after_convolution,
+    before_convolution,
+    velocities,
+)
 from .clips import BLOCK_FRAMES, ClipPool, LatentClip
 from .optimizer import Optimizer
+from .reading import Readers
 from .run import Run
 from .text import WIDTH, Captioner, build_encoder, build_tokenizer
 
 HEADS, HEAD_WIDTH, LAYERS = 4, 32, 6
 CONFIG = TransformerConfig(
-    in_channels=16,
-    out_channels=16,
+    in_channels=LATENTS.z_dim,
+    out_channels=LATENTS.z_dim,
     num_attention_heads=HEADS,
     attention_head_dim=HEAD_WIDTH,
     num_layers=LAYERS,
@@ -37,6 +47,7 @@ CONFIG = TransformerConfig(
     sample_size=28,
 )
 MEMORY = "decay=0.6"
+READING = 0.1  # weight of what the text encoder learns from labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ class Networks(nn.Module):
         self.tokenizer = build_tokenizer()
         self.transformer = SanaVideoTransformer(CONFIG)
         self.text = build_encoder(self.tokenizer)
+        self.readers = Readers(WIDTH)
         for layer in self.transformer.layers:
             for weight in (layer.ff.conv_temp.weight, layer.attn2.to_out[0].weight):
                 nn.init.zeros_(weight)  # type: ignore[arg-type]
@@ -105,12 +117,16 @@ class Step:
             blocks: Layout.of(blocks, BLOCK_FRAMES, policy).to(self.device)
             for blocks in (1, plan.blocks)
         }
-        run_layer = torch.compile(layer_pass, dynamic=False) if plan.compiled else layer_pass
-        self.run_layer: LayerPass = run_layer
+        self.compiled: Compiled | None = None
+        if plan.compiled:
+            self.compiled = (
+                torch.compile(before_convolution, dynamic=False),
+                torch.compile(after_convolution, dynamic=False),
+            )
         self.means: dict[str, float] = {}
 
     def loss(self, clips: list[LatentClip], share: float) -> Tensor:
-        """Squared error of the velocity, weighted towards the subject."""
+        """Squared error of the velocity, weighted towards the subject, and of reading captions."""
         blocks = 1 if clips[0].latents.shape[1] == BLOCK_FRAMES + 1 else self.plan.blocks
         layout, streams = self.layouts[blocks], 1 if blocks == 1 else self.plan.noisy
         x0 = torch.stack([clip.latents for clip in clips]).to(self.device).float()
@@ -118,18 +134,20 @@ class Step:
         spread = sigma[:, :, None, :, None, None]
         noise = torch.randn(streams, *x0.shape, device=self.device)
         clean = None if blocks == 1 else self._context(x0)
+        words, told = self._words(clips, layout, streams, share)
         made = velocities(
             self.networks.transformer,
             clean,
             (1 - spread) * x0 + spread * noise,
             1000 * sigma,
-            self._words(clips, layout, streams, share),
+            words,
             layout,
-            self.run_layer,
+            self.compiled,
         )
         weight = self._weights(clips, layout, share)
         error = (made.float() - (noise - x0)).square().mean(dim=2)
-        return (weight * error).sum() / (weight.sum() * streams)
+        reading = self.networks.readers.loss(words.embeds, words.mask, told)
+        return (weight * error).sum() / (weight.sum() * streams) + READING * reading
 
     def note(self, clips: list[LatentClip], value: float) -> None:
         """Keep a running mean of the loss, of short and of long clips apart."""
@@ -148,15 +166,22 @@ class Step:
         amount = amount * (torch.rand_like(amount) < 0.7)
         return (1 - amount) * x0 + amount * torch.randn_like(x0)
 
-    def _words(self, clips: list[LatentClip], layout: Layout, streams: int, share: float) -> Words:
-        """Fresh captions; a committed block obeys the caption of the block after it."""
+    def _words(
+        self, clips: list[LatentClip], layout: Layout, streams: int, share: float
+    ) -> tuple[Words, list[Scene | None]]:
+        """Fresh captions; a committed block obeys the caption of the block after it.
+
+        Returned with them: the scene that each tells of, None for one that is left empty.
+        """
         texts: list[str] = []
+        told: list[Scene | None] = []
         first, switch = [], []
         for clip in clips:
             first.append(len(texts))
             switch.append(clip.switch if len(clip.scenes) > 1 else 10**6)
             chance, plain = self.rng.random(), 0.6 if share < 0.75 else 0.3
             for scene in clip.scenes:
+                told.append(None if chance < 0.1 else scene)
                 if chance < 0.1:
                     texts.append("")
                 else:
@@ -169,7 +194,7 @@ class Step:
         parts = [noisy.expand(streams, -1, -1)]
         if layout.starts.numel():  # more than one block: the clean stream comes first
             parts.insert(0, (start + (layout.block_of + 1 >= change))[None])
-        return Words(embeds, mask, torch.cat(parts))
+        return Words(embeds, mask, torch.cat(parts)), told
 
     def _weights(self, clips: list[LatentClip], layout: Layout, share: float) -> Tensor:
         """(B, T, h, w): the subject counts several times, at first most; context not at all."""
@@ -198,7 +223,7 @@ def _batches(
 
 def _matrices(networks: Networks) -> list[str]:
     """What Muon moves: matrices and kernels, but not embeddings, tables, depthwise, last."""
-    out = ("table", "conv_depth", "embed_tokens", "proj_out")
+    out = ("table", "conv_depth", "embed_tokens", "proj_out", "readers")
     return [
         name
         for name, p in networks.named_parameters()
