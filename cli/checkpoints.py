@@ -8,15 +8,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..engine.atomic import sync_file
 from ..models.errors import ConfigError, SanaStreamError
 from .job import Job
 from .options import is_live
+from .written import Written
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -36,14 +35,6 @@ def checkpoint_path(outputs: Sequence[str]) -> Path | None:
     return path.with_suffix(SUFFIX)
 
 
-def _newest(output: Path) -> list[Path]:
-    """The file of an output that was written last; none of a folder of pictures."""
-    if "%" in output.name:
-        return []
-    parts = sorted(output.parent.glob(f"{escape(output.stem)}-[0-9]*{escape(output.suffix)}"))
-    return [output] if output.exists() else parts[-1:]
-
-
 class Checkpoints:
     """The checkpoint of one run, while this is entered.
 
@@ -58,7 +49,8 @@ class Checkpoints:
     def __init__(self, job: Job, report: Callable[[str], None]) -> None:
         self._job = job
         self._report = report
-        self._files = [Path(output) for output in job.options.outputs if not is_live(output)]
+        on_disk = (output for output in job.options.outputs if not is_live(output))
+        self._outputs = [Written(output, job.kept) for output in on_disk]
         path = checkpoint_path(job.options.outputs)
         self._path = path if job.options.checkpoint_every else None
         if (
@@ -73,6 +65,7 @@ class Checkpoints:
             )
         self._whole = False
         self._written = -1  # frames
+        self._told = False  # that a checkpoint could not be written
         self._due = time.monotonic()
         self._waiting: deque[tuple[int, Snapshot]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-checkpoint")
@@ -142,12 +135,13 @@ class Checkpoints:
         if frames <= self._written:
             return
         try:
-            for output in self._files:
-                for file in _newest(output):
-                    sync_file(file)
+            for output in self._outputs:
+                output.sync(frames)
             extra = {"run": self._job.to_json(), "kept": frames}
             save_snapshot(self._path, snapshot, self._engine, extra)
         except (OSError, SanaStreamError) as error:
-            self._report(f"{error}; the run goes on without a new checkpoint")
+            if not self._told:
+                self._report(f"{error}; the run goes on without a new checkpoint")
+            self._told = True
         else:
-            self._written = frames
+            self._written, self._told = frames, False

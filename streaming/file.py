@@ -56,9 +56,14 @@ class FileSink:
         try:
             self._require_file()
             self._file.write(data)
+            self._caption(block)
             self._end = self._file.tell()
             self.frames += len(block.frames)
-            self._caption(block)
+        except FileNotFoundError as error:
+            raise SinkError(
+                f"{self.label}: it was moved or removed while it was being made, with"
+                f" {self._amount()} in it; put it back to go on with it"
+            ) from error
         except OSError as error:
             self._drop_torn_block()
             raise SinkError(f"{self.label}: {_reason(error)}; {self._kept()}") from error
@@ -97,8 +102,10 @@ class FileSink:
         self._file.truncate()
 
     def _kept(self) -> str:
-        seconds = self._video.seconds(self.frames)
-        return f"{self.frames} frames ({seconds:.1f} s) are in it and play"
+        return f"{self._amount()} are in it and play"
+
+    def _amount(self) -> str:
+        return f"{self.frames} frames ({self._video.seconds(self.frames):.1f} s)"
 
 
 def _create(path: Path, overwrite: bool) -> tuple[WholeFile, CaptionFile]:

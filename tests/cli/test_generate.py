@@ -22,19 +22,6 @@ from .run import pictures, run
 PICTURES = ("--out", "frames/%04d.png")  # exact, unlike video
 
 
-@pytest.fixture
-def tiny(
-    tmp_path: Path,
-    tiny_folder: Path,
-    tiny_engine: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-) -> tuple[str, ...]:
-    """The options for the tiny model, already loaded; the current folder is empty."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sana_stream.cli.model.load", lambda *_, **__: tiny_engine)
-    return ("--model", str(tiny_folder))
-
-
 def frames_of(engine: Engine, count: int, switches: dict[int, str], **settings: Any) -> np.ndarray:
     """The first frames of a session whose prompt is switched before the given blocks."""
     session = engine.session(switches[0], **settings)

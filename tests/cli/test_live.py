@@ -28,16 +28,6 @@ FAST = "--no-realtime"
 
 
 @pytest.fixture
-def tiny(
-    tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, ...]:
-    """The options for the tiny model, already loaded; the current folder is empty."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sana_stream.cli.model.load", lambda *_, **__: tiny_engine)
-    return ("--model", str(tiny_folder))
-
-
-@pytest.fixture
 def during(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
     """What happens while the block of a number is being made."""
     actions: dict[int, Callable[[], object]] = {}

@@ -231,9 +231,21 @@ def test_a_file_removed_while_it_is_written_is_noticed(tmp_path: Path) -> None:
     source = blocks()
     sink.write(next(source))
     path.unlink()
-    with pytest.raises(SinkError, match="no such file"):
+    with pytest.raises(SinkError, match=r"moved or removed .* with 17 frames \(1\.1 s\) in it"):
         sink.write(next(source))
     sink.close()
+
+
+def test_a_playlist_removed_while_it_is_written_is_noticed(tmp_path: Path) -> None:
+    """It is not begun again without its first lines."""
+    path = tmp_path / "live.m3u8"
+    sink = open_sink(str(path), VIDEO)
+    source = blocks()
+    sink.write(next(source))
+    path.unlink()
+    with pytest.raises(SinkError, match=r"no such file.*; 17 frames"):
+        sink.write(next(source))
+    assert not path.exists()
 
 
 def test_pictures_in_a_folder_are_exact(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Runs of the command line that are disturbed while they go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sana_stream.engine.block import Block
+from sana_stream.engine.session import Draft, Session
+from sana_stream.engine.snapshot import Snapshot
+from sana_stream.streaming.control import Changes, Control
+
+from .run import run
+
+STORY = ("--prompt", "a red boat", "--prompt", "night falls over the sea")
+FRAMES = 60  # of the tiny model: blocks of 9, 8, 8 ... frames
+LIVE = ("--prompt", "a red boat", "--interactive", "--no-realtime")
+posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+
+
+def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], None]) -> None:
+    """Something happens while the block is decoded."""
+    finish = Session.finish
+
+    def disturbed(session: Session, draft: Draft, before: Snapshot) -> tuple[Block, Snapshot]:
+        if draft.planned.index == block:
+            what()
+        return finish(session, draft, before)
+
+    monkeypatch.setattr(Session, "finish", disturbed)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def collapse() -> None:
+    raise RuntimeError("the roof has come down")
+
+
+def make(name: str, *more: str) -> int:
+    return run(*STORY, "--frames", str(FRAMES), "--out", name, *more)
+
+
+def make_interrupted(monkeypatch: pytest.MonkeyPatch, block: int, name: str, *more: str) -> None:
+    """A video that is interrupted in a block: that one is still finished."""
+    with monkeypatch.context() as patch:
+        at_block(patch, block, interrupt)
+        assert make(name, *more) == 130
+
+
+def say_before(monkeypatch: pytest.MonkeyPatch, block: int, said: Changes) -> None:
+    """Something is asked for before the block, which is the so many-th that is made."""
+    calls = iter(range(1000))
+    monkeypatch.setattr(Control, "take", lambda _: said if next(calls) == block else Changes())
+
+
+def fork(*argv: str) -> int:
+    """The command in a copy of this process; its number."""
+    child = os.fork()
+    if child == 0:
+        os._exit(run(*argv))
+    return child
+
+
+def wait_for_checkpoint(file: Path, after: int = 0) -> None:
+    """Until there is a checkpoint, later than this; or none any more."""
+    until = time.monotonic() + 120
+    while not file.exists() if not after else file.exists() and file.stat().st_mtime_ns == after:
+        assert time.monotonic() < until, "no checkpoint came"
+        time.sleep(0.01)

@@ -1,0 +1,65 @@
+"""Processes that are killed without warning, and those that go on with what they have left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .interrupt import (
+    STORY,
+    fork,
+    posix,
+    wait_for_checkpoint,
+)
+from .run import pictures, run, start
+
+
+@posix
+def test_a_killed_process_is_gone_on_with(tmp_path: Path, tiny_folder: Path):
+    begin = (*STORY, "--frames", "200", "--model", str(tiny_folder), "--device", "cpu")
+    assert run(*begin, "--out", tmp_path / "b.mp4", "--quiet") == 0
+    process = start(*begin, "--out", "a.mp4", "--checkpoint-every", "0.05s", cwd=tmp_path)
+    wait_for_checkpoint(tmp_path / "a.ckpt")
+    time.sleep(0.3)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert run("resume", tmp_path / "a.mp4", "--quiet") == 0
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "a.vtt", "b.mp4", "b.vtt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy of this process, its model loaded")
+@pytest.mark.parametrize(("seed", "name"), [(1, "a.mp4"), (2, "a.mkv"), (3, "a.ts")])
+def test_killed_again_and_again_it_still_becomes_the_same_video(
+    tiny: tuple[str, ...], seed: int, name: str
+):
+    """Each process is killed at a random moment of its own; the next one goes on.
+
+    Now while it opens the files of the one before it, now after it has made some blocks.
+    """
+    chance = random.Random(seed)
+    words = ("--frames", "100", "--checkpoint-every", "0.02s", "--quiet", *tiny)
+    assert run(*STORY, *words, "--out", f"whole{name[1:]}") == 0
+    child = fork(*STORY, *words, "--out", name)
+    wait_for_checkpoint(Path("a.ckpt"))
+    for _ in range(6):
+        time.sleep(chance.uniform(0, 0.3))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status) or not Path("a.ckpt").exists():
+            break  # it was whole before the signal came
+        child = fork("resume", name, "--quiet")
+        if chance.random() < 0.5:
+            wait_for_checkpoint(Path("a.ckpt"), after=Path("a.ckpt").stat().st_mtime_ns)
+    else:
+        assert os.waitpid(child, 0)[1] == 0
+    assert not Path("a.ckpt").exists()
+    assert np.array_equal(pictures(name), pictures(f"whole{name[1:]}"))
+    assert Path("a.vtt").read_bytes() == Path("whole.vtt").read_bytes()

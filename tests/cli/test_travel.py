@@ -1,0 +1,85 @@
+"""A live stream that goes back, takes another turn, and is kept for a video of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sana_stream.engine.engine import Engine
+from sana_stream.streaming.control import Changes
+
+from .interrupt import (
+    LIVE,
+    at_block,
+    interrupt,
+    posix,
+    say_before,
+)
+from .run import pictures, run
+
+
+def frames_under(engine: Engine, prompts: list[str]) -> list[np.ndarray]:
+    session, made = engine.session(prompts[0]), []
+    for prompt in prompts:
+        session.switch(prompt)
+        made.append(next(session).frames)
+    return made
+
+
+def test_a_live_stream_goes_back_and_takes_another_turn(
+    tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """Half a second back after four blocks: the video goes on with the stream's fourth block."""
+    say_before(monkeypatch, 4, Changes(prompt="a fox runs", back=0.5))
+    assert run(*LIVE, "--frames", "57", "--out", "a/%04d.png", *tiny) == 0
+    first = frames_under(tiny_engine, ["a red boat"] * 4)
+    second = frames_under(tiny_engine, ["a red boat"] * 3 + ["a fox runs"] * 3)
+    assert np.array_equal(pictures("a"), np.concatenate(first + second[3:]))
+
+
+@posix
+def test_a_stream_that_has_gone_back_can_be_resumed(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    options = (*LIVE, "--frames", "60", *tiny)
+    with monkeypatch.context() as patch:
+        say_before(patch, 4, Changes(back=0.5))
+        assert run(*options, "--out", "b.mp4") == 0
+    with monkeypatch.context() as patch:
+        say_before(patch, 4, Changes(back=0.5))
+        at_block(patch, 4, interrupt)
+        assert run(*options, "--out", "a.mp4") == 130
+    assert run("resume", "a.mp4") == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+def test_further_back_than_the_history_is_told(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    say_before(monkeypatch, 4, Changes(back=2.0))
+    assert run(*LIVE, "--frames", "41", "--history", "1s", "--out", "a.mp4", *tiny) == 0
+    assert "cannot go back 2 s: the history holds 1.5 s" in capfd.readouterr().err
+    assert len(pictures("a.mp4")) == 41
+
+
+def test_a_moment_is_kept_and_branched(
+    tiny: tuple[str, ...],
+    tiny_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    with monkeypatch.context() as patch:
+        say_before(patch, 3, Changes(branch="here"))
+        assert run(*LIVE, "--frames", "41", "--out", "a.mp4", *tiny) == 0
+    assert "kept: sana-stream branch here.ckpt --prompt TEXT --out FILE" in capfd.readouterr().err
+    assert run("resume", "here.ckpt") == 2
+    branch = ("branch", "here.ckpt", "--prompt", "a fox runs", "--frames", "16")
+    assert run(*branch, "--out", "b/%04d.png") == 0
+    wanted = frames_under(tiny_engine, ["a red boat"] * 3 + ["a fox runs"] * 2)
+    assert np.array_equal(pictures("b"), np.concatenate(wanted[3:]))
+    with monkeypatch.context() as patch:
+        say_before(patch, 1, Changes(branch="here"))
+        assert run(*LIVE, "--frames", "17", "--out", "c.mp4", *tiny) == 0
+    assert "here.ckpt exists: give another name" in capfd.readouterr().err
