@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sana_stream.engine.lane import CudaLane, DirectLane
+from sana_stream.engine.lane import CudaLane, DirectLane, to_device
 
 
 class RecordingCuda:
@@ -105,3 +105,19 @@ def test_the_cpu_has_one_queue():
     lane = DirectLane()
     assert lane.run(lambda: 3, lane.mark(), torch.ones(1)) == 3
     assert np.array_equal(lane.to_host(torch.tensor([1, 2])), [1, 2])
+
+
+def test_what_is_sent_to_the_device_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    calls: list[Any] = []
+
+    def sent(tensor: torch.Tensor, *place: Any, **how: Any) -> torch.Tensor:
+        calls.append((*place, how))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: calls.append("pinned") or t)
+    monkeypatch.setattr(torch.Tensor, "to", sent)
+    noise, cuda, cpu = torch.ones(2), torch.device("cuda"), torch.device("cpu")
+    assert to_device(noise, cuda) is noise
+    assert calls == ["pinned", (cuda, {"non_blocking": True})]
+    assert to_device(noise, cpu) is noise
+    assert calls[2:] == [(cpu, {})]
