@@ -1,0 +1,59 @@
+"""What is faster where a machine can do it: taken, kept with the run, or told on one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sana_stream.cli.job import Job
+from sana_stream.cli.options import Options
+from sana_stream.cli.parser import build_parser
+
+from .run import pictures, run
+
+PROMPT = ("--prompt", "a red boat")
+
+
+def test_a_run_without_cuda_goes_on_without_graphs(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "boat.mp4"
+    arguments = ("--model", tiny_folder, "--frames", "9", "--device", "cpu", "--out", out)
+    assert run(*PROMPT, *arguments, "--graphs") == 0
+    assert "no graphs: they need a CUDA device, this is cpu" in capfd.readouterr().err
+    assert len(pictures(out)) == 9
+
+
+def test_a_measurement_without_cuda_does_not(capfd: pytest.CaptureFixture[str]):
+    assert run("bench", "--shapes", "pocket", "--device", "cpu", "--graphs") == 2
+    told = capfd.readouterr()
+    assert told.err == "sana-stream: graphs need a CUDA device, this is cpu; leave --graphs out\n"
+    assert told.out == ""
+
+
+def test_the_small_decoder_is_refused_where_latents_are_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "boat.mp4"
+    assert run(*PROMPT, "--decoder", "tiny=taew2_1.pth", "--out", out) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("sana-stream: the tiny decoder paints latents of ")
+    assert line.endswith("; leave --decoder out")
+    assert not out.exists()
+
+
+def test_a_checkpoint_finds_the_decoder_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taew2_1.pth").touch()
+    for given, kept in (
+        ("tiny=taew2_1.pth", f"tiny={tmp_path / 'taew2_1.pth'}"),
+        ("tiny=owner/name/taew2_1.pth", "tiny=owner/name/taew2_1.pth"),
+        (None, None),
+    ):
+        words = [*PROMPT, *(("--decoder", given) if given else ())]
+        options = Options.of(build_parser("").parse(words))
+        job = Job.from_json(Job(options, options.story()).to_json())
+        assert job.options.decoder == kept
