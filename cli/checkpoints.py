@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -112,11 +111,18 @@ class Checkpoints:
         if self._path is None or not self._waiting:
             return
         if whole and not self._job.options.keep_checkpoint:
-            with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+            self._remove()
         elif not whole and self._written >= 0:
             video = shlex.quote(next(out for out in self._job.options.outputs if not is_live(out)))
             self._report(f"go on with it: sana-stream resume {video}")
+
+    def _remove(self) -> None:
+        assert self._path is not None
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._report(f"{self._path} cannot be removed ({reason}); the video is whole")
 
     def _safe(self) -> tuple[int, Snapshot] | None:
         """The newest snapshot that is no further than the files; older ones are forgotten."""

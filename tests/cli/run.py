@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,11 +33,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def start(*argv: str | Path, cwd: Path) -> subprocess.Popen[bytes]:
-    """`sana-stream` as a process."""
+def start(*argv: str | Path, cwd: Path, **more: Any) -> subprocess.Popen[bytes]:
+    """`sana-stream` as a process; `more` is for `Popen`."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command(argv), cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe
+        command(argv), cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, **more
     )
 
 

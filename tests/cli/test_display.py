@@ -46,6 +46,15 @@ def test_recent_speed_follows_a_change() -> None:
     assert now.recent == pytest.approx(32, rel=0.01)
 
 
+def test_hours_in_which_a_run_is_suspended_change_the_outlook_little() -> None:
+    now = progress()
+    woken = now.after(block(16), now.spent + 3600)
+    assert woken.left_seconds is not None
+    assert now.left_seconds is not None
+    assert woken.left_seconds < 1.3 * now.left_seconds
+    assert woken.after(block(16), woken.spent + 1).recent == pytest.approx(16, rel=0.2)
+
+
 def test_the_progress_line() -> None:
     assert progress_line(progress()) == (
         "block 2/6, 0:02 of 0:06, 16.0 frames/s (1.00x real time), 0:04 left, "

@@ -46,7 +46,7 @@ def size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_finishes_the_block_and_closes_the_file(
     tmp_path: Path, tiny_folder: Path, number: signal.Signals
 ) -> None:
