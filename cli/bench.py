@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..models.errors import ConfigError
 from . import values
-from .parser import Parser
+from .parser import Parser, add_device
 from .words import megabytes
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ def add_options(parser: Parser) -> None:
         "--shapes", metavar="NAME", help="random weights in known shapes: 2b-480p, 2b-720p, pocket"
     )
     parser.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
-    parser.add_argument(
-        "--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16"
-    )
+    add_device(parser)
     parser.add_argument(
         "--repeats", type=values.positive_count, default=8, metavar="N", help="blocks a median"
     )

@@ -12,7 +12,16 @@ from ..streaming.stdout import claim_stdout
 from . import values
 from .job import Job
 from .options import STDOUT, Options
-from .parser import Parser, add_length, add_outputs, add_safety, add_story, build_parser
+from .parser import (
+    Parser,
+    add_device,
+    add_length,
+    add_outputs,
+    add_quiet,
+    add_safety,
+    add_story,
+    build_parser,
+)
 from .resume import find_checkpoint, read_job
 
 if TYPE_CHECKING:
@@ -29,10 +38,9 @@ def add_options(parser: Parser) -> None:
         "--seed", type=values.seed, metavar="N", help="other noise (default: as before)"
     )
     parser.add_argument("--model", metavar="MODEL", help="where the model is, if it has moved")
-    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
-    parser.add_argument("--dtype", metavar="NAME", help="auto, float32, bfloat16 or float16")
+    add_device(parser, default=None)
     add_safety(parser)
-    parser.add_argument("--quiet", action="store_true", help="errors only")
+    add_quiet(parser)
 
 
 def run(args: Namespace) -> int:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import values
-from .parser import Parser
+from .parser import Parser, add_device
 from .words import megabytes
 
 if TYPE_CHECKING:
@@ -29,10 +29,7 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument("--decoder", metavar="tiny=FILE", help="with the small decoder")
     parser.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
-    parser.add_argument(
-        "--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16"
-    )
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="facts for a program, on one line")
 
 
@@ -75,6 +72,8 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     yield "memory policy", preset.memory
     if info.trained_seconds is not None:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"
+    if info.vocabulary is not None:
+        yield "words it knows", ", ".join(sorted(info.vocabulary.words))
     for obstacle in info.obstacles:
         yield "does not run", obstacle
 

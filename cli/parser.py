@@ -230,10 +230,7 @@ def add_model(parser: Parser) -> None:
         "--quantize", metavar="KIND", help="the model in fewer bits: int8, fp8 or nvfp4"
     )
     group.add_argument("--quantize-text", metavar="KIND", help="the text encoder too: int8")
-    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps")
-    group.add_argument(
-        "--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16"
-    )
+    add_device(group)
     group.add_argument(
         "--memory",
         metavar="POLICY",
@@ -267,6 +264,14 @@ def add_model(parser: Parser) -> None:
     )
 
 
+def add_device(group: argparse._ActionsContainer, default: str | None = "auto") -> None:
+    """Where a model runs and in which numbers; None is as an earlier run had it."""
+    group.add_argument("--device", default=default, metavar="NAME", help="auto, cpu, cuda or mps")
+    group.add_argument(
+        "--dtype", default=default, metavar="NAME", help="auto, float32, bfloat16 or float16"
+    )
+
+
 def add_safety(parser: Parser) -> None:
     """The options that keep a run from being lost."""
     group = parser.add_argument_group("so that nothing is lost")
@@ -292,9 +297,14 @@ def add_safety(parser: Parser) -> None:
     )
 
 
+def add_quiet(group: argparse._ActionsContainer) -> None:
+    """The option that leaves only errors."""
+    group.add_argument("--quiet", action="store_true", help="errors only")
+
+
 def _add_talk(parser: Parser, version: str) -> None:
     group = parser.add_argument_group("what is said")
-    group.add_argument("--quiet", action="store_true", help="errors only")
+    add_quiet(group)
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
     group.add_argument("--version", action="version", version=f"sana-stream {version}")
     group.add_argument("-h", "--help", action="help", help="show this and exit")

@@ -12,7 +12,7 @@ from ..streaming.stdout import claim_stdout
 from .checkpoints import SUFFIX, checkpoint_path
 from .job import Job
 from .options import STDOUT, is_live
-from .parser import Parser
+from .parser import Parser, add_device, add_quiet
 
 if TYPE_CHECKING:
     from ..engine.snapshot_header import SnapshotHeader
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 def add_options(parser: Parser) -> None:
     """The options of the command."""
     parser.add_argument("video", metavar="VIDEO", help="the video, or the checkpoint beside it")
-    parser.add_argument("--device", metavar="NAME", help="another one than the run had")
-    parser.add_argument("--dtype", metavar="NAME", help="another one than the run had")
-    parser.add_argument("--quiet", action="store_true", help="errors only")
+    add_device(parser.add_argument_group("another one than the run had"), default=None)
+    add_quiet(parser)
 
 
 def run(args: Namespace) -> int:
