@@ -72,6 +72,8 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     yield "memory policy", preset.memory
     if info.trained_seconds is not None:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"
+    if info.vocabulary is not None:
+        yield "words it knows", ", ".join(sorted(info.vocabulary.words))
     for obstacle in info.obstacles:
         yield "does not run", obstacle
 

@@ -31,8 +31,10 @@ def open_outputs(
     report: Callable[[str], None],
     kept: int = 0,
     feed: LiveFeed | None = None,
+    recording: Sink | None = None,
 ) -> Iterator[Pump]:
-    """Every output of a run, and the page's feed, fed by one pump and completed at the end.
+    """Every output of a run, the page's feed and a server's recording, fed by one pump and
+    completed at the end.
 
     With `kept`, files go on after so many frames of an earlier run. An output that gets no frame
     leaves nothing behind. Raises `TargetError` or `ConfigError` for an output that cannot be used.
@@ -48,12 +50,15 @@ def open_outputs(
     encoding = Encoding(options.codec, options.crf, options.preset, options.nvenc)
     with ExitStack() as opened:
         sinks: list[Sink] = [] if feed is None else [feed]
+        if recording is not None:
+            opened.callback(recording.close)
+            sinks.append(recording)
         for output in options.outputs:
             sink = open_sink(
                 output,
                 video,
                 encoding,
-                tags=Tags(title(options), _prompts(request), request.seed),
+                tags=Tags(title(options), prompts_of(request), request.seed),
                 container=options.container if is_live(output) else None,
                 overwrite=options.overwrite,
                 kept=kept,
@@ -101,5 +106,6 @@ def title(options: Options) -> str:
     return Path(str(options.prompt_file)).stem
 
 
-def _prompts(request: Request) -> tuple[str, ...]:
+def prompts_of(request: Request) -> tuple[str, ...]:
+    """The prompts of a run, as a file's own data names them."""
     return tuple(cue.prompt for cue in request.timeline.cues)

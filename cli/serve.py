@@ -12,6 +12,8 @@ from .live_options import DEFAULT_PORT, add_address
 from .options import Options
 from .parser import Parser, add_model, add_picture, build_parser
 
+TEMPORARY_BYTES = 4 * 10**9  # that a recording takes which nobody asked for
+
 
 def add_options(parser: Parser) -> None:
     """The options of the command."""
@@ -21,16 +23,29 @@ def add_options(parser: Parser) -> None:
         type=values.port,
         default=DEFAULT_PORT,
         metavar="PORT",
-        help=f"0 for any free one (default: {DEFAULT_PORT})",
+        help=f"where it is on this machine; 0 takes any free one (default: {DEFAULT_PORT})",
     )
     add_address(page)
-    page.add_argument(
-        "--prompt", action="append", metavar="TEXT", help="begin with a stream of this prompt"
+    streams = parser.add_argument_group("the streams")
+    streams.add_argument(
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="begin with a stream of this prompt; several follow one another in one stream",
     )
-    page.add_argument(
+    streams.add_argument(
         "--record",
         metavar="FOLDER",
-        help="keep each stream as a file there (default: only until serving ends)",
+        help="keep each stream there as a file of its own (default: for download only, until the "
+        "next one begins)",
+    )
+    streams.add_argument(
+        "--keep",
+        type=values.size_in_bytes,
+        metavar="SIZE",
+        help="how much recordings may take, as 500MB or 20GB: the oldest one is removed for the "
+        "one of now, and when that alone is as large, it ends while its stream goes on (default: "
+        "4GB, with --record as much as the disk has)",
     )
     add_picture(parser)
     add_model(parser)
@@ -41,8 +56,9 @@ def run(args: Namespace) -> int:
     from rich.console import Console
 
     from .generate import load_engine
+    from .recordings import Recordings
     from .reporter import Lines
-    from .server import Recordings, Server
+    from .server import Server
     from .stop import Stop
 
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
@@ -50,7 +66,9 @@ def run(args: Namespace) -> int:
     options = replace(Options.of(Namespace(**defaults | given)), checkpoint_every=0.0)
     reporter = Lines(Console(stderr=True))
     with Stop(aloud=True) as stop, tempfile.TemporaryDirectory() as folder:
-        recordings = Recordings(Path(args.record or folder), keep=args.record is not None)
+        keep = args.record is not None
+        limit = args.keep or (None if keep else TEMPORARY_BYTES)
+        recordings = Recordings(Path(args.record or folder), keep, limit)
         server = Server(options, reporter, recordings, stop.asked)
         with server.page():
             server.order(args.prompt or [])

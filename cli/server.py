@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..engine.story_file import parse_story
 from ..models.errors import ConfigError, SanaStreamError
 from ..streaming.control import Control
+from ..streaming.format import Tags, VideoFormat
 from ..streaming.programme import Order, OrderError, Programme
 from . import model
 from .beginning import Beginning
@@ -19,33 +20,18 @@ from .checkpoints import Checkpoints
 from .job import Job
 from .live import Live
 from .options import Length, Options
-from .outputs import open_outputs, title
+from .outputs import open_outputs, prompts_of, title
 from .page import Page
 from .perform import perform
+from .recordings import Recordings
 from .reporter import Reporter
 from .request import Request, make_request
 from .words import one_line
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
-
-RECORDING = "stream-{:04}.mp4"
-
-
-@dataclass(frozen=True, slots=True)
-class Recordings:
-    """Where streams are recorded: each in a file of its own, or only the one of now."""
-
-    folder: Path
-    keep: bool
-
-    def next(self) -> Path:
-        """The file for the next stream."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.keep:
-            return self.folder / RECORDING.format(0)
-        numbers = (int(path.stem[7:]) for path in self.folder.glob("stream-[0-9]*.mp4"))
-        return self.folder / RECORDING.format(max(numbers, default=-1) + 1)
+    from ..streaming.pump import Pump
+    from ..streaming.stage import Show
 
 
 class Server:
@@ -95,17 +81,15 @@ class Server:
 
     def _make(self, order: Order, control: Control, engine: Engine) -> None:
         job, request = self._planned(order)
-        recording = self._recordings.next()
-        options = replace(
-            job.options, outputs=(str(recording),), overwrite=not self._recordings.keep
-        )
-        job, note = replace(job, options=options), self._reporter.note
-        show = self._page.begin(request, title(options), control, recording)
-        self._reporter.plan(request, options.outputs)
+        path = self._recordings.next()
+        kept = (str(path),) if self._recordings.keep else ()
+        job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
+        show = self._page.begin(request, title(job.options), control, path)
+        self._reporter.plan(request, kept or ("the page",))
         try:
             with (
                 Checkpoints(job, note) as checkpoints,
-                open_outputs(options, request, control.stop, None, note, 0, show.feed) as pump,
+                self._outputs(job.options, request, control.stop, show, path) as pump,
             ):
                 perform(
                     job,
@@ -120,6 +104,17 @@ class Server:
                 )
         finally:
             show.board.finish()
+
+    def _outputs(
+        self, options: Options, request: Request, stop: Event, show: Show, path: Path
+    ) -> AbstractContextManager[Pump]:
+        """The page, and the recording beside it."""
+        video = VideoFormat(request.width, request.height, request.fps)
+        tags = Tags(title(options), prompts_of(request), request.seed)
+        recording = self._recordings.open(path, video, tags, show.board.tell)
+        options = replace(options, outputs=())
+        note = self._reporter.note
+        return open_outputs(options, request, stop, None, note, 0, show.feed, recording)
 
     def _check(self, order: Order) -> None:
         self._planned(order)

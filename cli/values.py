@@ -58,6 +58,15 @@ def positive_duration(text: str) -> float:
     return seconds
 
 
+def size_in_bytes(text: str) -> int:
+    """A size on the disk: 500MB, 20GB or 1.5TB."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s?([MGT])B?", text.strip(), re.IGNORECASE)
+    count = 0.0 if match is None else float(match[1])
+    if match is None or not count:
+        raise ArgumentTypeError(f"{text!r} is no size: give 500MB, 20GB or 1.5TB")
+    return round(count * {"M": 10**6, "G": 10**9, "T": 10**12}[match[2].upper()])
+
+
 def port(text: str) -> int:
     """A port; 0 is any free one."""
     value = _whole(text)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SEND_SECONDS = 30.0  # a viewer that takes nothing for so long is let go
+WRONG_SECONDS = 0.5  # before a wrong token is refused: guessing takes time
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -108,7 +109,8 @@ def require_director(request: Request) -> None:
 class Guard:
     """Stands before the application: names, origins, tokens, and viewers that take nothing.
 
-    What the holder of the request's token may do is put into the request's state as `role`.
+    What the holder of the request's token may do is put into the request's state as `role`, and as
+    `query` what further addresses need behind them, for players that keep no cookie.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
@@ -122,31 +124,47 @@ class Guard:
             return
         headers = Headers(scope=scope)
         send = _with_headers(_timed(send))
-        host = headers.get("host", "")
-        if not self._access.knows_host(host):
+        if not self._access.knows_host(headers.get("host", "")):
             await _refuse(400, "this address is not served here")(scope, receive, send)
             return
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
+        if _is_foreign(headers):
             await _refuse(403, "requests from other sites are refused")(scope, receive, send)
             return
-        given = QueryParams(scope["query_string"]).get("token")
+        given = self._given(scope)
         kept = cookie_parser(headers.get("cookie", "")).get(self._access.cookie)
         role = self._access.role(given or kept)
         if role is Role.NONE:
+            if given or kept:
+                await asyncio.sleep(WRONG_SECONDS)
             await _refuse(401, "open the address with its token")(scope, receive, send)
             return
         if given and scope["path"] == "/":
             await self._keep_token(given)(scope, receive, send)
             return
-        scope.setdefault("state", {})["role"] = role
+        query = f"?token={given}" if given else ""
+        scope.setdefault("state", {}).update(role=role, query=query)
         await self._app(scope, receive, send)
+
+    def _given(self, scope: Scope) -> str | None:
+        """The token in the address; where none is needed, whatever stands there means nothing."""
+        if self._access.direct is None:
+            return None
+        return QueryParams(scope["query_string"]).get("token")
 
     def _keep_token(self, token: str) -> RedirectResponse:
         """Move the token from the address, where it is seen, into a cookie."""
         response = RedirectResponse("/", 303)
         response.set_cookie(self._access.cookie, token, httponly=True, samesite="strict")
         return response
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether a page of another site asks; to follow a link from there is no harm."""
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        return True
+    elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    return elsewhere and headers.get("sec-fetch-mode") != "navigate"
 
 
 def _refuse(status: int, why: str) -> PlainTextResponse:

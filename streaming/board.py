@@ -42,6 +42,7 @@ class Snapshot:
     peak_memory_bytes: int
     shown: tuple[Cue, ...]  # what has been on, up to the prompt of the newest block
     coming: tuple[Cue, ...]  # what the story still holds
+    notice: str  # what whoever watches should know
 
     def as_dict(self) -> dict[str, object]:
         """The fields by name, for JSON."""
@@ -69,6 +70,7 @@ class Board:
         self._recent: deque[tuple[int, float]] = deque(maxlen=4)  # frames, seconds of making
         self._frames = self._blocks = self._memory = self._peak = 0
         self._finished = False
+        self._notice = ""
 
     def made(self, block: Block) -> None:
         """Take a finished block into account."""
@@ -91,6 +93,11 @@ class Board:
         """Say that the noise comes from another seed."""
         with self._lock:
             self._seed = seed
+
+    def tell(self, notice: str) -> None:
+        """Tell those who watch something; it stands until there is something else to tell."""
+        with self._lock:
+            self._notice = notice
 
     def finish(self) -> None:
         """Say that no more blocks come."""
@@ -115,6 +122,7 @@ class Board:
                 peak_memory_bytes=self._peak,
                 shown=tuple(self._shown),
                 coming=self._coming,
+                notice=self._notice,
             )
 
     def _total_seconds(self) -> float | None:

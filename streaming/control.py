@@ -19,6 +19,7 @@ COMMANDS = {
     "/branch NAME": "keep this moment as NAME.ckpt, for a video of its own",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a file, in no other folder
+_SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to read numbers of thousands of digits
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,3})?")
 
 
@@ -71,7 +72,7 @@ class Control:
                 self.resume()
             case "/stop", "":
                 self.end()
-            case "/seed", number if number.isdecimal():
+            case "/seed", number if _SEED.fullmatch(number):
                 self.seed(int(number))
             case "/negative", text:
                 self.negative(text)

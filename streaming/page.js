@@ -5,16 +5,17 @@ import { Player } from "/player.js";
 const $ = (id) => document.getElementById(id);
 const video = $("video");
 const player = new Player(video, onPlayer);
-const history = JSON.parse(localStorage.getItem("prompts") ?? "[]");
+const history = readHistory();
 let status = null; // the last answer of the server
 let playing = null; // number of the stream being played
 let retryAt = 0;
 let unplayable = false;
+let sent = null; // the last prompt sent, until it is on screen
 let place = history.length; // in the history, while the arrow keys go through it
 
 const STATES = {
   connecting: ["connecting", "Connecting …"],
-  empty: ["waiting", "No stream has begun yet."],
+  empty: ["waiting", "No stream has begun yet."], // who may begin one is told how
   starting: ["starting", "The first block is being made …"],
   running: ["live", ""],
   paused: ["held", ""],
@@ -22,6 +23,16 @@ const STATES = {
   disconnected: ["disconnected", "Disconnected. Trying again …"],
 };
 const UNPLAYABLE = "This browser cannot play the stream. A player can: open /live.mp4 in it.";
+const BEGIN = "Write below what is to be seen, and a stream begins with it.";
+
+function readHistory() {
+  try {
+    const kept = JSON.parse(localStorage.getItem("prompts"));
+    return Array.isArray(kept) ? kept.filter((text) => typeof text === "string") : [];
+  } catch {
+    return [];
+  }
+}
 
 function clock(seconds) {
   const whole = Math.floor(seconds);
@@ -32,14 +43,18 @@ function clock(seconds) {
 
 function show(state) {
   const [word, usual] = STATES[state];
-  const overlay = unplayable && !usual ? UNPLAYABLE : usual;
+  const directs = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
+  const begins = Boolean(status?.may_begin) && ["empty", "finished"].includes(state);
+  const overlay = unplayable && !usual ? UNPLAYABLE : begins && usual ? BEGIN : usual;
   document.body.dataset.state = state;
   if ($("state").textContent !== word) $("state").textContent = word;
   if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
-  const directs = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
-  const begins = Boolean(status?.may_begin) && ["empty", "finished"].includes(state);
+  if (video.controls !== !overlay) video.controls = !overlay;
   for (const id of ["prompt", "send"]) $(id).disabled = !(directs || begins);
-  for (const id of ["pause", "stop"]) $(id).disabled = !directs;
+  for (const id of ["pause", "stop"]) {
+    $(id).hidden = !status?.may_direct || ["connecting", "empty", "finished"].includes(state);
+    $(id).disabled = !directs;
+  }
   $("label").textContent = begins ? "What a new stream begins with" : "What happens next";
   $("send").textContent = begins ? "Begin" : "Send";
   $("pause").textContent = state === "paused" ? "Go on" : "Hold the stream";
@@ -54,7 +69,7 @@ async function poll() {
   } catch {
     show("disconnected");
   }
-  setTimeout(poll, 1000);
+  setTimeout(poll, sent ? 250 : 1000);
 }
 
 function render() {
@@ -68,13 +83,15 @@ function render() {
   }
   document.title = $("title").textContent = status.title || "sana-stream";
   $("speed").textContent = status.blocks ? `${status.speed.toFixed(2)} ×` : "–";
+  $("real-time").textContent = status.blocks ? "real time" : "";
   const total = status.total_seconds === null ? "" : ` of ${clock(status.total_seconds)}`;
   $("made").textContent = clock(status.seconds) + total;
   const mib = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
   $("memory").textContent = status.blocks ? mib(status.memory_bytes) : "–";
   $("peak").textContent = status.blocks ? `peak ${mib(status.peak_memory_bytes)}` : "";
   $("viewers").textContent = status.viewers;
-  $("download").hidden = !status.may_download;
+  $("download").hidden = !status.may_download || !status.blocks;
+  if ($("notice").textContent !== status.notice) $("notice").textContent = status.notice;
   renderStory();
 }
 
@@ -104,7 +121,25 @@ function cues() {
   return list;
 }
 
+// Tell how long a prompt took from the key to the eye.
+function watchForSent() {
+  if (!sent) return;
+  const waited = performance.now() - sent.at;
+  const cue = status.shown.findLast((each) => each.prompt === sent.text);
+  const isNew = cue && (sent.before === status.stream ? cue.start >= sent.frame : true);
+  const ago = isNew ? player.time - cue.start / status.fps : -1;
+  if (ago >= 0 && playing === status.stream) {
+    const seconds = waited / 1000 - ago / (video.playbackRate || 1);
+    $("answer").textContent = `On screen ${seconds.toFixed(1)} s after it was sent.`;
+    sent = null;
+  } else if (waited > 60000) {
+    $("answer").textContent = "";
+    sent = null;
+  }
+}
+
 function renderStory() {
+  watchForSent();
   const list = cues();
   const key = JSON.stringify(list);
   $("caption").textContent = list.find((cue) => cue.kind === "now")?.prompt ?? "";
@@ -148,13 +183,14 @@ async function post(path, text, done) {
       body: text,
       signal: AbortSignal.timeout(8000),
     });
-    if (!response.ok) throw new Error((await response.text()).trim());
+    const answer = await response.text();
+    if (!response.ok) throw new Error(answer.trim());
     $("answer").textContent = done;
-    return true;
+    return answer;
   } catch (error) {
     $("answer").className = "bad";
     $("answer").textContent = `Not sent: ${error.message}`;
-    return false;
+    return null;
   }
 }
 
@@ -162,10 +198,13 @@ async function send() {
   const text = $("prompt").value.trim();
   if (!text || $("send").disabled) return;
   const begins = ["empty", "finished"].includes(document.body.dataset.state);
-  const sent = begins
+  const at = performance.now();
+  const answer = begins
     ? await post("/streams", JSON.stringify({ story: text }), "Asked for. It begins in a moment.")
     : await post("/prompt", text, "Sent. It takes effect with the next block.");
-  if (!sent) return;
+  if (answer === null) return;
+  const { prompt, from_frame_or_later: frame } = JSON.parse(answer);
+  sent = { text: prompt ?? text, frame: frame ?? Infinity, at, before: status.stream };
   history.push(text);
   history.splice(0, history.length - 50);
   localStorage.setItem("prompts", JSON.stringify(history));
@@ -218,7 +257,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/") {
     event.preventDefault();
     $("prompt").focus();
-  } else if (event.key.toLowerCase() === "p" && !$("pause").disabled) {
+  } else if (event.key.toLowerCase() === "p" && !$("pause").hidden && !$("pause").disabled) {
     hold();
   }
 });

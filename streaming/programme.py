@@ -94,15 +94,18 @@ class Programme:
         return None
 
     def begin(self, order: Order, control: Control) -> None:
-        """Say that an order is on, and how it is directed."""
+        """Say that an order is on, and how it is directed; one just taken back is ended."""
         with self._changed:
+            if self._orders.get(order.number) is not order:
+                control.end()
+                return
             self._orders[order.number] = replace(order, state=State.ON)
             self._control = control
 
     def end(self, order: Order, error: str = "") -> None:
         """Say that an order is over, or has failed and why."""
         with self._changed:
-            before = self._orders[order.number]
+            before = self._orders.get(order.number, order)
             self._control = None
             if error:
                 self._orders[order.number] = replace(before, state=State.FAILED, message=error)

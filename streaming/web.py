@@ -11,16 +11,11 @@ from collections.abc import AsyncIterator
 from importlib import resources
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import (
-    FileResponse,
-    JSONResponse,
-    PlainTextResponse,
-    Response,
-    StreamingResponse,
-)
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from .access import Access, Guard, Role, require_director
@@ -30,6 +25,7 @@ from .playlist import playlist_entry, playlist_head
 from .programme import Programme
 from .stage import Show, Stage
 from .web_body import read_text
+from .web_download import SoFarResponse
 from .web_orders import OrderHandlers
 
 _PAGE = {
@@ -51,7 +47,7 @@ def make_app(stage: Stage, access: Access, programme: Programme | None = None) -
         Route("/live.mp4", handlers.live, methods=["GET"]),
         Route("/live.m3u8", handlers.playlist, methods=["GET"]),
         Route("/init.mp4", handlers.init, methods=["GET"]),
-        Route("/segment{number:int}.m4s", handlers.segment, methods=["GET"]),
+        Route("/segment{number}.m4s", handlers.segment, methods=["GET"]),
         Route("/status", handlers.status, methods=["GET"]),
         Route("/prompt", handlers.prompt, methods=["POST"]),
         Route("/command", handlers.command, methods=["POST"]),
@@ -62,7 +58,7 @@ def make_app(stage: Stage, access: Access, programme: Programme | None = None) -
         routes += [
             Route("/streams", orders.all, methods=["GET"]),
             Route("/streams", orders.submit, methods=["POST"]),
-            Route("/streams/{number:int}", orders.cancel, methods=["DELETE"]),
+            Route("/streams/{number}", orders.cancel, methods=["DELETE"]),
         ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
 
@@ -104,6 +100,8 @@ class _Handlers:
 
     async def live(self, request: Request) -> Response:
         show = self._require_show()
+        if request.method == "HEAD":  # which would wait for the stream's end
+            return Response(media_type="video/mp4")
         return StreamingResponse(self._watch(show.feed), media_type="video/mp4")
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
@@ -122,8 +120,7 @@ class _Handlers:
         pieces = feed.pieces()
         if not pieces:
             raise HTTPException(503, "the first block is being made")
-        token = request.query_params.get("token")
-        query = f"?token={token}" if token else ""
+        query = request.state.query
         longest = max(piece.seconds for piece in pieces)
         text = playlist_head(longest, pieces[0].number, "init.mp4" + query) + "".join(
             playlist_entry(piece.seconds, f"segment{piece.number}.m4s{query}") for piece in pieces
@@ -137,7 +134,7 @@ class _Handlers:
     async def segment(self, request: Request) -> Response:
         number = request.path_params["number"]
         for piece in self._require_show().feed.pieces():
-            if piece.number == number:
+            if str(piece.number) == number:
                 return Response(piece.data, media_type="video/mp4")
         raise HTTPException(404, "this block is no longer kept")
 
@@ -166,9 +163,12 @@ class _Handlers:
 
     async def download(self, request: Request) -> Response:
         recording = self._require_show().recording
-        if recording is None or not recording.exists():
-            raise HTTPException(404, "this stream is not recorded")
-        return FileResponse(recording, filename=recording.name)
+        try:
+            if recording is not None:
+                return await run_in_threadpool(SoFarResponse, recording)
+        except FileNotFoundError:
+            pass
+        raise HTTPException(404, "this stream is not recorded")
 
     def _require_show(self) -> Show:
         if self._stage.show is None:

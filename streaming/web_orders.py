@@ -38,6 +38,8 @@ class OrderHandlers:
     async def cancel(self, request: Request) -> Response:
         """End the order of this number."""
         require_director(request)
-        if not self._programme.cancel(request.path_params["number"]):
+        number = request.path_params["number"]
+        known = {str(order.number) for order in self._programme.orders()}
+        if number not in known or not self._programme.cancel(int(number)):
             raise HTTPException(404, "no such stream is waiting or on")
         return Response(status_code=204)

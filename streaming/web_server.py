@@ -21,14 +21,22 @@ HEADER_SECONDS = 10.0  # for a connection to say what it wants
 
 
 class _Impatient(H11Protocol):
-    """HTTP that lets go of a connection on which no request comes."""
+    """HTTP that lets go of a connection on which no whole request comes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.loop.call_later(HEADER_SECONDS, self._give_up)
+        self._expect_request()
 
-    def _give_up(self) -> None:
-        if self.cycle is None:
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and self.cycle.response_complete:  # part of the next one
+            self._expect_request()
+
+    def _expect_request(self) -> None:
+        self.loop.call_later(HEADER_SECONDS, self._give_up, self.cycle)
+
+    def _give_up(self, before: object) -> None:
+        if self.cycle is before:
             self.transport.close()
 
 

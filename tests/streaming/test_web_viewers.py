@@ -1,0 +1,100 @@
+"""Viewers of /live.mp4: each goes at its own pace, none holds up the stream or fills memory."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sana_stream.streaming.feed import Piece
+from sana_stream.streaming.stage import Stage
+from sana_stream.streaming.web_server import WebServer
+
+from .asking import Viewer, await_viewers, numbers_of, show_of
+from .blocks import blocks
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+MEGABYTE = 1 << 20
+
+
+class Megabytes:
+    """In the place of an encoder: a block's number, a megabyte of it."""
+
+    init = b""
+
+    def mime(self) -> str:
+        return "video/mp4"
+
+    def fragment(self, block: Block) -> bytes:
+        return block.index.to_bytes(8) * (MEGABYTE // 8)
+
+
+def numbers(viewer: Viewer) -> list[int]:
+    """Which blocks a viewer has got, each of them whole."""
+    body = viewer.body()
+    assert len(body) % MEGABYTE == 0
+    return [int.from_bytes(body[at : at + 8]) for at in range(0, len(body), MEGABYTE)]
+
+
+def test_viewers_get_every_block_from_the_newest_on(stage: Stage, server: WebServer) -> None:
+    source, feed = blocks(), show_of(stage).feed
+    first = Viewer(server)
+    await_viewers(server, 1)
+    feed.write(next(source))
+    feed.write(next(source))
+    second = Viewer(server)
+    await_viewers(server, 2)
+    feed.write(next(source))
+    feed.close()
+    assert numbers_of(first.body()) == list(range(49))
+    assert numbers_of(second.body()) == list(range(17, 49))
+
+
+def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
+    stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = show_of(stage).feed
+    monkeypatch.setattr(feed, "_fragments", Megabytes())
+    stalled = [Viewer(server, reading=False) for _ in range(4)]
+    others = [Viewer(server) for _ in range(2)]
+    await_viewers(server, 6)
+    for block in blocks(40, size=1):
+        feed.write(block)
+        deadline = time.monotonic() + 10
+        for other in others:
+            while len(other.data) < (block.index + 1) << 20 and time.monotonic() < deadline:
+                time.sleep(0.002)
+            assert len(other.data) > block.index << 20, "the other viewers wait"
+    held = [piece for piece in gc.get_objects() if isinstance(piece, Piece)]
+    assert len(held) <= 12 + 2 * 6, "what is kept, and for each viewer one and the next"
+    del held
+    feed.close()
+    for other in others:
+        assert numbers(other) == list(range(40))
+    for viewer in stalled:
+        viewer.thread.start()
+    for viewer in stalled:
+        late = numbers(viewer)
+        assert late == sorted(set(late))
+        assert late[0] == 0
+        assert late[-1] == 39, "it goes on with the newest"
+        assert len(late) < 35, "and has missed what was no longer kept"
+
+
+def test_a_viewer_that_never_takes_anything_is_let_go(
+    stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sana_stream.streaming.access.SEND_SECONDS", 0.2)
+    feed = show_of(stage).feed
+    monkeypatch.setattr(feed, "_fragments", Megabytes())
+    dead = [Viewer(server, reading=False) for _ in range(3)]
+    await_viewers(server, 3)
+    for block in blocks(20, size=1):
+        feed.write(block)
+    await_viewers(server, 0)
+    for viewer in dead:
+        viewer.connection.close()
