@@ -54,8 +54,10 @@ def find_checkpoint(video: str) -> Path:
     """
     path = Path(video) if Path(video).suffix == SUFFIX else checkpoint_path([video])
     if path is None or not path.exists():
+        named = f"{video} does not exist" if path == Path(video) else f"{video} has no {path}"
         raise ConfigError(
-            f"{video} has no checkpoint ({path}): it is whole, or was made without one"
+            f"{named}: the video is whole, or was made without a checkpoint;"
+            " --keep-checkpoint keeps it when a video is whole"
         )
     return path
 

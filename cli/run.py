@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING
 
+from ..engine.story import clock
 from .checkpoints import Checkpoints
 from .director import Director
 from .progress import Progress
@@ -43,6 +44,8 @@ class Run:
         progress = Progress(
             float(request.fps), request.frames, request.blocks, before, kept, kept=kept
         )
+        if kept:
+            self.reporter.note(f"going on from frame {kept} ({clock(request.seconds_of(kept))})")
         begun = time.perf_counter()
         with self.reporter.running(progress), closing(self._blocks()) as blocks:
             for block in blocks:

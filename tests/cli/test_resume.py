@@ -38,6 +38,7 @@ def test_an_interrupted_video_ends_as_if_it_had_not_been(
     assert len(pictures(shown[0])) == 33
     assert read_header(Path("a.ckpt")).frames == 33
     assert run("resume", name) == 0
+    assert "going on from frame 33 (0:02.062)" in capfd.readouterr().err.splitlines()
     assert np.array_equal(pictures(shown[0]), pictures(shown[1]))
     assert not Path("a.ckpt").exists()
     if name == "a.mp4":
@@ -130,7 +131,9 @@ def test_video_and_checkpoint_may_move_together(
 def test_nothing_to_go_on_with_is_told(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
     assert make("a.mp4", *tiny) == 0
     assert run("resume", "a.mp4") == 2
-    assert "a.mp4 has no checkpoint (a.ckpt): it is whole, or" in capfd.readouterr().err
+    assert "a.mp4 has no a.ckpt: the video is whole, or" in capfd.readouterr().err
+    assert run("branch", "a.ckpt", "--prompt", "a fox", "--out", "b.mp4") == 2
+    assert "a.ckpt does not exist: the video is whole, or" in capfd.readouterr().err
     Path("a.ckpt").write_bytes(b"something else")
     assert run("resume", "a.mp4") == 1
     assert "a.ckpt is not a whole checkpoint" in capfd.readouterr().err
