@@ -88,6 +88,8 @@ class Checkpoints:
         if safe is not None and not busy and time.monotonic() >= self._due:
             self._due = time.monotonic() + self._job.options.checkpoint_every
             self._writing = self._worker.submit(self._write, *safe)
+            if self._alone():
+                self._writing.result()
 
     def done(self) -> None:
         """The video is whole."""
@@ -115,6 +117,11 @@ class Checkpoints:
         elif not whole and self._written >= 0:
             video = shlex.quote(next(out for out in self._job.options.outputs if not is_live(out)))
             self._report(f"go on with it: sana-stream resume {video}")
+
+    def _alone(self) -> bool:
+        from ..engine.device import one_thread_alone
+
+        return self._engine is not None and one_thread_alone(self._engine.device)
 
     def _remove(self) -> None:
         assert self._path is not None

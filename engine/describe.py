@@ -11,6 +11,7 @@ from ..models.weights import read_json
 from .decoder import check_decoder, locate_decoder
 from .locate import locate_model, locate_parts
 from .preset import Preset, preset_of
+from .vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class ModelDescription:
     preset: Preset
     size_multiple: tuple[int, int]  # pixels down and across that a size must be a multiple of
     temporal_factor: int  # pictures per latent frame
+    vocabulary: Vocabulary | None = None  # where the model knows some words only
 
 
 def describe_model(
@@ -34,10 +36,16 @@ def describe_model(
     """
     located = locate_model(model)
     preset = preset_of(located, str(model))
-    vae = read_vae_config(read_json(locate_parts(located, parts) / "vae" / "config.json"))
+    folder = locate_parts(located, parts)
+    vae = read_vae_config(read_json(folder / "vae" / "config.json"))
     if decoder is not None:
         check_decoder(vae, preset.name)
         locate_decoder(decoder)
     _, down, across = read_transformer_config(located).patch_size
     factor = vae.spatial_factor
-    return ModelDescription(preset, (down * factor, across * factor), vae.temporal_factor)
+    return ModelDescription(
+        preset,
+        (down * factor, across * factor),
+        vae.temporal_factor,
+        Vocabulary.read(folder),
+    )

@@ -56,6 +56,14 @@ def resting_device(device: torch.device, offload: bool | None) -> torch.device |
     return torch.device("cpu") if offload and device.type != "cpu" else None
 
 
+def one_thread_alone(device: torch.device) -> bool:
+    """Whether a second thread must not use the device at the same time.
+
+    torch's Metal queue breaks off the process then (pytorch issue 197805).
+    """
+    return device.type == "mps"
+
+
 def _best() -> str:
     if torch.cuda.is_available():
         return "cuda"

@@ -31,6 +31,7 @@ from .memory_plan import (
 )
 from .preset import UNKNOWN, Preset, preset_of
 from .size import check_size
+from .vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class ModelInfo:
     decoder: AnyDecoderConfig | None  # the VAE's, or the small one that is asked for
     size_multiple: tuple[int, int] | None  # pixels down and across
     trained_seconds: float | None
+    vocabulary: Vocabulary | None  # where the model knows some words only
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ def inspect_model(
         decoder=painter,
         size_multiple=multiple,
         trained_seconds=trained,
+        vocabulary=Vocabulary.read(folder),
     )
 
 

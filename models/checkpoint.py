@@ -57,6 +57,6 @@ def settle_vae(vae: AnyVae, dtype: torch.dtype, device: torch.device) -> AnyVae:
     vae.decoder.to(dtype)
     vae.post_quant_conv.to(dtype)
     for parameter in vae.parameters():  # the layout in which convolutions are fastest
-        if parameter.ndim in _CHANNELS_LAST:
+        if parameter.ndim in _CHANNELS_LAST and device.type != "mps":  # it has no such layout
             parameter.data = parameter.data.to(memory_format=_CHANNELS_LAST[parameter.ndim])
     return vae.eval().requires_grad_(False)

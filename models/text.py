@@ -109,14 +109,6 @@ class TextEncoder:
         """Every weight of the encoder, by its name behind a prefix."""
         return self._model.named_parameters(prefix)
 
-    def unknown_words(self, prompt: str) -> list[str]:
-        """Words of a prompt that the tokenizer has no token for (none with a byte fallback)."""
-        unknown = self._tokenizer.unk_token_id
-        if unknown is None:
-            return []
-        words = prompt.lower().split()
-        return [w for w in words if unknown in self._tokenizer.encode(w, add_special_tokens=False)]
-
 
 def load_text_encoder(
     folder: Path,

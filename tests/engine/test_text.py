@@ -9,7 +9,6 @@ import torch
 from diffusers import SanaVideoPipeline
 
 from sana_stream.engine.engine import Engine
-from sana_stream.models.text import TextEncoder
 
 INSTRUCTION = ["the night falls", "red: "]
 LENGTH = 12
@@ -43,8 +42,3 @@ def test_embeddings_equal_diffusers(pipeline: SanaVideoPipeline, tiny_engine: En
         kept = mask.bool()
         torch.testing.assert_close(embeds[kept], reference[kept], rtol=1e-4, atol=1e-5)
         assert embeds.shape == (1, LENGTH, 24)
-
-
-def test_unknown_words_are_named(tiny_engine: Engine):
-    encoder: TextEncoder = tiny_engine.text_encoder
-    assert encoder.unknown_words("A red zeppelin over the fjord") == ["zeppelin", "fjord"]

@@ -1,0 +1,51 @@
+"""The words that a small model knows, from its tokenizer's own file."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+LARGEST = 1 << 20  # bytes; a larger tokenizer has pieces of words and can spell any of them
+_WORD = re.compile(r"\w+")
+# Words that show nothing by themselves: a prompt of these alone asks for nothing.
+_FILLERS = frozenset(
+    "a all alone along among an and as at by from go goes has have here in is it its look now of"
+    " on once over picture scene see story storybook the then there time to under up upon very we"
+    " what when where while with without".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Whole words; any other one counts as nothing."""
+
+    words: frozenset[str]  # in lower case
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """The vocabulary of a model folder; `None` where its tokenizer knows parts of words."""
+        path = folder / "tokenizer" / "tokenizer.json"
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            return None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        model = values.get("model") or {}
+        if model.get("type") != "WordLevel":
+            return None
+        special = {token["content"] for token in values.get("added_tokens", ())}
+        known = (word.lower() for word in model["vocab"] if word not in special)
+        return cls(frozenset(word for word in known if _WORD.fullmatch(word)))
+
+    def unknown(self, prompt: str) -> list[str]:
+        """The words of a prompt that are not known, each once."""
+        return list(dict.fromkeys(word for word in _words(prompt) if word not in self.words))
+
+    def knows_nothing_of(self, prompt: str) -> bool:
+        """Whether no word of a prompt that shows something is known."""
+        return not any(word in self.words - _FILLERS for word in _words(prompt))
+
+
+def _words(prompt: str) -> list[str]:
+    return _WORD.findall(prompt.lower())
