@@ -1,4 +1,4 @@
-"""What a stream begins with, where it is not noise alone: a picture, or a clip to go on from."""
+"""What is given of a stream: a clip that it goes on from, pictures that it cuts to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -17,46 +16,56 @@ from ..engine.plan import BlockPlan
 from ..engine.story import Story, StoryError
 from ..models.errors import ConfigError
 from .options import Options
+from .request import Request
 
 if TYPE_CHECKING:
     from ..engine.describe import ModelDescription
 
-IMAGE_MARK = "<image>"  # in a prompt file: what stands behind it is the path of a picture
-
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The pictures a stream begins with, in its size; and how many of its blocks they are."""
+    """The clip that a stream goes on from, in its size; and how many of its blocks it makes."""
 
-    image: np.ndarray | None = None  # uint8 (H, W, 3)
     video: np.ndarray | None = None  # uint8 (T, H, W, 3), whole blocks
     blocks: int = 0
 
 
-def with_image_of(options: Options, story: Story) -> tuple[Options, Story]:
-    """Take the picture that the first prompt names (`a boat<image>boat.png`) into the options.
+def with_first_picture(options: Options, story: Story) -> Story:
+    """The story with the picture of `--image`, to which it cuts before its first frame.
 
     Raises:
-        StoryError: a later prompt names one, or the options have one too.
+        StoryError: its first prompt names one too, or it is to go on from a clip.
     """
     first, *later = story.cues
-    for cue in later:
-        if IMAGE_MARK in cue.prompt:
-            raise StoryError(f"{story.name}: only the first prompt can begin with a picture")
-    prompt, mark, path = first.prompt.partition(IMAGE_MARK)
-    if not mark:
-        return options, story
-    if options.image is not None:
-        raise StoryError(f"{story.name} names a picture, and so does --image: leave one out")
-    folder = Path(options.prompt_file or "").parent
-    cues = (replace(first, prompt=prompt), *later)
-    return replace(options, image=str(folder / path.strip())), Story(cues, story.name)
+    given = "--image" if options.image else "--video" if options.video else None
+    if given is not None and first.image is not None:
+        raise StoryError(f"{story.name} begins with a picture, and {given} is given: leave one out")
+    if options.image is None:
+        return story
+    return Story((replace(first, image=options.image), *later), story.name)
+
+
+def check_pictures(request: Request, note: Callable[[str], None], since: int = 0) -> None:
+    """Look at the pictures that a run cuts to, from frame `since` on, and say what is cut off.
+
+    Raises:
+        ConfigError: one that cannot be read.
+    """
+    timeline = request.timeline
+    due = (cue.image for cue in timeline.cues if timeline.frame(cue) >= since)
+    for path in dict.fromkeys(image for image in due if image is not None):
+        read_picture(path, request, note)
+
+
+def read_picture(path: str, request: Request, note: Callable[[str], None]) -> np.ndarray:
+    """A picture in the size of a run, uint8 (H, W, 3); ConfigError where it cannot be read."""
+    return _covered(path, None, request.height, request.width, note)[0]
 
 
 def read_beginning(
     options: Options, model: ModelDescription, note: Callable[[str], None]
 ) -> Beginning:
-    """Read the picture or the clip that a run begins with, and say what is cut off.
+    """Read the clip that a run goes on from, and say what is cut off.
 
     Raises:
         ConfigError: a file that cannot be read, or a clip that is shorter than a block.
@@ -65,9 +74,6 @@ def read_beginning(
 
     preset = model.preset
     width, height = options.size or (preset.width, preset.height)
-    if options.image is not None:
-        frames = _covered(options.image, None, height, width, note)
-        return Beginning(image=frames[0])
     if options.video is None:
         return Beginning()
     fps = options.fps or Fraction(preset.fps)

@@ -53,7 +53,7 @@ def run(args: Namespace) -> int:
     stdout = claim_stdout() if STDOUT in options.outputs else None
     from .generate import produce
 
-    branch = Job(options, options.story(), first_block=header.index, checkpoint=path)
+    branch = Job(options, options.story(), header.index, header.take, checkpoint=path)
     return produce(branch, stdout)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..engine.story import IMAGE_MARK, clock
 from ..models.errors import ConfigError, SanaStreamError
 from .live import Live
 from .reporter import Reporter
 from .request import Request
+from .words import not_understood
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..engine.block import Block
     from ..engine.session import Session
     from ..streaming.control import Changes
@@ -22,19 +26,22 @@ class Director:
 
     A prompt that somebody gives holds until the story's next one takes over. Without a `pace`
     blocks are made as fast as the outputs take them. `keep` saves a session under a name and says
-    so.
+    so. `picture` reads a picture that the story cuts to.
     """
 
     def __init__(
         self,
         request: Request,
         reporter: Reporter,
+        picture: Callable[[str], np.ndarray],
         live: Live | None = None,
         pace: Pace | None = None,
         keep: Callable[[Session, str], str] | None = None,
     ) -> None:
         self.live = live
         self.shift = 0  # frames that the stream has been taken back in all
+        self._picture = picture
+        self._cut: tuple[int, np.ndarray | None] = (-1, None)  # the last block's frame, its picture
         self._keep = keep
         self._request = request
         self._reporter = reporter
@@ -46,6 +53,7 @@ class Director:
         """The block at this frame of the video, the last one of an earlier run, had this prompt."""
         self._planned = self._request.timeline.prompt_at(frame)
         self._shown = prompt.removesuffix(self._request.prompt_suffix)
+        self._cut = (frame, None)
 
     def prompt_at(self, frame: int, given: str | None = None) -> str:
         """The prompt of the block that starts at this frame of the video, as a person reads it."""
@@ -56,6 +64,30 @@ class Director:
             self._reporter.switch(prompt, frame, self._request.seconds_of(frame))
         self._planned, self._shown = planned, prompt
         return prompt
+
+    def picture_at(self, frame: int) -> np.ndarray | None:
+        """The picture that the block at this frame of the video cuts to, uint8 (H, W, 3).
+
+        Frames ascend; the same one may be asked for again.
+        """
+        before, picture = self._cut
+        if frame == before:
+            return picture
+        path = self._request.timeline.image_between(before, frame)
+        picture = None if path is None else self._read(path, frame)
+        self._cut = (frame, picture)
+        return picture
+
+    def _read(self, path: str, frame: int) -> np.ndarray | None:
+        try:
+            picture = self._picture(path)
+        except ConfigError as error:
+            self._reporter.note(f"{error}; the film goes on without a cut")
+            return None
+        told = "cut to" if frame else "begins with"
+        where = f"from frame {frame} ({clock(self._request.seconds_of(frame))})"
+        self._reporter.note(f"{where}: {told} {path}")
+        return picture
 
     def direct(self, session: Session, frame: int) -> None:
         """Put to a session what holds for its next block, which starts at this frame of the video.
@@ -68,8 +100,10 @@ class Director:
             changes = self.live.control.take()
             self._apply(changes, session, self.live)
             self._travel(changes, session)
-            given, negative = changes.prompt, changes.negative
+            given, negative = self._words(changes.prompt), changes.negative
         session.switch(self.prompt_at(frame, given) + self._request.prompt_suffix, negative)
+        if (picture := self.picture_at(frame)) is not None:
+            session.cut(picture)
 
     def wait(self) -> None:
         """Wait while the stream is held, or is further ahead of its viewers than it has to be."""
@@ -88,6 +122,15 @@ class Director:
         """A block has gone out."""
         if self.live is not None and self.live.board is not None:
             self.live.board.made(block)
+
+    def _words(self, given: str | None) -> str | None:
+        """A prompt that somebody gives, without a picture, which only the story can have."""
+        words, mark, _ = (given or "").partition(IMAGE_MARK)
+        if mark:
+            self._reporter.note("a picture is named in the story: --watch, and write it there")
+        if words and (told := not_understood(words.strip(), self._request)):
+            self._reporter.note(told)
+        return words.strip() or None
 
     def _read_again(self, live: Live) -> None:
         if live.watched is None or (request := live.watched.changed()) is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from ..engine.story import Story
 from . import model
-from .beginning import Beginning, read_beginning, with_image_of
+from .beginning import Beginning, check_pictures, read_beginning, with_first_picture
 from .checkpoints import Checkpoints
 from .display import LiveDisplay
 from .job import Job
@@ -18,7 +18,7 @@ from .live import open_live
 from .options import Options
 from .outputs import open_outputs
 from .reporter import Lines, Reporter, Silent
-from .request import make_request
+from .request import Request, make_request
 from .stop import Stop
 from .words import closing_lines
 
@@ -32,8 +32,7 @@ def generate(options: Options, stdout: int | None) -> int:
     `stdout` is the descriptor for video on standard output, where one is asked for. Raises the
     library's errors as they come.
     """
-    options, story = with_image_of(options, options.story())
-    return produce(Job(options, story), stdout)
+    return produce(Job(options, with_first_picture(options, options.story())), stdout)
 
 
 def produce(job: Job, stdout: int | None) -> int:
@@ -45,7 +44,12 @@ def produce(job: Job, stdout: int | None) -> int:
     if job.checkpoint is None:
         beginning = read_beginning(options, described, reporter.note)
         job = replace(job, first_block=beginning.blocks)
-    plan = partial(make_request, options, model=described, first_block=job.first_block)
+
+    def plan(story: Story) -> Request:
+        request = make_request(options, story, described, job.first_block, job.take)
+        check_pictures(request, reporter.note, job.kept)
+        return request
+
     request = plan(job.story)
     with Stop(aloud=not options.quiet) as stop:
         with (

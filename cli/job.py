@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
+from ..engine.plan import FROM_THE_START, Take
 from ..engine.story import Cue, Story
 from .options import Length, Options, is_live
 
@@ -22,6 +23,7 @@ class Job:
     options: Options
     story: Story
     first_block: int = 0  # number of the stream's block with which the video begins
+    take: Take = FROM_THE_START  # where the stream's past begins then
     checkpoint: Path | None = None  # where the stream goes on from
     kept: int = 0  # frames of the video that are there
 
@@ -29,11 +31,15 @@ class Job:
         """As JSON can hold it, with paths that mean the same from every folder, without secrets."""
         options = asdict(self._from_anywhere())
         fps = self.options.fps
-        cues = [[cue.start_seconds, cue.prompt, cue.start_frame] for cue in self.story.cues]
+        cues = [
+            [cue.start_seconds, cue.prompt, cue.start_frame, cue.image and _absolute(cue.image)]
+            for cue in self.story.cues
+        ]
         return {
             "options": options | {"fps": None if fps is None else str(fps), "token": None},
             "story": {"name": self.story.name, "cues": cues},
             "first_block": self.first_block,
+            "take": [self.take.index, self.take.start],
         }
 
     @classmethod
@@ -53,9 +59,13 @@ class Job:
                 "loras": tuple((file, float(scale)) for file, scale in given["loras"]),
             }
         )
-        cues = (Cue(start, prompt, frame) for start, prompt, frame in values["story"]["cues"])
+        cues = (
+            Cue(start, prompt, frame, image=next(iter(image), None))
+            for start, prompt, frame, *image in values["story"]["cues"]
+        )
         story = Story(tuple(cues), values["story"]["name"])
-        return cls(options, story, int(values["first_block"]))
+        take = Take(*values["take"]) if "take" in values else FROM_THE_START
+        return cls(options, story, int(values["first_block"]), take)
 
     def _from_anywhere(self) -> Options:
         options = self.options

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from ..engine.story import IMAGE_MARK
 from ..models.errors import ConfigError
 from .options import STDOUT, Options, is_live, is_playlist, is_video_file
 from .request import Request
@@ -102,7 +103,7 @@ def recording(options: Options) -> Path | None:
 def title(options: Options) -> str:
     """What the video is called in its own data."""
     if options.prompt_file in (None, STDOUT):
-        return options.prompts[0] if options.prompts else ""
+        return options.prompts[0].partition(IMAGE_MARK)[0] if options.prompts else ""
     return Path(str(options.prompt_file)).stem
 
 

@@ -14,7 +14,7 @@ from ..engine.snapshot_file import load_snapshot
 from ..models.errors import ConfigError
 from ..streaming.format import VideoFormat
 from ..streaming.pace import Pace
-from .beginning import Beginning
+from .beginning import Beginning, read_picture
 from .checkpoints import SUFFIX, Checkpoints, checkpoint_path
 from .director import Director
 from .job import Job
@@ -47,11 +47,11 @@ def perform(
     if live is not None:
         session.keep_history(job.options.history * float(request.fps) / engine.preset.fps)
     keep = partial(keep_branch, job)
-    director = Director(request, reporter, live, _pace(job, request, stop), keep)
+    picture = partial(read_picture, request=request, note=lambda line: None)
+    director = Director(request, reporter, picture, live, _pace(job, request, stop), keep)
     if job.kept:
         director.shift = job.kept - session.next_start + request.origin
-        last = request.plan.block(request.plan.blocks_for(job.kept) - 1)
-        director.go_on(session.prompt, last.start)
+        director.go_on(session.prompt, job.kept - session.last_frames)
     guard = Guard(session, engine, job.options.guard)
     return Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop).go()
 
@@ -68,11 +68,12 @@ def _session(engine: Engine, request: Request, job: Job, beginning: Beginning) -
         width=request.width,
         block_frames=request.plan.block_frames,
         timesteps=request.timesteps,
+        steps=request.steps,
         solver=request.solver,
+        flow_shift=request.flow_shift,
         guidance=request.guidance,
         negative_prompt=request.negative_prompt,
         memory=request.memory,
-        image=beginning.image,
         video=beginning.video,
     )
 

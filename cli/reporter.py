@@ -14,7 +14,7 @@ from ..engine.story import clock
 from ..engine.timeline import Placement
 from .progress import Progress
 from .request import Request
-from .words import headline, progress_line
+from .words import headline, not_understood, progress_line
 
 PLAN_ROWS = 30
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
@@ -65,6 +65,9 @@ class Lines:
         self.note(headline(request))
         self.note(f"to {', '.join('standard output' if out == '-' else out for out in outputs)}")
         self._console.print(_plan_table(request))
+        for placement in request.placements:
+            if told := not_understood(placement.cue.prompt, request):
+                self.note(told)
 
     def note(self, line: str) -> None:
         """One line as it is."""
@@ -100,7 +103,9 @@ def _plan_table(request: Request) -> Table:
 
 def _plan_row(placement: Placement, request: Request) -> tuple[str, str, Text]:
     asked = clock(placement.cue.start_seconds or 0.0)
+    prompt, image = placement.cue.prompt, placement.cue.image
+    told = Text(prompt if image is None else f"{prompt} (picture {image})")
     if placement.frame is None:
-        return asked, "never: no block starts in its time", Text(placement.cue.prompt)
+        return asked, "never: no block starts in its time", told
     shown = f"{clock(request.seconds_of(placement.frame))} (block {placement.block})"
-    return asked, shown, Text(placement.cue.prompt)
+    return asked, shown, told

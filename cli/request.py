@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ..engine.plan import BlockPlan, PlanFrom
+from ..engine.plan import FROM_THE_START, BlockPlan, PlanFrom, Take
 from ..engine.story import Story
 from ..engine.timeline import Placement, Timeline
 from ..models.errors import ConfigError
@@ -14,6 +14,7 @@ from .options import Options
 
 if TYPE_CHECKING:
     from ..engine.describe import ModelDescription
+    from ..engine.vocabulary import Vocabulary
     from ..streaming.board import Cue as BoardCue
 
 
@@ -30,12 +31,15 @@ class Request:
     timeline: Timeline
     placements: tuple[Placement, ...]
     seed: int
-    solver: str
-    timesteps: tuple[float, ...]
+    timesteps: tuple[float, ...] | None  # these four as they were asked for
+    steps: int | None
+    solver: str | None
+    flow_shift: float | None
     guidance: float
     negative_prompt: str
     memory: str
     prompt_suffix: str  # what the model wants behind every prompt
+    vocabulary: Vocabulary | None  # where the model knows some words only
 
     @property
     def origin(self) -> int:
@@ -68,14 +72,19 @@ class Request:
 
 
 def make_request(
-    options: Options, story: Story, model: ModelDescription, first_block: int = 0
+    options: Options,
+    story: Story,
+    model: ModelDescription,
+    first_block: int = 0,
+    take: Take = FROM_THE_START,
 ) -> Request:
     """Fill in the model's defaults; `ConfigError` for what the model or the story cannot do.
 
-    `first_block` is the number of the stream's block with which the video begins.
+    `first_block` is the number of the stream's block with which the video begins, `take` where the
+    stream's past began then.
     """
     from ..engine.device import resolve_device, resolve_dtype
-    from ..engine.schedule import plan_timesteps, solver_from_image
+    from ..engine.schedule import plan_timesteps
     from ..engine.size import check_size
     from ..models.memory import parse_policy
 
@@ -86,14 +95,14 @@ def make_request(
     frames = options.length.in_frames(story, options.every, fps)
     seconds = None if frames is None else float(frames / fps)
     timeline = Timeline(story.schedule(seconds, options.every, float(fps)), float(fps))
-    whole = BlockPlan(options.block_frames or preset.block_frames, model.temporal_factor)
-    plan = PlanFrom(whole, first_block) if first_block else whole
+    size = options.block_frames or preset.block_frames
+    whole = BlockPlan(size, model.temporal_factor, (take,))
+    plan = timeline.with_cuts(PlanFrom(whole, first_block) if first_block else whole)
     memory = options.memory or preset.memory
     parse_policy(memory)
     resolve_dtype(options.dtype, resolve_device(options.device))
     given, steps = _steps(options.steps)
-    asked = solver_from_image(preset, options.solver) if options.image else options.solver
-    solver, timesteps = plan_timesteps(preset, given, steps, asked, options.flow_shift)
+    plan_timesteps(preset, given, steps, options.solver, options.flow_shift)
     guidance = preset.guidance if options.guidance is None else options.guidance
     negative = options.negative_prompt
     if negative is not None and guidance == 1:
@@ -108,12 +117,15 @@ def make_request(
         timeline=timeline,
         placements=timeline.place(plan, frames),
         seed=options.seed,
-        solver=solver,
-        timesteps=timesteps,
+        timesteps=given,
+        steps=steps,
+        solver=options.solver,
+        flow_shift=options.flow_shift,
         guidance=guidance,
         negative_prompt=preset.negative_prompt if negative is None else negative,
         memory=memory,
         prompt_suffix=preset.motion_score,
+        vocabulary=model.vocabulary,
     )
 
 

@@ -90,7 +90,12 @@ class Run:
             return self._directed()
         frames, offset = self.request.frames, self._offset
         end = None if frames is None else frames + offset
-        return overlapped(self.session, lambda start: self._prompt_at(start - offset), end)
+        return overlapped(
+            self.session,
+            lambda start: self._prompt_at(start - offset),
+            end,
+            lambda start: self.director.picture_at(start - offset),
+        )
 
     def _directed(self) -> Generator[Block]:
         while True:

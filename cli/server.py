@@ -122,6 +122,8 @@ class Server:
     def _planned(self, order: Order) -> tuple[Job, Request]:
         """The order as a run; `ConfigError` for a story that cannot be read or does not fit."""
         story = parse_story(order.story.encode(), "the story")
+        if any(cue.image is not None for cue in story.cues):
+            raise ConfigError("a story that is ordered cannot name pictures of this machine")
         options = replace(
             self._options,
             prompts=(story.cues[0].prompt,),

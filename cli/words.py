@@ -46,6 +46,16 @@ def headline(request: Request) -> str:
     )
 
 
+def not_understood(prompt: str, request: Request) -> str | None:
+    """What is to be said of a prompt of which the model knows no word, if it is one."""
+    if request.vocabulary is None or not request.vocabulary.knows_nothing_of(prompt):
+        return None
+    return (
+        f'of "{prompt}" no word is known to this model, it will show what it likes;'
+        f" sana-stream info {shlex.quote(request.model)} lists what it knows"
+    )
+
+
 def progress_line(progress: Progress) -> str:
     """How far a run is, on one line."""
     of_blocks = "" if progress.blocks_total is None else f"/{progress.blocks_total}"

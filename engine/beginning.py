@@ -13,7 +13,7 @@ from torch import Tensor
 from ..models.errors import ConfigError
 from .commit import committed, prepare_texts
 from .picture import cover, to_input
-from .plan import BlockPlan
+from .plan import BlockPlan, Take
 from .snapshot import Snapshot, blocks_to_keep
 
 if TYPE_CHECKING:
@@ -40,6 +40,30 @@ def begin_with_image(engine: Engine, beginning: Snapshot, image: np.ndarray) -> 
     picture = cover(image[None], settings.height, settings.width)
     latents, _ = engine.vae.encode(to_input(picture, engine.device))
     return replace(beginning, given=latents)
+
+
+def cut_to_image(
+    engine: Engine, snapshot: Snapshot, image: np.ndarray, plan: BlockPlan
+) -> Snapshot:
+    """The stream with a picture in place of its past, from its next block on.
+
+    Its place, prompts and seed stay; memory, positions and decoder begin anew, as in a stream
+    whose first latent frame is the picture.
+
+    Args:
+        image: as for `begin_with_image`.
+        plan: where the snapshot's next block lies.
+
+    Raises:
+        ConfigError: not a picture.
+    """
+    settings = snapshot.settings
+    if settings.after_cut is not None:
+        solver, timesteps = settings.after_cut
+        settings = replace(settings, solver=solver, timesteps=timesteps, after_cut=None)
+    beginning = engine.beginning(settings, snapshot.prompt, snapshot.negative_prompt)
+    take = Take(snapshot.index, plan.block(snapshot.index).start)
+    return begin_with_image(engine, replace(beginning, index=take.index, take=take), image)
 
 
 @torch.no_grad()

@@ -227,9 +227,12 @@ class Engine:
         preset = self.preset
         if image is not None and video is not None:
             raise ConfigError("an image and a video are given; a stream begins with one of them")
-        if image is not None:
-            solver = solver_from_image(preset, solver)
-        solver, timesteps = plan_timesteps(preset, timesteps, steps, solver, flow_shift)
+        asked, pictured = solver, solver_from_image(preset, solver)
+        plain, after_cut = (
+            plan_timesteps(preset, timesteps, steps, solver, flow_shift)
+            for solver in (asked, pictured)
+        )
+        solver, timesteps = plain if image is None else after_cut
         settings = SessionSettings(
             seed=seed,
             height=_default(height, preset.height),
@@ -239,6 +242,7 @@ class Engine:
             guidance=float(_default(guidance, preset.guidance)),
             memory=_default(memory, preset.memory),
             solver=solver,
+            after_cut=None if after_cut == (solver, timesteps) else after_cut,
         )
         negative = _default(negative_prompt, preset.negative_prompt)
         beginning = self.beginning(settings, prompt, negative)

@@ -43,7 +43,8 @@ def restarted(snapshot: Snapshot, good: Ending, engine: Engine) -> Snapshot:
         good: of the same stream, from before it drifted, after one block or more.
     """
     assert good.recent, "a stream cannot be restarted before its first block"
-    plan = BlockPlan(snapshot.settings.block_frames, engine.vae.config.temporal_factor)
+    factor = engine.vae.config.temporal_factor
+    plan = BlockPlan(snapshot.settings.block_frames, factor, (snapshot.take,))
     position = plan.block(snapshot.index).latent_start - good.recent[-1].shape[2]
     empty = engine.beginning(snapshot.settings, snapshot.prompt, snapshot.negative_prompt)
     states = tuple(replace(state, position=position) for state in empty.states)
@@ -101,6 +102,8 @@ class Guard:
         if self._action == "off" or look is None:
             return None
         watch = self._watch or Watch(block.prompt, look)
+        if self._session.snapshot().take.index == block.index:  # nothing before it counts
+            watch = Watch(block.prompt, look)
         if watch.prompt != block.prompt:
             watch = Watch(block.prompt, look, quiet=watch.quiet, good=watch.good)
         drift = look.drift(watch.look)

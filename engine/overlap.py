@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
+import numpy as np
+
 from .block import Block
+from .device import one_thread_alone
 from .session import Draft, Session
 from .snapshot import Snapshot
 
 PromptAt = Callable[[int], str | None]
 """The prompt for the block that starts at a pixel frame, or None to keep the one that holds."""
+
+PictureAt = Callable[[int], np.ndarray | None]
+"""The picture, uint8 (H, W, 3), to cut to at a pixel frame, or None to go on."""
 
 
 def keep_prompt(start: int) -> str | None:
@@ -19,22 +25,43 @@ def keep_prompt(start: int) -> str | None:
     return None
 
 
+def no_cut(start: int) -> np.ndarray | None:
+    """No cut is planned."""
+    return None
+
+
 def overlapped(
-    session: Session, prompt_at: PromptAt = keep_prompt, end: int | None = None
+    session: Session,
+    prompt_at: PromptAt = keep_prompt,
+    end: int | None = None,
+    picture_at: PictureAt = no_cut,
 ) -> Generator[Block]:
     """The blocks of a session, each decoded while the next one is being drafted.
 
     The pictures are those of iterating over the session itself. The draft made ahead is a guess:
     when it failed, or the session was switched or rewound in between, it is made again. A switch
-    that is known beforehand costs nothing if `prompt_at` tells it.
+    that is known beforehand costs nothing if `prompt_at` tells it. While a block is held out, the
+    session has the next one's prompt, but has not made its cut.
 
     Args:
         session: where blocks come from; may be switched between two blocks.
         prompt_at: asked before each block is drafted.
         end: the pixel frame behind the last one that is wanted; no block after it is drafted.
+        picture_at: asked after `prompt_at`, for the same frames.
     """
+
+    def directed(head: Snapshot) -> Snapshot:
+        start = session.plan.block(head.index).start
+        prompt, picture = prompt_at(start), picture_at(start)
+        head = head if prompt is None else replace(head, prompt=prompt)
+        return head if picture is None else session.cut_of(head, picture)
+
+    def draft_next() -> Draft:
+        session.settle(directed(session.snapshot()))
+        return session.draft(session.snapshot())
+
     with ThreadPoolExecutor(1, thread_name_prefix="sana-stream-decode") as worker:
-        draft = session.draft(_directed(session, session.snapshot(), prompt_at))
+        draft = draft_next()
         while True:
             decoding = worker.submit(session.finish, draft, session.snapshot())
             if end is not None and session.plan.block(draft.after.index).start >= end:
@@ -42,25 +69,26 @@ def overlapped(
                 session.settle(settled)
                 yield block
                 return
-            head = _directed(session, draft.after, prompt_at)
-            ahead = _guess(session, head)
+            if one_thread_alone(session.device):
+                wait((decoding,))
+            ahead = _guess(session, draft.after, directed)
             block, settled = decoding.result()
-            expected = replace(settled, prompt=head.prompt, negative_prompt=head.negative_prompt)
+            prompt = settled.prompt if ahead is None else ahead.head.prompt
+            expected = replace(settled, prompt=prompt)
             session.settle(expected)
             yield block
             if ahead is None or session.snapshot() is not expected:
-                ahead = session.draft(_directed(session, session.snapshot(), prompt_at))
+                ahead = draft_next()
+            elif ahead.head.take != expected.take:
+                session.settle(ahead.head)
             draft = ahead
 
 
-def _guess(session: Session, head: Snapshot) -> Draft | None:
+def _guess(
+    session: Session, after: Snapshot, directed: Callable[[Snapshot], Snapshot]
+) -> Draft | None:
     """A draft made ahead; what goes wrong with it is not to cost the block in decoding."""
     try:
-        return session.draft(head)
+        return session.draft(directed(after))
     except Exception:
         return None
-
-
-def _directed(session: Session, head: Snapshot, prompt_at: PromptAt) -> Snapshot:
-    prompt = prompt_at(session.plan.block(head.index).start)
-    return head if prompt is None else replace(head, prompt=prompt)

@@ -19,16 +19,28 @@ class PlannedBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Take:
+    """Where the past begins anew: with the stream's first block, and with that after a cut."""
+
+    index: int = 0  # number of the block
+    start: int = 0  # its first pixel frame
+
+
+FROM_THE_START = Take()
+
+
+@dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """Blocks of `block_frames` latent frames; the first takes one more.
+    """Blocks of `block_frames` latent frames; the first of a take has one more.
 
     A causal VAE's first latent frame is one picture, every later one `temporal_factor`: so the
     first block has `1 + block_frames * temporal_factor` pictures, the others
-    `block_frames * temporal_factor`.
+    `block_frames * temporal_factor`. Latent frames are counted from the beginning of the take.
     """
 
     block_frames: int
     temporal_factor: int = 4
+    takes: tuple[Take, ...] = (FROM_THE_START,)  # ascending; no block before them is known
 
     def __post_init__(self) -> None:
         if self.block_frames < 1:
@@ -39,18 +51,26 @@ class BlockPlan:
     def block(self, index: int) -> PlannedBlock:
         """The block number `index`, from 0."""
         size, factor = self.block_frames, self.temporal_factor
-        if index == 0:
-            return PlannedBlock(0, 0, size + 1, 0, 1 + size * factor)
-        latent_start = 1 + index * size
-        start = 1 + index * size * factor
+        take = [take for take in self.takes if take.index <= index][-1]
+        number = index - take.index
+        if number == 0:
+            return PlannedBlock(index, 0, size + 1, take.start, 1 + size * factor)
+        latent_start = 1 + number * size
+        start = take.start + 1 + number * size * factor
         return PlannedBlock(index, latent_start, size, start, size * factor)
 
     def blocks_for(self, frames: int) -> int:
         """How many blocks hold the first `frames` pixel frames."""
-        if frames <= self.block(0).frames:
-            return 1
+        begun = [take for take in self.takes if take.start < frames]
+        take = begun[-1] if begun else self.takes[0]
+        inside = frames - take.start
         size = self.block_frames * self.temporal_factor
-        return -(-(frames - 1) // size)
+        return take.index + max(1, -(-(inside - 1) // size))
+
+    def cut(self, index: int) -> BlockPlan:
+        """The plan in which a take begins with block `index`, and no later one."""
+        kept = tuple(take for take in self.takes if take.index < index)
+        return replace(self, takes=(*kept, Take(index, self.block(index).start)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +98,7 @@ class PlanFrom:
     def blocks_for(self, frames: int) -> int:
         """How many blocks hold the first `frames` pixel frames from here."""
         return self.plan.blocks_for(self.start + frames) - self.first
+
+    def cut(self, index: int) -> PlanFrom:
+        """The plan in which a take begins with block `index` from here, and no later one."""
+        return replace(self, plan=self.plan.cut(self.first + index))

@@ -16,6 +16,7 @@ from ..models.errors import ConfigError
 from ..models.past import Past
 from ..models.transformer import TextContext
 from ..models.vae import VaeCache
+from .beginning import cut_to_image
 from .block import Block, BlockStats
 from .commit import committed, prepare_texts
 from .decoding import decode_block
@@ -72,7 +73,6 @@ class Session:
         self._engine = engine
         self._now = snapshot
         self._noise = noise  # the caller's own; else the seed decides
-        self.plan = BlockPlan(snapshot.settings.block_frames, engine.vae.config.temporal_factor)
         self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.decoder.config)
         self._history: History | None = None
         self._decode_frames = engine.decode_frames_for(snapshot.settings)
@@ -80,6 +80,16 @@ class Session:
         self._peak_bytes = 0
         self._texts: tuple[TextContext, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
+
+    @property
+    def device(self) -> torch.device:
+        """Where the stream is made."""
+        return self._engine.device
+
+    @property
+    def plan(self) -> BlockPlan:
+        """Where blocks lie, from the stream's last cut on."""
+        return self._plan_of(self._now)
 
     @property
     def prompt(self) -> str:
@@ -101,6 +111,12 @@ class Session:
         """Pixel frames of the next block."""
         return self._next.frames
 
+    @property
+    def last_frames(self) -> int:
+        """Pixel frames of the block before the next one; 0 where nothing goes before it."""
+        index, first = self._now.index, self._now.take.index
+        return self.plan.block(index - 1).frames if index > first else 0
+
     def switch(self, prompt: str, negative_prompt: str | None = None) -> None:
         """Change the prompt (and the negative prompt, where given) from the next block on.
 
@@ -112,6 +128,27 @@ class Session:
             negative_prompt = self._now.negative_prompt
         if (prompt, negative_prompt) != (self._now.prompt, self._now.negative_prompt):
             self._now = replace(self._now, prompt=prompt, negative_prompt=negative_prompt)
+
+    def cut(self, image: np.ndarray, prompt: str | None = None) -> None:
+        """Cut to a picture with the next block: it is the first frame, and the only past.
+
+        What follows is what a stream that begins with this picture shows, given the same noise.
+        A published model that is not distilled takes Euler steps from there on, unless the session
+        was given a solver.
+
+        Args:
+            image: uint8 (H, W, 3) of any size; it is made to cover the stream's.
+            prompt: from the next block on; as before where it is not given.
+
+        Raises:
+            ConfigError: not a picture; nothing has changed.
+        """
+        now = self._now if prompt is None else replace(self._now, prompt=prompt)
+        self._now = self.cut_of(now, image)
+
+    def cut_of(self, head: Snapshot, image: np.ndarray) -> Snapshot:
+        """`head` with a picture in place of its past."""
+        return cut_to_image(self._engine, head, image, self._plan_of(head))
 
     def reseed(self, seed: int) -> None:
         """Draw the noise from another seed, from the next block on.
@@ -159,10 +196,10 @@ class Session:
         try:
             return self._draft(head)
         except torch.OutOfMemoryError as error:
-            raise no_memory(self.plan.block(head.index)) from error
+            raise no_memory(self._plan_of(head).block(head.index)) from error
 
     def _draft(self, head: Snapshot) -> Draft:
-        meter, planned = Meter(self._engine.device), self.plan.block(head.index)
+        meter, planned = Meter(self._engine.device), self._plan_of(head).block(head.index)
         with meter.stage("text"):
             texts = self._prepare_texts(head)
         with meter.stage("commit"):
@@ -193,7 +230,8 @@ class Session:
         if planned.index % EVERY_BLOCKS == 0:
             trim_heap()
         look = look_of(frames)
-        beginning = beginning_with(before.beginning, look, planned.index)
+        number = planned.index - draft.head.take.index
+        beginning = beginning_with(before.beginning, look, number)
         after = replace(draft.after, cache=cache, beginning=beginning)
         stats = replace(
             self._stats(meter, after),
@@ -250,6 +288,10 @@ class Session:
         self._now = self._history.before(target)
         self._history.forget_from(self.next_start)
         return self.next_start
+
+    def _plan_of(self, snapshot: Snapshot) -> BlockPlan:
+        factor = self._engine.vae.config.temporal_factor
+        return BlockPlan(snapshot.settings.block_frames, factor, (snapshot.take,))
 
     @property
     def _next(self) -> PlannedBlock:

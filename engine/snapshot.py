@@ -10,6 +10,7 @@ from ..models.decoder_any import AnyDecoderConfig
 from ..models.state import State
 from ..models.vae import VaeCache
 from .look import Look
+from .plan import FROM_THE_START, Take
 from .watch import Ending, Watch
 
 
@@ -25,6 +26,8 @@ class SessionSettings:
     guidance: float
     memory: str  # a policy as `parse_policy` reads it
     solver: str = "renoise"
+    # solver and timesteps from a cut to a picture on, where they are others
+    after_cut: tuple[str, tuple[float, ...]] | None = None
 
 
 CACHE_LIMIT = 64 << 20  # bytes; a larger cache of the decoder is not kept
@@ -44,6 +47,7 @@ class Snapshot:
     beginning: Look | None = None  # how the stream's first blocks looked
     given: Tensor | None = None  # float32 (1, C, T', h, w), how the next block begins, unchanged
     watch: Watch | None = None  # what a guard knows of the stream, where it is to be saved
+    take: Take = FROM_THE_START  # where its past begins
 
     @property
     def pending(self) -> Tensor | None:

@@ -87,12 +87,13 @@ def load_snapshot(path: Path, engine: Engine) -> Snapshot:
     except (KeyError, ValueError, TypeError) as error:
         raise SnapshotError(f"{path} is damaged: {error}") from error
     look = None if header.beginning is None else Look(*header.beginning)
-    return replace(snapshot, index=header.index, beginning=look, watch=watch)
+    return replace(snapshot, index=header.index, beginning=look, watch=watch, take=header.take)
 
 
 def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> SnapshotHeader:
     settings, beginning = snapshot.settings, snapshot.beginning
-    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
+    factor = engine.vae.config.temporal_factor
+    plan = BlockPlan(settings.block_frames, factor, (snapshot.take,))
     return SnapshotHeader(
         model=model_name(engine),
         fingerprint=engine.fingerprint.shapes,
@@ -108,6 +109,7 @@ def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> 
         dtype=_dtype(engine),
         extra=dict(extra),
         watch=describe_watch(snapshot),
+        take=snapshot.take,
     )
 
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ..models.errors import SanaStreamError
+from .plan import FROM_THE_START, Take
 from .snapshot import SessionSettings
 
 FORMAT = "sana-stream checkpoint"
 VERSION = 2
-READABLE = (1, 2)  # version 1 does not say what a guard knew of the stream
+READABLE = (1, 2)  # version 1 knows of no guard and of no cut
 
 
 class SnapshotError(SanaStreamError):
@@ -42,6 +43,7 @@ class SnapshotHeader:
     dtype: str
     extra: dict[str, Any]  # the caller's own
     watch: dict[str, Any] | None = None  # of `describe_watch`
+    take: Take = FROM_THE_START  # where the stream's past begins
 
     @property
     def seconds(self) -> float:
@@ -72,7 +74,8 @@ class SnapshotHeader:
                 f"{path} has checkpoint version {version}, this program reads"
                 f" {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
-        names = (field.name for field in fields(cls) if field.name != "watch" or version != "1")
+        later = ("watch", "take")  # than version 1
+        names = (field.name for field in fields(cls) if field.name not in later or version != "1")
         try:
             return cls(**{name: _value(name, metadata) for name in names})
         except (KeyError, TypeError, ValueError) as error:
@@ -100,6 +103,11 @@ def _value(name: str, metadata: Mapping[str, str]) -> Any:
     if name in _TEXT:
         return text
     value = json.loads(text)
+    if name == "take":
+        return Take(**value)
     if name == "settings":
-        return SessionSettings(**(value | {"timesteps": tuple(value["timesteps"])}))
+        value["timesteps"] = tuple(value["timesteps"])
+        if (after := value.get("after_cut")) is not None:
+            value["after_cut"] = (after[0], tuple(after[1]))
+        return SessionSettings(**value)
     return value

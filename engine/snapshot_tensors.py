@@ -93,7 +93,8 @@ def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snaps
         for state in snapshot.states
     )
     recent = tuple(change(latents) for latents in snapshot.recent)
-    return replace(snapshot, states=states, recent=recent, cache=None)
+    given = None if snapshot.given is None else change(snapshot.given)
+    return replace(snapshot, states=states, recent=recent, given=given, cache=None)
 
 
 def _state(number: int, empty: State, known: Described, tensors: Mapping[str, Tensor]) -> State:

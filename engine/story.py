@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 
 from ..models.errors import ConfigError
 
 DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in a video without an end
 
 
+IMAGE_MARK = "<image>"  # what stands behind it in a prompt is the path of a picture
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # controls, bytes that were not UTF-8
 
 
@@ -27,6 +29,7 @@ class Cue:
     prompt: str
     start_frame: int | None = None
     line: int | None = field(default=None, compare=False)  # in the file, from 1, for messages
+    image: str | None = None  # the path of a picture that the film cuts to
 
     @property
     def timed(self) -> bool:
@@ -37,9 +40,10 @@ class Cue:
 class Story:
     """Prompts in their order: all of them with a start, or none.
 
-    A prompt's white space becomes single spaces; a first prompt without a start takes 0 where
-    others have one. Raises `StoryError` when there is no prompt, an empty one, one that is no
-    text, only some have a start, starts do not ascend, or the first is not 0.
+    A prompt's white space becomes single spaces, and `a boat<image>boat.png` is the prompt
+    `a boat` with a picture; a first prompt without a start takes 0 where others have one. Raises
+    `StoryError` when there is no prompt, an empty one, one that is no text, only some have a
+    start, starts do not ascend, or the first is not 0.
     """
 
     cues: tuple[Cue, ...]
@@ -48,7 +52,7 @@ class Story:
     def __post_init__(self) -> None:
         if not self.cues:
             raise StoryError(f"{self.name} holds no prompt: write one a line")
-        cues = tuple(replace(cue, prompt=" ".join(cue.prompt.split())) for cue in self.cues)
+        cues = tuple(_read_prompt(cue, self.where(cue)) for cue in self.cues)
         object.__setattr__(self, "cues", _first_at_zero(cues))
         for cue in self.cues:
             _check_cue(cue, self)
@@ -59,6 +63,15 @@ class Story:
     def of(cls, prompts: Iterable[str], name: str = "the prompts") -> Story:
         """A story of prompts without times."""
         return cls(tuple(Cue(None, prompt) for prompt in prompts), name)
+
+    def beside(self, folder: Path) -> Story:
+        """The story with its pictures' paths as they are seen from there."""
+
+        def found(cue: Cue) -> Cue:
+            path = None if cue.image is None else folder / Path(cue.image).expanduser()
+            return cue if path is None else replace(cue, image=str(path))
+
+        return replace(self, cues=tuple(found(cue) for cue in self.cues))
 
     @property
     def timed(self) -> bool:
@@ -106,6 +119,13 @@ def clock(seconds: float) -> str:
     fraction = f".{millis % 1000:03d}".rstrip("0").rstrip(".")
     tail = f"{millis // 1000:02d}{fraction}"
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+def _read_prompt(cue: Cue, where: str) -> Cue:
+    text, mark, path = cue.prompt.partition(IMAGE_MARK)
+    if mark and not path.strip():
+        raise StoryError(f"{where}: {IMAGE_MARK} names no picture: write its path behind it")
+    return replace(cue, prompt=" ".join(text.split()), image=path.strip() or cue.image)
 
 
 def _first_at_zero(cues: tuple[Cue, ...]) -> tuple[Cue, ...]:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from itertools import groupby
 
-from .story import Cue, Story, StoryError
+from .story import IMAGE_MARK, Cue, Story, StoryError
 
 _STAMP = r"(?:(\d{2,}):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
 _TIMING = re.compile(rf"\s*{_STAMP}\s+-->\s+{_STAMP}(?:\s.*)?")
-_TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
+_TAG = re.compile(rf"(?!{IMAGE_MARK})<[^<>]*>|\{{\\[^{{}}]*\}}")
 _NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:[ \t].*)?")
 
 _Paragraph = list[tuple[int, str]]  # line numbers with their text

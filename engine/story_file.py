@@ -22,7 +22,7 @@ def read_story(path: str | Path) -> Story:
     """The story in a file (`-`: standard input), in the form its name or its content tells.
 
     Forms: plain text, WebVTT, SRT, and the JSON forms of `story_json`. UTF-8, with or without a
-    byte order mark, with any line ends.
+    byte order mark, with any line ends. Pictures are looked for in the file's own folder.
 
     Raises `StoryError` for a file that is missing, not readable, empty, not UTF-8 or no text, and
     for everything that the form does not allow, with the line.
@@ -39,7 +39,7 @@ def read_story(path: str | Path) -> Story:
         raise StoryError(f"{path} is a folder: give the path of a prompt file") from None
     except OSError as error:
         raise StoryError(f"{path} cannot be read: {error.strerror or error}") from None
-    return parse_story(data, str(path))
+    return parse_story(data, str(path)).beside(path.parent)
 
 
 def parse_story(data: bytes, name: str) -> Story:

@@ -42,6 +42,20 @@ class Timeline:
         """The prompt for a block that starts at this pixel frame."""
         return [cue for cue in self.cues if self.frame(cue) <= frame][-1].prompt
 
+    def image_between(self, before: int, frame: int) -> str | None:
+        """The picture to cut to at this pixel frame, where a block starts; the block before it
+        starts at `before`. Of two that are due the later one."""
+        due = [cue.image for cue in self.cues if cue.image and before < self.frame(cue) <= frame]
+        return due[-1] if due else None
+
+    def with_cuts(self, plan: BlockPlan | PlanFrom) -> BlockPlan | PlanFrom:
+        """The plan of a stream that makes the cuts of the story."""
+        for cue in self.cues:
+            if cue.image is not None:
+                frame = self.frame(cue)
+                plan = plan.cut(plan.blocks_for(frame) if frame else 0)
+        return plan
+
     def next_cue(self, frame: int) -> Cue | None:
         """The first cue whose time is after this pixel frame."""
         return next((cue for cue in self.cues if self.frame(cue) > frame), None)

@@ -12,13 +12,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from sana_stream.cli import values
-from sana_stream.cli.beginning import with_image_of
+from sana_stream.cli.beginning import with_first_picture
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.picture import cover
 from sana_stream.engine.story import Story, StoryError
 
+from .interrupt import at_block, collapse
 from .run import pictures, run
 
 PICTURES = ("--out", "frames/%04d.png")  # exact, unlike video
@@ -78,6 +79,104 @@ def test_a_story_names_its_picture(
     assert np.array_equal(pictures("frames")[:9], expected)
 
 
+def cut_story(*, at: str = "0:02") -> tuple[str, ...]:
+    """A story of two pictures, written to files; the options that play it."""
+    for number, name in enumerate(("start", "cut")):
+        Image.fromarray(moving(9, 32, 48)[8 * number]).save(f"{name}.png")
+    Path("s.txt").write_text(
+        f"a red boat <image>start.png\n0:01 a blue train\n{at} night falls<image>cut.png\n"
+    )
+    return ("--prompt-file", "s.txt")
+
+
+def expected_cut(engine: Engine) -> np.ndarray:
+    """What `cut_story` shows in 60 frames: blocks of 9, 8, 8, 8, and after the cut 9, 8, 8, 8."""
+    session = engine.session("a red boat", image=moving(9, 32, 48)[0])
+    shown = [next(session).frames, next(session).frames]
+    session.switch("a blue train")
+    shown += [next(session).frames, next(session).frames]
+    session.cut(moving(9, 32, 48)[8], "night falls")
+    shown += [next(session).frames for _ in range(4)]
+    return np.concatenate(shown)[:60]
+
+
+@pytest.mark.parametrize("live", [(), ("--watch", "--no-realtime")], ids=["planned", "directed"])
+def test_a_film_cuts_to_the_picture_of_a_prompt(
+    tiny: tuple[str, ...],
+    tiny_engine: Engine,
+    capfd: pytest.CaptureFixture[str],
+    live: tuple[str, ...],
+) -> None:
+    outputs = (*PICTURES, "--out", "film.mp4")
+    assert run(*cut_story(), *tiny[2:], "--frames", "60", *outputs, *live) == 0
+    assert np.array_equal(pictures("frames"), expected_cut(tiny_engine))
+    assert len(pictures("film.mp4")) == 60
+    told = capfd.readouterr().err
+    assert "from frame 33 (0:02.062): cut to cut.png" in told
+    assert "60 frames (0:03.75) in 8 blocks" in told
+    captions = Path("film.vtt").read_text()
+    assert "00:00:02.062 --> 00:00:03.750\nnight falls\n" in captions
+    assert "image" not in captions
+
+
+@pytest.mark.parametrize("block", [2, 3, 4, 6])
+def test_a_film_with_a_cut_goes_on_after_an_interruption(
+    tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """Interrupted before the cut, right before it, in it and after it."""
+    words = (*cut_story(), *tiny[2:], "--frames", "60", *PICTURES)
+    with monkeypatch.context() as patch:
+        at_block(patch, block, collapse)
+        assert run(*words) == 1
+    Path("start.png").unlink()  # has been shown
+    if block == 6:
+        Path("cut.png").unlink()
+    assert run("resume", "frames.ckpt") == 0
+    assert np.array_equal(pictures("frames"), expected_cut(tiny_engine))
+
+
+def test_a_branch_before_a_cut_goes_on_without_it(
+    tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*cut_story(), *tiny[2:], "--frames", "60", *PICTURES)
+    with monkeypatch.context() as patch:
+        at_block(patch, 4, collapse)
+        assert run(*words) == 1
+    assert len(pictures("frames")) == 33
+    branch = ("branch", "frames.ckpt", "--prompt", "a blue train", "--frames", "8")
+    assert run(*branch, "--out", "b/%04d.png") == 0
+    session = tiny_engine.session("a red boat", image=moving(9, 32, 48)[0])
+    for prompt in ("a red boat", "a red boat", "a blue train", "a blue train"):
+        session.switch(prompt)
+        next(session)
+    assert np.array_equal(pictures("b"), next(session).frames)
+
+
+def test_a_picture_that_vanishes_does_not_end_the_film(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = (*cut_story(), *tiny[2:], "--frames", "60", *PICTURES)
+    with monkeypatch.context() as patch:
+        at_block(patch, 1, Path("cut.png").unlink)
+        assert run(*words) == 0
+    told = capfd.readouterr().err
+    assert (
+        "cut.png cannot be read: No such file or directory; the film goes on without a cut" in told
+    )
+    assert len(pictures("frames")) == 60
+
+
+def test_a_prompt_of_which_no_word_is_known_is_told(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    prompts = ("--prompt", "a zeppelin over the fjord", "--prompt", "a red zeppelin")
+    assert run(*prompts, *tiny[2:], "--frames", "17", *PICTURES) == 0
+    told = [line for line in capfd.readouterr().err.splitlines() if "no word is known" in line]
+    assert len(told) == 1
+    assert told[0].startswith('of "a zeppelin over the fjord" no word is known to this model')
+    assert "sana-stream info" in told[0]
+
+
 @pytest.mark.parametrize("fps", [16, 32, 8])
 def test_a_video_goes_on_from_a_clip(
     tiny: tuple[str, ...], tiny_engine: Engine, fps: int, capfd: pytest.CaptureFixture[str]
@@ -102,6 +201,8 @@ def test_a_video_goes_on_from_a_clip(
     [
         (("--image", "none.png"), "none.png cannot be read: No such file"),
         (("--image", "text.png"), "text.png cannot be read"),
+        (("--prompt", "b<image>none.png"), "none.png cannot be read: No such file"),
+        (("--prompt", "b<image>"), "<image> names no picture"),
         (("--video", "short.mkv"), "the video has 8 pictures, and a block needs 9"),
         (("--video", "short.mkv", "--image", "x.png"), "not allowed with argument"),
         (("--lora", "none.safetensors"), "none.safetensors is missing"),
@@ -159,10 +260,10 @@ def options(*words: str) -> Options:
     return Options.of(build_parser("").parse(["--prompt", "x", *words]))
 
 
-def test_only_the_first_prompt_can_name_a_picture() -> None:
-    with pytest.raises(StoryError, match="only the first prompt"):
-        with_image_of(options(), Story.of(["a", "b<image>b.png"]))
-    with pytest.raises(StoryError, match="and so does --image"):
-        with_image_of(options("--image", "a.png"), Story.of(["a<image>b.png"]))
-    taken, story = with_image_of(options(), Story.of(["a boat<image> b.png", "c"]))
-    assert (taken.image, [cue.prompt for cue in story.cues]) == ("b.png", ["a boat", "c"])
+def test_the_first_picture_comes_from_one_place() -> None:
+    with pytest.raises(StoryError, match="begins with a picture, and --image is given"):
+        with_first_picture(options("--image", "a.png"), Story.of(["a<image>b.png"]))
+    with pytest.raises(StoryError, match="begins with a picture, and --video is given"):
+        with_first_picture(options("--video", "a.mp4"), Story.of(["a<image>b.png"]))
+    story = with_first_picture(options("--image", "a.png"), Story.of(["a boat", "c<image> b.png"]))
+    assert [(cue.prompt, cue.image) for cue in story.cues] == [("a boat", "a.png"), ("c", "b.png")]
