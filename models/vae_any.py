@@ -13,6 +13,7 @@ from .vae_overlap import CLASSES, OverlapVAE, OverlapVaeConfig
 AnyVae = WanVAE | OverlapVAE
 AnyVaeConfig = VaeConfig | OverlapVaeConfig
 WAN = "AutoencoderKLWan"
+DEEP = "AutoencoderDC"
 
 
 def read_vae_config(values: Mapping[str, Any]) -> AnyVaeConfig:
@@ -26,7 +27,10 @@ def read_vae_config(values: Mapping[str, Any]) -> AnyVaeConfig:
         return VaeConfig.from_dict(values)
     if kind in CLASSES:
         return OverlapVaeConfig.from_dict(values)
-    raise ConfigError(f"the VAE is a {kind}; {', '.join((WAN, *CLASSES))} can be used")
+    missing = ""
+    if kind.startswith(DEEP):
+        missing = ": diffusers (0.42) has it for single pictures alone, none for video (DC-AE-V)"
+    raise ConfigError(f"the VAE is a {kind}{missing}; {', '.join((WAN, *CLASSES))} can be used")
 
 
 def make_vae(config: AnyVaeConfig) -> AnyVae:

@@ -191,14 +191,15 @@ def test_large_pictures_are_decoded_in_tiles_where_memory_is_short(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"_class_name": "AutoencoderDC"}, "the VAE is a AutoencoderDC; AutoencoderKLWan, Auto"),
+        ({"_class_name": "AutoencoderKL"}, "the VAE is a AutoencoderKL; AutoencoderKLWan, Auto"),
+        ({"_class_name": "AutoencoderDC"}, r"AutoencoderDC: diffusers .* video \(DC-AE-V\)"),
         (
             {"_class_name": "AutoencoderKLLTX2Video", "timestep_conditioning": True},
             "timestep_conditioning true",
         ),
         ({"_class_name": "AutoencoderKLLTX2Video", "patch_size_t": 2}, "patch_size_t 2"),
     ],
-    ids=["other", "conditioned", "patched"],
+    ids=["other", "deep", "conditioned", "patched"],
 )
 def test_other_vaes_are_refused(values: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
