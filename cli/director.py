@@ -146,8 +146,11 @@ class Director:
                 self._reporter.note(self._keep(session, changes.branch))
             if changes.back is not None:
                 before = session.next_start
-                self.shift += before - session.rewind(changes.back)
-                self._reporter.note(f"the stream is {changes.back:g} s back; the video goes on")
+                gone = before - session.rewind(changes.back, float(self._request.fps))
+                self.shift += gone
+                where = "" if session.next_start else ", at its beginning"
+                back = f"{self._request.seconds_of(gone):.1f} s back{where}"
+                self._reporter.note(f"the stream is {back}; the video goes on")
         except SanaStreamError as error:
             self._reporter.note(str(error))
 

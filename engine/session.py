@@ -265,10 +265,14 @@ class Session:
         shelf = FolderShelf(Path(folder), engine) if folder else MemoryShelf(engine.device)
         self._history = History(shelf, round(seconds * engine.preset.fps), max_bytes)
 
-    def rewind(self, seconds: float) -> int:
+    def rewind(self, seconds: float, fps: float | None = None) -> int:
         """Go back, to the beginning of the block that was shown so many seconds ago.
 
         The prompt is the one of that block; `switch` gives the stream another turn.
+
+        Args:
+            seconds: more than the stream has lasted is its beginning.
+            fps: at which it is shown, where that is not the preset's rate.
 
         Returns:
             The first pixel frame of the next block.
@@ -276,12 +280,13 @@ class Session:
         Raises:
             ConfigError: further back than the history reaches; nothing has changed.
         """
-        target = max(0, self.next_start - round(seconds * self._engine.preset.fps))
+        fps = fps or self._engine.preset.fps
+        target = max(0, self.next_start - round(seconds * fps))
         if target == self.next_start:
             return target
         oldest = None if self._history is None else self._history.oldest
         if self._history is None or oldest is None or oldest > target:
-            kept = 0 if oldest is None else (self.next_start - oldest) / self._engine.preset.fps
+            kept = 0 if oldest is None else (self.next_start - oldest) / fps
             raise ConfigError(
                 f"cannot go back {seconds:g} s: the history holds {kept:.1f} s; keep a longer one"
             )

@@ -18,6 +18,11 @@ COMMANDS = {
     "/back SECONDS": "take the stream back, to go another way from there",
     "/branch NAME": "keep this moment as NAME.ckpt, for a video of its own",
 }
+_VALUES = {
+    "/seed": "takes a whole number, such as /seed 5",
+    "/back": "takes seconds, such as /back 10",
+    "/branch": "takes a name of letters, digits, - and _, such as /branch dusk",
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a file, in no other folder
 _SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to read numbers of thousands of digits
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,3})?")
@@ -78,10 +83,11 @@ class Control:
                 self.negative(text)
             case "/back", seconds if _SECONDS.fullmatch(seconds):
                 self.back(float(seconds))
-            case "/branch", name if _NAME.fullmatch(name):
-                self.branch(name)
+            case "/branch", word if _NAME.fullmatch(word):
+                self.branch(word)
             case _:
-                raise CommandError(f"{line[:80]!r}: commands are {', '.join(COMMANDS)}")
+                told = _VALUES.get(name, f"commands are {', '.join(COMMANDS)}")
+                raise CommandError(f"{line[:80]!r}: {told}")
 
     def prompt(self, text: str) -> None:
         """Ask for another prompt; empty text is nothing."""

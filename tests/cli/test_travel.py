@@ -29,7 +29,10 @@ def frames_under(engine: Engine, prompts: list[str]) -> list[np.ndarray]:
 
 
 def test_a_live_stream_goes_back_and_takes_another_turn(
-    tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[str, ...],
+    tiny_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ):
     """Half a second back after four blocks: the video goes on with the stream's fourth block."""
     say_before(monkeypatch, 4, Changes(prompt="a fox runs", back=0.5))
@@ -37,6 +40,24 @@ def test_a_live_stream_goes_back_and_takes_another_turn(
     first = frames_under(tiny_engine, ["a red boat"] * 4)
     second = frames_under(tiny_engine, ["a red boat"] * 3 + ["a fox runs"] * 3)
     assert np.array_equal(pictures("a"), np.concatenate(first + second[3:]))
+    assert "the stream is 0.5 s back; the video goes on" in capfd.readouterr().err
+
+
+def test_seconds_are_those_of_the_video(
+    tiny: tuple[str, ...],
+    tiny_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    """At 8 frames a second each block takes one, and there are 33 frames before the fifth."""
+    say_before(monkeypatch, 4, Changes(back=2.0))
+    assert run(*LIVE, "--fps", "8", "--frames", "41", "--out", "a/%04d.png", *tiny) == 0
+    made = frames_under(tiny_engine, ["a red boat"] * 4)
+    assert np.array_equal(pictures("a"), np.concatenate([*made, made[2]]))
+    say_before(monkeypatch, 4, Changes(back=99.0))
+    assert run(*LIVE, "--fps", "8", "--frames", "42", "--out", "b/%04d.png", *tiny) == 0
+    assert np.array_equal(pictures("b"), np.concatenate([*made, made[0]]))
+    assert "4.1 s back, at its beginning; the video goes on" in capfd.readouterr().err
 
 
 @posix

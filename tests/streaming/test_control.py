@@ -44,10 +44,22 @@ def test_an_empty_negative_prompt_takes_it_away() -> None:
     assert control.take() == Changes(negative="")
 
 
-@pytest.mark.parametrize("line", ["/jump", "/seed", "/seed x", "/seed -1", "/pause now", "/"])
-def test_what_is_no_command_is_refused_with_those_there_are(line: str) -> None:
+SEED, BACK, BRANCH = "takes a whole number", "takes seconds", "takes a name of letters"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        *((line, "commands are /pause, /resume, /stop, /seed N") for line in ("/jump", "/")),
+        ("/pause now", "commands are /pause"),
+        *((line, SEED) for line in ("/seed", "/seed x", "/seed -1")),
+        *((line, BACK) for line in ("/back", "/back far", "/back -1")),
+        *((line, BRANCH) for line in ("/branch", "/branch ../dusk", "/branch two words")),
+    ],
+)
+def test_what_is_no_command_is_refused_with_what_there_is(line: str, told: str) -> None:
     control = Control()
-    with pytest.raises(CommandError, match="commands are /pause, /resume, /stop, /seed N"):
+    with pytest.raises(CommandError, match=f"'{line}': {told}"):
         control.say(line)
     assert control.take() == Changes()
     assert not control.paused
