@@ -46,6 +46,9 @@ function show(state) {
   const directs = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
   const begins = Boolean(status?.may_begin) && ["empty", "finished"].includes(state);
   const overlay = unplayable && !usual ? UNPLAYABLE : begins && usual ? BEGIN : usual;
+  if (document.body.dataset.state !== state && $("answer").className !== "bad" && !sent) {
+    $("answer").textContent = ""; // it told what was about to happen
+  }
   document.body.dataset.state = state;
   if ($("state").textContent !== word) $("state").textContent = word;
   if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
@@ -86,11 +89,12 @@ function render() {
   $("real-time").textContent = status.blocks ? "real time" : "";
   const total = status.total_seconds === null ? "" : ` of ${clock(status.total_seconds)}`;
   $("made").textContent = clock(status.seconds) + total;
-  const mib = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
-  $("memory").textContent = status.blocks ? mib(status.memory_bytes) : "–";
+  const mib = (bytes) => Math.round(bytes / 2 ** 20);
+  $("memory").textContent = status.blocks ? `${mib(status.memory_bytes)} MiB` : "–";
   $("peak").textContent = status.blocks ? `peak ${mib(status.peak_memory_bytes)}` : "";
   $("viewers").textContent = status.viewers;
   $("download").hidden = !status.may_download || !status.blocks;
+  $("download").textContent = status.state === "finished" ? "Download" : "Download so far";
   if ($("notice").textContent !== status.notice) $("notice").textContent = status.notice;
   renderStory();
 }

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 ABSENT = not (shutil.which("chromedriver") and shutil.which("chromium"))
+_PHONE = 600  # pixels; a narrower window is a phone, with touch and without a mouse
 WHY_ABSENT = "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
 
 
@@ -33,21 +34,16 @@ class Browser:
         self._base = f"http://127.0.0.1:{self._await_port()}"
         arguments = ["--headless=new", "--no-sandbox", "--mute-audio", "--disable-gpu"]
         arguments += ["--disable-dev-shm-usage", f"--user-data-dir={self._profile.name}"]
-        options = {
-            "args": [*arguments, "--autoplay-policy=no-user-gesture-required"],
-            "mobileEmulation": {
-                "deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0}
-            },
-        }
+        options = {"args": [*arguments, "--autoplay-policy=no-user-gesture-required"]}
         wanted = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
         answer = self._call("POST", "/session", {"capabilities": wanted})
         self._base += f"/session/{answer['sessionId']}"
+        phone = width < _PHONE
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
+        self._emulate("setDeviceMetricsOverride", size)
+        self._emulate("setTouchEmulationEnabled", {"enabled": phone})
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call(
-            "POST",
-            "/goog/cdp/execute",
-            {"cmd": "Emulation.setEmulatedMedia", "params": {"features": [scheme]}},
-        )
+        self._emulate("setEmulatedMedia", {"features": [scheme]})
 
     def open(self, url: str) -> None:
         self._call("POST", "/url", {"url": url})
@@ -100,6 +96,10 @@ class Browser:
             if found:
                 return int(found[1])
         raise AssertionError("chromedriver did not start")
+
+    def _emulate(self, command: str, parameters: dict[str, Any]) -> None:
+        body = {"cmd": f"Emulation.{command}", "params": parameters}
+        self._call("POST", "/goog/cdp/execute", body)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
