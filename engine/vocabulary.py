@@ -11,10 +11,10 @@ from typing import Self
 LARGEST = 1 << 20  # bytes; a larger tokenizer has pieces of words and can spell any of them
 _WORD = re.compile(r"\w+")
 # Words that show nothing by themselves: a prompt of these alone asks for nothing.
-_FILLERS = frozenset(
+_FILLERS = (
     "a all alone along among an and as at by from go goes has have here in is it its look now of"
     " on once over picture scene see story storybook the then there time to under up upon very we"
-    " what when where while with without".split()
+    " what when where while with without"
 )
 
 
@@ -44,7 +44,7 @@ class Vocabulary:
 
     def knows_nothing_of(self, prompt: str) -> bool:
         """Whether no word of a prompt that shows something is known."""
-        return not any(word in self.words - _FILLERS for word in _words(prompt))
+        return not any(word in self.words.difference(_FILLERS.split()) for word in _words(prompt))
 
 
 def _words(prompt: str) -> list[str]:
