@@ -52,12 +52,13 @@ def add_address(group: argparse._ActionsContainer) -> None:
         "--host",
         default=DEFAULT_HOST,
         metavar="ADDRESS",
-        help="where the page is reached: 0.0.0.0 for the whole network (default: this machine "
-        "only)",
+        help="where the page listens: 0.0.0.0 for the whole network (default: 127.0.0.1, this "
+        "machine only)",
     )
     group.add_argument(
         "--token",
         type=values.token,
         metavar="TEXT",
-        help="what opens the page (default: a new one, but none on this machine)",
+        help="the secret in the page's address, 8 letters or more (default: a new one each time, "
+        "none on this machine)",
     )

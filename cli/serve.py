@@ -12,11 +12,21 @@ from .live_options import DEFAULT_PORT, add_address
 from .options import Options
 from .parser import Parser, add_model, add_picture, build_parser
 
+EXAMPLES = """\
+examples:
+  sana-stream serve                      then open http://127.0.0.1:8765/ and write a prompt
+  sana-stream serve --host 0.0.0.0       for the whole network: tells addresses with tokens
+  sana-stream serve --record films       keep every stream
+  curl -d '{"story": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
+
+One stream is made at a time, up to 16 others wait. Ctrl-C finishes the block and ends serving.
+"""
 TEMPORARY_BYTES = 4 * 10**9  # that a recording takes which nobody asked for
 
 
 def add_options(parser: Parser) -> None:
     """The options of the command."""
+    parser.epilog = EXAMPLES
     page = parser.add_argument_group("the page")
     page.add_argument(
         "--port",

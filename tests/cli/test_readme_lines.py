@@ -168,6 +168,35 @@ def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
     assert [count(part) for part in parts] == [33, 32, 16]
 
 
+@pytest.mark.parametrize("line", [*streaming_lines("curl"), *streaming_lines("mpv http")])
+def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+    if not shutil.which(line.split()[0]):
+        pytest.skip(f"{line.split()[0]} is not installed")
+    port = str(free_port())
+    server = HERE.parent / "streaming" / "serve.py"
+    command = [sys.executable, str(server), "--port", port, "--blocks", "4"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr
+        assert process.stderr.readline().startswith(b"at http://127.0.0.1:" + port.encode())
+        assert ":8765/" in line
+        done = subprocess.run(
+            ["bash", "-c", line.replace(":8765/", f":{port}/").replace("curl", "curl -fsS", 1)],
+            cwd=tmp_path,
+            env=shell,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+        )
+    finally:
+        process.kill()
+        process.communicate()
+    assert done.returncode == 0, done.stderr
+    expected = {"/prompt": b"fog comes in", "/command": b"ok", "/status": b'"title":"A harbour"'}
+    for path, answer in expected.items():
+        assert path not in line or answer in done.stdout
+
+
 def test_directed_streams_are_lines_of_their_own() -> None:
     import shlex
 
