@@ -36,9 +36,8 @@ def environment() -> dict[str, str]:
 def start(*argv: str | Path, cwd: Path, **more: Any) -> subprocess.Popen[bytes]:
     """`sana-stream` as a process; `more` is for `Popen`."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command(argv), cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, **more
-    )
+    how: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, **more}
+    return subprocess.Popen(command(argv), cwd=cwd, env=environment(), **how)
 
 
 def pictures(path: Path | str) -> np.ndarray:

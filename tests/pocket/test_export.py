@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sana_stream import Engine
+from sana_stream.engine.vocabulary import Vocabulary
 from sana_stream.models.vae import WanVAE
 from training import autoencoder
 from training.export import export, with_statistics
@@ -49,8 +50,13 @@ def test_the_engine_streams_from_it(folder: Path) -> None:
     engine = Engine.load(folder, device="cpu")
     session = engine.session("a red boat at sea", height=32, width=64)
     assert [next(session).frames.shape for _ in range(2)] == [(17, 32, 64, 3), (16, 32, 64, 3)]
-    assert engine.text_encoder.unknown_words("a zorblax boat") == ["zorblax"]
     assert engine.preset.name == "pocket"
+
+
+def test_its_tokenizer_tells_what_it_knows(folder: Path) -> None:
+    vocabulary = Vocabulary.read(folder)
+    assert vocabulary is not None
+    assert vocabulary.unknown("a zorblax boat") == ["zorblax"]
 
 
 def test_the_folder_is_small(folder: Path) -> None:
