@@ -37,7 +37,7 @@ def start(*argv: str | Path, cwd: Path, **more: Any) -> subprocess.Popen[bytes]:
     """`sana-stream` as a process; `more` is for `Popen`."""
     pipe = subprocess.PIPE
     how: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, **more}
-    return subprocess.Popen(command(argv), cwd=cwd, env=environment(), **how)
+    return subprocess.Popen(command(argv), cwd=cwd, env=environment(), text=False, **how)
 
 
 def pictures(path: Path | str) -> np.ndarray:
