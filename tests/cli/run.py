@@ -36,8 +36,10 @@ def environment() -> dict[str, str]:
 def start(*argv: str | Path, cwd: Path, **more: Any) -> subprocess.Popen[bytes]:
     """`sana-stream` as a process; `more` is for `Popen`."""
     pipe = subprocess.PIPE
-    how: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, **more}
-    return subprocess.Popen(command(argv), cwd=cwd, env=environment(), text=False, **how)
+    process: Any = subprocess.Popen(
+        command(argv), cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, **more
+    )
+    return process
 
 
 def pictures(path: Path | str) -> np.ndarray:
