@@ -21,7 +21,7 @@ from sana_stream.engine.memory_plan import decode_bytes
 from sana_stream.engine.noise import counter_noise
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.vae_any import read_vae_config
-from sana_stream.models.vae_overlap import OVERLAP, OverlapVAE
+from sana_stream.models.vae_overlap import OVERLAP, OverlapVAE, OverlapVaeConfig
 
 from ..tiny import CAPTION_CHANNELS, tiny_text_encoder, tiny_tokenizer
 
@@ -117,7 +117,7 @@ def test_pieces_differ_from_the_whole_decode_at_their_ends_only(engine: Engine):
     """What a seam costs, for the worst latents: those that have nothing to do with each other.
 
     Pictures before it are those of a clip that ends there, for the decoder does not know the next
-    latent frame yet; those behind it are right but for a fifth, which fades within a second.
+    latent frame yet; those behind it are right.
     """
     latents = torch.randn(1, CHANNELS, 25, 2, 2, generator=torch.Generator().manual_seed(0))
     vae = engine.vae
@@ -131,9 +131,35 @@ def test_pieces_differ_from_the_whole_decode_at_their_ends_only(engine: Engine):
     error = (streamed - whole).abs().amax(dim=(0, 1, 3, 4)) / whole.abs().amax()
     seam = 1 + 12 * 8  # first picture of the second piece
     assert error[: seam - 56].max() < 1e-5
-    assert 1e-4 < error[seam:].max() < 0.2
-    assert error[seam + 16 :].max() < 0.02
+    assert error[seam - 8 : seam].max() > 0.1
+    assert error[seam:].max() < 1e-3
     assert error[seam + 48 :].max() < 1e-5
+
+
+@torch.no_grad()
+def test_a_piece_begins_as_the_whole_decode_at_the_published_depth():
+    """Of the worst latents, in parts of the pictures' deviation; the seam's other side fades."""
+    torch.manual_seed(1)
+    settings = AutoencoderKLLTX2Video(
+        latent_channels=CHANNELS,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(5, 5, 5, 5),
+        decoder_causal=False,
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    ).config
+    vae = OverlapVAE(OverlapVaeConfig.from_dict(dict(settings))).eval()
+    latents = torch.randn(1, CHANNELS, 22, 2, 2, generator=torch.Generator().manual_seed(0))
+    whole, _ = vae.decode(latents, clamp=False)
+    before, cache = vae.decode(latents[:, :, :11], clamp=False)
+    behind, _ = vae.decode(latents[:, :, 11:], cache, clamp=False)
+    error = (torch.cat((before, behind), dim=2) - whole).square().mean(dim=(0, 1, 3, 4)).sqrt()
+    error, seam = error / whole.std(), 81
+    assert error[seam : seam + 8].mean() < 0.08
+    assert error[seam + 16 :].max() < 0.04
+    assert error[: seam - 48].max() < 0.08
 
 
 @torch.no_grad()
@@ -191,7 +217,7 @@ def test_large_pictures_are_decoded_in_tiles_where_memory_is_short(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"_class_name": "AutoencoderKL"}, "the VAE is a AutoencoderKL; AutoencoderKLWan, Auto"),
+        ({"_class_name": "AutoencoderKL"}, "of the class AutoencoderKL; AutoencoderKLWan and A"),
         ({"_class_name": "AutoencoderDC"}, r"AutoencoderDC: diffusers .* video \(DC-AE-V\)"),
         (
             {"_class_name": "AutoencoderKLLTX2Video", "timestep_conditioning": True},
