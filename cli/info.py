@@ -42,7 +42,10 @@ def run(args: Namespace) -> int:
     expected = estimate(info, args.device, args.dtype, height, width)
     rows = (*_rows(info), *_memory_rows(expected))
     if args.json:
-        sys.stdout.write(json.dumps(dict(rows)) + "\n")
+        facts: dict[str, str] = {}
+        for name, value in rows:  # a model may have several obstacles
+            facts[name] = f"{facts[name]}; {value}" if name in facts else value
+        sys.stdout.write(json.dumps(facts) + "\n")
         return 0
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
@@ -73,7 +76,7 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     if info.trained_seconds is not None:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"
     if info.vocabulary is not None:
-        yield "words it knows", ", ".join(sorted(info.vocabulary.words))
+        yield "words it knows", ", ".join(info.vocabulary.telling)
     for obstacle in info.obstacles:
         yield "does not run", obstacle
 
@@ -89,7 +92,8 @@ def _pictures(info: ModelInfo) -> str:
     if info.vae is None:
         return ""
     count = info.preset.block_frames * info.vae.temporal_factor
-    return f", {count} pictures; the first block has 1 more"
+    seconds = count / info.preset.fps
+    return f", {count} pictures, {seconds:g} s; the first block has 1 more"
 
 
 def _sampling(info: ModelInfo) -> str:

@@ -64,6 +64,7 @@ class HubModel:
         from huggingface_hub import constants
         from huggingface_hub.errors import (
             GatedRepoError,
+            LocalEntryNotFoundError,
             RemoteEntryNotFoundError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
@@ -88,5 +89,10 @@ class HubModel:
             return f"{self.repo} has no revision {self.revision}; leave @{self.revision} out"
         if isinstance(error, RemoteEntryNotFoundError):
             return f"{self.repo} has no file {self.file}"
+        if isinstance(error, LocalEntryNotFoundError):
+            return (
+                f"{self.repo} is no folder here and not in the cache, and the hub cannot be"
+                " reached; check the path, or the network"
+            )
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return f"{self.repo} is no folder here, and the hub does not give it: {first}"

@@ -30,7 +30,8 @@ def read_vae_config(values: Mapping[str, Any]) -> AnyVaeConfig:
     missing = ""
     if kind.startswith(DEEP):
         missing = ": diffusers (0.42) has it for single pictures alone, none for video (DC-AE-V)"
-    raise ConfigError(f"the VAE is a {kind}{missing}; {', '.join((WAN, *CLASSES))} can be used")
+    usable = " and ".join((WAN, *CLASSES))
+    raise ConfigError(f"the VAE is of the class {kind}{missing}; {usable} can be used")
 
 
 def make_vae(config: AnyVaeConfig) -> AnyVae:

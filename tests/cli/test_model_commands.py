@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,32 @@ def test_info_tells_what_a_model_is(tiny_folder: Path, capfd: pytest.CaptureFixt
         assert told in err
     assert "while decoding" in err
     assert "does not run" not in err
+
+
+def test_info_lists_what_the_embedded_model_knows(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "pocket", "--device", "cpu", "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert {"boat", "purple", "sunset", "forest"} <= set(facts["words it knows"].split(", "))
+    assert facts["block"].startswith("4 latent frames, 16 pictures, 1 s; ")
+
+
+def test_info_of_a_model_that_does_not_run_names_every_obstacle(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "broken"
+    shutil.copytree(tiny_folder, place)
+    (place / "stream.json").unlink()
+    for file, values in [
+        ("transformer/config.json", {"sample_size": 30}),
+        ("vae/config.json", {"_class_name": "AutoencoderDC"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "HeunDiscreteScheduler"}),
+    ]:
+        known = json.loads((place / file).read_text())
+        (place / file).write_text(json.dumps(known | values))
+    assert run("info", place, "--device", "cpu", "--json") == 0
+    told = json.loads(capfd.readouterr().out)["does not run"]
+    assert "HeunDiscreteScheduler" in told
+    assert "none for video (DC-AE-V)" in told
 
 
 def test_info_for_a_program(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

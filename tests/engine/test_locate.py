@@ -77,6 +77,15 @@ def test_a_revision_is_kept_apart(cache: Path, tiny_folder: Path):
         locate_model("someone/tiny")
 
 
+def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A machine without a network: nothing listens where the hub is looked for."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="not in the cache, and the hub cannot be reached"):
+        locate_model("someone/nothing")
+
+
 def test_a_file_on_the_hub(cache: Path, tmp_path: Path):
     (tmp_path / "repo/checkpoints").mkdir(parents=True)
     torch.save({"x": torch.zeros(1)}, tmp_path / "repo/checkpoints/m.pth")

@@ -19,7 +19,11 @@ from sana_stream.engine.preset import LONGSANA, SANA_480P, SANA_720P, preset_of
 from sana_stream.engine.sampling import SAMPLERS
 from sana_stream.models.errors import CheckpointError
 
-FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 8.0}
+FLOW: dict[str, Any] = {
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": 8.0,
+}
 DPM = {"_class_name": "DPMSolverMultistepScheduler", **FLOW}
 UNIPC = {"_class_name": "UniPCMultistepScheduler", **FLOW}
 
