@@ -117,7 +117,11 @@ def add_story(parser: Parser) -> argparse._ArgumentGroup:
 
 def _add_beginning(group: argparse._ArgumentGroup) -> None:
     beginning = group.add_mutually_exclusive_group()
-    beginning.add_argument("--image", metavar="FILE", help="the picture that the video begins with")
+    beginning.add_argument(
+        "--image",
+        metavar="FILE",
+        help="the picture that the video begins with; in a story: PROMPT<image>FILE",
+    )
     beginning.add_argument("--video", metavar="FILE", help="a clip that the video goes on from")
 
 
