@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sana_stream.engine.block import Block
@@ -68,9 +69,19 @@ def fork(*argv: str) -> int:
     return child
 
 
-def wait_for_checkpoint(file: Path, after: int = 0) -> None:
-    """Until there is a checkpoint, later than this; or none any more."""
+def wait_for_checkpoint(file: Path, process: int, after: int = 0) -> None:
+    """Until there is a checkpoint, later than this, or the process has ended."""
     until = time.monotonic() + 120
-    while not file.exists() if not after else file.exists() and file.stat().st_mtime_ns == after:
+    while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+        if file.exists() if not after else modified(file) != after:
+            return
         assert time.monotonic() < until, "no checkpoint came"
         time.sleep(0.01)
+
+
+def modified(file: Path) -> int:
+    """When a file was written; 0 for one that is gone."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -13,7 +13,7 @@ import torch
 from sana_stream.engine.snapshot_file import read_header
 from sana_stream.models.vae import WanVAE
 
-from .interrupt import at_block, fork, make, posix, wait_for_checkpoint
+from .interrupt import FRAMES, STORY, at_block, fork, make, posix
 from .run import pictures, run
 
 
@@ -79,12 +79,11 @@ def test_told_to_end(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy of this process, its model loaded")
-def test_suspended_and_woken(tiny: tuple[str, ...]):
+def test_suspended_and_woken(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     assert make("b.mp4", *tiny) == 0
-    child = fork("--prompt", "a red boat", "--prompt", "night falls over the sea", "--frames",
-                 "60", "--out", "a.mp4", "--quiet", *tiny)  # fmt: skip
-    wait_for_checkpoint(Path("a.ckpt"))
-    os.kill(child, signal.SIGSTOP)
+    at_block(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    child = fork(*STORY, "--frames", str(FRAMES), "--out", "a.mp4", "--quiet", *tiny)
+    assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
     time.sleep(0.2)
     os.kill(child, signal.SIGCONT)
     assert os.waitpid(child, 0)[1] == 0

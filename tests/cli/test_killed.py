@@ -14,6 +14,7 @@ import pytest
 from .interrupt import (
     STORY,
     fork,
+    modified,
     posix,
     wait_for_checkpoint,
 )
@@ -25,8 +26,9 @@ def test_a_killed_process_is_gone_on_with(tmp_path: Path, tiny_folder: Path):
     begin = (*STORY, "--frames", "200", "--model", str(tiny_folder), "--device", "cpu")
     assert run(*begin, "--out", tmp_path / "b.mp4", "--quiet") == 0
     process = start(*begin, "--out", "a.mp4", "--checkpoint-every", "0.05s", cwd=tmp_path)
-    wait_for_checkpoint(tmp_path / "a.ckpt")
-    time.sleep(0.3)
+    checkpoint = tmp_path / "a.ckpt"
+    wait_for_checkpoint(checkpoint, process.pid)
+    wait_for_checkpoint(checkpoint, process.pid, after=modified(checkpoint))
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -48,7 +50,7 @@ def test_killed_again_and_again_it_still_becomes_the_same_video(
     words = ("--frames", "100", "--checkpoint-every", "0.02s", "--quiet", *tiny)
     assert run(*STORY, *words, "--out", f"whole{name[1:]}") == 0
     child = fork(*STORY, *words, "--out", name)
-    wait_for_checkpoint(Path("a.ckpt"))
+    wait_for_checkpoint(Path("a.ckpt"), child)
     for _ in range(6):
         time.sleep(chance.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
@@ -57,7 +59,7 @@ def test_killed_again_and_again_it_still_becomes_the_same_video(
             break  # it was whole before the signal came
         child = fork("resume", name, "--quiet")
         if chance.random() < 0.5:
-            wait_for_checkpoint(Path("a.ckpt"), after=Path("a.ckpt").stat().st_mtime_ns)
+            wait_for_checkpoint(Path("a.ckpt"), child, after=modified(Path("a.ckpt")))
     else:
         assert os.waitpid(child, 0)[1] == 0
     assert not Path("a.ckpt").exists()
