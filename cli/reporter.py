@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..engine.story import clock
 from ..engine.timeline import Placement
+from ..streaming.label import label
 from .progress import Progress
 from .request import Request
 from .words import headline, not_understood, progress_line
@@ -63,7 +64,7 @@ class Lines:
     def plan(self, request: Request, outputs: tuple[str, ...]) -> None:
         """The run, and where each prompt takes over."""
         self.note(headline(request))
-        self.note(f"to {', '.join('standard output' if out == '-' else out for out in outputs)}")
+        self.note(f"to {', '.join(map(label, outputs))}")
         self._console.print(_plan_table(request))
         for placement in request.placements:
             if told := not_understood(placement.cue.prompt, request):

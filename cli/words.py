@@ -7,6 +7,7 @@ import shutil
 import sys
 
 from ..engine.story import clock
+from .options import is_live
 from .progress import Progress
 from .request import Request
 
@@ -76,7 +77,7 @@ def closing_lines(progress: Progress, outputs: tuple[str, ...]) -> list[str]:
     made = f"{_count(progress.frames, 'frame')}, {clock(progress.made_seconds)} of video"
     took = f"{rounded_clock(progress.spent)}: {speed(progress.speed, progress.fps)}"
     lines = [f"{made} in {took}, peak memory {megabytes(progress.peak)}"]
-    files = [output for output in outputs if output != "-"]
+    files = [output for output in outputs if not is_live(output)]
     lines += [f"the video is in {file}" for file in files]
     if files and (player := _player()):
         lines.append(f"play it: {player} {shlex.quote(files[0])}")

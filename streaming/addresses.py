@@ -10,6 +10,7 @@ from .child import FORMATS, ChildTransport, find_ffmpeg
 from .containers import make_muxer
 from .errors import TargetError
 from .format import Encoding, Tags, VideoFormat
+from .label import label
 from .live import LiveSink
 from .muxer import Muxer
 from .sockets import DatagramTransport, Listener, connect_tcp, connect_unix
@@ -35,18 +36,21 @@ def open_address(
     reader; `udp://host:port` sends datagrams; what else ffmpeg speaks goes through it. Raises
     TargetError when the URL is wrong or nobody answers.
     """
-    parts = urlsplit(address)
+    try:
+        parts, name = urlsplit(address), label(address)
+    except ValueError as error:
+        raise TargetError(f"this is no address: {str(error).lower()}") from error
     if parts.scheme not in SCHEMES:
-        raise TargetError(f"{_label(parts)}: one of {' '.join(f'{s}://' for s in SCHEMES)}")
+        raise TargetError(f"{name}: one of {' '.join(f'{s}://' for s in SCHEMES)}")
     container = container or ("matroska" if parts.scheme in FORMATS else "mpegts")
     if parts.scheme in FORMATS:
         find_ffmpeg(address)
         if container != "matroska":
-            raise TargetError(f"{_label(parts)}: its format is fixed; leave it out")
+            raise TargetError(f"{name}: its format is fixed; leave it out")
         if parts.scheme.startswith("rtmp") and encoding.codec not in (None, "h264"):
-            raise TargetError(f"{_label(parts)}: codec {encoding.codec!r}: rtmp takes h264")
+            raise TargetError(f"{name}: codec {encoding.codec!r}: rtmp takes h264")
     if parts.scheme == "udp" and container != "mpegts":
-        raise TargetError(f"{_label(parts)}: format {container!r}: datagrams carry mpegts only")
+        raise TargetError(f"{name}: format {container!r}: datagrams carry mpegts only")
 
     def muxer() -> Muxer:
         return make_muxer(container, video, encoding, tags)
@@ -55,9 +59,9 @@ def open_address(
     try:
         listener = _listener(parts, stop)
         if listener is not None:
-            report(f"{_label(parts)}: waiting for a reader")
+            report(f"{name}: waiting for a reader")
             return LiveSink(
-                _label(parts),
+                name,
                 listener.accept,
                 muxer,
                 video,
@@ -67,11 +71,11 @@ def open_address(
                 close=listener.close,
             )
         connect = _connector(address, parts, stop)
-        return LiveSink(_label(parts), connect, muxer, video, report, alone=alone)
+        return LiveSink(name, connect, muxer, video, report, alone=alone)
     except TargetError:
         raise
     except OSError as error:
-        raise TargetError(f"{_label(parts)}: {(error.strerror or str(error)).lower()}") from error
+        raise TargetError(f"{name}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _listener(parts: SplitResult, stop: Event) -> Listener | None:
@@ -90,7 +94,7 @@ def _connector(address: str, parts: SplitResult, stop: Event) -> Callable[[], Tr
         return lambda: ChildTransport(address, stop, TIMEOUT)
     host, port = parts.hostname or "", _port(parts)
     if not host:
-        raise TargetError(f"{_label(parts)}: names no host")
+        raise TargetError(f"{label(address)}: names no host")
     if parts.scheme == "udp":
         return lambda: DatagramTransport(host, port, stop)
     return lambda: connect_tcp(host, port, stop, TIMEOUT)
@@ -102,7 +106,8 @@ def _port(parts: SplitResult) -> int:
     except ValueError:
         port = None
     if not port:
-        raise TargetError(f"{_label(parts)}: needs a port, as in {parts.scheme}://host:9000")
+        place = label(parts.geturl())
+        raise TargetError(f"{place}: needs a port, as in {parts.scheme}://host:9000")
     return port
 
 
@@ -111,11 +116,3 @@ def _path(parts: SplitResult) -> str:
     if not path:
         raise TargetError("unix://: needs a path, as in unix:///tmp/video.sock")
     return path
-
-
-def _label(parts: SplitResult) -> str:
-    """The address without what may be secret: user, password, stream key, query."""
-    if parts.scheme == "unix":
-        return f"unix://{parts.netloc}{parts.path}"
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}"

@@ -69,7 +69,7 @@ def test_the_closing_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("shutil.which", lambda name: name if name == "vlc" else None)
     speed = "11.0 frames/s (0.69x real time)"
-    assert closing_lines(progress(), ("my film.mp4", "-")) == [
+    assert closing_lines(progress(), ("rtmp://host/live/key", "my film.mp4", "-")) == [
         f"33 frames, 0:02.062 of video in 0:03: {speed}, peak memory 120 MiB",
         "the video is in my film.mp4",
         "play it: vlc 'my film.mp4'",

@@ -14,6 +14,7 @@ import pytest
 from sana_stream.streaming import addresses
 from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped, TargetError
 from sana_stream.streaming.format import Encoding, VideoFormat
+from sana_stream.streaming.label import label
 from sana_stream.streaming.open import open_sink
 from sana_stream.streaming.sockets import Listener
 
@@ -235,6 +236,7 @@ def test_nobody_comes_and_the_run_is_stopped() -> None:
         ("udp://:9000", "names no host"),
         ("unix:///nowhere/video.sock", "no such file or directory"),
         ("unix:///nowhere/video.sock?listen", "no such file or directory"),
+        ("tcp://[::1:9000", "this is no address"),
         ("gopher://host:70", "one of tcp:// unix:// udp://"),
     ],
 )
@@ -291,6 +293,9 @@ def test_datagrams_to_nobody_are_no_fault() -> None:
 
 
 def test_an_address_is_shown_without_its_secrets() -> None:
+    assert label("rtmp://me:secret@host:1935/live/secret?secret") == "rtmp://host:1935"
+    assert label("unix:///tmp/a.sock?listen") == "unix:///tmp/a.sock"
+    assert [label("films/a.mp4"), label("-")] == ["films/a.mp4", "standard output"]
     with pytest.raises(TargetError) as error:
         open_sink("tcp://me:secret@127.0.0.1?key=secret", VIDEO)
     assert "secret" not in str(error.value)
