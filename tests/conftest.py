@@ -13,8 +13,10 @@ from sana_stream.engine.engine import Engine
 
 from .tiny import save_tiny_model
 
-# a shell that runs tests in the background has them ignore Ctrl-C, and every process they start
+# in the background, or under nohup, tests ignore these signals, and so does every process they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # the models here are tiny: handing work to a second thread costs more than it brings
 torch.set_num_threads(1)
