@@ -89,10 +89,13 @@ class HlsSink:
         self.frames += len(block.frames)
 
     def close(self) -> None:
-        """Tell players that no more comes."""
-        if self._closed or not self._next:
+        """Tell players that no more comes; of a stream without a block nothing is left."""
+        if self._closed:
             return
         self._closed = True
+        if not self._next:
+            (self._playlist.parent / INIT).unlink(missing_ok=True)
+            return
         try:
             self._append("#EXT-X-ENDLIST\n")
         except OSError as error:

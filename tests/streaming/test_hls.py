@@ -74,6 +74,12 @@ def test_a_window_forgets_old_blocks(tmp_path: Path) -> None:
     assert shown(tmp_path / "live.m3u8") == list(range(49, 97))
 
 
+def test_a_stream_that_ends_before_its_first_block_leaves_nothing(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "live.m3u8"), VIDEO)
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_old_stream_is_replaced_only_when_asked(tmp_path: Path) -> None:
     playlist = tmp_path / "live.m3u8"
     for count, overwrite in ((4, False), (2, True)):
