@@ -13,7 +13,7 @@ from sana_stream.engine.engine import Engine
 
 from .tiny import save_tiny_model
 
-# in the background, or under nohup, tests ignore these signals, and so does every process they start
+# begun in the background or under nohup, tests and all that they start would ignore these signals
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
