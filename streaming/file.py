@@ -113,7 +113,7 @@ def _create(path: Path, overwrite: bool) -> tuple[WholeFile, CaptionFile]:
     captions = path.with_suffix(".vtt")
     for existing in (path, captions):
         if existing.exists() and not overwrite:
-            raise TargetError(f"{existing} exists; choose another name or allow overwriting")
+            raise TargetError(f"{existing} exists; choose another name or add --overwrite")
     try:
         file = WholeFile(path, "w+b" if overwrite else "x+b")
     except OSError as error:

@@ -181,7 +181,7 @@ class HlsSink:
     def _make_room(self, overwrite: bool) -> None:
         for path in self._old_files():
             if not overwrite:
-                raise TargetError(f"{path} exists; choose another folder or allow overwriting")
+                raise TargetError(f"{path} exists; choose another folder or add --overwrite")
             path.unlink()
 
     def _old_files(self) -> Iterator[Path]:

@@ -79,7 +79,7 @@ class ImageSink:
             ours = re.compile(re.escape(before) + r"\d+" + re.escape(after))
             for path in self._folder.iterdir():
                 if ours.fullmatch(path.name):
-                    raise TargetError(f"{path} exists; choose another folder or allow overwriting")
+                    raise TargetError(f"{path} exists; choose another folder or add --overwrite")
 
     def _encode(self, block: Block) -> Iterator[bytes]:
         context = cast("VideoCodecContext", av.CodecContext.create("png", "w"))

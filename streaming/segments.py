@@ -94,7 +94,7 @@ class SegmentedSink:
 
     def _refuse_old_files(self) -> None:
         for _, path in self._old_files():
-            raise TargetError(f"{path} exists; choose another name or allow overwriting")
+            raise TargetError(f"{path} exists; choose another name or add --overwrite")
 
     def _old_files(self) -> list[tuple[int, Path]]:
         """Files of such names, with their numbers."""
