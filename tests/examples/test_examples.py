@@ -174,3 +174,13 @@ def test_checks_of_measure_hold_here(check: str, capsys: pytest.CaptureFixture[s
     run("measure_checks", check, "--shapes", "pocket", "--device", "cpu")
     told = json.loads(capsys.readouterr().out)
     assert told["difference"] <= told["allowed"]
+
+
+def test_measure_profiles_the_slowest_stage(capsys: pytest.CaptureFixture[str]):
+    run("measure_profile", "--shapes", "pocket", "--device", "cpu")
+    told = capsys.readouterr().out
+    spent = {stage: float(ms) for stage, ms in re.findall(r"(\w[\w ]*) ([\d.]+) ms", told[:100])}
+    slowest = max(spent, key=lambda stage: spent[stage])
+    assert set(spent) == {"commit and denoising", "decoding"}
+    assert f"\n{slowest}, one block of pocket" in told
+    assert {"decoding": "convolution", "commit and denoising": "addmm"}[slowest] in told
