@@ -72,6 +72,8 @@ class Layer(nn.Module):
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """`LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
+    if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # one for all tokens: in one pass
+        return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
     return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
 
 

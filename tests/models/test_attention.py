@@ -99,3 +99,12 @@ def test_attention_depends_on_distance_not_on_position():
         outputs.append(linear_attention(q, k, v, rotation, past)[0])
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(outputs[0], outputs[2], rtol=1e-4, atol=1e-5)
+
+
+def test_pairs_turn_alike_in_every_precision():
+    rotation = block_rotation(HEAD_DIM, 3, 2, 2, 1000)
+    x = torch.randn(2, 12, 3, HEAD_DIM, generator=torch.Generator().manual_seed(0))
+    turned = rotate(x, rotation)  # as complex numbers
+    torch.testing.assert_close(turned, rotate(x.double(), rotation).float(), rtol=0, atol=1e-6)
+    spread = x.transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(rotate(spread, rotation), turned)
