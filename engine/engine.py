@@ -117,13 +117,13 @@ class Engine:
         """
         chosen_device = resolve_device(device)
         chosen = resolve_dtype(dtype, chosen_device)
-        for kind in (quantize, quantize_text):
-            check_quantization(kind, chosen_device)
+        text_dtype = torch.float32 if chosen == torch.float16 else chosen
+        check_quantization(quantize, chosen_device, chosen)
+        check_quantization(quantize_text, chosen_device, text_dtype)
         located = locate_model(model)
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
         small = load_decoder(decoder, folder, preset.name, chosen, chosen_device)
-        text_dtype = torch.float32 if chosen == torch.float16 else chosen
         engine = cls(
             load_transformer(located, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),

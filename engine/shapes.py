@@ -115,7 +115,7 @@ def random_engine(
     if shapes is None:
         raise ConfigError(f"shapes {name!r} are not known; use {', '.join(SHAPES)}")
     engine = engine_of(shapes, device, dtype, decoder=decoder)
-    check_quantization(quantize, engine.device)
+    check_quantization(quantize, engine.device, engine.dtype)
     engine.quantize(quantize, None)
     return engine
 

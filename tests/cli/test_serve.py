@@ -67,6 +67,9 @@ def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_pat
     assert served.json("/status")["may_begin"]
     assert served.ask("POST", "/streams", {"story": "0:05 late\n0:02 early"})[0] == 400
     assert b"1e9" in served.ask("POST", "/streams", {"story": "a", "seconds": "1e9"})[1]
+    picture = served.ask("POST", "/streams", {"story": "a boat<image>/etc/boat.png"})
+    assert picture[0] == 400
+    assert b"cannot name pictures" in picture[1]
     first = {"story": "a red boat\n0:40 a fox"}
     second = {"story": "the moon", "seconds": 1, "seed": 5}
     assert served.ask("POST", "/streams", first)[0] == 201

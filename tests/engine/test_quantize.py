@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.preset import LONGSANA
-from sana_stream.engine.quantize import check_quantization
+from sana_stream.engine.quantize import check_quantization, quantize_network
 from sana_stream.models.errors import ConfigError
 
 CUDA = torch.device("cuda")
@@ -117,6 +120,49 @@ def test_able_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
     for kind, capability in (("fp8", (8, 9)), ("fp8", (12, 0)), ("nvfp4", (10, 0))):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d, c=capability: c)
         check_quantization(kind, CUDA)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "message"),
+    [
+        ("fp8", torch.float32, "fp8 is not made of float32 weights; use --dtype bfloat16, or int8"),
+        ("fp8", torch.float16, "fp8 is not made of float16 weights"),
+        ("nvfp4", torch.float16, "nvfp4 is not made of float16 weights"),
+    ],
+)
+def test_weights_that_cannot_be_quantized_so_are_refused(
+    monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype, message: str
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (12, 0))
+    with pytest.raises(ConfigError, match=message):
+        check_quantization(kind, CUDA, dtype)
+
+
+@pytest.mark.usefixtures("torchao")
+@pytest.mark.parametrize("kind", ["int8", "fp8", "nvfp4"])
+def test_torchao_has_what_each_kind_asks_for(monkeypatch: pytest.MonkeyPatch, kind: str):
+    """The settings are torchao's own, made with its names; only a GPU could apply the last two."""
+    given = {}
+
+    def quantize_(network: nn.Module, config: Any, filter_fn: Any) -> None:
+        given["config"] = type(config).__name__
+        given["fused"] = getattr(config, "use_triton_kernel", None)
+        given["layers"] = [name for name, m in network.named_modules() if filter_fn(m, name)]
+
+    monkeypatch.setattr("torchao.quantization.quantize_", quantize_)
+    layers = {"odd": nn.Linear(28, 32), "even": nn.Linear(32, 48), "kept": nn.Linear(32, 32)}
+    quantize_network(nn.ModuleDict(layers), kind, ("kept",))
+    assert (
+        given["config"]
+        == {
+            "int8": "Int8WeightOnlyConfig",
+            "fp8": "Float8DynamicActivationFloat8WeightConfig",
+            "nvfp4": "NVFP4DynamicActivationNVFP4WeightConfig",
+        }[kind]
+    )
+    assert given["layers"] == (["even"] if kind == "nvfp4" else ["odd", "even"])
+    if kind == "nvfp4":  # its fused kernel is in a package that torchao does not bring
+        assert given["fused"] == (find_spec("mslk") is not None)
 
 
 def test_without_torchao_the_extra_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -78,6 +78,35 @@ def test_every_timed_form_gives_the_same_story(tmp_path: Path, suffix: str, cont
     assert read_story(file) == STORY
 
 
+FIRST, NEXT = "00:00.000 --> 00:05.000", "00:05.000 --> 00:09.000"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("s.txt", "a boat\n0:05 the sea <image> my pictures/sea.png\n"),
+        (
+            "s.vtt",
+            f"WEBVTT\n\n{FIRST}\na <b>boat</b>\n\n{NEXT}\nthe sea<image>my pictures/sea.png\n",
+        ),
+        ("s.json", '{"0": "a boat", "80": "the sea<image>my pictures/sea.png"}'),
+    ],
+    ids=["text", "captions", "frames"],
+)
+def test_a_prompt_may_name_a_picture(tmp_path: Path, name: str, content: str) -> None:
+    """It is looked for beside the story, and is no part of the prompt."""
+    (tmp_path / name).write_text(content)
+    cues = read_story(tmp_path / name).schedule(20, None, 16)
+    assert [cue.prompt for cue in cues] == ["a boat", "the sea"]
+    assert [cue.image for cue in cues] == [None, str(tmp_path / "my pictures/sea.png")]
+    assert parse_story(content.encode(), name).cues[1].image == "my pictures/sea.png"
+
+
+def test_a_mark_without_a_picture_is_refused() -> None:
+    with pytest.raises(StoryError, match=r"s\.txt, line 2: <image> names no picture"):
+        parse_story(b"a boat\nthe sea<image>\n", "s.txt")
+
+
 @pytest.mark.parametrize("form", [json.dumps(["a", "b"]), json.dumps({"prompts": ["a", "b"]})])
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl", "x"])
 def test_lists_of_prompts(form: str, name: str) -> None:
