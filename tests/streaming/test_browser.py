@@ -69,6 +69,10 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         browser.wait("document.querySelector('#story .now span').textContent.includes('Lanterns')")
         time.sleep(0.5)
         assert distance(browser.run(f"return {COLOUR}"), prompt) < 16
+        said = browser.wait("document.getElementById('answer').textContent.match(/^On .*/)")[0]
+        waited = re.fullmatch(r"On screen (\d+\.\d) s after it was sent\.", said)
+        assert waited
+        assert float(waited[1]) > 0
         # What was typed is text, wherever it appears.
         assert browser.run("return document.querySelector('#caption').textContent") == prompt
         assert browser.run("return document.querySelectorAll('#story i, #story b').length") == 0
@@ -148,6 +152,10 @@ def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -
         browser.open(url)
         browser.wait("document.body.dataset.state === 'empty'")
         assert browser.run("return document.getElementById('send').textContent") == "Begin"
+        overlay = browser.run("return document.getElementById('overlay').textContent")
+        assert overlay.startswith("Write below what is to be seen")
+        assert not browser.run("return document.querySelector('video').controls")
+        assert browser.run("return document.getElementById('stop').hidden")
         for story in ("A red fox", "A blue whale"):
             browser.press(story + "\ue007", "#prompt")
             browser.wait(
