@@ -24,6 +24,7 @@ FLOW: dict[str, Any] = {
     "use_flow_sigmas": True,
     "flow_shift": 8.0,
 }
+SHIFTED: dict[str, Any] = FLOW | {"flow_shift": 5.0}
 DPM = {"_class_name": "DPMSolverMultistepScheduler", **FLOW}
 UNIPC = {"_class_name": "UniPCMultistepScheduler", **FLOW}
 
@@ -68,12 +69,10 @@ def test_the_scheduler_gives_solver_and_shift(tmp_path: Path):
     ("scheduler", "solver"),
     [
         (FlowMatchEulerDiscreteScheduler(shift=5.0), "euler"),
-        (DPMSolverMultistepScheduler(**FLOW | {"flow_shift": 5.0}), "dpm++"),
-        (UniPCMultistepScheduler(**FLOW | {"flow_shift": 5.0}), "unipc"),
+        (DPMSolverMultistepScheduler(**SHIFTED), "dpm++"),
+        (UniPCMultistepScheduler(**SHIFTED), "unipc"),
         (
-            UniPCMultistepScheduler(
-                **FLOW | {"flow_shift": 5.0}, solver_order=3, solver_type="bh1"
-            ),
+            UniPCMultistepScheduler(**SHIFTED, solver_order=3, solver_type="bh1"),
             "unipc3-bh1",
         ),
     ],
