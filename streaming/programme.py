@@ -13,6 +13,8 @@ from .control import Control
 STORY_LIMIT = 16 << 10  # characters
 WAITING_LIMIT = 16  # orders
 _ENDED_KEPT = 32  # orders that are over and still listed
+# Halves of characters, and what could steer a terminal that shows the story.
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class OrderError(ValueError):
@@ -152,10 +154,10 @@ def _order(number: int, request: object) -> Order:
     story, seed, seconds = request["story"], request.get("seed"), request.get("seconds")
     if not story.strip() or len(story) > STORY_LIMIT:
         raise OrderError(f"story: must have 1 to {STORY_LIMIT} characters")
-    if re.search(r"[\ud800-\udfff]", story):
-        raise OrderError("story: holds half a character, which is no text")
+    if _NO_TEXT.search(story):
+        raise OrderError("story: holds characters that are no text")
     if seed is not None and not 0 <= seed < 2**63:
         raise OrderError(f"seed: must be from 0 to {2**63 - 1}")
     if seconds is not None and not 0 < seconds < 1e9:
-        raise OrderError("seconds: must be more than 0")
+        raise OrderError("seconds: must be more than 0 and less than 1000000000")
     return Order(number, story, seed, seconds)

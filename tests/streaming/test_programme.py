@@ -66,6 +66,18 @@ def test_an_order_is_taken_back_or_ended() -> None:
     assert not programme.cancel(99)
 
 
+def test_an_order_taken_back_at_the_last_moment_is_not_made() -> None:
+    programme, control = Programme(), Control()
+    programme.submit({"story": "dawn"})
+    order = programme.next(threading.Event())
+    assert order
+    programme.cancel(order.number)
+    programme.begin(order, control)
+    assert control.stop.is_set()
+    programme.end(order)
+    assert states(programme) == {0: "cancelled"}
+
+
 def test_neither_waiting_nor_past_orders_pile_up() -> None:
     programme = Programme()
     for _ in range(16):
@@ -86,7 +98,9 @@ def test_neither_waiting_nor_past_orders_pile_up() -> None:
         ({"story": ""}, "story: must have 1 to 16384 characters"),
         ({"story": "x" * 20000}, "story: must have 1 to 16384 characters"),
         ({"story": ["x"]}, r"story: cannot be \"\['x'\]\""),
-        ({"story": "x\ud800"}, "story: holds half a character"),
+        ({"story": "x\ud800"}, "story: holds characters that are no text"),
+        ({"story": "a\x1b]0;owned\x07"}, "story: holds characters that are no text"),
+        ({"story": "a\x9b31m"}, "story: holds characters that are no text"),
         ({"story": "x", "seed": True}, "seed: cannot be 'True'"),
         ({"story": "x", "seed": -1}, "seed: must be from 0"),
         ({"story": "x", "seconds": 0}, "seconds: must be more than 0"),
