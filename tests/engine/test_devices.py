@@ -28,7 +28,7 @@ from sana_stream.models.transformer import SanaVideoTransformer
 from .test_session import same, take
 
 META = torch.device("meta")
-WIDE = (torch.float64, torch.complex64, torch.complex128)
+WIDE = (torch.float64, torch.complex128)
 
 
 class WithoutFloat64(TorchDispatchMode):
