@@ -184,3 +184,11 @@ def test_measure_profiles_the_slowest_stage(capsys: pytest.CaptureFixture[str]):
     assert set(spent) == {"commit and denoising", "decoding"}
     assert f"\n{slowest}, one block of pocket" in told
     assert {"decoding": "convolution", "commit and denoising": "addmm"}[slowest] in told
+
+
+def test_two_versions_are_compared(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):
+    root = EXAMPLES.parent
+    run("compare", root, "--model", tiny_folder, "--dtype", "float32", "--rounds", "3")
+    told = capsys.readouterr().out
+    middle, low, high = (float(number) for number in re.findall(r"\d+\.\d+", told))
+    assert 0 < low <= middle <= high
