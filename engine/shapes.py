@@ -114,8 +114,9 @@ def random_engine(
     shapes = SHAPES.get(name)
     if shapes is None:
         raise ConfigError(f"shapes {name!r} are not known; use {', '.join(SHAPES)}")
-    engine = engine_of(shapes, device, dtype, decoder=decoder)
-    check_quantization(quantize, engine.device, engine.dtype)
+    chosen = resolve_device(device)
+    check_quantization(quantize, chosen, resolve_dtype(dtype, chosen))
+    engine = engine_of(shapes, chosen, dtype, decoder=decoder)
     engine.quantize(quantize, None)
     return engine
 
