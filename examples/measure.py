@@ -76,7 +76,7 @@ class Clock:
         except subprocess.TimeoutExpired:
             return "", "it took longer than the time that was left"
         why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        return (done.stdout, "") if not done.returncode else ("", why)
+        return (done.stdout, "") if not done.returncode else ("", why.rpartition("Error: ")[2])
 
 
 def checked(clock: Clock, name: str, what: list[str], report: Report) -> None:
