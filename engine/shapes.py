@@ -67,7 +67,7 @@ SHAPES: Mapping[str, Shapes] = {
             out_channels=12,
             patch_size=2,
         ),
-        replace(LONGSANA, height=128, width=224, block_frames=4, max_text_tokens=64),
+        replace(LONGSANA, name="pocket", height=128, width=224, block_frames=4, max_text_tokens=64),
     ),
 }
 
