@@ -63,8 +63,7 @@ class Engine:
         self.dtype = dtype
         self.decode_frames = decode_frames
         self.decoder = decoder or vae
-        # what is called for a stream: the networks themselves, or recordings of their work
-        self.denoiser: TransformerCalls = transformer
+        self.denoiser: TransformerCalls = transformer  # or recordings of its work, so the painter
         self.painter: DecoderCalls = self.decoder
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._exact: Fingerprint | None = None  # of the weights before they were quantized
@@ -103,8 +102,7 @@ class Engine:
             loras: as for `set_loras`.
             decode_frames: latent frames decoded at once; less takes less memory. Default: a whole
                 block, or as many as fit into the memory that is free when a session begins.
-            decoder: "tiny=FILE", TAEHV's small decoder for Wan 2.1 from a file or the hub id of
-                one, in place of the VAE's: approximate, in a small part of time and memory.
+            decoder: "tiny=FILE" (or a file's hub id): TAEHV's small approximate one for Wan 2.1.
             offload_text: keep the text encoder off the device while it has no prompt to embed.
                 Default: on CUDA devices of 24 GiB or less.
             quantize: "int8", "fp8" or "nvfp4": the transformer's linear layers but those that the
@@ -266,10 +264,7 @@ class Engine:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What tells this model from another, whatever dtype and device it runs with.
-
-        Adapters may change weights while the engine is there: each call looks again.
-        """
+        """What tells this model from another in any dtype; adapters may change it meanwhile."""
         return self._exact or fingerprint_of(self)
 
     def decode_frames_for(self, settings: SessionSettings) -> int:
