@@ -26,13 +26,9 @@ PICTURES = ("--out", "frames/%04d.png")  # exact, unlike video
 
 
 @pytest.fixture
-def tiny(
-    tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, ...]:
-    """The options for the tiny model, already loaded; the current folder is empty."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sana_stream.cli.model.load", lambda *_, **__: tiny_engine)
-    return ("--prompt", "a red boat", "--model", str(tiny_folder))
+def tiny(tiny: tuple[str, ...]) -> tuple[str, ...]:
+    """The tiny model's options with a prompt before them."""
+    return ("--prompt", "a red boat", *tiny)
 
 
 def moving(count: int, height: int, width: int) -> np.ndarray:
