@@ -31,9 +31,8 @@ def main() -> None:
         autoencoder.train(given.work, autoencoder_minutes, given.device, given.seed, given.compile)
     vae = frozen_autoencoder(given.work, given.device)
     plan = replace(CPU if given.device == "cpu" else GPU, compiled=given.compile)
-    transformer.train(
-        given.work, vae, given.minutes - autoencoder_minutes, plan, given.device, given.seed
-    )
+    minutes = given.minutes - autoencoder_minutes
+    transformer.train(given.work, vae, minutes, plan, given.device, given.seed, given.begin_with)
     export_run(given.work, given.out, plan)
 
 
@@ -75,6 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--begin-with", type=Path, metavar="FOLDER", help="a model whose weights to take over"
+    )
     parser.add_argument("--compile", action="store_true", help="compile layers: faster, later")
     parser.add_argument("--work", type=Path, default=ROOT / ".work" / "pocket")
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "pocket")

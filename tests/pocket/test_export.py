@@ -12,7 +12,7 @@ from sana_stream.engine.vocabulary import Vocabulary
 from sana_stream.models.vae import WanVAE
 from training import autoencoder
 from training.export import export, with_statistics
-from training.transformer import Networks
+from training.networks import Networks
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import cos, pi, sin
 
-from .light import RGB, shade
+from .light import RGB, RIM, shade
+from .motion import FLAPS
 from .pen import Pen
 
 DARK: RGB = (40, 34, 44)
@@ -12,7 +13,7 @@ DARK: RGB = (40, 34, 44)
 
 def draw_kite(pen: Pen, colour: RGB, seconds: float) -> None:
     """A diamond kite with a waving tail of bows; its origin is the crossing of its sticks."""
-    rim = shade(colour, 0.45)
+    rim = shade(colour, RIM)
     tail = [(sin(seconds * 4 - i * 0.8) * (1.5 + i * 0.9), -28.0 - i * 5) for i in range(6)]
     pen.line([(0, -26), *tail], DARK, 1.4)
     for x, y in tail[1::2]:
@@ -25,8 +26,8 @@ def draw_kite(pen: Pen, colour: RGB, seconds: float) -> None:
 
 def draw_bird(pen: Pen, colour: RGB, seconds: float) -> None:
     """A broad-winged bird; its origin is the middle of its body."""
-    rim = shade(colour, 0.45)
-    flap = sin(2 * pi * 1.1 * seconds)
+    rim = shade(colour, RIM)
+    flap = sin(2 * pi * FLAPS * seconds)
     tip = 8 + 22 * flap
     far_wing = [(-4.0, 3.0), (10, 3), (2, tip * 0.9 + 3), (-14, tip + 6)]
     pen.polygon(far_wing, shade(colour, 0.62), rim)
@@ -40,7 +41,7 @@ def draw_bird(pen: Pen, colour: RGB, seconds: float) -> None:
 
 def draw_fox(pen: Pen, colour: RGB, seconds: float) -> None:
     """A walking fox with a white-tipped tail; its origin is the ground under it."""
-    rim = shade(colour, 0.45)
+    rim = shade(colour, RIM)
     stride = 2 * pi * 1.3 * seconds
     for x, phase in ((-19, pi), (17, 0.0)):
         _leg(pen, x + 4, stride + phase + pi, shade(colour, 0.6))

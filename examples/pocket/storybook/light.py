@@ -16,6 +16,7 @@ PAINT: dict[str, RGB] = {
     "purple": (150, 54, 196),
     "white": (250, 250, 250),
 }
+RIM = 0.7  # of a subject's colour, around it: a hair's breadth of contrast is what blurs first
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 from .world import WIDTH
 
 SIZE = {"far": 0.72, "middle": 1.0, "near": 1.2}
+FLAPS = 0.8  # of a bird's wings, a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def height_and_tilt(subject: str, seconds: float) -> tuple[float, float]:
     if subject == "kite":
         return 50 + 10 * sin(seconds * 1.9), 0.35 * sin(seconds * 1.5)
     if subject == "bird":
-        return 50 - 3 * sin(2 * pi * 1.1 * seconds) + 6 * sin(seconds * 0.8), 0.08 * sin(
+        return 50 - 3 * sin(2 * pi * FLAPS * seconds) + 6 * sin(seconds * 0.8), 0.08 * sin(
             seconds * 0.8
         )
     if subject == "boat":

@@ -52,13 +52,13 @@ class Painter:
         canvas = self.sky.copy()
         paste_clouds(canvas, self.cloud, scene.weather, seconds)
         canvas.paste(self.land, (0, 0), self.land)
-        draw = ImageDraw.Draw(canvas)
+        draw, blend = ImageDraw.Draw(canvas), ImageDraw.Draw(canvas, "RGBA")
         top = water_line(scene.place, scene.subject)
         if top is not None and not (scene.subject == "fox" and scene.place == "sea"):
-            draw_waves(draw, top, self.light, seconds)
+            draw_waves(blend, top, self.light, seconds)
         mask = Image.new("L", canvas.size)
         self._subject(draw, ImageDraw.Draw(mask), seconds)
-        draw_fall(draw, scene.weather, scene.time, seconds)
+        draw_fall(blend, scene.weather, scene.time, seconds)
         return np.asarray(canvas.reduce(SCALE)), np.asarray(mask.reduce(SCALE))
 
     def _subject(

@@ -56,16 +56,14 @@ def paste_clouds(canvas: Image.Image, sprite: Image.Image, weather: str, seconds
 
 
 def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float) -> None:
-    """Falling rain or snow over the whole picture."""
+    """Falling rain or snow over the whole picture; `pen` blends colours with an alpha."""
     if weather == "rain":
-        tone = (150, 165, 200) if time == "night" else (214, 226, 244)
-        for x, y, speed in _drops(44):
-            px, py = (
-                (x - 30 * seconds) % (WIDTH + 8),
-                (y + 190 * speed * seconds) % (HEIGHT + 12) - 12,
-            )
+        tone = (150, 165, 200, 90) if time == "night" else (222, 232, 248, 115)
+        for x, y, speed in _drops(36):
+            px = (x - 14 * seconds) % (WIDTH + 8)
+            py = (y + 70 * speed * seconds) % (HEIGHT + 14) - 14
             pen.line(
-                [px * SCALE, py * SCALE, (px - 2) * SCALE, (py + 10) * SCALE], fill=tone, width=2
+                [px * SCALE, py * SCALE, (px - 2.4) * SCALE, (py + 12) * SCALE], fill=tone, width=3
             )
     elif weather == "snow":
         for x, y, speed in _drops(48):
@@ -79,8 +77,8 @@ def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float)
 
 
 def draw_waves(pen: ImageDraw.ImageDraw, top: float, light: Light, seconds: float) -> None:
-    """Short light strokes on the water that move with the swell."""
-    tone = light.on_land((150, 200, 240))
+    """Short light strokes on the water that move with the swell; `pen` blends."""
+    tone = (*light.on_land((150, 200, 240)), 170)
     for row in range(int((HEIGHT - top) // 7)):
         y = top + 5 + row * 7
         for i in range(6):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import sin
 
-from .light import RGB, shade
+from .light import RGB, RIM, shade
 from .pen import Pen
 
 DARK: RGB = (40, 34, 44)
@@ -12,7 +12,7 @@ DARK: RGB = (40, 34, 44)
 
 def draw_balloon(pen: Pen, colour: RGB, seconds: float) -> None:
     """A hot-air balloon with a basket; its origin is the middle of the envelope."""
-    rim = shade(colour, 0.45)
+    rim = shade(colour, RIM)
     pen.line([(-9, -18), (-5, -33)], DARK, 1.2)
     pen.line([(9, -18), (5, -33)], DARK, 1.2)
     pen.box(-6, -42, 6, -33, (150, 96, 50), (84, 50, 26))
@@ -26,7 +26,7 @@ def draw_balloon(pen: Pen, colour: RGB, seconds: float) -> None:
 
 def draw_boat(pen: Pen, colour: RGB, seconds: float) -> None:
     """A sailing boat, hull and sail of one colour; its origin is the water line."""
-    rim = shade(colour, 0.45)
+    rim = shade(colour, RIM)
     pen.line([(-2, 6), (-2, 52)], (92, 60, 36), 2.2)
     pen.polygon([(1, 14), (1, 51), (26, 14)], colour, rim)
     pen.polygon([(-5, 14), (-5, 44), (-20, 14)], shade(colour, 0.75), rim)
@@ -36,7 +36,7 @@ def draw_boat(pen: Pen, colour: RGB, seconds: float) -> None:
 
 def draw_train(pen: Pen, colour: RGB, seconds: float) -> None:
     """A steam engine with one wagon; its origin is the rail under the middle."""
-    rim = shade(colour, 0.45)
+    rim = shade(colour, RIM)
     glass = (255, 236, 170)
     for puff in range(3):
         age = (seconds * 1.2 + puff / 3) % 1.0

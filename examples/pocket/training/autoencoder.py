@@ -35,6 +35,7 @@ CONFIG = VaeConfig(
     patch_size=2,
 )
 NOISE = 0.15  # at most; added to latents in training: neighbouring latents must decode alike
+SQUARES = 12.0  # weight of the squared error beside the absolute one
 LONG, SHORT = 33, 17
 
 
@@ -92,10 +93,10 @@ class Pool:
 
 def reconstruction_loss(made: Tensor, batch: Batch, z: Tensor) -> Tensor:
     """Weighted L1 and L2, chroma, edges, and a mild pull of the latents towards zero."""
-    weight = 1 + 3 * batch.mask
+    weight = 1 + 4 * batch.mask
     off = made - batch.frames
     chroma = off - off.mean(dim=1, keepdim=True)
-    colour = (weight * (off.abs() + 2 * off.square() + 0.5 * chroma.abs())).mean()
+    colour = (weight * (off.abs() + SQUARES * off.square() + 0.5 * chroma.abs())).mean()
     edges = off.diff(dim=-1).abs().mean() + off.diff(dim=-2).abs().mean()
     return colour + 0.5 * edges + 0.002 * z.square().mean()
 

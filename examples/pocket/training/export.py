@@ -17,11 +17,11 @@ from sana_stream.models.vae_config import VaeConfig
 from storybook.world import FPS, HEIGHT, WIDTH
 
 from .clips import BLOCK_FRAMES
+from .networks import CONFIG, Networks
+from .step import MEMORY, TIMESTEPS
 from .text import MAX_TOKENS, SPECIAL
-from .transformer import CONFIG, MEMORY, Networks
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-TIMESTEPS = (1000, 960, 889, 727)
 
 
 def export(

@@ -1,0 +1,58 @@
+"""A run that begins with another model's weights takes over what fits, words by their spelling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from training import autoencoder
+from training.export import export
+from training.networks import WORDS, Networks
+
+
+def test_weights_are_taken_over_and_words_found_by_spelling(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    old = Networks().bfloat16()
+    weights = {k: torch.randn_like(v) for k, v in old.named_parameters()}
+    export(tmp_path, autoencoder.CONFIG, _autoencoder(), weights, trained_blocks=3)
+    places = _swap_words(tmp_path / "tokenizer" / "tokenizer.json", "boat", "train")
+
+    new = Networks()
+    first = new.transformer.proj_out.weight.clone()
+    count = new.begin_with(tmp_path)
+
+    assert count == sum(1 for name in weights if not name.startswith("readers"))
+    assert not torch.equal(new.transformer.proj_out.weight, first)
+    taken, given = new.text.get_parameter(WORDS), weights[f"text.{WORDS}"].float()
+    boat, train = places
+    assert torch.equal(taken[boat], given[train])
+    assert torch.equal(taken[train], given[boat])
+    others = [i for i in range(len(taken)) if i not in places]
+    assert torch.equal(taken[others], given[others])
+
+
+def test_another_shape_is_left_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    old = {k: torch.randn_like(v) for k, v in Networks().named_parameters()}
+    export(tmp_path, autoencoder.CONFIG, _autoencoder(), old, trained_blocks=3)
+    new = Networks()
+    name = "proj_out.weight"
+    kept = torch.nn.Parameter(torch.randn(7, 128))
+    new.transformer.proj_out.weight = kept
+    before = kept.detach().clone()
+    assert new.begin_with(tmp_path) == sum(1 for k in old if not k.startswith("readers")) - 1
+    assert torch.equal(new.transformer.get_parameter(name), before)
+
+
+def _autoencoder() -> dict[str, torch.Tensor]:
+    return autoencoder.build(dtype=torch.float32).state_dict()
+
+
+def _swap_words(file: Path, one: str, other: str) -> tuple[int, int]:
+    tokenizer = json.loads(file.read_text())
+    words = tokenizer["model"]["vocab"]
+    words[one], words[other] = words[other], words[one]
+    file.write_text(json.dumps(tokenizer))
+    return words[other], words[one]
