@@ -42,9 +42,7 @@ def begin_with_image(engine: Engine, beginning: Snapshot, image: np.ndarray) -> 
     return replace(beginning, given=latents)
 
 
-def cut_to_image(
-    engine: Engine, snapshot: Snapshot, image: np.ndarray, plan: BlockPlan
-) -> Snapshot:
+def cut_to_image(engine: Engine, snapshot: Snapshot, image: np.ndarray) -> Snapshot:
     """The stream with a picture in place of its past, from its next block on.
 
     Its place, prompts and seed stay; memory, positions and decoder begin anew, as in a stream
@@ -52,7 +50,6 @@ def cut_to_image(
 
     Args:
         image: as for `begin_with_image`.
-        plan: where the snapshot's next block lies.
 
     Raises:
         ConfigError: not a picture.
@@ -62,6 +59,7 @@ def cut_to_image(
         solver, timesteps = settings.after_cut
         settings = replace(settings, solver=solver, timesteps=timesteps, after_cut=None)
     beginning = engine.beginning(settings, snapshot.prompt, snapshot.negative_prompt)
+    plan = snapshot.plan(engine.vae.config.temporal_factor)
     take = Take(snapshot.index, plan.block(snapshot.index).start)
     return begin_with_image(engine, replace(beginning, index=take.index, take=take), image)
 

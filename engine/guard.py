@@ -14,7 +14,6 @@ from ..models.state import State
 from .block import Block
 from .health import BEGINNING_BLOCKS, beginning_with
 from .look import Look
-from .plan import BlockPlan
 from .snapshot import Snapshot
 from .watch import Ending, Watch
 
@@ -43,8 +42,7 @@ def restarted(snapshot: Snapshot, good: Ending, engine: Engine) -> Snapshot:
         good: of the same stream, from before it drifted, after one block or more.
     """
     assert good.recent, "a stream cannot be restarted before its first block"
-    factor = engine.vae.config.temporal_factor
-    plan = BlockPlan(snapshot.settings.block_frames, factor, (snapshot.take,))
+    plan = snapshot.plan(engine.vae.config.temporal_factor)
     position = plan.block(snapshot.index).latent_start - good.recent[-1].shape[2]
     empty = engine.beginning(snapshot.settings, snapshot.prompt, snapshot.negative_prompt)
     states = tuple(replace(state, position=position) for state in empty.states)

@@ -10,7 +10,8 @@ import numpy as np
 
 from .block import Block
 from .device import one_thread_alone
-from .session import Draft, Session
+from .maker import Draft
+from .session import Session
 from .snapshot import Snapshot
 
 PromptAt = Callable[[int], str | None]

@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..models.errors import ConfigError
-from ..models.past import Past
-from ..models.transformer import TextContext
-from ..models.vae import VaeCache
 from .beginning import cut_to_image
-from .block import Block, BlockStats
-from .commit import committed, prepare_texts
-from .decoding import decode_block
-from .denoise import denoised
-from .health import (
-    ATTEMPT_STEPS,
-    beginning_with,
-    check_states,
-    first_finite,
-    no_memory,
-)
-from .heap import EVERY_BLOCKS, trim_heap
+from .block import Block
 from .history import History
-from .lane import lane_for
-from .look import look_of
-from .meter import Meter
+from .maker import BlockMaker, Draft
 from .noise import NoiseSource, counter_noise
 from .plan import BlockPlan, PlannedBlock
 from .shelf import FolderShelf, MemoryShelf
-from .snapshot import Snapshot, blocks_to_keep
+from .snapshot import Snapshot
 from .snapshot_file import save_snapshot
 
 if TYPE_CHECKING:
@@ -44,24 +26,6 @@ if TYPE_CHECKING:
 
 
 HISTORY_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A block whose latents are made and whose pictures are not decoded yet."""
-
-    planned: PlannedBlock
-    head: Snapshot  # what it was made from
-    after: Snapshot  # what follows it, all but the VAE cache
-    meter: Meter
-    attempts: int
-    mark: Any  # from when on the latents are whole, on a device with queues
-
-    @property
-    def latents(self) -> Tensor:
-        """float32 (1, C, T', h, w), normalised."""
-        assert self.after.pending is not None
-        return self.after.pending
 
 
 class Session:
@@ -73,13 +37,8 @@ class Session:
         self._engine = engine
         self._now = snapshot
         self._noise = noise  # the caller's own; else the seed decides
-        self._kept_blocks = blocks_to_keep(snapshot.settings.block_frames, engine.decoder.config)
+        self._maker = BlockMaker(engine, snapshot.settings)
         self._history: History | None = None
-        self._decode_frames = engine.decode_frames_for(snapshot.settings)
-        self._lane = lane_for(engine.device)
-        self._peak_bytes = 0
-        self._texts: tuple[TextContext, ...] = ()
-        self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
 
     @property
     def device(self) -> torch.device:
@@ -89,7 +48,7 @@ class Session:
     @property
     def plan(self) -> BlockPlan:
         """Where blocks lie, from the stream's last cut on."""
-        return self._plan_of(self._now)
+        return self._now.plan(self._engine.vae.config.temporal_factor)
 
     @property
     def prompt(self) -> str:
@@ -148,7 +107,7 @@ class Session:
 
     def cut_of(self, head: Snapshot, image: np.ndarray) -> Snapshot:
         """`head` with a picture in place of its past."""
-        return cut_to_image(self._engine, head, image, self._plan_of(head))
+        return cut_to_image(self._engine, head, image)
 
     def reseed(self, seed: int) -> None:
         """Draw the noise from another seed, from the next block on.
@@ -185,62 +144,24 @@ class Session:
         self.settle(snapshot)
         return block
 
-    @torch.no_grad()
     def draft(self, head: Snapshot) -> Draft:
-        """The latents of the block after `head`; reads no VAE cache and changes nothing.
+        """The latents of the block after `head`; the session itself stays where it is.
 
         Raises:
-            HealthError: the memory or the latents are not finite, or there is no room on the
-                device; nothing has changed.
+            HealthError: as `BlockMaker.draft`.
         """
-        try:
-            return self._draft(head)
-        except torch.OutOfMemoryError as error:
-            raise no_memory(self._plan_of(head).block(head.index)) from error
+        return self._maker.draft(head, self._noise or counter_noise(head.settings.seed))
 
-    def _draft(self, head: Snapshot) -> Draft:
-        meter, planned = Meter(self._engine.device), self._plan_of(head).block(head.index)
-        with meter.stage("text"):
-            texts = self._prepare_texts(head)
-        with meter.stage("commit"):
-            states = committed(self._engine.denoiser, head, texts)
-            check_states(states, planned)
-        with meter.stage("denoise"):
-            pasts = [state.past() for state in states]
-            sample = partial(self._sample, head, planned, texts, pasts)
-            latents, attempts = first_finite(sample, planned)
-            latents = latents.contiguous()  # a saved stream goes on from this same layout
-        recent = (*head.recent, latents)[-self._kept_blocks :]
-        after = replace(head, index=head.index + 1, states=states, recent=recent, given=None)
-        return Draft(planned, head, after, meter, attempts, self._lane.mark())
-
-    @torch.no_grad()
     def finish(self, draft: Draft, before: Snapshot) -> tuple[Block, Snapshot]:
-        """Decode a draft: the block, and where it leads.
+        """The block of a draft, and where it leads; the session itself stays where it is.
 
-        `before` is the finished snapshot that the draft follows. Where the device has no room,
-        fewer frames are decoded at a time from then on. Raises HealthError for pictures that are
-        not finite, and where there is no room for a single frame.
+        Args:
+            before: the finished snapshot that the draft follows.
+
+        Raises:
+            HealthError: as `BlockMaker.finish`.
         """
-        latents, meter = draft.latents, draft.meter
-        prompt, planned = draft.head.prompt, draft.planned
-        decode = partial(self._decode, latents, before, planned)
-        with meter.stage("decode"):
-            frames, cache = self._lane.run(decode, draft.mark, latents)
-        if planned.index % EVERY_BLOCKS == 0:
-            trim_heap()
-        look = look_of(frames)
-        number = planned.index - draft.head.take.index
-        beginning = beginning_with(before.beginning, look, number)
-        after = replace(draft.after, cache=cache, beginning=beginning)
-        stats = replace(
-            self._stats(meter, after),
-            attempts=draft.attempts,
-            look=look,
-            drift=look.drift(beginning),
-        )
-        block = Block(planned.index, planned.start, frames, latents.cpu(), prompt, stats)
-        return block, after
+        return self._maker.finish(draft, before)
 
     def settle(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot: of the block just delivered, or of an earlier moment."""
@@ -294,60 +215,6 @@ class Session:
         self._history.forget_from(self.next_start)
         return self.next_start
 
-    def _plan_of(self, snapshot: Snapshot) -> BlockPlan:
-        factor = self._engine.vae.config.temporal_factor
-        return BlockPlan(snapshot.settings.block_frames, factor, (snapshot.take,))
-
     @property
     def _next(self) -> PlannedBlock:
         return self.plan.block(self._now.index)
-
-    def _prepare_texts(self, head: Snapshot) -> tuple[TextContext, ...]:
-        """The prompt's keys and values, and the negative prompt's where guidance needs them."""
-        prompts = head.prompt, head.negative_prompt
-        if prompts != self._texts_of:
-            self._texts = prepare_texts(self._engine, head)
-            self._texts_of = prompts
-        return self._texts
-
-    def _decode(
-        self, latents: Tensor, before: Snapshot, planned: PlannedBlock
-    ) -> tuple[np.ndarray, VaeCache | None]:
-        """The block's pictures; in smaller steps from the moment that memory runs out."""
-        while True:
-            try:
-                step, to_host = self._decode_frames, self._lane.to_host
-                return decode_block(self._engine.painter, latents, before, planned, step, to_host)
-            except torch.OutOfMemoryError as error:
-                if self._decode_frames == 1:
-                    raise no_memory(planned) from error
-            self._decode_frames = max(1, min(self._decode_frames, latents.shape[2]) // 2)
-
-    def _sample(
-        self,
-        head: Snapshot,
-        planned: PlannedBlock,
-        texts: tuple[TextContext, ...],
-        pasts: list[Past],
-        attempt: int,
-    ) -> Tensor:
-        source = self._noise or counter_noise(head.settings.seed)
-
-        def noise(step: int, shape: tuple[int, ...]) -> Tensor:
-            return source(planned.index, step + attempt * ATTEMPT_STEPS, shape)
-
-        start, frames = planned.latent_start, planned.latent_frames
-        return denoised(self._engine, head, start, frames, texts, pasts, noise)
-
-    def _stats(self, meter: Meter, after: Snapshot) -> BlockStats:
-        memory = meter.memory_bytes()
-        self._peak_bytes = max(self._peak_bytes, meter.peak_bytes)
-        return BlockStats(
-            text_seconds=meter.seconds["text"],
-            commit_seconds=meter.seconds["commit"],
-            denoise_seconds=meter.seconds["denoise"],
-            decode_seconds=meter.seconds["decode"],
-            memory_bytes=memory,
-            peak_memory_bytes=self._peak_bytes,
-            state_bytes=after.nbytes,
-        )

@@ -10,7 +10,7 @@ from ..models.decoder_any import AnyDecoderConfig
 from ..models.state import State
 from ..models.vae import VaeCache
 from .look import Look
-from .plan import FROM_THE_START, Take
+from .plan import FROM_THE_START, BlockPlan, Take
 from .watch import Ending, Watch
 
 
@@ -65,6 +65,10 @@ class Snapshot:
         pending = 0 if self.pending is None else self.pending.nbytes
         cache = 0 if self.cache is None else self.cache.nbytes
         return sum(state.nbytes for state in self.states) + pending + cache
+
+    def plan(self, temporal_factor: int) -> BlockPlan:
+        """Where blocks lie, from the stream's last cut on; the factor is the VAE's."""
+        return BlockPlan(self.settings.block_frames, temporal_factor, (self.take,))
 
     def light(self) -> Snapshot:
         """The same place without a large decoder's cache (2 GiB at 832x480).

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from sana_stream.engine.block import Block
-from sana_stream.engine.session import Draft, Session
+from sana_stream.engine.maker import Draft
+from sana_stream.engine.session import Session
 from sana_stream.engine.snapshot import Snapshot
 from sana_stream.streaming.control import Changes, Control
 

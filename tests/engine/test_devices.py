@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sana_stream.engine import decoding, session
+from sana_stream.engine import decoding, maker
 from sana_stream.engine.device import one_thread_alone, resolve_dtype
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.overlap import overlapped
@@ -47,7 +47,7 @@ def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.Monke
     """The tiny model on a device that only counts shapes; whatever reads values is left out."""
     monkeypatch.setattr("sana_stream.engine.health.is_finite", lambda *_: True)
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: tensor)
-    monkeypatch.setattr(session, "check_states", lambda *_: None)
+    monkeypatch.setattr(maker, "check_states", lambda *_: None)
     monkeypatch.setattr(decoding, "check_pictures", lambda *_: None)
     monkeypatch.setattr(
         "sana_stream.engine.lane.DirectLane.to_host",
