@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from sana_stream.engine.engine import Engine
 
@@ -21,6 +22,18 @@ if hasattr(signal, "SIGHUP"):
 # the models here are tiny: handing work to a second thread costs more than it brings
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
+# a machine that is busy with other things is no finding of a test
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def chance() -> None:
+    """Every test begins with the same random numbers, whichever tests ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

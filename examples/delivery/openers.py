@@ -95,11 +95,12 @@ def udp(video: VideoFormat) -> Iterator[Sink]:
 @contextmanager
 def rtmp(video: VideoFormat) -> Iterator[Sink]:
     """An ffmpeg that takes a broadcast, as a server would."""
-    address = f"rtmp://{HOST}:{free_port()}/live/key"
+    port = free_port()
+    address = f"rtmp://{HOST}:{port}/live/key"
     command = ["ffmpeg", "-v", "quiet", "-nostdin", "-listen", "1", "-f", "flv", "-i", address]
     server = subprocess.Popen([*command, "-f", "null", "-"])
     try:
-        time.sleep(1)  # to begin to listen: it takes one caller, who must not be a probe
+        await_taken(port)
         yield open_sink(address, video)
     finally:
         server.kill()
@@ -161,6 +162,19 @@ def drain(connection: socket.socket) -> None:
 def free_port() -> int:
     with socket.create_server((HOST, 0)) as server:
         return server.getsockname()[1]
+
+
+def await_taken(port: int) -> None:
+    """Wait until somebody listens, without a call: a server that takes one caller is not probed."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                return
+        time.sleep(0.05)
+    raise SystemExit(f"nobody listens at port {port}")
 
 
 @contextmanager

@@ -16,7 +16,8 @@ def test_json_figures_agree_with_each_other(tiny_folder: Path, capfd: pytest.Cap
     figures = json.loads(capfd.readouterr().out)
     assert (figures["width"], figures["height"], figures["pictures"]) == (48, 32, 8)
     parts = figures["commit"] + 4 * figures["denoise_call"] + figures["decode"]
-    assert 0.3 * parts < figures["block"] < 3 * parts  # medians of one run
+    # medians of a few blocks, while the machine may do other things: the unit and the order
+    assert 0.1 * parts < figures["block"] < 10 * parts
     assert set(figures["at_block"]) == {"10", "1000", "10000"}
     assert figures["cost"]["calls"] == 5
     fastest = min(figures["block"], figures["block_overlapped"])

@@ -30,7 +30,7 @@ def test_a_killed_process_is_gone_on_with(tmp_path: Path, tiny_folder: Path):
     wait_for_checkpoint(checkpoint, process.pid)
     wait_for_checkpoint(checkpoint, process.pid, after=modified(checkpoint))
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     assert run("resume", tmp_path / "a.mp4", "--quiet") == 0
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()

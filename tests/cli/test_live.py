@@ -52,7 +52,7 @@ class Keyboard:
         for line in lines:
             self._read.clear()
             self._lines.put(line)
-            assert self._read.wait(30)
+            assert self._read.wait(120)
 
     def lines(self) -> Iterator[str]:
         while True:
@@ -173,7 +173,7 @@ class Browser:
         self._port = int(found[1])
 
     def ask(self, path: str, body: str | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         connection.request("GET" if body is None else "POST", path, body)
         answer = connection.getresponse()
         result = answer.status, answer.read()
@@ -198,7 +198,7 @@ def test_a_stream_is_held_and_directed_on_its_page(
         await_resume(control)
 
     def direct(browser: Browser) -> None:
-        assert held.wait(30)
+        assert held.wait(120)
         before = browser.status()
         assert browser.ask("/prompt", "the night falls")[0] == 202
         seen.extend([before, browser.status()])

@@ -53,7 +53,7 @@ def test_a_signal_finishes_the_block_and_closes_the_file(
     process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
     wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert out == b""
     assert b"finishing this block and closing the video" in err
@@ -80,8 +80,8 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, tiny_folder: Path) -> Non
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGCONT)
-    assert process.wait(60) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
-    process.communicate()
+    assert process.wait(120) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    process.communicate(timeout=120)
     assert len(pictures(tmp_path / "a.mkv")) % 8 == 1
 
 
@@ -93,7 +93,7 @@ def test_a_signal_before_the_first_block_leaves_nothing(
     wait_for(lambda: (tmp_path / "a.mp4").exists())  # opened before the model is loaded
     time.sleep(wait)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err.splitlines()[-1] == b"sana-stream: stopped before the first block"
     assert list(tmp_path.iterdir()) == []
@@ -103,7 +103,7 @@ def test_a_killed_run_leaves_every_whole_block(tmp_path: Path, tiny_folder: Path
     process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
     wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
     process.kill()
-    process.communicate()
+    process.communicate(timeout=120)
     frames = len(pictures(tmp_path / "a.mp4"))
     assert frames > 9
     assert frames % 8 == 1
@@ -145,7 +145,7 @@ def test_a_reader_that_goes_ends_the_run_well(tmp_path: Path, tiny_folder: Path)
     assert process.stderr is not None
     assert process.stdout.read(100_000)
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
     err = process.stderr.read()
     process.stderr.close()
     assert b"the reader has closed it" in err
@@ -158,7 +158,7 @@ def test_a_terminal_gets_no_video(tmp_path: Path, tiny_folder: Path) -> None:
     ours, theirs = pty.openpty()
     argv = [*PROMPT, "--frames", "9", "--model", str(tiny_folder), "--out", "-"]
     process = subprocess.run(
-        command(argv), cwd=tmp_path, stdout=theirs, stderr=subprocess.PIPE, timeout=60
+        command(argv), cwd=tmp_path, stdout=theirs, stderr=subprocess.PIPE, timeout=120
     )
     os.close(theirs)
     os.close(ours)
@@ -199,7 +199,7 @@ def test_what_is_typed_directs_the_stream(tmp_path: Path, tiny_folder: Path) -> 
     process.stdin.flush()
     captions = tmp_path / "a.vtt"
     wait_for(lambda: "night" in captions.read_text("utf-8"))
-    out, err = process.communicate(b"/stop\n", timeout=60)
+    out, err = process.communicate(b"/stop\n", timeout=120)
     assert process.returncode == 0, err
     assert out == b""
     said = re.search(r"from frame (\d+) \(.*\): the \ufffd night\n", err.decode())
@@ -217,4 +217,4 @@ def test_typing_that_waits_does_not_keep_the_program_from_ending(
     assert process.wait(120) == 0
     assert process.stderr is not None
     assert b"Fatal" not in process.stderr.read()
-    process.communicate()
+    process.communicate(timeout=120)

@@ -15,6 +15,7 @@ from sana_stream.streaming.feed import LiveFeed
 from sana_stream.streaming.format import Tags, VideoFormat
 from sana_stream.streaming.pump import Pump
 
+from ..streaming.asking import await_that
 from ..streaming.blocks import HEIGHT, WIDTH, blocks
 from .run import pictures
 
@@ -91,8 +92,7 @@ def test_a_disk_that_is_nearly_full_is_left_alone(
     with Pump([feed, recordings.open(path, VIDEO, Tags(), told.append)], said.append) as pump:
         source = blocks(4)
         pump.write(next(source))
-        while feed.frames < 17 or not path.stat().st_size:
-            pass
+        await_that(lambda: feed.frames >= 17 and path.stat().st_size, "nothing is recorded")
         monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 40, 0, 100 << 20))
         for block in source:
             pump.write(block)

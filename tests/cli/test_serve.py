@@ -31,7 +31,7 @@ class Served:
         self._port = int(found[1])
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
         result = answer.status, answer.read()
@@ -60,7 +60,7 @@ def served(tmp_path: Path, tiny_folder: Path) -> Iterator[Served]:
         yield Served(process)
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=120)
 
 
 def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_pat
     assert served.ask("POST", "/streams", {"story": "the sun"})[0] == 201
     served.await_that(lambda: served.json("/status").get("title") == "the sun")
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(60) == 128 + signal.SIGTERM
+    assert served.process.wait(120) == 128 + signal.SIGTERM
     films = tmp_path / "films"
     shown = [cue.prompt for cue in read_story(films / "stream-0000.vtt").cues]
     assert shown == ["a red boat", "the night falls"]

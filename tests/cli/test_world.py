@@ -73,7 +73,7 @@ def begin(tmp_path: Path, tiny_folder: Path) -> Iterator[Begin]:
     yield started
     for process in processes:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=120)
 
 
 @pytest.fixture
@@ -117,13 +117,14 @@ def test_a_reader_that_hangs_does_not_keep_the_run(begin: Begin, tmp_path: Path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
         server.listen()
+        server.settimeout(120)
         outs = ("--out", "a.mkv", "--out", f"unix://{tmp_path}/s", "--format", "rawvideo")
         process = begin("--endless", *outs)
         connection, _ = server.accept()
         with connection:
             before = say_until(process, b"is slower than the video is made; waiting for it\n")
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert b"takes nothing; the rest is dropped" in said
     assert b"go on with it: sana-stream resume a.mkv" in said
@@ -133,6 +134,7 @@ def test_a_reader_that_hangs_does_not_keep_the_run(begin: Begin, tmp_path: Path)
 
 def test_a_viewer_that_leaves_leaves_the_file_alone(begin: Begin, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(120)
         port = server.getsockname()[1]
 
         def watch_a_little() -> None:
@@ -141,12 +143,12 @@ def test_a_viewer_that_leaves_leaves_the_file_alone(begin: Begin, tmp_path: Path
             server.close()
             connection.close()
 
-        viewer = threading.Thread(target=watch_a_little)
+        viewer = threading.Thread(target=watch_a_little, daemon=True)
         viewer.start()
         outs = ("--out", "a.mkv", "--out", f"tcp://127.0.0.1:{port}")
         process = begin("--frames", "120", *outs)
         _, said = process.communicate(timeout=120)
-        viewer.join(10)
+        viewer.join(120)
     assert process.returncode == 0, said
     assert b"trying again" in said
     assert len(pictures(tmp_path / "a.mkv")) == 120

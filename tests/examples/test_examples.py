@@ -100,7 +100,7 @@ def test_pipe_ffmpeg_from_the_shell(tmp_path: Path, tiny_folder: Path) -> None:
         cwd=tmp_path,
         env=os.environ | {"PATH": scripts, "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == b""
@@ -117,7 +117,7 @@ def test_stories_can_be_read(path: Path) -> None:
 def test_soak() -> None:
     """In a process of its own: what other tests leave open is not counted."""
     argv = [sys.executable, str(EXAMPLES / "soak.py"), "--hours", "0.05", "--rows", "5"]
-    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=500).stdout
     rows = [line.split("|")[1:-1] for line in told.splitlines()[2:7]]
     assert [row[0].strip() for row in rows] == ["0.01 h", "0.02 h", "0.03 h", "0.04 h", "0.05 h"]
     assert len({(row[3], row[4]) for row in rows[1:]}) == 1, "open files and threads"
@@ -159,7 +159,8 @@ def test_measure_fills_its_table(tiny_folder: Path, tmp_path: Path):
     assert "graphs need a CUDA device" in failed
     assert json.loads((tmp_path / "figures.jsonl").read_text())["width"] == 48
     block_ms, overlapped_ms, rate = (float(cell) for cell in row.split("|")[7:10])
-    assert rate == pytest.approx(8000 / min(block_ms, overlapped_ms), rel=0.01)
+    fastest = min(block_ms, overlapped_ms)  # of which the table shows tenths
+    assert rate == pytest.approx(8000 / fastest, rel=0.01 + 0.05 / fastest)
     assert f"    sana-stream bench --model {tiny_folder} --repeats 4 --dtype float32" in "\n".join(
         lines
     )

@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -19,6 +20,7 @@ from sana_stream.streaming.web_server import WebServer
 from .blocks import number_of
 
 VIDEO = VideoFormat(96, 64, 16)
+PATIENCE = 120  # seconds for what a busy machine does late
 
 
 def show_of(stage: Stage) -> Show:
@@ -34,7 +36,7 @@ def ask(
     **headers: str,
 ) -> tuple[int, bytes]:
     """Status and content of an answer; names of headers are written with `_` for `-`."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
     names = {name.replace("_", "-"): text for name, text in headers.items()}
     connection.request(method or ("GET" if body is None else "POST"), path, body, names)
     answer = connection.getresponse()
@@ -57,7 +59,10 @@ class Viewer:
     """Reads /live.mp4 until it ends, or reads nothing before `thread` is started."""
 
     def __init__(self, server: WebServer, reading: bool = True) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", server.access.port))
+        self.connection = socket.socket()
+        if not reading:  # however large the system lets buffers grow, it takes little for this one
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        self.connection.connect(("127.0.0.1", server.access.port))
         self.connection.sendall(b"GET /live.mp4 HTTP/1.0\r\nHost: localhost\r\n\r\n")
         self.data = bytearray()
         self.thread = threading.Thread(target=self._read, daemon=True)
@@ -69,12 +74,18 @@ class Viewer:
             self.data += part
 
     def body(self) -> bytes:
-        self.thread.join(10)
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive(), "the stream does not end"
         return bytes(self.data.partition(b"\r\n\r\n")[2])
 
 
 def await_viewers(server: WebServer, count: int) -> None:
-    deadline = time.monotonic() + 10
-    while status(server)["viewers"] != count and time.monotonic() < deadline:
+    await_that(lambda: status(server)["viewers"] == count, f"there are not {count} viewers")
+
+
+def await_that(what: Callable[[], object], otherwise: str) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
-    assert status(server)["viewers"] == count

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -53,9 +53,9 @@ def blocks(
         start += length
 
 
-def pour(sink: Sink, count: int = 5000) -> None:
+def pour(sink: Sink, source: Iterable[Block] | None = None, count: int = 5000) -> None:
     """Write so many blocks one after the other."""
-    for block in blocks(count):
+    for block in islice(blocks() if source is None else source, count):
         sink.write(block)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import shutil
@@ -15,8 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 ABSENT = not (shutil.which("chromedriver") and shutil.which("chromium"))
 _PHONE = 600  # pixels; a narrower window is a phone, with touch and without a mouse
+PATIENCE = 120  # seconds for what a busy machine does late
 WHY_ABSENT = "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
 
 
@@ -31,6 +35,13 @@ class Browser:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        try:
+            self._open(width, height, dark)
+        except BaseException:
+            self._kill()
+            raise
+
+    def _open(self, width: int, height: int, dark: bool) -> None:
         self._base = f"http://127.0.0.1:{self._await_port()}"
         arguments = ["--headless=new", "--no-sandbox", "--mute-audio", "--disable-gpu"]
         arguments += ["--disable-dev-shm-usage", f"--user-data-dir={self._profile.name}"]
@@ -52,7 +63,7 @@ class Browser:
         """The value that a piece of JavaScript returns; promises are awaited."""
         return self._call("POST", "/execute/sync", {"script": script, "args": []})
 
-    def wait(self, script: str, seconds: float = 60) -> Any:
+    def wait(self, script: str, seconds: float = PATIENCE) -> Any:
         """Wait until a JavaScript expression is true, and give its value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -74,9 +85,17 @@ class Browser:
         try:
             self._call("DELETE", "")
         finally:
-            self._driver.kill()
-            self._driver.communicate()
-            self._profile.cleanup()
+            self._kill()
+
+    def _kill(self) -> None:
+        """End the driver and every process of the browser, which would hold the driver's pipe."""
+        processes = psutil.Process(self._driver.pid).children(recursive=True)
+        self._driver.kill()
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._driver.communicate(timeout=PATIENCE)
+        self._profile.cleanup()
 
     def __enter__(self) -> Browser:
         return self
@@ -107,7 +126,7 @@ class Browser:
             self._base + path, data, {"Content-Type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error

@@ -10,11 +10,14 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sana_stream.engine.story import IMAGE_MARK
 from sana_stream.engine.story_captions import parse_captions
 from sana_stream.streaming.captions import CaptionFile, timestamp
 
 CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="{}")
-PROMPT = st.text(CHARACTERS, max_size=60).filter(lambda text: text.split())
+PROMPT = st.text(CHARACTERS, max_size=60).filter(
+    lambda text: text.split() and IMAGE_MARK not in " ".join(text.split())
+)
 
 
 @settings(max_examples=60, deadline=None)

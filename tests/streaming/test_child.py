@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import av
@@ -18,6 +17,7 @@ from sana_stream.streaming.errors import SinkError, TargetError
 from sana_stream.streaming.format import Encoding, VideoFormat
 from sana_stream.streaming.open import open_sink
 
+from .asking import PATIENCE, await_that
 from .blocks import HEIGHT, WIDTH, blocks, number_of, pour
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
@@ -29,16 +29,24 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def await_listener(port: int) -> None:
+def await_listener(port: int, kind: socket.SocketKind) -> None:
     """Wait until a port is taken, without knocking at it."""
-    for _ in range(200):
-        with socket.socket() as probe:
+
+    def taken() -> bool:
+        with socket.socket(socket.AF_INET, kind) as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                return
-        time.sleep(0.05)
-    pytest.fail("nobody listens")
+                return True
+        return False
+
+    await_that(taken, "nobody listens")
+
+
+def await_number(file: Path) -> int:
+    """The number of a process, once it has written it down."""
+    await_that(lambda: file.exists() and file.read_text().endswith("\n"), "it has not begun")
+    return int(file.read_text())
 
 
 @needs_ffmpeg
@@ -53,19 +61,16 @@ def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
     command = ["ffmpeg", "-v", "error", "-nostdin", *listening, "-c:v", "copy", "-y", str(out)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        if scheme == "srt":
-            time.sleep(1.0)  # a datagram port: taken for TCP or not says nothing
-        else:
-            await_listener(port)
+        await_listener(port, socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
         path = {"rtmp": "/live/key", "srt": "?mode=caller&pkt_size=1316", "http": "/in"}[scheme]
         sink = open_sink(f"{scheme}://127.0.0.1:{port}{path}", VIDEO)
         for block in blocks(4):
             sink.write(block)
         sink.close()
-        server.wait(timeout=20)
+        server.wait(PATIENCE)
     finally:
         server.kill()
-        server.communicate()
+        server.communicate(timeout=PATIENCE)
     with av.open(str(out)) as container:
         frames = [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
     if scheme == "srt":
@@ -102,11 +107,11 @@ def test_a_killed_child_is_noticed_and_started_again(
     source = blocks()
     sink.write(next(source))
     pids = tmp_path / "pids"
-    while not pids.exists() or not pids.read_text().endswith("\n"):
-        time.sleep(0.01)
-    os.kill(int(pids.read_text()), signal.SIGKILL)
-    while len(said) < 2:
-        sink.write(next(source))
+    os.kill(await_number(pids), signal.SIGKILL)
+    for block in source:
+        sink.write(block)
+        if len(said) >= 2 or block.index > 5000:
+            break
     sink.write(next(source))
     sink.close()
     assert "srt://127.0.0.1:9: " in said[0]
@@ -122,12 +127,14 @@ def test_a_killed_child_is_noticed_and_started_again(
 def test_a_frozen_child_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, f"echo $$ > {tmp_path}/pid; kill -STOP $$"))
     monkeypatch.setattr(addresses, "TIMEOUT", 0.5)
-    sink = open_sink("srt://127.0.0.1:9", VIDEO)
+    sink, source = open_sink("srt://127.0.0.1:9", VIDEO), blocks()
+    sink.write(next(source))
+    number = await_number(tmp_path / "pid")
     with pytest.raises(SinkError, match=r"srt://127\.0\.0\.1:9: .*took nothing for 0\.5 s"):
-        pour(sink)
+        pour(sink, source)
     sink.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(number, 0)
 
 
 def test_a_child_that_does_not_end_is_killed(
@@ -138,9 +145,10 @@ def test_a_child_that_does_not_end_is_killed(
     monkeypatch.setattr(child, "_CLOSING", 0.3)
     sink = open_sink("srt://127.0.0.1:9", VIDEO)
     sink.write(next(blocks()))
+    number = await_number(tmp_path / "pid")
     sink.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(number, 0)
 
 
 def test_without_ffmpeg_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

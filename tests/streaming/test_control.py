@@ -15,6 +15,7 @@ from sana_stream.streaming.format import VideoFormat
 from sana_stream.streaming.pace import MARGIN, Pace
 from sana_stream.streaming.sources import WatchedFile, read_lines
 
+from .asking import PATIENCE
 from .blocks import blocks, make_block
 
 VIDEO = VideoFormat(96, 64, 16)
@@ -83,7 +84,7 @@ def test_a_held_stream_goes_on(line: str) -> None:
     threading.Thread(target=run, daemon=True).start()
     assert not went_on.wait(0.1)
     control.say(line)
-    assert went_on.wait(5)
+    assert went_on.wait(PATIENCE)
     assert control.stop.is_set() == (line == "/stop")
 
 
@@ -97,7 +98,7 @@ def test_lines_are_taken_as_they_come() -> None:
         thread = read_lines(lines, control, said.append)
         typed.write("night falls\n/unknown\n")
         typed.close()
-        thread.join(5)
+        thread.join(PATIENCE)
     assert control.take().prompt == "night falls"
     assert len(said) == 1
     assert said[0].startswith("'/unknown': commands are")

@@ -20,6 +20,7 @@ from sana_stream.streaming.mp4 import Fragmenter
 from sana_stream.streaming.open import open_sink
 from sana_stream.streaming.playlist import Playlist, Segment, playlist_text, read_playlist
 
+from .asking import PATIENCE
 from .blocks import FPS, HEIGHT, WIDTH, blocks
 from .test_hls import shown
 
@@ -145,17 +146,20 @@ def test_ffmpeg_watches_a_window_over_an_interruption(tmp_path: Path) -> None:
     command = ["ffmpeg", "-v", "verbose", *source, "-fps_mode", "passthrough", "-c:v", "ffv1"]
     log = tmp_path / "log.txt"
     with log.open("w") as said, subprocess.Popen([*command, str(out)], stderr=said) as player:
-        watched(log, "segment000002.m4s")
-        write(playlist, 2, 4, kept=33)  # one block of the window, then another one, which is new
-        watched(log, "segment000003.m4s")
-        write(playlist, 1, 6, kept=17, close=True)
-        assert player.wait(60) == 0
+        try:
+            watched(log, "segment000002.m4s")
+            write(playlist, 2, 4, kept=33)  # one block of the window, then another, which is new
+            watched(log, "segment000003.m4s")
+            write(playlist, 1, 6, kept=17, close=True)
+            assert player.wait(PATIENCE) == 0
+        finally:
+            player.kill()  # it would watch for ever
     assert shown(out) == list(range(97))
 
 
 def watched(log: Path, name: str) -> None:
     """Wait until the player has opened a segment."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not re.search(rf"Opening '[^']*{name}'", log.read_text()):
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.05)

@@ -19,6 +19,7 @@ import av
 import numpy as np
 import pytest
 
+from .asking import PATIENCE
 from .blocks import HEIGHT, WIDTH, number_of
 
 PRODUCER = [sys.executable, str(Path(__file__).with_name("produce.py"))]
@@ -34,7 +35,7 @@ def producer(*arguments: str, stdout: int = subprocess.DEVNULL) -> Iterator[subp
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.wait(PATIENCE)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
@@ -63,7 +64,7 @@ def test_a_killed_process_leaves_every_delivered_block(tmp_path: Path, suffix: s
         await_frames(process, 65)
         time.sleep(random.uniform(0, 0.4))
         process.kill()
-        process.wait()
+        process.wait(PATIENCE)
         assert process.stderr
         made = [int(n) for n in re.findall(r"made (\d+)", process.stderr.read())]
     handed_over = made[-1] if made else 65
@@ -82,7 +83,7 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(tmp_path: Path) -> None:
     """A file size limit stands in for the disk: the system refuses the bytes beyond it."""
     path = tmp_path / "a.mp4"
     limit = f"ulimit -f 120; trap '' XFSZ; exec {' '.join(PRODUCER)} --out {path}"
-    result = subprocess.run(["bash", "-c", limit], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(["bash", "-c", limit], capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 1
     told = re.search(r"error: .*a\.mp4: file too large.*; (\d+) frames \(", result.stderr)
     assert told, result.stderr
@@ -93,7 +94,7 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(tmp_path: Path) -> None:
 
 def test_a_full_device_behind_standard_output() -> None:
     with open("/dev/full", "wb") as full, producer("--out", "-", stdout=full.fileno()) as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "error: standard output: No space left on device" in said
 
@@ -103,7 +104,7 @@ def test_standard_output_carries_video_alone(container: str) -> None:
     result = subprocess.run(
         [*PRODUCER, "--out", "-", "--format", container, "--blocks", "3"],
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0
     assert shown(result.stdout) == list(range(49))
@@ -114,7 +115,7 @@ def test_bare_pictures_on_standard_output() -> None:
     result = subprocess.run(
         [*PRODUCER, "--out", "-", "--format", "rawvideo", "--blocks", "2"],
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     pictures = np.frombuffer(result.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
     assert [number_of(picture) for picture in pictures] == list(range(33))
@@ -126,7 +127,7 @@ def test_a_reader_that_leaves_ends_the_run_normally() -> None:
         ["bash", "-c", f"( {line} ) | head -c 100000 | wc -c"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert result.stdout.strip() == "100000"
     assert "standard output: the reader has closed it" in result.stderr
@@ -142,7 +143,7 @@ def test_ffmpeg_reads_every_frame_from_the_pipe(tmp_path: Path, container: str) 
         ["bash", "-c", f"set -o pipefail; {line} -c:v ffv1 {tmp_path}/out.mkv"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0, result.stderr
     assert shown(tmp_path / "out.mkv") == list(range(65))
@@ -153,10 +154,9 @@ def test_a_stalled_reader_does_not_keep_a_stopped_run() -> None:
     try:
         with producer("--out", "-", "--format", "rawvideo", stdout=write) as process:
             os.close(write)
-            await_frames(process, 17)
-            time.sleep(0.3)  # now the pipe and the queue are full
+            await_frames(process, 49)  # one block does not fit into the pipe, two wait
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=10) == 130
+            assert process.wait(PATIENCE) == 130
             assert process.stderr
             assert "takes nothing; the rest is dropped" in process.stderr.read()
     finally:
@@ -168,6 +168,6 @@ def test_a_stopped_run_completes_its_file(tmp_path: Path) -> None:
     with producer("--out", str(path), "--delay", "0.05") as process:
         await_frames(process, 49)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 130
+        assert process.wait(PATIENCE) == 130
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames >= 49

@@ -21,6 +21,8 @@ from sana_stream.streaming.programme import (
 from sana_stream.streaming.stage import Stage
 from sana_stream.streaming.web_server import WebServer
 
+from .asking import PATIENCE
+
 
 def states(programme: Programme) -> dict[int, str]:
     return {order.number: order.state.value for order in programme.orders()}
@@ -45,7 +47,7 @@ def test_the_run_waits_for_an_order_until_it_is_to_stop() -> None:
     thread = threading.Thread(target=lambda: got.append(programme.next(stop)), daemon=True)
     thread.start()
     programme.submit({"story": "dawn"})
-    thread.join(5)
+    thread.join(PATIENCE)
     assert got[0].story == "dawn"
     programme.cancel(0)
     threading.Timer(0.1, stop.set).start()
@@ -128,7 +130,9 @@ def test_orders_over_http() -> None:
     with WebServer(Stage(), Access.on("127.0.0.1", 0), programme) as server:
 
         def ask(method: str, path: str, body: object = None) -> tuple[int, Any]:
-            connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=10)
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", server.access.port, timeout=PATIENCE
+            )
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             content = answer.read()

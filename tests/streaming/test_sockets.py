@@ -18,6 +18,7 @@ from sana_stream.streaming.label import label
 from sana_stream.streaming.open import open_sink
 from sana_stream.streaming.sockets import Listener
 
+from .asking import PATIENCE, await_that
 from .blocks import HEIGHT, WIDTH, blocks, number_of, pour
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 200)  # short in time, so that paced outputs are quick
@@ -56,7 +57,7 @@ class Reader:
 def read_all(connection: socket.socket, limit: int | None = None) -> bytes:
     data = b""
     with connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         while limit is None or len(data) < limit:
             part = connection.recv(1 << 16)
             if not part:
@@ -72,7 +73,7 @@ def test_a_tcp_reader_gets_every_frame(container: str | None) -> None:
     for block in blocks(3):
         sink.write(block)
     sink.close()
-    reader.thread.join(10)
+    reader.thread.join(PATIENCE)
     assert shown(reader.received[0]) == list(range(49))
     assert sink.frames == 49
 
@@ -83,7 +84,7 @@ def test_a_reader_on_a_unix_socket(tmp_path: Path) -> None:
     for block in blocks(2):
         sink.write(block)
     sink.close()
-    reader.thread.join(10)
+    reader.thread.join(PATIENCE)
     assert shown(reader.received[0]) == list(range(33))
 
 
@@ -120,9 +121,7 @@ def test_a_listening_output_waits_for_its_first_reader(tmp_path: Path) -> None:
             sink.write(block)
         sink.close()
         timer.join()
-        deadline = threading.Event()
-        while not received and not deadline.wait(0.05):
-            pass
+        await_that(lambda r=received: r, "the reader has got nothing")
         assert shown(received[0]) == list(range(33))
     assert said == [
         f"tcp://127.0.0.1:{port}: waiting for a reader",
@@ -155,7 +154,7 @@ def test_beside_others_a_listening_output_takes_the_next_reader() -> None:
     for _ in range(2):
         sink.write(next(source))
     sink.close()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert "connected again" in said[2]
     frames = shown(second[0])
     assert len(frames) >= 48, "the block with which it connected and the two after it"
@@ -174,7 +173,7 @@ def test_a_lost_reader_is_called_again_at_a_block_boundary(
     for _ in range(2):
         sink.write(next(source))
     sink.close()
-    reader.thread.join(10)
+    reader.thread.join(PATIENCE)
     assert "trying again" in said[0]
     assert "frames were dropped meanwhile" in said[1]
     frames = shown(reader.received[1])
@@ -265,21 +264,25 @@ def test_datagrams_arrive_whole_and_in_time() -> None:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(1)
         received: list[bytes] = []
+        sent = threading.Event()
 
         def listen() -> None:
-            try:
-                while True:
+            """Until nothing has come for a second and nothing more will."""
+            while True:
+                try:
                     received.append(receiver.recv(2000))
-            except OSError:
-                pass
+                except TimeoutError:
+                    if sent.is_set():
+                        return
 
-        thread = threading.Thread(target=listen)
+        thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         sink = open_sink(f"udp://127.0.0.1:{receiver.getsockname()[1]}", VIDEO)
         for block in blocks(3):
             sink.write(block)
         sink.close()
-        thread.join()
+        sent.set()
+        thread.join(PATIENCE)
     assert max(map(len, received)) == 1316
     assert shown(b"".join(received)) == list(range(49))
 

@@ -14,7 +14,7 @@ from sana_stream.streaming.control import Changes
 from sana_stream.streaming.stage import Stage
 from sana_stream.streaming.web_server import WebServer
 
-from .asking import ask, show_of
+from .asking import PATIENCE, ask, show_of
 from .blocks import blocks
 
 
@@ -61,7 +61,7 @@ def test_elsewhere_a_token_is_needed_and_says_what_one_may(
 
 
 def answer_of(server: WebServer, path: str) -> tuple[int, HTTPMessage]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
     connection.request("GET", path)
     answer = connection.getresponse()
     connection.close()
@@ -113,7 +113,7 @@ def test_a_body_that_never_comes_is_not_waited_for(
     stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web_body.BODY_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", server.access.port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
         connection.sendall(
             b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
         )
@@ -124,8 +124,8 @@ def test_a_body_that_never_comes_is_not_waited_for(
 def test_a_request_that_never_comes_is_not_waited_for(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", server.access.port), 10) as connection:
+    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 1.0)
+    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
         connection.sendall(b"GET /status HTTP/1.1\r\nHost: local")
         assert connection.recv(1000) == b""
     assert ask(server, "/status")[0] == 200
@@ -134,8 +134,8 @@ def test_a_request_that_never_comes_is_not_waited_for(
 def test_nor_is_a_second_one_that_never_comes(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 0.3)
-    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=10)
+    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 1.0)
+    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
     connection.request("GET", "/status")
     assert connection.getresponse().read()
     assert connection.sock
