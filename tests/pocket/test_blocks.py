@@ -32,7 +32,7 @@ def test_one_pass_equals_the_roll_out(memory: str) -> None:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     policy = parse_policy(memory)
-    layout = Layout.of(BLOCKS, FRAMES, policy)
+    layout = Layout.of([FRAMES + 1] + [FRAMES] * (BLOCKS - 1), policy)
     frames = len(layout.block_of)
     clean = torch.randn(CLIPS, 4, frames, 4, 6)
     noisy = torch.randn(NOISY, CLIPS, 4, frames, 4, 6)

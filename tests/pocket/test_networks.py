@@ -7,16 +7,17 @@ from pathlib import Path
 
 import torch
 
+from sana_stream.models.vae import WanVAE
 from training import autoencoder
 from training.export import export
-from training.networks import WORDS, Networks
+from training.networks import CONFIG, WORDS, Networks
 
 
 def test_weights_are_taken_over_and_words_found_by_spelling(tmp_path: Path) -> None:
     torch.manual_seed(0)
     old = Networks().bfloat16()
     weights = {k: torch.randn_like(v) for k, v in old.named_parameters()}
-    export(tmp_path, autoencoder.CONFIG, _autoencoder(), weights, trained_blocks=3)
+    export(tmp_path, _autoencoder(), weights, trained_blocks=3)
     places = _swap_words(tmp_path / "tokenizer" / "tokenizer.json", "boat", "train")
 
     new = Networks()
@@ -36,10 +37,10 @@ def test_weights_are_taken_over_and_words_found_by_spelling(tmp_path: Path) -> N
 def test_another_shape_is_left_as_it_was(tmp_path: Path) -> None:
     torch.manual_seed(0)
     old = {k: torch.randn_like(v) for k, v in Networks().named_parameters()}
-    export(tmp_path, autoencoder.CONFIG, _autoencoder(), old, trained_blocks=3)
+    export(tmp_path, _autoencoder(), old, trained_blocks=3)
     new = Networks()
     name = "proj_out.weight"
-    kept = torch.nn.Parameter(torch.randn(7, 128))
+    kept = torch.nn.Parameter(torch.randn(7, CONFIG.hidden_size))
     new.transformer.proj_out.weight = kept
     before = kept.detach().clone()
     assert new.begin_with(tmp_path) == sum(1 for k in old if not k.startswith("readers")) - 1
@@ -47,7 +48,7 @@ def test_another_shape_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def _autoencoder() -> dict[str, torch.Tensor]:
-    return autoencoder.build(dtype=torch.float32).state_dict()
+    return WanVAE(autoencoder.CONFIG).state_dict()
 
 
 def _swap_words(file: Path, one: str, other: str) -> tuple[int, int]:

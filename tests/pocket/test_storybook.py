@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from storybook.light import PAINT
 from storybook.motion import Path, draw_path
@@ -13,7 +14,7 @@ from storybook.scenes import Painter, draw_clip
 from storybook.world import COLOURS, HEIGHT, HELD_OUT, SUBJECTS, WIDTH, Scene, draw_scene
 
 SCENE = Scene("day", "hills", "clear", "balloon", "red")
-PATH = Path(0.2, 10.0)
+PATH = Path(0.2)
 
 
 def test_the_same_clip_twice_is_the_same_clip() -> None:
@@ -29,7 +30,8 @@ def test_the_mask_is_where_the_subject_is(subject: str) -> None:
     red, _ = _frame(replace(SCENE, subject=subject, colour="red"))
     blue, mask = _frame(replace(SCENE, subject=subject, colour="blue"))
     changed = (red.astype(int) != blue).any(axis=-1)
-    assert not changed[mask == 0].any()  # only the subject has its colour
+    near = np.asarray(Image.fromarray(mask).filter(ImageFilter.MaxFilter(3)))
+    assert not changed[near == 0].any()  # only the subject has its colour, and its soft rim
     assert changed[mask == 255].mean() > 0.4
     assert 0.01 < (mask > 128).mean() < 0.25
 

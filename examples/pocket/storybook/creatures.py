@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import cos, pi, sin
 
 from .light import RGB, RIM, shade
-from .motion import FLAPS
+from .motion import turns
 from .pen import Pen
 
 DARK: RGB = (40, 34, 44)
@@ -14,11 +14,11 @@ DARK: RGB = (40, 34, 44)
 def draw_kite(pen: Pen, colour: RGB, seconds: float) -> None:
     """A diamond kite with a waving tail of bows; its origin is the crossing of its sticks."""
     rim = shade(colour, RIM)
-    tail = [(sin(seconds * 4 - i * 0.8) * (1.5 + i * 0.9), -28.0 - i * 5) for i in range(6)]
+    tail = [(sin(turns(8, seconds) - i * 0.8) * (1.5 + i * 0.9), -28.0 - i * 7) for i in range(5)]
     pen.line([(0, -26), *tail], DARK, 1.4)
     for x, y in tail[1::2]:
-        pen.polygon([(x, y), (x - 6, y + 4), (x - 6, y - 4)], colour, rim)
-        pen.polygon([(x, y), (x + 6, y + 4), (x + 6, y - 4)], colour, rim)
+        pen.polygon([(x, y), (x - 8, y + 5), (x - 8, y - 5)], colour)
+        pen.polygon([(x, y), (x + 8, y + 5), (x + 8, y - 5)], colour)
     pen.polygon([(0, 24), (19, 4), (0, -27), (-19, 4)], colour, rim)
     pen.polygon([(0, 24), (19, 4), (0, 4)], shade(colour, 0.72))
     pen.polygon([(0, 4), (-19, 4), (0, -27)], shade(colour, 0.72))
@@ -27,7 +27,7 @@ def draw_kite(pen: Pen, colour: RGB, seconds: float) -> None:
 def draw_bird(pen: Pen, colour: RGB, seconds: float) -> None:
     """A broad-winged bird; its origin is the middle of its body."""
     rim = shade(colour, RIM)
-    flap = sin(2 * pi * FLAPS * seconds)
+    flap = sin(turns(8, seconds))
     tip = 8 + 22 * flap
     far_wing = [(-4.0, 3.0), (10, 3), (2, tip * 0.9 + 3), (-14, tip + 6)]
     pen.polygon(far_wing, shade(colour, 0.62), rim)
@@ -42,7 +42,7 @@ def draw_bird(pen: Pen, colour: RGB, seconds: float) -> None:
 def draw_fox(pen: Pen, colour: RGB, seconds: float) -> None:
     """A walking fox with a white-tipped tail; its origin is the ground under it."""
     rim = shade(colour, RIM)
-    stride = 2 * pi * 1.3 * seconds
+    stride = turns(8, seconds)
     for x, phase in ((-19, pi), (17, 0.0)):
         _leg(pen, x + 4, stride + phase + pi, shade(colour, 0.6))
     pen.polygon([(-22, 30), (-46, 42), (-58, 34), (-50, 24), (-26, 20)], colour, rim)

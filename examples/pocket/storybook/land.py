@@ -90,7 +90,7 @@ def _desert(pen: ImageDraw.ImageDraw, light: Light, rng: np.random.Generator, ti
 
 
 def _forest(pen: ImageDraw.ImageDraw, light: Light, rng: np.random.Generator, time: str) -> None:
-    for base, height, step, tone in ((88, 40, 17, (70, 128, 92)), (98, 34, 23, (40, 96, 64))):
+    for base, height, step, tone in ((88, 44, 24, (70, 128, 92)), (98, 38, 31, (40, 96, 64))):
         for i, x in enumerate(range(-4, WIDTH + 8, step)):
             tall = height + 7 * ((i * 7 + int(rng.integers(3))) % 3 - 1)
             for part in range(3):
@@ -114,8 +114,8 @@ def _town(pen: ImageDraw.ImageDraw, light: Light, rng: np.random.Generator, time
         _polygon(
             pen, [(x - 3, top), (x + 15.5, top - 16), (x + 34, top)], light.on_land((150, 92, 72))
         )
-        for column in (x + 5, x + 19):
-            _bar(pen, column, top + 5, column + 7, top + 13, lit)
+        for column in (x + 4, x + 18):
+            _bar(pen, column, top + 5, column + 9, top + 14, lit)
     _band(pen, 98, 128, light.on_land((150, 146, 140)))
 
 
@@ -131,8 +131,8 @@ _PLACES = {
 
 def _rails(pen: ImageDraw.ImageDraw, light: Light) -> None:
     _band(pen, 104, 128, light.on_land((140, 112, 86)))
-    for x in range(0, WIDTH, 12):
-        _bar(pen, x, 108, x + 6, 112, light.on_land((96, 70, 50)))
+    for x in range(0, WIDTH, 16):
+        _bar(pen, x, 109, x + 9, 114, light.on_land((96, 70, 50)))
     _band(pen, 106, 108, light.on_land((70, 70, 78)))
 
 

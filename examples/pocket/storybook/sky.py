@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import sin
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .land import SCALE
 from .light import RGB, Light, rgb
+from .motion import CYCLE, turns
 from .world import HEIGHT, WIDTH
 
 SUN: dict[str, tuple[float, float, float, RGB]] = {
@@ -15,6 +19,8 @@ SUN: dict[str, tuple[float, float, float, RGB]] = {
     "sunset": (112, 66, 17, (255, 206, 84)),
     "night": (182, 26, 13, (240, 240, 222)),
 }
+RAIN, SNOW = 0.25, 1.0  # seconds until a drop is where the next one was
+CLOUD_CYCLE = 2 * CYCLE  # and a cloud
 CLOUDS = {"clear": 0, "cloudy": 4, "rain": 5, "snow": 4}
 
 
@@ -51,44 +57,47 @@ def paste_clouds(canvas: Image.Image, sprite: Image.Image, weather: str, seconds
     count = CLOUDS[weather]
     for i in range(count):
         span = WIDTH + 72
-        x = (i * span / count + (5 + 2 * (i % 2)) * seconds) % span - 72
+        x = (i + seconds / CLOUD_CYCLE) * span / count % span - 72
         canvas.paste(sprite, (round(x * SCALE), round((6 + 17 * (i % 2)) * SCALE)), sprite)
 
 
 def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float) -> None:
-    """Falling rain or snow over the whole picture; `pen` blends colours with an alpha."""
+    """Falling rain or snow over the whole picture; `pen` blends colours with an alpha.
+
+    What falls follows its stream at such a speed that after RAIN or SNOW seconds each drop is
+    where the next one was: whole latent frames, so that rain is the same in each of them.
+    """
     if weather == "rain":
-        tone = (150, 165, 200, 90) if time == "night" else (222, 232, 248, 115)
-        for x, y, speed in _drops(36):
-            px = (x - 14 * seconds) % (WIDTH + 8)
-            py = (y + 70 * speed * seconds) % (HEIGHT + 14) - 14
-            pen.line(
-                [px * SCALE, py * SCALE, (px - 2.4) * SCALE, (py + 12) * SCALE], fill=tone, width=3
-            )
+        tone = (150, 165, 200, 80) if time == "night" else (222, 232, 248, 105)
+        for x, y in _streams(19, 32.0, seconds / RAIN):
+            x -= y / 6
+            pen.line([x * SCALE, y * SCALE, (x - 2) * SCALE, (y + 12) * SCALE], fill=tone, width=3)
     elif weather == "snow":
-        for x, y, speed in _drops(48):
-            px = (x + 5 * np.sin(seconds * 1.5 + x)) % WIDTH
-            py = (y + 26 * speed * seconds) % (HEIGHT + 6) - 3
-            r = 1.6 * speed
+        for x, y in _streams(32, 26.0, seconds / SNOW):
+            x, r = x + 6 * sin(y / 12 + x), 2.2
             pen.ellipse(
-                [(px - r) * SCALE, (py - r) * SCALE, (px + r) * SCALE, (py + r) * SCALE],
+                [(x - r) * SCALE, (y - r) * SCALE, (x + r) * SCALE, (y + r) * SCALE],
                 fill=(250, 250, 255),
             )
+
+
+def _streams(gap: int, step: float, steps: float) -> Iterator[tuple[float, float]]:
+    """Where drops are, `step` pixels apart in streams with a gap between, `steps` steps on."""
+    for i, x in enumerate(range(gap // 2, WIDTH + 24, gap)):
+        y = (0.618 * i + steps) % 1 * step - step
+        while y < HEIGHT:
+            yield float(x), y
+            y += step
 
 
 def draw_waves(pen: ImageDraw.ImageDraw, top: float, light: Light, seconds: float) -> None:
     """Short light strokes on the water that move with the swell; `pen` blends."""
     tone = (*light.on_land((150, 200, 240)), 170)
-    for row in range(int((HEIGHT - top) // 7)):
-        y = top + 5 + row * 7
+    for row in range(int((HEIGHT - top) // 9)):
+        y = top + 6 + row * 9
         for i in range(6):
-            x = (i * 44 + row * 27 + (6 + 2 * row) * seconds) % (WIDTH + 30) - 15
-            pen.line([x * SCALE, y * SCALE, (x + 10 + row) * SCALE, y * SCALE], fill=tone, width=3)
-
-
-def _drops(count: int) -> np.ndarray:
-    rng = np.random.default_rng(7)
-    return rng.uniform((0, 0, 0.8), (WIDTH, HEIGHT, 1.25), (count, 3))
+            x = i * 44 + row * 27 % 44 - 15 + 5 * sin(turns(2, seconds) + row)
+            pen.line([x * SCALE, y * SCALE, (x + 14 + row) * SCALE, y * SCALE], fill=tone, width=4)
 
 
 def _stars(pen: ImageDraw.ImageDraw) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import sin
-
 from .light import RGB, RIM, shade
 from .pen import Pen
 
@@ -38,8 +36,8 @@ def draw_train(pen: Pen, colour: RGB, seconds: float) -> None:
     """A steam engine with one wagon; its origin is the rail under the middle."""
     rim = shade(colour, RIM)
     glass = (255, 236, 170)
-    for puff in range(3):
-        age = (seconds * 1.2 + puff / 3) % 1.0
+    for puff in range(2):
+        age = (seconds + puff / 2) % 1.0
         tone = round(215 + 20 * age)
         pen.ellipse((34 - 26 * age, 40 + 10 * age), 4 + 4 * age, 3 + 3 * age, (tone, tone, tone))
     pen.box(-52, 6, -8, 31, colour, rim)
@@ -55,4 +53,4 @@ def draw_train(pen: Pen, colour: RGB, seconds: float) -> None:
     pen.polygon([(44, 6), (54, 2), (44, 14)], DARK)
     for x in (-44, -17, 5, 22, 37):
         pen.ellipse((x, 5), 6, 6, DARK)
-        pen.ellipse((x + 3 * sin(seconds * 5), 5), 2, 2, (190, 190, 190))
+        pen.ellipse((x, 5), 2.5, 2.5, (190, 190, 190))

@@ -1,9 +1,10 @@
-"""The autoencoder's stage: pictures to latents and back, from rendered clips alone."""
+"""The autoencoder's stage: an encoder in closed form, and a decoder that learns to paint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import pi
 from pathlib import Path
 
 import numpy as np
@@ -13,30 +14,39 @@ from torch import Tensor, nn
 
 from sana_stream.models.vae import WanVAE
 from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae_decoder import Upsample
 from sana_stream.models.vae_layers import AttentionBlock, ResidualBlock, RMSNorm
 from storybook.motion import draw_path
 from storybook.scenes import Clip, draw_clip
 from storybook.world import HEIGHT, WIDTH, change_scene, draw_scene
 
-from .optimizer import Optimizer
+from .components import fit, fold, shortened, write
+from .machine import weights_dtype
+from .optimizer import Optimizer, averaged
 from .run import Run
 
+# Folded by 4 x 4 pixels and halved twice, a latent pixel is 16 x 16: one token of the transformer.
+CHANNELS, FOLD = 96, 4
 CONFIG = VaeConfig(
-    latents_mean=(0.0,) * 24,
-    latents_std=(1.0,) * 24,
-    base_dim=24,
-    decoder_base_dim=24,
-    z_dim=24,
-    dim_mult=(1, 2, 4),
+    latents_mean=(0.0,) * CHANNELS,
+    latents_std=(1.0,) * CHANNELS,
+    base_dim=52,  # twice this leaves room for a few constant channels beside those of the latents
+    decoder_base_dim=48,
+    z_dim=CHANNELS,
+    dim_mult=(1, 2, 2),
     num_res_blocks=1,
     temperal_downsample=(True, True),
-    in_channels=12,
-    out_channels=12,
-    patch_size=2,
+    in_channels=3 * FOLD**2,
+    out_channels=3 * FOLD**2,
+    patch_size=FOLD,
 )
-NOISE = 0.15  # at most; added to latents in training: neighbouring latents must decode alike
+NOISE = 0.1  # at most; added to latents in training: neighbouring latents must decode alike
+SUBJECT = 6.0  # how much more a pixel of the subject counts
 SQUARES = 12.0  # weight of the squared error beside the absolute one
 LONG, SHORT = 33, 17
+CROP = (HEIGHT // 2, WIDTH // 2)
+SKELETON = 0.04  # of the time, for the decoder without its residual branches
+WHOLE = 0.6  # of the rest: from then on pictures are whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +58,18 @@ class Batch:
 
 
 class Pool:
-    """Rendered clips, a few renewed at every step; batches are cut out of them."""
+    """Rendered clips, one renewed at every other step; batches are cut out of them."""
 
-    def __init__(self, seed: int, device: str, size: int = 48) -> None:
-        self.device = device
+    def __init__(self, seed: int, device: str, size: int = 96) -> None:
+        self.device, self.batches = device, 0
         self.rng = np.random.default_rng(seed)
         self.clips = [self._render() for _ in range(size)]
 
     def batch(self, count: int, frames: int, size: tuple[int, int]) -> Batch:
         """Crops of random clips; half of them stand on the subject."""
-        self.clips[self.rng.integers(len(self.clips))] = self._render()
+        self.batches += 1
+        if self.batches % 2 == 0:
+            self.clips[self.rng.integers(len(self.clips))] = self._render()
         cuts = [self._cut(frames, size) for _ in range(count)]
         pictures = torch.from_numpy(np.stack([cut[0] for cut in cuts]))
         masks = torch.from_numpy(np.stack([cut[1] for cut in cuts]))
@@ -70,12 +82,12 @@ class Pool:
         rng = self.rng
         scene = draw_scene(rng, held_out=rng.random() < 0.05)
         path, layout = draw_path(rng), int(rng.integers(3))
-        path = replace(path, phase=path.phase + float(rng.uniform(0, 6.3)))
+        path = replace(path, phase=float(rng.uniform(0, 2 * pi)))
         if rng.random() < 0.3:
             scenes, starts = (scene, change_scene(scene, rng)), (0, int(rng.integers(4, 17)))
         else:
             scenes, starts = (scene,), (0,)
-        return draw_clip(scenes, starts, LONG, path, layout)
+        return draw_clip(scenes, starts, LONG, path, layout, offset=float(rng.uniform(0, 24)))
 
     def _cut(self, frames: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         rng, (height, width) = self.rng, size
@@ -91,83 +103,134 @@ class Pool:
         return clip.frames[cut], clip.masks[cut]
 
 
-def reconstruction_loss(made: Tensor, batch: Batch, z: Tensor) -> Tensor:
-    """Weighted L1 and L2, chroma, edges, and a mild pull of the latents towards zero."""
-    weight = 1 + 4 * batch.mask
+def reconstruction_loss(made: Tensor, batch: Batch) -> Tensor:
+    """Weighted L1 and L2, chroma, edges."""
+    weight = 1 + SUBJECT * batch.mask
     off = made - batch.frames
     chroma = off - off.mean(dim=1, keepdim=True)
     colour = (weight * (off.abs() + SQUARES * off.square() + 0.5 * chroma.abs())).mean()
     edges = off.diff(dim=-1).abs().mean() + off.diff(dim=-2).abs().mean()
-    return colour + 0.5 * edges + 0.002 * z.square().mean()
+    return colour + 0.5 * edges
 
 
-def compile_slow_parts(vae: WanVAE) -> Callable[[Tensor, Batch, Tensor], Tensor]:
+def compile_slow_parts(vae: WanVAE) -> Callable[[Tensor, Batch], Tensor]:
     """Compile what costs more than the convolutions: the norms, in place, and the loss returned."""
     torch._dynamo.config.recompile_limit = 64  # a norm's shapes: widths times kinds of batches
-    for module in vae.modules():
+    for module in vae.decoder.modules():
         if isinstance(module, RMSNorm):
             module.compile(dynamic=False)
     return torch.compile(reconstruction_loss, dynamic=False)
 
 
 def build(
-    config: VaeConfig = CONFIG,
-    weights: dict[str, Tensor] | None = None,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.bfloat16,
+    weights: dict[str, Tensor], device: str = "cpu", dtype: torch.dtype | None = None
 ) -> WanVAE:
-    """An autoencoder, fresh or with weights, in the memory layout that convolutions like."""
-    vae = WanVAE(config)
-    if weights is None:
-        _begin_linear(vae)
-    else:
-        vae.load_state_dict(weights)
-    vae.to(device=device, dtype=dtype)
+    """An autoencoder with weights, in the memory layout that convolutions like."""
+    vae = WanVAE(CONFIG)
+    vae.load_state_dict(weights)
+    vae.to(device=device, dtype=dtype or weights_dtype(device))
     for p in vae.parameters():
         if p.ndim == 5:
             p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
     return vae
 
 
-def _begin_linear(vae: WanVAE) -> None:
-    """Every residual branch begins at zero: what is left is nearly linear and learns at once."""
-    for module in vae.modules():
+def begin(seed: int = 0, clips: int = 100) -> dict[str, Tensor]:
+    """The encoder as it will be, and a decoder whose residual branches are zero."""
+    torch.manual_seed(seed)
+    vae = WanVAE(CONFIG)
+    pool = Pool(seed + 1, "cpu", size=clips)
+    frames = torch.cat([pool.batch(1, SHORT, (HEIGHT, WIDTH)).frames for _ in range(clips)])
+    write(vae, *fit(fold(frames, FOLD), (CONFIG.base_dim, CHANNELS)))
+    for module in vae.decoder.modules():
         if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.conv2.weight)
+            nn.init.zeros_(module.conv2.bias)  # type: ignore[arg-type]
         elif isinstance(module, AttentionBlock):
             nn.init.zeros_(module.proj.weight)
+            nn.init.zeros_(module.proj.bias)  # type: ignore[arg-type]
+    # about this point the last norm and SiLU are nearly linear
+    last = [m for m in vae.decoder.modules() if isinstance(m, Upsample)][-1].resample[1]
+    assert isinstance(last, nn.Conv2d)
+    nn.init.constant_(last.bias, 3.0)  # type: ignore[arg-type]
+    nn.init.constant_(vae.decoder.norm_out.gamma, 2.4)
+    return vae.state_dict()
 
 
 def train(
-    folder: Path, minutes: float, device: str = "cpu", seed: int = 0, compiled: bool = False
+    folder: Path,
+    minutes: float,
+    device: str = "cpu",
+    seed: int = 0,
+    compiled: bool = False,
 ) -> None:
-    """Train until the budget is spent; goes on from `folder/autoencoder.pt` if it is there."""
+    """Train the decoder until the budget is spent; goes on from the states in `folder`.
+
+    First its linear skeleton, on small pieces and with a rate that falls to nothing: a Wan
+    decoder's upsampling hides from each pixel where in its cell it stands, and what can be done
+    about that with products alone is learnt within minutes. Then all of it, at a lower rate.
+    Latents are settled before, in `folder/encoder.pt`, so that a transformer can be trained on
+    them meanwhile.
+    """
     torch.manual_seed(seed)
-    run = Run("autoencoder", folder, minutes * 60)
-    vae = build(device=device)
-    loss_of = compile_slow_parts(vae) if compiled else reconstruction_loss
-    optimizer = Optimizer(vae, _kernels(vae), decay=0.998)
+    vae = build(first_weights(folder, seed), device)
+    encode = shortened(build(vae.state_dict(), device)).encode
+    skeleton = Run("skeleton", folder, SKELETON * minutes * 60)
+    whole = Run("autoencoder", folder, (1 - SKELETON) * minutes * 60)
+    losses = compile_slow_parts(vae) if compiled else reconstruction_loss
+    pool = Pool(seed, device)
+    if not whole.state_file.exists():
+        short = shortened(vae, "decoder")
+        _train(skeleton, vae, short.decode, encode, pool, 1.0, lambda run: (3, 9, CROP))
+        vae.decoder.load_state_dict(averaged(torch.load(skeleton.state_file)))
+    _train(whole, vae, vae.decode, encode, pool, 0.3, _shape, losses)
+
+
+def _train(
+    run: Run,
+    vae: WanVAE,
+    decode: Callable[..., tuple[Tensor, object]],
+    encode: Callable[[Tensor], tuple[Tensor, object]],
+    pool: Pool,
+    full_rate: float,
+    shape: Callable[[Run], tuple[int, int, tuple[int, int]]],
+    loss_of: Callable[[Tensor, Batch], Tensor] = reconstruction_loss,
+) -> None:
+    optimizer = Optimizer(vae.decoder, _kernels(vae.decoder), decay=0.998)
     if state := run.load():
         optimizer.load(state["optimizer"])
-    if not run.going:
-        return
-    pool = Pool(seed + run.steps, device)
     mean: float | None = None
     while run.going:
-        batch = pool.batch(*_shape(run))
-        z, _ = vae.encode(batch.frames)
-        noise = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=device) * torch.randn_like(z)
-        made, _ = vae.decode(z + noise, clamp=False)
-        loss = loss_of(made, batch, z)
+        batch = pool.batch(*shape(run))
+        with torch.no_grad():
+            z, _ = encode(batch.frames)
+        spread = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=z.device)
+        made, _ = decode(z + spread * torch.randn_like(z), clamp=False)
+        loss = loss_of(made, batch)
         loss.backward()
-        optimizer.step(run.rate(cool=0.8))
+        optimizer.step(full_rate * run.rate(cool=1.0))
         run.tick()
         value = float(loss.detach())
         mean = value if mean is None else 0.95 * mean + 0.05 * value
         if run.steps % 50 == 0:
-            run.log(loss=mean, psnr=_psnr(made, batch.frames), z=float(z.detach().std()))
+            run.log(loss=mean, psnr=_psnr(made, batch.frames))
         if run.due():
             run.save(optimizer=optimizer.state())
+
+
+def first_weights(folder: Path, seed: int = 0) -> dict[str, Tensor]:
+    """What `folder/encoder.pt` holds; made at the first call."""
+    file = folder / "encoder.pt"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(begin(seed), file)
+    return torch.load(file, weights_only=True)
+
+
+def trained_weights(folder: Path) -> dict[str, Tensor]:
+    """The autoencoder as trained so far."""
+    trained = averaged(torch.load(folder / "autoencoder.pt", weights_only=False))
+    return first_weights(folder) | {f"decoder.{name}": p for name, p in trained.items()}
 
 
 def _shape(run: Run) -> tuple[int, int, tuple[int, int]]:
@@ -176,20 +239,16 @@ def _shape(run: Run) -> tuple[int, int, tuple[int, int]]:
     Clips of 17 and 33 frames in turn: trained on short ones alone it fails on long ones.
     """
     long = run.steps % 2 == 1
-    if run.share > 0.7:
+    if run.share > WHOLE:
         return (1, LONG, (HEIGHT, WIDTH // 2)) if long else (1, SHORT, (HEIGHT, WIDTH))
-    return (2, LONG, (64, 80)) if long else (4, SHORT, (64, 80))
+    return (2, LONG, CROP) if long else (3, SHORT, CROP)
 
 
-def _kernels(vae: WanVAE) -> list[str]:
+def _kernels(decoder: nn.Module) -> list[str]:
     return [
         name
-        for name, p in vae.named_parameters()
-        if p.ndim >= 4
-        and p.shape[0] > 1
-        and "conv_out" not in name
-        and "quant" not in name
-        and not name.endswith("gamma")
+        for name, p in decoder.named_parameters()
+        if p.ndim >= 4 and "conv_out" not in name and not name.endswith("gamma")
     ]
 
 

@@ -10,7 +10,7 @@ d head width, D = H*d.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,11 +45,11 @@ class Layout:
     middle: Tensor  # (T, 1, 1): 1 where the next frame is of the same block
 
     @classmethod
-    def of(cls, blocks: int, block_frames: int, policy: MemoryPolicy) -> Layout:
-        """The layout of `blocks` blocks; the first has one latent frame more."""
-        lengths = torch.tensor([block_frames + 1] + [block_frames] * (blocks - 1))
-        block_of = torch.repeat_interleave(torch.arange(blocks), lengths)
-        kept = kept_weights(blocks, policy)
+    def of(cls, frames: Sequence[int], policy: MemoryPolicy) -> Layout:
+        """The layout of blocks of so many latent frames each."""
+        lengths = torch.tensor(frames)
+        block_of = torch.repeat_interleave(torch.arange(len(frames)), lengths)
+        kept = kept_weights(len(frames), policy)
         same = (block_of[:, None] == block_of[None]).float()
         last = torch.cat((block_of[1:] != block_of[:-1], torch.ones(1, dtype=torch.bool)))
         return cls(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import pi
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sana_stream.models.vae import WanVAE
-from storybook.motion import draw_path
+from storybook.motion import CYCLE, draw_path
 from storybook.scenes import Clip, draw_clip
 from storybook.world import Scene, change_scene, draw_scene
 
+Encode = Callable[[Tensor], tuple[Tensor, object]]  # pictures (B, 3, T, H, W) to latents first
 BLOCK_FRAMES = 4  # latent frames a block; the first has one more
 
 
 def pictures(blocks: int) -> int:
-    """Pixel frames of a clip of so many blocks."""
+    """Pixel frames of a clip of so many blocks; a clip of none is a stream's first picture."""
     return 1 + 4 * BLOCK_FRAMES * blocks
+
+
+def latent_frames(blocks: int) -> list[int]:
+    """How many latent frames each block has: the first has one more than the others."""
+    return [1 + BLOCK_FRAMES * min(1, blocks)] + [BLOCK_FRAMES] * (blocks - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,19 @@ class LatentClip:
     switch: int  # block at which scenes[1] begins; the number of blocks if there is none
     beginning: bool  # whether it starts as a stream starts; if not, its first block is context only
 
+    @property
+    def blocks(self) -> int:
+        """How many blocks it has; 0 for a picture."""
+        return self.latents.shape[1] // BLOCK_FRAMES
+
 
 class ClipPool:
     """All clips made so far; `grow` makes one more. Files keep them for a resumed run."""
 
     def __init__(
-        self, vae: WanVAE, folder: Path | None, blocks: int, seed: int, shard: int = 50
+        self, encode: Encode, folder: Path | None, blocks: int, seed: int, shard: int = 50
     ) -> None:
-        self.vae, self.folder, self.blocks, self.shard = vae, folder, blocks, shard
+        self.encode, self.folder, self.blocks, self.shard = encode, folder, blocks, shard
         self.clips: list[LatentClip] = []
         for file in sorted(folder.glob(f"clips{blocks}_*.pt")) if folder else ():
             self.clips += torch.load(file, weights_only=False)
@@ -62,27 +72,25 @@ class ClipPool:
     def _make(self) -> LatentClip:
         rng, blocks = self.rng, self.blocks
         scene, path, layout = draw_scene(rng), draw_path(rng), int(rng.integers(3))
-        beginning = blocks == 1 or bool(rng.random() < 0.4)
+        beginning = blocks <= 1 or bool(rng.random() < 0.4)
         offset = 0.0
         if not beginning:
-            path = replace(path, phase=float(rng.uniform(0, 2 * pi)))
-            offset = float(rng.uniform(0, 24))
+            offset = float(rng.integers(1, int(2 * CYCLE)))  # streams come by at whole seconds
         scenes, starts, switch = (scene,), (0,), blocks
         if blocks > 1 and rng.random() < 0.4:
             switch = int(rng.integers(1, blocks))
             scenes, starts = (scene, change_scene(scene, rng)), (0, pictures(switch))
         clip = draw_clip(scenes, starts, pictures(blocks), path, layout, offset=offset)
-        latents, mask = encode(self.vae, clip)
+        latents, mask = to_latents(self.encode, clip)
         return LatentClip(latents, mask, scenes, switch, beginning)
 
 
 @torch.no_grad()
-def encode(vae: WanVAE, clip: Clip) -> tuple[Tensor, Tensor]:
+def to_latents(encode: Encode, clip: Clip) -> tuple[Tensor, Tensor]:
     """Latents (C, T, h, w) and mask (T, h, w) of a clip."""
-    frames = torch.from_numpy(clip.frames).to(vae.quant_conv.weight.device)
-    frames = (frames.permute(3, 0, 1, 2)[None].float() / 127.5) - 1
-    latents, _ = vae.encode(frames.to(memory_format=torch.channels_last_3d))
+    frames = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    latents, _ = encode(frames)
     masks = torch.from_numpy(clip.masks)[None, None].float()
-    side = vae.config.spatial_factor
+    side = masks.shape[-1] // latents.shape[-1]
     masks = F.max_pool3d(F.pad(masks, (0, 0, 0, 0, 3, 0)), (4, side, side))
     return latents[0].bfloat16().cpu(), masks[0, 0].byte()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sana_stream.models.vae import WanVAE
 from sana_stream.models.vae_config import VaeConfig
 from storybook.world import FPS, HEIGHT, WIDTH
 
+from .autoencoder import CONFIG as LATENTS
 from .clips import BLOCK_FRAMES
 from .networks import CONFIG, Networks
 from .step import MEMORY, TIMESTEPS
@@ -26,7 +27,6 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 def export(
     folder: Path,
-    vae_config: VaeConfig,
     vae_weights: dict[str, Tensor],
     weights: dict[str, Tensor],
     trained_blocks: int,
@@ -35,35 +35,23 @@ def export(
 
     Args:
         folder: where to; files there are replaced.
-        vae_config: with the statistics that latents were normalised with.
-        vae_weights: averaged float32 weights of the autoencoder, by parameter name.
+        vae_weights: float32 weights of the autoencoder, by parameter name.
         weights: the same of `Networks`.
         trained_blocks: how many blocks the longest clips in training had.
     """
     networks = Networks()
     networks.load_state_dict(weights, strict=False)
-    vae = WanVAE(vae_config)
+    vae = WanVAE(LATENTS)
     vae.load_state_dict(vae_weights)
     _write_json(folder / "model_index.json", _model_index())
     _write_json(folder / "stream.json", _preset(trained_blocks))
     _write_part(folder / "transformer", _transformer_config(CONFIG), networks.transformer, WEIGHTS)
-    _write_part(folder / "vae", _vae_config(vae_config), vae, WEIGHTS)
+    _write_part(folder / "vae", _vae_config(LATENTS), vae, WEIGHTS)
     networks.text.config.architectures = ["Gemma2Model"]
     text = networks.text.bfloat16()
     text.save_pretrained(folder / "text_encoder")
     _write_tokenizer(folder / "tokenizer", networks)
     _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler())
-
-
-def averaged(state: dict[str, Any]) -> dict[str, Tensor]:
-    """The running mean of the weights in a saved run."""
-    return state["optimizer"]["average"]
-
-
-def with_statistics(config: VaeConfig, latents: Tensor) -> VaeConfig:
-    """The configuration that normalises latents (n, C, T, h, w) to mean 0 and deviation 1."""
-    mean, std = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
-    return replace(config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
 
 
 def _write_part(folder: Path, config: dict[str, Any], module: nn.Module, file: str) -> None:

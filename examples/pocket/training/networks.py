@@ -16,7 +16,7 @@ from .autoencoder import CONFIG as LATENTS
 from .reading import Readers
 from .text import WIDTH, Captioner, build_encoder, build_tokenizer
 
-HEADS, HEAD_WIDTH, LAYERS = 4, 32, 6
+HEADS, HEAD_WIDTH, LAYERS = 6, 32, 6
 CONFIG = TransformerConfig(
     in_channels=LATENTS.z_dim,
     out_channels=LATENTS.z_dim,
@@ -28,7 +28,8 @@ CONFIG = TransformerConfig(
     cross_attention_dim=HEADS * HEAD_WIDTH,
     caption_channels=WIDTH,
     mlp_ratio=3.0,
-    sample_size=28,
+    sample_size=14,
+    patch_size=(1, 1, 1),
 )
 WORDS = "embed_tokens.weight"
 
@@ -45,7 +46,21 @@ class Networks(nn.Module):
         for layer in self.transformer.layers:
             for weight in (layer.ff.conv_temp.weight, layer.attn2.to_out[0].weight):
                 nn.init.zeros_(weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.transformer.proj_out.weight)
+        self._begin_with_noise()
+
+    def _begin_with_noise(self) -> None:
+        """Begin with the answer that all is noise: the last projection undoes the first one.
+
+        Tokens of unit variance stand in `z_dim` of the model's dimensions, and the last norm
+        scales them up to variance 1 in all.
+        """
+        inward = self.transformer.patch_embedding
+        nn.init.orthogonal_(inward.weight.data.view(CONFIG.hidden_size, -1))
+        nn.init.zeros_(inward.bias)  # type: ignore[arg-type]
+        scale = (CONFIG.in_channels / CONFIG.hidden_size) ** 0.5
+        outward = self.transformer.proj_out
+        outward.weight.data.copy_(scale * inward.weight.data.flatten(1).T)
+        nn.init.zeros_(outward.bias)
 
     @property
     def captioner(self) -> Captioner:

@@ -6,11 +6,19 @@ once which words mean the same. The readers are left behind at the export.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from storybook.world import ATTRIBUTES, Scene
+from storybook.captions import caption, plain_caption
+from storybook.world import ATTRIBUTES, Scene, draw_scene
+
+from .optimizer import Optimizer
+from .run import Run
+from .text import Captioner
+
+CAPTIONS = 96  # a step
 
 
 class Readers(nn.Module):
@@ -37,6 +45,30 @@ class Readers(nn.Module):
         ]
         told = sum(scene is not None for scene in scenes)
         return torch.stack(losses).mean() / max(1, told)
+
+
+def teach(captioner: Captioner, readers: Readers, run: Run, seed: int) -> None:
+    """Teach the encoder what captions say, before it sees a picture; goes on from `run`'s state."""
+    lesson = nn.ModuleDict({"text": captioner.model, "readers": readers})
+    matrices = [n for n, p in captioner.model.named_parameters(prefix="text") if p.ndim == 2]
+    optimizer = Optimizer(lesson, [n for n in matrices if "embed_tokens" not in n])
+    if state := run.load():
+        optimizer.load(state["optimizer"])
+    rng = np.random.default_rng((seed, 2, run.steps))
+    while run.going:
+        scenes: list[Scene | None] = [draw_scene(rng) for _ in range(CAPTIONS)]
+        loss = readers.loss(*captioner([_told(s, rng) for s in scenes if s]), scenes)
+        loss.backward()
+        optimizer.step(run.rate(cool=0.8))
+        run.tick()
+        if run.steps % 50 == 0:
+            run.log(loss=float(loss.detach()))
+        if run.due():
+            run.save(optimizer=optimizer.state())
+
+
+def _told(scene: Scene, rng: np.random.Generator) -> str:
+    return plain_caption(scene) if rng.random() < 0.3 else caption(scene, rng, full=True)
 
 
 def _labels(name: str, scenes: list[Scene | None], device: torch.device) -> Tensor:

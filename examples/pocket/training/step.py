@@ -20,11 +20,11 @@ from .blocks import (
     before_convolution,
     velocities,
 )
-from .clips import BLOCK_FRAMES, LatentClip
+from .clips import LatentClip, latent_frames
 from .networks import Networks
 
-MEMORY = "decay=0.6"
-TIMESTEPS = (1000, 960, 889, 727, 480)  # at which streams are denoised
+MEMORY = "window=1"
+TIMESTEPS = (1000, 960, 889, 727, 450)  # at which streams are denoised
 AT_TIMESTEPS = 0.7  # share of training at these very levels; the rest is anywhere
 GUESSED = 0.5  # share of long batches whose past is the model's own guess of it
 READING = 0.1  # weight of what the text encoder learns from labels
@@ -39,17 +39,21 @@ class Step:
         networks: Networks,
         rng: np.random.Generator,
         blocks: int,
-        noisy: int = 2,
+        noisy: int = 3,
         compiled: bool = False,
     ) -> None:
         self.networks, self.rng, self.blocks, self.noisy = networks, rng, blocks, noisy
         self.device = networks.transformer.proj_out.weight.device
         policy = parse_policy(MEMORY)
         self.layouts = {
-            count: Layout.of(count, BLOCK_FRAMES, policy).to(self.device) for count in (1, blocks)
+            count: Layout.of(latent_frames(count), policy).to(self.device)
+            for count in (0, 1, blocks)
         }
         self.halves: Compiled | None = None
         if compiled:
+            torch._dynamo.config.recompile_limit = (
+                64  # shapes: kinds of clips, with gradients or not
+            )
             self.halves = (
                 torch.compile(before_convolution, dynamic=False),
                 torch.compile(after_convolution, dynamic=False),
@@ -60,12 +64,12 @@ class Step:
 
         `share` of training is spent, 0 to 1.
         """
-        blocks = 1 if clips[0].latents.shape[1] == BLOCK_FRAMES + 1 else self.blocks
-        layout, streams = self.layouts[blocks], 1 if blocks == 1 else self.noisy
+        blocks = clips[0].blocks
+        layout, streams = self.layouts[blocks], self.noisy if blocks > 1 else 1
         x0 = torch.stack([clip.latents for clip in clips]).to(self.device).float()
         words, told = self._words(clips, layout, streams, share)
-        clean = None if blocks == 1 else self._past(x0, words, layout)
-        sigma = self._sigmas(streams, len(clips), blocks)[:, :, layout.block_of]
+        clean = self._past(x0, words, layout) if blocks > 1 else None
+        sigma = self._sigmas(streams, len(clips), max(1, blocks))[:, :, layout.block_of]
         noise = torch.randn(streams, *x0.shape, device=self.device)
         spread = sigma[:, :, None, :, None, None]
         noisy = (1 - spread) * x0 + spread * noise

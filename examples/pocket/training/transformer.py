@@ -9,36 +9,53 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sana_stream.models.vae import WanVAE
-
-from .clips import BLOCK_FRAMES, ClipPool, LatentClip
+from .clips import ClipPool, Encode, LatentClip
+from .machine import weights_dtype
 from .networks import Networks
 from .optimizer import Optimizer
+from .reading import teach
 from .run import Run
 from .step import Step
+
+CAPTIONS_SHARE = 0.04  # of the time, before the first picture
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of clips: how many there are, and how many a step looks at."""
+
+    batch: int
+    first: int = 150  # before the first step that uses them
+    grow: float = 0.5  # new ones a step of this kind
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the stage spends its time on."""
+    """What the stage spends its time on: pictures, then first blocks, then longer clips as well."""
 
-    blocks: int = 4  # of a long clip
-    short_batch: int = 14  # clips of one block a step
-    long_batch: int = 2  # clips of `blocks` blocks a step
-    short_only: float = 0.3  # share of the time in which a stream's beginning is learnt alone
+    blocks: int = 2  # of a long clip: one more than the memory keeps
+    picture: Kind = Kind(batch=48, first=1000, grow=8)
+    short: Kind = Kind(batch=10)
+    long: Kind = Kind(batch=3, grow=0.7)
+    picture_until: float = 0.2  # share of the time
+    short_until: float = 0.4
     short_every: int = 4  # one step in so many is short after that
-    grow_every: int = 3  # steps until a pool gets one clip more
-    first_clips: int = 120  # of each kind, before the first step that uses them
-    compiled: bool = False
+
+    def kind(self, share: float, steps: int) -> str:
+        """The kind of the next step."""
+        if share < self.picture_until:
+            return "picture"
+        return "short" if share < self.short_until or steps % self.short_every == 0 else "long"
 
 
 def train(
     folder: Path,
-    vae: WanVAE,
+    encode: Encode,
     minutes: float,
     plan: Plan,
     device: str = "cpu",
     seed: int = 0,
+    compiled: bool = False,
     begin_with: Path | None = None,
 ) -> None:
     """Train until the budget is spent; goes on from `folder/transformer.pt` if it is there.
@@ -47,21 +64,26 @@ def train(
     """
     torch.manual_seed(seed)
     run = Run("transformer", folder, minutes * 60)
-    networks = Networks().to(device=device, dtype=torch.bfloat16)
+    networks = Networks()
+    lesson = Run("captions", folder, CAPTIONS_SHARE * minutes * 60)
+    run.seconds -= lesson.seconds
+    if not (begin_with or run.state_file.exists()):
+        teach(networks.captioner, networks.readers, lesson, seed)
+    networks.to(device=device, dtype=weights_dtype(device))
     if begin_with and not run.state_file.exists():
         print(f"{networks.begin_with(begin_with)} tensors taken from {begin_with}", flush=True)
     optimizer = Optimizer(networks, _matrices(networks))
     if state := run.load():
         optimizer.load(state["optimizer"])
     rng = np.random.default_rng((seed, run.steps))
-    step = Step(networks, rng, plan.blocks, compiled=plan.compiled)
+    step = Step(networks, rng, plan.blocks, compiled=compiled)
     means: dict[str, float] = {}
-    for clips in _batches(run, plan, vae, folder, seed):
+    for kind, clips in _batches(run, plan, encode, folder, seed):
         loss = step.loss(clips, run.share)
         loss.backward()
         optimizer.step(run.rate(cool=1.0))
         run.tick()
-        kind, value = _kind(clips), float(loss.detach())
+        value = float(loss.detach())
         means[kind] = 0.95 * means.get(kind, value) + 0.05 * value
         if run.steps % 25 == 0:
             run.log(**means)
@@ -69,25 +91,21 @@ def train(
             run.save(optimizer=optimizer.state())
 
 
-def _kind(clips: list[LatentClip]) -> str:
-    return "short" if clips[0].latents.shape[1] == BLOCK_FRAMES + 1 else "long"
-
-
 def _batches(
-    run: Run, plan: Plan, vae: WanVAE, folder: Path, seed: int
-) -> Iterator[list[LatentClip]]:
-    """Short clips alone at first, then long ones with a short one between; the pools grow."""
+    run: Run, plan: Plan, encode: Encode, folder: Path, seed: int
+) -> Iterator[tuple[str, list[LatentClip]]]:
+    """Clips for every step, by lot from pools that grow."""
     rng = np.random.default_rng((seed, 1, run.steps))
-    short, long = (ClipPool(vae, folder, blocks, seed) for blocks in (1, plan.blocks))
+    blocks = {"picture": 0, "short": 1, "long": plan.blocks}
+    pools = {kind: ClipPool(encode, folder, count, seed) for kind, count in blocks.items()}
     while run.going:
-        pool, count = long, plan.long_batch
-        if run.share < plan.short_only or run.steps % plan.short_every == 0:
-            pool, count = short, plan.short_batch
-        if run.steps % plan.grow_every == 0:
+        kind = plan.kind(run.share, run.steps)
+        pool, wanted = pools[kind], getattr(plan, kind)
+        while len(pool.clips) < wanted.first:
             pool.grow()
-        while len(pool.clips) < plan.first_clips:
+        for _ in range(int(wanted.grow + rng.random())):
             pool.grow()
-        yield pool.pick(count, rng)
+        yield kind, pool.pick(wanted.batch, rng)
 
 
 def _matrices(networks: Networks) -> list[str]:
