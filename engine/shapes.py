@@ -73,6 +73,8 @@ SHAPES: Mapping[str, Shapes] = {
             in_channels=48,
             out_channels=48,
             patch_size=4,
+            scale_factor_temporal=4,
+            scale_factor_spatial=16,
         ),
         replace(
             LONGSANA,
@@ -80,11 +82,12 @@ SHAPES: Mapping[str, Shapes] = {
             height=128,
             width=224,
             block_frames=4,
-            timesteps=(1000, 960, 889, 727, 450),
+            timesteps=(1000, 980, 940, 870, 740, 450),
             memory="window=1",
             instruction=(),
             motion_score="",
             max_text_tokens=64,
+            trained_latent_frames=9,
         ),
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from dataclasses import replace
 
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from sana_stream.engine.locate import locate_model
+from sana_stream.engine.preset import preset_of
 from sana_stream.engine.shapes import LTX_2, SHAPES, WAN_2_1, Shapes, engine_of, random_engine
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.tiny_decoder import TinyDecoder
 from sana_stream.models.vae_any import make_vae
+from sana_stream.models.vae_config import VaeConfig
 from sana_stream.models.vae_overlap import OverlapVaeConfig
 
+PARTS = ("transformer", "vae")
 SMALL = TransformerConfig(
     num_attention_heads=2,
     attention_head_dim=14,
@@ -80,8 +85,16 @@ def test_the_small_decoder_may_be_random_too():
     assert np.ptp(pictures) > 0
 
 
+def test_the_small_shapes_are_those_of_the_embedded_model():
+    folder, shapes = locate_model("pocket"), SHAPES["pocket"]
+    parts = {part: json.loads((folder / part / "config.json").read_text()) for part in PARTS}
+    assert TransformerConfig.from_dict(parts["transformer"]) == shapes.transformer
+    assert VaeConfig.from_dict(parts["vae"]) == shapes.vae
+    assert preset_of(folder, "pocket") == shapes.preset
+
+
 def test_what_does_not_fit_is_told():
-    with pytest.raises(ConfigError, match="has a VAE of its own; leave --decoder out"):
+    with pytest.raises(ConfigError, match="pocket's VAE has 96 channels.*; leave --decoder out"):
         random_engine("pocket", "cpu", decoder="tiny")
     with pytest.raises(ConfigError, match="fp8 needs an NVIDIA GPU"):
         random_engine("pocket", "cpu", quantize="fp8")

@@ -41,7 +41,7 @@ CONFIG = VaeConfig(
     patch_size=FOLD,
 )
 NOISE = 0.1  # at most; added to latents in training: neighbouring latents must decode alike
-SUBJECT = 6.0  # how much more a pixel of the subject counts
+SUBJECT = 10.0  # how much more a pixel of the subject counts
 SQUARES = 12.0  # weight of the squared error beside the absolute one
 LONG, SHORT = 33, 17
 CROP = (HEIGHT // 2, WIDTH // 2)

@@ -24,7 +24,7 @@ from .clips import LatentClip, latent_frames
 from .networks import Networks
 
 MEMORY = "window=1"
-TIMESTEPS = (1000, 960, 889, 727, 450)  # at which streams are denoised
+TIMESTEPS = (1000, 980, 940, 870, 740, 450)  # at which streams are denoised
 AT_TIMESTEPS = 0.7  # share of training at these very levels; the rest is anywhere
 GUESSED = 0.5  # share of long batches whose past is the model's own guess of it
 READING = 0.1  # weight of what the text encoder learns from labels
@@ -124,8 +124,8 @@ class Step:
 
     @torch.no_grad()
     def _guess(self, x0: Tensor, clean: Tensor, words: Words, layout: Layout) -> Tensor:
-        """Every block as the model guesses it in one step from one of the later noise levels."""
-        sigma = TIMESTEPS[int(self.rng.integers(2, len(TIMESTEPS)))] / 1000
+        """Every block as the model guesses it in one step from a noise level between the ends."""
+        sigma = TIMESTEPS[int(self.rng.integers(1, len(TIMESTEPS) - 1))] / 1000
         noisy = ((1 - sigma) * x0 + sigma * torch.randn_like(x0)).expand(self.noisy, *x0.shape)
         levels = torch.full((self.noisy, len(x0), x0.shape[2]), sigma, device=self.device)
         made = self._velocities(clean, noisy, levels, words, layout)
