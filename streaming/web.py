@@ -8,6 +8,7 @@ playlists, `/status` everything there is to know as JSON, `/prompt` and `/comman
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from importlib import resources
 
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Send
 
 from .access import Access, Guard, Role, require_director
 from .control import CommandError
@@ -63,6 +65,14 @@ def make_app(stage: Stage, access: Access, programme: Programme | None = None) -
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
 
 
+class _Watched(StreamingResponse):
+    """Ends its generator with itself: one that is left alone ends when the collector finds it."""
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self.body_iterator):  # type: ignore[type-var] - it is a generator
+            await super().stream_response(send)
+
+
 class _Handlers:
     def __init__(self, stage: Stage, programme: Programme | None) -> None:
         self._stage = stage
@@ -102,7 +112,7 @@ class _Handlers:
         show = self._require_show()
         if request.method == "HEAD":  # which would wait for the stream's end
             return Response(media_type="video/mp4")
-        return StreamingResponse(self._watch(show.feed), media_type="video/mp4")
+        return _Watched(self._watch(show.feed), media_type="video/mp4")
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
         self._viewers += 1

@@ -103,11 +103,16 @@ def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
 
 
 def test_a_viewer_that_never_takes_anything_is_let_go(
-    stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
+    server: WebServer,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.access.SEND_SECONDS", 0.2)
     feed = show_of(stage).feed
     monkeypatch.setattr(feed, "_fragments", Megabytes())
+    gc.disable()  # it may be long in coming: nobody is to stay until then
+    request.addfinalizer(gc.enable)
     dead = [Viewer(server, reading=False) for _ in range(3)]
     await_viewers(server, 3)
     deadline = time.monotonic() + PATIENCE
