@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from training import autoencoder, transformer
-from training.components import shortened
 from training.export import export
 from training.machine import keep_memory
 from training.optimizer import averaged
@@ -40,7 +39,7 @@ def main() -> None:
         share = 1 - AUTOENCODER_SHARE if given.stage == "all" else 1
         plan = CPU if given.device == "cpu" else GPU
         weights = autoencoder.first_weights(given.work, given.seed)
-        encode = shortened(autoencoder.build(weights, given.device)).encode
+        encode = autoencoder.encoder(weights, given.device)
         transformer.train(
             given.work, encode, share * given.minutes, plan, *common, given.begin_with
         )

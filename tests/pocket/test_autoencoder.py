@@ -77,6 +77,13 @@ def test_an_encoder_without_its_branches_is_the_whole_one(
     torch.testing.assert_close(torch.cat((first, rest), 2), whole, rtol=1e-4, atol=1e-4)
 
 
+def test_pictures_are_taken_to_where_the_encoder_is(weights: dict[str, Tensor]) -> None:
+    frames = torch.zeros(1, 3, 5, 32, 48)
+    latents, _ = autoencoder.encoder(weights, "meta")(frames)
+    assert latents.device.type == "meta"
+    assert latents.shape == (1, autoencoder.CHANNELS, 2, 2, 3)
+
+
 def test_training_touches_the_decoder_alone_and_goes_on(
     tmp_path: Path, weights: dict[str, Tensor]
 ) -> None:

@@ -40,6 +40,7 @@ CONFIG = VaeConfig(
     out_channels=3 * FOLD**2,
     patch_size=FOLD,
 )
+Encode = Callable[[Tensor], tuple[Tensor, object]]  # pictures (B, 3, T, H, W) to latents first
 NOISE = 0.1  # at most; added to latents in training: neighbouring latents must decode alike
 SUBJECT = 10.0  # how much more a pixel of the subject counts
 SQUARES = 12.0  # weight of the squared error beside the absolute one
@@ -174,24 +175,24 @@ def train(
     """
     torch.manual_seed(seed)
     vae = build(first_weights(folder, seed), device)
-    encode = shortened(build(vae.state_dict(), device)).encode
+    encode = encoder(vae.state_dict(), device)
     skeleton = Run("skeleton", folder, SKELETON * minutes * 60)
     whole = Run("autoencoder", folder, (1 - SKELETON) * minutes * 60)
     losses = compile_slow_parts(vae) if compiled else reconstruction_loss
-    pool = Pool(seed, device)
     if not whole.state_file.exists():
         short = shortened(vae, "decoder")
-        _train(skeleton, vae, short.decode, encode, pool, 1.0, lambda run: (3, 9, CROP))
-        vae.decoder.load_state_dict(averaged(torch.load(skeleton.state_file)))
-    _train(whole, vae, vae.decode, encode, pool, 0.3, _shape, losses)
+        _train(skeleton, vae, short.decode, encode, seed, 1.0, lambda run: (3, 9, CROP))
+        skeleton_state = torch.load(skeleton.state_file, weights_only=False)
+        vae.decoder.load_state_dict(averaged(skeleton_state))
+    _train(whole, vae, vae.decode, encode, seed, 0.3, _shape, losses)
 
 
 def _train(
     run: Run,
     vae: WanVAE,
     decode: Callable[..., tuple[Tensor, object]],
-    encode: Callable[[Tensor], tuple[Tensor, object]],
-    pool: Pool,
+    encode: Encode,
+    seed: int,
     full_rate: float,
     shape: Callable[[Run], tuple[int, int, tuple[int, int]]],
     loss_of: Callable[[Tensor, Batch], Tensor] = reconstruction_loss,
@@ -199,6 +200,9 @@ def _train(
     optimizer = Optimizer(vae.decoder, _kernels(vae.decoder), decay=0.998)
     if state := run.load():
         optimizer.load(state["optimizer"])
+    if not run.going:
+        return
+    pool = Pool(seed + run.steps, str(vae.quant_conv.weight.device))
     mean: float | None = None
     while run.going:
         batch = pool.batch(*shape(run))
@@ -216,6 +220,12 @@ def _train(
             run.log(loss=mean, psnr=_psnr(made, batch.frames))
         if run.due():
             run.save(optimizer=optimizer.state())
+
+
+def encoder(weights: dict[str, Tensor], device: str = "cpu") -> Encode:
+    """What takes pictures (B, 3, T, H, W), wherever they are, to latents on `device`."""
+    vae = shortened(build(weights, device))
+    return lambda frames: vae.encode(frames.to(device))
 
 
 def first_weights(folder: Path, seed: int = 0) -> dict[str, Tensor]:

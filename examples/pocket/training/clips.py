@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from storybook.motion import CYCLE, draw_path
 from storybook.scenes import Clip, draw_clip
 from storybook.world import Scene, change_scene, draw_scene
 
-Encode = Callable[[Tensor], tuple[Tensor, object]]  # pictures (B, 3, T, H, W) to latents first
+from .autoencoder import Encode
+
 BLOCK_FRAMES = 4  # latent frames a block; the first has one more
 
 

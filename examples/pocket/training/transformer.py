@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .clips import ClipPool, Encode, LatentClip
+from .autoencoder import Encode
+from .clips import ClipPool, LatentClip
 from .machine import weights_dtype
 from .networks import Networks
 from .optimizer import Optimizer
