@@ -64,7 +64,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--begin-with", type=Path, metavar="FOLDER", help="a model whose weights to take over"
+        "--begin-with",
+        type=Path,
+        metavar="FOLDER",
+        help="a model to train further: its weights, longer clips at once, lower rates",
     )
     parser.add_argument("--compile", action="store_true", help="compile layers: faster, later")
     parser.add_argument("--work", type=Path, default=ROOT / ".work" / "pocket")

@@ -25,41 +25,51 @@ CONFIG = TransformerConfig(
 BLOCKS, FRAMES, CLIPS, NOISY = 4, 3, 2, 2
 
 
+@pytest.mark.parametrize("asked", [range(BLOCKS), range(1, 3)])
 @pytest.mark.parametrize("memory", ["decay=0.6", "window=2", "cumulative"])
-def test_one_pass_equals_the_roll_out(memory: str) -> None:
+def test_one_pass_equals_the_roll_out(memory: str, asked: range) -> None:
     torch.manual_seed(0)
     model = SanaVideoTransformer(CONFIG)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     policy = parse_policy(memory)
-    layout = Layout.of([FRAMES + 1] + [FRAMES] * (BLOCKS - 1), policy)
-    frames = len(layout.block_of)
-    clean = torch.randn(CLIPS, 4, frames, 4, 6)
-    noisy = torch.randn(NOISY, CLIPS, 4, frames, 4, 6)
-    times = torch.rand(NOISY, CLIPS, BLOCKS)[:, :, layout.block_of] * 1000
+    lengths = [FRAMES + 1] + [FRAMES] * (BLOCKS - 1)
+    layout = Layout.of(lengths, policy, asked, NOISY)
+    past = torch.randn(CLIPS, 4, sum(lengths), 4, 6)
+    noisy = torch.randn(CLIPS, 4, len(layout.noisy), 4, 6)
+    times = torch.rand(CLIPS, layout.units)[:, layout.unit] * 1000
     words = _words(layout)
-    made = velocities(model, clean, noisy, times, words, layout)
+    made = velocities(model, past, noisy, times, words, layout)
 
-    lengths = layout.block_of.bincount().tolist()
     for clip in range(CLIPS):
         state = State.empty(CONFIG, policy, (2, 3))
-        for block in range(BLOCKS):
-            cut = slice(sum(lengths[:block]), sum(lengths[: block + 1]))
-            for r in range(NOISY):
-                text = _text(model, words, 1 + r, clip, cut.start)
+        for block in range(asked.stop):
+            start, end = sum(lengths[:block]), sum(lengths[: block + 1])
+            for unit in layout.unit[layout.block[layout.clean :] == block].unique().tolist():
+                rows = (layout.unit == unit).nonzero().flatten()
                 expected = model.denoise(
-                    noisy[r, clip : clip + 1, :, cut],
-                    times[r, clip : clip + 1, cut],
-                    text,
+                    noisy[clip : clip + 1, :, rows],
+                    times[clip : clip + 1, rows],
+                    _text(model, words, clip, layout.clean + int(rows[0])),
                     state.past(),
-                    cut.start,
+                    start,
                 )
                 torch.testing.assert_close(
-                    made[r, clip : clip + 1, :, cut], expected, rtol=1e-4, atol=1e-5
+                    made[clip : clip + 1, :, rows], expected, rtol=1e-4, atol=1e-5
                 )
-            text = _text(model, words, 0, clip, cut.start)
-            block_latents = clean[clip : clip + 1, :, cut]
-            state = state.add(model.commit(block_latents, text, state.past(), cut.start))
+            if end <= layout.clean:
+                text = _text(model, words, clip, start)
+                block_latents = past[clip : clip + 1, :, start:end]
+                state = state.add(model.commit(block_latents, text, state.past(), start))
+
+
+def test_every_noisy_block_is_asked_for_once() -> None:
+    layout = Layout.of([3, 2, 2], parse_policy("window=1"), range(1, 3), streams=2)
+    assert layout.clean == 5
+    assert layout.time.tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 6, 3, 4, 5, 6]
+    assert layout.unit.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    alone = Layout.of([3, 2, 2], parse_policy("window=1"), range(1))
+    assert (alone.clean, alone.units, alone.time.tolist()) == (0, 1, [0, 1, 2])
 
 
 def test_weights_are_those_of_the_memory() -> None:
@@ -73,15 +83,12 @@ def _words(layout: Layout) -> Words:
     """Five captions; clip 0 changes its caption at block 2, its commit one block earlier."""
     embeds, mask = torch.randn(5, 6, 10), torch.ones(5, 6)
     mask[1, 4:] = 0
-    noisy = torch.stack(
-        (torch.where(layout.block_of < 2, 0, 1), torch.full_like(layout.block_of, 2))
-    )
-    clean = torch.stack(
-        (torch.where(layout.block_of < 1, 0, 1), torch.full_like(layout.block_of, 2))
-    )
-    return Words(embeds, mask, torch.stack((clean, noisy, noisy + 2)))
+    rows = torch.arange(len(layout.block))
+    changed = (layout.block + (rows < layout.clean).long() >= 2).long()
+    noisy = 2 * (rows >= layout.clean).long()
+    return Words(embeds, mask, torch.stack((changed, 2 + noisy)))
 
 
-def _text(model: SanaVideoTransformer, words: Words, stream: int, clip: int, frame: int):
-    which = words.which[stream, clip, frame]
+def _text(model: SanaVideoTransformer, words: Words, clip: int, row: int):
+    which = words.which[clip, row]
     return model.prepare_text(words.embeds[which, None], words.mask[which, None])

@@ -30,6 +30,12 @@ def test_pictures_come_first_then_blocks_then_longer_clips() -> None:
     assert late == ["short", "long", "long", "long"] * 2
 
 
+def test_trained_weights_go_on_with_blocks_at_lower_rates() -> None:
+    plan = Plan().further()
+    assert [plan.kind(0.0, step) for step in range(5)] == ["short", *["long"] * 4]
+    assert 0 < plan.rate < Plan().rate
+
+
 def test_clips_have_the_blocks_that_they_say() -> None:
     for blocks, frames in ((0, 1), (1, 1 + BLOCK_FRAMES), (2, 1 + 2 * BLOCK_FRAMES)):
         pool = ClipPool(encode, None, blocks, seed=0)

@@ -12,9 +12,9 @@ from training.blocks import Layout, Words
 from training.clips import LatentClip
 from training.networks import CONFIG, Networks
 from training.optimizer import Optimizer
-from training.step import AT_TIMESTEPS, GUIDED, TIMESTEPS, Step, _weights
+from training.step import AT_TIMESTEPS, GUIDED, TIMESTEPS, Captions, Step, _weights
 
-BLOCKS, FRAMES = 2, 9
+BLOCKS, FRAMES = 3, 13
 RED = Scene("day", "sea", "clear", "boat", "red")
 BLUE = Scene("night", "hills", "snow", "fox", "blue")
 
@@ -25,15 +25,15 @@ def step() -> Step:
     return Step(Networks(), np.random.default_rng(0), BLOCKS)
 
 
-def _clip(*scenes: Scene, switch: int = BLOCKS, beginning: bool = True) -> LatentClip:
+def _clip(*scenes: Scene, switch: int = BLOCKS) -> LatentClip:
     latents = torch.randn(CONFIG.in_channels, FRAMES, 2, 4)
     mask = torch.zeros(FRAMES, 2, 4, dtype=torch.uint8)
     mask[:, 0, 0] = 255
-    return LatentClip(latents, mask, scenes, switch, beginning)
+    return LatentClip(latents, mask, scenes, switch)
 
 
 def test_noise_levels_are_mostly_those_of_a_stream(step: Step) -> None:
-    sigma = step._sigmas(2, 500, BLOCKS)
+    sigma = step._sigmas(500, 6)
     levels = torch.tensor(TIMESTEPS) / 1000
     at_level = torch.isin(sigma, levels)
     assert sigma.min() > 0
@@ -43,35 +43,43 @@ def test_noise_levels_are_mostly_those_of_a_stream(step: Step) -> None:
 
 
 def test_the_block_before_a_switch_is_committed_under_the_new_caption(step: Step) -> None:
-    layout = step.layouts[BLOCKS]
     step.rng = np.random.default_rng(1)  # every caption told
-    words, told = step._words([_clip(RED), _clip(RED, BLUE, switch=1)], layout, 2, 0.0)
+    captions, told = step._captions([_clip(RED), _clip(RED, BLUE, switch=2)], 0.0)
     assert told == [RED, RED, BLUE]
-    assert len(words.embeds) == 4  # and the empty one
-    clean, *noisy = words.which
-    assert clean.tolist() == [[0] * 9, [2] * 9]
-    for stream in noisy:
-        assert stream.tolist() == [[0] * 9, [1] * 5 + [2] * 4]
+    assert len(captions.embeds) == 4  # and the empty one
+    which = captions.obeyed(step.layouts[BLOCKS]).which
+    clean, noisy = [5, 4], [4, 4]  # latent frames of the blocks that each has
+    assert which[0].tolist() == [0] * sum(clean + 2 * noisy)
+    assert which[1].tolist() == [1] * 5 + [2] * 4 + 2 * ([1] * 4 + [2] * 4)
 
 
-def test_subjects_count_more_and_context_not_at_all(step: Step) -> None:
-    weight = _weights([_clip(RED), _clip(RED, beginning=False)], step.layouts[BLOCKS])
-    assert weight[0, :, 0, 0].tolist() == [7.0] * 9
-    assert weight[0, :, 1, 1].tolist() == [1.0] * 9
-    assert weight[1, :, 1, 1].tolist() == [0.0] * 5 + [1.0] * 4
+def test_subjects_count_more() -> None:
+    weight = _weights([_clip(RED)])
+    assert weight[0, :, 0, 0].tolist() == [7.0] * FRAMES
+    assert weight[0, :, 1, 1].tolist() == [1.0] * FRAMES
 
 
-def test_a_perfect_model_guesses_the_past_as_it_was(
+def test_a_perfect_model_makes_the_past_as_it_was(
     step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x0 = torch.stack([_clip(RED).latents, _clip(BLUE).latents])
+    asked: list[tuple[int, float]] = []
 
-    def exact(clean: Tensor, noisy: Tensor, sigma: Tensor, *_: object) -> Tensor:
-        return (noisy - x0) / sigma[:, :, None, :, None, None]
+    def exact(past: Tensor, noisy: Tensor, sigma: Tensor, _words: Words, layout: Layout) -> Tensor:
+        torch.testing.assert_close(past[:, :, : layout.clean], x0[:, :, : layout.clean])
+        asked.append((int(layout.block[-1]), float(sigma[0, 0])))
+        return (noisy - x0[:, :, layout.noisy]) / sigma[:, None, :, None, None]
 
     monkeypatch.setattr(step, "_velocities", exact)
-    guess = step._guess(x0, x0, _words(), step.layouts[BLOCKS])
-    torch.testing.assert_close(guess, x0, rtol=1e-4, atol=1e-4)
+    past = x0.clone()
+    past[:, :, 5:] = 0  # what is not made yet
+    made = step._rolled_out(x0, past, _captions())
+    torch.testing.assert_close(made[:, :, :9], x0[:, :, :9], rtol=1e-4, atol=1e-4)
+    levels = [t / 1000 for t in TIMESTEPS]
+    first, second = ([level for b, level in asked if b == block] for block in (0, 1))
+    assert first == pytest.approx(levels[-len(first) :])
+    assert len(first) < len(levels)  # the first block is told by truth under noise
+    assert second == pytest.approx(levels)
 
 
 def test_guidance_leads_away_from_the_empty_caption(
@@ -84,9 +92,9 @@ def test_guidance_leads_away_from_the_empty_caption(
         return torch.full_like(noisy, 2.0)
 
     monkeypatch.setattr(step, "_velocities", plain)
-    made = torch.full((2, 1, 3, FRAMES, 2, 4), 5.0)
-    sigma = torch.ones(2, 1, FRAMES)
-    added = step._guidance(made, made[0], made, sigma, _words(), step.layouts[BLOCKS])
+    made, sigma = torch.full((2, 3, FRAMES, 2, 4), 5.0), torch.ones(2, FRAMES)
+    layout = step.layouts[BLOCKS]
+    added = step._guidance(made, made, made, sigma, _captions().obeyed(layout), layout)
     assert asked[0].which.unique().tolist() == [2]  # the last caption, which is empty
     torch.testing.assert_close(added, torch.full_like(made, 3 * GUIDED))
 
@@ -98,7 +106,7 @@ def test_training_steps_lower_the_loss(share: float) -> None:
     step = Step(networks, np.random.default_rng(0), BLOCKS)
     names = [n for n, p in networks.named_parameters() if p.ndim == 2 and "layers" in n]
     optimizer = Optimizer(networks, names)
-    clips = [_clip(RED), _clip(RED, BLUE, switch=1)]
+    clips = [_clip(RED), _clip(RED, BLUE, switch=2)]
     losses = []
     for _ in range(24):
         loss = step.loss(clips, share)
@@ -108,7 +116,7 @@ def test_training_steps_lower_the_loss(share: float) -> None:
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
 
 
-def _words() -> Words:
-    return Words(
-        torch.randn(3, 5, 8), torch.ones(3, 5), torch.zeros(3, 1, FRAMES, dtype=torch.long)
-    )
+def _captions() -> Captions:
+    """Of two clips that change nothing; the last caption is the empty one."""
+    which = torch.tensor([[0], [1]])
+    return Captions(torch.randn(3, 5, 8), torch.ones(3, 5), which, torch.full((2, 1), 10**6))

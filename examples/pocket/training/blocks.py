@@ -1,11 +1,11 @@
-"""Teacher forcing: every block of a clip in one pass, equal to the stateful roll-out.
+"""Teacher forcing: blocks of a clip in one pass, equal to the stateful roll-out.
 
-A clean stream and R noisy streams run side by side. A block sees itself, and of the earlier
-blocks what the memory policy keeps of the *clean* stream; so do the clean stream's own blocks.
-Sums are kept per latent frame, so that "itself" and "what is kept" are two matrices over frames.
+Clean frames and noisy frames stand side by side as rows. A noisy block sees itself, and of the
+earlier blocks what the memory policy keeps of the *clean* ones; so does a clean block. Sums are
+kept per row, so that what each row sees is one matrix over rows.
 
-Letters: R noisy streams, S = 1 + R, B clips, T latent frames, P tokens a frame, H heads,
-d head width, D = H*d.
+Letters: B clips, F rows (latent frames, clean ones first), N of them noisy, P tokens a frame,
+H heads, d head width, D = H*d.
 """
 
 from __future__ import annotations
@@ -36,33 +36,62 @@ Compiled = tuple[Callable[..., tuple[Tensor, Tensor, Tensor]], Callable[..., Ten
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a clip's latent frames fall into blocks, and what each of them sees."""
+    """The rows of a pass, and what each of them sees.
 
-    block_of: Tensor  # int64 (T,)
-    own: Tensor  # (T, T): 1 where two frames are of one block
-    past: Tensor  # (T, T): how much of a frame of the clean stream is kept
-    starts: Tensor  # int64: first frames of all blocks but the first
-    middle: Tensor  # (T, 1, 1): 1 where the next frame is of the same block
+    First come the clean frames of every block before the last one asked for; then, stream by
+    stream, noisy frames of the blocks asked for.
+    """
+
+    time: Tensor  # int64 (F,): which latent frame of the clip
+    block: Tensor  # int64 (F,): which block
+    clean: int  # so many rows are clean
+    unit: Tensor  # int64 (N,): number of the noisy block (of one stream) that a noisy row is of
+    sees: Tensor  # (F, F): how much of another row's sums a row sees
+    before: Tensor  # (F, F): 1 where the other row is the frame before
+    after: Tensor  # (F, F): 1 where the other row is the frame after, in the same block
 
     @classmethod
-    def of(cls, frames: Sequence[int], policy: MemoryPolicy) -> Layout:
-        """The layout of blocks of so many latent frames each."""
+    def of(
+        cls, frames: Sequence[int], policy: MemoryPolicy, asked: range, streams: int = 1
+    ) -> Layout:
+        """`streams` noisy copies of the blocks `asked`, of blocks of so many latent frames each."""
         lengths = torch.tensor(frames)
         block_of = torch.repeat_interleave(torch.arange(len(frames)), lengths)
-        kept = kept_weights(len(frames), policy)
-        same = (block_of[:, None] == block_of[None]).float()
-        last = torch.cat((block_of[1:] != block_of[:-1], torch.ones(1, dtype=torch.bool)))
-        return cls(
-            block_of=block_of,
-            own=same,
-            past=kept[block_of][:, block_of],
-            starts=lengths.cumsum(0)[:-1],
-            middle=(~last).float()[:, None, None],
+        clean = int(lengths[: asked.stop - 1].sum())
+        noisy = ((block_of >= asked.start) & (block_of < asked.stop)).nonzero().flatten()
+        time = torch.cat((torch.arange(clean), noisy.repeat(streams)))
+        stream = torch.repeat_interleave(
+            torch.arange(1 + streams), torch.tensor([clean] + streams * [len(noisy)])
         )
+        block = block_of[time]
+        own = (block[:, None] == block) & (stream[:, None] == stream)
+        earlier = (block[:, None] > block) & (stream == 0)
+        step = time[:, None] - time
+        kept = kept_weights(len(frames), policy)[block][:, block]
+        return cls(
+            time=time,
+            block=block,
+            clean=clean,
+            unit=((stream - 1) * len(asked) + block - asked.start)[clean:],
+            sees=own.float() + kept * earlier,
+            before=((step == 1) & (own | earlier)).float(),
+            after=((step == -1) & own).float(),
+        )
+
+    @property
+    def noisy(self) -> Tensor:
+        """Which latent frames of the clip the noisy rows are, int64 (N,)."""
+        return self.time[self.clean :]
+
+    @property
+    def units(self) -> int:
+        """How many noisy blocks there are in all streams."""
+        return int(self.unit[-1]) + 1
 
     def to(self, device: torch.device | str) -> Layout:
         """The same on a device."""
-        return Layout(*(getattr(self, name).to(device) for name in self.__slots__))
+        values = (getattr(self, name) for name in self.__slots__)
+        return Layout(*(v.to(device) if isinstance(v, Tensor) else v for v in values))
 
 
 def kept_weights(blocks: int, policy: MemoryPolicy) -> Tensor:
@@ -78,47 +107,43 @@ def kept_weights(blocks: int, policy: MemoryPolicy) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Captions as encoded, and which caption each frame of each stream obeys."""
+    """Captions as encoded, and which caption each row obeys."""
 
     embeds: Tensor  # (captions, L, C)
     mask: Tensor  # (captions, L)
-    which: Tensor  # int64 (S, B, T)
+    which: Tensor  # int64 (B, F)
 
 
 def velocities(
     model: SanaVideoTransformer,
-    clean: Tensor | None,
+    past: Tensor,
     noisy: Tensor,
     timesteps: Tensor,
     words: Words,
     layout: Layout,
     compiled: Compiled | None = None,
 ) -> Tensor:
-    """The velocity of every noisy block.
+    """The velocity of every noisy row.
 
     Args:
-        clean: (B, C, T, h, w), what the earlier blocks are taken to have been; None for a layout
-            of one block, which has no earlier ones: then all streams are noisy.
-        noisy: (R, B, C, T, h, w).
-        timesteps: 0 to 1000, (R, B, T).
+        past: (B, C, T, h, w), what the earlier blocks are taken to have been; the first
+            `layout.clean` frames are used.
+        noisy: (B, C, N, h, w).
+        timesteps: 0 to 1000, (B, N).
         words: captions.
-        layout: blocks.
+        layout: rows.
         compiled: the two halves of a layer, compiled.
 
     Returns:
-        (R, B, C, T, h, w), in the dtype of the weights.
+        (B, C, N, h, w), in the dtype of the weights.
     """
     before, after = compiled or (before_convolution, after_convolution)
-    first = 0 if clean is None else 1
-    streams = noisy if clean is None else torch.cat((clean[None], noisy))
     grid = model.grid(noisy.shape[-2], noisy.shape[-1])
-    rotation = model.rotation(noisy[0], 0)
-    dtype = model.proj_out.weight.dtype
-    x = model.patch_embedding(streams.flatten(0, 1).to(dtype))
-    x = rearrange(x, "(s b) d t h w -> s b t (h w) d", b=noisy.shape[1])
-    times = torch.cat((torch.zeros_like(timesteps[:first]), timesteps))
-    modulation, embedded = model.time_embed(times.flatten(0, 1))
-    modulation = modulation.unflatten(0, times.shape[:2])
+    rotation = _rotation(model, noisy, layout)
+    rows = torch.cat((past[:, :, : layout.clean], noisy), dim=2)
+    x = model.patch_embedding(rows.to(model.proj_out.weight.dtype))
+    x = rearrange(x, "b d f h w -> b f (h w) d")
+    modulation, embedded = model.time_embed(F.pad(timesteps, (layout.clean, 0)))
     text = model.prepare_text(words.embeds, words.mask)
     which, short = words.which.flatten(), words.mask.shape[1] - text.bias.shape[-1]
     bias = F.pad(text.bias[which], (0, short), value=MASKED)  # one shape: compiled once
@@ -127,12 +152,12 @@ def velocities(
         keys, values = (F.pad(part[which], (0, 0, 0, short)) for part in pair)
         x, image, gate = before(layer, x, modulation, rotation, (keys, values, bias), layout, grid)
         x = after(layer, x, layer.ff.conv_depth(image), gate, layout)
-    embedded = embedded.unflatten(0, times.shape[:2])[first:]
-    shift, scale = (model.scale_shift_table + embedded.unsqueeze(3)).unsqueeze(4).unbind(3)
-    x = model.proj_out(modulate(x[first:], shift, scale, OUTPUT_NORM_EPS))
+    table = (model.scale_shift_table + embedded[:, layout.clean :].unsqueeze(2)).unsqueeze(3)
+    shift, scale = table.unbind(2)
+    x = model.proj_out(modulate(x[:, layout.clean :], shift, scale, OUTPUT_NORM_EPS))
     return rearrange(
         x,
-        "r b t (h w) (p q c) -> r b c t (h p) (w q)",
+        "b n (h w) (p q c) -> b c n (h p) (w q)",
         h=grid[0],
         p=model.config.patch_size[1],
         q=model.config.patch_size[2],
@@ -148,15 +173,15 @@ def before_convolution(
     layout: Layout,
     grid: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A layer on all streams up to its depthwise convolution; `text` is per frame.
+    """A layer on all rows up to its depthwise convolution; `text` is per row.
 
-    Returns tokens (S, B, T, P, D), the images (n, C, h, w) to convolve, and the last gate.
+    Returns tokens (B, F, P, D), the images (n, C, h, w) to convolve, and the last gate.
     """
-    tables = (layer.scale_shift_table + modulation).unsqueeze(3).unbind(4)  # 6 x (S, B, T, 1, D)
+    tables = (layer.scale_shift_table + modulation).unsqueeze(2).unbind(3)  # 6 x (B, F, 1, D)
     shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
     x = x + gate * _attend(layer, modulate(x, shift, scale, layer.eps), rotation, layout)
     x = x + _read_text(layer, x, text)
-    mixed = modulate(x, ff_shift, ff_scale, layer.eps).flatten(0, 2)
+    mixed = modulate(x, ff_shift, ff_scale, layer.eps).flatten(0, 1)
     return x, layer.ff.widen(mixed, *grid), ff_gate
 
 
@@ -168,46 +193,52 @@ def after_convolution(
     return x + gate * _mix_time(layer.ff.conv_temp.weight, mixed, layout)
 
 
+def _rotation(model: SanaVideoTransformer, noisy: Tensor, layout: Layout) -> Rotation:
+    """Angles of all rows' tokens."""
+    longest = noisy[:1, :1, :1].expand(-1, -1, int(layout.time.max()) + 1, -1, -1)
+    cos, sin = (
+        rearrange(part, "1 (t p) 1 d -> t p d", t=longest.shape[2])[layout.time]
+        .flatten(0, 1)[None, :, None]
+        .contiguous()
+        for part in model.rotation(longest, 0)
+    )
+    return Rotation(cos, sin)
+
+
 def _attend(layer: Layer, x: Tensor, rotation: Rotation, layout: Layout) -> Tensor:
-    streams, clips, frames, tokens, _ = x.shape
-    query, key, value = layer.attn1.features(x.view(streams * clips, frames * tokens, -1))
-    split = {"s": streams, "t": frames}
-    by_frame = "(s b) (t p) h d -> s b t h p d"
-    turned_query = rearrange(rotate(query, rotation), by_frame, **split)
-    turned_key = rearrange(rotate(key, rotation), by_frame, **split)
-    query, value = rearrange(query, by_frame, **split), rearrange(value, by_frame, **split)
-    z = rearrange(key, by_frame, **split).float().sum(dim=4)  # (S, B, T, H, d)
-    S = (value.mT @ turned_key).float()  # (S, B, T, H, d, d)
-    S, z = _seen(S, layout), _seen(z, layout)
-    numerator = turned_query @ S.to(x.dtype).mT  # (S, B, T, H, P, d)
+    clips, rows, tokens, _ = x.shape
+    query, key, value = layer.attn1.features(x.view(clips, rows * tokens, -1))
+    by_row = "b (f p) h d -> b f h p d"
+    turned_query = rearrange(rotate(query, rotation), by_row, f=rows)
+    turned_key = rearrange(rotate(key, rotation), by_row, f=rows)
+    query, value = rearrange(query, by_row, f=rows), rearrange(value, by_row, f=rows)
+    z = rearrange(key, by_row, f=rows).float().sum(dim=3)  # (B, F, H, d)
+    S = (value.mT @ turned_key).float()  # (B, F, H, d, d)
+    S, z = _over_rows(layout.sees, S), _over_rows(layout.sees, z)
+    numerator = turned_query @ S.to(x.dtype).mT  # (B, F, H, P, d)
     denominator = query @ z.to(x.dtype).unsqueeze(-1)
     output = numerator / (denominator + DENOMINATOR_EPS)
-    output = rearrange(output, "s b t h p d -> s b t p (h d)")
-    return layer.attn1.to_out[0](output)
+    return layer.attn1.to_out[0](rearrange(output, "b f h p d -> b f p (h d)"))
 
 
 def _read_text(layer: Layer, x: Tensor, text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """The layer's cross attention written out: few words, so plain products train fastest."""
-    keys, values, bias = text  # (S*B*T, H, L, d), the same, (S*B*T, 1, 1, L)
+    keys, values, bias = text  # (B*F, H, L, d), the same, (B*F, 1, 1, L)
     attention = layer.attn2
     query = attention.norm_q(attention.to_q(x))
-    query = rearrange(query, "s b t p (h d) -> (s b t) h p d", h=attention.heads)
+    query = rearrange(query, "b f p (h d) -> (b f) h p d", h=attention.heads)
     scores = query @ keys.mT * keys.shape[-1] ** -0.5 + bias
     output = scores.float().softmax(-1).to(x.dtype) @ values
     output = rearrange(output, "n h p d -> n p (h d)").view_as(x)
     return attention.to_out[0](output)
 
 
-def _seen(sums: Tensor, layout: Layout) -> Tensor:
-    """Sums of frames (S, B, T, ...) to what each frame sees: its block, and the kept clean past."""
-    flat = sums.flatten(3)
-    return (layout.own @ flat + layout.past @ flat[:1]).view_as(sums)
-
-
 def _mix_time(weight: Tensor, x: Tensor, layout: Layout) -> Tensor:
-    left = F.pad(x[:, :, :-1], (0, 0, 0, 0, 1, 0))
-    edges = x[:1, :, layout.starts - 1].expand(x.shape[0], -1, -1, -1, -1)
-    left = left.index_copy(2, layout.starts, edges)
-    right = F.pad(x[:, :, 1:], (0, 0, 0, 0, 0, 1)) * layout.middle.to(x.dtype)
+    left, right = _over_rows(layout.before, x), _over_rows(layout.after, x)
     before, here, after = weight.squeeze(-1).unbind(-1)
     return x + F.linear(left, before) + F.linear(x, here) + F.linear(right, after)
+
+
+def _over_rows(matrix: Tensor, x: Tensor) -> Tensor:
+    """Rows x (B, F, ...), mixed by a matrix (F, F)."""
+    return (matrix.to(x.dtype) @ x.flatten(2)).view_as(x)

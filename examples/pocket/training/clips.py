@@ -37,7 +37,6 @@ class LatentClip:
     mask: Tensor  # uint8 (T, h, w), 255 where the subject is
     scenes: tuple[Scene, ...]
     switch: int  # block at which scenes[1] begins; the number of blocks if there is none
-    beginning: bool  # whether it starts as a stream starts; if not, its first block is context only
 
     @property
     def blocks(self) -> int:
@@ -72,9 +71,8 @@ class ClipPool:
     def _make(self) -> LatentClip:
         rng, blocks = self.rng, self.blocks
         scene, path, layout = draw_scene(rng), draw_path(rng), int(rng.integers(3))
-        beginning = blocks <= 1 or bool(rng.random() < 0.4)
         offset = 0.0
-        if not beginning:
+        if blocks > 1 and rng.random() < 0.7:
             offset = float(rng.integers(1, int(2 * CYCLE)))  # streams come by at whole seconds
         scenes, starts, switch = (scene,), (0,), blocks
         if blocks > 1 and rng.random() < 0.4:
@@ -82,7 +80,7 @@ class ClipPool:
             scenes, starts = (scene, change_scene(scene, rng)), (0, pictures(switch))
         clip = draw_clip(scenes, starts, pictures(blocks), path, layout, offset=offset)
         latents, mask = to_latents(self.encode, clip)
-        return LatentClip(latents, mask, scenes, switch, beginning)
+        return LatentClip(latents, mask, scenes, switch)
 
 
 @torch.no_grad()

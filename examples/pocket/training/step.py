@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,29 +26,49 @@ from .networks import Networks
 MEMORY = "window=1"
 TIMESTEPS = (1000, 980, 940, 870, 740, 450)  # at which streams are denoised
 AT_TIMESTEPS = 0.7  # share of training at these very levels; the rest is anywhere
-GUESSED = 0.5  # share of long batches whose past is the model's own guess of it
+OWN = 0.4  # share of long batches whose past is the model's own roll-out
 READING = 0.1  # weight of what the text encoder learns from labels
 GUIDED, GUIDED_FROM = 0.45, 0.7  # how far past the truth the target goes; from which share on
+NEVER = 10**6  # the block at which a clip without a switch changes its caption
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """All captions of a batch as encoded, the empty one last, and when each clip changes its."""
+
+    embeds: Tensor  # (captions, L, C)
+    mask: Tensor  # (captions, L)
+    first: Tensor  # int64 (B, 1): a clip's caption; the next one is what it changes to
+    switch: Tensor  # int64 (B, 1): the block at which it changes
+
+    def obeyed(self, layout: Layout) -> Words:
+        """Which caption each row obeys; a committed block obeys that of the block after it."""
+        committed = torch.arange(len(layout.block), device=layout.block.device) < layout.clean
+        changed = layout.block + committed.long() >= self.switch
+        return Words(self.embeds, self.mask, self.first + changed)
 
 
 class Step:
-    """The loss of one batch; `blocks` of a long clip, `noisy` streams beside the clean one."""
+    """The loss of one batch; `blocks` of a long clip, `streams` noisy ones beside its past."""
 
     def __init__(
         self,
         networks: Networks,
         rng: np.random.Generator,
         blocks: int,
-        noisy: int = 3,
+        streams: int = 2,
         compiled: bool = False,
     ) -> None:
-        self.networks, self.rng, self.blocks, self.noisy = networks, rng, blocks, noisy
+        self.networks, self.rng = networks, rng
         self.device = networks.transformer.proj_out.weight.device
-        policy = parse_policy(MEMORY)
-        self.layouts = {
-            count: Layout.of(latent_frames(count), policy).to(self.device)
-            for count in (0, 1, blocks)
-        }
+        policy, frames = parse_policy(MEMORY), latent_frames(blocks)
+
+        def layout(frames: list[int], asked: range, streams: int = 1) -> Layout:
+            return Layout.of(frames, policy, asked, streams).to(self.device)
+
+        self.layouts = {count: layout(latent_frames(count), range(1)) for count in (0, 1)}
+        self.layouts[blocks] = layout(frames, range(1, blocks), streams)
+        self.one_after_another = [layout(frames, range(b, b + 1)) for b in range(blocks - 1)]
         self.halves: Compiled | None = None
         if compiled:
             torch._dynamo.config.recompile_limit = (
@@ -64,35 +84,36 @@ class Step:
 
         `share` of training is spent, 0 to 1.
         """
-        blocks = clips[0].blocks
-        layout, streams = self.layouts[blocks], self.noisy if blocks > 1 else 1
-        x0 = torch.stack([clip.latents for clip in clips]).to(self.device).float()
-        words, told = self._words(clips, layout, streams, share)
-        clean = self._past(x0, words, layout) if blocks > 1 else None
-        sigma = self._sigmas(streams, len(clips), max(1, blocks))[:, :, layout.block_of]
-        noise = torch.randn(streams, *x0.shape, device=self.device)
-        spread = sigma[:, :, None, :, None, None]
+        layout = self.layouts[clips[0].blocks]
+        latents = torch.stack([clip.latents for clip in clips]).to(self.device).float()
+        captions, told = self._captions(clips, share)
+        words = captions.obeyed(layout)
+        past = self._past(latents, captions) if layout.clean else latents
+        x0 = latents[:, :, layout.noisy]
+        sigma = self._sigmas(len(clips), layout.units)[:, layout.unit]
+        noise = torch.randn_like(x0)
+        spread = sigma[:, None, :, None, None]
         noisy = (1 - spread) * x0 + spread * noise
-        made = self._velocities(clean, noisy, sigma, words, layout)
+        made = self._velocities(past, noisy, sigma, words, layout)
         truth = noise - x0
         if share >= GUIDED_FROM:
-            truth = truth + self._guidance(made, clean, noisy, sigma, words, layout)
-        weight = _weights(clips, layout).to(self.device)
-        error = (made.float() - truth).square().mean(dim=2)
+            truth = truth + self._guidance(made, past, noisy, sigma, words, layout)
+        weight = _weights(clips).to(self.device)[:, layout.noisy]
+        error = (made.float() - truth).square().mean(dim=1)
         reading = self.networks.readers.loss(words.embeds[:-1], words.mask[:-1], told)
-        return (weight * error).sum() / (weight.sum() * streams) + READING * reading
+        return (weight * error).sum() / weight.sum() + READING * reading
 
     def _velocities(
-        self, clean: Tensor | None, noisy: Tensor, sigma: Tensor, words: Words, layout: Layout
+        self, past: Tensor, noisy: Tensor, sigma: Tensor, words: Words, layout: Layout
     ) -> Tensor:
         model = self.networks.transformer
-        return velocities(model, clean, noisy, 1000 * sigma, words, layout, self.halves)
+        return velocities(model, past, noisy, 1000 * sigma, words, layout, self.halves)
 
     @torch.no_grad()
     def _guidance(
         self,
         made: Tensor,
-        clean: Tensor | None,
+        past: Tensor,
         noisy: Tensor,
         sigma: Tensor,
         words: Words,
@@ -104,47 +125,55 @@ class Step:
         their velocities are the same.
         """
         empty = torch.full_like(words.which, len(words.embeds) - 1)
-        plain = self._velocities(clean, noisy, sigma, replace(words, which=empty), layout)
+        plain = self._velocities(past, noisy, sigma, replace(words, which=empty), layout)
         return GUIDED * (made.float() - plain.float())
 
-    def _sigmas(self, streams: int, clips: int, blocks: int) -> Tensor:
+    def _sigmas(self, clips: int, units: int) -> Tensor:
         """One noise level a block: mostly one of those at which streams are denoised."""
-        size = (streams, clips, blocks)
+        size = (clips, units)
         anywhere = torch.sigmoid(0.8 + 1.2 * torch.randn(size))
         levels = torch.tensor(TIMESTEPS) / 1000
         at_level = levels[torch.randint(len(levels), size)]
         return torch.where(torch.rand(size) < AT_TIMESTEPS, at_level, anywhere).to(self.device)
 
-    def _past(self, x0: Tensor, words: Words, layout: Layout) -> Tensor:
-        """The past as a stream finds it: not perfect, in most clips, or the model's own guess."""
+    def _past(self, x0: Tensor, captions: Captions) -> Tensor:
+        """The past as a stream finds it: not perfect, in most clips, or the model's own."""
         amount = 0.15 * torch.rand(len(x0), 1, 1, 1, 1, device=self.device)
         amount = amount * (torch.rand_like(amount) < 0.7)
-        clean = (1 - amount) * x0 + amount * torch.randn_like(x0)
-        return self._guess(x0, clean, words, layout) if self.rng.random() < GUESSED else clean
+        past = (1 - amount) * x0 + amount * torch.randn_like(x0)
+        return self._rolled_out(x0, past, captions) if self.rng.random() < OWN else past
 
     @torch.no_grad()
-    def _guess(self, x0: Tensor, clean: Tensor, words: Words, layout: Layout) -> Tensor:
-        """Every block as the model guesses it in one step from a noise level between the ends."""
-        sigma = TIMESTEPS[int(self.rng.integers(1, len(TIMESTEPS) - 1))] / 1000
-        noisy = ((1 - sigma) * x0 + sigma * torch.randn_like(x0)).expand(self.noisy, *x0.shape)
-        levels = torch.full((self.noisy, len(x0), x0.shape[2]), sigma, device=self.device)
-        made = self._velocities(clean, noisy, levels, words, layout)
-        return noisy[0] - sigma * made[0].float()
+    def _rolled_out(self, x0: Tensor, past: Tensor, captions: Captions) -> Tensor:
+        """The past as the model itself makes it, block after block, with the steps of a stream.
 
-    def _words(
-        self, clips: list[LatentClip], layout: Layout, streams: int, share: float
-    ) -> tuple[Words, list[Scene | None]]:
-        """Fresh captions; a committed block obeys the caption of the block after it.
+        The first block begins with truth under noise, so that it tells of the same clip; what
+        comes after it follows from it, and begins with noise alone.
+        """
+        begin = int(self.rng.integers(1, len(TIMESTEPS) - 1))
+        for block, layout in enumerate(self.one_after_another):
+            words, x = captions.obeyed(layout), x0[:, :, layout.noisy]
+            for timestep in TIMESTEPS[begin:] if block == 0 else TIMESTEPS:
+                sigma = torch.full((len(x), x.shape[2]), timestep / 1000, device=self.device)
+                noisy = (1 - timestep / 1000) * x + timestep / 1000 * torch.randn_like(x)
+                velocity = self._velocities(past, noisy, sigma, words, layout)
+                x = noisy - timestep / 1000 * velocity.float()
+            past = past.index_copy(2, layout.noisy, x)
+        return past
 
-        The last caption is empty. Returned with them: the scene that each but the last tells
-        of, None for one that is left empty.
+    def _captions(
+        self, clips: list[LatentClip], share: float
+    ) -> tuple[Captions, list[Scene | None]]:
+        """Fresh captions; with them the scene that each but the last, which is empty, tells of.
+
+        None stands for one that is left empty.
         """
         texts: list[str] = []
         told: list[Scene | None] = []
         first, switch = [], []
         for clip in clips:
             first.append(len(texts))
-            switch.append(clip.switch if len(clip.scenes) > 1 else 10**6)
+            switch.append(clip.switch if len(clip.scenes) > 1 else NEVER)
             chance, plain = self.rng.random(), 0.6 if share < 0.75 else 0.3
             for scene in clip.scenes:
                 told.append(None if chance < 0.1 else scene)
@@ -155,17 +184,11 @@ class Step:
                     texts.append(plain_caption(scene) if told_plainly else caption(scene, self.rng))
         embeds, mask = self.networks.captioner([*texts, ""])
         start = torch.tensor(first, device=self.device)[:, None]
-        change = torch.tensor(switch, device=self.device)[:, None]
-        noisy = start + (layout.block_of >= change)
-        parts = [noisy.expand(streams, -1, -1)]
-        if layout.starts.numel():  # more than one block: the clean stream comes first
-            parts.insert(0, (start + (layout.block_of + 1 >= change))[None])
-        return Words(embeds, mask, torch.cat(parts)), told
+        return Captions(
+            embeds, mask, start, torch.tensor(switch, device=self.device)[:, None]
+        ), told
 
 
-def _weights(clips: list[LatentClip], layout: Layout) -> Tensor:
-    """(B, T, h, w): the subject counts several times; context not at all."""
-    mask = torch.stack([clip.mask for clip in clips]).float() / 255
-    counted = torch.tensor([clip.beginning for clip in clips])
-    frames = counted[:, None] | (layout.block_of.cpu() > 0)
-    return (1 + 6 * mask) * frames[:, :, None, None]
+def _weights(clips: list[LatentClip]) -> Tensor:
+    """(B, T, h, w): the subject counts several times."""
+    return 1 + 6 * torch.stack([clip.mask for clip in clips]).float() / 255

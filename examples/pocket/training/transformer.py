@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,18 @@ class Kind:
 class Plan:
     """What the stage spends its time on: pictures, then first blocks, then longer clips as well."""
 
-    blocks: int = 2  # of a long clip: one more than the memory keeps
+    blocks: int = 3  # of a long clip: two more than the memory keeps, so that its past has a past
     picture: Kind = Kind(batch=48, first=1000, grow=8)
     short: Kind = Kind(batch=10)
-    long: Kind = Kind(batch=3, grow=0.7)
+    long: Kind = Kind(batch=4, first=300, grow=1)
     picture_until: float = 0.2  # share of the time
     short_until: float = 0.4
     short_every: int = 4  # one step in so many is short after that
+    rate: float = 1.0  # scale of all learning rates
+
+    def further(self) -> Plan:
+        """The plan for weights that are trained already: longer clips at once, lower rates."""
+        return replace(self, picture_until=0.0, short_until=0.0, short_every=5, rate=0.5)
 
     def kind(self, share: float, steps: int) -> str:
         """The kind of the next step."""
@@ -61,7 +66,7 @@ def train(
 ) -> None:
     """Train until the budget is spent; goes on from `folder/transformer.pt` if it is there.
 
-    A run that begins takes over what fits of the model folder `begin_with`.
+    With `begin_with`, a model folder, it begins with what fits of that, and with blocks at once.
     """
     torch.manual_seed(seed)
     run = Run("transformer", folder, minutes * 60)
@@ -73,6 +78,7 @@ def train(
     networks.to(device=device, dtype=weights_dtype(device))
     if begin_with and not run.state_file.exists():
         print(f"{networks.begin_with(begin_with)} tensors taken from {begin_with}", flush=True)
+    plan = plan.further() if begin_with else plan
     optimizer = Optimizer(networks, _matrices(networks))
     if state := run.load():
         optimizer.load(state["optimizer"])
@@ -82,7 +88,7 @@ def train(
     for kind, clips in _batches(run, plan, encode, folder, seed):
         loss = step.loss(clips, run.share)
         loss.backward()
-        optimizer.step(run.rate(cool=1.0))
+        optimizer.step(plan.rate * run.rate(cool=1.0))
         run.tick()
         value = float(loss.detach())
         means[kind] = 0.95 * means.get(kind, value) + 0.05 * value
