@@ -19,7 +19,7 @@ from evaluation.probe import Probe, accuracy, load_probe, rendered
 from sana_stream import Engine
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("autoencoder", "probe", "prompts", "switches", "drift", "constant")
+PARTS = ("autoencoder", "probe", "prompts", "nearest", "switches", "drift", "constant")
 CONSTANT = "a red balloon floats over the hills by day under a clear sky"
 
 
@@ -49,6 +49,8 @@ def _measure(
         return accuracy(probe.read(frames), scenes), None
     if part == "prompts":
         return measures.prompt_figures(engine, probe, *((40, 4) if quick else (200, 8)))
+    if part == "nearest":
+        return measures.nearest_figures(engine, 10 if quick else 40), None
     if part == "switches":
         return measures.switch_figures(engine, 10 if quick else 50), None
     if part == "drift":

@@ -12,6 +12,7 @@ from storybook.motion import draw_path
 from storybook.scenes import draw_clip
 from storybook.world import FPS, Scene, change_scene, draw_scene
 
+from .nearest import nearest
 from .probe import Probe, accuracy
 
 Figures = dict[str, float]
@@ -63,6 +64,24 @@ def prompt_figures(
         held = accuracy(read[::4], scenes[::4])
         figures |= {f"{name}, unseen pairs: {k}": held[k] for k in ("subject", "colour")}
     return figures, sheet([np.concatenate(pair, axis=1) for pair in zip(first, last, strict=True)])
+
+
+def nearest_figures(engine: Engine, prompts: int, blocks: int = 8, seed: int = 60) -> Figures:
+    """Decibels to the nearest picture of the world, in the first block and the last of `blocks`."""
+    rng = np.random.default_rng(seed)
+    errors: dict[str, list[tuple[float, float]]] = {}
+    for i in range(prompts):
+        scene = draw_scene(rng)
+        session = engine.session(caption(scene, rng, full=True), seed=i)
+        for _, block in zip(range(blocks), session, strict=False):
+            if block.index in (0, blocks - 1):
+                name = f"block {block.index + 1}"
+                errors.setdefault(name, []).append(nearest(block.frames[-1], scene))
+    figures: Figures = {}
+    for name, pairs in errors.items():
+        overall, inside = (-10 * np.log10(pairs)).mean(axis=0)
+        figures |= {name: float(overall), f"{name}, inside subjects": float(inside)}
+    return figures
 
 
 def switch_figures(engine: Engine, count: int, seed: int = 40, **settings: object) -> Figures:

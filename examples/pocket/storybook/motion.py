@@ -10,6 +10,7 @@ import numpy as np
 from .world import WIDTH
 
 SIZE = {"far": 0.72, "middle": 1.0, "near": 1.2}
+PHASES = (-0.6, 0.0, 0.6)  # where a swing begins: left of the middle, there, or right of it
 CYCLE = 8.0  # seconds after which every movement begins again, but clouds: after two of them
 
 
@@ -32,8 +33,8 @@ class Path:
 
 
 def draw_path(rng: np.random.Generator) -> Path:
-    """A path by lot: it begins left of the middle, there, or right of it, and heads right."""
-    return Path(float(rng.choice((-0.6, 0.0, 0.6))))
+    """A path by lot; it begins by heading right."""
+    return Path(float(rng.choice(PHASES)))
 
 
 def turns(count: int, seconds: float) -> float:

@@ -1,0 +1,40 @@
+"""The measure of sharpness: a drawn picture is at no distance, what is soft or doubled is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from evaluation import nearest as module
+from evaluation.nearest import nearest
+from storybook.motion import Path
+from storybook.scenes import Painter
+from storybook.world import Scene
+
+SCENE = Scene("day", "hills", "clear", "kite", "red")
+
+
+@pytest.fixture(autouse=True)
+def two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUARTERS", np.arange(0, 2, 0.5))
+
+
+def _drawn(phase: float, seconds: float) -> np.ndarray:
+    return Painter(SCENE, Path(phase), 1).frame(seconds)[0]
+
+
+def test_a_drawn_picture_is_found() -> None:
+    assert nearest(_drawn(0.6, 1.5), SCENE) == (0.0, 0.0)
+
+
+def test_what_is_soft_is_further_away_most_of_all_inside_the_subject() -> None:
+    soft = Image.fromarray(_drawn(0.6, 1.5)).filter(ImageFilter.GaussianBlur(3))
+    overall, inside = nearest(np.asarray(soft), SCENE)
+    assert 0 < overall < inside
+
+
+def test_a_subject_in_two_places_is_near_to_none() -> None:
+    left, right = (_drawn(phase, 0).astype(float) for phase in (-0.6, 0.6))
+    doubled = ((left + right) / 2).astype(np.uint8)
+    assert nearest(doubled, SCENE)[1] > 0.01
