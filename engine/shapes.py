@@ -87,7 +87,7 @@ SHAPES: Mapping[str, Shapes] = {
             instruction=(),
             motion_score="",
             max_text_tokens=64,
-            trained_latent_frames=9,
+            trained_latent_frames=13,
         ),
     ),
 }
