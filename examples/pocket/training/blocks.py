@@ -11,7 +11,7 @@ H heads, d head width, D = H*d.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -90,8 +90,8 @@ class Layout:
 
     def to(self, device: torch.device | str) -> Layout:
         """The same on a device."""
-        values = (getattr(self, name) for name in self.__slots__)
-        return Layout(*(v.to(device) if isinstance(v, Tensor) else v for v in values))
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return replace(self, **{k: v.to(device) for k, v in values.items() if k != "clean"})
 
 
 def kept_weights(blocks: int, policy: MemoryPolicy) -> Tensor:
