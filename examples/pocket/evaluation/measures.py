@@ -67,7 +67,10 @@ def prompt_figures(
 
 
 def nearest_figures(engine: Engine, prompts: int, blocks: int = 8, seed: int = 60) -> Figures:
-    """Decibels to the nearest picture of the world, in the first block and the last of `blocks`."""
+    """Decibels to the nearest picture of the world, in the first block and the last of `blocks`.
+
+    A mean over pictures of each one's decibels, so that one lost subject does not hide the rest.
+    """
     rng = np.random.default_rng(seed)
     errors: dict[str, list[tuple[float, float]]] = {}
     for i in range(prompts):

@@ -183,10 +183,8 @@ class Step:
                     told_plainly = self.rng.random() < plain
                     texts.append(plain_caption(scene) if told_plainly else caption(scene, self.rng))
         embeds, mask = self.networks.captioner([*texts, ""])
-        start = torch.tensor(first, device=self.device)[:, None]
-        return Captions(
-            embeds, mask, start, torch.tensor(switch, device=self.device)[:, None]
-        ), told
+        first_and_switch = torch.tensor([first, switch], device=self.device).unsqueeze(-1)
+        return Captions(embeds, mask, *first_and_switch), told
 
 
 def _weights(clips: list[LatentClip]) -> Tensor:
