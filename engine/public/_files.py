@@ -1,0 +1,83 @@
+"""Reading files that may come from anybody: regular files only, of a bounded size."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+JSON_BYTES = 16 << 20
+JSON_DEPTH = 32
+# a string without its end reaches to the end of the text, so that matching takes linear time
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
+
+
+def require_regular_file(path: Path) -> int:
+    """The size of a regular file in bytes, links followed.
+
+    Raises:
+        ValueError: a pipe, a device, a socket or a folder: reading one may never end.
+        OSError: it does not exist, or may not be looked at.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is not a regular file")
+    return found.st_size
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises:
+        ValueError: not a regular file, or a larger one.
+        OSError: it cannot be read.
+    """
+    size = require_regular_file(path)
+    if size > limit:
+        raise ValueError(f"it has {size} bytes, at most {limit} are allowed")
+    with path.open("rb") as file:
+        return file.read(limit)
+
+
+def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEPTH) -> Any:
+    """JSON of a bounded size and nesting, checked before it is parsed.
+
+    `NaN` and `Infinity`, which JSON does not have, are refused, and so are whole numbers of more
+    than 300 digits.
+
+    Args:
+        limit: bytes, or characters of a `str`.
+        depth: how many lists and objects may be inside one another.
+
+    Raises:
+        ValueError: too large, too deep, or not JSON; the message says what and where.
+    """
+    if len(data) > limit:
+        raise ValueError(f"it has {len(data)} bytes, at most {limit} are allowed")
+    text = data if isinstance(data, str) else data.decode("utf-8-sig")
+    _check_depth(text, depth)
+    return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+
+
+def _check_depth(text: str, limit: int) -> None:
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+        elif match[0] in "]}":
+            depth -= 1
+        if depth > limit:
+            raise ValueError(f"it is nested more than {limit} deep")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > 300:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
