@@ -10,6 +10,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from .format import VideoFormat
+from .run_id import run_mark
 
 if TYPE_CHECKING:
     from ..engine.block import Block
@@ -40,14 +41,16 @@ class Y4mMuxer(RawMuxer):
     """YUV4MPEG2: one line that describes the stream, then planes in 4:2:0.
 
     The format cannot name its colour matrix, so it is BT.601, which readers take for granted.
+    `run` is the id of the run, for the header.
     """
 
-    def __init__(self, video: VideoFormat) -> None:
+    def __init__(self, video: VideoFormat, run: str | None = None) -> None:
         rate = Fraction(video.fps)
+        mark = "" if run is None else f" X{run_mark(run)}"
         self._planes = video.width * video.height * 3 // 2  # bytes a picture
         self._header = (
             f"YUV4MPEG2 W{video.width} H{video.height} F{rate.numerator}:{rate.denominator} "
-            "Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED\n"
+            f"Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED{mark}\n"
         ).encode()
 
     def header(self) -> bytes:
