@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -13,6 +13,7 @@ from ..engine.story_file import parse_story
 from ..models.errors import ConfigError, SanaStreamError
 from ..streaming.control import Control
 from ..streaming.format import Tags, VideoFormat
+from ..streaming.output_lock import OutputLocks
 from ..streaming.programme import Order, OrderError, Programme
 from . import model
 from .beginning import Beginning
@@ -20,9 +21,9 @@ from .checkpoints import Checkpoints
 from .job import Job
 from .live import Live
 from .options import Length, Options
-from .outputs import open_outputs, prompts_of, title
+from .outputs import prepare_outputs, prompts_of, title
 from .page import Page
-from .perform import perform
+from .perform import begin_session, perform
 from .recordings import Recordings
 from .reporter import Reporter
 from .request import Request, make_request
@@ -84,18 +85,21 @@ class Server:
         path = self._recordings.next()
         kept = (str(path),) if self._recordings.keep else ()
         job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
+        job = job.with_new_id()
         show = self._page.begin(request, title(job.options), control, path)
         self._reporter.plan(request, kept or ("the page",))
         try:
             with (
-                Checkpoints(job, note) as checkpoints,
-                self._outputs(job.options, request, control.stop, show, path) as pump,
+                OutputLocks(note) as locks,
+                Checkpoints(job, note, locks) as checkpoints,
+                self._outputs(job, request, control.stop, show, path, locks) as pump,
             ):
+                session = begin_session(engine, request, job, Beginning())
                 perform(
                     job,
                     request,
                     engine,
-                    Beginning(),
+                    session,
                     pump,
                     checkpoints,
                     self._reporter,
@@ -105,16 +109,20 @@ class Server:
         finally:
             show.board.finish()
 
+    @contextmanager
     def _outputs(
-        self, options: Options, request: Request, stop: Event, show: Show, path: Path
-    ) -> AbstractContextManager[Pump]:
+        self, job: Job, request: Request, stop: Event, show: Show, path: Path, locks: OutputLocks
+    ) -> Iterator[Pump]:
         """The page, and the recording beside it."""
         video = VideoFormat(request.width, request.height, request.fps)
-        tags = Tags(title(options), prompts_of(request), request.seed)
+        tags = Tags(title(job.options), prompts_of(request), request.seed, job.id)
         recording = self._recordings.open(path, video, tags, show.board.tell)
-        options = replace(options, outputs=())
-        note = self._reporter.note
-        return open_outputs(options, request, stop, None, note, 0, show.feed, recording)
+        job, note = replace(job, options=replace(job.options, outputs=())), self._reporter.note
+        with (
+            prepare_outputs(job, request, locks, stop, None, note, recording) as prepared,
+            prepared.started(show.feed) as pump,
+        ):
+            yield pump
 
     def _check(self, order: Order) -> None:
         self._planned(order)

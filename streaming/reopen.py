@@ -44,8 +44,9 @@ def find_cut(file: BinaryIO, container: str, frames: int) -> Cut:
     Raises:
         ValueError: the file is damaged, has fewer frames, or no block ends there.
     """
+    found = 0
     try:
-        found, units = 0, _units(file, container)
+        units = _units(file, container)
         for count, end in units:
             found += count
             if found == frames:
@@ -77,7 +78,7 @@ def cut_back(file: BinaryIO, container: str, frames: int) -> None:
 
 def count_frames(path: Path) -> int:
     """How many frames a complete video file has."""
-    with path.open("rb") as file, av.open(file) as container:
+    with path.open("rb") as file, av.open(file, "r") as container:
         return sum(1 for packet in container.demux(video=0) if packet.size)
 
 
