@@ -33,7 +33,6 @@ class Checkpoints:
 
     Raises:
         ConfigError: the checkpoint of another video, or a foreign file, has the same name.
-        TargetError: another run is writing it.
     """
 
     def __init__(self, job: Job, report: Callable[[str], None], locks: OutputLocks) -> None:
@@ -41,7 +40,11 @@ class Checkpoints:
         self._report = report
         on_disk = (output for output in job.options.outputs if not is_live(output))
         self._outputs = [Written(output, job.kept) for output in on_disk]
-        self._path = self._locked_path(locks)
+        self._locks = locks
+        path = checkpoint_path(job.options.outputs)
+        self._path = path if job.options.checkpoint_every else None
+        if self._path is not None and not job.kept:
+            check_replaceable(self._path, job.options)
         self._begun = bool(job.kept)
         self._whole = False
         self._written = -1  # frames
@@ -54,8 +57,19 @@ class Checkpoints:
         self._kept: Callable[[], int] = lambda: 0
 
     def begin(self, engine: Engine, kept: Callable[[], int]) -> None:
-        """The run is about to begin; `kept` tells how many frames every file has."""
+        """The run is about to begin; `kept` tells how many frames every file has.
+
+        Raises:
+            TargetError: another run is writing the checkpoint.
+        """
         self._engine, self._kept = engine, kept
+        if self._path is None:
+            return
+        if os.access(self._path.parent, os.W_OK):
+            self._locks.acquire(self._path)
+        else:
+            self._report(f"{self._path}: its folder cannot be written, so there is no checkpoint")
+            self._path = None
 
     def after(self, frames: int, snapshot: Snapshot) -> None:
         """The video has so many frames up to this snapshot, delivered or about to be."""
@@ -106,18 +120,6 @@ class Checkpoints:
             self._report(f"go on with it: sana-stream resume {video}")
         elif self._waiting:
             self._report(f"{path} could not be written, so this video cannot be resumed")
-
-    def _locked_path(self, locks: OutputLocks) -> Path | None:
-        path = checkpoint_path(self._job.options.outputs)
-        if path is None or not self._job.options.checkpoint_every:
-            return None
-        if not os.access(path.parent, os.W_OK):
-            self._report(f"{path}: no checkpoint is written, its folder cannot be written")
-            return None
-        locks.acquire(path)
-        if not self._job.kept:
-            check_replaceable(path, self._job.options)
-        return path
 
     def _alone(self) -> bool:
         from ..engine.device import one_thread_alone

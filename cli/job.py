@@ -52,26 +52,25 @@ class Job:
         directed while it lasts has one of its own.
         """
         if self.options.live:
-            return replace(self, id=secrets.token_hex(16))
+            return replace(self, id=secrets.token_hex(8))
         facts = replace(self, id=None).to_json()
         options = facts["options"]
         facts["options"] = {k: options[k] for k in options.keys() - _NOT_OF_THE_VIDEO}
         del facts["story"]["name"]
         facts |= {"checkpoint": None, "from": None if self.saved is None else self.saved.checksum}
-        digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16)
+        digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8)
         return replace(self, id=digest.hexdigest())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it, with paths that mean the same from every folder, without secrets."""
-        options = asdict(self._from_anywhere())
-        fps = self.options.fps
+        options = json.loads(json.dumps(asdict(self._from_anywhere()), default=str))
         cues = [
             [cue.start_seconds, cue.prompt, cue.start_frame, cue.image and _absolute(cue.image)]
             for cue in self.story.cues
         ]
         beside = checkpoint_path(self.options.outputs)
         return {
-            "options": options | {"fps": None if fps is None else str(fps), "token": None},
+            "options": options | {"token": None},
             "story": {"name": self.story.name, "cues": cues},
             "first_block": self.first_block,
             "take": [self.take.index, self.take.start],

@@ -133,5 +133,5 @@ class StoredJob(_Stored):
     story: StoredStory
     first_block: Count
     take: Annotated[list[Count], Field(min_length=2, max_length=2)] = [0, 0]
-    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
     checkpoint: PathText | None = None

@@ -10,12 +10,12 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from .format import VideoFormat
-from .run_id import run_mark
 
 if TYPE_CHECKING:
     from ..engine.block import Block
 
 _LINE = b"FRAME\n"
+_LONGEST = 96  # bytes of a header that ffmpeg reads, its end included
 
 
 class RawMuxer:
@@ -46,12 +46,15 @@ class Y4mMuxer(RawMuxer):
 
     def __init__(self, video: VideoFormat, run: str | None = None) -> None:
         rate = Fraction(video.fps)
-        mark = "" if run is None else f" X{run_mark(run)}"
         self._planes = video.width * video.height * 3 // 2  # bytes a picture
-        self._header = (
+        line = (
             f"YUV4MPEG2 W{video.width} H{video.height} F{rate.numerator}:{rate.denominator} "
-            f"Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED{mark}\n"
-        ).encode()
+            "Ip A1:1 C420mpeg2"
+        )
+        known = " XCOLORRANGE=LIMITED"  # which readers take for granted
+        mark = "" if run is None else f" XRUN={run}"
+        more = known + mark if len(line + known + mark) < _LONGEST - 1 else mark
+        self._header = f"{line}{more}\n".encode()
 
     def header(self) -> bytes:
         """Size, rate and layout of the planes."""

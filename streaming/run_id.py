@@ -17,16 +17,16 @@ from av.error import FFmpegError
 
 from sana_stream._files import parse_json, require_regular_file
 
-ANONYMOUS = "0" * 32  # the id of what no run has written, but a caller of the library
+ANONYMOUS = "0" * 16  # the id of what no run has written, but a caller of the library
 _MARK = "sana-stream-run:"
-_PATTERN = re.compile(rb"sana-stream-run:([0-9a-f]{32})")
+_PATTERN = re.compile(rb"(?:sana-stream-run:| XRUN=)([0-9a-f]{16})")
 _TAGGED = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska"}
 _HEAD = 1 << 16  # bytes; headers of the other formats are shorter
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def run_mark(run: str) -> str:
-    """The text that stands for a run's id, 32 hexadecimal digits, inside a file."""
+    """The text that stands for a run's id, 16 hexadecimal digits, inside a file."""
     return _MARK + run
 
 
