@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ..streaming.existing import may_write
 from .checkpoint_files import check_replaceable, checkpoint_path
 from .job import Job
 from .options import is_live
@@ -65,7 +65,7 @@ class Checkpoints:
         self._engine, self._kept = engine, kept
         if self._path is None:
             return
-        if os.access(self._path.parent, os.W_OK):
+        if may_write(self._path.parent):
             self._locks.acquire(self._path)
         else:
             self._report(f"{self._path}: its folder cannot be written, so there is no checkpoint")

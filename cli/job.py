@@ -140,4 +140,7 @@ def _absolute(path: str) -> str:
 
 
 def _absolute_if_there(path: str) -> str:
-    return _absolute(path) if Path(path).expanduser().exists() else path
+    try:
+        return _absolute(path) if Path(path).expanduser().exists() else path
+    except (OSError, RuntimeError):  # a folder that may not be looked into, a user without a home
+        return path

@@ -75,9 +75,14 @@ def make_folder(folder: Path) -> bool:
     return True
 
 
+def may_write(path: Path) -> bool:
+    """Whether this process has the right to write a file, or to make files in a folder."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _check_writable(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):
         what = "a folder" if path.is_dir() else "not a regular file"
         raise TargetError(f"{safe_text(path)}: cannot be written: it is {what}")
-    if not os.access(path, os.W_OK):
+    if not may_write(path):
         raise TargetError(f"{safe_text(path)}: cannot be written: permission denied")
