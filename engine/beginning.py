@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..models.errors import ConfigError
+from .clip_blocks import Known, encoded_blocks
 from .commit import committed, prepare_texts
-from .given import GivenClip, Picture, Video, as_picture, as_video
+from .given import Picture, Video, as_picture, as_video
 from .picture import cover, to_input
 from .plan import BlockPlan, Take
 from .snapshot import Snapshot, blocks_to_keep
@@ -81,11 +78,20 @@ def begin_with_video(engine: Engine, beginning: Snapshot, video: Video) -> Snaps
     snapshot = beginning
     clip = as_video(video, Fraction(engine.preset.fps))
     keep = blocks_to_keep(beginning.settings.block_frames, engine.decoder.config)
+    settings = beginning.settings
+    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
+    count = plan.blocks_for(whole_blocks(clip.frames, plan))
+    known = Known.of(settings, engine.transformer.config, keep, count)
     texts = prepare_texts(engine, snapshot)
-    for latents in _encoded_blocks(engine, beginning, clip):
+    for block, latents in encoded_blocks(
+        engine.vae, plan, clip, settings, known, count, engine.device
+    ):
         states = committed(engine.denoiser, snapshot, texts)
+        if block.index > snapshot.index:  # blocks between are of no effect any more
+            states = tuple(replace(state, position=block.latent_start) for state in states)
+            snapshot = replace(snapshot, recent=())
         recent = (*snapshot.recent, latents)[-keep:]
-        snapshot = replace(snapshot, index=snapshot.index + 1, states=states, recent=recent)
+        snapshot = replace(snapshot, index=block.index + 1, states=states, recent=recent)
     return snapshot
 
 
@@ -102,16 +108,3 @@ def whole_blocks(frames: int, plan: BlockPlan) -> int:
             " give a longer one or a smaller block_frames"
         )
     return first + (frames - first) // later * later
-
-
-def _encoded_blocks(engine: Engine, beginning: Snapshot, clip: GivenClip) -> Iterator[Tensor]:
-    """The clip's latents, block by block, (1, C, T', h, w) each; one block of it is in memory."""
-    settings = beginning.settings
-    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
-    left_out = clip.frames - whole_blocks(clip.frames, plan)
-    pictures = clip.pictures(settings.height, settings.width, left_out)
-    index, cache = 0, None
-    while piece := list(islice(pictures, plan.block(index).frames)):
-        latents, cache = engine.vae.encode(to_input(np.stack(piece), engine.device), cache)
-        yield latents
-        index += 1
