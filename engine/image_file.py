@@ -15,7 +15,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 from sana_stream._text import safe_text
 
 from ..models.errors import ConfigError
-from .given_file import AVIF_BRANDS, HEIF_BRANDS, brands, open_given
+from .given_file import AVIF_BRANDS, HEIF_BRANDS, brands, is_picture, open_given
 from .image_colour import to_srgb
 
 Note = Callable[[str], None]
@@ -84,8 +84,8 @@ def _reading(name: str) -> Iterator[None]:
         except MemoryError as error:
             raise ConfigError(f"{name} cannot be read: there is too little memory") from error
         except Exception as error:  # readers raise some twenty kinds
-            reason = safe_text(error) or type(error).__name__
-            raise ConfigError(f"{name} is damaged or cut short: {reason}") from error
+            reason = "" if isinstance(error, UnidentifiedImageError) else f": {safe_text(error)}"
+            raise ConfigError(f"{name} is damaged or cut short{reason.rstrip(': ')}") from error
 
 
 def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
@@ -106,6 +106,8 @@ def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
     try:
         return _within(Image.open(file, formats=formats), name)
     except UnidentifiedImageError:
+        if is_picture(file):
+            raise  # its readers know the kind, but not what is in it
         return None
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
@@ -144,6 +146,8 @@ def _open_heif(file: BinaryIO, name: str) -> Image.Image:
 
 def _within(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
+    if not width * height:
+        raise ConfigError(f"{name} has no pixel")
     if width * height > PIXELS:
         raise _too_large(name)
     return image
