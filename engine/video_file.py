@@ -27,11 +27,32 @@ FORMATS = (
 KNOWN = "MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, OGV, MXF, GIF"
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # one begins an MP4 or MOV
 PIXELS = 40_000_000  # of a frame; 8192x4320 has 35 million
+READ = 1 << 20  # bytes that libav gets at once
 DAMAGED_PACKETS = 100_000  # then it is no clip any more
 
 
 class UnknownClipError(ConfigError):
     """A file of which nothing says that it is a clip."""
+
+
+class _Source:
+    """A file as libav reads it: however much a damaged one asks for, and from wherever."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.name = "a clip"  # shows in libav's messages only
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(min(size, READ))
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(place, whence)
+        except (OSError, ValueError):
+            return -1
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 @dataclass(slots=True)
@@ -79,7 +100,7 @@ class OpenClip:
                 yield from self.stream.codec_context.decode(packet)
             except EOFError:
                 return
-            except (FFmpegError, ValueError):
+            except (FFmpegError, ValueError, MemoryError):
                 damage.packets += 1
                 if damage.packets > DAMAGED_PACKETS:
                     return
@@ -95,7 +116,7 @@ class OpenClip:
             ):  # a packet of a stream that began in the middle: PyAV has no name for it
                 demuxed = self.container.demux(self.stream)
                 continue
-            except (FFmpegError, OSError, ValueError):
+            except (FFmpegError, OSError, ValueError, MemoryError):
                 damage.ended = True
                 yield None
                 return
@@ -117,12 +138,12 @@ def open_clip(file: BinaryIO, name: str) -> OpenClip:
         "max_pixels": str(PIXELS),
     }
     try:
-        container = av.open(file, options=limits, metadata_errors="replace")
+        container = av.open(_Source(file), options=limits, metadata_errors="replace")
     except ArgumentError as error:
         raise UnknownClipError(
             f"{name} cannot be read: it is no clip of a known kind ({KNOWN})"
         ) from error
-    except (FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError, MemoryError) as error:
         reason = safe_text(getattr(error, "strerror", None) or error)
         raise UnknownClipError(
             f"{name} cannot be read: it is damaged, cut short, or no clip ({reason})"
