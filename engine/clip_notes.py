@@ -47,10 +47,15 @@ def told_flaws(
         yield f"{name}: its times jump in {jumps} places, which are passed over"
 
 
+def told_hdr(name: str, transfer: int) -> str:
+    """What is done to HDR, by its transfer characteristics."""
+    kind = "PQ" if transfer == PQ else "HLG"
+    return f"{name} is HDR ({kind}): shown in SDR, its white of {WHITE:.0f} cd/m2 almost white"
+
+
 def tell_colours(note: Note, name: str, frame: VideoFrame) -> None:
     """Say what is done to colours that are not ordinary ones."""
     if is_hdr(frame):
-        kind = "PQ" if int(frame.color_trc) == PQ else "HLG"
-        note(f"{name} is HDR ({kind}): shown in SDR, its white of {WHITE:.0f} cd/m2 almost white")
+        note(told_hdr(name, int(frame.color_trc)))
     elif is_transparent(frame):
         note(f"{name}: its transparent parts are shown on white")

@@ -47,6 +47,20 @@ def brands(file: BinaryIO) -> set[bytes]:
     return {head[8:12]} | {head[i : i + 4] for i in range(16, size - 3, 4)}
 
 
+def coding(file: BinaryIO) -> tuple[int, int]:
+    """Transfer characteristics and primaries (ITU-T H.273) that a PNG, HEIC or AVIF says of itself;
+    2 and 2 where it says nothing, or has an SDR picture beside the HDR one."""
+    head = _head(file, 1 << 16)
+    place = head.find(b"cICP")
+    if head.startswith(b"\x89PNG") and 0 <= place < len(head) - 6:
+        return head[place + 5], head[place + 4]
+    place = head.find(b"colrnclx") + 8
+    if head[4:8] != b"ftyp" or place < 8 or b"tmap" in head:
+        return 2, 2
+    primaries, transfer = head[place : place + 2], head[place + 2 : place + 4]
+    return int.from_bytes(transfer, "big"), int.from_bytes(primaries, "big")
+
+
 def is_picture(file: BinaryIO) -> bool:
     """Whether a file is of a kind that has no clips."""
     head = _head(file)
@@ -56,8 +70,8 @@ def is_picture(file: BinaryIO) -> bool:
     return riff or head.startswith(_STILL) or bool(brands(file) & (HEIF_BRANDS | AVIF_BRANDS))
 
 
-def _head(file: BinaryIO) -> bytes:
+def _head(file: BinaryIO, size: int = 1024) -> bytes:
     file.seek(0)
-    head = file.read(1024)
+    head = file.read(size)
     file.seek(0)
     return head

@@ -15,7 +15,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 from sana_stream._text import safe_text
 
 from ..models.errors import ConfigError
-from .given_file import AVIF_BRANDS, HEIF_BRANDS, brands, is_picture, open_given
+from .given_file import AVIF_BRANDS, HEIF_BRANDS, brands, coding, is_picture, open_given
 from .image_colour import to_srgb
 
 Note = Callable[[str], None]
@@ -48,9 +48,12 @@ def read_image(path: str | Path, note: Note) -> np.ndarray:
     """
     name = safe_text(path)
     with open_given(path) as file, _reading(name):
+        transfer, primaries = coding(file)
         image = open_image(file, Path(path).suffix.lower(), name)
         if image is not None:
-            return to_srgb(image, lambda said: note(f"{name}: {said}"))
+            hdr = transfer in (16, 18) and "icc_profile" not in image.info
+            pixels = to_srgb(image, lambda said: note(f"{name}: {said}"))
+            return _in_sdr(pixels, transfer, primaries, name, note) if hdr else pixels
     from .clip import first_frame
     from .video_file import UnknownClipError
 
@@ -111,6 +114,21 @@ def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
         return None
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
+
+
+def _in_sdr(pixels: np.ndarray, transfer: int, primaries: int, name: str, note: Note) -> np.ndarray:
+    """HDR pixels as SDR, in strips: as floats they would be large."""
+    import torch
+
+    from .clip_notes import told_hdr
+    from .picture import to_pixels
+    from .video_colour import tone_mapped
+
+    note(told_hdr(name, transfer))
+    for top in range(0, len(pixels), 64):
+        signal = torch.tensor(pixels[top : top + 64]).permute(2, 0, 1).float() / 255
+        pixels[top : top + 64] = to_pixels(tone_mapped(signal, transfer, primaries) * 255)
+    return pixels
 
 
 def _open_jpeg(file: BinaryIO, name: str) -> Image.Image:

@@ -191,6 +191,21 @@ def test_srgb_stays_as_it_is_and_a_broken_profile_is_told(tmp_path: Path) -> Non
         assert len(told) == said
 
 
+@pytest.mark.parametrize(("transfer", "kind", "white"), [(16, "PQ", 148), (18, "HLG", 191)])
+def test_a_png_of_hdr_is_shown_in_sdr(tmp_path: Path, transfer: int, kind: str, white: int) -> None:
+    """Reference white (ITU-R BT.2408) is nearly white."""
+    data = io.BytesIO()
+    Image.new("RGB", (48, 32), (white,) * 3).save(data, "PNG")
+    head, rest = data.getvalue()[:33], data.getvalue()[33:]
+    chunk = b"cICP" + bytes((9, transfer, 0, 1))
+    whole = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(head + whole + rest)
+    told: list[str] = []
+    shown = read_image(tmp_path / "a.png", told.append)
+    assert 235 < shown.min() <= shown.max() < 250
+    assert f"is HDR ({kind})" in told[0]
+
+
 @pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff", "avif", "mpo"])
 def test_of_animations_and_pages_the_first_is_taken(tmp_path: Path, kind: str) -> None:
     needs(kind)
