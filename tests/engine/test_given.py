@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,28 @@ def test_of_a_long_clip_only_what_memory_knows_is_encoded(
     assert (encoded < 40) == saves
     assert session.next_start == whole.next_start == 9 + 8 * 49
     assert same(take(session, 3), take(whole, 3))
+
+
+class CountedClip:
+    """A clip that knows how many of its pictures are held at once."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.most = 0
+
+    def pictures(self, height: int, width: int, first: int = 0) -> Iterator[np.ndarray]:
+        gone: list[int] = []
+        for number in range(first, self.frames):
+            picture = np.full((height, width, 3), number % 200, np.uint8)
+            weakref.finalize(picture, gone.append, number)
+            self.most = max(self.most, number - first + 1 - len(gone))
+            yield picture
+            del picture
+
+
+@pytest.mark.parametrize("memory", ["window=1", "cumulative"])
+def test_a_long_clip_is_never_held_whole(tiny_engine: Engine, memory: str):
+    clip = CountedClip(9 + 8 * 60)
+    session = tiny_engine.session(PROMPT, video=clip, memory=memory)
+    assert session.next_start == clip.frames
+    assert 0 < clip.most <= 2 * 9
