@@ -102,8 +102,10 @@ def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
     file.seek(0)
     if head == b"\xff\xd8\xff":
         return _open_jpeg(file, name)
-    avif = kinds & AVIF_BRANDS and features.check("avif")
-    if kinds & (HEIF_BRANDS | AVIF_BRANDS) and not avif:
+    if kinds & AVIF_BRANDS:
+        if not features.check("avif"):
+            raise ConfigError(f"{name} is an AVIF picture: pip install 'pillow>=11.3'")
+    elif kinds & HEIF_BRANDS:
         return _within(_open_heif(file, name), name)
     formats = (*FORMATS, "TGA") if suffix in (".tga", ".targa") else FORMATS
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from torch import Tensor
 
@@ -56,7 +57,7 @@ def to_rgb(frame: VideoFrame) -> np.ndarray:
         if has_alpha(frame):
             return _on_white(frame.to_ndarray(format="rgba"))
         return frame.to_ndarray(format="rgb24")
-    except (OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError, MemoryError) as error:
         raise ConfigError(
             f"the clip's colours ({frame.format.name}, matrix {int(frame.colorspace)}) cannot be"
             " converted: make it an ordinary MP4"

@@ -47,11 +47,16 @@ def _graph(frame: VideoFrame) -> Graph | None:
 
 def _pushed(graph: Graph, frame: VideoFrame | None) -> Iterator[VideoFrame]:
     """What a graph gives for one frame more, or for the last one."""
-    graph.push(frame)
+    try:
+        graph.push(frame)
+    except (FFmpegError, ValueError):
+        if frame is not None:
+            yield frame
+        return
     while True:
         try:
             pulled = graph.pull()
-        except (BlockingIOError, EOFError):
+        except (FFmpegError, EOFError):  # it wants more, or has no more
             return
         assert isinstance(pulled, VideoFrame)
         yield pulled
