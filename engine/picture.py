@@ -46,14 +46,12 @@ def fit(frame: np.ndarray, height: int, width: int, aspect: float = 1.0) -> Tens
 
     Values keep their scale, and may lie a little beyond those given.
     """
-    size = _covering(*frame.shape[:2], height, width, aspect)
+    size = _covering(frame, height, width, aspect)
     if size[0] * size[1] > 4 * LARGE:  # a line: only what is kept of it can be scaled
-        kept = (
-            ceil(want * have / full) + 8
-            for want, have, full in zip((height, width), frame.shape[:2], size, strict=True)
-        )
-        frame = _middle(frame, *kept)
-        size = _covering(*frame.shape[:2], height, width, aspect)
+        rows = ceil(height * frame.shape[0] / size[0]) + 8
+        columns = ceil(width * frame.shape[1] / size[1]) + 8
+        frame = _middle(frame, rows, columns)
+        size = _covering(frame, height, width, aspect)
     values = np.ascontiguousarray(frame)
     if values.dtype == np.uint16:  # not every operation of torch has it
         values = values.astype(np.float32)
@@ -74,18 +72,17 @@ def to_input(frames: np.ndarray, device: torch.device) -> Tensor:
     return pictures.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 
-def _covering(
-    have_height: int, have_width: int, height: int, width: int, aspect: float
-) -> list[int]:
-    """The size that covers (height, width) in one direction exactly."""
-    scale = max(height / have_height, width / (have_width * aspect))
-    return [max(height, round(have_height * scale)), max(width, round(have_width * aspect * scale))]
+def _covering(frame: np.ndarray, height: int, width: int, aspect: float) -> tuple[int, int]:
+    """The size that covers (height, width), in one direction exactly."""
+    have_height, have_width = frame.shape[0], frame.shape[1] * aspect
+    scale = max(height / have_height, width / have_width)
+    return max(height, round(have_height * scale)), max(width, round(have_width * scale))
 
 
 def _smaller(frame: np.ndarray, height: int, width: int, aspect: float) -> np.ndarray:
     """A large picture averaged down to no less than four times what is wanted."""
     have = frame.shape[:2]
-    size = _covering(*have, height, width, aspect)
+    size = _covering(frame, height, width, aspect)
     factor = min(have[0] // (4 * size[0]), have[1] // (4 * size[1]))
     if have[0] * have[1] <= LARGE or factor < 2:
         return frame

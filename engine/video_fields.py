@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import av
 from av.error import FFmpegError
-from av.filter import Graph
+from av.filter import Graph, filters_available
 from av.video.frame import VideoFrame
 
 FILTER = "bwdif"
@@ -24,7 +23,7 @@ def deinterlaced(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         if graph is not None and now != shape:
             yield from _pushed(graph, None)
             graph = None
-        if graph is None and frame.interlaced_frame and FILTER in av.filter.filters_available:
+        if graph is None and frame.interlaced_frame and FILTER in filters_available:
             graph, shape = _graph(frame), now
         yield from [frame] if graph is None else _pushed(graph, frame)
     if graph is not None:

@@ -138,7 +138,7 @@ def open_clip(file: BinaryIO, name: str) -> OpenClip:
         "max_pixels": str(PIXELS),
     }
     try:
-        container = av.open(_Source(file), options=limits, metadata_errors="replace")
+        container = av.open(_Source(file), "r", options=limits, metadata_errors="replace")
     except ArgumentError as error:
         raise UnknownClipError(
             f"{name} cannot be read: it is no clip of a known kind ({KNOWN})"

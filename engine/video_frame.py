@@ -13,8 +13,8 @@ from .video_colour import is_hdr, to_rgb, tone_mapped
 
 def shown_size(frame: VideoFrame, pixel_aspect: float) -> tuple[int, int]:
     """Height and width that a viewer shows a frame in."""
-    size = frame.height, max(1, round(frame.width * pixel_aspect))
-    return size[::-1] if _matrix(frame)[0] else size
+    height, width = frame.height, max(1, round(frame.width * pixel_aspect))
+    return (width, height) if _matrix(frame)[0] else (height, width)
 
 
 def shown(frame: VideoFrame, pixel_aspect: float, height: int, width: int) -> np.ndarray:
@@ -41,11 +41,10 @@ def shown(frame: VideoFrame, pixel_aspect: float, height: int, width: int) -> np
 def _matrix(frame: VideoFrame) -> tuple[bool, int, int]:
     """How its display matrix turns a frame, to the nearest right angle: whether rows become
     columns, and then the steps (1 or -1) through columns and through rows."""
-    data = (bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX")
-    values = next(data, b"")
-    if len(values) != 36:
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None or data.buffer_size != 36:
         return False, 1, 1
-    a, b, _, c, d, *_ = struct.unpack("=9i", values)
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return False, -1 if a < 0 else 1, -1 if d < 0 else 1
     return True, -1 if c < 0 else 1, -1 if b < 0 else 1

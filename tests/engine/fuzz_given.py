@@ -55,7 +55,7 @@ def read(file: Path) -> None:
 def main(folder: Path, seed: int, count: int) -> None:
     """Read so many damaged files."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     sources = sorted(folder.iterdir())
     for number in range(count):
         chance = random.Random(seed * 1_000_003 + number)

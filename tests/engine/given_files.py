@@ -68,7 +68,7 @@ def write_clip(
     `settings` are the encoder's: options, sample_aspect_ratio, color_trc and so on.
     """
     with av.open(str(path), "w", format=format, options=muxing or {}) as container:
-        stream = container.add_stream(codec, rate=fps, options=settings.pop("options", {}))
+        stream: Any = container.add_stream(codec, rate=fps, options=settings.pop("options", {}))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
         for name, value in settings.items():

@@ -136,7 +136,7 @@ def test_every_mode_of_pillow_is_taken(mode: str) -> None:
     image = {
         "L": grey,
         "P": colour.quantize(8),
-        "1": grey.point(lambda value: WHITE * (value > 60)).convert("1"),
+        "1": Image.fromarray(np.where(values > 60, WHITE, 0).astype(np.uint8)).convert("1"),
         "I;16": Image.fromarray(values.astype(np.uint16) * 257),
         "I": Image.fromarray(values.astype(np.int32) * 257),
         "F": Image.fromarray((values / 255).astype(np.float32)),
