@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from .calls import DecoderCalls, TransformerCalls
 from .decoder import load_decoder
 from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
+from .given import Picture, Video
 from .locate import locate_model, locate_parts
 from .memory_plan import fitting_decode_frames, free_bytes
 from .noise import NoiseSource, counter_noise
@@ -197,8 +197,8 @@ class Engine:
         steps: int | None = None,
         solver: str | None = None,
         flow_shift: float | None = None,
-        image: np.ndarray | None = None,
-        video: np.ndarray | None = None,
+        image: Picture | None = None,
+        video: Video | None = None,
     ) -> Session:
         """Begin a stream. What is not given comes from the checkpoint's preset.
 
@@ -215,9 +215,10 @@ class Engine:
             steps: in place of `timesteps`, how many of them.
             solver: "renoise" for distilled models, "euler", "dpm++" or "unipc" for the others.
             flow_shift: how far the steps crowd towards noise; 1 is even.
-            image: uint8 (H, W, 3), the stream's first picture, made to cover its size.
-            video: uint8 (T, H, W, 3), a clip to go on from: its last whole blocks count as the
-                stream's first ones, and `next_start` is behind them.
+            image: the stream's first picture, made to cover its size: the path of a file, an
+                image of Pillow, or pixels uint8 (H, W, 3).
+            video: a clip to go on from, the path of a file or pixels uint8 (T, H, W, 3): its last
+                whole blocks count as the stream's first ones, and `next_start` is behind them.
 
         Raises:
             ConfigError: a setting that cannot be used; nothing has run yet.
