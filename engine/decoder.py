@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..models.checkpoint import read_vae_file
 from ..models.errors import ConfigError
 from ..models.tiny_decoder import TinyDecoder, TinyDecoderConfig, load_tiny_decoder
 from ..models.transformer_file import is_weights_file
-from ..models.vae_any import AnyVaeConfig, read_vae_config
+from ..models.vae_any import AnyVaeConfig
 from ..models.vae_config import VaeConfig
-from ..models.weights import read_json
 from .hub import HubModel
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def load_decoder(
     """
     if decoder is None:
         return None
-    check_decoder(read_vae_config(read_json(parts / "vae" / "config.json")), model)
+    check_decoder(read_vae_file(parts), model)
     return load_tiny_decoder(locate_decoder(decoder), dtype, device)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..models.checkpoint import read_vae_file
 from ..models.transformer_file import read_transformer_config
-from ..models.vae_any import read_vae_config
-from ..models.weights import read_json
 from .decoder import check_decoder, locate_decoder
 from .locate import locate_model, locate_parts
 from .preset import Preset, preset_of
@@ -37,7 +36,7 @@ def describe_model(
     located = locate_model(model)
     preset = preset_of(located, str(model))
     folder = locate_parts(located, parts)
-    vae = read_vae_config(read_json(folder / "vae" / "config.json"))
+    vae = read_vae_file(folder)
     if decoder is not None:
         check_decoder(vae, preset.name)
         locate_decoder(decoder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..models.checkpoint import read_vae_file
 from ..models.config import TransformerConfig
 from ..models.decoder_any import AnyDecoderConfig, make_decoder
 from ..models.errors import CheckpointError, SanaStreamError
@@ -16,7 +17,7 @@ from ..models.memory import parse_policy
 from ..models.state import state_bytes
 from ..models.tiny_decoder import TinyDecoderConfig
 from ..models.transformer_file import read_transformer_config
-from ..models.vae_any import AnyVaeConfig, make_vae, read_vae_config
+from ..models.vae_any import AnyVaeConfig, make_vae
 from ..models.vae_overlap import OverlapVaeConfig
 from ..models.weights import read_json, weight_files
 from .decoder import check_decoder, locate_decoder
@@ -97,7 +98,7 @@ def inspect_model(
     vae, folder = None, source
     try:
         folder = locate_parts(source, parts)
-        vae = read_vae_config(read_json(folder / "vae" / "config.json"))
+        vae = read_vae_file(folder)
         if isinstance(vae, OverlapVaeConfig):
             with torch.device("meta"):
                 make_vae(vae)  # says where diffusers is missing
