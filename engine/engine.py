@@ -10,19 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.checkpoint import load_transformer, load_vae
+from ..models.checkpoint import load_transformer, load_vae, read_vae_file
 from ..models.errors import ConfigError
-from ..models.lora import LoraStack
+from ..models.lora import LoraStack, read_lora
+from ..models.lora_scale import check_scale
 from ..models.memory import parse_policy
 from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
 from ..models.tiny_decoder import TinyDecoder
 from ..models.transformer import SanaVideoTransformer
+from ..models.transformer_file import read_transformer_config
 from ..models.vae_any import AnyVae
 from ..models.vae_overlap import OverlapVAE
 from .beginning import begin_with_image, begin_with_video
 from .calls import DecoderCalls, TransformerCalls
 from .decoder import load_decoder
+from .describe import check_parts
 from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
 from .locate import locate_model, locate_parts
@@ -110,7 +113,7 @@ class Engine:
             quantize_text: the same for the text encoder.
 
         Raises:
-            ConfigError: an unknown model, device or dtype.
+            ConfigError: an unknown model, device or dtype, or a LoRA's scale that is no number.
             CheckpointError: a part is missing, cut short, or does not fit.
         """
         chosen_device = resolve_device(device)
@@ -121,6 +124,10 @@ class Engine:
         located = locate_model(model)
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
+        check_parts(read_transformer_config(located), read_vae_file(folder), folder)
+        loras = [(Path(file).expanduser(), check_scale(scale, file)) for file, scale in loras]
+        for file, _ in loras:
+            read_lora(file)  # a damaged one is told before anything is loaded
         small = load_decoder(decoder, folder, preset.name, chosen, chosen_device)
         engine = cls(
             load_transformer(located, chosen, chosen_device),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from .headers import check_headers
 from .transformer import SanaVideoTransformer
 from .transformer_file import read_transformer
 from .vae import WanVAE
@@ -56,6 +57,17 @@ def read_vae_file(folder: Path) -> AnyVaeConfig:
     """The configuration of a model folder's VAE; raises as `load_vae`."""
     path = folder / "vae" / "config.json"
     return read_vae_config(read_json(path), path)
+
+
+def check_vae_files(folder: Path, config: AnyVaeConfig) -> None:
+    """Hold the headers of a VAE's files against its configuration; no weights are read.
+
+    Raises:
+        CheckpointError, ConfigError: as for `load_transformer`.
+    """
+    with torch.device("meta"):
+        vae = make_vae(config)
+    check_headers(vae if isinstance(vae, WanVAE) else vae.inner, folder / "vae")
 
 
 def settle_vae(vae: AnyVae, dtype: torch.dtype, device: torch.device) -> AnyVae:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from sana_stream._text import safe_text
 
+from .errors import CheckpointError
 from .names import plain_names
 from .pickled import list_pickled
 from .weight_format import weight_format
-from .weights import not_whole
+from .weights import check_shapes, not_whole, weight_files
 
 _NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
           "F8_E4M3": "float8_e4m3fn", "I64": "int64", "I32": "int32", "I8": "int8",
@@ -69,3 +72,31 @@ def read_headers(file: Path) -> dict[str, Header]:
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise not_whole(file, error) from error
     return plain_names(found, safe_text(file))
+
+
+def part_headers(files: Iterable[Path]) -> dict[str, Header]:
+    """The headers of a part's files together; raises as `read_headers`."""
+    found: dict[str, Header] = {}
+    for file in files:
+        found |= read_headers(file)
+    return found
+
+
+def empty_tensors(headers: Mapping[str, Header], source: Path) -> dict[str, Tensor]:
+    """Tensors of these shapes and dtypes that hold nothing, on the meta device."""
+    try:
+        return {
+            name: torch.empty(shape, device="meta", dtype=getattr(torch, dtype, torch.uint8))
+            for name, (dtype, shape) in headers.items()
+        }
+    except (RuntimeError, OverflowError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{safe_text(source)} has a tensor of an endless shape") from error
+
+
+def check_headers(model: nn.Module, part: Path) -> None:
+    """Hold the headers of a part of a model folder against a network on the meta device.
+
+    Raises:
+        CheckpointError: as `assign_weights`.
+    """
+    check_shapes(model, empty_tensors(part_headers(weight_files(part)), part), part)

@@ -48,7 +48,7 @@ def check_values(
         SanaStreamError: of class `error`; names file, key, what was given and what is allowed.
     """
     try:
-        checked = schema.model_validate(dict(values))
+        checked = schema.model_validate({key: _listed(value) for key, value in values.items()})
     except ValidationError as found:
         raise error(f"{safe_text(where)}: {_first_fault(found)}") from None
     return {name: _frozen(getattr(checked, name)) for name in sorted(checked.model_fields_set)}
@@ -109,6 +109,11 @@ def _given(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
         return f"a number of {value.bit_length()} bits"
     return "null" if value is None else safe_text(value, _SHOWN)
+
+
+def _listed(value: Any) -> Any:
+    """A value as JSON has it: programs hand over tuples."""
+    return list(map(_listed, value)) if isinstance(value, tuple) else value
 
 
 def _frozen(value: Any) -> Any:

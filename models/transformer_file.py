@@ -12,11 +12,12 @@ from sana_stream._text import safe_text
 
 from .config import TransformerConfig
 from .errors import CheckpointError
-from .headers import Header, read_headers
+from .headers import empty_tensors, part_headers, read_headers
 from .original import count_layers, from_original, infer_config
 from .pickled import SUFFIXES
+from .transformer import SanaVideoTransformer
 from .weight_format import SAFETENSORS
-from .weights import read_json, read_tensors, read_weights, weight_files
+from .weights import check_shapes, read_json, read_tensors, read_weights, weight_files
 
 OTHER_SUFFIXES = {".bin", ".ckpt"}  # that weights have too, beside other things
 
@@ -58,7 +59,7 @@ def read_transformer_config(model: Path) -> TransformerConfig:
     path = (model / "transformer" if model.is_dir() else model.parent) / "config.json"
     if model.is_dir() or path.exists():
         return TransformerConfig.from_dict(read_json(path), path)
-    shapes = _empty(read_headers(model), model)
+    shapes = empty_tensors(read_headers(model), model)
     return _infer(_published(shapes, model), model)
 
 
@@ -69,10 +70,11 @@ def check_transformer_files(model: Path, config: TransformerConfig) -> None:
         CheckpointError: a file is missing, cut short, or has not the layers of the configuration.
     """
     files = weight_files(model / "transformer") if model.is_dir() else [model]
-    found: dict[str, Header] = {}
-    for file in files:
-        found |= read_headers(file)
-    _check_layers(_published(_empty(found, model), model), config, model)
+    tensors = _published(empty_tensors(part_headers(files), model), model)
+    _check_layers(tensors, config, model)
+    with torch.device("meta"):
+        network = SanaVideoTransformer(config)
+    check_shapes(network, tensors, model)
 
 
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
@@ -101,11 +103,3 @@ def _check_layers(names: Iterable[str], config: TransformerConfig, source: Path)
             f"{safe_text(source)} has {layers} layers, the configuration asks for num_layers"
             f" {config.num_layers}; it is not a checkpoint of this model"
         )
-
-
-def _empty(headers: Mapping[str, Header], source: Path) -> dict[str, Tensor]:
-    """Tensors of these shapes that hold nothing."""
-    try:
-        return {name: torch.empty(shape, device="meta") for name, (_, shape) in headers.items()}
-    except (RuntimeError, OverflowError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{safe_text(source)} has a tensor of an endless shape") from error

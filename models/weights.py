@@ -165,14 +165,14 @@ def not_whole(path: Path, error: Exception) -> CheckpointError:
     )
 
 
-def read_json(path: Path, limit: int = JSON_BYTES) -> dict[str, Any]:
-    """A JSON object from a file of at most `limit` bytes.
+def read_json(path: Path, limit: int = JSON_BYTES, *, constants: bool = False) -> dict[str, Any]:
+    """A JSON object from a file of at most `limit` bytes; `constants` as for `parse_json`.
 
     Raises:
         CheckpointError: the file is missing or holds something else.
     """
     try:
-        value = parse_json(read_bounded(path, limit), limit)
+        value = parse_json(read_bounded(path, limit), limit, constants=constants)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{safe_text(path)} is missing; the model folder is not complete"
