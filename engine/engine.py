@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ..models.checkpoint import load_transformer, load_vae, read_vae_file
 from ..models.errors import ConfigError
-from ..models.lora import LoraStack, read_lora
-from ..models.lora_scale import check_scale
+from ..models.lora import LoraStack
 from ..models.memory import parse_policy
 from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
@@ -25,7 +24,7 @@ from ..models.vae_overlap import OverlapVAE
 from .beginning import begin_with_image, begin_with_video
 from .calls import DecoderCalls, TransformerCalls
 from .decoder import load_decoder
-from .describe import check_parts
+from .describe import check_loras, check_parts
 from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
 from .locate import locate_model, locate_parts
@@ -125,21 +124,21 @@ class Engine:
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
         check_parts(read_transformer_config(located), read_vae_file(folder), folder)
-        loras = [(Path(file).expanduser(), check_scale(scale, file)) for file, scale in loras]
-        for file, _ in loras:
-            read_lora(file)  # a damaged one is told before anything is loaded
+        loras = list(loras)
+        check_loras(located, loras)
         small = load_decoder(decoder, folder, preset.name, chosen, chosen_device)
+        text_encoder = load_text_encoder(
+            folder,
+            preset.instruction,
+            preset.max_text_tokens,
+            chosen_device,
+            text_dtype,
+            resting_device(chosen_device, offload_text),
+        )
         engine = cls(
             load_transformer(located, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),
-            load_text_encoder(
-                folder,
-                preset.instruction,
-                preset.max_text_tokens,
-                chosen_device,
-                text_dtype,
-                resting_device(chosen_device, offload_text),
-            ),
+            text_encoder,
             preset,
             chosen_device,
             chosen,

@@ -18,6 +18,7 @@ from ..models.errors import CheckpointError, SanaStreamError
 from ..models.headers import WeightSummary
 from ..models.memory import parse_policy
 from ..models.state import state_bytes
+from ..models.text import check_text_files
 from ..models.text_file import text_weight_files
 from ..models.tiny_decoder import TinyDecoderConfig
 from ..models.transformer_file import check_transformer_files, read_transformer_config
@@ -109,6 +110,8 @@ def inspect_model(
         vae = read_vae_file(folder)
         check_vae_files(folder, vae)  # says where diffusers is missing, too
         check_parts(config, vae, folder)
+        if all((folder / part).is_dir() for part in ("tokenizer", "text_encoder")):
+            check_text_files(folder)
     except SanaStreamError as error:
         obstacles.append(str(error))
     for name in ("vae", "text_encoder"):

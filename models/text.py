@@ -147,9 +147,12 @@ def load_text_encoder(
     check_text_layers(folder / "text_encoder", config, headers)
     with _errors_of_transformers(folder):
         tokenizer, model = _read_parts(folder, headers, dtype)
-        ids = tokenizer.encode("a red boat, at dusk")  # what it asks of its library works
-    if not ids or max(ids) >= config["vocab_size"]:
-        raise CheckpointError(f"{safe_text(folder)}: its tokenizer gives no tokens of its encoder")
+        padded: Any = {"padding": "max_length", "max_length": 16, "truncation": True}
+        ids = tokenizer("a red boat", **padded).input_ids  # what it asks of its library works
+    if not ids or not 0 <= min(ids) <= max(ids) < config["vocab_size"]:
+        raise CheckpointError(
+            f"{safe_text(folder)}: its tokenizer gives tokens that its text encoder does not have"
+        )
     encoder = TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, resting)
     check_finite(model, folder / "text_encoder")
     return encoder

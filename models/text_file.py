@@ -15,6 +15,7 @@ from .errors import CheckpointError
 from .headers import Header, part_headers
 from .names import name_list
 from .schema import OpenSchema, check_values, is_idle
+from .tokenizer_file import check_small_files
 from .weights import read_json, shape_text, shards
 
 STEMS = ("model.safetensors", "pytorch_model.bin")
@@ -56,6 +57,11 @@ def read_text_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     values = read_json(path)
+    check_small_files(folder)
+    if (folder / "adapter_config.json").exists():
+        raise CheckpointError(f"{safe_text(folder)} has an adapter; merge it into the weights")
+    if (folder / "generation_config.json").exists():
+        read_json(folder / "generation_config.json")  # transformers reads it
     for key in _CODE:
         if not is_idle(values.get(key)):
             raise CheckpointError(f"{safe_text(path)} has {key}, which asks for code to be run")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
 
 from .errors import CheckpointError
@@ -109,6 +110,7 @@ def check_tokenizer_files(folder: Path, vocab_size: int) -> None:
     Raises:
         CheckpointError: a file is damaged, or has a value or a token that cannot be used.
     """
+    check_small_files(folder)
     for path in sorted(folder.glob("*.json")):
         if path.name == "tokenizer.json":
             _check_ids(path, read_tokenizer(path), vocab_size)
@@ -116,6 +118,27 @@ def check_tokenizer_files(folder: Path, vocab_size: int) -> None:
             values = read_json(path, TOKENIZER_BYTES)
             if path.name == "tokenizer_config.json":
                 check_values(_Settings, values, path, CheckpointError)
+
+
+def check_small_files(folder: Path, limit: int = TOKENIZER_BYTES) -> None:
+    """Refuse what is no regular file, or too large, before a library opens it.
+
+    Files of weights, which are checked on their own, may be larger.
+
+    Raises:
+        CheckpointError: names the file.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() or path.suffix in (".safetensors", ".bin"):
+            continue
+        try:
+            size = require_regular_file(path)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{safe_text(path)} cannot be read: {safe_text(error)}") from None
+        if size > limit:
+            raise CheckpointError(
+                f"{safe_text(path)} has {size} bytes, at most {limit} can be read"
+            )
 
 
 def _check_component(path: Path, part: str, component: Any) -> None:
@@ -126,6 +149,8 @@ def _check_component(path: Path, part: str, component: Any) -> None:
         if not isinstance(kind, str) or kind not in _COMPONENTS:
             told = safe_text(kind, 60)
             raise _refused(path, place, f"{told}, which is not one of the known components")
+        if kind == "TemplateProcessing":
+            _check_template(path, place, value)
         if isinstance(value, dict) and "Regex" in value:
             raise _refused(path, place, "a regular expression, which may take for ever")
         if isinstance(value, list) and len(value) > _PARTS:
@@ -138,6 +163,21 @@ def _check_component(path: Path, part: str, component: Any) -> None:
             raise _refused(path, part, "more than 10000 values")
     if not isinstance(component, dict) or "type" not in component:
         raise _refused(path, part, "no component with a type")
+
+
+def _check_template(path: Path, place: str, template: dict[str, Any]) -> None:
+    """The library ends in a panic where a template names what it does not list."""
+    listed = template.get("special_tokens")
+    known = listed if isinstance(listed, dict) else {}
+    for name, special in known.items():
+        whole = isinstance(special, dict) and special.get("id") == name
+        if not whole or not all(isinstance(special.get(key), list) for key in ("ids", "tokens")):
+            raise _refused(path, f"{place}.special_tokens", f"without {safe_text(name, 60)}")
+    for _, piece in _walk(place, [template.get("single"), template.get("pair")]):
+        named = piece.get("SpecialToken") if isinstance(piece, dict) else None
+        if isinstance(named, dict) and str(named.get("id")) not in known:
+            told = safe_text(named.get("id"), 60)
+            raise _refused(path, place, f"with {told}, which special_tokens does not list")
 
 
 def _walk(place: str, value: Any) -> Iterator[tuple[str, Any]]:
