@@ -103,6 +103,7 @@ def _by_flat(flat: str, names: Iterable[str]) -> str | None:
 
 def _with_adapter(parts: tuple[str, ...], ending: tuple[str, ...]) -> tuple[str, ...]:
     """peft puts the adapter's name, which may be any word, behind `lora_A`."""
-    if ending[0] in ("lora_A", "lora_B") and len(parts) > len(ending):
+    adapted = ending[0] in ("lora_A", "lora_B") and len(parts) > len(ending)
+    if adapted and parts[-len(ending)] not in ("weight", "bias"):
         return (ending[0], parts[-len(ending)], *ending[1:])
     return ending

@@ -15,6 +15,7 @@ from .errors import CheckpointError
 from .names import plain_names
 from .torch_file import list_torch_file
 from .torch_listing import StoredTensor
+from .weight_format import SAFETENSORS
 
 SUFFIXES = {".pth", ".pt"}
 T = TypeVar("T")
@@ -51,8 +52,11 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     """
     listing, archive = list_torch_file(path)
     _pick(listing.held, StoredTensor, path)  # all that could refuse it, before anything is loaded
+    mapped = archive and path.suffix != SAFETENSORS  # torch goes by that name, whatever is inside
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        with path.open("rb") as file:
+            source = path if mapped else file
+            held = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch's readers raise what they like
         reason = safe_text((str(error).strip().splitlines() or ["it ends too early"])[0])
         raise CheckpointError(f"{safe_text(path)} is not a whole PyTorch file: {reason}") from error

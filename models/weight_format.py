@@ -58,7 +58,7 @@ def weight_format(path: Path) -> Format:
             f"{_shown(path)} is {other}; give weights as .safetensors or as a PyTorch file"
         )
     length = int.from_bytes(head[:8], "little")
-    if len(head) > 8 and head[8:9] == b"{" and length <= max(size, HEADER_BYTES):
+    if len(head) > 8 and head[8:9] == b"{":
         _check_header(path, length, size)
         return "safetensors"
     raise CheckpointError(f"{_shown(path)} is not {_meant(path)}: {_said(head, size)}")
