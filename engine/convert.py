@@ -23,7 +23,6 @@ from ..models.pickled import SUFFIXES
 from ..models.transformer_file import OTHER_SUFFIXES, read_transformer
 from ..models.weight_format import SAFETENSORS
 from ..models.weights import read_json
-from .describe import describe_model
 from .device import DTYPES
 from .locate import INDEX, locate_model, locate_parts
 from .preset import PRESET_FILE, preset_of
@@ -62,8 +61,8 @@ def convert_model(
     folder = None if target.suffix in SUFFIXES else locate_parts(located, parts)
     for place in (located, folder):
         _check_outside(target, place)
-    if folder is not None:
-        describe_model(source, parts)  # its configurations are whole
+    preset = preset_of(located, str(source))
+    index = {} if folder is None else read_json(folder / INDEX)
     config, tensors = read_transformer(located)
     if dtype is not None:
         tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
@@ -74,7 +73,8 @@ def convert_model(
     with _making_folder(partial):
         _write_transformer(partial / "transformer", config, tensors)
         _copy_parts(folder, partial)
-        preset = preset_of(located, str(source))
+        index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
+        (partial / INDEX).write_text(_json(index), encoding="utf-8")
         (partial / PRESET_FILE).write_text(_json(asdict(preset)), encoding="utf-8")
         if os.path.lexists(target):  # another program may have been quicker
             raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
@@ -172,9 +172,6 @@ def _copy_parts(source: Path, target: Path) -> None:
                     _copy(file, target / name)
     for file in (*source.glob("LICENSE*"), *source.glob("README*")):
         _copy(file, target)
-    index = read_json(source / INDEX)
-    index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
-    (target / INDEX).write_text(_json(index), encoding="utf-8")
 
 
 def _copy(file: Path, folder: Path) -> None:

@@ -66,7 +66,7 @@ def locate_parts(model: Path, parts: str | Path | None) -> Path:
 def _find(model: str | Path, *, parts_only: bool) -> Path:
     if model == EMBEDDED:
         return Path(str(files("sana_stream.models"))) / EMBEDDED
-    path = _existing(model)
+    path = existing_path(model)
     if path is not None:
         return path
     hub = HubModel.parse(str(model))
@@ -91,7 +91,8 @@ def _is_typed_wrong(model: str, hub: HubModel) -> bool:
     return not known and Path(hub.repo).parent.is_dir()
 
 
-def _existing(model: str | Path) -> Path | None:
+def existing_path(model: str | Path) -> Path | None:
+    """The path of something that is there; `None` where nothing is, or nothing can be."""
     try:
         path = Path(model).expanduser()
         return path if path.exists() else None

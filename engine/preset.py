@@ -177,7 +177,8 @@ def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
             f" allowed are {', '.join(sorted(known))}"
         )
     settings = check_values(_Fields, values, file, CheckpointError)
-    preset = Preset(**{"name": file.parent.name} | settings)
+    named: dict[str, Any] = {"name": file.parent.name}
+    preset = Preset(**named | settings)
     preset = replace(preset, name=safe_text(preset.name))
     if preset.solver not in SAMPLERS:
         raise CheckpointError(

@@ -71,7 +71,7 @@ def read_headers(file: Path) -> dict[str, Header]:
                 found[name] = _NAMES.get(dtype, dtype), tuple(entry.get_shape())
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise not_whole(file, error) from error
-    return plain_names(found, safe_text(file))
+    return plain_names(found.items(), safe_text(file))
 
 
 def part_headers(files: Iterable[Path]) -> dict[str, Header]:

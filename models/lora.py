@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -110,7 +110,9 @@ class LoraStack:
         for name in touched:
             weights[name].data.copy_(_merged(name, weights[name].data, updates))
 
-    def _check(self, name: str, weight: Tensor, updates: list[tuple[Path, float, Update]]) -> None:
+    def _check(
+        self, name: str, weight: Tensor, updates: Sequence[tuple[Path, float, Update]]
+    ) -> None:
         """Refuse a sum that the weight's dtype cannot hold, before anything is changed."""
         before = self._originals.get(name, weight.data).to(weight.device)
         total = _merged(name, before, updates).to(weight.dtype)
@@ -154,7 +156,7 @@ def fit_lora(path: Path, update: Update, weights: Mapping[str, Tensor]) -> dict[
     return fitting
 
 
-def _merged(name: str, weight: Tensor, updates: list[tuple[Path, float, Update]]) -> Tensor:
+def _merged(name: str, weight: Tensor, updates: Sequence[tuple[Path, float, Update]]) -> Tensor:
     """The weight with its updates added, in float32."""
     total = weight.float()
     for _, scale, update in updates:

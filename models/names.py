@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeVar
 
 from sana_stream._text import safe_text
@@ -32,17 +32,19 @@ def plain_name(name: str) -> str:
     return ".".join(parts)
 
 
-def plain_names(named: Mapping[str, T] | Iterable[tuple[str, T]], source: object) -> dict[str, T]:
+def plain_names(named: Iterable[tuple[str, T]], source: object) -> dict[str, T]:
     """What is held under plain names.
 
     Raises:
         CheckpointError: two names become the same one.
     """
     plain: dict[str, T] = {}
-    for name, value in named.items() if isinstance(named, Mapping) else named:
+    for name, value in named:
         short = plain_name(name)
         if short in plain:
-            raise CheckpointError(f"{source} holds {safe_text(short)} twice, once as {_told(name)}")
+            raise CheckpointError(
+                f"{source} holds {safe_text(short)} twice, once as {safe_text(name, 120)}"
+            )
         plain[short] = value
     return plain
 
@@ -52,7 +54,3 @@ def name_list(names: Iterable[str], most: int = 3) -> str:
     ordered = sorted(names)
     shown = ", ".join(safe_text(name, 120) for name in ordered[:most])
     return f"{shown} and {len(ordered) - most} more" if len(ordered) > most else shown
-
-
-def _told(name: str) -> str:
-    return safe_text(name, 120)

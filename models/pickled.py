@@ -75,7 +75,7 @@ def _pick(held: Any, kind: type[T], path: Path) -> dict[str, T]:
     for _ in range(_NESTING):
         if _is_weights(held, kind):
             _check_total(held, path)
-            return plain_names(held, safe_text(path))
+            return plain_names(held.items(), safe_text(path))
         held = next((held[key] for key in _WRAPPERS if _has(held, key)), None)
         if held is None:
             break

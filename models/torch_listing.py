@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -86,10 +86,13 @@ def list_pickle(raw: io.BufferedIOBase | io.BytesIO) -> Listing:
     return Listing(reader.load(), reader.data)
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined] - in Python: it can be narrowed
+_Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined] - in Python: it can be narrowed
+
+
+class _Reader(_Unpickler):
     """Python's own reader with a few of its operations, and records in place of classes."""
 
-    dispatch = {code: pickle._Unpickler.dispatch[code] for code in _OPCODES}  # type: ignore[attr-defined] # noqa: RUF012
+    dispatch: ClassVar[dict[int, Any]] = {code: _Unpickler.dispatch[code] for code in _OPCODES}
 
     def __init__(self, raw: Any) -> None:
         super().__init__(raw, encoding="utf-8")
@@ -104,7 +107,7 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined] - in Python: it 
                 raise pickle.UnpicklingError(f"operation {code}") from None
             raise
 
-    def find_class(self, module: str, name: str) -> Any:  # type: ignore[override]
+    def find_class(self, module: str, name: str) -> Any:
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) in _CALLS:

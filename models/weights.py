@@ -74,7 +74,8 @@ def check_finite(model: nn.Module, source: Path) -> None:
     Raises:
         CheckpointError: names the first tensor that holds NaN or infinity.
     """
-    named = [(name, value) for name, value in model.state_dict().items() if value.numel()]
+    held = model.state_dict().items()
+    named = [(name, value) for name, value in held if value.numel() and not value.is_meta]
     ends = [torch.stack(torch.aminmax(value.detach())).float() for _, value in named]
     if not ends:
         return
@@ -134,9 +135,15 @@ def shards(index: Path) -> list[Path]:
     found = check_values(_Index, values, index, CheckpointError)["weight_map"]
     names = sorted(set(found.values()))
     for name in names:
-        if PurePosixPath(name).name != name or "\\" in name or ":" in name or "\0" in name:
+        if (
+            PurePosixPath(name).name != name
+            or name in ("", "..")
+            or "\\" in name
+            or ":" in name
+            or "\0" in name
+        ):
             raise CheckpointError(
-                f"{safe_text(index)} names {safe_text(name, 80)}, which is not a file beside it"
+                f"{safe_text(index)} names {safe_text(repr(name), 80)}, which is not a file beside it"
             )
     return [index.parent / name for name in names]
 

@@ -58,11 +58,11 @@ def changed(value: Any, place: Keys, new: Any) -> Any:
     """A copy with another value in one place."""
     if not place:
         return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     if len(place) == 1 and new is REMOVED:
         del copy[place[0]]
     else:
-        copy[place[0]] = changed(value[place[0]], place[1:], new)  # type: ignore[index]
+        copy[place[0]] = changed(value[place[0]], place[1:], new)
     return copy
 
 

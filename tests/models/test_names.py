@@ -45,7 +45,7 @@ def test_plain_names_stay(name: str):
 
 def test_a_name_that_comes_twice_is_refused():
     with pytest.raises(CheckpointError, match=r"x holds a\.b twice, once as model\.a\.b"):
-        plain_names({"a.b": 1, "model.a.b": 2}, "x")
+        plain_names([("a.b", 1), ("model.a.b", 2)], "x")
 
 
 def test_a_list_of_names_is_short_and_safe():
