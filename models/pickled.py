@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +55,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     _pick(listing.held, StoredTensor, path)  # all that could refuse it, before anything is loaded
     mapped = archive and path.suffix != SAFETENSORS  # torch goes by that name, whatever is inside
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles' versions: it reads them or it does not
             source = path if mapped else file
             held = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch's readers raise what they like

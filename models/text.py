@@ -23,6 +23,9 @@ from .text_file import check_text_layers, check_text_shapes, read_text_config, r
 from .tokenizer_file import check_tokenizer_files
 from .weights import check_finite
 
+# What compilers and wrappers put before the names of weights, for transformers to leave out.
+WRAPPED = r"^((_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model)\.)+"
+
 
 class TextEncoder:
     """A tokenizer and a Gemma-2 decoder whose last hidden state is the embedding.
@@ -186,9 +189,13 @@ def _read_parts(folder: Path, headers: dict[str, Header], dtype: torch.dtype) ->
     with torch.device("meta"):
         empty = AutoModel.from_config(AutoConfig.from_pretrained(part, **local))
     check_text_shapes(part, empty, headers)
-    loaded: Any = AutoModel.from_pretrained(part, dtype=dtype, output_loading_info=True, **local)
-    model, told = loaded
-    if told["missing_keys"]:  # transformers leaves them random
+    model: Any
+    for renamed in (None, {WRAPPED: ""}):
+        more: dict[str, Any] = {"key_mapping": renamed, "output_loading_info": True}
+        model, told = AutoModel.from_pretrained(part, dtype=dtype, **more, **local)
+        if not told["missing_keys"]:
+            break
+    else:  # transformers leaves them random
         raise CheckpointError(f"{safe_text(part)} lacks {name_list(told['missing_keys'])}")
     return tokenizer, model
 

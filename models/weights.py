@@ -135,16 +135,10 @@ def shards(index: Path) -> list[Path]:
     found = check_values(_Index, values, index, CheckpointError)["weight_map"]
     names = sorted(set(found.values()))
     for name in names:
-        if (
-            PurePosixPath(name).name != name
-            or name in ("", "..")
-            or "\\" in name
-            or ":" in name
-            or "\0" in name
-        ):
-            raise CheckpointError(
-                f"{safe_text(index)} names {safe_text(repr(name), 80)}, which is not a file beside it"
-            )
+        plain = PurePosixPath(name).name == name and name not in ("", "..")
+        if not plain or any(sign in name for sign in "\\:\0"):
+            told = safe_text(repr(name), 80)
+            raise CheckpointError(f"{safe_text(index)} names {told}, which is not a file beside it")
     return [index.parent / name for name in names]
 
 

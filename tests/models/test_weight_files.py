@@ -123,3 +123,14 @@ def test_info_tells_a_text_encoder_of_another_size(folder: Path):
     values = json.loads(file.read_text())
     file.write_text(json.dumps(values | {"hidden_size": 48}))
     assert "the parts are not of one model" in "; ".join(inspect_model(folder).obstacles)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.model._orig_mod.", "model."])
+def test_a_wrapped_text_encoder_and_vae_are_read(folder: Path, tiny_engine: Engine, prefix: str):
+    for part in ("text_encoder", "vae"):
+        file = folder / part / PARTS[part]
+        held = {prefix + name: tensor for name, tensor in load_file(file).items()}
+        save_file(held, file, metadata={"format": "pt"})
+    engine = Engine.load(folder, "cpu", "float32")
+    blocks = [next(e.session("a red boat")).frames for e in (engine, tiny_engine)]
+    assert (blocks[0] == blocks[1]).all()
