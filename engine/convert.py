@@ -156,6 +156,8 @@ def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str,
         filename_pattern="diffusion_pytorch_model{suffix}.safetensors",
         max_shard_size=SHARD,
     )
+    for file in part.glob("*.safetensors"):  # the library lets its owner alone read it
+        file.chmod((part / "config.json").stat().st_mode & 0o777)
 
 
 def _own(tensor: Tensor) -> Tensor:

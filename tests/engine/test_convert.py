@@ -147,3 +147,12 @@ def test_what_a_folder_links_to_is_copied_only_where_it_belongs_to_a_model(
 def test_a_name_of_another_kind_of_file_is_refused(tiny_folder: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"give a name that ends in \.pth"):
         convert_model(tiny_folder, tmp_path / "m.safetensors")
+
+
+def test_whoever_may_read_the_folder_may_read_its_weights(tiny_folder: Path, tmp_path: Path):
+    (tmp_path / "plain").touch()
+    plain = (tmp_path / "plain").stat().st_mode
+    convert_model(tiny_folder, tmp_path / "out")
+    convert_model(tiny_folder, tmp_path / "out.pth")
+    made = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert {file.stat().st_mode for file in (*made, tmp_path / "out.pth")} == {plain}
