@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
-from ..models.checkpoint import load_transformer, load_vae
+from ..models.checkpoint import load_transformer, load_vae, read_vae_file
 from ..models.errors import ConfigError
 from ..models.lora import LoraStack
 from ..models.memory import parse_policy
@@ -17,11 +17,13 @@ from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
 from ..models.tiny_decoder import TinyDecoder
 from ..models.transformer import SanaVideoTransformer
+from ..models.transformer_file import read_transformer_config
 from ..models.vae_any import AnyVae
 from ..models.vae_overlap import OverlapVAE
 from .beginning import begin_with_image, begin_with_video
 from .calls import DecoderCalls, TransformerCalls
 from .decoder import load_decoder
+from .describe import check_loras, check_parts
 from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
 from .given import Picture, Video
@@ -110,7 +112,7 @@ class Engine:
             quantize_text: the same for the text encoder.
 
         Raises:
-            ConfigError: an unknown model, device or dtype.
+            ConfigError: an unknown model, device or dtype, or a LoRA's scale that is no number.
             CheckpointError: a part is missing, cut short, or does not fit.
         """
         chosen_device = resolve_device(device)
@@ -121,18 +123,22 @@ class Engine:
         located = locate_model(model)
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
+        check_parts(read_transformer_config(located), read_vae_file(folder), folder)
+        loras = list(loras)
+        check_loras(located, loras)
         small = load_decoder(decoder, folder, preset.name, chosen, chosen_device)
+        text_encoder = load_text_encoder(
+            folder,
+            preset.instruction,
+            preset.max_text_tokens,
+            chosen_device,
+            text_dtype,
+            resting_device(chosen_device, offload_text),
+        )
         engine = cls(
             load_transformer(located, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),
-            load_text_encoder(
-                folder,
-                preset.instruction,
-                preset.max_text_tokens,
-                chosen_device,
-                text_dtype,
-                resting_device(chosen_device, offload_text),
-            ),
+            text_encoder,
             preset,
             chosen_device,
             chosen,

@@ -42,7 +42,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
-def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEPTH) -> Any:
+def parse_json(
+    data: bytes | str,
+    limit: int = JSON_BYTES,
+    depth: int = JSON_DEPTH,
+    *,
+    constants: bool = False,
+) -> Any:
     """JSON of a bounded size and nesting, checked before it is parsed.
 
     `NaN` and `Infinity`, which JSON does not have, are refused, and so are whole numbers of more
@@ -51,6 +57,7 @@ def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEP
     Args:
         limit: bytes, or characters of a `str`.
         depth: how many lists and objects may be inside one another.
+        constants: let `NaN` and `Infinity` through; diffusers writes them.
 
     Raises:
         ValueError: too large, too deep, or not JSON; the message says what and where.
@@ -59,7 +66,8 @@ def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEP
         raise ValueError(f"it has {len(data)} bytes, at most {limit} are allowed")
     text = data if isinstance(data, str) else data.decode("utf-8-sig")
     _check_depth(text, depth)
-    return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+    refuse = None if constants else _refuse_constant
+    return json.loads(text, parse_constant=refuse, parse_int=_parse_int)
 
 
 def _check_depth(text: str, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import av
@@ -326,6 +327,24 @@ def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine
 )
 def test_a_scale_stands_behind_the_file(text: str, expected: tuple[str, float]) -> None:
     assert values.scaled_file(text) == expected
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e400", "-1e30", "1" * 5000])
+def test_a_scale_that_is_no_number_is_refused(scale: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"LoRA x\.safetensors has the scale"):
+        values.scaled_file(f"x.safetensors:{scale}")
+
+
+def test_a_file_with_a_colon_in_its_name_is_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "style:2").write_text("")
+    (tmp_path / "x").write_text("")
+    assert values.scaled_file("style:2") == ("style:2", 1.0)
+    assert values.scaled_file("style:2:0.5") == ("style:2", 0.5)
+    with pytest.raises(ArgumentTypeError, match="'strong' behind 'x' is no number"):
+        values.scaled_file("x:strong")
 
 
 def options(*words: str) -> Options:
