@@ -55,7 +55,7 @@ def produce(
     reporter = _reporter(options)
     for line in notes:
         reporter.note(line)
-    described = model.describe(options.model, options.parts, options.decoder)
+    described = model.describe(options.model, options.parts, options.decoder, options.loras)
     beginning = Beginning()
     with Stop(aloud=not options.quiet) as stop, ExitStack() as opened:
         if locks is None:

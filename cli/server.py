@@ -45,7 +45,9 @@ class Server:
         self._reporter = reporter
         self._recordings = recordings
         self._stop = stop
-        self._described = model.describe(options.model, options.parts, options.decoder)
+        self._described = model.describe(
+            options.model, options.parts, options.decoder, options.loras
+        )
         self._programme = Programme(self._check)
 
     @contextmanager
