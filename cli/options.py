@@ -186,6 +186,8 @@ def _check_outputs(outputs: tuple[str, ...], args: Namespace) -> None:
     for output in outputs:
         if outputs.count(output) > 1:
             raise ConfigError(f"--out {output} is given twice: once is enough")
+        if not is_live(output) and PurePath(output).name in ("", ".."):
+            raise ConfigError(f"--out {output} is a folder: give the name of a file in it")
     if args.format and not any(is_live(output) for output in outputs):
         raise ConfigError(
             f"--format {args.format} is for --out - and for addresses: "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..models.errors import ConfigError
 from ..streaming.stdout import claim_stdout
+from . import values
 from .checkpoints import SUFFIX, checkpoint_path
 from .job import Job
 from .options import STDOUT, is_live
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 def add_options(parser: Parser) -> None:
     """The options of the command."""
-    parser.add_argument("video", metavar="VIDEO", help="the video, or the checkpoint beside it")
+    parser.add_argument(
+        "video",
+        type=values.file_name,
+        metavar="VIDEO",
+        help="the video, or the checkpoint beside it",
+    )
     add_device(parser.add_argument_group("another one than the run had"), default=None)
     add_quiet(parser)
 

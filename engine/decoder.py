@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sana_stream._arguments import shown
+
+from ..models.arguments import ARGUMENTS
 from ..models.errors import ConfigError
 from ..models.tiny_decoder import TinyDecoder, TinyDecoderConfig, load_tiny_decoder
 from ..models.transformer_file import is_weights_file
@@ -35,12 +38,12 @@ def locate_decoder(decoder: str) -> Path:
     Raises:
         ConfigError: anything else, or no such file.
     """
-    kind, _, place = decoder.partition("=")
+    kind, _, place = ARGUMENTS.word("decoder", decoder).partition("=")
     if kind != TINY:
-        raise ConfigError(f"decoder {decoder!r} is not known; leave it out, or {_GIVE}")
+        raise ConfigError(f"decoder {shown(decoder)} is not known; leave it out, or {_GIVE}")
     if not place:
         raise ConfigError(f"the {TINY} decoder does not come with this program; {_GIVE}")
-    path = Path(place).expanduser()
+    path = ARGUMENTS.path("decoder", place)
     if path.is_file():
         if not is_weights_file(path):
             raise ConfigError(f"{path} is not a decoder's weights; {_GIVE}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..models.config import TransformerConfig
+from ..models.decoder_any import AnyDecoderConfig
+from ..models.tiny_decoder import TinyDecoderConfig
 from ..models.transformer_file import read_transformer_config
 from ..models.vae_any import read_vae_config
 from ..models.weights import read_json
@@ -21,6 +24,8 @@ class ModelDescription:
     preset: Preset
     size_multiple: tuple[int, int]  # pixels down and across that a size must be a multiple of
     temporal_factor: int  # pictures per latent frame
+    transformer: TransformerConfig
+    decoder: AnyDecoderConfig  # of what paints the pictures
     vocabulary: Vocabulary | None = None  # where the model knows some words only
 
 
@@ -41,11 +46,14 @@ def describe_model(
     if decoder is not None:
         check_decoder(vae, preset.name)
         locate_decoder(decoder)
-    _, down, across = read_transformer_config(located).patch_size
+    transformer = read_transformer_config(located)
+    _, down, across = transformer.patch_size
     factor = vae.spatial_factor
     return ModelDescription(
         preset,
         (down * factor, across * factor),
         vae.temporal_factor,
+        transformer,
+        vae if decoder is None else TinyDecoderConfig(),
         Vocabulary.read(folder),
     )

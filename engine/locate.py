@@ -5,6 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from sana_stream._arguments import shown
+from sana_stream._text import safe_text
+
+from ..models.arguments import ARGUMENTS
 from ..models.errors import CheckpointError, ConfigError
 from ..models.transformer_file import is_weights_file, read_transformer_config
 from .hub import HubModel
@@ -60,16 +64,21 @@ def locate_parts(model: Path, parts: str | Path | None) -> Path:
 
 
 def _find(model: str | Path, *, parts_only: bool) -> Path:
+    path = ARGUMENTS.path("model", model)
     if model == EMBEDDED:
         return Path(str(files("sana_stream.models"))) / EMBEDDED
-    path = Path(model).expanduser()
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except OSError as error:
+        raise ConfigError(
+            f"model {safe_text(model)} is no path: {(error.strerror or '').lower()}"
+        ) from error
     hub = HubModel.parse(str(model))
     if hub is None:
         raise ConfigError(
-            f"model {str(model)!r} is not known; use {EMBEDDED!r} (embedded), the path of a folder"
-            " in the diffusers layout or of a .pth file, or a hub id such as"
+            f"model {shown(str(model))} is not known; use {EMBEDDED!r} (embedded), the path of a"
+            " folder in the diffusers layout or of a .pth file, or a hub id such as"
             f" {PUBLISHED_PARTS[16]}"
         )
     return hub.fetch(parts_only=parts_only)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
 from .addresses import open_address
-from .containers import BY_SUFFIX, make_muxer
+from .containers import BY_SUFFIX, make_muxer, resolve
 from .errors import TargetError
 from .file import FileSink
 from .format import Encoding, Tags, VideoFormat
@@ -15,13 +16,14 @@ from .hardware import without_absent_hardware
 from .hls import HlsSink
 from .images import ImageSink
 from .pipe import PipeSink
+from .request import check_request
 from .segments import SegmentedSink
 from .sink import Sink
 from .stdout import claim_stdout
 
 
 def open_sink(
-    target: str,
+    target: str | os.PathLike[str],
     video: VideoFormat,
     encoding: Encoding | None = None,
     *,
@@ -49,7 +51,23 @@ def open_sink(
     `stdout` is the descriptor that `claim_stdout` gave; `report` gets what a person should know.
     Raises TargetError for a target that cannot be used.
     """
-    encoding, tags, stop = encoding or Encoding(), tags or Tags(), stop or Event()
+    encoding = Encoding() if encoding is None else encoding
+    tags, stop = Tags() if tags is None else tags, Event() if stop is None else stop
+    target = check_request(
+        target,
+        video,
+        encoding,
+        tags,
+        container=container,
+        overwrite=overwrite,
+        alone=alone,
+        kept=kept,
+        segment_seconds=segment_seconds,
+        window=window,
+        stop=stop,
+        stdout=stdout,
+        report=report,
+    )
     encoding = without_absent_hardware(encoding, video, report)
     path, suffix = Path(target), Path(target).suffix.lower()
     live = target == "-" or "://" in target
@@ -66,6 +84,7 @@ def open_sink(
     if live:
         return open_address(target, video, encoding, tags, container, stop, report, alone)
     if suffix == ".m3u8":
+        encoding = resolve("mp4", encoding)
         return HlsSink(path, video, encoding, tags, window=window, overwrite=overwrite, kept=kept)
     if suffix == ".png":
         if encoding != Encoding():
