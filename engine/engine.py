@@ -120,7 +120,7 @@ class Engine:
         """
         loras = _named_files(loras)
         if decode_frames is not None:
-            ARGUMENTS.whole("decode_frames", decode_frames, 1)
+            ARGUMENTS.whole("decode_frames", decode_frames)
         if offload_text is not None:
             ARGUMENTS.flag("offload_text", offload_text)
         chosen_device = resolve_device(device)

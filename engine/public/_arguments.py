@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -105,8 +105,8 @@ class Arguments:
         return value
 
     def items(self, name: str, value: object, told: str, limit: int) -> list[Any]:
-        """The items of a list, a tuple or an array, `told` says of what; never those of a str."""
-        plain = not isinstance(value, str | bytes | bytearray | dict)
+        """The items of a list, a tuple or an array, not of a str or a set; `told` says of what."""
+        plain = not isinstance(value, str | bytes | bytearray | Mapping | Set)
         if not plain or not isinstance(value, Iterable):
             raise self._wrong(name, value, told)
         found: list[Any] = []
