@@ -38,9 +38,8 @@ LIMITS = {
     "h264": CodecLimits(51, _X26X_PRESETS),
     # below 64 pixels x265 writes outside of its memory
     "h265": CodecLimits(51, _X26X_PRESETS, smallest=(64, 64)),
-    "av1": CodecLimits(
-        63, tuple(str(n) for n in range(14)), smallest=(4, 4), largest=(16384, 8704), fastest=240
-    ),
-    "vp9": CodecLimits(63, _VP9_PRESETS),
+    # SVT-AV1 waits for ever on strips of 16 pixels or less
+    "av1": CodecLimits(63, _AV1_PRESETS, smallest=(32, 32), largest=(16384, 8704), fastest=240),
+    "vp9": CodecLimits(63, _VP9_PRESETS, smallest=(8, 8)),
     "ffv1": CodecLimits(None, (), smallest=(4, 2)),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from math import ceil
+from numbers import Rational
 
 FINEST = 100_000  # the largest denominator that a container keeps
 MOST = 1000
@@ -29,10 +30,10 @@ def read_rate(text: str) -> Fraction | None:
 
 def rate_of(value: float | Fraction) -> Fraction:
     """The rate of a number; a float is read as its decimal digits, a fraction is exact."""
-    if not isinstance(value, float):
-        return Fraction(value)
-    found = read_rate(f"{value:.17g}" if "e" in repr(value) else repr(value))
-    return Fraction(value).limit_denominator(FINEST) if found is None else found
+    if isinstance(value, Rational):
+        return Fraction(int(value.numerator), int(value.denominator))
+    found = read_rate(str(value))  # numpy's floats of 32 bits have digits of their own
+    return Fraction(float(value)).limit_denominator(FINEST) if found is None else found
 
 
 def _broadcast(text: str) -> Fraction | None:

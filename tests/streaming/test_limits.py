@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,59 +21,57 @@ from sana_stream.streaming.open import open_sink
 
 HOMES = {"h264": "mp4", "h265": "mp4", "av1": "mp4", "vp9": "webm", "ffv1": "matroska"}
 
-# makes and reads back a stream of three blocks; glibc looks after every piece of memory
+# makes and reads back streams of three blocks; glibc looks after every piece of memory
 TRIAL = """
-import io, sys
+import io, json, sys
 import av, numpy as np
 from types import SimpleNamespace
 from sana_stream.streaming.containers import make_muxer
 from sana_stream.streaming.format import Encoding, Tags, VideoFormat
 
-codec, container, width, height, fps, crf, preset = sys.argv[1:]
-encoding = Encoding(codec, int(crf) if crf else None, preset or None)
-video = VideoFormat(int(width), int(height), int(fps))
-muxer, file, start = make_muxer(container, video, encoding, Tags()), io.BytesIO(), 0
-file.write(muxer.header())
 noise = np.random.default_rng(0)
-for count in (5, 4, 1):
-    frames = noise.integers(0, 255, (count, video.height, video.width, 3), dtype=np.uint8)
-    file.write(muxer.add(SimpleNamespace(start=start, frames=frames)))
-    start += count
-muxer.finish(file)
-file.seek(0)
-with av.open(file) as read:
-    assert sum(1 for _ in read.decode(video=0)) == 10
+codec, container = sys.argv[1:3]
+for width, height, fps, crf, preset in json.loads(sys.argv[3]):
+    print(width, height, fps, crf, preset, flush=True)
+    encoding, video = Encoding(codec, crf, preset), VideoFormat(width, height, fps)
+    muxer, file, start = make_muxer(container, video, encoding, Tags()), io.BytesIO(), 0
+    file.write(muxer.header())
+    for count in (5, 4, 1):
+        frames = noise.integers(0, 255, (count, video.height, video.width, 3), dtype=np.uint8)
+        file.write(muxer.add(SimpleNamespace(start=start, frames=frames)))
+        start += count
+    muxer.finish(file)
+    file.seek(0)
+    with av.open(file) as read:
+        assert sum(1 for _ in read.decode(video=0)) == 10
 """
+Case = tuple[int, int, int, int | None, str | None]
 
 
-def try_encoder(codec: str, width: int, height: int, fps: int = 16, *options: str) -> str:
-    """What a process says that makes such a stream; nothing when all is well."""
-    crf, preset = options or ("", "")
-    words = (codec, HOMES[codec], width, height, fps, crf, preset)
+def try_encoder(codec: str, cases: list[Case]) -> None:
+    """Make such streams in a process of their own, which names the one that it fails at."""
     watched = {"MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
     ended = subprocess.run(
-        [sys.executable, "-c", TRIAL, *map(str, words)],
+        [sys.executable, "-c", TRIAL, codec, HOMES[codec], json.dumps(cases)],
         env=os.environ | watched,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    return "" if ended.returncode == 0 else f"{ended.returncode}: {ended.stderr[-300:]}"
+    assert ended.returncode == 0, f"{ended.stdout.splitlines()[-1:]}: {ended.stderr[-300:]}"
 
 
 @pytest.mark.parametrize("codec", LIMITS)
 def test_an_encoder_takes_what_its_limits_say(codec: str) -> None:
     limits = LIMITS[codec]
     width, height = limits.smallest
-    sizes = {(width, height), (width, 200), (200, height), (width + 2, height + 2), (98, 66)}
-    failures = {size: try_encoder(codec, *size) for size in sizes}
-    failures["fps"] = try_encoder(codec, 64, 64, limits.fastest)  # type: ignore[index]
-    presets = limits.presets or ("",)
-    for preset, crf in ((presets[0], limits.crf), (presets[-1], 0 if limits.crf else None)):
-        told = "" if crf is None else str(crf)
-        failures[preset] = try_encoder(codec, 64, 64, 16, told, preset)  # type: ignore[index]
-    assert not {case: failure for case, failure in failures.items() if failure}
+    presets = limits.presets or (None,)
+    sizes = ((width, height), (width, 800), (800, height), (width + 2, height + 2), (98, 66))
+    cases: list[Case] = [(*size, 16, None, None) for size in sizes]
+    cases += [(64, 64, limits.fastest, None, None), (64, 64, 16, limits.crf, presets[0])]
+    cases += [(64, 64, 16, 0 if limits.crf else None, presets[-1])]
+    try_encoder(codec, cases)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_an_encoder_takes_what_its_limits_say(codec: str) -> None:
     [
         ("h265", (48, 32), "48x32 is too small .* from 64x64 on; take another codec .h264"),
         ("h265", (62, 400), "62x400 is too small"),
-        ("av1", (2, 2), "2x2 is too small"),
+        ("av1", (16, 200), "16x200 is too small"),
         ("av1", (64, 16384), "64x16384 is too large .* at most 16384x8704; take another codec"),
         ("h264", (16386, 64), "16386x64 is too large .*; give another size"),
     ],
@@ -125,7 +124,8 @@ def test_a_header_comes_or_a_refusal(home: tuple[str, str], width: int, height: 
         with pytest.raises(TargetError):
             make_muxer(container, video, Encoding(codec), Tags())
     else:
-        assert make_muxer(container, video, Encoding(codec), Tags()).header()
+        header = make_muxer(container, video, Encoding(codec), Tags()).header()
+        assert header or container == "mpegts"  # which begins with its first packet
 
 
 def test_tags_hold_any_text() -> None:
@@ -172,6 +172,6 @@ def test_outputs_asked_for_with_values_of_another_kind(
 
 
 def test_a_size_of_numpy_is_a_size() -> None:
-    video = VideoFormat(np.int64(96), np.int32(64), np.float64(29.97))  # type: ignore[arg-type]
+    video = VideoFormat(np.int64(96), np.int32(64), np.float32(29.97))  # type: ignore[arg-type]
     assert (video.width, video.height, video.rate) == (96, 64, VideoFormat(2, 2, 29.97).rate)
     assert type(video.width) is int
