@@ -10,6 +10,7 @@ from ..engine.plan import FROM_THE_START, BlockPlan, PlanFrom, Take
 from ..engine.story import Story
 from ..engine.timeline import Placement, Timeline
 from ..models.errors import ConfigError
+from ..streaming.rate import rate_of
 from .options import Options
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def make_request(
     preset = model.preset
     width, height = options.size or (preset.width, preset.height)
     check_size(height, width, model.size_multiple)
-    fps = options.fps or Fraction(preset.fps)
+    fps = options.fps or rate_of(preset.fps)
     frames = options.length.in_frames(story, options.every, fps)
     seconds = None if frames is None else float(frames / fps)
     timeline = Timeline(story.schedule(seconds, options.every, float(fps)), float(fps))

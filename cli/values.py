@@ -25,8 +25,8 @@ def filled(text: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """The name of one file, not of a folder and not of standard input."""
-    if text == "-" or PurePath(filled(text)).name in ("", ".."):
+    """The name of one file: not a folder, an address, or standard input."""
+    if text == "-" or "://" in text or PurePath(filled(text)).name in ("", ".."):
         raise ArgumentTypeError(f"{_quoted(text)} is no file: give the name of one")
     return text
 

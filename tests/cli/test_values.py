@@ -30,7 +30,8 @@ BESIDE = {
     "--segment": ("--out", "s.mp4"),
     "--watch": ("--prompt-file", "nowhere.txt"),
 }
-LEFT_OUT = ("--web", "--help", "--version", "--debug")  # --web opens a port
+# --web opens a port, and pictures have tests of their own
+LEFT_OUT = ("--web", "--help", "--version", "--debug", "--image", "--video")
 
 
 class Reached(BaseException):
