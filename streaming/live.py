@@ -14,6 +14,7 @@ from .transport import Transport
 if TYPE_CHECKING:
     from ..engine.block import Block
 
+_MISSING = "the stream has not arrived, or not to its end"
 _LONGEST_WAIT = 30.0  # seconds between two attempts to connect again
 
 
@@ -102,8 +103,7 @@ class LiveSink:
     def _deliver_end(self) -> None:
         if self._transport is None or self._muxer is None:
             if self._dropped and not (self._listening and self.frames):
-                missing = "nothing" if not self.frames else f"its last {self._dropped} frames never"
-                raise SinkError(f"{self.label}: {missing} arrived: {self._fault}")
+                raise SinkError(f"{self.label}: {_MISSING}: {self._fault}")
             return
         try:
             self._transport.send(self._muxer.trailer(), 0.0)
@@ -113,9 +113,7 @@ class LiveSink:
         except OSError as error:
             if self._listening and isinstance(error, ConnectionError):
                 raise ReaderGone(f"{self.label}: the reader has gone before the end") from error
-            raise SinkError(
-                f"{self.label}: the stream has not arrived, or not to its end: {_reason(error)}"
-            ) from error
+            raise SinkError(f"{self.label}: {_MISSING}: {_reason(error)}") from error
 
     def _open(self) -> None:
         self._transport = self._connect()

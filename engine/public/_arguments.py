@@ -17,7 +17,7 @@ from typing import Any
 
 from ._text import safe_text
 
-TEXT_LIMIT = 20_000  # characters of a prompt; no model reads so many
+TEXT_LIMIT = 2_000_000  # characters of a prompt; a whole story is smaller
 _LONGEST_PATH = 4096
 # controls other than tab and line breaks, and bytes of a file that were not UTF-8
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")

@@ -91,7 +91,7 @@ def test_a_file_keeps_the_rate_and_the_time_of_every_frame(container: str, rate:
         file.write(muxer.add(block))
     muxer.finish(file)
     file.seek(0)
-    with av.open(file) as read:
+    with av.open(file, "r") as read:
         stream = read.streams.video[0]
         found = stream.average_rate
         times = [Fraction(f.pts or 0) * Fraction(f.time_base or 0) for f in read.decode(video=0)]
