@@ -54,7 +54,7 @@ def check_request(
     ARGUMENTS.flag("alone", alone)
     ARGUMENTS.whole("kept", kept, 0)
     if segment_seconds is not None:
-        ARGUMENTS.number("segment_seconds", segment_seconds, above=0, most=LONGEST_SEGMENT)
+        ARGUMENTS.number("segment_seconds", segment_seconds, most=LONGEST_SEGMENT)
     if window is not None:
         ARGUMENTS.whole("window", window, most=MOST_BLOCKS)
     if stdout is not None:

@@ -178,3 +178,39 @@ def test_a_process_whose_input_is_closed(tmp_path: Path) -> None:
     assert ended.stderr == (
         "sana-stream: standard input is closed: give the path of a prompt file\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "the memory is not enough: give a smaller --size"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate"
+                         " memory: you tried to allocate 99 bytes."),
+            "the memory is not enough: give a smaller --size",
+        ),
+        (OSError(28, "No space left on device", "a\x1b.mp4"), r"a\x1b.mp4: no space left on"),
+        (OSError(28, "No space left on device"), "no space left on device"),
+        (OSError(), "no reason is known"),
+        (KeyError("moov"), "something unforeseen: 'moov' (--debug shows"),
+        (AssertionError(), "something unforeseen: no reason is known (--debug shows"),
+        (ValueError("a\nb\x1b[2J"), r"something unforeseen: a b\x1b[2J (--debug shows"),
+    ],
+)  # fmt: skip
+def test_errors_that_are_no_messages(
+    here: Path,
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    message: str,
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sana_stream.cli.model.load", load)
+    argv = ("--quiet", "--prompt", "a", "--frames", "9", "--model", str(tiny_folder))
+    assert outcome(*argv) == 1
+    told = capfd.readouterr().err.removesuffix("\n")
+    assert told.startswith(f"sana-stream: {message}")
+    assert told.isprintable()
