@@ -184,7 +184,6 @@ def test_what_is_refused_changes_nothing(tiny_engine: Engine, tmp_path: Path) ->
         (lambda shape: torch.zeros(shape, dtype=torch.int32), "is torch.int32: give a tensor"),
         (lambda shape: np.zeros(shape), "of type ndarray: give a tensor"),
         (lambda shape: None, "is None: give a tensor"),
-        (lambda shape: torch.full(shape, torch.nan), "is not finite"),
     ],
 )
 def test_noise_of_another_kind_is_refused_when_it_comes(
@@ -276,7 +275,7 @@ def test_a_check_gives_its_kind_or_one_line(value: object, check: str) -> None:
     found, message = outcome(call)
     if message is None:
         assert isinstance(found, kind)
-        assert check not in ("whole", "number") or found == value
+        assert check not in ("whole", "number") or found == float(value)  # type: ignore[arg-type]
     else:
         assert message.startswith("name")
         assert message.isprintable()
