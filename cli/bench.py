@@ -32,9 +32,14 @@ ENCODED_BLOCKS = 4
 def add_options(parser: Parser) -> None:
     """The options of the command."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--model", default="pocket", metavar="MODEL", help="as for a video")
     what.add_argument(
-        "--shapes", metavar="NAME", help="random weights in known shapes: 2b-480p, 2b-720p, pocket"
+        "--model", type=values.filled, default="pocket", metavar="MODEL", help="as for a video"
+    )
+    what.add_argument(
+        "--shapes",
+        type=values.filled,
+        metavar="NAME",
+        help="random weights in known shapes: 2b-480p, 2b-720p, pocket",
     )
     parser.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
     add_device(parser)
@@ -51,10 +56,13 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--decoder",
+        type=values.filled,
         metavar="tiny[=FILE]",
         help="the small decoder; with --shapes no file is needed",
     )
-    parser.add_argument("--quantize", metavar="KIND", help="int8, fp8 or nvfp4, as for a video")
+    parser.add_argument(
+        "--quantize", type=values.filled, metavar="KIND", help="int8, fp8 or nvfp4, as for a video"
+    )
     parser.add_argument("--compile", action="store_true", help="have the networks compiled first")
     parser.add_argument("--graphs", action="store_true", help="have CUDA graphs recorded first")
     parser.add_argument("--json", action="store_true", help="figures for a program, on one line")

@@ -30,14 +30,21 @@ if TYPE_CHECKING:
 
 def add_options(parser: Parser) -> None:
     """The options of the command."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="or the video that it is of")
+    parser.add_argument(
+        "checkpoint",
+        type=values.file_name,
+        metavar="CHECKPOINT",
+        help="or the video that it is of",
+    )
     add_story(parser)
     add_length(parser)
     add_outputs(parser)
     parser.add_argument(
         "--seed", type=values.seed, metavar="N", help="other noise (default: as before)"
     )
-    parser.add_argument("--model", metavar="MODEL", help="where the model is, if it has moved")
+    parser.add_argument(
+        "--model", type=values.filled, metavar="MODEL", help="where the model is, if it has moved"
+    )
     add_device(parser, default=None)
     add_safety(parser)
     add_quiet(parser)

@@ -6,24 +6,32 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from . import values
 from .parser import Parser
 
 
 def add_options(parser: Parser) -> None:
     """The options of the command."""
-    parser.add_argument("source", metavar="IN", help="a .pth file, a folder or a hub id")
+    parser.add_argument(
+        "source", type=values.filled, metavar="IN", help="a .pth file, a folder or a hub id"
+    )
     parser.add_argument(
         "target",
+        type=values.filled,
         metavar="OUT",
         help="a folder in the diffusers layout, or a file in the original one (.pth)",
     )
     parser.add_argument(
         "--parts",
+        type=values.filled,
         metavar="MODEL",
         help="folder or hub id with the VAE and text encoder, where IN has none",
     )
     parser.add_argument(
-        "--dtype", metavar="NAME", help="float32, bfloat16 or float16 (default: as they are)"
+        "--dtype",
+        type=values.filled,
+        metavar="NAME",
+        help="float32, bfloat16 or float16 (default: as they are)",
     )
 
 

@@ -28,12 +28,22 @@ LONGEST = 4000  # characters of a row
 def add_options(parser: Parser) -> None:
     """The options of the command."""
     parser.add_argument(
-        "model", nargs="?", default="pocket", metavar="MODEL", help="as for a video"
+        "model",
+        type=values.filled,
+        nargs="?",
+        default="pocket",
+        metavar="MODEL",
+        help="as for a video",
     )
     parser.add_argument(
-        "--parts", metavar="MODEL", help="folder or hub id with the VAE and text encoder"
+        "--parts",
+        type=values.filled,
+        metavar="MODEL",
+        help="folder or hub id with the VAE and text encoder",
     )
-    parser.add_argument("--decoder", metavar="tiny=FILE", help="with the small decoder")
+    parser.add_argument(
+        "--decoder", type=values.filled, metavar="tiny=FILE", help="with the small decoder"
+    )
     parser.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
     add_device(parser)
     parser.add_argument("--json", action="store_true", help="facts for a program, on one line")

@@ -50,6 +50,7 @@ def add_address(group: argparse._ActionsContainer) -> None:
     """Where the page is, and who may open it."""
     group.add_argument(
         "--host",
+        type=values.filled,
         default=DEFAULT_HOST,
         metavar="ADDRESS",
         help="where the page listens: 0.0.0.0 for the whole network (default: 127.0.0.1, this "

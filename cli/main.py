@@ -52,7 +52,7 @@ def _generate(args: Namespace) -> int:
 def _fail(error: BaseException, debug: bool) -> int:
     """Tell an error on one line, or as it came with `--debug`."""
     from ..models.errors import SanaStreamError
-    from .words import one_line
+    from .words import is_foreseen, one_line
 
     if debug:
         traceback.print_exception(error)
@@ -61,10 +61,11 @@ def _fail(error: BaseException, debug: bool) -> int:
         return _tell("stopped before the first block", code)
     if isinstance(error, ConfigError | TargetError):
         return _tell(one_line(error), USAGE_ERROR)
-    if isinstance(error, SanaStreamError | OSError):
+    if isinstance(error, SanaStreamError | OSError) or is_foreseen(error):
         return _tell(one_line(error), FAILURE)
-    name = type(error).__name__
-    return _tell(f"{name}: {one_line(error)} (--debug shows where it comes from)", FAILURE)
+    return _tell(
+        f"something unforeseen: {one_line(error)} (--debug shows where it comes from)", FAILURE
+    )
 
 
 def _tell(message: str, code: int) -> int:

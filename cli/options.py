@@ -212,6 +212,8 @@ def check_outputs(
     for output in outputs:
         if outputs.count(output) > 1:
             raise ConfigError(f"--out {output} is given twice: once is enough")
+        if not is_live(output) and PurePath(output).name in ("", ".."):
+            raise ConfigError(f"--out {output} is a folder: give the name of a file in it")
     if container and not any(is_address(output) for output in outputs):
         raise ConfigError(
             f"--format {container} is for --out - and for addresses: "

@@ -6,6 +6,8 @@ import argparse
 from difflib import get_close_matches
 from typing import NoReturn
 
+from sana_stream._text import safe_text
+
 from . import values
 from .live_options import add_live
 
@@ -34,7 +36,8 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, with the nearest option for one that is unknown."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: {message.removeprefix('argument ')}\n")
+        line = safe_text(message.removeprefix("argument "), 400)
+        self.exit(USAGE_ERROR, f"{self.prog}: {line}\n")
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """The options in `argv`; exits for `--help`, `--version` and anything not understood."""
@@ -46,12 +49,13 @@ class Parser(argparse.ArgumentParser):
     def _not_understood(self, rest: list[str]) -> str:
         option = next((word for word in rest if word.startswith("-")), None)
         if option is None:
-            return f'"{rest[0]}" belongs to no option: for a prompt write --prompt "{rest[0]}"'
+            word = safe_text(rest[0], 80)
+            return f'"{word}" belongs to no option: for a prompt write --prompt "{word}"'
         known = [name for action in self._actions for name in action.option_strings]
-        name = option.partition("=")[0]
+        name = option.partition("=")[0][:200]
         nearest = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]}?" if nearest else "--help lists what there is"
-        return f"{name} is not an option: {hint}"
+        return f"{safe_text(name, 80)} is not an option: {hint}"
 
 
 def build_parser(version: str, commands: str = "") -> Parser:
@@ -103,12 +107,13 @@ def add_story(parser: Parser) -> argparse._ArgumentGroup:
     )
     source.add_argument(
         "--prompt-file",
+        type=values.filled,
         metavar="FILE",
         help="a story: text, WebVTT, SRT or JSON; - reads standard input",
     )
     group.add_argument(
         "--every",
-        type=values.positive_number,
+        type=values.positive_seconds,
         metavar="SECONDS",
         help="how long each prompt without a time holds (default: an even share of the length)",
     )
@@ -119,17 +124,20 @@ def _add_beginning(group: argparse._ArgumentGroup) -> None:
     beginning = group.add_mutually_exclusive_group()
     beginning.add_argument(
         "--image",
+        type=values.filled,
         metavar="FILE",
         help="the picture that the video begins with; in a story: PROMPT<image>FILE",
     )
-    beginning.add_argument("--video", metavar="FILE", help="a clip that the video goes on from")
+    beginning.add_argument(
+        "--video", type=values.filled, metavar="FILE", help="a clip that the video goes on from"
+    )
 
 
 def add_length(parser: Parser) -> None:
     group = parser.add_argument_group("how long (default: 10 seconds a prompt)")
     length = group.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=values.positive_number, metavar="N")
-    length.add_argument("--seconds", type=values.positive_number, metavar="N")
+    length.add_argument("--minutes", type=values.positive_minutes, metavar="N")
+    length.add_argument("--seconds", type=values.positive_seconds, metavar="N")
     length.add_argument("--frames", type=values.positive_count, metavar="N")
     length.add_argument("--endless", action="store_true", help="until Ctrl-C")
 
@@ -138,6 +146,7 @@ def add_outputs(parser: Parser) -> None:
     group = parser.add_argument_group("where the video goes")
     group.add_argument(
         "--out",
+        type=values.filled,
         action="append",
         metavar="OUTPUT",
         help="a file (.mp4 .mkv .mov .ts .webm .y4m), pictures (frames/%%06d.png), a playlist "
@@ -145,13 +154,20 @@ def add_outputs(parser: Parser) -> None:
         "several times for several (default: an .mp4 named after the prompt file)",
     )
     group.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    group.add_argument("--format", metavar="NAME", help="the container of - and of addresses")
-    group.add_argument("--codec", metavar="NAME", help="h264, h265, av1, vp9 or ffv1")
+    group.add_argument(
+        "--format", type=values.filled, metavar="NAME", help="the container of - and of addresses"
+    )
+    group.add_argument(
+        "--codec", type=values.filled, metavar="NAME", help="h264, h265, av1, vp9 or ffv1"
+    )
     group.add_argument(
         "--crf", type=values.quality, metavar="N", help="quality, lower is better (h264: 18)"
     )
     group.add_argument(
-        "--preset", metavar="NAME", help="speed of the encoder, such as medium (h264: veryfast)"
+        "--preset",
+        type=values.filled,
+        metavar="NAME",
+        help="speed of the encoder, such as medium (h264: veryfast)",
     )
     group.add_argument(
         "--nvenc",
@@ -198,6 +214,7 @@ def add_picture(parser: Parser) -> None:
     )
     group.add_argument(
         "--solver",
+        type=values.filled,
         metavar="NAME",
         help="renoise for distilled models; euler, dpm++ or unipc for others",
     )
@@ -213,6 +230,7 @@ def add_model(parser: Parser) -> None:
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model",
+        type=values.filled,
         default="pocket",
         metavar="MODEL",
         help="pocket (small, comes with this program), a folder in the diffusers layout, a .pth "
@@ -220,6 +238,7 @@ def add_model(parser: Parser) -> None:
     )
     group.add_argument(
         "--parts",
+        type=values.filled,
         metavar="MODEL",
         help="where a .pth file's VAE and text encoder come from (default: as published)",
     )
@@ -231,12 +250,18 @@ def add_model(parser: Parser) -> None:
         help="a LoRA to merge into the model; give it several times for several",
     )
     group.add_argument(
-        "--quantize", metavar="KIND", help="the model in fewer bits: int8, fp8 or nvfp4"
+        "--quantize",
+        type=values.filled,
+        metavar="KIND",
+        help="the model in fewer bits: int8, fp8 or nvfp4",
     )
-    group.add_argument("--quantize-text", metavar="KIND", help="the text encoder too: int8")
+    group.add_argument(
+        "--quantize-text", type=values.filled, metavar="KIND", help="the text encoder too: int8"
+    )
     add_device(group)
     group.add_argument(
         "--memory",
+        type=values.filled,
         metavar="POLICY",
         help="what a block sees of the past: cumulative, window=W, window=W,sink=K or decay=G",
     )
@@ -248,6 +273,7 @@ def add_model(parser: Parser) -> None:
     )
     group.add_argument(
         "--decoder",
+        type=values.filled,
         metavar="tiny=FILE",
         help="paint with TAEHV's small decoder for Wan 2.1 (taew2_1, a file or the hub id of one): "
         "faster, approximate",
@@ -270,9 +296,19 @@ def add_model(parser: Parser) -> None:
 
 def add_device(group: argparse._ActionsContainer, default: str | None = "auto") -> None:
     """Where a model runs and in which numbers; None is as an earlier run had it."""
-    group.add_argument("--device", default=default, metavar="NAME", help="auto, cpu, cuda or mps")
     group.add_argument(
-        "--dtype", default=default, metavar="NAME", help="auto, float32, bfloat16 or float16"
+        "--device",
+        type=values.filled,
+        default=default,
+        metavar="NAME",
+        help="auto, cpu, cuda or mps",
+    )
+    group.add_argument(
+        "--dtype",
+        type=values.filled,
+        default=default,
+        metavar="NAME",
+        help="auto, float32, bfloat16 or float16",
     )
 
 

@@ -10,6 +10,7 @@ from ..engine.plan import FROM_THE_START, BlockPlan, PlanFrom, Take
 from ..engine.story import Story
 from ..engine.timeline import Placement, Timeline
 from ..models.errors import ConfigError
+from ..streaming.rate import rate_of
 from .options import Options
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def make_request(
     stream's past began then.
     """
     from ..engine.device import resolve_device, resolve_dtype
+    from ..engine.room import Sizes, check_room
     from ..engine.schedule import plan_timesteps
     from ..engine.size import check_size
     from ..models.memory import parse_policy
@@ -91,7 +93,7 @@ def make_request(
     preset = model.preset
     width, height = options.size or (preset.width, preset.height)
     check_size(height, width, model.size_multiple)
-    fps = options.fps or Fraction(preset.fps)
+    fps = options.fps or rate_of(preset.fps)
     frames = options.length.in_frames(story, options.every, fps)
     seconds = None if frames is None else float(frames / fps)
     timeline = Timeline(story.schedule(seconds, options.every, float(fps)), float(fps))
@@ -100,10 +102,15 @@ def make_request(
     plan = timeline.with_cuts(PlanFrom(whole, first_block) if first_block else whole)
     memory = options.memory or preset.memory
     parse_policy(memory)
-    resolve_dtype(options.dtype, resolve_device(options.device))
+    device = resolve_device(options.device)
+    dtype = resolve_dtype(options.dtype, device)
     given, steps = _steps(options.steps)
     plan_timesteps(preset, given, steps, options.solver, options.flow_shift)
     guidance = preset.guidance if options.guidance is None else options.guidance
+    if guidance > 1000:
+        raise ConfigError(f"--guidance {guidance:g} is not possible: give at most 1000")
+    sizes = Sizes(height, width, size, memory, guidance != 1)
+    check_room(sizes, model.transformer, model.decoder, dtype, device)
     negative = options.negative_prompt
     if negative is not None and guidance == 1:
         raise ConfigError("--negative-prompt has no effect at guidance 1: add --guidance 4")

@@ -14,6 +14,7 @@ from ..models.errors import ConfigError
 from ..streaming.label import label
 from ..streaming.output_lock import OutputLocks
 from ..streaming.stdout import claim_stdout
+from . import values
 from .checkpoint_files import SUFFIX, checkpoint_path
 from .job import Job
 from .live_options import add_live
@@ -28,11 +29,17 @@ if TYPE_CHECKING:
 
 def add_options(parser: Parser) -> None:
     """The options of the command."""
-    parser.add_argument("video", metavar="VIDEO", help="the video, or the checkpoint beside it")
+    parser.add_argument(
+        "video",
+        type=values.file_name,
+        metavar="VIDEO",
+        help="the video, or the checkpoint beside it",
+    )
     again = parser.add_argument_group("what the run had elsewhere counts only when given again")
     again.add_argument(
         "--out",
         action="append",
+        type=values.filled,
         metavar="OUTPUT",
         help="an address, - for standard output, or a file of the run in another folder; several "
         "times for several",

@@ -45,6 +45,7 @@ def add_options(parser: Parser) -> None:
     )
     streams.add_argument(
         "--record",
+        type=values.filled,
         metavar="FOLDER",
         help="keep each stream there as a file of its own (default: for download only, until the "
         "next one begins)",

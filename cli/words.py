@@ -6,15 +6,36 @@ import shlex
 import shutil
 import sys
 
+from sana_stream._text import safe_text
+
 from ..engine.story import clock
 from .options import is_live
 from .progress import Progress
 from .request import Request
 
+LONGEST_LINE = 1000  # characters
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")  # as torch says it
+
 
 def one_line(error: BaseException) -> str:
-    """The message of an error on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message of an error on one line, safe for a terminal and never empty."""
+    return safe_text(_said(error), LONGEST_LINE) or "no reason is known"
+
+
+def is_foreseen(error: BaseException) -> bool:
+    """Whether an error of Python or torch says itself what is wrong: memory ran out."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(part in str(error) for part in _NO_MEMORY)
+    )
+
+
+def _said(error: BaseException) -> str:
+    if is_foreseen(error):
+        return "the memory is not enough: give a smaller --size, or fewer --block-frames"
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror.lower()
+        return reason if error.filename is None else f"{error.filename}: {reason}"
+    return str(error)
 
 
 def megabytes(count: int) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sana_stream._arguments import shown
 from sana_stream._text import safe_text
 
+from ..models.arguments import ARGUMENTS
 from ..models.checkpoint import read_vae_file
 from ..models.errors import ConfigError
 from ..models.tiny_decoder import TinyDecoder, TinyDecoderConfig, load_tiny_decoder
@@ -38,14 +40,12 @@ def locate_decoder(decoder: str) -> Path:
     Raises:
         ConfigError: anything else, or no such file.
     """
-    kind, _, place = decoder.partition("=")
+    kind, _, place = ARGUMENTS.word("decoder", decoder).partition("=")
     if kind != TINY:
-        raise ConfigError(
-            f"decoder {safe_text(repr(decoder[:300]))} is not known; leave it out, or {_GIVE}"
-        )
+        raise ConfigError(f"decoder {shown(decoder)} is not known; leave it out, or {_GIVE}")
     if not place:
         raise ConfigError(f"the {TINY} decoder does not come with this program; {_GIVE}")
-    path = existing_path(place)
+    path = existing_path(ARGUMENTS.path("decoder", place))
     if path is not None and not path.is_dir():
         if not is_weights_file(path):
             raise ConfigError(f"{safe_text(path)} is not a decoder's weights; {_GIVE}")

@@ -10,11 +10,13 @@ import torch
 
 from ..models.checkpoint import read_vae_file
 from ..models.config import TransformerConfig
+from ..models.decoder_any import AnyDecoderConfig
 from ..models.errors import ConfigError
 from ..models.lora import fit_lora, read_lora
 from ..models.lora_scale import check_scale
 from ..models.text import check_text_files
 from ..models.text_file import read_text_config
+from ..models.tiny_decoder import TinyDecoderConfig
 from ..models.transformer import SanaVideoTransformer
 from ..models.transformer_file import read_transformer_config
 from ..models.vae_any import AnyVaeConfig
@@ -31,6 +33,8 @@ class ModelDescription:
     preset: Preset
     size_multiple: tuple[int, int]  # pixels down and across that a size must be a multiple of
     temporal_factor: int  # pictures per latent frame
+    transformer: TransformerConfig
+    decoder: AnyDecoderConfig  # of what paints the pictures
     vocabulary: Vocabulary | None = None  # where the model knows some words only
 
 
@@ -65,6 +69,8 @@ def describe_model(
         preset,
         (down * factor, across * factor),
         vae.temporal_factor,
+        transformer,
+        vae if decoder is None else TinyDecoderConfig(),
         Vocabulary.read(folder),
     )
 

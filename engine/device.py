@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from sana_stream._arguments import shown
+from sana_stream._text import safe_text
+
 from ..models.errors import ConfigError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -16,12 +19,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises:
         ConfigError: an unknown device, or one that this machine does not have.
     """
+    if not isinstance(device, str | torch.device):
+        raise ConfigError(f"device {shown(device)} is not known; use auto, cpu, cuda or mps")
     if device == "auto":
         return torch.device(_best())
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ConfigError(f"device {device!r} is not known; use auto, cpu, cuda or mps") from error
+        raise ConfigError(
+            f"device {shown(device)} is not known; use auto, cpu, cuda or mps"
+        ) from error
+    if isinstance(device, str) and chosen.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device {shown(device)} is not known; use auto, cpu, cuda or mps")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device is available here; use --device cpu (or auto)")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
@@ -39,11 +48,13 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     Raises:
         ConfigError: not one of bfloat16, float16, float32.
     """
+    if not isinstance(dtype, str | torch.dtype):
+        raise ConfigError(f"dtype {shown(dtype)} is not known; use auto, {', '.join(DTYPES)}")
     if dtype == "auto":
         return torch.bfloat16 if _has_bfloat16(device) else torch.float32
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in DTYPES.values():
-        raise ConfigError(f"dtype {dtype} is not known; use auto, {', '.join(DTYPES)}")
+        raise ConfigError(f"dtype {safe_text(dtype)} is not known; use auto, {', '.join(DTYPES)}")
     return chosen
 
 

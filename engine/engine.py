@@ -9,6 +9,9 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
+from sana_stream._arguments import shown
+
+from ..models.arguments import ARGUMENTS
 from ..models.checkpoint import load_transformer, load_vae, read_vae_file
 from ..models.errors import ConfigError
 from ..models.lora import LoraStack
@@ -29,10 +32,11 @@ from .fingerprint import Fingerprint, fingerprint_of
 from .given import Picture, Video
 from .locate import locate_model, locate_parts
 from .memory_plan import fitting_decode_frames, free_bytes
-from .noise import NoiseSource, counter_noise
+from .noise import NoiseSource, check_noise, check_seed
 from .plan import BlockPlan
 from .preset import Preset, preset_of
-from .quantize import check_quantization, quantize_network
+from .quantize import CAPABILITY, check_quantization, quantize_network
+from .room import Sizes, check_room
 from .schedule import plan_timesteps, solver_from_image
 from .session import Session
 from .size import check_size
@@ -40,6 +44,7 @@ from .snapshot import SessionSettings, Snapshot
 from .snapshot_file import load_snapshot
 
 T = TypeVar("T")
+MOST_LORAS = 1000
 
 
 class Engine:
@@ -69,7 +74,7 @@ class Engine:
         self.painter: DecoderCalls = self.decoder
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._exact: Fingerprint | None = None  # of the weights before they were quantized
-        if decode_frames is not None and decode_frames < 1:
+        if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
             raise ConfigError(f"decode_frames {decode_frames}: give 1 or more")
         if vae.config.z_dim != transformer.config.in_channels:
             raise ConfigError(
@@ -115,6 +120,11 @@ class Engine:
             ConfigError: an unknown model, device or dtype, or a LoRA's scale that is no number.
             CheckpointError: a part is missing, cut short, or does not fit.
         """
+        loras = _named_files(loras)
+        if decode_frames is not None:
+            ARGUMENTS.whole("decode_frames", decode_frames)
+        if offload_text is not None:
+            ARGUMENTS.flag("offload_text", offload_text)
         chosen_device = resolve_device(device)
         chosen = resolve_dtype(dtype, chosen_device)
         text_dtype = torch.float32 if chosen == torch.float16 else chosen
@@ -151,6 +161,9 @@ class Engine:
 
     def quantize(self, transformer: str | None, text: str | None) -> None:
         """Quantize networks in place, once; kinds as `load` takes them."""
+        for kind in (transformer, text):
+            if kind is not None:
+                ARGUMENTS.word("quantization", kind, tuple(CAPABILITY))
         if transformer or text:
             self._exact = self.fingerprint  # so that a stream goes on with either
         if transformer:
@@ -173,18 +186,22 @@ class Engine:
         """
         if self._loras is None:
             raise ConfigError("the transformer is quantized; give LoRA files to Engine.load")
-        self._loras.set([(Path(file).expanduser(), scale) for file, scale in loras])
+        self._loras.set(_named_files(loras))
 
     def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embed a prompt, behind the model's instruction text.
 
         Returns:
             Embeddings (1, L, C) in the text encoder's dtype, and mask (1, L), int64.
+
+        Raises:
+            ConfigError: not text; it may be empty.
         """
-        return self.text_encoder.encode(prompt)
+        return self.text_encoder.encode(ARGUMENTS.text("prompt", prompt, empty=True))
 
     def encode_negative_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embed a negative prompt: the same, without the instruction."""
+        prompt = ARGUMENTS.text("negative_prompt", prompt, empty=True)
         return self.text_encoder.encode(prompt, instructed=False)
 
     def session(
@@ -230,6 +247,10 @@ class Engine:
             ConfigError: a setting that cannot be used; nothing has run yet.
         """
         preset = self.preset
+        prompt = ARGUMENTS.text("prompt", prompt)
+        negative = _default(negative_prompt, preset.negative_prompt)
+        negative = ARGUMENTS.text("negative_prompt", negative, empty=True)
+        noise = check_noise(noise)
         if image is not None and video is not None:
             raise ConfigError("an image and a video are given; a stream begins with one of them")
         asked, pictured = solver, solver_from_image(preset, solver)
@@ -239,17 +260,18 @@ class Engine:
         )
         solver, timesteps = plain if image is None else after_cut
         settings = SessionSettings(
-            seed=seed,
-            height=_default(height, preset.height),
-            width=_default(width, preset.width),
-            block_frames=_default(block_frames, preset.block_frames),
+            seed=check_seed(seed),
+            height=ARGUMENTS.whole("height", _default(height, preset.height)),
+            width=ARGUMENTS.whole("width", _default(width, preset.width)),
+            block_frames=ARGUMENTS.whole(
+                "block_frames", _default(block_frames, preset.block_frames)
+            ),
             timesteps=timesteps,
-            guidance=float(_default(guidance, preset.guidance)),
-            memory=_default(memory, preset.memory),
+            guidance=ARGUMENTS.number("guidance", _default(guidance, preset.guidance), most=1000),
+            memory=ARGUMENTS.word("memory", _default(memory, preset.memory)),
             solver=solver,
             after_cut=None if after_cut == (solver, timesteps) else after_cut,
         )
-        negative = _default(negative_prompt, preset.negative_prompt)
         beginning = self.beginning(settings, prompt, negative)
         if image is not None:
             beginning = begin_with_image(self, beginning, image)
@@ -258,7 +280,14 @@ class Engine:
         return Session(self, beginning, noise)
 
     def session_from(self, snapshot: Snapshot, noise: NoiseSource | None = None) -> Session:
-        """Go on from a snapshot; the stream continues exactly as the one it was taken from."""
+        """Go on from a snapshot; the stream continues exactly as the one it was taken from.
+
+        Raises:
+            ConfigError: no snapshot, or one of a model of other sizes.
+        """
+        if not isinstance(snapshot, Snapshot):
+            raise ConfigError(f"snapshot {shown(snapshot)}: give what Session.snapshot returned")
+        self._check_states(snapshot)
         return Session(self, snapshot, noise)
 
     def resume(self, path: str | Path, noise: NoiseSource | None = None) -> Session:
@@ -267,7 +296,8 @@ class Engine:
         Raises:
             SnapshotError: the file is damaged, foreign, of a newer version or of another model.
         """
-        return self.session_from(load_snapshot(Path(path), self), noise)
+        noise = check_noise(noise)
+        return self.session_from(load_snapshot(ARGUMENTS.path("path", path), self), noise)
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -316,9 +346,39 @@ class Engine:
         factor = self.vae.config.spatial_factor
         check_size(settings.height, settings.width, (patch[0] * factor, patch[1] * factor))
         BlockPlan(settings.block_frames)
-        counter_noise(settings.seed)
+        check_seed(settings.seed)
         if settings.guidance < 0:
             raise ConfigError(f"guidance {settings.guidance:g} is negative; 1.0 is none")
+        sizes = Sizes(
+            settings.height,
+            settings.width,
+            settings.block_frames,
+            settings.memory,
+            settings.guidance != 1,
+        )
+        check_room(sizes, self.transformer.config, self.decoder.config, self.dtype, self.device)
+
+    def _check_states(self, snapshot: Snapshot) -> None:
+        """Refuse states of other shapes than this model's: they would fail in mid-work."""
+        settings, config = snapshot.settings, self.transformer.config
+        *_, rows, columns = self.latent_shape(1, settings.height, settings.width)
+        rows, columns = self.transformer.grid(rows, columns)
+        tail = config.num_layers, 1, rows * columns, config.hidden_size
+        if any(tuple(state.tail.shape) != tail for state in snapshot.states):
+            raise ConfigError("the snapshot is of another model than the one loaded: give its own")
+
+
+def _named_files(loras: object) -> list[tuple[Path, float]]:
+    """LoRA files with their scales, as a caller gives them."""
+    told = "a list of pairs (file, scale)"
+    chosen: list[tuple[Path, float]] = []
+    for given in ARGUMENTS.items("loras", loras, told, MOST_LORAS):
+        pair = ARGUMENTS.items("loras", given, told, 2)
+        if len(pair) != 2:
+            raise ConfigError(f"loras: give {told}")
+        file, scale = pair
+        chosen.append((ARGUMENTS.path("loras", file), ARGUMENTS.number("a LoRA's scale", scale)))
+    return chosen
 
 
 def _default(given: T | None, preset: T) -> T:

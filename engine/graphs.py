@@ -124,7 +124,8 @@ def record_graphs(
         ConfigError: the device has no graphs, or the size does not fit the model.
     """
     mine = recorder or recorder_for(engine.device)
-    beginning = engine.session("", height=height, width=width, block_frames=block_frames).snapshot()
+    session = engine.session("a", height=height, width=width, block_frames=block_frames)
+    beginning = session.snapshot()
     settings = beginning.settings
     first, block = (
         torch.zeros(engine.latent_shape(n, settings.height, settings.width), device=engine.device)

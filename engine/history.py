@@ -26,11 +26,7 @@ class History:
     """
 
     def __init__(self, shelf: Shelf, frames: int, max_bytes: int) -> None:
-        if frames < 1 or max_bytes < 1:
-            raise ConfigError(
-                f"a history of {frames} frames and {max_bytes} bytes keeps nothing;"
-                " give more than 0 of both"
-            )
+        check_history(frames, max_bytes)
         self._shelf = shelf
         self._frames = frames
         self._max_bytes = max_bytes
@@ -76,3 +72,16 @@ class History:
     def _has_too_much(self) -> bool:
         second, newest = self._entries[1].start, self._entries[-1].start
         return second <= newest - self._frames or self._shelf.nbytes > self._max_bytes
+
+
+def check_history(frames: int, max_bytes: int) -> None:
+    """Refuse a history that would hold nothing.
+
+    Raises:
+        ConfigError: no frame, or no byte.
+    """
+    if frames < 1 or max_bytes < 1:
+        raise ConfigError(
+            f"a history of {frames} frames and {max_bytes} bytes keeps nothing;"
+            " give more than 0 of both"
+        )

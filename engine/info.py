@@ -174,7 +174,8 @@ def estimate(
     if info.obstacles or not (info.vae and info.decoder) or info.size_multiple is None:
         return None
     preset, config, decoder = info.preset, info.transformer, info.decoder
-    height, width = height or preset.height, width or preset.width
+    height = preset.height if height is None else height
+    width = preset.width if width is None else width
     check_size(height, width, info.size_multiple)
     grid = height // info.size_multiple[0], width // info.size_multiple[1]
     frames, side = preset.block_frames + 1, info.vae.spatial_factor

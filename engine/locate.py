@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from sana_stream._arguments import shown
 from sana_stream._text import safe_text
 
+from ..models.arguments import ARGUMENTS
 from ..models.errors import CheckpointError, ConfigError
 from ..models.transformer_file import OTHER_SUFFIXES, is_weights_file, read_transformer_config
 from ..models.weight_format import weight_format
@@ -64,6 +66,7 @@ def locate_parts(model: Path, parts: str | Path | None) -> Path:
 
 
 def _find(model: str | Path, *, parts_only: bool) -> Path:
+    ARGUMENTS.path("model", model)
     if model == EMBEDDED:
         return Path(str(files("sana_stream.models"))) / EMBEDDED
     path = existing_path(model)
@@ -77,9 +80,8 @@ def _find(model: str | Path, *, parts_only: bool) -> Path:
         )
     if hub is None:
         raise ConfigError(
-            f"model {safe_text(repr(str(model)[:300]))} is not known;"
-            f" use {EMBEDDED!r} (embedded), the path of a folder"
-            " in the diffusers layout or of a .pth file, or a hub id such as"
+            f"model {shown(str(model))} is not known; use {EMBEDDED!r} (embedded), the path of a"
+            " folder in the diffusers layout or of a .pth file, or a hub id such as"
             f" {PUBLISHED_PARTS[16]}"
         )
     return hub.fetch(parts_only=parts_only)

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sana_stream._arguments import shown
+
+from ..models.arguments import ARGUMENTS
 from ..models.errors import ConfigError
 
 NoiseSource = Callable[[int, int, tuple[int, ...]], Tensor]
@@ -27,11 +30,48 @@ def counter_noise(seed: int) -> NoiseSource:
     Raises:
         ConfigError: a seed outside 0 to 2**63 - 1.
     """
-    if not 0 <= seed < SEED_LIMIT:
-        raise ConfigError(f"seed {seed} is out of range; use a whole number from 0 to 2**63 - 1")
+    seed = check_seed(seed)
 
     def noise(block: int, step: int, shape: tuple[int, ...]) -> Tensor:
         generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, step, block]))
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
     return noise
+
+
+def check_seed(seed: object) -> int:
+    """A seed as a plain number.
+
+    Raises:
+        ConfigError: not a whole number from 0 to 2**63 - 1.
+    """
+    return ARGUMENTS.whole("seed", seed, 0, SEED_LIMIT - 1)
+
+
+def check_noise(noise: object) -> NoiseSource | None:
+    """The caller's own noise, each tensor of which is looked at before it is used.
+
+    Numbers that are not finite are left to the making of blocks, which asks for others.
+
+    Raises:
+        ConfigError: nothing that can be called; and later, from a call, something else than a
+            floating-point tensor of the shape that was asked for.
+    """
+    if noise is None:
+        return None
+    if not callable(noise):
+        raise ConfigError(
+            f"noise {shown(noise)}: give a function (block_index, step_index, shape) -> tensor"
+        )
+
+    def checked(block: int, step: int, shape: tuple[int, ...]) -> Tensor:
+        drawn = noise(block, step, shape)
+        told = f"noise of block {block}, step {step}"
+        if not isinstance(drawn, Tensor) or not drawn.is_floating_point():
+            kind = drawn.dtype if isinstance(drawn, Tensor) else shown(drawn)
+            raise ConfigError(f"{told} is {kind}: give a tensor of floating-point numbers")
+        if tuple(drawn.shape) != tuple(shape):
+            raise ConfigError(f"{told} has shape {tuple(drawn.shape)}: give {tuple(shape)}")
+        return drawn
+
+    return checked

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..models.arguments import ARGUMENTS
 from ..models.errors import ConfigError
+
+MOST_BLOCK_FRAMES = 10_000  # latent frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class BlockPlan:
     takes: tuple[Take, ...] = (FROM_THE_START,)  # ascending; no block before them is known
 
     def __post_init__(self) -> None:
+        given = ARGUMENTS.whole("block_frames", self.block_frames, most=MOST_BLOCK_FRAMES)
+        object.__setattr__(self, "block_frames", given)
         if self.block_frames < 1:
             raise ConfigError(
                 f"block_frames {self.block_frames}: a block needs 1 latent frame or more"

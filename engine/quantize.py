@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sana_stream._arguments import shown
+
 from ..models.errors import ConfigError
 from ..models.feedforward import FeedForward
 from ..models.quiet import hush_torchao
@@ -42,8 +44,8 @@ def check_quantization(
     """
     if kind is None:
         return
-    if kind not in CAPABILITY:
-        raise ConfigError(f"quantization {kind!r} is not known; use {', '.join(CAPABILITY)}")
+    if not isinstance(kind, str) or kind not in CAPABILITY:
+        raise ConfigError(f"quantization {shown(kind)} is not known; use {', '.join(CAPABILITY)}")
     needed = CAPABILITY[kind]
     if needed is not None:
         able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= needed

@@ -10,12 +10,16 @@ from itertools import pairwise
 
 import numpy as np
 
+from sana_stream._arguments import shown
+
+from ..models.arguments import ARGUMENTS
 from ..models.errors import ConfigError
 from .preset import Preset
 from .sampling import SAMPLERS
 from .unipc import HIGHEST
 
 SCALE = 1000
+LEAST_SHIFT = 0.001  # below it, levels cannot be told from none
 SOLVERS = ("renoise", "euler", "dpm++", "unipc")
 
 
@@ -32,22 +36,28 @@ def plan_timesteps(
         ConfigError: an unknown solver, steps or shift out of range, timesteps that do not descend,
             or timesteps together with steps or shift.
     """
-    chosen = preset.solver if solver is None else solver
+    chosen = preset.solver if solver is None else ARGUMENTS.word("solver", solver)
     if chosen not in SAMPLERS:
-        raise ConfigError(f"solver {chosen!r} is not known; use {', '.join(SOLVERS)}")
+        raise ConfigError(f"solver {shown(chosen)} is not known; use {', '.join(SOLVERS)}")
     if timesteps is not None:
         if steps is not None or flow_shift is not None:
             raise ConfigError("timesteps and steps or flow_shift are given; leave one of them out")
         return chosen, check_timesteps(timesteps)
     if preset.timesteps and steps is None and solver is None and flow_shift is None:
         return chosen, check_timesteps(preset.timesteps)
-    count = preset.steps if steps is None else steps
-    shift = preset.flow_shift if flow_shift is None else flow_shift
+    count = ARGUMENTS.whole("steps", preset.steps if steps is None else steps)
+    shift = ARGUMENTS.number("flow_shift", preset.flow_shift if flow_shift is None else flow_shift)
     if not 1 <= count <= SCALE:
-        raise ConfigError(f"steps {count}: give 1 to {SCALE}")
-    if not 0 < shift <= SCALE:
-        raise ConfigError(f"flow_shift {shift:g}: give more than 0, at most {SCALE}")
-    return chosen, flow_timesteps(chosen, count, shift)
+        raise ConfigError(f"steps {shown(count)}: give 1 to {SCALE}")
+    if not LEAST_SHIFT <= shift <= SCALE:
+        raise ConfigError(f"flow_shift {shift:g}: give {LEAST_SHIFT} to {SCALE}")
+    planned = flow_timesteps(chosen, count, shift)
+    if not all(0 < timestep <= SCALE for timestep in planned):
+        raise ConfigError(
+            f"flow_shift {shift:g} leaves the last of {count} steps without noise: give a larger"
+            " flow_shift or fewer steps"
+        )
+    return chosen, planned
 
 
 def solver_from_image(preset: Preset, solver: str | None) -> str | None:
@@ -82,11 +92,13 @@ def check_timesteps(timesteps: Sequence[float]) -> tuple[float, ...]:
     Raises:
         ConfigError: none given, out of range, or not descending.
     """
-    values = tuple(float(value) for value in timesteps)
+    told = "a list of numbers, such as (1000, 960, 889, 727)"
+    given = ARGUMENTS.items("timesteps", timesteps, told, SCALE)
+    values = tuple(ARGUMENTS.number("timesteps", value) for value in given)
     falling = all(a > b for a, b in pairwise(values))
     if not values or not falling or values[0] > SCALE or values[-1] <= 0:
         raise ConfigError(
-            f"timesteps {', '.join(f'{v:g}' for v in values) or 'none'}: give one or more,"
+            f"timesteps {', '.join(f'{v:g}' for v in values[:8]) or 'none'}: give one or more,"
             " descending, from at most 1000 to more than 0, such as 1000,960,889,727"
         )
     return values

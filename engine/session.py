@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from sana_stream._arguments import shown
+from sana_stream._text import safe_text
+
+from ..models.arguments import ARGUMENTS
 from ..models.errors import ConfigError
 from .beginning import cut_to_image
 from .block import Block
 from .given import Picture
-from .history import History
+from .history import History, check_history
 from .maker import BlockMaker, Draft
-from .noise import NoiseSource, counter_noise
+from .noise import NoiseSource, check_noise, check_seed, counter_noise
 from .plan import BlockPlan, PlannedBlock
 from .shelf import FolderShelf, MemoryShelf
 from .snapshot import Snapshot
@@ -26,17 +32,24 @@ if TYPE_CHECKING:
 
 
 HISTORY_BYTES = 1 << 30
+NOTES_BYTES = 8 << 20
+LONGEST = 1e9  # seconds
 
 
 class Session:
-    """An endless iterator of blocks; holds one state and one block of latents, never more."""
+    """An endless iterator of blocks; holds one state and one block of latents, never more.
+
+    Its methods may be called from any thread: one that changes the stream while another thread
+    makes a block waits until that block is made. A call that is refused changes nothing.
+    """
 
     def __init__(
         self, engine: Engine, snapshot: Snapshot, noise: NoiseSource | None = None
     ) -> None:
         self._engine = engine
         self._now = snapshot
-        self._noise = noise  # the caller's own; else the seed decides
+        self._noise = check_noise(noise)  # the caller's own; else the seed decides
+        self._lock = RLock()  # held while the stream moves on
         self._maker = BlockMaker(engine, snapshot.settings)
         self._history: History | None = None
 
@@ -82,11 +95,18 @@ class Session:
         The block before the switch is committed under the new prompt, on the state from before
         it, when the next block is asked for: a switch costs no extra call (LongLive's KV recache,
         without recomputing anything).
+
+        Raises:
+            ConfigError: not text, or an empty prompt; nothing has changed.
         """
-        if negative_prompt is None:
-            negative_prompt = self._now.negative_prompt
-        if (prompt, negative_prompt) != (self._now.prompt, self._now.negative_prompt):
-            self._now = replace(self._now, prompt=prompt, negative_prompt=negative_prompt)
+        prompt = ARGUMENTS.text("prompt", prompt)
+        if negative_prompt is not None:
+            ARGUMENTS.text("negative_prompt", negative_prompt, empty=True)
+        with self._lock:
+            now = self._now
+            negative = now.negative_prompt if negative_prompt is None else negative_prompt
+            if (prompt, negative) != (now.prompt, now.negative_prompt):
+                self._now = replace(now, prompt=prompt, negative_prompt=negative)
 
     def cut(self, image: Picture, prompt: str | None = None) -> None:
         """Cut to a picture with the next block: it is the first frame, and the only past.
@@ -103,8 +123,11 @@ class Session:
         Raises:
             ConfigError: not a picture; nothing has changed.
         """
-        now = self._now if prompt is None else replace(self._now, prompt=prompt)
-        self._now = self.cut_of(now, image)
+        if prompt is not None:
+            ARGUMENTS.text("prompt", prompt)
+        with self._lock:
+            now = self._now if prompt is None else replace(self._now, prompt=prompt)
+            self._now = self.cut_of(now, image)
 
     def cut_of(self, head: Snapshot, image: Picture) -> Snapshot:
         """`head` with a picture in place of its past."""
@@ -116,9 +139,10 @@ class Session:
         Raises:
             ConfigError: a seed outside 0 to 2**63 - 1; nothing has changed.
         """
-        counter_noise(seed)
-        self._noise = None
-        self._now = replace(self._now, settings=replace(self._now.settings, seed=seed))
+        seed = check_seed(seed)
+        with self._lock:
+            self._noise = None
+            self._now = replace(self._now, settings=replace(self._now.settings, seed=seed))
 
     def snapshot(self) -> Snapshot:
         """Where the stream is now; `Engine.session_from` goes on from there."""
@@ -132,17 +156,20 @@ class Session:
             extra: the caller's own notes, anything that JSON can hold.
 
         Raises:
+            ConfigError: no path, or notes that JSON cannot hold.
             SnapshotError: the file cannot be written; one that was there is as before.
         """
-        save_snapshot(Path(path), self._now, self._engine, extra)
+        path = ARGUMENTS.path("path", path)
+        save_snapshot(path, self._now, self._engine, check_notes(extra))
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Block:
         """Commit the block before, generate the next one and decode it."""
-        block, snapshot = self.finish(self.draft(self._now), self._now)
-        self.settle(snapshot)
+        with self._lock:
+            block, snapshot = self.finish(self.draft(self._now), self._now)
+            self.settle(snapshot)
         return block
 
     def draft(self, head: Snapshot) -> Draft:
@@ -166,9 +193,10 @@ class Session:
 
     def settle(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot: of the block just delivered, or of an earlier moment."""
-        if self._history is not None and snapshot.index > self._now.index:
-            self._history.keep(self.next_start, self._now)
-        self._now = snapshot
+        with self._lock:
+            if self._history is not None and snapshot.index > self._now.index:
+                self._history.keep(self.next_start, self._now)
+            self._now = snapshot
 
     def keep_history(
         self, seconds: float, max_bytes: int = HISTORY_BYTES, folder: str | Path | None = None
@@ -181,11 +209,18 @@ class Session:
             folder: keep checkpoint files there, in place of the machine's memory.
 
         Raises:
-            ConfigError: nothing would be kept.
+            ConfigError: nothing would be kept, or the folder cannot be used.
         """
         engine = self._engine
-        shelf = FolderShelf(Path(folder), engine) if folder else MemoryShelf(engine.device)
-        self._history = History(shelf, round(seconds * engine.preset.fps), max_bytes)
+        seconds = ARGUMENTS.number("seconds", seconds, most=LONGEST)
+        max_bytes = ARGUMENTS.whole("max_bytes", max_bytes)
+        frames = round(seconds * engine.preset.fps)
+        check_history(frames, max_bytes)
+        shelf = MemoryShelf(engine.device)
+        if folder is not None:
+            shelf = _folder_shelf(ARGUMENTS.path("folder", folder), engine)
+        with self._lock:
+            self._history = History(shelf, frames, max_bytes)
 
     def rewind(self, seconds: float, fps: float | None = None) -> int:
         """Go back, to the beginning of the block that was shown so many seconds ago.
@@ -202,7 +237,13 @@ class Session:
         Raises:
             ConfigError: further back than the history reaches; nothing has changed.
         """
-        fps = fps or self._engine.preset.fps
+        seconds = ARGUMENTS.number("seconds", seconds, 0, LONGEST)
+        if fps is not None:
+            ARGUMENTS.number("fps", fps, above=0, most=LONGEST)
+        with self._lock:
+            return self._rewind(seconds, float(fps or self._engine.preset.fps))
+
+    def _rewind(self, seconds: float, fps: float) -> int:
         target = max(0, self.next_start - round(seconds * fps))
         if target == self.next_start:
             return target
@@ -219,3 +260,31 @@ class Session:
     @property
     def _next(self) -> PlannedBlock:
         return self.plan.block(self._now.index)
+
+
+def check_notes(extra: object) -> Mapping[str, Any] | None:
+    """A caller's notes as a checkpoint can hold them.
+
+    Raises:
+        ConfigError: no mapping of texts to what JSON holds, or far too much of it.
+    """
+    if extra is None:
+        return None
+    told = "give a dict with texts as keys and what JSON can hold as values"
+    if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
+        raise ConfigError(f"extra {shown(extra)}: {told}")
+    try:
+        size = len(json.dumps(dict(extra), allow_nan=False).encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"extra cannot be written as JSON: {told}") from error
+    if size > NOTES_BYTES:
+        raise ConfigError(f"extra takes {size} bytes as JSON: at most {NOTES_BYTES} are kept")
+    return extra
+
+
+def _folder_shelf(folder: Path, engine: Engine) -> FolderShelf:
+    try:
+        return FolderShelf(folder, engine)
+    except OSError as error:
+        reason = (error.strerror or "it cannot be used").lower()
+        raise ConfigError(f"folder {safe_text(folder)}: {reason}") from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ..models.arguments import ARGUMENTS
 from ..models.errors import ConfigError
+
+LARGEST = 1_000_000  # pixels a side; the memory of the machine ends far before
 
 
 def check_size(height: int, width: int, multiple: tuple[int, int]) -> None:
@@ -15,6 +18,8 @@ def check_size(height: int, width: int, multiple: tuple[int, int]) -> None:
     Raises:
         ConfigError: names the nearest size that can be taken.
     """
+    height = ARGUMENTS.whole("height", height, most=LARGEST)
+    width = ARGUMENTS.whole("width", width, most=LARGEST)
     down, across = multiple
     if height > 0 and width > 0 and height % down == 0 and width % across == 0:
         return
@@ -26,4 +31,4 @@ def check_size(height: int, width: int, multiple: tuple[int, int]) -> None:
 
 
 def _nearest(value: int, multiple: int) -> int:
-    return max(1, round(value / multiple)) * multiple
+    return max(1, round(max(0, value) / multiple)) * multiple

@@ -28,6 +28,8 @@ def read_story(path: str | Path) -> Story:
     for everything that the form does not allow, with the line.
     """
     if str(path) == "-":
+        if sys.stdin is None:
+            raise StoryError("standard input is closed: give the path of a prompt file")
         return parse_story(_read(sys.stdin.buffer, "standard input"), "standard input")
     path = Path(path)
     try:

@@ -14,11 +14,15 @@ from typing import Protocol, Self
 
 import torch
 
+from sana_stream._arguments import shown
+
+from .arguments import ARGUMENTS
 from .attention import Sums
 from .errors import ConfigError
 from .past import Contribution
 from .rope import shift_in_time
 
+MOST_SLOTS = 10_000  # blocks kept apart
 ALLOWED = "cumulative, window=W, window=W,sink=K or decay=G (W, K whole numbers, 0 < G < 1)"
 
 
@@ -147,14 +151,17 @@ def parse_policy(text: str) -> MemoryPolicy:
     Raises:
         ConfigError: not one of the forms above, or a number out of its range.
     """
+    ARGUMENTS.word("memory", text)
     if text == "cumulative":
         return Decay(1.0)
-    if match := re.fullmatch(r"window=(\d+)(?:,sink=(\d+))?", text):
+    if match := re.fullmatch(r"window=(\d{1,9})(?:,sink=(\d{1,9}))?", text):
         size, sink = int(match[1]), int(match[2] or 0)
+        if size + sink > MOST_SLOTS:
+            raise ConfigError(f"memory {text}: window and sink hold at most {MOST_SLOTS} blocks")
         if size >= 1:
             return Window(size, sink)
-    if match := re.fullmatch(r"decay=(\d*\.?\d+)", text):
+    if match := re.fullmatch(r"decay=(\d{0,9}\.?\d{1,20})", text):
         rate = float(match[1])
         if 0 < rate < 1:
             return Decay(rate)
-    raise ConfigError(f"memory {text!r} is not known; use {ALLOWED}")
+    raise ConfigError(f"memory {shown(text)} is not known; use {ALLOWED}")

@@ -110,7 +110,7 @@ class Board:
             return Snapshot(
                 state="finished" if self._finished else "running" if self._blocks else "starting",
                 title=self._title,
-                fps=float(self._video.fps),
+                fps=float(self._video.rate),
                 width=self._video.width,
                 height=self._video.height,
                 seed=self._seed,

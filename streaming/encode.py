@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
+from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
+from .errors import SinkError, TargetError
 from .format import Encoding, VideoFormat
 
 if TYPE_CHECKING:
@@ -81,11 +83,26 @@ def set_up(context: VideoCodecContext, video: VideoFormat) -> None:
     context.width, context.height = video.width, video.height
     context.pix_fmt = "yuv420p"
     context.time_base = video.frame_time
-    context.framerate = Fraction(video.fps)
+    context.framerate = video.rate
     context.bit_rate = 0  # the quality rules, not the size
     context.thread_count = max(1, min(4, (os.cpu_count() or 1) // 2))
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = LIMITED
+
+
+@contextmanager
+def telling_faults(
+    codec: str, video: VideoFormat, kind: type[SinkError] | type[TargetError]
+) -> Iterator[None]:
+    """Tell what an encoder or a container refuses in words; libav's own are a call and a number."""
+    try:
+        yield
+    except FFmpegError as error:
+        raise kind(
+            f"codec {codec} fails with {video.width}x{video.height} pictures at"
+            f" {float(video.rate):g} frames a second ({(error.strerror or 'no reason').lower()});"
+            " take another codec, size or --fps"
+        ) from error
 
 
 def encode(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from sana_stream._text import safe_text
+
+LONGEST_MESSAGE = 1000  # characters
+
 
 class SinkError(OSError):
     """An output failed: which one, why, and what of the video is safe."""
+
+    def __str__(self) -> str:
+        return safe_text(super().__str__(), LONGEST_MESSAGE)
 
 
 class ReaderGone(SinkError):  # noqa: N818 - an end, not a fault
@@ -17,3 +24,6 @@ class Stopped(SinkError):  # noqa: N818 - likewise
 
 class TargetError(ValueError):
     """An output that cannot be opened as asked: what was given, what is allowed."""
+
+    def __str__(self) -> str:
+        return safe_text(super().__str__(), LONGEST_MESSAGE)

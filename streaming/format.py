@@ -5,59 +5,55 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
+from sana_stream._arguments import shown
+
+from .arguments import ARGUMENTS
 from .errors import TargetError
+from .limits import LIMITS
+from .rate import FINEST, LEAST, MOST, rate_of
 from .run_id import ANONYMOUS, run_mark
 
-CRF_LIMIT = {"h264": 51, "h265": 51, "av1": 63, "vp9": 63}
-CODECS = (*CRF_LIMIT, "ffv1")
+CODECS = tuple(LIMITS)
 NVENC_CODECS = ("h264", "h265", "av1")
-_X26X_PRESETS = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
-)
-PRESETS = {
-    "h264": _X26X_PRESETS,
-    "h265": _X26X_PRESETS,
-    "av1": tuple(str(n) for n in range(14)),
-    "vp9": tuple(str(n) for n in range(9)),
-}
+MOST_PROMPTS = 1_000_000  # in the tags of one file
+LARGEST = 1 << 16  # pixels a side, of pictures without an encoder
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
     """Picture size in pixels and frames a second of the stream that an output is to take.
 
-    Raises TargetError for a size or rate that no output can hold.
+    `fps` becomes an exact fraction: a float of 29.97 is 30000/1001. Raises TargetError for a size
+    or rate that no output can hold.
     """
 
     width: int
     height: int
-    fps: Fraction | int
+    fps: Fraction | float
 
     def __post_init__(self) -> None:
-        for name, value in (("width", self.width), ("height", self.height)):
+        for name in ("width", "height"):
+            value = ARGUMENTS.whole(name, getattr(self, name), most=LARGEST)
+            object.__setattr__(self, name, value)
             if value < 2 or value % 2:
                 nearest = max(2, value // 2 * 2)
                 raise TargetError(
                     f"{name} {value}: video is stored with half the colour resolution, which "
                     f"needs an even number of pixels; {nearest} is the nearest"
                 )
-        if self.fps <= 0:
-            raise TargetError(f"{self.fps} frames a second: must be more than 0")
+        object.__setattr__(self, "fps", _exact_rate(self.fps))
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second."""
+        return Fraction(self.fps)
 
     @property
     def frame_time(self) -> Fraction:
         """Seconds that one frame is shown."""
-        return 1 / Fraction(self.fps)
+        return 1 / self.rate
 
     def seconds(self, frames: int) -> float:
         """How long so many frames last."""
@@ -80,8 +76,14 @@ class Encoding:
     nvenc: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("codec", "preset"):
+            if getattr(self, name) is not None:
+                ARGUMENTS.word(name, getattr(self, name))
+        if self.crf is not None:
+            object.__setattr__(self, "crf", ARGUMENTS.whole("crf", self.crf))
+        ARGUMENTS.flag("nvenc", self.nvenc)
         if self.codec is not None and self.codec not in CODECS:
-            raise TargetError(f"codec {self.codec!r}: one of {', '.join(CODECS)}")
+            raise TargetError(f"codec {shown(self.codec)}: one of {', '.join(CODECS)}")
         if self.codec is not None:
             self.check(self.codec)
 
@@ -90,15 +92,16 @@ class Encoding:
         if self.nvenc and codec not in NVENC_CODECS:
             raise TargetError(f"codec {codec!r}: NVIDIA GPUs encode {', '.join(NVENC_CODECS)}")
         if self.nvenc and self.preset is not None:
-            raise TargetError(f"preset {self.preset!r}: leave it out when the GPU encodes")
+            raise TargetError(f"preset {shown(self.preset)}: leave it out when the GPU encodes")
+        limits = LIMITS[codec]
         if self.crf is not None:
-            if codec not in CRF_LIMIT:
-                raise TargetError(f"crf {self.crf}: {codec} is lossless; leave it out")
-            if not 0 <= self.crf <= CRF_LIMIT[codec]:
-                raise TargetError(f"crf {self.crf}: {codec} takes 0 to {CRF_LIMIT[codec]}")
-        if self.preset is not None and self.preset not in PRESETS.get(codec, ()):
-            allowed = ", ".join(PRESETS.get(codec, ())) or "none; leave it out"
-            raise TargetError(f"preset {self.preset!r}: {codec} takes {allowed}")
+            if limits.crf is None:
+                raise TargetError(f"crf {shown(self.crf)}: {codec} is lossless; leave it out")
+            if not 0 <= self.crf <= limits.crf:
+                raise TargetError(f"crf {shown(self.crf)}: {codec} takes 0 to {limits.crf}")
+        if self.preset is not None and self.preset not in limits.presets:
+            allowed = ", ".join(limits.presets) or "none; leave it out"
+            raise TargetError(f"preset {shown(self.preset)}: {codec} takes {allowed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,15 @@ class Tags:
     seed: int | None = None
     run: str | None = ANONYMOUS  # the run's id; None where no version of it wrote one
 
+    def __post_init__(self) -> None:
+        ARGUMENTS.word("title", self.title)
+        prompts = ARGUMENTS.items("prompts", self.prompts, "the prompts' texts", MOST_PROMPTS)
+        for prompt in prompts:
+            ARGUMENTS.word("prompts", prompt)
+        object.__setattr__(self, "prompts", tuple(prompts))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", ARGUMENTS.whole("seed", self.seed, 0, 2**63 - 1))
+
     def metadata(self) -> dict[str, str]:
         """The tags by the names that MP4 and Matroska share; `comment` is JSON."""
         facts = {"seed": self.seed, "run": None if self.run is None else run_mark(self.run)}
@@ -119,4 +131,56 @@ class Tags:
             "description": "\n".join(self.prompts),
             "comment": json.dumps(told) if told else "",
         }
-        return {name: text for name, text in tags.items() if text}
+        return {name: _storable(text) for name, text in tags.items() if text}
+
+
+def check_limits(codec: str, video: VideoFormat) -> None:
+    """Refuse a stream that the encoder of `codec` does not take.
+
+    Raises:
+        TargetError: its size or rate, with the limit and what to do.
+    """
+    limits, size = LIMITS[codec], f"{video.width}x{video.height}"
+    others = ", ".join(name for name in CODECS if name != codec and _takes(name, video))
+    advice = f"; take another codec ({others})" if others else "; give another size"
+    (least_width, least_height), (most_width, most_height) = limits.smallest, limits.largest
+    if video.width < least_width or video.height < least_height:
+        raise TargetError(
+            f"codec {codec}: {size} is too small for its encoder, which takes pictures from"
+            f" {least_width}x{least_height} on{advice}"
+        )
+    if video.width > most_width or video.height > most_height:
+        raise TargetError(
+            f"codec {codec}: {size} is too large for its encoder, which takes pictures of at most"
+            f" {most_width}x{most_height}{advice}"
+        )
+    if video.rate > limits.fastest:
+        raise TargetError(
+            f"codec {codec}: {float(video.rate):g} frames a second are too many for its encoder,"
+            f" which takes {limits.fastest}; give fewer"
+        )
+
+
+def _takes(codec: str, video: VideoFormat) -> bool:
+    limits = LIMITS[codec]
+    sides = zip(limits.smallest, (video.width, video.height), limits.largest, strict=True)
+    return all(least <= side <= most for least, side, most in sides)
+
+
+def _exact_rate(given: object) -> Fraction:
+    if not isinstance(given, Fraction):
+        ARGUMENTS.number("fps", given, most=MOST, above=0)
+    rate = rate_of(cast("float", given))
+    if not LEAST <= rate <= MOST:
+        raise TargetError(f"{shown(float(rate))} frames a second: give {float(LEAST):g} to {MOST}")
+    if rate.denominator > FINEST:
+        raise TargetError(
+            f"fps {rate.numerator}/{rate.denominator}: give a fraction with a denominator of at"
+            f" most {FINEST}; {rate.limit_denominator(FINEST)} is the nearest"
+        )
+    return rate
+
+
+def _storable(text: str) -> str:
+    """A tag without what a container cannot hold: it ends at a NUL, and is UTF-8."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")

@@ -11,6 +11,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
+from sana_stream._text import safe_text
+
 from .encode import encode, encoder_name, encoder_options, set_up
 from .format import Encoding, VideoFormat
 
@@ -27,7 +29,11 @@ def without_absent_hardware(
     try:
         _try_one_frame(encoding, video)
     except (OSError, ValueError, FFmpegError) as error:
-        report(f"the GPU cannot encode {encoding.codec or 'h264'} ({error}); the CPU does it")
+        reason = getattr(error, "strerror", None) or str(error) or "it gives no reason"
+        report(
+            f"the GPU cannot encode {encoding.codec or 'h264'} ({safe_text(reason).lower()});"
+            " the CPU does it"
+        )
         return replace(encoding, nvenc=False)
     return encoding
 

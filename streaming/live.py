@@ -14,6 +14,7 @@ from .transport import Transport
 if TYPE_CHECKING:
     from ..engine.block import Block
 
+_MISSING = "the stream has not arrived, or not to its end"
 _LONGEST_WAIT = 30.0  # seconds between two attempts to connect again
 
 
@@ -49,6 +50,9 @@ class LiveSink:
         self._alone = alone
         self._listening = listening
         self._close = close
+        self._begun = False
+        self._closed = False
+        self._fault = "nobody has come"  # what went wrong last
         self._dropped = 0
         self._pause = 0.0
         self._next_try = 0.0
@@ -59,6 +63,7 @@ class LiveSink:
 
     def write(self, block: Block) -> None:
         """Send one block, or drop it while there is no connection."""
+        self._begun = True
         if self._transport is None and not self._try_to_open():
             self._dropped += len(block.frames)
             return
@@ -70,6 +75,7 @@ class LiveSink:
                 self._transport.send(muxer.header(), 0.0)
             self._transport.send(muxer.add(block), self._video.seconds(len(block.frames)))
         except Stopped as error:
+            self._drop_connection()
             raise Stopped(f"{self.label}: {error}") from error
         except OSError as error:
             self._lost(error)
@@ -79,14 +85,35 @@ class LiveSink:
         self._pause = 0.0
 
     def close(self) -> None:
-        """Send the end of the stream and close the connection."""
-        if self._transport is not None and self._muxer is not None:
-            try:
-                self._transport.send(self._muxer.trailer(), 0.0)
-            except OSError as error:
-                self._report(f"{self.label}: the end was not delivered: {_reason(error)}")
-        self._drop_connection()
-        self._close()
+        """Send the end of the stream, see that it arrives, and close the connection.
+
+        Raises ReaderGone for a reader that came to us and has left, SinkError when the stream has
+        not arrived, Stopped when the run was to stop meanwhile.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._begun:
+                self._deliver_end()
+        finally:
+            self._drop_connection()
+            self._close()
+
+    def _deliver_end(self) -> None:
+        if self._transport is None or self._muxer is None:
+            if self._dropped and not (self._listening and self.frames):
+                raise SinkError(f"{self.label}: {_MISSING}: {self._fault}")
+            return
+        try:
+            self._transport.send(self._muxer.trailer(), 0.0)
+            self._transport.finish()
+        except Stopped as error:
+            raise Stopped(f"{self.label}: {error}") from error
+        except OSError as error:
+            if self._listening and isinstance(error, ConnectionError):
+                raise ReaderGone(f"{self.label}: the reader has gone before the end") from error
+            raise SinkError(f"{self.label}: {_MISSING}: {_reason(error)}") from error
 
     def _open(self) -> None:
         self._transport = self._connect()
@@ -98,7 +125,9 @@ class LiveSink:
             self._open()
         except Stopped as error:
             raise Stopped(f"{self.label}: nobody has come to watch") from error
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                self._fault = _reason(error)
             self._plan_next_try()
             return False
         if self._dropped:
@@ -110,6 +139,7 @@ class LiveSink:
 
     def _lost(self, error: OSError) -> None:
         self._drop_connection()
+        self._fault = _reason(error)
         if self._alone and self._listening and isinstance(error, ConnectionError):
             raise ReaderGone(f"{self.label}: the reader has gone") from error
         if self._alone:
@@ -129,4 +159,5 @@ class LiveSink:
 
 
 def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower() if error.errno else str(error)
+    said = (error.strerror or "").lower() if error.errno else str(error)
+    return said or "the connection was lost"

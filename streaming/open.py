@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -9,7 +10,7 @@ from threading import Event
 from sana_stream._text import safe_text
 
 from .addresses import open_address
-from .containers import BY_SUFFIX, make_muxer
+from .containers import BY_SUFFIX, make_muxer, resolve
 from .errors import TargetError
 from .file import FileSink
 from .format import Encoding, Tags, VideoFormat
@@ -18,13 +19,14 @@ from .hls import HlsSink
 from .images import ImageSink
 from .output_lock import OutputLocks
 from .pipe import NamedPipeSink, PipeSink, is_named_pipe
+from .request import check_request
 from .segments import SegmentedSink
 from .sink import Sink
 from .stdout import claim_stdout
 
 
 def open_sink(
-    target: str,
+    target: str | os.PathLike[str],
     video: VideoFormat,
     encoding: Encoding | None = None,
     *,
@@ -56,7 +58,23 @@ def open_sink(
     descriptor that `claim_stdout` gave; `report` gets what a person should know.
     Raises TargetError for a target that cannot be used.
     """
-    encoding, tags, stop = encoding or Encoding(), tags or Tags(), stop or Event()
+    encoding = Encoding() if encoding is None else encoding
+    tags, stop = Tags() if tags is None else tags, Event() if stop is None else stop
+    target = check_request(
+        target,
+        video,
+        encoding,
+        tags,
+        container=container,
+        overwrite=overwrite,
+        alone=alone,
+        kept=kept,
+        segment_seconds=segment_seconds,
+        window=window,
+        stop=stop,
+        stdout=stdout,
+        report=report,
+    )
     encoding = without_absent_hardware(encoding, video, report)
     path, suffix, name = Path(target), Path(target).suffix.lower(), safe_text(target)
     live = target == "-" or "://" in target
@@ -76,7 +94,7 @@ def open_sink(
         return HlsSink(
             path,
             video,
-            encoding,
+            resolve("mp4", encoding),
             tags,
             window=window,
             overwrite=overwrite,

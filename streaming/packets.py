@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
 
-from .encode import encode, encoder_name, encoder_options, set_up
-from .format import Encoding, Tags, VideoFormat
+from .encode import encode, encoder_name, encoder_options, set_up, telling_faults
+from .errors import SinkError, TargetError
+from .format import Encoding, Tags, VideoFormat, check_limits
 from .run_id import run_mark
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class PacketMuxer:
     def __init__(self, container: str, video: VideoFormat, encoding: Encoding, tags: Tags) -> None:
         self._video = video
         self._codec = encoding.codec or "h264"
+        check_limits(self._codec, video)
         self._encoder = encoder_name(encoding, self._codec)
         self._encoder_options = encoder_options(encoding, self._codec)
         self._bytes = _Collector()
@@ -71,7 +73,7 @@ class PacketMuxer:
         self._stream = cast(
             "VideoStream",
             self._container.add_stream(
-                self._encoder, rate=video.fps, options=dict(self._encoder_options)
+                self._encoder, rate=video.rate, options=dict(self._encoder_options)
             ),
         )
         self._stream.time_base = video.frame_time
@@ -84,17 +86,19 @@ class PacketMuxer:
 
     def header(self) -> bytes:
         """What the container begins with."""
-        self._container.start_encoding()
+        with telling_faults(self._codec, self._video, TargetError):
+            self._container.start_encoding()
         return self._bytes.take()
 
     def add(self, block: Block) -> bytes:
         """The block's packets."""
-        packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))
-        self._align(packets)
-        for packet in packets:
-            packet.stream = self._stream
-            packet.time_base = self._video.frame_time
-            self._container.mux_one(packet)
+        with telling_faults(self._codec, self._video, SinkError):
+            packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))
+            self._align(packets)
+            for packet in packets:
+                packet.stream = self._stream
+                packet.time_base = self._video.frame_time
+                self._container.mux_one(packet)
         return self._bytes.take()
 
     def trailer(self) -> bytes:

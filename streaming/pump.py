@@ -9,7 +9,9 @@ from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .errors import ReaderGone, SinkError, Stopped
+from sana_stream._arguments import shown
+
+from .errors import ReaderGone, SinkError, Stopped, TargetError
 from .sink import Sink
 
 if TYPE_CHECKING:
@@ -23,15 +25,19 @@ class Pump:
     """Feeds outputs, a thread and a queue of two blocks each.
 
     An output that keeps the video stops everything when it fails; any other only ends itself,
-    unless it was the last. A reader that has gone is a normal end. `report` gets what a person
-    should know, one line each.
+    unless it was the last or no other one is whole; the end says it again. A reader that has gone
+    is a normal end. `report` gets what a person should know, one line each.
     """
 
     def __init__(self, sinks: Sequence[Sink], report: Callable[[str], None]) -> None:
-        if not sinks:
-            raise ValueError("a pump needs at least one output")
+        if isinstance(sinks, str | bytes) or not isinstance(sinks, Sequence) or not sinks:
+            raise TargetError(f"sinks {shown(sinks)}: a pump needs a list of one output or more")
+        for sink in sinks:
+            if not all(hasattr(sink, name) for name in ("write", "close", "durable", "label")):
+                raise TargetError(f"sinks {shown(sink)}: give outputs as open_sink returns them")
         self._keeping = [sink for sink in sinks if sink.durable]
         self._feeds = [_Feed(sink) for sink in sinks]
+        self._failed: list[str] = []  # outputs that the run went on without
         self._report = report
 
     def write(self, block: Block) -> bool:
@@ -57,8 +63,11 @@ class Pump:
             feed.put(None, self._report)
         for feed in feeds:
             feed.join()
+        failed, self._failed = self._failed, []
         self._settle()
         self._feeds = []
+        for line in failed:
+            self._report(f"not delivered to its end: {line}")
 
     def __enter__(self) -> Pump:
         return self
@@ -81,6 +90,7 @@ class Pump:
         """Let go of outputs that have ended, and judge why they did."""
         ended = [feed for feed in self._feeds if feed.ended]
         self._feeds = [feed for feed in self._feeds if feed not in ended]
+        whole = any(feed.error is None for feed in ended)
         fatal: Exception | None = None
         for feed in ended:
             match feed.error:
@@ -90,6 +100,9 @@ class Pump:
                     self._report(str(end))
                 case SinkError() as failure if not feed.sink.durable and self._feeds:
                     self._report(f"{failure}; the other outputs go on")
+                    self._failed.append(str(failure))
+                case SinkError() as failure if not feed.sink.durable and whole:
+                    self._report(f"{failure}; the other outputs are whole")
                 case failure:
                     fatal = fatal or failure
         if fatal is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
 import av
@@ -45,7 +44,7 @@ class Y4mMuxer(RawMuxer):
     """
 
     def __init__(self, video: VideoFormat, run: str | None = None) -> None:
-        rate = Fraction(video.fps)
+        rate = video.rate
         self._planes = video.width * video.height * 3 // 2  # bytes a picture
         line = (
             f"YUV4MPEG2 W{video.width} H{video.height} F{rate.numerator}:{rate.denominator} "

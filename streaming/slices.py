@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
-from .encode import CODECS, encode, encoder_name, encoder_options, set_up
-from .format import Encoding, Tags, VideoFormat
+from .encode import CODECS, encode, encoder_name, encoder_options, set_up, telling_faults
+from .errors import SinkError, TargetError
+from .format import Encoding, Tags, VideoFormat, check_limits
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -38,6 +39,7 @@ class Slicer:
         self._options = options
         self._video = video
         self._codec = encoding.codec or "h264"
+        check_limits(self._codec, video)
         self._encoder = encoder_name(encoding, self._codec)
         self._encoder_options = encoder_options(encoding, self._codec)
         self._tags = tags.metadata()
@@ -45,13 +47,14 @@ class Slicer:
     def header(self) -> bytes:
         """What every slice begins with."""
         buffer = io.BytesIO()
-        with self._open(buffer):
+        with telling_faults(self._codec, self._video, TargetError), self._open(buffer):
             return buffer.getvalue()
 
     def slice(self, block: Block) -> bytes:
         """The whole container of one block."""
         buffer = io.BytesIO()
-        with self._open(buffer) as (container, stream):
+        faults = telling_faults(self._codec, self._video, SinkError)
+        with faults, self._open(buffer) as (container, stream):
             packets = encode(stream.codec_context, block.frames, block.start, self._video)
             container.mux(list(packets))
         return buffer.getvalue()
@@ -68,7 +71,7 @@ class Slicer:
         stream = cast(
             "VideoStream",
             container.add_stream(
-                self._encoder, rate=self._video.fps, options=dict(self._encoder_options)
+                self._encoder, rate=self._video.rate, options=dict(self._encoder_options)
             ),
         )
         stream.time_base = self._video.frame_time

@@ -26,6 +26,13 @@ class Transport(Protocol):
         """
         ...
 
+    def finish(self) -> None:
+        """After the last data: wait until the reader has taken it, as far as that can be known.
+
+        Raises Stopped as `send` does, OSError when the reader has not taken all of it.
+        """
+        ...
+
     def close(self) -> None:
         """End the connection; what was sent may still be delivered."""
         ...

@@ -69,7 +69,13 @@ def imported_folders(file: Path, folder: str) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {name.name.split(".")[1] for name in node.names
                       if name.name.startswith("sana_stream.")}  # fmt: skip
-    return found - {None, "", "_text", "_files"}  # these may be imported by every folder
+    return found - {
+        None,
+        "",
+        "_text",
+        "_files",
+        "_arguments",
+    }  # these may be imported by every folder
 
 
 def folder_of(node: ast.ImportFrom, folder: str) -> str | None:

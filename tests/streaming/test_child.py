@@ -146,7 +146,8 @@ def test_a_child_that_does_not_end_is_killed(
     sink = open_sink("srt://127.0.0.1:9", VIDEO)
     sink.write(next(blocks()))
     number = await_number(tmp_path / "pid")
-    sink.close()
+    with pytest.raises(SinkError, match="ffmpeg did not come to an end"):
+        sink.close()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
 

@@ -118,7 +118,30 @@ def test_a_failed_live_output_is_reported_and_left_behind() -> None:
     with Pump([file, live], said.append) as pump:
         assert all(feed(pump, 4))
     assert file.starts == [0, 5, 9, 13]
-    assert said == ["tcp: connection reset; the other outputs go on"]
+    assert said == [
+        "tcp: connection reset; the other outputs go on",
+        "not delivered to its end: tcp: connection reset",
+    ]
+
+
+def test_a_live_output_that_fails_at_its_end_does_not_take_a_whole_file_with_it() -> None:
+    file, live, said = Probe("a.mp4", durable=True), Probe("tcp"), []
+    live.fail_close = SinkError("tcp: nothing arrived: connection refused")
+    with Pump([live, file], said.append) as pump:
+        feed(pump, 2)
+    assert file.frames == 9
+    assert said == ["tcp: nothing arrived: connection refused; the other outputs are whole"]
+
+
+def test_outputs_of_which_none_is_whole_are_a_failure() -> None:
+    probes = [Probe("tcp"), Probe("srt")]
+    for probe in probes:
+        probe.fail_close = SinkError(f"{probe.label}: nothing arrived")
+    with (
+        pytest.raises(SinkError, match="tcp: nothing arrived"),
+        Pump(probes, lambda _: None) as pump,
+    ):
+        feed(pump, 2)
 
 
 def test_the_only_live_output_may_not_fail() -> None:

@@ -1,0 +1,178 @@
+"""Checks of what a caller passes from Python: the kind, then the range, before any work.
+
+Each check returns the value in its plain form (a numpy integer as `int`, a path as `Path`), so that
+nothing behind it has to look again. `bool` is never a number here, and nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from ._text import safe_text
+
+TEXT_LIMIT = 2_000_000  # characters of a prompt; a whole story is smaller
+_LONGEST_PATH = 4096
+# controls other than tab and line breaks, and bytes of a file that were not UTF-8
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Checks whose refusals are errors of one class; each message names the parameter."""
+
+    error: Callable[[str], Exception]
+
+    def whole(
+        self, name: str, value: object, least: int | None = None, most: int | None = None
+    ) -> int:
+        """A whole number from `least` to `most`, of any integer type."""
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise self._wrong(name, value, "a whole number", least, most)
+        number = int(value)
+        if (least is not None and number < least) or (most is not None and number > most):
+            raise self._out(name, number, least, most, "use a whole number")
+        return number
+
+    def number(
+        self,
+        name: str,
+        value: object,
+        least: float | None = None,
+        most: float | None = None,
+        above: float | None = None,
+    ) -> float:
+        """A finite number from `least` (or more than `above`) to `most`."""
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise self._wrong(name, value, "a number", least, most, above)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        fits = (
+            math.isfinite(number)
+            and (least is None or number >= least)
+            and (above is None or number > above)
+            and (most is None or number <= most)
+        )
+        if not fits:
+            raise self._out(name, number, least, most, "use a number", above)
+        return number
+
+    def text(self, name: str, value: object, *, empty: bool = False) -> str:
+        """Text that can be shown and stored; only white space counts as empty."""
+        if not isinstance(value, str):
+            raise self._wrong(name, value, "text (a str)")
+        if not empty and not value.strip():
+            raise self.error(f"{name} is empty: write what is to be seen")
+        if len(value) > TEXT_LIMIT:
+            raise self.error(f"{name} has {len(value)} characters: at most {TEXT_LIMIT} are read")
+        if (found := _NO_TEXT.search(value)) is not None:
+            raise self.error(f"{name} is text, and {found[0]!r} in it is none: leave it out")
+        return value
+
+    def path(self, name: str, value: object) -> Path:
+        """The path of a file or a folder, `~` resolved."""
+        if not isinstance(value, str | os.PathLike):
+            raise self._wrong(name, value, "a path (a str or a Path)")
+        text = os.fspath(value)
+        if not isinstance(text, str):
+            raise self._wrong(name, value, "a path (a str or a Path)")
+        if not text or "\0" in text or len(text) > _LONGEST_PATH:
+            raise self.error(f"{name} {safe_text(text)!r} is no path: give the name of a file")
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:  # a user that this machine does not have
+            return Path(text)
+
+    def flag(self, name: str, value: object) -> bool:
+        """True or False."""
+        if not isinstance(value, bool):
+            raise self._wrong(name, value, "True or False")
+        return value
+
+    def word(self, name: str, value: object, allowed: Sequence[str] | None = None) -> str:
+        """A str, one of those that are allowed where there is a list of them."""
+        if not isinstance(value, str) or (allowed is not None and value not in allowed):
+            told = "a str" if allowed is None else f"one of {', '.join(allowed)}"
+            raise self._wrong(name, value, told)
+        return value
+
+    def items(self, name: str, value: object, told: str, limit: int) -> list[Any]:
+        """The items of a list, a tuple or an array, not of a str or a set; `told` says of what."""
+        plain = not isinstance(value, str | bytes | bytearray | Mapping | Set)
+        if not plain or not isinstance(value, Iterable):
+            raise self._wrong(name, value, told)
+        found: list[Any] = []
+        try:
+            for item in value:
+                if len(found) >= limit:
+                    raise self.error(f"{name}: give at most {limit}")
+                found.append(item)
+        except TypeError as error:  # an array without dimensions
+            raise self._wrong(name, value, told) from error
+        return found
+
+    def _wrong(
+        self,
+        name: str,
+        value: object,
+        told: str,
+        least: float | None = None,
+        most: float | None = None,
+        above: float | None = None,
+    ) -> Exception:
+        return self.error(f"{name} {shown(value)}: give {told}{_span(least, most, above)}")
+
+    def _out(
+        self,
+        name: str,
+        value: float,
+        least: float | None,
+        most: float | None,
+        told: str,
+        above: float | None = None,
+    ) -> Exception:
+        span = _span(least, most, above)
+        return self.error(f"{name} {_brief(value)} is out of range; {told}{span}")
+
+
+def shown(value: object) -> str:
+    """A value of any type for a message: short, harmless, and with its type where that matters."""
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    kind = type(value).__name__
+    if isinstance(value, int):
+        return _brief(value)
+    if isinstance(value, str | float):
+        return safe_text(repr(value), 80)
+    return f"of type {safe_text(kind, 40)}"
+
+
+def _brief(value: float) -> str:
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**30 else f"of {value.bit_length() * 3 // 10} digits"
+    return f"{value:g}"
+
+
+def _span(least: float | None, most: float | None, above: float | None) -> str:
+    if above is not None:
+        end = "" if most is None else f", at most {_limit(most)}"
+        return f" of more than {_limit(above)}{end}"
+    if least is not None and most is not None:
+        return f" from {_limit(least)} to {_limit(most)}"
+    if least is not None:
+        return f" of {_limit(least)} or more"
+    return "" if most is None else f" of at most {_limit(most)}"
+
+
+def _limit(value: float) -> str:
+    if isinstance(value, int):
+        return "2**63 - 1" if value == 2**63 - 1 else str(value)
+    return f"{value:g}"

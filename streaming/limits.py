@@ -1,0 +1,45 @@
+"""What each encoder takes; outside of it an encoder fails, or breaks the process off.
+
+Found by trying them in processes of their own; `tests/streaming/test_limits.py` tries the edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_X26X_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+_AV1_PRESETS = tuple(str(n) for n in range(14))
+_VP9_PRESETS = tuple(str(n) for n in range(9))
+
+
+@dataclass(frozen=True, slots=True)
+class CodecLimits:
+    """The range of one codec's encoder; sizes are (width, height) in pixels."""
+
+    crf: int | None  # the highest; None where the codec is lossless
+    presets: tuple[str, ...]
+    smallest: tuple[int, int] = (2, 2)
+    largest: tuple[int, int] = (16384, 16384)
+    fastest: int = 1000  # frames a second
+
+
+LIMITS = {
+    "h264": CodecLimits(51, _X26X_PRESETS),
+    # below 64 pixels x265 writes outside of its memory
+    "h265": CodecLimits(51, _X26X_PRESETS, smallest=(64, 64)),
+    # SVT-AV1 waits for ever on strips of 16 pixels or less
+    "av1": CodecLimits(63, _AV1_PRESETS, smallest=(32, 32), largest=(16384, 8704), fastest=240),
+    "vp9": CodecLimits(63, _VP9_PRESETS, smallest=(8, 8)),
+    "ffv1": CodecLimits(None, (), smallest=(4, 2)),
+}
