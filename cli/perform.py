@@ -52,7 +52,8 @@ def perform(
     if job.kept:
         director.shift = job.kept - session.next_start + request.origin
         director.go_on(session.prompt, job.kept - session.last_frames)
-    guard = Guard(session, engine, job.options.guard)
+    given = beginning.video is not None or request.timeline.cues[0].image is not None
+    guard = Guard(session, engine, job.options.guard, given=given)
     return Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop).go()
 
 
