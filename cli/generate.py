@@ -20,7 +20,7 @@ from .outputs import open_outputs
 from .reporter import Lines, Reporter, Silent
 from .request import Request, make_request
 from .stop import Stop
-from .words import closing_lines
+from .words import closing_lines, story_notes
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -47,6 +47,8 @@ def produce(job: Job, stdout: int | None) -> int:
 
     def plan(story: Story) -> Request:
         request = make_request(options, story, described, job.first_block, job.take)
+        for line in story_notes(story, request):
+            reporter.note(line)
         check_pictures(request, reporter.note, job.kept)
         return request
 

@@ -32,7 +32,13 @@ class Job:
         options = asdict(self._from_anywhere())
         fps = self.options.fps
         cues = [
-            [cue.start_seconds, cue.prompt, cue.start_frame, cue.image and _absolute(cue.image)]
+            [
+                cue.start_seconds,
+                cue.prompt,
+                cue.start_frame,
+                cue.image and _absolute(cue.image),
+                cue.negative,
+            ]
             for cue in self.story.cues
         ]
         return {
@@ -60,8 +66,8 @@ class Job:
             }
         )
         cues = (
-            Cue(start, prompt, frame, image=next(iter(image), None))
-            for start, prompt, frame, *image in values["story"]["cues"]
+            Cue(start, prompt, frame, image=(*rest, None)[0], negative=(*rest, None, None)[1])
+            for start, prompt, frame, *rest in values["story"]["cues"]
         )
         story = Story(tuple(cues), values["story"]["name"])
         take = Take(*values["take"]) if "take" in values else FROM_THE_START

@@ -20,6 +20,7 @@ from .director import Director
 from .job import Job
 from .live import Live
 from .progress import Progress
+from .prompt_check import PromptCheck, told_here
 from .reporter import Reporter
 from .request import Request
 from .run import Run
@@ -48,13 +49,17 @@ def perform(
         session.keep_history(job.options.history * float(request.fps) / engine.preset.fps)
     keep = partial(keep_branch, job)
     picture = partial(read_picture, request=request, note=lambda line: None)
-    director = Director(request, reporter, picture, live, _pace(job, request, stop), keep)
+    check = PromptCheck(engine.text_encoder, reporter.note)
+    check.story(request)
+    director = Director(request, reporter, picture, live, _pace(job, request, stop), keep, check)
     if job.kept:
         director.shift = job.kept - session.next_start + request.origin
         director.go_on(session.prompt, job.kept - session.last_frames)
     given = beginning.video is not None or request.timeline.cues[0].image is not None
     guard = Guard(session, engine, job.options.guard, given=given)
-    return Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop).go()
+    run = Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop)
+    with told_here():
+        return run.go()
 
 
 def _session(engine: Engine, request: Request, job: Job, beginning: Beginning) -> Session:

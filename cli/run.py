@@ -96,6 +96,7 @@ class Run:
             lambda start: self._prompt_at(start - offset),
             end,
             lambda start: self.director.picture_at(start - offset),
+            lambda start: self.director.negative_at(start - offset),
         )
 
     def _directed(self) -> Generator[Block]:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 
-from ..engine.story import clock
+from ..engine.story import Story, clock
 from .options import is_live
 from .progress import Progress
 from .request import Request
@@ -55,6 +55,15 @@ def not_understood(prompt: str, request: Request) -> str | None:
         f'of "{prompt}" no word is known to this model, it will show what it likes;'
         f" sana-stream info {shlex.quote(request.model)} lists what it knows"
     )
+
+
+def story_notes(story: Story, request: Request) -> list[str]:
+    """What is to be said of a story: what was left out or understood, what has no effect."""
+    negative = any(cue.negative for cue in story.cues)
+    if not negative or request.guidance != 1:
+        return list(story.notes)
+    told = "its negative prompts have no effect at guidance 1 and are left out: add --guidance 4"
+    return [*story.notes, f"{story.name}: {told}"]
 
 
 def progress_line(progress: Progress) -> str:

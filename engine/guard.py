@@ -151,7 +151,7 @@ class Guard:
     def _present(self, block: Block, look: Look) -> Watch:
         """What is known, as it is after what was asked for with this block."""
         now, watch = self._session.snapshot(), self._watch
-        negative, seed = now.negative_prompt, now.settings.seed
+        asked = now.negative_prompt, now.settings.seed
         cut = now.take.index == block.index
         if watch is None or (cut and block.index == 0):
             anew = Watch(block.prompt, look, last=look)
@@ -160,12 +160,10 @@ class Guard:
             anew = replace(watch, prompt=block.prompt)
             back = block.index <= watch.index
             planned = cut or back or watch.prompt != block.prompt
-            planned = planned or (
-                watch.index >= 0 and (watch.negative, watch.seed) != (negative, seed)
-            )
+            planned = planned or (watch.index >= 0 and (watch.negative, watch.seed) != asked)
             if cut or back:  # nothing before it counts
                 anew = replace(anew, good=None, quiet=0)
-        anew = replace(anew, negative=negative, seed=seed, index=block.index)
+        anew = replace(anew, negative=asked[0], seed=asked[1], index=block.index)
         if not planned:
             return anew
         blocks = settling_blocks(now)
