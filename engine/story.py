@@ -67,9 +67,7 @@ class Story:
         if not self.cues:
             raise StoryError(f"{self.name} holds no prompt: write one a line")
         if len(self.cues) > MAX_PROMPTS:
-            raise StoryError(
-                f"{self.name} holds {len(self.cues)} prompts: at most {MAX_PROMPTS} are allowed"
-            )
+            raise StoryError(f"{self.name} holds more than {MAX_PROMPTS} prompts: leave some out")
         cues = tuple(_read_prompt(cue, self.where(cue)) for cue in self.cues)
         object.__setattr__(self, "cues", _first_at_zero(cues))
         for cue in self.cues:

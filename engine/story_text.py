@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from .story import Cue, Story, StoryError
+from .story import MAX_PROMPTS, Cue, Story, StoryError
 from .story_times import StartTime, has_clock, split_time
 
 _NEGATIVE = re.compile(r"negative[ _]prompts?\s*:\s*(.*)", re.IGNORECASE)
@@ -34,7 +35,7 @@ def parse_text(lines: list[str], name: str) -> Story:
     `48: `; the start of a range counts, not its end. A time may have a line of its own. `\\` in
     front makes the rest literal text.
     """
-    entries = list(_entries(_dedented(lines), name))
+    entries = list(islice(_entries(_dedented(lines), name), MAX_PROMPTS + 1))
     return Story(tuple(_timed(entries)), name, tuple(_notes(entries, lines, name)))
 
 
@@ -43,8 +44,6 @@ def _dedented(lines: list[str]) -> list[str]:
     if any(line[0] not in " \t" for line in lines if line.strip()):
         return lines
     written = [line for line in lines if line.strip()]
-    if len(written) < 2:
-        return lines
     widths = [len(line) - len(line.lstrip()) for line in written]
     return [line[min(widths) :] for line in lines] if widths[0] == min(widths) else lines
 
