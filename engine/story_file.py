@@ -66,7 +66,8 @@ def parse_story(data: bytes | str, name: str) -> Story:
 
 
 def _parse(text: str, name: str, suffix: str) -> Story:
-    lines = text.split("\n")
+    lines = _unfenced(text.split("\n"))
+    text = "\n".join(lines)
     if is_substation(lines):
         return parse_substation(lines, name)
     if suffix not in _CAPTIONS:
@@ -78,6 +79,17 @@ def _parse(text: str, name: str, suffix: str) -> Story:
     if suffix in _JSON or looks_like_json(lines):
         return parse_json(text, name)
     return parse_text(lines, name)
+
+
+def _unfenced(lines: list[str]) -> list[str]:
+    """The lines without the fence of a block of Markdown, whose lines become blank ones."""
+    written = [index for index, line in enumerate(lines) if line.strip()]
+    if len(written) < 3 or not lines[written[0]].strip().startswith("```"):
+        return lines
+    if lines[written[-1]].strip() != "```":
+        return lines
+    fences = (written[0], written[-1])
+    return ["" if index in fences else line for index, line in enumerate(lines)]
 
 
 def _check_kind(path: Path, shown: str) -> None:

@@ -55,7 +55,11 @@ _TEXTS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"<(?:!DOCTYPE\s+html|html)\b", "an HTML page", _SAVE_TEXT),
         (r"<svg\b", "an SVG picture", _NO_STORY),
         (r"<\?xml\b|<!DOCTYPE\b", "XML", f"{_SAVE_TEXT}, captions as SRT or WebVTT"),
-        (r"---\s*$|%YAML", "YAML", "write it as plain text or JSON"),
+        (
+            r"---\s*$|%YAML|(?:prompts|scenes|shots|story|cues)\s*:\s*$",
+            "YAML",
+            "write it as plain text or JSON",
+        ),
         (r";FFMETADATA", "FFmpeg's metadata", _SAVE_TEXT),
         (r"CHAPTER\d+=", "a list of OGM chapters", "write 0:00 and the prompt a line"),
         (r"#EXTM3U", "an M3U playlist", _NO_STORY),

@@ -53,7 +53,7 @@ def looks_like_json(lines: list[str]) -> bool:
 def _load(text: str, name: str) -> Any:
     lines = [line for line in text.split("\n") if line.strip()]
     try:
-        return parse_bounded(text)
+        return parse_bounded(text, unique=True)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise StoryError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from .story import MAX_PROMPTS, Cue, Story, StoryError
-from .story_times import StartTime, has_clock, split_time
+from .story_times import StartTime, has_clock, split_end, split_time
 
 _NEGATIVE = re.compile(r"negative[ _]prompts?\s*:\s*(.*)", re.IGNORECASE)
 _SETTINGS = re.compile(r"Steps:\s*\d+,\s*Sampler:.*")  # of the web UIs, below a picture's prompt
@@ -36,7 +36,31 @@ def parse_text(lines: list[str], name: str) -> Story:
     front makes the rest literal text.
     """
     entries = list(islice(_entries(_dedented(lines), name), MAX_PROMPTS + 1))
+    entries = _with_times_at_ends(entries, name)
     return Story(tuple(_timed(entries)), name, tuple(_notes(entries, lines, name)))
+
+
+def _with_times_at_ends(entries: list[_Entry], name: str) -> list[_Entry]:
+    """The entries with the times that all of them have at their ends, as lists of chapters may.
+
+    Raises:
+        StoryError: all have times somewhere else.
+    """
+    plain = all(entry.start is None and not entry.literal for entry in entries)
+    if len(entries) < 2 or not plain or not all(has_clock(entry.prompt) for entry in entries):
+        return entries
+    ends = [split_end(entry.prompt) for entry in entries]
+    found = [
+        replace(entry, start=end[0], prompt=end[1])
+        for entry, end in zip(entries, ends, strict=True)
+        if end is not None
+    ]
+    if len(found) < len(entries):
+        raise StoryError(
+            f"{name}, line {entries[0].line}: every prompt has a time, but not at the beginning of "
+            "its line: write it there, as 0:20 (if it is text, put \\ in front of the line)"
+        )
+    return found
 
 
 def _dedented(lines: list[str]) -> list[str]:

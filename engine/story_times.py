@@ -32,16 +32,42 @@ _BRACKETED = re.compile(
 )
 _RANGE = re.compile(rf"{_BOLD}({_POINT}){_TO}(?:{_POINT})(?![\w.,]*\w):?{_BOLD}(.*)")
 _GLUED = re.compile(
-    r"((?:\d{1,9}:){1,2}\d{1,2}(?:\.\d{1,9})?)\s?(?:[-\u2013\u2014|\u2192]|:(?!\d))\s?(?![\d:])(.*)"
+    r"((?:\d{1,9}:){1,2}\d{1,2}(?:\.\d{1,9})?)\s?(?:[-\u2013\u2014|\u2192;,=)]|:(?!\d))\s?(?![\d:])(.*)"
+)
+_UNIT = r"s(?:ecs?|econds?)?"
+_PLAIN = r"\d{1,9}(?:\.\d{1,9})?"
+# 0-5s: text, (5 - 10 seconds) text, [5 sec] text
+_SPAN = re.compile(
+    rf"{_BOLD}[\[(]?({_PLAIN})\s?(?:{_UNIT})?{_TO}{_PLAIN}\s?{_UNIT}[\])]?:?{_BOLD}(?!\w)(.*)"
+)
+_COUNT = re.compile(
+    rf"{_BOLD}(?=[\[(]|{_PLAIN}\s?{_UNIT}:)[\[(]?({_PLAIN})\s?{_UNIT}(?:[\])]|:){_BOLD}(?!\w)(.*)"
 )
 _BOLD_POINT = re.compile(rf"(?:\*\*|__)({_POINT}):?(?:\*\*|__):?(?!\w)(.*)")
-_BULLET = re.compile(rf"(?:[-*•\u2013]|\d{{1,4}}[.)])\s+(?={_BOLD}[\[(]?\s*(?:{_POINT})(?!\w))")
+_BULLET = re.compile(
+    rf"(?:[-*•\u2013]|\d{{1,4}}[.)])\s+(?={_BOLD}[\[(]?\s*(?:{_POINT}|{_PLAIN})(?:\W|$))"
+)
 _FRAME = re.compile(r"(?:\[?frame\s+(\d{1,12})\]?\s*:?|(\d{1,12})\s?:)\s(.*)", re.IGNORECASE)
 _LABEL = re.compile(r"(\d{1,9}\.\d{1,9})\t\d{1,9}\.\d{1,9}\t(.*)")  # Audacity's
 _SEPARATOR = re.compile(
     r"\s*(?:(?:[-\u2013\u2014:|\u2192]|-{1,2}>|=>)\s+|(?:[-\u2013\u2014:|\u2192]|-{1,2}>|=>)$)"
 )
+_BEGINS = re.compile(r"[^\w\s\\]{0,3}\d{1,3}:[0-5]\d(?!\d)")
+_AT_END = re.compile(
+    r"(.*\S)(?:\s+(?:[-\u2013\u2014|:]\s+)?[\[(]?|[\[(])"
+    r"((?:\d{1,9}:){1,2}[0-5]\d(?:\.\d{1,3})?)[\])]?"
+)
 _CLOCK_INSIDE = re.compile(r"(?<![\w:.])\d{1,3}:[0-5]\d(?::[0-5]\d)?(?![\w:])")
+
+_FORMS = (  # with the unit that is to be added
+    (_BRACKETED, ""),
+    (_RANGE, ""),
+    (_GLUED, ""),
+    (_BOLD_POINT, ""),
+    (_LABEL, "s"),
+    (_SPAN, "s"),
+    (_COUNT, "s"),
+)
 
 ALLOWED = "write 0:20, 1:05.5, 1:02:03, 90s or +8 (if it is text, put \\ in front)"
 
@@ -61,21 +87,34 @@ def split_time(text: str) -> tuple[StartTime | None, str]:
     Raises:
         ValueError: what was meant as a time and is none; with what is allowed.
     """
+    whole = text
     if bullet := _BULLET.match(text):
         text = text[bullet.end() :]
-    for form in (_BRACKETED, _RANGE, _GLUED, _BOLD_POINT, _LABEL):
+    for form, unit in _FORMS:
         if match := form.fullmatch(text):
-            stamp = match[1] if form is not _LABEL else f"{match[1]}s"
-            return read_time(stamp), _behind(match[2])
+            if form is _BRACKETED and _BRACKETED.fullmatch(match[2].strip()):
+                raise ValueError(f"two times before one prompt, write a line for each: {ALLOWED}")
+            return read_time(match[1] + unit), _behind(match[2])
     if match := _FRAME.fullmatch(f"{text} "):
         frame = int(match[1] or match[2])
         return StartTime(0.0, frame=frame), match[3].strip()
     word = text.split(maxsplit=1)[0]
     if not looks_like_time(word):
-        return None, text
+        if _BEGINS.match(whole):
+            raise ValueError(
+                f"{safe_text(whole, 20)} begins with a time of no known form: {ALLOWED}"
+            )
+        return None, whole
     colon = word.removesuffix(":")
     stamp = colon if re.fullmatch(_POINT, colon[:_LONG]) else word
     return read_time(stamp), _behind(text.removeprefix(word))
+
+
+def split_end(text: str) -> tuple[StartTime, str] | None:
+    """The time at the end of a text and what stands before it, if a time stands there."""
+    if len(text) > _LONG or (match := _AT_END.fullmatch(text)) is None:
+        return None
+    return read_time(match[2]), match[1].rstrip(" -|:\u2013\u2014")
 
 
 def has_clock(text: str) -> bool:

@@ -42,7 +42,9 @@ def read_bounded(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
-def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEPTH) -> Any:
+def parse_json(
+    data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEPTH, *, unique: bool = False
+) -> Any:
     """JSON of a bounded size and nesting, checked before it is parsed.
 
     `NaN` and `Infinity`, which JSON does not have, are refused, and so are whole numbers of more
@@ -51,6 +53,7 @@ def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEP
     Args:
         limit: bytes, or characters of a `str`.
         depth: how many lists and objects may be inside one another.
+        unique: refuse an object that has a key twice, of which JSON keeps the last one.
 
     Raises:
         ValueError: too large, too deep, or not JSON; the message says what and where.
@@ -59,7 +62,12 @@ def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEP
         raise ValueError(f"it has {len(data)} bytes, at most {limit} are allowed")
     text = data if isinstance(data, str) else data.decode("utf-8-sig")
     _check_depth(text, depth)
-    return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+    return json.loads(
+        text,
+        parse_constant=_refuse_constant,
+        parse_int=_parse_int,
+        object_pairs_hook=_unique if unique else None,
+    )
 
 
 def _check_depth(text: str, limit: int) -> None:
@@ -75,6 +83,15 @@ def _check_depth(text: str, limit: int) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {twice[:40]!a} is given twice")
+    return found
 
 
 def _parse_int(digits: str) -> int:

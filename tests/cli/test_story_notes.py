@@ -94,7 +94,11 @@ def test_a_story_that_is_read_again_is_told_of_in_the_same_way(
 ):
     story = tmp_path / "s.txt"
     story.write_text("a red boat\n")
-    at_block(monkeypatch, 2, lambda: story.write_bytes(f"{LONG} caf\xe9\n".encode("latin-1")))
+
+    def edit() -> None:
+        story.write_bytes(f"{LONG} caf\xe9\n".encode("latin-1"))
+
+    at_block(monkeypatch, 2, edit)
     watch = ("--prompt-file", str(story), "--watch", "--no-realtime", "--frames", "33")
     assert run(*watch, "--out", "a.mp4", *tiny) == 0
     said = capfd.readouterr().err

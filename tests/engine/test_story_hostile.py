@@ -246,6 +246,7 @@ def test_a_story_has_an_end():
         ("x.txt", b";FFMETADATA1\n", "FFmpeg's metadata"),
         ("x.txt", b"CHAPTER01=00:00:00.000\n", "a list of OGM chapters"),
         ("x.fountain", b"INT. HOUSE - DAY\n", "a Fountain script"),
+        ("x.json", b'{"0": "a", "0": "b"}', "the key '0' is given twice"),
         ("x.json", b'{"0": "a", "max_f-1": "b"}', "'max_f-1' is a formula of Deforum"),
     ],
 )

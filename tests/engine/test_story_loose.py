@@ -43,10 +43,11 @@ def stories(draw: st.DrawFn, every: int = 1) -> list[tuple[int, str]]:
     return [(time, f"p{n} {draw(_words)}") for n, time in enumerate(times)]
 
 
-def stamp(draw: st.DrawFn, millis: int, point: str) -> str:
+def stamp(data: st.DataObject, millis: int, point: str) -> str:
     """A time as programs write it."""
     seconds, rest = divmod(millis, 1000)
     hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    draw = data.draw
     width = draw(st.integers(1, 3))
     fraction = f"{point}{rest:03d}" if rest or draw(st.booleans()) else ""
     clock = f"{minutes:02d}:{seconds:02d}{fraction}"
@@ -68,10 +69,10 @@ def test_srt_as_loose_as_players_take_it(data: st.DataObject, story: list[tuple[
     for number, (start, prompt) in enumerate(story, draw(st.integers(0, 3))):
         before, after = draw(st.sampled_from(SRT_TAGS))
         place = draw(st.sampled_from(["", "  X1:100 X2:200 Y1:10 Y2:20"]))
-        end = stamp(draw, start + draw(st.sampled_from([0, 5, 9_999_999])), point)
+        end = stamp(data, start + draw(st.sampled_from([0, 5, 9_999_999])), point)
         text = before + prompt.replace(" ", draw(st.sampled_from([" ", "\n"])), 1) + after
         head = f"{number}\n" if numbers else ""
-        cues.append(f"{head}{stamp(draw, start, point)}{arrow}{end}{place}\n{text}\n")
+        cues.append(f"{head}{stamp(data, start, point)}{arrow}{end}{place}\n{text}\n")
     content = ("\n" if blank else "").join(cues).removesuffix(draw(st.sampled_from(["", "\n"])))
     if draw(st.booleans()) and blank and numbers:  # any order
         content = "\n".join(f"{cue.rstrip()}\n" for cue in draw(st.permutations(cues)))
@@ -97,13 +98,13 @@ def test_webvtt_whole(data: st.DataObject, story: list[tuple[int, str]]):
             " ", draw(st.sampled_from([" ", "\n", " <00:00:01.000>", "&nbsp;"])), 1
         )
         text = draw(st.sampled_from(["{}", "<v Ann>{}</v>", "<c.loud.red>{}</c>"])).format(text)
-        end = stamp(draw, start + 1, ".")
-        blocks.append(f"{name}{stamp(draw, start, '.')} --> {end}{settings}\n{text}")
+        end = stamp(data, start + 1, ".")
+        blocks.append(f"{name}{stamp(data, start, '.')} --> {end}{settings}\n{text}")
     content = "\n\n".join(blocks)
     assert read(content, draw(st.sampled_from(["x.vtt", "x"]))) == [(t / 1000, p) for t, p in story]
 
 
-def written(draw: st.DrawFn, millis: int, after: str) -> str:
+def written(data: st.DataObject, millis: int, after: str) -> str:
     """The beginning of a line: a time in one of its forms."""
     clock = f"{millis // 60_000}:{millis // 1000 % 60:02d}" + f".{millis % 1000:03d}".rstrip("0.")
     long = f"{millis // 3_600_000:02d}:{millis // 60_000 % 60:02d}:{millis // 1000 % 60:02d}"
@@ -113,19 +114,21 @@ def written(draw: st.DrawFn, millis: int, after: str) -> str:
         *[clock, long, f"{millis / 1000:g}s", f"[{clock}]", f"({long})", f"[{clock} - {later}]"],
         *[f"{clock}-{later}", f"{clock} \u2013 {later}", f"({clock}-{later})", f"**{clock}**"],
         *[f"{clock} -", f"{clock} |", f"{clock}:", f"[{long} --> {later}]", f"- {clock}"],
-        *[f"1. [{clock}]", f"**[{clock}]:**"],
+        *[f"1. [{clock}]", f"**[{clock}]:**", f"{millis / 1000:.1f}-{millis / 1000 + 5:g}s:"],
+        *[f"[{millis / 1000:.1f} sec]", f"({millis / 1000:.1f}s - {millis / 1000 + 5:g} seconds)"],
     ]
-    return f"{draw(st.sampled_from(forms))}{after}"
+    return f"{data.draw(st.sampled_from(forms))}{after}"
 
 
 @given(st.data(), stories(every=100))
 def test_times_in_text_as_people_write_them(data: st.DataObject, story: list[tuple[int, str]]):
     draw = data.draw
     after = draw(st.sampled_from([" ", "\t", "\n"]))
-    lines = [f"{written(draw, start, after)}{prompt}" for start, prompt in story]
+    lines = [f"{written(data, start, after)}{prompt}" for start, prompt in story]
     indent = draw(st.sampled_from(["", "  "]))
     content = "\n".join([*draw(st.sampled_from([[], ["# a comment", ""]])), *lines])
     content = "\n".join(indent + line for line in content.split("\n"))
+    content = draw(st.sampled_from(["{}", "```\n{}\n```\n", "```text\n{}\n```"])).format(content)
     assert read(content, "x.txt") == [(start / 1000, prompt) for start, prompt in story]
 
 
@@ -314,6 +317,14 @@ def test_negative_prompts_are_none_of_the_picture(
     name: str, content: str, prompts: list[tuple[str, str | None]]
 ):
     assert [(cue.prompt, cue.negative) for cue in parse_story(content, name).cues] == prompts
+
+
+def test_a_list_of_chapters_may_have_its_times_at_the_ends():
+    assert read("A boat 0:00\nThe sea - 0:05\nNight (1:05:00)\n", "x") == [
+        (0, "A boat"),
+        (5, "The sea"),
+        (3900, "Night"),
+    ]
 
 
 def test_a_picture_may_stand_before_a_negative_prompt(tmp_path: Path):
