@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..streaming.pump import Pump
 
 
+@told_here()
 def perform(
     job: Job,
     request: Request,
@@ -58,8 +59,7 @@ def perform(
     given = beginning.video is not None or request.timeline.cues[0].image is not None
     guard = Guard(session, engine, job.options.guard, given=given)
     run = Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop)
-    with told_here():
-        return run.go()
+    return run.go()
 
 
 def _session(engine: Engine, request: Request, job: Job, beginning: Beginning) -> Session:

@@ -6,6 +6,8 @@ import shlex
 import shutil
 import sys
 
+from sana_stream._text import safe_text
+
 from ..engine.story import Story, clock
 from .options import is_live
 from .progress import Progress
@@ -52,7 +54,7 @@ def not_understood(prompt: str, request: Request) -> str | None:
     if request.vocabulary is None or not request.vocabulary.knows_nothing_of(prompt):
         return None
     return (
-        f'of "{prompt}" no word is known to this model, it will show what it likes;'
+        f'of "{safe_text(prompt)}" no word is known to this model, it will show what it likes;'
         f" sana-stream info {shlex.quote(request.model)} lists what it knows"
     )
 

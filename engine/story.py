@@ -68,6 +68,8 @@ class Story:
             raise StoryError(f"{self.name} holds no prompt: write one a line")
         if len(self.cues) > MAX_PROMPTS:
             raise StoryError(f"{self.name} holds more than {MAX_PROMPTS} prompts: leave some out")
+        for cue in self.cues:
+            _check_types(cue, self)
         cues = tuple(_read_prompt(cue, self.where(cue)) for cue in self.cues)
         object.__setattr__(self, "cues", _first_at_zero(cues))
         for cue in self.cues:
@@ -146,6 +148,23 @@ def split_negative(prompt: str) -> tuple[str, str | None]:
         return prompt, None
     rest = _NEGATIVE.sub(" ", prompt[match.end() :])
     return prompt[: match.start()].strip(), " ".join(rest.split()) or None
+
+
+def _check_types(cue: Cue, story: Story) -> None:
+    """Cues may come from data that nobody has looked at."""
+    texts: tuple[object, ...] = (cue.prompt, cue.image or "", cue.negative or "")
+    for text in texts:
+        if not isinstance(text, str):
+            raise StoryError(f"{story.where(cue)}: a prompt is text, and {safe_text(text)} is none")
+    starts: tuple[tuple[object, object], ...] = (
+        (cue.start_seconds, (int, float)),
+        (cue.start_frame, int),
+    )
+    for start, kind in starts:
+        if start is not None and (isinstance(start, bool) or not isinstance(start, kind)):
+            raise StoryError(
+                f"{story.where(cue)}: a start is a number, and {safe_text(start, 40)} is none"
+            )
 
 
 def _read_prompt(cue: Cue, where: str) -> Cue:

@@ -101,7 +101,7 @@ class TextEncoder:
         How many tokens it has, how many are read, and with which words the rest begins.
         """
         text, length = self._behind_instruction(prompt, instructed)
-        if len(prompt.encode("utf-8", "replace")) + 2 < self._max_tokens:
+        if len(prompt.lower().encode("utf-8", "replace")) + 2 < self._max_tokens:
             return None  # no token is shorter than a byte
         with_places = bool(getattr(self._tokenizer, "is_fast", False))
         tokens = self._tokenizer(
