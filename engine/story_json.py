@@ -53,7 +53,8 @@ def looks_like_json(lines: list[str]) -> bool:
 def _load(text: str, name: str) -> Any:
     lines = [line for line in text.split("\n") if line.strip()]
     try:
-        return parse_bounded(text, unique=True)
+        parse_bounded(text)  # its size, its depth and its numbers are bounded then
+        return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise StoryError(
@@ -64,6 +65,16 @@ def _load(text: str, name: str) -> Any:
     raise StoryError(
         f"{name} holds {len(lines)} stories, one a line: a video takes one, keep only that line"
     )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object none of whose keys stands twice: of two prompts one would be lost."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key '{key}' is given twice")
+        found[key] = value
+    return found
 
 
 class _Reader:

@@ -42,9 +42,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
-def parse_json(
-    data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEPTH, *, unique: bool = False
-) -> Any:
+def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEPTH) -> Any:
     """JSON of a bounded size and nesting, checked before it is parsed.
 
     `NaN` and `Infinity`, which JSON does not have, are refused, and so are whole numbers of more
@@ -53,7 +51,6 @@ def parse_json(
     Args:
         limit: bytes, or characters of a `str`.
         depth: how many lists and objects may be inside one another.
-        unique: refuse an object that has a key twice, of which JSON keeps the last one.
 
     Raises:
         ValueError: too large, too deep, or not JSON; the message says what and where.
@@ -62,12 +59,7 @@ def parse_json(
         raise ValueError(f"it has {len(data)} bytes, at most {limit} are allowed")
     text = data if isinstance(data, str) else data.decode("utf-8-sig")
     _check_depth(text, depth)
-    return json.loads(
-        text,
-        parse_constant=_refuse_constant,
-        parse_int=_parse_int,
-        object_pairs_hook=_unique if unique else None,
-    )
+    return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
 
 
 def _check_depth(text: str, limit: int) -> None:
@@ -83,15 +75,6 @@ def _check_depth(text: str, limit: int) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"the key {twice[:40]!a} is given twice")
-    return found
 
 
 def _parse_int(digits: str) -> int:
