@@ -41,7 +41,7 @@ def with_first_picture(options: Options, story: Story) -> Story:
         raise StoryError(f"{story.name} begins with a picture, and {given} is given: leave one out")
     if options.image is None:
         return story
-    return Story((replace(first, image=options.image), *later), story.name)
+    return replace(story, cues=(replace(first, image=options.image), *later))
 
 
 def check_pictures(request: Request, note: Callable[[str], None], since: int = 0) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..engine.story import IMAGE_MARK, clock
+from ..engine.story import IMAGE_MARK, clock, split_negative
 from ..models.errors import ConfigError, SanaStreamError
 from .live import Live
+from .prompt_check import PromptCheck
 from .reporter import Reporter
 from .request import Request
 from .words import not_understood
@@ -26,7 +27,8 @@ class Director:
 
     A prompt that somebody gives holds until the story's next one takes over. Without a `pace`
     blocks are made as fast as the outputs take them. `keep` saves a session under a name and says
-    so. `picture` reads a picture that the story cuts to.
+    so. `picture` reads a picture that the story cuts to. `check` says what a model does not read of
+    a prompt that somebody gives.
     """
 
     def __init__(
@@ -37,12 +39,15 @@ class Director:
         live: Live | None = None,
         pace: Pace | None = None,
         keep: Callable[[Session, str], str] | None = None,
+        check: PromptCheck | None = None,
     ) -> None:
         self.live = live
         self.shift = 0  # frames that the stream has been taken back in all
         self._picture = picture
         self._cut: tuple[int, np.ndarray | None] = (-1, None)  # the last block's frame, its picture
         self._keep = keep
+        self._check = check
+        self._planned_negative: str | None = None  # the story's negative prompt of the last block
         self._request = request
         self._reporter = reporter
         self._pace = pace
@@ -53,6 +58,7 @@ class Director:
         """The block at this frame of the video, the last one of an earlier run, had this prompt."""
         self._planned = self._request.timeline.prompt_at(frame)
         self._shown = prompt.removesuffix(self._request.prompt_suffix)
+        self._planned_negative = self.negative_at(frame)
         self._cut = (frame, None)
 
     def prompt_at(self, frame: int, given: str | None = None) -> str:
@@ -64,6 +70,15 @@ class Director:
             self._reporter.switch(prompt, frame, self._request.seconds_of(frame))
         self._planned, self._shown = planned, prompt
         return prompt
+
+    def negative_at(self, frame: int) -> str | None:
+        """The story's negative prompt of the block that starts at this frame of the video; None
+        where the story has none, or guidance leads away from nothing."""
+        request = self._request
+        if request.guidance == 1 or all(cue.negative is None for cue in request.timeline.cues):
+            return None
+        own = request.timeline.cue_at(frame).negative
+        return request.negative_prompt if own is None else own
 
     def picture_at(self, frame: int) -> np.ndarray | None:
         """The picture that the block at this frame of the video cuts to, uint8 (H, W, 3).
@@ -100,7 +115,11 @@ class Director:
             changes = self.live.control.take()
             self._apply(changes, session, self.live)
             self._travel(changes, session)
-            given, negative = self._words(changes.prompt), changes.negative
+            given, negative = self._words(changes.prompt)
+            negative = self._negative(negative if changes.negative is None else changes.negative)
+        planned = self.negative_at(frame)
+        if planned != self._planned_negative:
+            self._planned_negative, negative = planned, negative or planned
         session.switch(self.prompt_at(frame, given) + self._request.prompt_suffix, negative)
         if (picture := self.picture_at(frame)) is not None:
             session.cut(picture)
@@ -123,19 +142,33 @@ class Director:
         if self.live is not None and self.live.board is not None:
             self.live.board.made(block)
 
-    def _words(self, given: str | None) -> str | None:
-        """A prompt that somebody gives, without a picture, which only the story can have."""
+    def _words(self, given: str | None) -> tuple[str | None, str | None]:
+        """A prompt that somebody gives, and a negative one behind it, without a picture, which only
+        the story can have."""
         words, mark, _ = (given or "").partition(IMAGE_MARK)
         if mark:
             self._reporter.note("a picture is named in the story: --watch, and write it there")
+        words, negative = split_negative(words)
         if words and (told := not_understood(words.strip(), self._request)):
             self._reporter.note(told)
-        return words.strip() or None
+        if words and self._check is not None:
+            self._check.prompt(words.strip() + self._request.prompt_suffix)
+        return words.strip() or None, negative
+
+    def _negative(self, given: str | None) -> str | None:
+        """A negative prompt that somebody gives, and what is to be said of it."""
+        if given and self._request.guidance == 1:
+            self._reporter.note("/negative has no effect at guidance 1: begin with --guidance 4")
+        elif given and self._check is not None:
+            self._check.negative(given)
+        return given
 
     def _read_again(self, live: Live) -> None:
         if live.watched is None or (request := live.watched.changed()) is None:
             return
         self._request = request
+        if self._check is not None:
+            self._check.story(request)
         if live.board is not None:
             live.board.plan(request.board_cues())
 
@@ -155,8 +188,6 @@ class Director:
             self._reporter.note(str(error))
 
     def _apply(self, changes: Changes, session: Session, live: Live) -> None:
-        if changes.negative and self._request.guidance == 1:
-            self._reporter.note("/negative has no effect at guidance 1: begin with --guidance 4")
         if changes.seed is None:
             return
         try:

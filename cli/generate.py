@@ -24,7 +24,7 @@ from .outputs import prepare_outputs
 from .reporter import Lines, Reporter, Silent
 from .request import Request, make_request
 from .stop import Stop
-from .words import closing_lines
+from .words import closing_lines, story_notes
 
 if TYPE_CHECKING:
     from ..engine.describe import ModelDescription
@@ -97,6 +97,8 @@ def produce(
 
 def _plan(job: Job, described: ModelDescription, reporter: Reporter, story: Story) -> Request:
     request = make_request(job.options, story, described, job.first_block, job.take)
+    for line in story_notes(story, request):
+        reporter.note(line)
     check_pictures(request, reporter.note, job.kept)
     return request
 

@@ -65,7 +65,13 @@ class Job:
         """As JSON can hold it, with paths that mean the same from every folder, without secrets."""
         options = json.loads(json.dumps(asdict(self._from_anywhere()), default=str))
         cues = [
-            [cue.start_seconds, cue.prompt, cue.start_frame, cue.image and _absolute(cue.image)]
+            [
+                cue.start_seconds,
+                cue.prompt,
+                cue.start_frame,
+                cue.image and _absolute(cue.image),
+                cue.negative,
+            ]
             for cue in self.story.cues
         ]
         beside = checkpoint_path(self.options.outputs)
@@ -84,12 +90,15 @@ class Job:
         from .job_schema import StoredCue, StoredJob
 
         stored = StoredJob.model_validate(values)
-        names = ("start_seconds", "prompt", "start_frame", "image")
+        names = ("start_seconds", "prompt", "start_frame", "image", "negative")
         cues = (
             StoredCue.model_validate(dict(zip(names, cue, strict=False)))
             for cue in stored.story.cues
         )
-        story = tuple(Cue(c.start_seconds, c.prompt, c.start_frame, image=c.image) for c in cues)
+        story = tuple(
+            Cue(c.start_seconds, c.prompt, c.start_frame, image=c.image, negative=c.negative)
+            for c in cues
+        )
         given = stored.options.model_dump()
         fps, size, steps = given["fps"], given["size"], given["steps"]
         options = Options(

@@ -108,11 +108,12 @@ class StoredOptions(_Stored):
 
 
 class StoredStory(_Stored):
-    """A story: each cue is its start in seconds, prompt, start in frames and image."""
+    """A story: each cue is its start in seconds, prompt, start in frames, image, negative
+    prompt."""
 
     name: Text
     cues: Annotated[
-        list[Annotated[list[Any], Field(min_length=2, max_length=4)]],
+        list[Annotated[list[Any], Field(min_length=2, max_length=5)]],
         Field(min_length=1, max_length=1_000_000),
     ]
 
@@ -124,6 +125,7 @@ class StoredCue(_Stored):
     prompt: Text
     start_frame: Count | None = None
     image: PathText | None = None
+    negative: Text | None = None
 
 
 class StoredJob(_Stored):

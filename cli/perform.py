@@ -20,6 +20,7 @@ from .director import Director
 from .job import Job
 from .live import Live
 from .progress import Progress
+from .prompt_check import PromptCheck, told_here
 from .reporter import Reporter
 from .request import Request
 from .run import Run
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..streaming.pump import Pump
 
 
+@told_here()
 def perform(
     job: Job,
     request: Request,
@@ -47,12 +49,17 @@ def perform(
         session.keep_history(job.options.history * float(request.fps) / engine.preset.fps)
     keep = partial(keep_branch, job)
     picture = partial(read_picture, request=request, note=lambda line: None)
-    director = Director(request, reporter, picture, live, _pace(job, request, stop), keep)
+    check = PromptCheck(engine.text_encoder, reporter.note)
+    check.story(request)
+    director = Director(request, reporter, picture, live, _pace(job, request, stop), keep, check)
     if job.kept:
         director.shift = job.kept - session.next_start + request.origin
         director.go_on(session.prompt, job.kept - session.last_frames)
-    guard = Guard(session, engine, job.options.guard)
-    return Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop).go()
+    clip = job.first_block > 0 and not job.kept
+    given = clip or request.timeline.cues[0].image is not None
+    guard = Guard(session, engine, job.options.guard, given=given)
+    run = Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop)
+    return run.go()
 
 
 def begin_session(engine: Engine, request: Request, job: Job, beginning: Beginning) -> Session:

@@ -24,12 +24,15 @@ class Progress:
     recent: float = 0.0  # frames a second, running mean over the last blocks
     memory: int = 0  # bytes
     peak: int = 0
-    drift: float = 1.0  # the factor by which the look differs from the stream's beginning
+    drift: float = 1.0  # by which factor the look differs from the prompt's first blocks
     prompt: str = ""
     kept: int = 0  # frames of an earlier run
 
-    def after(self, block: Block, spent: float) -> Progress:
-        """The progress after one more block, `spent` seconds into the run."""
+    def after(self, block: Block, spent: float, drift: float | None = None) -> Progress:
+        """The progress after one more block, `spent` seconds into the run.
+
+        `drift` is what a guard finds; without one it is measured from the stream's beginning.
+        """
         frames, stats = len(block.frames), block.stats
         speed = frames / max(spent - self.spent, 1e-9)
         recent = speed if self.blocks < 2 else self.recent + _RECENT * (speed - self.recent)
@@ -41,7 +44,7 @@ class Progress:
             recent=recent,
             memory=stats.memory_bytes,
             peak=max(stats.peak_memory_bytes, self.peak),
-            drift=stats.drift,
+            drift=stats.drift if drift is None else drift,
             prompt=block.prompt,
         )
 

@@ -18,6 +18,7 @@ from .request import Request
 from .words import headline, not_understood, progress_line
 
 PLAN_ROWS = 30
+UNKNOWN_ROWS = 10
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
 
 
@@ -66,9 +67,12 @@ class Lines:
         self.note(headline(request))
         self.note(f"to {', '.join(map(label, outputs))}")
         self._console.print(_plan_table(request))
-        for placement in request.placements:
-            if told := not_understood(placement.cue.prompt, request):
-                self.note(told)
+        prompts = dict.fromkeys(placement.cue.prompt for placement in request.placements)
+        unknown = [told for prompt in prompts if (told := not_understood(prompt, request))]
+        for told in unknown[:UNKNOWN_ROWS]:
+            self.note(told)
+        if (more := len(unknown) - UNKNOWN_ROWS) > 0:
+            self.note(f"of {more} more prompts no word is known")
 
     def note(self, line: str) -> None:
         """One line as it is."""

@@ -50,10 +50,11 @@ class Run:
         with self.reporter.running(progress), closing(self._blocks()) as blocks:
             for block in blocks:
                 wanted = self.pump.write(block)
-                progress = progress.after(block, time.perf_counter() - begun)
+                said = self.guard.watch(block)
+                progress = progress.after(block, time.perf_counter() - begun, self.guard.drift)
                 self.reporter.block(progress)
                 self.director.delivered(block)
-                if (said := self.guard.watch(block)) is not None:
+                if said is not None:
                     self.reporter.note(said)
                 snapshot = self.guard.known(self.session.snapshot())
                 self.checkpoints.after(progress.frames, snapshot)
@@ -95,6 +96,7 @@ class Run:
             lambda start: self._prompt_at(start - offset),
             end,
             lambda start: self.director.picture_at(start - offset),
+            lambda start: self.director.negative_at(start - offset),
         )
 
     def _directed(self) -> Generator[Block]:

@@ -27,7 +27,7 @@ from .perform import begin_session, perform
 from .recordings import Recordings
 from .reporter import Reporter
 from .request import Request, make_request
-from .words import one_line
+from .words import one_line, story_notes
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -89,6 +89,8 @@ class Server:
         job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
         job = job.with_new_id()
         show = self._page.begin(request, title(job.options), control, path)
+        for line in story_notes(job.story, request):
+            note(f"stream {order.number}: {line}")
         self._reporter.plan(request, kept or ("the page",))
         try:
             with (
@@ -131,7 +133,7 @@ class Server:
 
     def _planned(self, order: Order) -> tuple[Job, Request]:
         """The order as a run; `ConfigError` for a story that cannot be read or does not fit."""
-        story = parse_story(order.story.encode(), "the story")
+        story = parse_story(order.story, "the story")
         if any(cue.image is not None for cue in story.cues):
             raise ConfigError("a story that is ordered cannot name pictures of this machine")
         options = replace(

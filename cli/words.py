@@ -8,7 +8,7 @@ import sys
 
 from sana_stream._text import safe_text
 
-from ..engine.story import clock
+from ..engine.story import Story, clock
 from .options import is_live
 from .progress import Progress
 from .request import Request
@@ -73,9 +73,18 @@ def not_understood(prompt: str, request: Request) -> str | None:
     if request.vocabulary is None or not request.vocabulary.knows_nothing_of(prompt):
         return None
     return (
-        f'of "{prompt}" no word is known to this model, it will show what it likes;'
+        f'of "{safe_text(prompt)}" no word is known to this model, it will show what it likes;'
         f" sana-stream info {shlex.quote(request.model)} lists what it knows"
     )
+
+
+def story_notes(story: Story, request: Request) -> list[str]:
+    """What is to be said of a story: what was left out or understood, what has no effect."""
+    negative = any(cue.negative for cue in story.cues)
+    if not negative or request.guidance != 1:
+        return list(story.notes)
+    told = "its negative prompts have no effect at guidance 1 and are left out: add --guidance 4"
+    return [*story.notes, f"{story.name}: {told}"]
 
 
 def progress_line(progress: Progress) -> str:

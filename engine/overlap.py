@@ -15,7 +15,8 @@ from .session import Session
 from .snapshot import Snapshot
 
 PromptAt = Callable[[int], str | None]
-"""The prompt for the block that starts at a pixel frame, or None to keep the one that holds."""
+"""The prompt (or negative prompt) for the block that starts at a pixel frame, or None to keep the
+one that holds."""
 
 PictureAt = Callable[[int], np.ndarray | None]
 """The picture, uint8 (H, W, 3), to cut to at a pixel frame, or None to go on."""
@@ -36,6 +37,7 @@ def overlapped(
     prompt_at: PromptAt = keep_prompt,
     end: int | None = None,
     picture_at: PictureAt = no_cut,
+    negative_at: PromptAt = keep_prompt,
 ) -> Generator[Block]:
     """The blocks of a session, each decoded while the next one is being drafted.
 
@@ -49,12 +51,15 @@ def overlapped(
         prompt_at: asked before each block is drafted.
         end: the pixel frame behind the last one that is wanted; no block after it is drafted.
         picture_at: asked after `prompt_at`, for the same frames.
+        negative_at: the negative prompt, asked for the same frames.
     """
 
     def directed(head: Snapshot) -> Snapshot:
         start = session.plan.block(head.index).start
         prompt, picture = prompt_at(start), picture_at(start)
+        negative = negative_at(start)
         head = head if prompt is None else replace(head, prompt=prompt)
+        head = head if negative is None else replace(head, negative_prompt=negative)
         return head if picture is None else session.cut_of(head, picture)
 
     def draft_next() -> Draft:
@@ -74,8 +79,8 @@ def overlapped(
                 wait((decoding,))
             ahead = _guess(session, draft.after, directed)
             block, settled = decoding.result()
-            prompt = settled.prompt if ahead is None else ahead.head.prompt
-            expected = replace(settled, prompt=prompt)
+            head = settled if ahead is None else ahead.head
+            expected = replace(settled, prompt=head.prompt, negative_prompt=head.negative_prompt)
             session.settle(expected)
             yield block
             if ahead is None or session.snapshot() is not expected:

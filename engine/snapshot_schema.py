@@ -56,6 +56,12 @@ class StoredWatch(_Stored):
     blocks: Count
     quiet: Count
     good: bool
+    negative: Words = ""  # files of earlier versions have none of these
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    index: Annotated[int, Field(ge=-1, le=1 << 53)] = -1
+    last: Look | None = None
+    settling: Count = 0
+    longer: Count = 0
 
 
 class StoredTake(_Stored):

@@ -54,6 +54,12 @@ def describe_watch(snapshot: Snapshot) -> dict[str, Any] | None:
         "blocks": watch.blocks,
         "quiet": watch.quiet,
         "good": watch.good is not None,
+        "negative": watch.negative,
+        "seed": watch.seed,
+        "index": watch.index,
+        "last": None if watch.last is None else watch.last.values,
+        "settling": watch.settling,
+        "longer": watch.longer,
     }
 
 
@@ -66,8 +72,20 @@ def watch_from(described: dict[str, Any] | None, stream: Ending, good: Ending) -
     if described is None:
         return None
     kept = (good if good.recent else stream) if described["good"] else None
-    look = Look(*described["look"])
-    return Watch(described["prompt"], look, described["blocks"], described["quiet"], kept)
+    look, last = Look(*described["look"]), described.get("last")
+    return Watch(
+        described["prompt"],
+        look,
+        described["blocks"],
+        described["quiet"],
+        kept,
+        negative=described.get("negative", ""),  # files of before know none of these
+        seed=described.get("seed", 0),
+        index=described.get("index", -1),
+        last=None if last is None else Look(*last),
+        settling=described.get("settling", 0),
+        longer=described.get("longer", 0),
+    )
 
 
 def _order(tail: Tensor) -> list[int]:

@@ -8,13 +8,23 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+from sana_stream._text import safe_text
+
 from ..models.errors import ConfigError
 
 DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in a video without an end
-
+MAX_PROMPTS = 20_000  # far above any film's subtitles
+MAX_CHARACTERS = 10_000  # of a prompt; a model reads a few hundred words
+MAX_SECONDS = 36_000_000.0  # 10000 hours
+MAX_FRAME = 10**10
 
 IMAGE_MARK = "<image>"  # what stands behind it in a prompt is the path of a picture
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # controls, bytes that were not UTF-8
+# controls, and bytes that were not UTF-8
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# how other tools write what is not to be seen behind a prompt
+_NEGATIVE = re.compile(
+    r"(?:^|\s)--(?:neg(?:ative)?(?:[-_ ]?prompts?)?|no)(?:[\s=:]+|$)", re.IGNORECASE
+)
 
 
 class StoryError(ConfigError):
@@ -30,6 +40,7 @@ class Cue:
     start_frame: int | None = None
     line: int | None = field(default=None, compare=False)  # in the file, from 1, for messages
     image: str | None = None  # the path of a picture that the film cuts to
+    negative: str | None = None  # what is not to be seen; None for what holds otherwise
 
     @property
     def timed(self) -> bool:
@@ -40,18 +51,25 @@ class Cue:
 class Story:
     """Prompts in their order: all of them with a start, or none.
 
-    A prompt's white space becomes single spaces, and `a boat<image>boat.png` is the prompt
-    `a boat` with a picture; a first prompt without a start takes 0 where others have one. Raises
-    `StoryError` when there is no prompt, an empty one, one that is no text, only some have a
-    start, starts do not ascend, or the first is not 0.
+    A prompt's white space becomes single spaces, `a boat<image>boat.png` is the prompt `a boat`
+    with a picture, and `a boat --neg rain` the prompt `a boat` with a negative one; a first prompt
+    without a start takes 0 where others have one. Raises `StoryError` when there is no prompt or
+    there are more than `MAX_PROMPTS`, an empty one, a too long one, one that is no text, only some
+    have a start, starts do not ascend, or the first is not 0.
     """
 
     cues: tuple[Cue, ...]
     name: str = field(default="the story", compare=False)  # what messages call it
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what was left out or understood
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", safe_text(self.name))
         if not self.cues:
             raise StoryError(f"{self.name} holds no prompt: write one a line")
+        if len(self.cues) > MAX_PROMPTS:
+            raise StoryError(f"{self.name} holds more than {MAX_PROMPTS} prompts: leave some out")
+        for cue in self.cues:
+            _check_types(cue, self)
         cues = tuple(_read_prompt(cue, self.where(cue)) for cue in self.cues)
         object.__setattr__(self, "cues", _first_at_zero(cues))
         for cue in self.cues:
@@ -87,7 +105,7 @@ class Story:
 
         Raises `StoryError` for a start at or past the end, and for `every` with a timed story.
         """
-        if every is not None and not every > 0:
+        if every is not None and not 0 < every <= MAX_SECONDS:
             raise StoryError(f"{every:g} s between prompts is not possible: give more than 0")
         if self.timed:
             if every is not None:
@@ -121,17 +139,53 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
+def split_negative(prompt: str) -> tuple[str, str | None]:
+    """A prompt, and behind `--neg`, `--negative` or `--no` what is not to be seen, if it is told.
+
+    Deforum, ComfyUI's schedules and others write it so.
+    """
+    if (match := _NEGATIVE.search(prompt)) is None:
+        return prompt, None
+    rest = _NEGATIVE.sub(" ", prompt[match.end() :])
+    return prompt[: match.start()].strip(), " ".join(rest.split()) or None
+
+
+def _check_types(cue: Cue, story: Story) -> None:
+    """Cues may come from data that nobody has looked at."""
+    texts: tuple[object, ...] = (cue.prompt, cue.image or "", cue.negative or "")
+    for text in texts:
+        if not isinstance(text, str):
+            raise StoryError(f"{story.where(cue)}: a prompt is text, and {safe_text(text)} is none")
+    starts: tuple[tuple[object, object], ...] = (
+        (cue.start_seconds, (int, float)),
+        (cue.start_frame, int),
+    )
+    for start, kind in starts:
+        if start is not None and (isinstance(start, bool) or not isinstance(start, kind)):
+            raise StoryError(
+                f"{story.where(cue)}: a start is a number, and {safe_text(start, 40)} is none"
+            )
+
+
 def _read_prompt(cue: Cue, where: str) -> Cue:
     text, mark, path = cue.prompt.partition(IMAGE_MARK)
     if mark and not path.strip():
         raise StoryError(f"{where}: {IMAGE_MARK} names no picture: write its path behind it")
-    return replace(cue, prompt=" ".join(text.split()), image=path.strip() or cue.image)
+    (text, negative), (path, behind) = split_negative(text), split_negative(path)
+    return replace(
+        cue,
+        prompt=" ".join(text.split()),
+        image=path.strip() or cue.image,
+        negative=negative or behind or cue.negative,
+    )
 
 
 def _first_at_zero(cues: tuple[Cue, ...]) -> tuple[Cue, ...]:
     first, *rest = cues
     if first.timed or not any(cue.timed for cue in rest):
         return cues
+    if any(cue.start_frame is not None for cue in rest):
+        return (replace(first, start_frame=0), *rest)
     return (replace(first, start_seconds=0.0), *rest)
 
 
@@ -139,16 +193,37 @@ def _check_cue(cue: Cue, story: Story) -> None:
     where = story.where(cue)
     if not cue.prompt:
         raise StoryError(f"{where}: an empty prompt: write what is to be seen")
-    if match := _NO_TEXT.search(cue.prompt):
-        raise StoryError(f"{where}: a prompt is text, and {match[0]!a} is none: leave it out")
-    if cue.timed != story.cues[0].timed:
+    for text in (cue.prompt, cue.negative or "", cue.image or ""):
+        if match := _NO_TEXT.search(text):
+            raise StoryError(f"{where}: a prompt is text, and {match[0]!a} is none: leave it out")
+        if len(text) > MAX_CHARACTERS:
+            raise StoryError(
+                f"{where}: a prompt of {len(text)} characters: at most {MAX_CHARACTERS} are "
+                "allowed, and a model reads a few hundred words"
+            )
+    first = story.cues[0]
+    if cue.timed != first.timed:
         raise StoryError(
             f"{where}: {_short(cue.prompt)} has no time, but other prompts have one: "
             "give every prompt a time, or none (\\ in front of a line makes all of it text)"
         )
-    start = _start(cue)
-    if start is not None and not 0 <= start < float("inf"):
-        raise StoryError(f"{where}: a prompt cannot start at {start:g}: times begin at 0:00")
+    if (cue.start_frame is None) != (first.start_frame is None):
+        raise StoryError(
+            f"{where}: {_short(cue.prompt)} starts at {_written(cue)}, other prompts at "
+            f"{_written(first)}: give all of them times, or all of them frames"
+        )
+    _check_start(cue, story)
+
+
+def _check_start(cue: Cue, story: Story) -> None:
+    start, where = _start(cue), story.where(cue)
+    latest = MAX_SECONDS if cue.start_frame is None else MAX_FRAME
+    if start is not None and not 0 <= start <= latest:
+        shown = f"{min(max(start, -1e300), 1e300) if isinstance(start, int) else start:g}"
+        raise StoryError(
+            f"{where}: a prompt cannot start at {shown}: times begin at 0:00 "
+            "and end after 10000 hours"
+        )
     if cue is story.cues[0] and start:
         raise StoryError(
             f"{where}: the first prompt starts at {_written(cue)}, and nothing comes before it: "
@@ -197,4 +272,5 @@ def _spaced(cues: Sequence[Cue], spacing: float) -> tuple[Cue, ...]:
 
 
 def _short(prompt: str, width: int = 40) -> str:
-    return f'"{prompt}"' if len(prompt) <= width else f'"{prompt[: width - 3].rstrip()}..."'
+    cut = prompt if len(prompt) <= width else f"{prompt[: width - 3].rstrip()}..."
+    return f'"{safe_text(cut)}"'

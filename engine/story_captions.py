@@ -1,4 +1,8 @@
-"""Stories written as captions: WebVTT and SubRip (SRT). The start of a cue counts, not its end."""
+"""Stories written as captions: WebVTT, SubRip (SRT), YouTube's SBV and Advanced SubStation (ASS).
+
+Read as players read them: what programs leave out or write otherwise is understood, what is
+dropped is told in the story's notes. The start of a cue counts, not its end.
+"""
 
 from __future__ import annotations
 
@@ -7,63 +11,163 @@ import re
 from collections.abc import Iterator
 from itertools import groupby
 
-from .story import IMAGE_MARK, Cue, Story, StoryError
+from sana_stream._text import safe_text
 
-_STAMP = r"(?:(\d{2,}):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
-_TIMING = re.compile(rf"\s*{_STAMP}\s+-->\s+{_STAMP}(?:\s.*)?")
-_TAG = re.compile(rf"(?!{IMAGE_MARK})<[^<>]*>|\{{\\[^{{}}]*\}}")
+from .story import IMAGE_MARK, Story, StoryError
+from .story_cues import CaptionCue, story_of
+
+_STAMP = (
+    r"(-?)\s?(?:(\d{1,9})\s?:\s?)?([0-5]?\d)\s?:\s?([0-5]?\d)"
+    r"(?:\s?[.,]\s?(\d{1,9})|:(\d{3}))?"
+)
+_ARROW = r"\s*(?:-{1,3}\s?(?:>|&gt;)|[\u2013\u2014]\s?>|\u2192)\s*"
+_TIMING = re.compile(rf"\s*{_STAMP}{_ARROW}{_STAMP}(?:\s.*|[^\W\d].*)?")
+_TIMING_LIKE = re.compile(r"\s*-?\d[\d:.,; ]*(?:-{1,3}\s?(?:>|&gt;)|[\u2013\u2014]\s?>|\u2192)")
+_SBV = re.compile(r"(-?)(?:(\d{1,9}):)?(\d{1,2}):(\d{2})\.(\d{1,3})(),(?:\d{1,9}:)?[\d:.]+\s*")
 _NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:[ \t].*)?")
+_NUMBER = re.compile(r"\s*\d{1,9}\s*")
 
-_Paragraph = list[tuple[int, str]]  # line numbers with their text
+_TAG = re.compile(rf"(?!{IMAGE_MARK})<(?:/?[A-Za-z][^<>]*|[\d:.]+|/)>")
+_BRACES = re.compile(r"\{(?:\\|[yYfFsScCpP]:)[^{}]*\}")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|\w{1,32});")
 
 
-def parse_captions(lines: list[str], name: str) -> Story:
-    """The story in WebVTT or SRT: one prompt a cue.
-
-    Notes, styles and regions are passed over, tags taken out. Cues that follow one another with
-    the same text are one prompt.
-    """
-    cues = [_cue(paragraph, name) for paragraph in _paragraphs(lines) if not _skipped(paragraph)]
-    return Story(tuple(next(same) for _, same in groupby(cues, key=lambda cue: cue.prompt)), name)
+def parse_captions(lines: list[str], name: str, *, vtt: bool = False) -> Story:
+    """The story in WebVTT (`vtt`, or where its header stands), SRT or SBV: one prompt a cue."""
+    first = next((line for line in lines if line.strip()), "")
+    return story_of(list(_cues(lines, name, vtt=vtt or _is_header(first))), name)
 
 
 def looks_like_captions(lines: list[str]) -> bool:
-    """Whether a text without a telling name is WebVTT or SRT."""
+    """Whether a text without a telling name is WebVTT, SRT or SBV."""
     first = next((line for line in lines if line.strip()), "")
-    return first.split(maxsplit=1)[:1] == ["WEBVTT"] or any(map(_TIMING.fullmatch, lines[:20]))
+    if _is_header(first) or _SBV.fullmatch(first.strip()):
+        return True
+    return any(_TIMING.fullmatch(line) for line in lines[:20] if len(line) < 1000)
 
 
-def _paragraphs(lines: list[str]) -> Iterator[_Paragraph]:
+def _is_header(line: str) -> bool:
+    return line.split(maxsplit=1)[:1] == ["WEBVTT"]
+
+
+def _cues(lines: list[str], name: str, *, vtt: bool) -> Iterator[CaptionCue]:
+    timings = list(_timings(lines, name))
+    head = lines[: timings[0][0] if timings else len(lines)]
+    numbered = _cut_identifier(head, numbered=True)
+    _check_head(head, name, vtt=vtt)
+    ends = [index for index, _ in timings[1:]] + [len(lines)] * bool(timings)
+    for (index, match), end in zip(timings, ends, strict=True):
+        body = lines[index + 1 : end]
+        after = end < len(lines) and _cut_identifier(body, numbered=numbered)
+        text, lost = _payload(body, vtt=vtt)
+        yield CaptionCue(
+            _seconds(match, 1), _seconds(match, 7), text, line=index + 1, lost=index + 1 + lost
+        )
+        numbered = after
+
+
+def _timings(lines: list[str], name: str) -> Iterator[tuple[int, re.Match[str]]]:
+    for index, line in enumerate(lines):
+        if match := _TIMING.fullmatch(line) or _SBV.fullmatch(line):
+            yield index, match
+        elif _TIMING_LIKE.match(line):
+            above = index > 0 and _NUMBER.fullmatch(lines[index - 1])
+            raise _no_times(name, index + (0 if above else 1), lines[index - 1 if above else index])
+
+
+def _no_times(name: str, number: int, text: str) -> StoryError:
+    return StoryError(
+        f"{name}, line {number}: expected the times of a cue, got {safe_text(text, 40)!r}: "
+        "write 00:00:05.000 --> 00:00:10.000"
+    )
+
+
+def _cut_identifier(body: list[str], *, numbered: bool) -> bool:
+    """Take the name or number of the next cue off the end of what stands before its times.
+
+    Returns whether it was a number. A number right behind text has no blank line before it; one
+    that is all there is belongs to the next cue if cues are numbered, and is a text else.
+    """
+    if not body or not body[-1].strip():
+        return False
+    number = _NUMBER.fullmatch(body[-1]) is not None
+    alone = len(body) == 1 and not numbered
+    behind_blank = len(body) > 1 and not body[-2].strip()
+    if (number and not alone) or behind_blank:
+        body.pop()
+    return number and not alone
+
+
+def _check_head(head: list[str], name: str, *, vtt: bool) -> None:
+    """Nothing but a header, notes and styles may stand before the first cue."""
+    for paragraph in _paragraphs(head):
+        number, text = paragraph[0]
+        first = vtt and number == next(i for i, line in enumerate(head, 1) if line.strip())
+        if not first and not (_NO_CUE.fullmatch(text)):
+            raise _no_times(name, number, text)
+
+
+def _payload(body: list[str], *, vtt: bool) -> tuple[str, int]:
+    """The text of a cue, and where text stands that belongs to none (0 where there is none).
+
+    In WebVTT a cue ends with a blank line; in SRT what follows is shown too.
+    """
+    paragraphs = list(_paragraphs(body))
+    if not vtt:
+        return _plain(" ".join(text for part in paragraphs for _, text in part)), 0
+    shown = paragraphs and paragraphs[0][0][0] == 1
+    text = " ".join(text for _, text in paragraphs[0]) if shown else ""
+    rest = (part for part in paragraphs[1 if shown else 0 :] if not _NO_CUE.fullmatch(part[0][1]))
+    lost = next(rest, None)
+    return _plain_vtt(text), 0 if lost is None else lost[0][0]
+
+
+def _paragraphs(lines: list[str]) -> Iterator[list[tuple[int, str]]]:
     numbered = enumerate(lines, start=1)
     for blank, group in groupby(numbered, key=lambda item: not item[1].strip()):
         if not blank:
             yield list(group)
 
 
-def _skipped(paragraph: _Paragraph) -> bool:
-    return _NO_CUE.fullmatch(paragraph[0][1]) is not None and not any(
-        _TIMING.fullmatch(text) for _, text in paragraph
-    )
-
-
-def _cue(paragraph: _Paragraph, name: str) -> Cue:
-    # A cue may have a name or a number on a line of its own above its times.
-    for index, (number, text) in enumerate(paragraph[:2]):
-        if match := _TIMING.fullmatch(text):
-            payload = " ".join(line for _, line in paragraph[index + 1 :])
-            return Cue(_seconds(match), _plain(payload), line=number)
-    number, text = paragraph[0]
-    raise StoryError(
-        f"{name}, line {number}: expected the times of a cue, got {text.strip()[:40]!r}: "
-        "write 00:00:05.000 --> 00:00:10.000"
-    )
-
-
-def _seconds(match: re.Match[str]) -> float:
-    hours, minutes, seconds, fraction = match.groups()[:4]
+def _seconds(match: re.Match[str], group: int) -> float:
+    if group > len(match.groups()):  # SBV's end does not count
+        return float("inf")
+    sign, hours, minutes, seconds, *fractions = match.groups()[group - 1 : group + 5]
     whole = (int(hours or 0) * 60 + int(minutes)) * 60 + int(seconds)
-    return (whole * 1000 + int(fraction.ljust(3, "0"))) / 1000
+    fraction = next((digits for digits in fractions if digits), "0")
+    total = (whole * 1000 + int(fraction.ljust(3, "0")[:3])) / 1000
+    return -total if sign else total
 
 
 def _plain(payload: str) -> str:
-    return " ".join(html.unescape(_TAG.sub("", payload)).split())
+    """The text of SRT without HTML tags, braces of SubStation and MicroDVD, and line breaks."""
+    text = re.sub(r"\\[Nh]", " ", _BRACES.sub("", payload))
+    return _plain_vtt(text)
+
+
+def _plain_vtt(payload: str) -> str:
+    text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), _TAG.sub("", payload))
+    return " ".join(text.split())
+
+
+def parse_substation(lines: list[str], name: str) -> Story:
+    """The story in SubStation's SSA or ASS: one prompt a dialogue line."""
+    return story_of(list(_dialogues(lines, name)), name)
+
+
+def _dialogues(lines: list[str], name: str) -> Iterator[CaptionCue]:
+    fields = ["layer", "start", "end", "style", "name", "l", "r", "v", "effect", "text"]
+    section = ""
+    for number, line in enumerate(lines, 1):
+        key, _, value = line.strip().partition(":")
+        if line.strip().startswith("["):
+            section = line.strip().lower()
+        elif key.lower() == "format" and section in ("[events]", ""):
+            fields = [field.strip().lower() for field in value.split(",")]
+        elif key.lower() == "dialogue":
+            values = dict(zip(fields, value.split(",", len(fields) - 1), strict=False))
+            stamps = f"{values.get('start', '')} --> {values.get('end', '')}"
+            if (match := _TIMING.fullmatch(stamps)) is None or "text" not in values:
+                raise _no_times(name, number, line)
+            text = re.sub(r"\\[Nnh]", " ", re.sub(r"\{[^{}]*\}", "", values["text"]))
+            yield CaptionCue(_seconds(match, 1), _seconds(match, 7), " ".join(text.split()), number)

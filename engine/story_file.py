@@ -2,58 +2,124 @@
 
 from __future__ import annotations
 
-import re
+import os
+import stat
 import sys
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from sana_stream._text import safe_text
+
 from .story import Story, StoryError
-from .story_captions import looks_like_captions, parse_captions
+from .story_captions import looks_like_captions, parse_captions, parse_substation
+from .story_encoding import decode
+from .story_foreign import SUBSTATION, check_bytes, check_suffix, check_text, is_substation
 from .story_json import looks_like_json, parse_json
 from .story_text import parse_text
 
 MAX_BYTES = 1 << 20  # far above any story; a video given by mistake is refused at once
-_CAPTIONS = (".vtt", ".srt")
+_CAPTIONS = (".vtt", ".srt", ".sbv")
 _JSON = (".json", ".jsonl")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # what a shell gives for <(command)
 
 
 def read_story(path: str | Path) -> Story:
     """The story in a file (`-`: standard input), in the form its name or its content tells.
 
-    Forms: plain text, WebVTT, SRT, and the JSON forms of `story_json`. UTF-8, with or without a
-    byte order mark, with any line ends. Pictures are looked for in the file's own folder.
+    Forms: plain text, WebVTT, SRT, SBV, SSA and ASS, and the JSON forms of `story_json`. UTF-8 or
+    UTF-16, else Windows-1252, with any line ends. Pictures are looked for in the file's own
+    folder. What was left out or understood is told in the story's `notes`.
 
-    Raises `StoryError` for a file that is missing, not readable, empty, not UTF-8 or no text, and
-    for everything that the form does not allow, with the line.
+    Raises `StoryError` for a file that is missing, no regular file, not readable, too large, empty
+    or no text, one of another format, and for everything that the form does not allow, with the
+    line.
     """
     if str(path) == "-":
-        if sys.stdin is None:
-            raise StoryError("standard input is closed: give the path of a prompt file")
-        return parse_story(_read(sys.stdin.buffer, "standard input"), "standard input")
-    path = Path(path)
+        return parse_story(_read_standard_input(), "standard input")
+    path, shown = Path(path), safe_text(path)
     try:
+        _check_kind(path, shown)
         with path.open("rb") as file:
-            data = _read(file, str(path))
+            data = _read(file, shown)
     except FileNotFoundError:
-        raise StoryError(f"{path} does not exist: give the path of a prompt file") from None
+        raise StoryError(f"{shown} does not exist: give the path of a prompt file") from None
     except IsADirectoryError:
-        raise StoryError(f"{path} is a folder: give the path of a prompt file") from None
+        raise StoryError(f"{shown} is a folder: give the path of a prompt file") from None
     except OSError as error:
-        raise StoryError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise StoryError(f"{shown} cannot be read: {error.strerror or error}") from None
+    except StoryError:
+        raise
+    except ValueError as error:  # a name with a NUL in it
+        raise StoryError(f"{shown} cannot be read: {error}") from None
     return parse_story(data, str(path)).beside(path.parent)
 
 
-def parse_story(data: bytes, name: str) -> Story:
-    """The story in the bytes of a file called `name`; raises as `read_story` does."""
-    text = _decode(data, name)
-    lines = text.split("\n")
-    suffix = PurePath(name).suffix.lower()
+def parse_story(data: bytes | str, name: str) -> Story:
+    """The story in the bytes or the text of a file called `name`; raises as `read_story` does."""
+    suffix, name = PurePath(name.replace("\0", "")).suffix.lower(), safe_text(name)
+    if isinstance(data, bytes):
+        check_bytes(data, name)
+    text, notes = decode(data, name)
+    story = _parse(text, name, suffix)
+    return replace(story, notes=(*notes, *story.notes)) if notes else story
+
+
+def _parse(text: str, name: str, suffix: str) -> Story:
+    lines = _unfenced(text.split("\n"))
+    text = "\n".join(lines)
+    if is_substation(lines):
+        return parse_substation(lines, name)
+    if suffix not in _CAPTIONS:
+        check_text(lines, name)
     if suffix in _CAPTIONS or (suffix not in _JSON and looks_like_captions(lines)):
-        return parse_captions(lines, name)
+        return parse_captions(lines, name, vtt=suffix == ".vtt")
+    if suffix not in SUBSTATION:
+        check_suffix(suffix, name)
     if suffix in _JSON or looks_like_json(lines):
         return parse_json(text, name)
     return parse_text(lines, name)
+
+
+def _unfenced(lines: list[str]) -> list[str]:
+    """The lines without the fence of a block of Markdown, whose lines become blank ones."""
+    written = [index for index, line in enumerate(lines) if line.strip()]
+    if len(written) < 3 or not lines[written[0]].strip().startswith("```"):
+        return lines
+    if lines[written[-1]].strip() != "```":
+        return lines
+    fences = (written[0], written[-1])
+    return ["" if index in fences else line for index, line in enumerate(lines)]
+
+
+def _check_kind(path: Path, shown: str) -> None:
+    """Only what ends is read: a file, or a pipe that the shell has made for this program."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    of_shell = os.path.abspath(path).startswith(_PIPES)
+    if not of_shell or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or _is_terminal(mode, path)):
+        raise StoryError(f"{shown} is no regular file: give the path of a prompt file")
+
+
+def _is_terminal(mode: int, path: Path) -> bool:
+    if not stat.S_ISCHR(mode):
+        return False
+    with path.open("rb", buffering=0) as file:
+        return file.isatty()
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - it may be closed
+        raise StoryError("standard input is closed: give the path of a prompt file")
+    try:
+        return _read(sys.stdin.buffer, "standard input")
+    except (OSError, ValueError) as error:
+        if isinstance(error, StoryError):
+            raise
+        raise StoryError(f"standard input cannot be read: {error}") from None
 
 
 def _read(file: BinaryIO, name: str) -> bytes:
@@ -61,27 +127,3 @@ def _read(file: BinaryIO, name: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise StoryError(f"{name} is larger than 1 MiB: a prompt file is text, one prompt a line")
     return data
-
-
-def _decode(data: bytes, name: str) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise StoryError(f"{name} is UTF-16: save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        if b"\0" in data:
-            raise StoryError(_not_text(name, line)) from None
-        raise StoryError(
-            f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8: save it as UTF-8"
-        ) from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if match := _CONTROL.search(text):
-        raise StoryError(_not_text(name, text.count("\n", 0, match.start()) + 1))
-    if not text.strip():
-        raise StoryError(f"{name} is empty: write one prompt a line")
-    return text
-
-
-def _not_text(name: str, line: int) -> str:
-    return f"{name}, line {line}: this is not text: a prompt file is text, one prompt a line"

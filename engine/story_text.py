@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
-from .story import Cue, Story, StoryError
-from .story_times import StartTime, looks_like_time, read_time
+from .story import MAX_PROMPTS, Cue, Story, StoryError
+from .story_times import StartTime, has_clock, split_end, split_time
+
+_NEGATIVE = re.compile(r"negative[ _]prompts?\s*:\s*(.*)", re.IGNORECASE)
+_SETTINGS = re.compile(r"Steps:\s*\d+,\s*Sampler:.*")  # of the web UIs, below a picture's prompt
+_NAMED = 3  # places that a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +22,8 @@ class _Entry:
     line: int
     start: StartTime | None
     prompt: str
+    literal: bool = False  # marked as text by hand
+    negative: str = ""
 
 
 def parse_text(lines: list[str], name: str) -> Story:
@@ -23,53 +31,128 @@ def parse_text(lines: list[str], name: str) -> Story:
 
     One prompt a line; an indented line continues the one before; blank lines and lines that begin
     with `#` do not count. A line may begin with its start: `0:20`, `1:05.5`, `1:02:03`, `90s`,
-    or `+8`, seconds after the start before. `\\` in front makes the rest literal text.
+    `+8`, seconds after the start before, `[0:20]`, `(0:20-0:30)`, `0:20 - 0:30`, or a frame:
+    `48: `; the start of a range counts, not its end. A time may have a line of its own. `\\` in
+    front makes the rest literal text.
     """
-    return Story(tuple(_timed(_entries(lines, name))), name)
+    entries = list(islice(_entries(_dedented(lines), name), MAX_PROMPTS + 1))
+    entries = _with_times_at_ends(entries, name)
+    return Story(tuple(_timed(entries)), name, tuple(_notes(entries, lines, name)))
+
+
+def _with_times_at_ends(entries: list[_Entry], name: str) -> list[_Entry]:
+    """The entries with the times that all of them have at their ends, as lists of chapters may.
+
+    Raises:
+        StoryError: all have times somewhere else.
+    """
+    plain = all(entry.start is None and not entry.literal for entry in entries)
+    if len(entries) < 2 or not plain or not all(has_clock(entry.prompt) for entry in entries):
+        return entries
+    ends = [split_end(entry.prompt) for entry in entries]
+    found = [
+        replace(entry, start=end[0], prompt=end[1])
+        for entry, end in zip(entries, ends, strict=True)
+        if end is not None
+    ]
+    if len(found) < len(entries):
+        raise StoryError(
+            f"{name}, line {entries[0].line}: every prompt has a time, but not at the beginning of "
+            "its line: write it there, as 0:20 (if it is text, put \\ in front of the line)"
+        )
+    return found
+
+
+def _dedented(lines: list[str]) -> list[str]:
+    """The lines without the indentation that all of them share."""
+    if any(line[0] not in " \t" for line in lines if line.strip()):
+        return lines
+    written = [line for line in lines if line.strip()]
+    widths = [len(line) - len(line.lstrip()) for line in written]
+    return [line[min(widths) :] for line in lines] if widths[0] == min(widths) else lines
 
 
 def _entries(lines: list[str], name: str) -> Iterator[_Entry]:
     current: _Entry | None = None
     for number, line in enumerate(lines, start=1):
         text = line.strip()
-        if not text or text.startswith("#"):
+        if not text or text.startswith("#") or _SETTINGS.fullmatch(text):
             continue
-        if not line[0].isspace():
-            if current is not None:
-                yield current
-            current = _first_line(number, text, name)
+        if current is not None and (match := _NEGATIVE.fullmatch(text)):
+            current = replace(current, negative=f"{current.negative} {match[1]}".strip())
+        elif not line[0].isspace():
+            entry = _first_line(number, text, name)
+            if current is None or entry.start is not None or current.prompt or not current.start:
+                if current is not None:
+                    yield current
+                current = entry
+            else:  # its time stands on a line of its own
+                current = replace(current, prompt=entry.prompt, literal=True)
         elif current is None:
             raise StoryError(
                 f"{name}, line {number}: an indented line continues the prompt before it, "
                 "and there is none: remove the spaces in front"
             )
         else:
+            _check_no_time(number, text, name)
             joined = f"{current.prompt} {_literal(text)}".strip()
-            current = _Entry(current.line, current.start, joined)
+            current = replace(current, prompt=joined)
     if current is not None:
         yield current
 
 
 def _first_line(number: int, text: str, name: str) -> _Entry:
-    word = text.split(maxsplit=1)[0]
-    if not looks_like_time(word):
-        return _Entry(number, None, _literal(text))
     try:
-        start = read_time(word)
+        start, rest = split_time(text)
     except ValueError as error:
         raise StoryError(f"{name}, line {number}: {error}") from None
-    return _Entry(number, start, _literal(text.removeprefix(word).lstrip()))
+    return _Entry(number, start, _literal(rest), rest.startswith("\\"))
+
+
+def _check_no_time(number: int, text: str, name: str) -> None:
+    """An indented line is text; one that begins with a time was hardly meant so."""
+    try:
+        start, _ = split_time(text)
+    except ValueError:
+        start = None
+    head = text[:40]
+    if start is not None and ":" in head and not start.relative:
+        raise StoryError(
+            f"{name}, line {number}: an indented line continues the prompt before it, and this one "
+            "begins with a time: remove the spaces in front (if it is text, put \\ before it)"
+        )
 
 
 def _literal(text: str) -> str:
     return text.removeprefix("\\")
 
 
-def _timed(entries: Iterator[_Entry]) -> Iterator[Cue]:
+def _timed(entries: list[_Entry]) -> Iterator[Cue]:
     previous = 0.0
     for entry in entries:
-        seconds = None
-        if entry.start is not None:
-            seconds = round(entry.start.seconds + (previous if entry.start.relative else 0.0), 3)
+        start, seconds, frame = entry.start, None, None
+        if start is not None and start.frame is not None:
+            frame = start.frame
+        elif start is not None:
+            seconds = round(start.seconds + (previous if start.relative else 0.0), 3)
             previous = seconds
-        yield Cue(seconds, entry.prompt, line=entry.line)
+        yield Cue(seconds, entry.prompt, frame, entry.line, negative=entry.negative or None)
+
+
+def _notes(entries: list[_Entry], lines: list[str], name: str) -> Iterator[str]:
+    if any(entry.start is not None and entry.start.frame is not None for entry in entries):
+        yield f"{name}: numbers with a colon behind them are taken as frames"
+    settings = [n for n, line in enumerate(lines, 1) if _SETTINGS.fullmatch(line.strip())]
+    if settings:
+        yield f"{name}, line {settings[0]}: settings of another program are left out"
+    inside = [
+        entry.line
+        for entry in entries
+        if entry.start is None and not entry.literal and has_clock(entry.prompt)
+    ]
+    if inside:
+        places = ", ".join(map(str, inside[:_NAMED])) + ", ..." * (len(inside) > _NAMED)
+        yield (
+            f"{name}, line {places}: a time inside a prompt is taken as text: a start stands at "
+            "the beginning of its line"
+        )

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, isfinite
 
 from ..models.errors import ConfigError
 from .plan import BlockPlan, PlanFrom, PlannedBlock
-from .story import Cue
+from .story import MAX_FRAME, Cue
 
 
 def frame_count(seconds: float | Fraction, fps: float | Fraction) -> int:
     """The exact number of frames of so many seconds, rounded to the nearest whole frame.
 
-    60 s at 16 frames a second are 960. Raises `ConfigError` for a length below half a frame.
+    60 s at 16 frames a second are 960. Raises `ConfigError` for a length below half a frame
+    or above `MAX_FRAME` frames.
     """
     frames = round(Fraction(seconds) * Fraction(fps)) if isfinite(seconds) else 0
     if frames < 1:
         raise ConfigError(f"a video of {float(seconds):g} s has no frame: ask for more than 0")
+    if frames > MAX_FRAME:
+        raise ConfigError(
+            f"a video of {frames} frames is too long: at most {MAX_FRAME} are allowed"
+        )
     return frames
 
 
@@ -40,13 +46,18 @@ class Timeline:
 
     def prompt_at(self, frame: int) -> str:
         """The prompt for a block that starts at this pixel frame."""
-        return [cue for cue in self.cues if self.frame(cue) <= frame][-1].prompt
+        return self.cue_at(frame).prompt
+
+    def cue_at(self, frame: int) -> Cue:
+        """The cue that holds for a block that starts at this pixel frame."""
+        return self.cues[max(0, bisect_right(self.cues, frame, key=self.frame) - 1)]
 
     def image_between(self, before: int, frame: int) -> str | None:
         """The picture to cut to at this pixel frame, where a block starts; the block before it
         starts at `before`. Of two that are due the later one."""
-        due = [cue.image for cue in self.cues if cue.image and before < self.frame(cue) <= frame]
-        return due[-1] if due else None
+        first = bisect_right(self.cues, before, key=self.frame)
+        last = bisect_right(self.cues, frame, key=self.frame)
+        return next((cue.image for cue in reversed(self.cues[first:last]) if cue.image), None)
 
     def with_cuts(self, plan: BlockPlan | PlanFrom) -> BlockPlan | PlanFrom:
         """The plan of a stream that makes the cuts of the story."""
@@ -58,7 +69,8 @@ class Timeline:
 
     def next_cue(self, frame: int) -> Cue | None:
         """The first cue whose time is after this pixel frame."""
-        return next((cue for cue in self.cues if self.frame(cue) > frame), None)
+        index = bisect_right(self.cues, frame, key=self.frame)
+        return self.cues[index] if index < len(self.cues) else None
 
     def frame(self, cue: Cue) -> int:
         """The first pixel frame at or after the cue's time."""

@@ -27,3 +27,9 @@ class Watch:
     blocks: int = 0  # good blocks under this prompt
     quiet: int = 0  # blocks to let pass before the next action
     good: Ending | None = None  # after the last good block; for a guard that begins again
+    negative: str = ""  # the negative prompt, the seed and the number of the last block
+    seed: int = 0
+    index: int = -1
+    last: Look | None = None  # of the last block
+    settling: int = 0  # blocks in which a planned change may still be coming into the picture
+    longer: int = 0  # by how many more that may be, while the picture still moves

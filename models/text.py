@@ -5,6 +5,7 @@ Letters: L text tokens kept, C width of the text encoder.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from .weights import check_finite
 
 # What compilers and wrappers put before the names of weights, for transformers to leave out.
 WRAPPED = r"^((_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model)\.)+"
+
+_LOG = logging.getLogger(__name__)
 
 
 class TextEncoder:
@@ -72,7 +75,8 @@ class TextEncoder:
 
         The text is lowered and stripped, put behind the model's instruction, padded on the right
         to `tokens(instruction) + max_tokens - 2`; of the hidden states the first and the last
-        `max_tokens - 1` are kept (the preparation of diffusers' SanaVideoPipeline).
+        `max_tokens - 1` are kept (the preparation of diffusers' SanaVideoPipeline). Of a longer
+        text the rest is not read, which is logged as a warning.
 
         Args:
             prompt: the text; may be empty.
@@ -82,10 +86,9 @@ class TextEncoder:
         Returns:
             Embeddings (1, L, C) and mask (1, L), int64: 1 for a token, 0 for padding.
         """
-        text, length = prompt.lower().strip(), self._max_tokens
-        if instructed and self._instruction:
-            text = self._instruction + text
-            length += len(self._tokenizer.encode(self._instruction)) - 2
+        text, length = self._behind_instruction(prompt, instructed)
+        if told := self.unread(prompt, instructed=instructed):
+            _LOG.warning(told)
         tokens = self._tokenizer(
             [text],
             padding="max_length",
@@ -99,6 +102,36 @@ class TextEncoder:
             hidden = self._model(tokens.input_ids.to(self._device), attention_mask=mask)[0]
         kept = [0, *range(length - self._max_tokens + 1, length)]
         return hidden[:, kept], mask[:, kept]
+
+    def unread(self, prompt: str, *, instructed: bool = True) -> str | None:
+        """What is to be said of a prompt that is not read to its end; `None` of one that is.
+
+        How many tokens it has, how many are read, and with which words the rest begins.
+        """
+        text, length = self._behind_instruction(prompt, instructed)
+        if len(prompt.lower().encode("utf-8", "replace")) + 2 < self._max_tokens:
+            return None  # no token is shorter than a byte
+        with_places = bool(getattr(self._tokenizer, "is_fast", False))
+        tokens = self._tokenizer(
+            text, truncation=False, verbose=False, return_offsets_mapping=with_places
+        )
+        count = len(tokens["input_ids"])
+        if count <= length:
+            return None
+        rest = text[tokens["offset_mapping"][length][0] :] if with_places else ""
+        where = f': it is cut off before "{safe_text(rest, 60)}"' if rest.strip() else ""
+        return (
+            f'"{safe_text(prompt, 40)}" is too long: it has {count - length + self._max_tokens}'
+            f" tokens, and the model reads {self._max_tokens}{where}"
+        )
+
+    def _behind_instruction(self, prompt: str, instructed: bool) -> tuple[str, int]:
+        """The text that is embedded, and how many tokens of it are read."""
+        text, length = prompt.lower().strip(), self._max_tokens
+        if instructed and self._instruction:
+            text = self._instruction + text
+            length += len(self._tokenizer.encode(self._instruction)) - 2
+        return text, length
 
     @contextmanager
     def _awake(self) -> Iterator[None]:

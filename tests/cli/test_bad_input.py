@@ -87,7 +87,7 @@ def test_mistakes_in_the_options(
     [
         (None, "story.txt does not exist"),
         (b"", "story.txt is empty"),
-        (b"a na\xefve fox\n", "story.txt, line 1: byte 0xef is not UTF-8"),
+        (b"a na\x81ve fox\n", "story.txt, line 1: byte 0x81 is not UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0", "story.txt, line 1: this is not text"),
         (b"a\n0:04 b\n0:02 c\n", "story.txt, line 3: 0:02 does not come after 0:04"),
         (b"a\n-0:04 b\n", "story.txt, line 2: -0:04 is negative"),

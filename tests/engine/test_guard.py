@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
@@ -56,12 +60,94 @@ def test_a_guard_acts_once_and_waits(tiny_engine: Engine, action: str, words: st
         assert guard.watch(looking(session, 0.8)) is None
 
 
-def test_a_new_prompt_may_look_as_it_likes(tiny_engine: Engine):
-    session, guard = watched(tiny_engine, "warn")
-    assert guard.watch(looking(session, 0.8)) is None
+def nights(session: Session) -> None:
     session.switch("night falls")
-    assert guard.watch(looking(session, 0.1)) is None
-    assert guard.watch(looking(session, 0.8)) is not None
+
+
+def cut(session: Session) -> None:
+    session.cut(np.full((32, 48, 3), 250, np.uint8))
+
+
+CHANGES: dict[str, Callable[[Session], object]] = {
+    "prompt": nights,
+    "negative prompt": lambda session: session.switch(session.prompt, "rain"),
+    "seed": lambda session: session.reseed(5),
+    "cut": cut,
+    "back": lambda session: session.rewind(0.7),
+}
+
+
+@pytest.mark.parametrize("action", ["warn", "anchor", "restart"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_planned_change_may_take_its_time_and_look_as_it_likes(
+    tiny_engine: Engine, change: Callable[[Session], object], action: str
+):
+    """It is no drift, nothing is undone, and what follows is judged by what it has become."""
+    session, guard = watched(tiny_engine, action)
+    session.keep_history(60)
+    assert all(said is None for said, _ in judged(session, guard, (0.8,) * 6))
+    change(session)
+    coming = (0.75, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.1)
+    for light in coming:
+        block, before = looking(session, light), session.snapshot()
+        assert guard.watch(block) is None
+        assert session.snapshot() is before
+    assert all(said is None for said, _ in judged(session, guard, (0.1,) * 20))
+    (said, _), *_ = judged(session, guard, (0.8,))
+    assert said is not None
+
+
+@given(
+    looks=st.lists(st.floats(0.02, 0.9), min_size=2, max_size=6),
+    pace=st.floats(0.3, 1),
+    blocks=st.integers(2, 30),
+)
+def test_no_planned_change_is_drift_however_often_and_slowly(
+    tiny_engine: Engine, looks: list[float], pace: float, blocks: int
+):
+    """Each block goes a part of the way to what the prompt looks like."""
+    session, guard = watched(tiny_engine, "warn")
+    block, light = next(session), looks[0]
+    for number, wanted in enumerate(looks):
+        for n in range(blocks):
+            light += pace * (wanted - light)
+            seen = Look(light, 0.2, 0.2)
+            shown = replace(block, index=number * blocks + n + 1, prompt=f"p{number}")
+            assert guard.watch(replace(shown, stats=replace(block.stats, look=seen))) is None
+
+
+@given(settled=st.integers(8, 40), away=st.floats(0.62, 0.95))
+def test_what_drifts_under_one_prompt_is_found_after_a_change_too(
+    tiny_engine: Engine, settled: int, away: float
+):
+    session, guard = watched(tiny_engine, "warn")
+    block, index = next(session), iter(range(1, 1000))
+
+    def said(prompt: str, light: float) -> str | None:
+        stats = replace(block.stats, look=Look(light, 0.2, 0.2))
+        return guard.watch(replace(block, index=next(index), prompt=prompt, stats=stats))
+
+    assert said("a", 0.9) is None
+    assert all(said("b", 0.3) is None for _ in range(settled + 12))
+    path = [0.3 + (away - 0.3) * step / 30 for step in range(31)]  # slower than any change
+    assert any(said("b", light) for light in [*path, away + 0.05])
+
+
+def test_a_picture_at_the_beginning_may_become_what_its_prompt_says(tiny_engine: Engine):
+    session = tiny_engine.session("a red boat", image=np.zeros((32, 48, 3), np.uint8))
+    guard = Guard(session, tiny_engine, "restart", limit=2, given=True)
+    lights = (0.02, 0.2, 0.4, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7)
+    assert all(said is None for said, _ in judged(session, guard, lights))
+
+
+def test_no_change_of_a_story_is_called_drift_with_the_embedded_model():
+    engine = Engine.load("pocket", device="cpu")
+    session = engine.session("a red boat", seed=0)
+    guard = Guard(session, engine, "warn")
+    for prompt in ("a red boat", "snow", "black night"):
+        session.switch(prompt)
+        for _ in range(5):
+            assert guard.watch(next(session)) is None, prompt
 
 
 def test_a_guard_that_is_off_does_nothing(tiny_engine: Engine):

@@ -78,3 +78,31 @@ def test_a_story_needs_prompts() -> None:
         Story.of([])
     with pytest.raises(StoryError, match="an empty prompt: write"):
         Story.of(["a", "  "])
+
+
+@pytest.mark.parametrize(
+    ("cue", "message"),
+    [
+        (Cue(0.0, 5), "a prompt is text, and 5 is none"),  # pyright: ignore[reportArgumentType]
+        (Cue(0.0, "a", image=5), "a prompt is text, and 5"),  # pyright: ignore[reportArgumentType]
+        (Cue("0", "a"), "a start is a number, and 0"),  # pyright: ignore[reportArgumentType]
+        (Cue(True, "a"), "a start is a number, and True is none"),
+        (Cue(None, "a", 1.5), "a start is a number, and 1.5"),  # pyright: ignore[reportArgumentType]
+        (Cue(float("nan"), "a"), "a prompt cannot start at nan"),
+        (Cue(float("inf"), "a"), "a prompt cannot start at inf"),
+        (Cue(4e7, "a"), r"a prompt cannot start at 4e\+07"),
+        (Cue(None, "a", 10**400), r"a prompt cannot start at 1e\+300"),
+        (Cue(0.0, "a\x9b"), "a prompt is text, and '.x9b' is none"),
+        (Cue(0.0, "a", image="b\x1b.png"), "a prompt is text, and '.x1b' is none"),
+        (Cue(0.0, "a", negative="b\0"), "a prompt is text, and '.x00' is none"),
+    ],
+)
+def test_cues_from_anywhere_are_looked_at(cue: Cue, message: str) -> None:
+    with pytest.raises(StoryError, match=message):
+        Story((cue,))
+
+
+def test_times_and_frames_are_not_mixed() -> None:
+    with pytest.raises(StoryError, match='"b" starts at frame 48, other prompts at 0:00: give all'):
+        Story((Cue(0.0, "a"), Cue(None, "b", 48)))
+    assert Story((Cue(None, "a"), Cue(None, "b", 48))).cues[0].start_frame == 0
