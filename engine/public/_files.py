@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,12 @@ def read_bounded(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
-def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEPTH) -> Any:
+def parse_json(
+    data: bytes | str,
+    limit: int = JSON_BYTES,
+    depth: int = JSON_DEPTH,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
     """JSON of a bounded size and nesting, checked before it is parsed.
 
     `NaN` and `Infinity`, which JSON does not have, are refused, and so are whole numbers of more
@@ -51,6 +57,7 @@ def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEP
     Args:
         limit: bytes, or characters of a `str`.
         depth: how many lists and objects may be inside one another.
+        pairs: makes an object of its keys and values, in place of a `dict`.
 
     Raises:
         ValueError: too large, too deep, or not JSON; the message says what and where.
@@ -59,7 +66,9 @@ def parse_json(data: bytes | str, limit: int = JSON_BYTES, depth: int = JSON_DEP
         raise ValueError(f"it has {len(data)} bytes, at most {limit} are allowed")
     text = data if isinstance(data, str) else data.decode("utf-8-sig")
     _check_depth(text, depth)
-    return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+    return json.loads(
+        text, parse_constant=_refuse_constant, parse_int=_parse_int, object_pairs_hook=pairs
+    )
 
 
 def _check_depth(text: str, limit: int) -> None:
