@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from .._text import safe_text
 from ..engine.story_file import parse_story
 from ..models.errors import ConfigError, SanaStreamError
 from ..streaming.control import Control
@@ -31,7 +32,10 @@ from .words import one_line
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..streaming.pump import Pump
+    from ..streaming.recording import RecordingSink
     from ..streaming.stage import Show
+
+_REASON = 300  # characters of why a stream is not recorded
 
 
 class Server:
@@ -81,15 +85,18 @@ class Server:
 
     def _make(self, order: Order, control: Control, engine: Engine) -> None:
         job, request = self._planned(order)
-        path = self._recordings.next()
-        kept = (str(path),) if self._recordings.keep else ()
+        path, recording, why = self._record(job.options, request)
+        kept = (str(path),) if path is not None and self._recordings.keep else ()
         job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
         show = self._page.begin(request, title(job.options), control, path)
+        if why is not None:
+            note(f"stream {order.number} is not recorded: {why}")
+            show.board.tell(f"This stream is not recorded: {why}.")
         self._reporter.plan(request, kept or ("the page",))
         try:
             with (
                 Checkpoints(job, note) as checkpoints,
-                self._outputs(job.options, request, control.stop, show, path) as pump,
+                self._outputs(job.options, request, control.stop, show, recording) as pump,
             ):
                 perform(
                     job,
@@ -103,15 +110,32 @@ class Server:
                     control.stop,
                 )
         finally:
+            if recording is not None:
+                recording.close()
             show.board.finish()
 
-    def _outputs(
-        self, options: Options, request: Request, stop: Event, show: Show, path: Path
-    ) -> AbstractContextManager[Pump]:
-        """The page, and the recording beside it."""
+    def _record(
+        self, options: Options, request: Request
+    ) -> tuple[Path | None, RecordingSink | None, str | None]:
+        """The recording of a stream, or why there is none; the stream goes on without."""
         video = VideoFormat(request.width, request.height, request.fps)
         tags = Tags(title(options), prompts_of(request), request.seed)
-        recording = self._recordings.open(path, video, tags, show.board.tell)
+        try:
+            begun = self._recordings.begin(video, tags, self._reporter.note, self._page.tell)
+        except (OSError, ValueError, SanaStreamError) as error:
+            why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
+            return None, None, safe_text(why, _REASON)
+        return *begun, None
+
+    def _outputs(
+        self,
+        options: Options,
+        request: Request,
+        stop: Event,
+        show: Show,
+        recording: RecordingSink | None,
+    ) -> AbstractContextManager[Pump]:
+        """The page, and the recording beside it."""
         options = replace(options, outputs=())
         note = self._reporter.note
         return open_outputs(options, request, stop, None, note, 0, show.feed, recording)
