@@ -10,7 +10,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from .._text import safe_text
+from sana_stream._text import safe_text
+
 from ..streaming.errors import TargetError
 from ..streaming.format import Tags, VideoFormat
 from ..streaming.open import open_sink

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .._files import parse_json, read_bounded, require_regular_file
+from sana_stream._files import parse_json, read_bounded, require_regular_file
+
 from ..engine.atomic import replace_file
 from ..models.errors import ConfigError
 

@@ -151,7 +151,23 @@ class Guard:
             return
         query = f"?token={given}" if given else ""
         scope.setdefault("state", {}).update(role=role, query=query)
-        await self._app(scope, receive, send)
+        await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on; an answer that breaks off takes its connection with it."""
+        begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticed)
+        except Exception:
+            if begun and (abort := scope["state"].get("abort")) is not None:
+                abort()
+            raise
 
     def _given(self, scope: Scope) -> str | None:
         """The token in the address; where none is needed, whatever stands there means nothing."""

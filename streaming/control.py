@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from threading import Condition, Event
 
-from .._text import safe_text
+from sana_stream._text import safe_text
 
 PROMPT_LIMIT = 4000  # characters
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # could steer a terminal, or be no text

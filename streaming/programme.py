@@ -10,7 +10,8 @@ from threading import Condition, Event
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .._text import safe_text
+from sana_stream._text import safe_text
+
 from .control import Control
 
 STORY_LIMIT = 16 << 10  # characters

@@ -8,9 +8,10 @@ playlists, `/status` everything there is to know as JSON, `/prompt` and `/comman
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -218,7 +219,7 @@ class _Handlers:
         _hold(request)
         return answer
 
-    async def _counted(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _counted(self, parts: AsyncIterable[Any]) -> AsyncIterator[Any]:
         self._downloads += 1
         try:
             async for part in parts:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Send
 
-from .._text import safe_text
+from sana_stream._text import safe_text
 
 _MESSAGE = 400  # characters
 

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from .._files import parse_json
+from sana_stream._files import parse_json
 
 BODY_LIMIT = 64 << 10  # bytes
 BODY_SECONDS = 10.0

@@ -14,7 +14,8 @@ from urllib.parse import quote
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from .._files import require_regular_file
+from sana_stream._files import require_regular_file
+
 from .web_answer import StreamedResponse
 
 _CHUNK = 1 << 18  # bytes

@@ -26,8 +26,7 @@ class Served:
     def __init__(self, process: subprocess.Popen[bytes], line: int = 1) -> None:
         self.process = process
         assert process.stderr is not None
-        for _ in range(line):
-            first = process.stderr.readline()
+        first = [process.stderr.readline() for _ in range(line)][-1]
         found = re.search(rb"the page is at http://127.0.0.1:(\d+)/", first)
         assert found, first
         self._port = int(found[1])

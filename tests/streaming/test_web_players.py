@@ -7,7 +7,7 @@ import contextlib
 import http.client
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPMessage
 from pathlib import Path
 
@@ -212,6 +212,23 @@ def test_a_removed_recording_is_not_kept_by_those_who_fetch_it(
                 got += len(part)
     assert got < 128 << 20
     assert fetch(server)[0] == 404
+
+
+def test_a_removed_recording_takes_those_along_who_take_nothing(
+    tmp_path: Path, downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = downloads[0]
+    monkeypatch.setattr("sana_stream.streaming.web_download._content", sent_and_broken)
+    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+        connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1000)
+        await_that(lambda: server._connections.count == 0, "the connection is kept")
+
+
+async def sent_and_broken(*_: object) -> AsyncIterator[bytes]:
+    """A part, and then an error."""
+    yield bytes(len(FILM) // 2)
+    raise FileNotFoundError(2, "the recording was removed")
 
 
 def test_downloads_that_nobody_takes_end(
