@@ -21,7 +21,6 @@ from .words import megabytes
 
 SPARE = 200 << 20  # bytes left free for everybody else
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
-_TRIES = 5  # names that somebody else may take meanwhile
 
 
 class Recordings:
@@ -60,11 +59,14 @@ class Recordings:
         `report` hears of what goes wrong with it later, `ended` what is to be told to those who
         watch. Raises OSError, TargetError or ConfigError when nothing can be recorded now.
         """
-        for _ in range(_TRIES):
-            path = self.next()
-            with suppress(TargetError):
+        path = self.next()
+        while True:
+            try:
                 return path, self.open(path, video, tags, report, ended)
-        return path, self.open(path, video, tags, report, ended)
+            except TargetError:
+                if (other := self.next()) == path:
+                    raise
+                path = other  # somebody has taken the name meanwhile
 
     def next(self) -> Path:
         """The file for the next stream, by a name that nothing has."""

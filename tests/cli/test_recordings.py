@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,6 +20,7 @@ from sana_stream.streaming.errors import SinkError
 from sana_stream.streaming.feed import LiveFeed
 from sana_stream.streaming.format import Tags, VideoFormat
 from sana_stream.streaming.pump import Pump
+from sana_stream.streaming.recording import RecordingSink
 
 from ..streaming.asking import await_that
 from ..streaming.blocks import HEIGHT, WIDTH, blocks
@@ -242,6 +243,24 @@ def test_a_list_that_is_not_ours_is_left_alone(tmp_path: Path, content: bytes) -
         Recordings(tmp_path, keep=True, limit=None).next()
     assert (tmp_path / "recordings.json").read_bytes() == content
     assert not list(tmp_path.glob("stream-*"))
+
+
+def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings, opened = Recordings(tmp_path, keep=True, limit=None), Recordings.open
+
+    def late(self: Recordings, path: Path, *more: Any) -> RecordingSink:
+        if path.name == "stream-0000.mp4":
+            path.write_bytes(b"theirs")
+        return opened(self, path, *more)
+
+    monkeypatch.setattr(Recordings, "open", late)
+    path, recording = recordings.begin(VIDEO, Tags(), print, print)
+    recording.close()
+    assert path.name == "stream-0001.mp4"
+    assert (tmp_path / "stream-0000.mp4").read_bytes() == b"theirs"
+    recordings.close()
 
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
