@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING
 
-import av
-import numpy as np
-from av.error import FFmpegError
+from sana_stream._text import safe_text
 
 from ..engine.plan import BlockPlan
 from ..engine.story import Story, StoryError
-from ..models.errors import ConfigError
 from .options import Options
 from .request import Request
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..engine.clip import Clip
     from ..engine.describe import ModelDescription
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The clip that a stream goes on from, in its size; and how many of its blocks it makes."""
+    """The clip that a stream goes on from, and how many of its blocks it makes."""
 
-    video: np.ndarray | None = None  # uint8 (T, H, W, 3), whole blocks
+    video: Clip | None = None
     blocks: int = 0
 
 
@@ -59,93 +58,48 @@ def check_pictures(request: Request, note: Callable[[str], None], since: int = 0
 
 def read_picture(path: str, request: Request, note: Callable[[str], None]) -> np.ndarray:
     """A picture in the size of a run, uint8 (H, W, 3); ConfigError where it cannot be read."""
-    return _covered(path, None, request.height, request.width, note)[0]
+    from ..engine.image_file import read_image
+    from ..engine.picture import cover
+
+    picture = read_image(path, note)
+    height, width = picture.shape[:2]
+    _tell_cut(path, (height, width), (request.height, request.width), note)
+    return cover(picture[None], request.height, request.width)[0]
 
 
 def read_beginning(
     options: Options, model: ModelDescription, note: Callable[[str], None]
 ) -> Beginning:
-    """Read the clip that a run goes on from, and say what is cut off.
+    """Look at the clip that a run goes on from, as a whole, and say what is cut off.
 
     Raises:
         ConfigError: a file that cannot be read, or a clip that is shorter than a block.
     """
+    if options.video is None:
+        return Beginning()
     from ..engine.beginning import whole_blocks
+    from ..engine.clip import look_at_clip
 
     preset = model.preset
     width, height = options.size or (preset.width, preset.height)
-    if options.video is None:
-        return Beginning()
-    fps = options.fps or Fraction(preset.fps)
-    frames = _covered(options.video, fps, height, width, note)
+    clip = look_at_clip(options.video, options.fps or Fraction(preset.fps), note)
+    _tell_cut(options.video, clip.size, (height, width), note)
     plan = BlockPlan(options.block_frames or preset.block_frames, model.temporal_factor)
-    kept = whole_blocks(len(frames), plan)
-    if kept < len(frames):
-        note(
-            f"{options.video}: its first {len(frames) - kept} frames fill no block and are left out"
-        )
-    return Beginning(video=frames[len(frames) - kept :], blocks=plan.blocks_for(kept))
-
-
-def _covered(
-    path: str, fps: Fraction | None, height: int, width: int, note: Callable[[str], None]
-) -> np.ndarray:
-    """The pictures of a file, uint8 (T, height, width, 3); one picture where `fps` is `None`."""
-    from ..engine.picture import cover
-
-    out: list[np.ndarray] = []
-    try:
-        for frame in _decoded(path, fps):
-            if not out:
-                _tell_cut(path, frame, height, width, note)
-            out.append(cover(frame[None], height, width)[0])
-            if fps is None:
-                break
-    except (FFmpegError, OSError) as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(f"{path} cannot be read: {reason}") from error
-    if not out:
-        raise ConfigError(f"{path} holds no picture")
-    return np.stack(out)
-
-
-def _decoded(path: str, fps: Fraction | None) -> Iterator[np.ndarray]:
-    """Frames uint8 (H, W, 3), each shown until the next one, `fps` of them a second."""
-    with av.open(path) as container:
-        if not container.streams.video:
-            return
-        shown = ((_seconds(frame), frame) for frame in container.decode(video=0))
-        first = next(shown, None)
-        if first is None:
-            return
-        (begin, frame), count, lasts = first, 0, Fraction(0)
-        until = begin
-        for until, after in shown:
-            lasts = until - _seconds(frame)
-            for _ in range(_slots(until - begin, fps) - count):
-                count += 1
-                yield frame.to_ndarray(format="rgb24")
-            frame = after
-        for _ in range(max(not count, _slots(until + lasts - begin, fps) - count)):
-            yield frame.to_ndarray(format="rgb24")
-
-
-def _seconds(frame: av.VideoFrame) -> Fraction:
-    return Fraction(frame.pts or 0) * Fraction(frame.time_base or 1)
-
-
-def _slots(seconds: Fraction, fps: Fraction | None) -> int:
-    """How many frames begin before a time; containers round times by a part of a frame."""
-    return 0 if fps is None else ceil(seconds * fps - Fraction(1, 4))
+    kept = whole_blocks(clip.frames, plan)
+    if kept < clip.frames:
+        name, left_out = safe_text(options.video), clip.frames - kept
+        note(f"{name}: its first {left_out} frames fill no block and are left out")
+    return Beginning(video=clip, blocks=plan.blocks_for(kept))
 
 
 def _tell_cut(
-    path: str, frame: np.ndarray, height: int, width: int, note: Callable[[str], None]
+    path: str, have: tuple[int, int], want: tuple[int, int], note: Callable[[str], None]
 ) -> None:
-    have_height, have_width = frame.shape[:2]
-    if (have_height, have_width) == (height, width):
+    """Say which size (height, width) becomes which one."""
+    if have == want:
         return
-    scale = max(height / have_height, width / have_width)
-    lost = 1 - height * width / (have_height * have_width * scale**2)
+    scale = max(want[0] / have[0], want[1] / have[1])
+    lost = 1 - want[0] * want[1] / (have[0] * have[1] * scale**2)
     cut = f", {lost:.0%} is cut off" if lost > 0.005 else ""
-    note(f"{path} is {have_width}x{have_height}: scaled to cover {width}x{height}{cut}")
+    name = safe_text(path)
+    note(f"{name} is {have[1]}x{have[0]}: scaled to cover {want[1]}x{want[0]}{cut}")

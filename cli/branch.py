@@ -22,7 +22,7 @@ from .parser import (
     add_story,
     build_parser,
 )
-from .resume import find_checkpoint, read_job
+from .resume import find_checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
     from ..engine.snapshot_header import SnapshotHeader
@@ -46,14 +46,15 @@ def add_options(parser: Parser) -> None:
 def run(args: Namespace) -> int:
     """Make a video whose first frame follows the checkpoint's last one."""
     path = find_checkpoint(args.checkpoint)
-    header, job = read_job(path)
+    saved, job = read_checkpoint(path)
+    header = saved.header
     if not args.out:
         raise ConfigError("a branch is a video of its own: give it a name with --out FILE")
     options = _options(args, header, job)
     stdout = claim_stdout() if STDOUT in options.outputs else None
     from .generate import produce
 
-    branch = Job(options, options.story(), header.index, header.take, checkpoint=path)
+    branch = Job(options, options.story(), header.index, header.take, saved=saved)
     return produce(branch, stdout)
 
 

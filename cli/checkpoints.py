@@ -5,66 +5,50 @@ from __future__ import annotations
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..models.errors import ConfigError, SanaStreamError
+from ..streaming.existing import may_write
+from .checkpoint_files import check_replaceable, checkpoint_path
 from .job import Job
 from .options import is_live
+from .words import one_line
 from .written import Written
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.snapshot import Snapshot
-
-SUFFIX = ".ckpt"
-
-
-def checkpoint_path(outputs: Sequence[str]) -> Path | None:
-    """The checkpoint's name: that of the first output on disk; None where there is none."""
-    output = next((output for output in outputs if not is_live(output)), None)
-    if output is None:
-        return None
-    path = Path(output)
-    if "%" in path.name:  # a pattern of pictures: the folder's name
-        return path.parent.with_suffix(SUFFIX) if path.parent.name else Path("frames" + SUFFIX)
-    return path.with_suffix(SUFFIX)
+    from ..streaming.output_lock import OutputLocks
 
 
 class Checkpoints:
     """The checkpoint of one run, while this is entered.
 
     The newest snapshot whose video is on the disk is written after the first block, every so
-    many seconds of the monotonic clock, and at the end; a video that is whole needs none. What
-    cannot be written is told and does not end the run.
+    many seconds of the monotonic clock, and at the end; a video that is whole needs none. A
+    failure to write one is reported and does not end the run.
 
     Raises:
-        ConfigError: the checkpoint of another video has the same name.
+        ConfigError: the checkpoint of another video, or a foreign file, has the same name.
     """
 
-    def __init__(self, job: Job, report: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, report: Callable[[str], None], locks: OutputLocks) -> None:
         self._job = job
         self._report = report
         on_disk = (output for output in job.options.outputs if not is_live(output))
         self._outputs = [Written(output, job.kept) for output in on_disk]
+        self._locks = locks
         path = checkpoint_path(job.options.outputs)
         self._path = path if job.options.checkpoint_every else None
-        if (
-            self._path is not None
-            and self._path.exists()
-            and not (job.kept or job.options.overwrite)
-        ):
-            raise ConfigError(
-                f"{self._path} exists, the checkpoint of an interrupted video: go on with that one"
-                f" (sana-stream resume {shlex.quote(str(self._path))}), choose another name, or"
-                " replace it with --overwrite"
-            )
+        if self._path is not None and not job.kept:
+            check_replaceable(self._path, job.options)
+        self._begun = bool(job.kept)
         self._whole = False
         self._written = -1  # frames
-        self._told = False  # that a checkpoint could not be written
+        self._failed = False  # the last attempt, so that it is reported once
         self._due = time.monotonic()
         self._waiting: deque[tuple[int, Snapshot]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-checkpoint")
@@ -73,15 +57,27 @@ class Checkpoints:
         self._kept: Callable[[], int] = lambda: 0
 
     def begin(self, engine: Engine, kept: Callable[[], int]) -> None:
-        """The run is about to begin; `kept` tells how many frames every file has."""
+        """The run is about to begin; `kept` tells how many frames every file has.
+
+        Raises:
+            TargetError: another run is writing the checkpoint.
+        """
         self._engine, self._kept = engine, kept
-        if self._path is not None and not self._job.kept:
-            self._path.unlink(missing_ok=True)  # of another video, which has been replaced
+        if self._path is None:
+            return
+        if may_write(self._path.parent):
+            self._locks.acquire(self._path)
+        else:
+            self._report(f"{self._path}: its folder cannot be written, so there is no checkpoint")
+            self._path = None
 
     def after(self, frames: int, snapshot: Snapshot) -> None:
         """The video has so many frames up to this snapshot, delivered or about to be."""
         if self._path is None:
             return
+        if not self._begun:
+            self._begun = True
+            self._remove("")  # of the video that this one replaces
         self._waiting.append((frames, snapshot.light()))
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
@@ -110,26 +106,33 @@ class Checkpoints:
         if safe is not None and (not whole or self._job.options.keep_checkpoint):
             self._worker.submit(self._write, *safe)
         self._worker.shutdown()
-        if self._path is None or not self._waiting:
+        if self._path is None or self._engine is None or not self._begun:
             return
         if whole and not self._job.options.keep_checkpoint:
-            self._remove()
-        elif not whole and self._written >= 0:
+            self._remove("; the video is whole")
+        elif not whole:
+            self._report_end(self._path)
+
+    def _report_end(self, path: Path) -> None:
+        """How an unfinished video can be resumed, or that it cannot."""
+        if path.exists():
             video = shlex.quote(next(out for out in self._job.options.outputs if not is_live(out)))
             self._report(f"go on with it: sana-stream resume {video}")
+        elif self._waiting:
+            self._report(f"{path} could not be written, so this video cannot be resumed")
 
     def _alone(self) -> bool:
         from ..engine.device import one_thread_alone
 
         return self._engine is not None and one_thread_alone(self._engine.device)
 
-    def _remove(self) -> None:
+    def _remove(self, more: str) -> None:
         assert self._path is not None
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self._report(f"{self._path} cannot be removed ({reason}); the video is whole")
+            self._report(f"{self._path} cannot be removed ({reason}){more}")
 
     def _safe(self) -> tuple[int, Snapshot] | None:
         """The newest snapshot that is no further than the files; older ones are forgotten."""
@@ -152,9 +155,9 @@ class Checkpoints:
                 output.sync(frames)
             extra = {"run": self._job.to_json(), "kept": frames}
             save_snapshot(self._path, snapshot, self._engine, extra)
-        except (OSError, SanaStreamError) as error:
-            if not self._told:
-                self._report(f"{error}; the run goes on without a new checkpoint")
-            self._told = True
+        except Exception as error:  # of any kind: nobody else sees what fails in this thread
+            if not self._failed:
+                self._report(f"{one_line(error)}; the run goes on without a new checkpoint")
+            self._failed = True
         else:
-            self._written, self._told = frames, False
+            self._written, self._failed = frames, False

@@ -29,8 +29,10 @@ def add_options(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Convert and say so."""
+    from sana_stream._text import safe_text
+
     from ..engine.convert import convert_model
 
     convert_model(args.source, Path(args.target), args.parts, args.dtype)
-    sys.stderr.write(f"sana-stream: {args.target} is written\n")
+    sys.stderr.write(f"sana-stream: {safe_text(args.target)} is written\n")
     return 0

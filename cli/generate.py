@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..engine.story import Story
+from ..streaming.output_lock import OutputLocks
 from . import model
 from .beginning import Beginning, check_pictures, read_beginning, with_first_picture
 from .checkpoints import Checkpoints
@@ -16,13 +20,14 @@ from .display import LiveDisplay
 from .job import Job
 from .live import open_live
 from .options import Options
-from .outputs import open_outputs
+from .outputs import prepare_outputs
 from .reporter import Lines, Reporter, Silent
 from .request import Request, make_request
 from .stop import Stop
 from .words import closing_lines
 
 if TYPE_CHECKING:
+    from ..engine.describe import ModelDescription
     from ..engine.engine import Engine
 
 
@@ -35,45 +40,65 @@ def generate(options: Options, stdout: int | None) -> int:
     return produce(Job(options, with_first_picture(options, options.story())), stdout)
 
 
-def produce(job: Job, stdout: int | None) -> int:
-    """Make a job's video, from its beginning or from where a checkpoint stands."""
+def produce(
+    job: Job,
+    stdout: int | None,
+    locks: OutputLocks | None = None,
+    notes: Sequence[str] = (),
+) -> int:
+    """Make a job's video, from its beginning or from where a checkpoint stands.
+
+    Everything is read and checked first, and every output locked; what is there changes only when
+    the first block comes. `locks` are those that are held already, `notes` what is to be said.
+    """
     options = job.options
     reporter = _reporter(options)
-    described = model.describe(options.model, options.parts, options.decoder)
+    for line in notes:
+        reporter.note(line)
+    described = model.describe(options.model, options.parts, options.decoder, options.loras)
     beginning = Beginning()
-    if job.checkpoint is None:
-        beginning = read_beginning(options, described, reporter.note)
-        job = replace(job, first_block=beginning.blocks)
-
-    def plan(story: Story) -> Request:
-        request = make_request(options, story, described, job.first_block, job.take)
-        check_pictures(request, reporter.note, job.kept)
-        return request
-
-    request = plan(job.story)
-    with Stop(aloud=not options.quiet) as stop:
-        with (
-            open_live(options, request, plan, reporter, stop.asked) as live,
-            Checkpoints(job, reporter.note) as checkpoints,
-            open_outputs(
-                options, request, stop.asked, stdout, reporter.note, job.kept, live and live.feed
-            ) as pump,
-        ):
-            reporter.plan(request, options.outputs)
-            with stop.at_once():
-                engine = load_engine(options, reporter)
+    with Stop(aloud=not options.quiet) as stop, ExitStack() as opened:
+        if locks is None:
+            locks = opened.enter_context(OutputLocks(reporter.note))
+        if job.saved is None:
+            beginning = read_beginning(options, described, reporter.note)
+            job = replace(job, first_block=beginning.blocks)
+        if not job.kept:
+            job = job.with_new_id()
+        plan = partial(_plan, job, described, reporter)
+        request = plan(job.story)
+        checkpoints = opened.enter_context(Checkpoints(job, reporter.note, locks))
+        prepared = opened.enter_context(
+            prepare_outputs(job, request, locks, stop.asked, stdout, reporter.note)
+        )
+        live = opened.enter_context(open_live(options, request, plan, reporter, stop.asked))
+        reporter.plan(request, options.outputs)
+        with stop.at_once():
+            engine = load_engine(options, reporter)
             from ..engine.threads import shared_threads
-            from .perform import perform  # needs torch: mistakes have been told by now
+            from .perform import begin_session, perform  # needs torch
 
-            with shared_threads(engine.device, stages=1 if live else 2):
-                progress = perform(
-                    job, request, engine, beginning, pump, checkpoints, reporter, live, stop.asked
-                )
+            session = begin_session(engine, request, job, beginning)
+        job = replace(job, saved=None)  # its tensors are in the session now
+        with (
+            prepared.started(live and live.feed) as pump,
+            shared_threads(engine.device, stages=1 if live else 2),
+        ):
+            progress = perform(
+                job, request, engine, session, pump, checkpoints, reporter, live, stop.asked
+            )
+        opened.close()
         if progress.frames == job.kept:
             stop.check()
         for line in closing_lines(progress, options.files):
             reporter.note(line)
         return stop.exit_code
+
+
+def _plan(job: Job, described: ModelDescription, reporter: Reporter, story: Story) -> Request:
+    request = make_request(job.options, story, described, job.first_block, job.take)
+    check_pictures(request, reporter.note, job.kept)
+    return request
 
 
 def load_engine(options: Options, reporter: Reporter) -> Engine:

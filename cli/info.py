@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from sana_stream._text import safe_text
 
 from . import values
 from .parser import Parser, add_device
@@ -17,6 +20,9 @@ from .words import megabytes
 
 if TYPE_CHECKING:
     from ..engine.info import Estimate, ModelInfo
+
+
+LONGEST = 4000  # characters of a row
 
 
 def add_options(parser: Parser) -> None:
@@ -51,7 +57,7 @@ def run(args: Namespace) -> int:
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, Text(safe_text(value, LONGEST)))
     Console(stderr=True).print(table)
     return 0
 

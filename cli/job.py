@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import secrets
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..engine.plan import FROM_THE_START, Take
 from ..engine.story import Cue, Story
+from .checkpoint_files import checkpoint_path
 from .options import Length, Options, is_live
+
+if TYPE_CHECKING:
+    from ..engine.snapshot_file import SavedStream
+
+# options that change nothing in the video's frames or in how they are encoded
+_NOT_OF_THE_VIDEO = frozenset(
+    (
+        *("prompts", "prompt_file", "outputs", "overwrite", "segment", "window", "container"),
+        *("interactive", "watch", "web", "host", "token", "realtime", "history"),
+        *("checkpoint_every", "keep_checkpoint", "quiet", "debug"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What one run is to make.
 
-    A video may begin in the middle of a stream (a branch), and go on with what an earlier run has
+    A video may begin in the middle of a stream (a branch), and continue what an earlier run has
     made of it.
     """
 
@@ -24,28 +40,57 @@ class Job:
     story: Story
     first_block: int = 0  # number of the stream's block with which the video begins
     take: Take = FROM_THE_START  # where the stream's past begins then
-    checkpoint: Path | None = None  # where the stream goes on from
+    saved: SavedStream | None = None  # the stream to continue
     kept: int = 0  # frames of the video that are there
+    checkpoint: Path | None = None  # where the run's checkpoint was when it was written
+    id: str | None = None  # of the run, in its video too; None as old versions wrote neither
+
+    def with_new_id(self) -> Self:
+        """The job of a new run.
+
+        The same job has the same id, for it makes the same video bit for bit; a run that may be
+        directed while it lasts has one of its own.
+        """
+        if self.options.live:
+            return replace(self, id=secrets.token_hex(8))
+        facts = replace(self, id=None).to_json()
+        options = facts["options"]
+        facts["options"] = {k: options[k] for k in options.keys() - _NOT_OF_THE_VIDEO}
+        del facts["story"]["name"]
+        facts |= {"checkpoint": None, "from": None if self.saved is None else self.saved.checksum}
+        digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8)
+        return replace(self, id=digest.hexdigest())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it, with paths that mean the same from every folder, without secrets."""
-        options = asdict(self._from_anywhere())
-        fps = self.options.fps
+        options = json.loads(json.dumps(asdict(self._from_anywhere()), default=str))
         cues = [
             [cue.start_seconds, cue.prompt, cue.start_frame, cue.image and _absolute(cue.image)]
             for cue in self.story.cues
         ]
+        beside = checkpoint_path(self.options.outputs)
         return {
-            "options": options | {"fps": None if fps is None else str(fps), "token": None},
+            "options": options | {"token": None},
             "story": {"name": self.story.name, "cues": cues},
             "first_block": self.first_block,
             "take": [self.take.index, self.take.start],
+            "id": self.id,
+            "checkpoint": None if beside is None else _absolute(str(beside)),
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """The job whose `to_json` this is; KeyError, TypeError or ValueError for anything else."""
-        given = dict(values["options"])
+    def from_json(cls, values: Any) -> Self:
+        """The job whose `to_json` this is; pydantic's ValidationError for anything else."""
+        from .job_schema import StoredCue, StoredJob
+
+        stored = StoredJob.model_validate(values)
+        names = ("start_seconds", "prompt", "start_frame", "image")
+        cues = (
+            StoredCue.model_validate(dict(zip(names, cue, strict=False)))
+            for cue in stored.story.cues
+        )
+        story = tuple(Cue(c.start_seconds, c.prompt, c.start_frame, image=c.image) for c in cues)
+        given = stored.options.model_dump()
         fps, size, steps = given["fps"], given["size"], given["steps"]
         options = Options(
             **given
@@ -56,28 +101,27 @@ class Job:
                 "fps": None if fps is None else Fraction(fps),
                 "size": None if size is None else tuple(size),
                 "steps": tuple(steps) if isinstance(steps, list) else steps,
-                "loras": tuple((file, float(scale)) for file, scale in given["loras"]),
+                "loras": tuple((str(file), float(scale)) for file, scale in given["loras"]),
             }
         )
-        cues = (
-            Cue(start, prompt, frame, image=next(iter(image), None))
-            for start, prompt, frame, *image in values["story"]["cues"]
-        )
-        story = Story(tuple(cues), values["story"]["name"])
-        take = Take(*values["take"]) if "take" in values else FROM_THE_START
-        return cls(options, story, int(values["first_block"]), take)
+        take = Take(*stored.take)
+        told = Story(story, stored.story.name)
+        before = stored.checkpoint or checkpoint_path(options.outputs)
+        checkpoint = None if before is None else Path(before)
+        return cls(options, told, stored.first_block, take, checkpoint=checkpoint, id=stored.id)
 
     def _from_anywhere(self) -> Options:
         options = self.options
         outputs = (out if is_live(out) else _absolute(out) for out in options.outputs)
-        parts, image, video = (
+        parts, image, video, prompt_file = (
             None if path is None else _absolute_if_there(path)
-            for path in (options.parts, options.image, options.video)
+            for path in (options.parts, options.image, options.video, options.prompt_file)
         )
         return replace(
             options,
             outputs=tuple(outputs),
             model=_absolute_if_there(options.model),
+            prompt_file=prompt_file,
             parts=parts,
             image=image,
             video=video,
@@ -96,4 +140,7 @@ def _absolute(path: str) -> str:
 
 
 def _absolute_if_there(path: str) -> str:
-    return _absolute(path) if Path(path).expanduser().exists() else path
+    try:
+        return _absolute(path) if Path(path).expanduser().exists() else path
+    except (OSError, RuntimeError):  # a folder that may not be looked into, a user without a home
+        return path

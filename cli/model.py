@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,11 +10,16 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
 
 
-def describe(model: str, parts: str | None, decoder: str | None = None) -> ModelDescription:
-    """A model's defaults, known before its weights are loaded."""
+def describe(
+    model: str,
+    parts: str | None,
+    decoder: str | None = None,
+    loras: Iterable[tuple[str, float]] = (),
+) -> ModelDescription:
+    """A model's defaults, known before its weights are loaded; LoRA files that fit it."""
     from ..engine.describe import describe_model
 
-    return describe_model(model, parts, decoder)
+    return describe_model(model, parts, decoder, loras)
 
 
 def load(model: str, device: str, dtype: str, **more: Any) -> Engine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from argparse import Namespace
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,8 +99,8 @@ class Options:
                 'nothing to show: give --prompt "a red boat at dusk" or --prompt-file story.txt'
             )
         outputs = tuple(args.out or [default_output(args.prompt_file)])
-        _check_outputs(outputs, args)
-        _check_live(args)
+        check_outputs(outputs, args.format, args.segment, args.window)
+        check_live(args)
         live = args.interactive or args.watch or args.web is not None
         given = (args.minutes, args.seconds, args.frames)
         endless = args.endless or (live and given == (None, None, None))
@@ -178,26 +180,51 @@ class Options:
 
 
 def is_live(output: str) -> bool:
-    """Whether an output is standard output or an address, not something on disk."""
+    """Whether an output passes on: standard output, an address or a named pipe; not a file."""
+    return is_address(output) or _is_named_pipe(output)
+
+
+def is_address(output: str) -> bool:
+    """Whether an output is standard output or an address, which have no format by their name."""
     return output == STDOUT or "://" in output
 
 
-def _check_outputs(outputs: tuple[str, ...], args: Namespace) -> None:
+def is_picture_pattern(output: str) -> bool:
+    """Whether an output is a row of PNG pictures in a folder, such as frames/%06d.png."""
+    return not is_address(output) and output.lower().endswith(".png")
+
+
+def _is_named_pipe(output: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(output).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def check_outputs(
+    outputs: tuple[str, ...], container: str | None, segment: float | None, window: int | None
+) -> None:
+    """Refuse outputs that do not go together, or options that none of them takes.
+
+    Raises:
+        ConfigError: which, and what to do.
+    """
     for output in outputs:
         if outputs.count(output) > 1:
             raise ConfigError(f"--out {output} is given twice: once is enough")
-    if args.format and not any(is_live(output) for output in outputs):
+    if container and not any(is_address(output) for output in outputs):
         raise ConfigError(
-            f"--format {args.format} is for --out - and for addresses: "
+            f"--format {container} is for --out - and for addresses: "
             "the name of a file decides its format"
         )
-    if args.segment and not any(is_video_file(output) for output in outputs):
+    if segment and not any(is_video_file(output) for output in outputs):
         raise ConfigError("--segment is for video files: give one, such as --out film.mp4")
-    if args.window and not any(is_playlist(output) for output in outputs):
+    if window and not any(is_playlist(output) for output in outputs):
         raise ConfigError("--window is for playlists: give one, such as --out live/live.m3u8")
 
 
-def _check_live(args: Namespace) -> None:
+def check_live(args: Namespace) -> None:
+    """Refuse options for directing a run that do not go together, with ConfigError."""
     if args.interactive and args.prompt_file == STDOUT:
         raise ConfigError("--interactive reads standard input, and so does --prompt-file -")
     if args.watch and args.prompt_file in (None, STDOUT):

@@ -2,55 +2,88 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from ..engine.story import IMAGE_MARK
+from sana_stream._text import safe_text
+
+from ..engine.story import IMAGE_MARK, Story
 from ..models.errors import ConfigError
-from .options import STDOUT, Options, is_live, is_playlist, is_video_file
+from .checkpoint_files import checkpoint_path
+from .job import Job
+from .options import (
+    STDOUT,
+    Options,
+    first_segment,
+    is_address,
+    is_live,
+    is_picture_pattern,
+    is_playlist,
+    is_video_file,
+)
 from .request import Request
 from .words import megabytes
 
 if TYPE_CHECKING:
     from ..streaming.feed import LiveFeed
+    from ..streaming.output_lock import OutputLocks
     from ..streaming.pump import Pump
     from ..streaming.sink import Sink
 
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
 
 
+class PreparedOutputs:
+    """The outputs of a run, checked and locked; nothing has been written yet."""
+
+    def __init__(self, sinks: list[Sink], report: Callable[[str], None]) -> None:
+        self._sinks = sinks
+        self._report = report
+
+    @contextmanager
+    def started(self, feed: LiveFeed | None = None) -> Iterator[Pump]:
+        """All of them and the page's feed, fed by one pump and completed at the end."""
+        from ..streaming.pump import Pump
+
+        sinks = self._sinks if feed is None else [feed, *self._sinks]
+        with Pump(sinks, self._report) as pump:
+            yield pump
+
+
 @contextmanager
-def open_outputs(
-    options: Options,
+def prepare_outputs(
+    job: Job,
     request: Request,
+    locks: OutputLocks,
     stop: Event,
     stdout: int | None,
     report: Callable[[str], None],
-    kept: int = 0,
-    feed: LiveFeed | None = None,
     recording: Sink | None = None,
-) -> Iterator[Pump]:
-    """Every output of a run, the page's feed and a server's recording, fed by one pump and
-    completed at the end.
+) -> Iterator[PreparedOutputs]:
+    """Check every output of a run and lock it, before anything heavy is loaded.
 
-    With `kept`, files go on after so many frames of an earlier run. An output that gets no frame
-    leaves nothing behind. Raises `TargetError` or `ConfigError` for an output that cannot be used.
+    Files change only when the first block comes; an output that gets no frame leaves nothing
+    behind, and what was there before it as it was. Raises `TargetError` or `ConfigError` for an
+    output that cannot be used.
     """
     from ..streaming.format import Encoding, Tags, VideoFormat
     from ..streaming.open import open_sink
-    from ..streaming.pump import Pump
 
+    options = job.options
+    check_inputs_stay(options, job.story)
     for output in options.outputs:
         if not is_live(output):
-            check_file(output, None if kept else options.prompt_file)
+            check_room(output)
     video = VideoFormat(request.width, request.height, request.fps)
     encoding = Encoding(options.codec, options.crf, options.preset, options.nvenc)
+    captions = caption_files(options.outputs)
     with ExitStack() as opened:
-        sinks: list[Sink] = [] if feed is None else [feed]
+        sinks: list[Sink] = []
         if recording is not None:
             opened.callback(recording.close)
             sinks.append(recording)
@@ -59,37 +92,90 @@ def open_outputs(
                 output,
                 video,
                 encoding,
-                tags=Tags(title(options), prompts_of(request), request.seed),
-                container=options.container if is_live(output) else None,
+                tags=Tags(title(options), prompts_of(request), request.seed, job.id),
+                container=options.container if is_address(output) else None,
                 overwrite=options.overwrite,
-                kept=kept,
+                kept=job.kept,
                 segment_seconds=options.segment if is_video_file(output) else None,
                 window=options.window if is_playlist(output) else None,
-                alone=len(options.outputs) == 1 and feed is None,
+                captions=captions.get(output),
+                locks=locks,
+                alone=len(options.outputs) == 1 and options.web is None,
                 stop=stop,
                 stdout=stdout,
                 report=report,
             )
             opened.callback(sink.close)
             sinks.append(sink)
-        with Pump(sinks, report) as pump:
-            opened.pop_all()  # from here on the pump closes them
-            yield pump
+        yield PreparedOutputs(sinks, report)
 
 
-def check_file(output: str, prompt_file: str | None) -> None:
-    """Refuse a file that would replace the prompt file, or one on a full disk."""
-    path = Path(output)
-    if prompt_file not in (None, STDOUT):
-        for written in (path, path.with_suffix(".vtt")):
-            if written.exists() and written.samefile(prompt_file):
+def caption_files(outputs: Sequence[str]) -> dict[str, Path]:
+    """The captions beside each video: `film.vtt`, or `film.mkv.vtt` where that name is taken."""
+    files: dict[str, Path] = {}
+    for output in filter(is_video_file, outputs):
+        path = Path(output)
+        short = path.with_suffix(".vtt")
+        files[output] = path.with_name(f"{path.name}.vtt") if short in files.values() else short
+    return files
+
+
+def check_inputs_stay(options: Options, story: Story) -> None:
+    """Refuse an output that would replace a file which the run reads.
+
+    Raises:
+        ConfigError: which output, and which file.
+    """
+    read = {
+        "the prompt file": options.prompt_file,
+        "the picture": options.image,
+        "the clip": options.video,
+        "the model": options.model,
+        "the model's parts": options.parts,
+        "the decoder": (options.decoder or "").partition("=")[2] or None,
+    }
+    inputs = [(what, path) for what, path in read.items() if path not in (None, STDOUT)]
+    inputs += [("the LoRA", path) for path, _ in options.loras]
+    inputs += [("a picture of the story", cue.image) for cue in story.cues if cue.image]
+    for output in options.outputs:
+        for what, path in inputs:
+            if not is_live(output) and path and _would_replace(output, Path(path), options):
                 raise ConfigError(
-                    f"--out {output} would write over the prompt file {prompt_file}: "
+                    f"--out {safe_text(output)} would write over {what} {safe_text(path)}: "
                     "give another name"
                 )
-    if path.parent.is_dir() and (free := shutil.disk_usage(path.parent).free) < LEAST_SPACE:
+
+
+def _would_replace(output: str, path: Path, options: Options) -> bool:
+    """Whether an output, or what is written beside it, has the place of a file that is read."""
+    try:
+        if not path.is_file():
+            return False
+        if is_picture_pattern(output):
+            same_folder = path.parent.resolve() == Path(output).parent.resolve()
+            return same_folder and _is_of_pattern(path.name, Path(output).name)
+        written = [Path(output), Path(output).with_suffix(".vtt"), Path(output + ".vtt")]
+        if (checkpoint := checkpoint_path([output])) is not None:
+            written.append(checkpoint)
+        if options.segment is not None:
+            written.append(Path(first_segment(output)))
+        return any(each.exists() and each.samefile(path) for each in written)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_of_pattern(name: str, pattern: str) -> bool:
+    before, _, after = re.sub(r"%(0\d+)?d", "\0", pattern).partition("\0")
+    return re.fullmatch(re.escape(before) + r"\d+" + re.escape(after), name) is not None
+
+
+def check_room(output: str) -> None:
+    """Refuse a file on a full disk."""
+    folder = Path(output).parent
+    if folder.is_dir() and (free := shutil.disk_usage(folder).free) < LEAST_SPACE:
         raise OSError(
-            f"{output}: only {megabytes(free)} are free there: make room or choose another folder"
+            f"{safe_text(output)}: only {megabytes(free)} are free there: make room or choose"
+            " another folder"
         )
 
 

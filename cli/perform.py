@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ..engine.atomic import PARTIAL
 from ..engine.guard import Guard
-from ..engine.snapshot_file import load_snapshot
 from ..models.errors import ConfigError
 from ..streaming.format import VideoFormat
 from ..streaming.pace import Pace
 from .beginning import Beginning, read_picture
-from .checkpoints import SUFFIX, Checkpoints, checkpoint_path
+from .checkpoint_files import SUFFIX, checkpoint_path
+from .checkpoints import Checkpoints
 from .director import Director
 from .job import Job
 from .live import Live
@@ -37,15 +37,14 @@ def perform(
     job: Job,
     request: Request,
     engine: Engine,
-    beginning: Beginning,
+    session: Session,
     pump: Pump,
     checkpoints: Checkpoints,
     reporter: Reporter,
     live: Live | None,
     stop: Event,
 ) -> Progress:
-    """Make a job's video, from its beginning or from where a checkpoint stands."""
-    session = _session(engine, request, job, beginning)
+    """Make the rest of a job's video with a session of `begin_session`."""
     checkpoints.begin(engine, lambda: pump.kept)
     if live is not None:
         session.keep_history(job.options.history * float(request.fps) / engine.preset.fps)
@@ -59,9 +58,14 @@ def perform(
     return Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop).go()
 
 
-def _session(engine: Engine, request: Request, job: Job, beginning: Beginning) -> Session:
-    if job.checkpoint is not None:
-        snapshot = load_snapshot(job.checkpoint, engine)
+def begin_session(engine: Engine, request: Request, job: Job, beginning: Beginning) -> Session:
+    """The stream from its beginning, from a clip, or from where a checkpoint stands.
+
+    Raises:
+        SnapshotError: the checkpoint is of another model.
+    """
+    if job.saved is not None:
+        snapshot = job.saved.restore(engine)
         settings = replace(snapshot.settings, seed=request.seed)  # a branch may have its own
         return engine.session_from(replace(snapshot, settings=settings))
     return engine.session(

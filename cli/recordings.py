@@ -86,22 +86,13 @@ class Recordings:
         report: Callable[[str], None],
         ended: Callable[[str], None],
     ) -> RecordingSink:
-        """Begin the file, or leave nothing of it."""
-        file, before = None, path.exists() or path.with_suffix(".vtt").exists()
-        try:
-            if (why := self.full(path)) is not None:
-                raise TargetError(why)
-            file = open_sink(str(path), video, tags=tags)
-            self._index.begun(path)
-        except (OSError, ValueError):
-            if file is not None:
-                with suppress(OSError):
-                    file.close()
-            if not before:
-                _discard(path)
-            raise
-        whole = partial(self._index.ended, path)
-        return RecordingSink(file, video, partial(self.full, path), report, ended, whole)
+        """Make ready for the file, which is there from the first block on."""
+        self._index.check()
+        if (why := self.full(path)) is not None:
+            raise TargetError(why)
+        file = open_sink(str(path), video, tags=tags)
+        begun, whole = partial(self._index.begun, path), partial(self._index.ended, path)
+        return RecordingSink(file, video, partial(self.full, path), report, ended, begun, whole)
 
     def full(self, running: Path) -> str | None:
         """Why no more can be written to a file; None when there is room, or some could be made."""
@@ -130,13 +121,6 @@ def _size(path: Path) -> int:
     with suppress(OSError):  # somebody removes it just now
         return path.stat().st_size
     return 0
-
-
-def _discard(path: Path) -> None:
-    """Remove what was begun a moment ago and could not be gone on with."""
-    for file in (path, path.with_suffix(".vtt")):
-        with suppress(OSError):
-            file.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:

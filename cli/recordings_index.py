@@ -76,8 +76,12 @@ class RecordingIndex:
             os.close(self._lock)
             self._lock = None
 
+    def check(self) -> None:
+        """See whether anything can be written down; OSError."""
+        self._write()
+
     def begun(self, path: Path) -> None:
-        """A recording was just begun, with captions beside it; OSError."""
+        """The first block of a recording is there, with captions beside it; OSError."""
         for file in (path, path.with_suffix(".vtt")):
             size = file.stat().st_size
             self._made[file.name] = _Made(

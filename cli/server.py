@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -15,6 +15,7 @@ from ..engine.story_file import parse_story
 from ..models.errors import ConfigError, SanaStreamError
 from ..streaming.control import Control
 from ..streaming.format import Tags, VideoFormat
+from ..streaming.output_lock import OutputLocks
 from ..streaming.programme import Order, OrderError, Programme
 from . import model
 from .beginning import Beginning
@@ -22,9 +23,9 @@ from .checkpoints import Checkpoints
 from .job import Job
 from .live import Live
 from .options import Length, Options
-from .outputs import open_outputs, prompts_of, title
+from .outputs import prepare_outputs, prompts_of, title
 from .page import Page
-from .perform import perform
+from .perform import begin_session, perform
 from .recordings import Recordings
 from .reporter import Reporter
 from .request import Request, make_request
@@ -49,7 +50,9 @@ class Server:
         self._reporter = reporter
         self._recordings = recordings
         self._stop = stop
-        self._described = model.describe(options.model, options.parts, options.decoder)
+        self._described = model.describe(
+            options.model, options.parts, options.decoder, options.loras
+        )
         self._programme = Programme(self._check)
 
     @contextmanager
@@ -86,7 +89,8 @@ class Server:
 
     def _make(self, order: Order, control: Control, engine: Engine) -> None:
         job, request = self._planned(order)
-        path, recording, why = self._record(job.options, request)
+        job = job.with_new_id()
+        path, recording, why = self._record(job, request)
         kept = (str(path),) if path is not None and self._recordings.keep else ()
         job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
         show = self._page.begin(request, title(job.options), control, path)
@@ -96,14 +100,16 @@ class Server:
         self._reporter.plan(request, kept or ("the page",))
         try:
             with (
-                Checkpoints(job, note) as checkpoints,
-                self._outputs(job.options, request, control.stop, show, recording) as pump,
+                OutputLocks(note) as locks,
+                Checkpoints(job, note, locks) as checkpoints,
+                self._outputs(job, request, control.stop, show, recording, locks) as pump,
             ):
+                session = begin_session(engine, request, job, Beginning())
                 perform(
                     job,
                     request,
                     engine,
-                    Beginning(),
+                    session,
                     pump,
                     checkpoints,
                     self._reporter,
@@ -116,11 +122,11 @@ class Server:
             show.board.finish()
 
     def _record(
-        self, options: Options, request: Request
+        self, job: Job, request: Request
     ) -> tuple[Path | None, RecordingSink | None, str | None]:
         """The recording of a stream, or why there is none; the stream goes on without."""
         video = VideoFormat(request.width, request.height, request.fps)
-        tags = Tags(title(options), prompts_of(request), request.seed)
+        tags = Tags(title(job.options), prompts_of(request), request.seed, job.id)
         try:
             begun = self._recordings.begin(video, tags, self._reporter.note, self._page.tell)
         except (OSError, ValueError, SanaStreamError) as error:
@@ -128,18 +134,23 @@ class Server:
             return None, None, safe_text(why, _REASON)
         return *begun, None
 
+    @contextmanager
     def _outputs(
         self,
-        options: Options,
+        job: Job,
         request: Request,
         stop: Event,
         show: Show,
         recording: RecordingSink | None,
-    ) -> AbstractContextManager[Pump]:
+        locks: OutputLocks,
+    ) -> Iterator[Pump]:
         """The page, and the recording beside it."""
-        options = replace(options, outputs=())
-        note = self._reporter.note
-        return open_outputs(options, request, stop, None, note, 0, show.feed, recording)
+        job, note = replace(job, options=replace(job.options, outputs=())), self._reporter.note
+        with (
+            prepare_outputs(job, request, locks, stop, None, note, recording) as prepared,
+            prepared.started(show.feed) as pump,
+        ):
+            yield pump
 
     def _check(self, order: Order) -> None:
         self._planned(order)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from fractions import Fraction
+from pathlib import Path
 
 
 def positive_number(text: str) -> float:
@@ -34,12 +35,31 @@ def duration(text: str) -> float:
 
 
 def scaled_file(text: str) -> tuple[str, float]:
-    """A file and how strongly it counts: lora.safetensors or lora.safetensors:0.8."""
+    """A file and how strongly it counts: lora.safetensors or lora.safetensors:0.8.
+
+    Where a file has the whole text as its name, it is that file.
+    """
+    from ..models.errors import ConfigError
+    from ..models.lora_scale import check_scale
+
     name, colon, scale = text.rpartition(":")
-    try:
-        return (name, float(scale)) if colon and name else (text, 1.0)
-    except ValueError:
+    if not (colon and name) or _exists(text):
         return text, 1.0
+    try:
+        return name, check_scale(float(scale), name)
+    except ConfigError as error:
+        raise ArgumentTypeError(str(error)) from None
+    except ValueError:
+        if _exists(name):
+            raise ArgumentTypeError(f"{scale!r} behind {name!r} is no number: give 0.8") from None
+        return text, 1.0
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # no such user, a name that cannot be one
+        return False
 
 
 def positive_count(text: str) -> int:

@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 
 from ..engine.atomic import sync_file
+from .options import is_picture_pattern
 
 
 class Written:
@@ -23,12 +24,13 @@ class Written:
 
     def __init__(self, output: str, frames: int) -> None:
         self._path = Path(output)
+        self._is_pattern = is_picture_pattern(output)
         self._frames = frames
         self._part = 0  # number of the last file in a row
 
     def sync(self, frames: int) -> None:
         """Wait until the output's first frames are on the disk; OSError where they cannot be."""
-        for file in self._pictures(frames) if "%" in self._path.name else self._files():
+        for file in self._pictures(frames) if self._is_pattern else self._files():
             sync_file(file)
         self._frames = frames
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..models.errors import ConfigError
+from .clip_blocks import Known, encoded_blocks
 from .commit import committed, prepare_texts
+from .given import Picture, Video, as_picture, as_video
 from .picture import cover, to_input
 from .plan import BlockPlan, Take
 from .snapshot import Snapshot, blocks_to_keep
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def begin_with_image(engine: Engine, beginning: Snapshot, image: np.ndarray) -> Snapshot:
+def begin_with_image(engine: Engine, beginning: Snapshot, image: Picture) -> Snapshot:
     """The stream whose first latent frame is a picture.
 
     The picture's latent stands at timestep 0 while the others denoise, and is not changed
@@ -29,20 +29,18 @@ def begin_with_image(engine: Engine, beginning: Snapshot, image: np.ndarray) -> 
 
     Args:
         beginning: the stream before its first block.
-        image: uint8 (H, W, 3) of any size; it is made to cover the stream's.
+        image: as `as_picture` takes it, of any size; it is made to cover the stream's.
 
     Raises:
         ConfigError: not a picture.
     """
-    if image.ndim != 3:
-        raise ConfigError(f"the image has shape {image.shape}; give uint8 (H, W, 3)")
     settings = beginning.settings
-    picture = cover(image[None], settings.height, settings.width)
+    picture = cover(as_picture(image)[None], settings.height, settings.width)
     latents, _ = engine.vae.encode(to_input(picture, engine.device))
     return replace(beginning, given=latents)
 
 
-def cut_to_image(engine: Engine, snapshot: Snapshot, image: np.ndarray) -> Snapshot:
+def cut_to_image(engine: Engine, snapshot: Snapshot, image: Picture) -> Snapshot:
     """The stream with a picture in place of its past, from its next block on.
 
     Its place, prompts and seed stay; memory, positions and decoder begin anew, as in a stream
@@ -65,25 +63,35 @@ def cut_to_image(engine: Engine, snapshot: Snapshot, image: np.ndarray) -> Snaps
 
 
 @torch.no_grad()
-def begin_with_video(engine: Engine, beginning: Snapshot, video: np.ndarray) -> Snapshot:
+def begin_with_video(engine: Engine, beginning: Snapshot, video: Video) -> Snapshot:
     """The stream that goes on from a clip, as if it had made the clip's blocks itself.
 
     The clip is cut to whole blocks: pictures too many are dropped at its beginning.
 
     Args:
         beginning: the stream before its first block; the clip is committed under its prompt.
-        video: uint8 (T, H, W, 3) of any size; it is made to cover the stream's.
+        video: as `as_video` takes it, of any size; it is made to cover the stream's.
 
     Raises:
         ConfigError: not a clip, or shorter than one block.
     """
     snapshot = beginning
+    clip = as_video(video, Fraction(engine.preset.fps))
     keep = blocks_to_keep(beginning.settings.block_frames, engine.decoder.config)
+    settings = beginning.settings
+    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
+    count = plan.blocks_for(whole_blocks(clip.frames, plan))
+    known = Known.of(settings, engine.transformer.config, keep, count)
     texts = prepare_texts(engine, snapshot)
-    for latents in _encoded_blocks(engine, beginning, video):
+    for block, latents in encoded_blocks(
+        engine.vae, plan, clip, settings, known, count, engine.device
+    ):
         states = committed(engine.denoiser, snapshot, texts)
+        if block.index > snapshot.index:  # blocks between are of no effect any more
+            states = tuple(replace(state, position=block.latent_start) for state in states)
+            snapshot = replace(snapshot, recent=())
         recent = (*snapshot.recent, latents)[-keep:]
-        snapshot = replace(snapshot, index=snapshot.index + 1, states=states, recent=recent)
+        snapshot = replace(snapshot, index=block.index + 1, states=states, recent=recent)
     return snapshot
 
 
@@ -100,18 +108,3 @@ def whole_blocks(frames: int, plan: BlockPlan) -> int:
             " give a longer one or a smaller block_frames"
         )
     return first + (frames - first) // later * later
-
-
-def _encoded_blocks(engine: Engine, beginning: Snapshot, video: np.ndarray) -> Iterator[Tensor]:
-    """The clip's latents, block by block, (1, C, T', h, w) each."""
-    settings = beginning.settings
-    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
-    video = video[len(video) - whole_blocks(len(video), plan) :]
-    index, cache = 0, None
-    while (block := plan.block(index)).start < len(video):
-        piece = cover(
-            video[block.start : block.start + block.frames], settings.height, settings.width
-        )
-        latents, cache = engine.vae.encode(to_input(piece, engine.device), cache)
-        yield latents
-        index += 1

@@ -5,24 +5,33 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sana_stream._files import require_regular_file
+from sana_stream._text import safe_text
+
 from ..models.config import TransformerConfig
-from ..models.errors import ConfigError
+from ..models.errors import CheckpointError, ConfigError
 from ..models.original import to_original
 from ..models.pickled import SUFFIXES
-from ..models.transformer_file import read_transformer
+from ..models.transformer_file import OTHER_SUFFIXES, read_transformer
+from ..models.weight_format import SAFETENSORS
+from ..models.weights import read_json
 from .device import DTYPES
 from .locate import INDEX, locate_model, locate_parts
 from .preset import PRESET_FILE, preset_of
 
 PARTIAL = ".part"
+MARK = ".sana-stream-partial"  # in a folder that is being written: it is ours
 SHARD = "5GB"
 COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")
+COPIED_FILES = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
 TRANSFORMER_CLASS = "SanaVideoTransformer3DModel"
 
 
@@ -41,35 +50,102 @@ def convert_model(
         dtype: of the transformer's weights; as they are where `None`.
 
     Raises:
-        ConfigError: a target that exists, an unknown dtype or source.
+        ConfigError: a target that exists or lies in the source, an unknown dtype or source.
         CheckpointError: a source that cannot be read.
+        OSError: the target cannot be written; nothing of it stays.
     """
-    if target.exists():
-        raise ConfigError(f"{target} exists; give a name that is free")
+    _check_target(target)
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype} is not known; use {', '.join(DTYPES)}")
     located = locate_model(source)
+    folder = None if target.suffix in SUFFIXES else locate_parts(located, parts)
+    for place in (located, folder):
+        _check_outside(target, place)
+    preset = preset_of(located, str(source))
+    index = {} if folder is None else read_json(folder / INDEX)
     config, tensors = read_transformer(located)
     if dtype is not None:
         tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
     partial = target.with_name(target.name + PARTIAL)
-    if partial.is_dir():
-        shutil.rmtree(partial)
-    if target.suffix in SUFFIXES:
-        torch.save({"state_dict": to_original(tensors)}, partial)
-    else:
-        folder = locate_parts(located, parts)
+    if folder is None:
+        _write_file(partial, target, to_original(tensors))
+        return
+    with _making_folder(partial):
         _write_transformer(partial / "transformer", config, tensors)
         _copy_parts(folder, partial)
-        preset = preset_of(located, str(source))
+        index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
+        (partial / INDEX).write_text(_json(index), encoding="utf-8")
         (partial / PRESET_FILE).write_text(_json(asdict(preset)), encoding="utf-8")
-    os.replace(partial, target)
+        if os.path.lexists(target):  # another program may have been quicker
+            raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+        os.rename(partial, target)
+        (target / MARK).unlink()
+
+
+def _check_target(target: Path) -> None:
+    if os.path.lexists(target):
+        raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+    if target.suffix in {SAFETENSORS} | OTHER_SUFFIXES:
+        raise ConfigError(
+            f"{safe_text(target)}: give a name that ends in .pth for a file, or in no suffix of"
+            " weights for a folder"
+        )
+    partial = target.with_name(target.name + PARTIAL)
+    if os.path.lexists(partial) and not _is_left_behind(partial):
+        raise ConfigError(
+            f"{safe_text(partial)} exists and is no unfinished conversion of this program; remove"
+            " it, or give another name"
+        )
+
+
+def _check_outside(target: Path, place: Path | None) -> None:
+    if place is not None and place.is_dir():
+        real, inside = place.resolve(), target.resolve()
+        if inside.is_relative_to(real):
+            raise ConfigError(f"{safe_text(target)} lies in {safe_text(place)}, which is read")
+
+
+def _is_left_behind(partial: Path) -> bool:
+    """Whether a folder is that of a conversion that was killed, or holds no file at all."""
+    if partial.is_symlink() or not partial.is_dir():
+        return False
+    return (partial / MARK).is_file() or not any(files for _, _, files in os.walk(partial))
+
+
+@contextmanager
+def _making_folder(partial: Path) -> Iterator[None]:
+    """A folder that is marked as ours while it is written, and goes if that fails."""
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    (partial / MARK).touch()
+    try:
+        yield
+    except BaseException:
+        if (partial / MARK).is_file():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_file(partial: Path, target: Path, tensors: dict[str, Tensor]) -> None:
+    whole = {name: _own(tensor) for name, tensor in tensors.items()}
+    with partial.open("xb") as file:
+        try:
+            torch.save({"state_dict": whole}, file)
+            file.flush()
+            os.fsync(file.fileno())
+            if os.path.lexists(target):  # another program may have been quicker
+                raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str, Tensor]) -> None:
     from huggingface_hub import save_torch_state_dict
 
-    part.mkdir(parents=True)
+    part.mkdir()
     settings = {"_class_name": TRANSFORMER_CLASS, **asdict(config)}
     settings |= {"qk_norm": "rms_norm_across_heads", "norm_elementwise_affine": False}
     (part / "config.json").write_text(_json(settings), encoding="utf-8")
@@ -80,6 +156,8 @@ def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str,
         filename_pattern="diffusion_pytorch_model{suffix}.safetensors",
         max_shard_size=SHARD,
     )
+    for file in part.glob("*.safetensors"):  # the library lets its owner alone read it
+        file.chmod((part / "config.json").stat().st_mode & 0o777)
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -90,12 +168,21 @@ def _own(tensor: Tensor) -> Tensor:
 def _copy_parts(source: Path, target: Path) -> None:
     for name in COPIED:
         if (source / name).is_dir():
-            shutil.copytree(source / name, target / name)  # follows the hub cache's links
+            (target / name).mkdir()
+            for file in sorted((source / name).iterdir()):
+                if file.suffix in COPIED_FILES:
+                    _copy(file, target / name)
     for file in (*source.glob("LICENSE*"), *source.glob("README*")):
-        shutil.copy(file, target)
-    index = json.loads((source / INDEX).read_text(encoding="utf-8"))
-    index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
-    (target / INDEX).write_text(_json(index), encoding="utf-8")
+        _copy(file, target)
+
+
+def _copy(file: Path, folder: Path) -> None:
+    """Copy a file's content (the hub's cache has links), and none of its rights."""
+    try:
+        require_regular_file(file)
+    except ValueError as error:
+        raise CheckpointError(f"{safe_text(file)} cannot be copied: {error}") from error
+    shutil.copyfile(file, folder / file.name)
 
 
 def _json(values: dict[str, object]) -> str:

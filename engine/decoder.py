@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sana_stream._text import safe_text
+
+from ..models.checkpoint import read_vae_file
 from ..models.errors import ConfigError
 from ..models.tiny_decoder import TinyDecoder, TinyDecoderConfig, load_tiny_decoder
 from ..models.transformer_file import is_weights_file
-from ..models.vae_any import AnyVaeConfig, read_vae_config
+from ..models.vae_any import AnyVaeConfig
 from ..models.vae_config import VaeConfig
-from ..models.weights import read_json
 from .hub import HubModel
+from .locate import existing_path
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -37,17 +40,19 @@ def locate_decoder(decoder: str) -> Path:
     """
     kind, _, place = decoder.partition("=")
     if kind != TINY:
-        raise ConfigError(f"decoder {decoder!r} is not known; leave it out, or {_GIVE}")
+        raise ConfigError(
+            f"decoder {safe_text(repr(decoder[:300]))} is not known; leave it out, or {_GIVE}"
+        )
     if not place:
         raise ConfigError(f"the {TINY} decoder does not come with this program; {_GIVE}")
-    path = Path(place).expanduser()
-    if path.is_file():
+    path = existing_path(place)
+    if path is not None and not path.is_dir():
         if not is_weights_file(path):
-            raise ConfigError(f"{path} is not a decoder's weights; {_GIVE}")
+            raise ConfigError(f"{safe_text(path)} is not a decoder's weights; {_GIVE}")
         return path
     hub = HubModel.parse(place)
     if hub is None or not hub.file:
-        raise ConfigError(f"{place} is no file; {_GIVE}")
+        raise ConfigError(f"{safe_text(place)} is no file; {_GIVE}")
     return hub.fetch()
 
 
@@ -88,7 +93,7 @@ def load_decoder(
     """
     if decoder is None:
         return None
-    check_decoder(read_vae_config(read_json(parts / "vae" / "config.json")), model)
+    check_decoder(read_vae_file(parts), model)
     return load_tiny_decoder(locate_decoder(decoder), dtype, device)
 
 

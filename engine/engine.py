@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.checkpoint import load_transformer, load_vae
+from ..models.checkpoint import load_transformer, load_vae, read_vae_file
 from ..models.errors import ConfigError
 from ..models.lora import LoraStack
 from ..models.memory import parse_policy
@@ -18,13 +17,16 @@ from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
 from ..models.tiny_decoder import TinyDecoder
 from ..models.transformer import SanaVideoTransformer
+from ..models.transformer_file import read_transformer_config
 from ..models.vae_any import AnyVae
 from ..models.vae_overlap import OverlapVAE
 from .beginning import begin_with_image, begin_with_video
 from .calls import DecoderCalls, TransformerCalls
 from .decoder import load_decoder
+from .describe import check_loras, check_parts
 from .device import resolve_device, resolve_dtype, resting_device
 from .fingerprint import Fingerprint, fingerprint_of
+from .given import Picture, Video
 from .locate import locate_model, locate_parts
 from .memory_plan import fitting_decode_frames, free_bytes
 from .noise import NoiseSource, counter_noise
@@ -110,7 +112,7 @@ class Engine:
             quantize_text: the same for the text encoder.
 
         Raises:
-            ConfigError: an unknown model, device or dtype.
+            ConfigError: an unknown model, device or dtype, or a LoRA's scale that is no number.
             CheckpointError: a part is missing, cut short, or does not fit.
         """
         chosen_device = resolve_device(device)
@@ -121,18 +123,22 @@ class Engine:
         located = locate_model(model)
         folder = locate_parts(located, parts)
         preset = preset_of(located, str(model))
+        check_parts(read_transformer_config(located), read_vae_file(folder), folder)
+        loras = list(loras)
+        check_loras(located, loras)
         small = load_decoder(decoder, folder, preset.name, chosen, chosen_device)
+        text_encoder = load_text_encoder(
+            folder,
+            preset.instruction,
+            preset.max_text_tokens,
+            chosen_device,
+            text_dtype,
+            resting_device(chosen_device, offload_text),
+        )
         engine = cls(
             load_transformer(located, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),
-            load_text_encoder(
-                folder,
-                preset.instruction,
-                preset.max_text_tokens,
-                chosen_device,
-                text_dtype,
-                resting_device(chosen_device, offload_text),
-            ),
+            text_encoder,
             preset,
             chosen_device,
             chosen,
@@ -197,8 +203,8 @@ class Engine:
         steps: int | None = None,
         solver: str | None = None,
         flow_shift: float | None = None,
-        image: np.ndarray | None = None,
-        video: np.ndarray | None = None,
+        image: Picture | None = None,
+        video: Video | None = None,
     ) -> Session:
         """Begin a stream. What is not given comes from the checkpoint's preset.
 
@@ -215,9 +221,10 @@ class Engine:
             steps: in place of `timesteps`, how many of them.
             solver: "renoise" for distilled models, "euler", "dpm++" or "unipc" for the others.
             flow_shift: how far the steps crowd towards noise; 1 is even.
-            image: uint8 (H, W, 3), the stream's first picture, made to cover its size.
-            video: uint8 (T, H, W, 3), a clip to go on from: its last whole blocks count as the
-                stream's first ones, and `next_start` is behind them.
+            image: the stream's first picture, made to cover its size: the path of a file, an
+                image of Pillow, or pixels uint8 (H, W, 3).
+            video: a clip to go on from, the path of a file or pixels uint8 (T, H, W, 3): its last
+                whole blocks count as the stream's first ones, and `next_start` is behind them.
 
         Raises:
             ConfigError: a setting that cannot be used; nothing has run yet.

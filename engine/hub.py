@@ -13,12 +13,14 @@ from typing import Self
 
 from ..models.errors import ConfigError
 
-_NAME = r"[A-Za-z0-9][\w.-]*"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}"
 _ID = re.compile(
     rf"(?:hf://)?(?P<repo>{_NAME}/{_NAME})"
-    r"(?P<file>(?:/[\w.-]+)+\.(?:pth|pt|safetensors))?"
-    r"(?:@(?P<revision>[\w./-]+))?"
+    r"(?P<file>(?:/[A-Za-z0-9_.-]{1,120}){1,8}\.(?:pth|pt|safetensors))?"
+    r"(?:@(?P<revision>[A-Za-z0-9_./-]{1,120}))?"
 )
+_FILE = re.compile(r".*\.(?:pth|pt|safetensors|ckpt|bin|gguf|json)", re.IGNORECASE)
+_STEPS_UP = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 SMALL = ("*.json", "LICENSE*", "README.md")
 PARTS = ("vae", "text_encoder", "tokenizer", "scheduler")
 
@@ -34,9 +36,9 @@ class HubModel:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """The model that a text names, `None` where it is no hub id."""
-        match = _ID.fullmatch(text)
-        if match is None:
-            return None
+        match = _ID.fullmatch(text) if len(text) < 600 else None
+        if match is None or _FILE.fullmatch(match["repo"]) or _STEPS_UP.search(text):
+            return None  # a path of a file that is not there, or one that leaves its folder
         return cls(match["repo"], (match["file"] or "").strip("/"), match["revision"])
 
     def fetch(self, *, parts_only: bool = False) -> Path:

@@ -8,18 +8,24 @@ from pathlib import Path
 
 import torch
 
+from sana_stream._files import require_regular_file
+from sana_stream._text import safe_text
+
+from ..models.checkpoint import check_vae_files, read_vae_file
 from ..models.config import TransformerConfig
 from ..models.decoder_any import AnyDecoderConfig, make_decoder
 from ..models.errors import CheckpointError, SanaStreamError
 from ..models.headers import WeightSummary
 from ..models.memory import parse_policy
 from ..models.state import state_bytes
+from ..models.text import check_text_files
+from ..models.text_file import text_weight_files
 from ..models.tiny_decoder import TinyDecoderConfig
-from ..models.transformer_file import read_transformer_config
-from ..models.vae_any import AnyVaeConfig, make_vae, read_vae_config
-from ..models.vae_overlap import OverlapVaeConfig
+from ..models.transformer_file import check_transformer_files, read_transformer_config
+from ..models.vae_any import AnyVaeConfig
 from ..models.weights import read_json, weight_files
 from .decoder import check_decoder, locate_decoder
+from .describe import check_parts
 from .device import resolve_device, resolve_dtype
 from .locate import locate_model, locate_parts
 from .memory_plan import (
@@ -32,6 +38,9 @@ from .memory_plan import (
 from .preset import UNKNOWN, Preset, preset_of
 from .size import check_size
 from .vocabulary import Vocabulary
+
+MENTIONED = 10  # licence files that are named
+FRONT_MATTER = 1 << 16  # bytes of a README that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +96,22 @@ def inspect_model(
     """
     source = locate_model(model)
     config = read_transformer_config(source)
+    check_transformer_files(source, config)
     obstacles: list[str] = []
     try:
         preset = preset_of(source, str(model))
     except CheckpointError as error:
-        preset = replace(UNKNOWN, name=str(model))
+        preset = replace(UNKNOWN, name=safe_text(model))
         obstacles.append(str(error))
     found = [PartInfo("transformer", _class(source / "transformer"), _transformer_weights(source))]
     vae, folder = None, source
     try:
         folder = locate_parts(source, parts)
-        vae = read_vae_config(read_json(folder / "vae" / "config.json"))
-        if isinstance(vae, OverlapVaeConfig):
-            with torch.device("meta"):
-                make_vae(vae)  # says where diffusers is missing
+        vae = read_vae_file(folder)
+        check_vae_files(folder, vae)  # says where diffusers is missing, too
+        check_parts(config, vae, folder)
+        if all((folder / part).is_dir() for part in ("tokenizer", "text_encoder")):
+            check_text_files(folder)
     except SanaStreamError as error:
         obstacles.append(str(error))
     for name in ("vae", "text_encoder"):
@@ -135,8 +146,15 @@ def inspect_model(
         decoder=painter,
         size_multiple=multiple,
         trained_seconds=trained,
-        vocabulary=Vocabulary.read(folder),
+        vocabulary=_vocabulary(folder),
     )
+
+
+def _vocabulary(folder: Path) -> Vocabulary | None:
+    try:
+        return Vocabulary.read(folder)
+    except CheckpointError:  # told as an obstacle
+        return None
 
 
 def estimate(
@@ -189,21 +207,28 @@ def _small_decoder_weights(info: ModelInfo) -> int:
 
 def find_licence(folder: Path) -> str | None:
     """The licence file of a folder, or what the front matter of its README names."""
-    files = sorted(file.name for file in folder.glob("LICENSE*"))
-    readme = folder / "README.md"
-    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    files = sorted(safe_text(file.name, 60) for file in folder.glob("LICENSE*"))[:MENTIONED]
+    text = _beginning(folder / "README.md")
     front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
-    names = dict(re.findall(r"^(license|license_name):[ \t]*(\S.*?)[ \t]*$", front, re.MULTILINE))
+    names = dict(re.findall(r"^(license|license_name):[ \t]*(\S[^\n]*)$", front, re.MULTILINE))
     named = names.get("license_name") or names.get("license")
-    told = [part for part in (named, *files) if part]
+    told = [part for part in (named and safe_text(named, 80), *files) if part]
     return ", ".join(told) or None
+
+
+def _beginning(path: Path) -> str:
+    """The first lines of a text, where it is one."""
+    try:
+        require_regular_file(path)
+        with path.open("rb") as file:
+            return file.read(FRONT_MATTER).decode(errors="replace")
+    except (OSError, ValueError):
+        return ""
 
 
 def _part(folder: Path) -> PartInfo:
     if folder.name != "vae":  # transformers' names
-        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-        if not files:
-            files = [folder / "model.safetensors"]
+        files = text_weight_files(folder)
     else:
         files = weight_files(folder)
     return PartInfo(folder.name, _class(folder), WeightSummary.of(files))
@@ -218,4 +243,6 @@ def _class(folder: Path) -> str:
     if not path.exists():
         return "original layout" if folder.name == "transformer" else "unknown"
     config = read_json(path)
-    return config.get("_class_name") or next(iter(config.get("architectures") or ["unknown"]))
+    listed = config.get("architectures")
+    first = listed[0] if isinstance(listed, list) and listed else "unknown"
+    return safe_text(config.get("_class_name") or first, 80)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from sana_stream._text import safe_text
+
 from ..models.errors import CheckpointError, ConfigError
-from ..models.transformer_file import is_weights_file, read_transformer_config
+from ..models.transformer_file import OTHER_SUFFIXES, is_weights_file, read_transformer_config
+from ..models.weight_format import weight_format
+from ..models.weights import read_json
 from .hub import HubModel
 
 EMBEDDED = "pocket"
@@ -62,22 +66,61 @@ def locate_parts(model: Path, parts: str | Path | None) -> Path:
 def _find(model: str | Path, *, parts_only: bool) -> Path:
     if model == EMBEDDED:
         return Path(str(files("sana_stream.models"))) / EMBEDDED
-    path = Path(model).expanduser()
-    if path.exists():
+    path = existing_path(model)
+    if path is not None:
         return path
     hub = HubModel.parse(str(model))
+    if hub is not None and _is_typed_wrong(str(model), hub):
+        raise ConfigError(
+            f"{safe_text(model)} is not there, and {Path(hub.repo).parent} is a folder here; check"
+            f" the path, or write hf://{hub.repo} for the hub"
+        )
     if hub is None:
         raise ConfigError(
-            f"model {str(model)!r} is not known; use {EMBEDDED!r} (embedded), the path of a folder"
+            f"model {safe_text(repr(str(model)[:300]))} is not known;"
+            f" use {EMBEDDED!r} (embedded), the path of a folder"
             " in the diffusers layout or of a .pth file, or a hub id such as"
             f" {PUBLISHED_PARTS[16]}"
         )
     return hub.fetch(parts_only=parts_only)
 
 
+def _is_typed_wrong(model: str, hub: HubModel) -> bool:
+    """Whether a name is meant for this machine: its first part is a folder here."""
+    known = "://" in model or model in PUBLISHED_PARTS.values()
+    return not known and Path(hub.repo).parent.is_dir()
+
+
+def existing_path(model: str | Path) -> Path | None:
+    """The path of something that is there; `None` where nothing is, or nothing can be."""
+    try:
+        path = Path(model).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a name that cannot be
+        return None
+
+
 def _checked(path: Path) -> Path:
-    if path.is_dir() and not (path / INDEX).exists():
-        raise CheckpointError(f"{path} has no {INDEX}; give a folder in the diffusers layout")
-    if path.is_file() and not is_weights_file(path):
-        raise CheckpointError(f"{path} is not a checkpoint; give .pth, .pt or .safetensors")
+    if path.is_dir():
+        if not (path / INDEX).exists():
+            raise CheckpointError(
+                f"{safe_text(path)} has no {INDEX}; give a folder in the diffusers layout"
+            )
+        read_json(path / INDEX)
+    elif not is_weights_file(path):
+        raise CheckpointError(
+            f"{safe_text(path)} is not a checkpoint; give .pth, .pt or .safetensors"
+        )
+    else:
+        _check_content(path)
     return path
+
+
+def _check_content(path: Path) -> None:
+    """Refuse another format by its name, before anything else is looked for."""
+    try:
+        weight_format(path)
+    except CheckpointError as error:
+        if path.suffix in OTHER_SUFFIXES:  # names of many things
+            raise CheckpointError(f"{error}; give .pth, .pt or .safetensors") from None
+        raise

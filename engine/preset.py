@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ..models.errors import CheckpointError
+from pydantic import Field
+
+from sana_stream._text import safe_text
+
+from ..models.config import Count
+from ..models.errors import CheckpointError, ConfigError
+from ..models.memory import parse_policy
+from ..models.names import name_list
+from ..models.schema import Schema, check_values
 from ..models.weights import read_json
 from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
-from .scheduler_file import read_scheduler
+from .sampling import SAMPLERS
+from .scheduler_file import read_scheduler, read_scheduler_file
 
 PRESET_FILE = "stream.json"
 
@@ -43,6 +53,32 @@ class Preset:
         "attn2.to_v",
         "proj_out",
     )
+
+
+_Side = Annotated[int, Field(ge=1, le=16384)]  # pixels
+_Line = Annotated[str, Field(max_length=4000)]
+
+
+class _Fields(Schema):
+    """What each key of a `stream.json` may be."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "unknown"
+    fps: Annotated[int, Field(ge=1, le=1000)] = 1
+    height: _Side = 1
+    width: _Side = 1
+    block_frames: Count = 1
+    timesteps: list[Annotated[float, Field(gt=0, le=1000)]] = Field([], max_length=1000)
+    guidance: Annotated[float, Field(ge=0, le=1000)] = 1
+    negative_prompt: Annotated[str, Field(max_length=20_000)] = ""
+    memory: Annotated[str, Field(max_length=40)] = "cumulative"
+    instruction: list[_Line] = Field([], max_length=100)
+    motion_score: _Line = ""
+    max_text_tokens: Annotated[int, Field(ge=2, le=8192)] = 2
+    trained_latent_frames: Annotated[int, Field(ge=1, le=10**7)] | None = None
+    solver: Annotated[str, Field(max_length=40)] = "renoise"
+    steps: Annotated[int, Field(ge=1, le=1000)] = 1
+    flow_shift: Annotated[float, Field(gt=0, le=1000)] = 1
+    full_precision: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=1000)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -100,18 +136,21 @@ def preset_of(model: Path, name: str) -> Preset:
             scheduler is one that cannot be used.
     """
     file = model / PRESET_FILE
-    if file.is_file():
-        return _from_dict(read_json(file), file)
+    if model.is_dir():
+        read_scheduler_file(model)  # a damaged one is told, whoever says how to sample
+        if file.exists() or file.is_symlink():
+            return _from_dict(read_json(file), file)
     names = f"{name} {model.name}".lower()
     if not model.is_dir():
         return _named(names) or SANA_480P
     config = _config(model / "transformer" / "config.json")
-    names += f" {config.get('_name_or_path', '')}".lower()
-    if _AUTOREGRESSIVE in config.get("_class_name", "") or _named(names) == LONGSANA:
+    names += f" {config.get('_name_or_path', '')}".lower()[:1000]
+    if _AUTOREGRESSIVE in str(config.get("_class_name", "")) or _named(names) == LONGSANA:
         return LONGSANA
-    published = _BY_SAMPLE_SIZE.get(config.get("sample_size", 0)) or _named(names)
+    size = config.get("sample_size", 0)
+    published = (_BY_SAMPLE_SIZE.get(size) if isinstance(size, int) else None) or _named(names)
     if published is None:
-        return replace(UNKNOWN, name=name)
+        return replace(UNKNOWN, name=safe_text(name))
     scheduler = read_scheduler(model)
     if scheduler is None:
         return published
@@ -132,10 +171,24 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
     known = {field.name for field in fields(Preset)}
-    if unknown := sorted(values.keys() - known):
+    if unknown := values.keys() - known:
         raise CheckpointError(
-            f"{file} has unknown keys {', '.join(unknown)}; allowed are {', '.join(sorted(known))}"
+            f"{safe_text(file)} has unknown keys {name_list(unknown)};"
+            f" allowed are {', '.join(sorted(known))}"
         )
-    settings: dict[str, Any] = {"name": file.parent.name}
-    settings |= {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return Preset(**settings)
+    settings = check_values(_Fields, values, file, CheckpointError)
+    named: dict[str, Any] = {"name": file.parent.name}
+    preset = Preset(**named | settings)
+    preset = replace(preset, name=safe_text(preset.name))
+    if preset.solver not in SAMPLERS:
+        raise CheckpointError(
+            f"{safe_text(file)}: solver is {safe_text(preset.solver, 60)};"
+            f" allowed are {', '.join(SAMPLERS)}"
+        )
+    if any(later >= earlier for earlier, later in pairwise(preset.timesteps)):
+        raise CheckpointError(f"{safe_text(file)}: timesteps must descend")
+    try:
+        parse_policy(preset.memory)
+    except ConfigError as error:
+        raise CheckpointError(f"{safe_text(file)}: {error}") from None
+    return preset

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sana_stream._text import safe_text
 
 from ..models.errors import CheckpointError
+from ..models.schema import OpenSchema, check_values, is_idle
 from ..models.weights import read_json
 
 FILE = Path("scheduler", "scheduler_config.json")
@@ -64,6 +69,15 @@ _IDLE = frozenset(
 )
 
 
+class _Fields(OpenSchema):
+    """The numbers that are taken from the file."""
+
+    shift: Annotated[float, Field(gt=0, le=1000)] | None = None
+    flow_shift: Annotated[float, Field(gt=0, le=1000)] | None = None
+    solver_order: int | None = None
+    solver_type: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SchedulerSettings:
     """How a checkpoint wants to be sampled."""
@@ -78,36 +92,54 @@ def read_scheduler(model: Path) -> SchedulerSettings | None:
     Raises:
         CheckpointError: a class or an option that would give other pictures than here.
     """
-    path = model / FILE
-    if not path.exists():
+    values = read_scheduler_file(model)
+    if values is None:
         return None
-    values = read_json(path)
+    path = model / FILE
     kind = values.get("_class_name", "")
-    if kind not in _USED:
+    if not isinstance(kind, str) or kind not in _USED:
         raise CheckpointError(
-            f"{path} is of the class {kind or 'unknown'}; {', '.join(_USED)} can be used,"
+            f"{safe_text(path)} is of the class {safe_text(kind or 'unknown', 80)};"
+            f" {', '.join(_USED)} can be used,"
             " or a stream.json beside model_index.json that says solver, steps and flow_shift"
         )
     _check(path, kind, values)
+    numbers = check_values(_Fields, values, path, CheckpointError)
     if kind == "FlowMatchEulerDiscreteScheduler":
-        return SchedulerSettings("euler", float(values.get("shift", 1.0)))
-    shift = float(values.get("flow_shift", 1.0))
+        return SchedulerSettings("euler", float(numbers.get("shift") or 1.0))
+    shift = float(numbers.get("flow_shift") or 1.0)
     if kind == "DPMSolverMultistepScheduler":
         return SchedulerSettings("dpm++", shift)
-    order = values.get("solver_order", 2)
-    form = "-bh1" if values.get("solver_type") == "bh1" else ""  # diffusers takes the rest for bh2
+    order = numbers.get("solver_order", 2)
+    form = "-bh1" if numbers.get("solver_type") == "bh1" else ""  # diffusers takes the rest for bh2
     return SchedulerSettings(f"unipc{'' if order == 2 else order}{form}", shift)
+
+
+def read_scheduler_file(model: Path) -> dict[str, Any] | None:
+    """What the file holds; `None` where there is none.
+
+    Raises:
+        CheckpointError: it is damaged. That is told even where nothing of it is needed.
+    """
+    path = model / FILE
+    if not path.exists() and not path.is_symlink():
+        return None
+    return read_json(path, constants=True)  # lambda_min_clipped is -Infinity
 
 
 def _check(path: Path, kind: str, values: Mapping[str, Any]) -> None:
     for name, (default, allowed) in _USED[kind].items():
         given = values.get(name, default)
-        if given not in allowed:
+        if not any(given == value and type(given) is type(value) for value in allowed):
             told = " or ".join(str(value) for value in allowed)
             raise CheckpointError(
-                f"{path} has {name} {given}, and only {told} can be used with {kind}"
+                f"{safe_text(path)} has {name} {safe_text(given, 60)}, and only {told} can be used"
+                f" with {kind}"
             )
     known = _USED[kind].keys() | _IDLE
     for name, given in values.items():
-        if not name.startswith("_") and name not in known and given not in (None, False):
-            raise CheckpointError(f"{path} has {name} {given}, which is not known here")
+        if not name.startswith("_") and name not in known and not is_idle(given):
+            raise CheckpointError(
+                f"{safe_text(path)} has {safe_text(name, 80)} {safe_text(given, 60)}, which is not"
+                " known here"
+            )

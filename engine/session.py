@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 
 from ..models.errors import ConfigError
 from .beginning import cut_to_image
 from .block import Block
+from .given import Picture
 from .history import History
 from .maker import BlockMaker, Draft
 from .noise import NoiseSource, counter_noise
@@ -88,7 +88,7 @@ class Session:
         if (prompt, negative_prompt) != (self._now.prompt, self._now.negative_prompt):
             self._now = replace(self._now, prompt=prompt, negative_prompt=negative_prompt)
 
-    def cut(self, image: np.ndarray, prompt: str | None = None) -> None:
+    def cut(self, image: Picture, prompt: str | None = None) -> None:
         """Cut to a picture with the next block: it is the first frame, and the only past.
 
         What follows is what a stream that begins with this picture shows, given the same noise.
@@ -96,7 +96,8 @@ class Session:
         was given a solver.
 
         Args:
-            image: uint8 (H, W, 3) of any size; it is made to cover the stream's.
+            image: the path of a file, an image of Pillow, or pixels uint8 (H, W, 3), of any size;
+                it is made to cover the stream's.
             prompt: from the next block on; as before where it is not given.
 
         Raises:
@@ -105,7 +106,7 @@ class Session:
         now = self._now if prompt is None else replace(self._now, prompt=prompt)
         self._now = self.cut_of(now, image)
 
-    def cut_of(self, head: Snapshot, image: np.ndarray) -> Snapshot:
+    def cut_of(self, head: Snapshot, image: Picture) -> Snapshot:
         """`head` with a picture in place of its past."""
         return cut_to_image(self._engine, head, image)
 

@@ -80,7 +80,10 @@ class MemoryShelf:
 
 
 class FolderShelf:
-    """Snapshots as checkpoint files in a folder, each of which `Engine.resume` takes."""
+    """Snapshots as checkpoint files in a folder, each of which `Engine.resume` takes.
+
+    Files that are there already keep their names.
+    """
 
     def __init__(self, folder: Path, engine: Engine) -> None:
         self._folder = folder
@@ -90,7 +93,7 @@ class FolderShelf:
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, snapshot: Snapshot) -> int:
-        key = next(self._keys)
+        key = next(key for key in self._keys if not self._file(key).exists())
         save_snapshot(self._file(key), snapshot, self._engine)
         self._sizes[key] = self._file(key).stat().st_size
         return key

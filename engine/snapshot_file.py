@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from sana_stream._files import require_regular_file
+from sana_stream._text import safe_text
 
 from .atomic import replace_file
 from .decoder import model_name
@@ -62,32 +65,60 @@ def read_header(path: Path) -> SnapshotHeader:
     return _read(path, with_tensors=False)[0]
 
 
+@dataclass(frozen=True, slots=True)
+class SavedStream:
+    """A checkpoint that was read whole and is undamaged, before there is a model to run it."""
+
+    path: Path
+    header: SnapshotHeader
+    tensors: Mapping[str, Tensor]
+    checksum: str
+
+    def restore(self, engine: Engine) -> Snapshot:
+        """The stream on the engine's device and in its dtype.
+
+        On the device type and in the dtype that wrote it, the stream continues bit for bit.
+
+        Raises:
+            SnapshotError: it is of another model, or its tensors do not fit its header.
+        """
+        header, tensors, name = self.header, dict(self.tensors), safe_text(self.path)
+        saved = Fingerprint(header.fingerprint, tensors.pop(SAMPLE, torch.empty(0)))
+        if not engine.fingerprint.matches(saved):
+            raise SnapshotError(
+                f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"
+                f" loaded ({model_name(engine)}); give the model that it was made with"
+            )
+        if header.dtype != _dtype(engine):
+            tensors = without_cache(tensors)
+        try:
+            beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
+            snapshot = from_tensors(beginning, header.states, tensors)
+            good = ending_from_tensors(tensors, engine.device, GOOD)
+            watch = watch_from(header.watch, snapshot.ending, good)
+            look = None if header.beginning is None else Look(*header.beginning)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
+        return replace(snapshot, index=header.index, beginning=look, watch=watch, take=header.take)
+
+
+def read_saved(path: Path) -> SavedStream:
+    """Read a checkpoint whole and check it.
+
+    Raises:
+        SnapshotError: the file is damaged, not a checkpoint, or of a newer version.
+    """
+    header, tensors, digest = _read(path, with_tensors=True)
+    return SavedStream(path, header, tensors, digest)
+
+
 def load_snapshot(path: Path, engine: Engine) -> Snapshot:
     """Read a stream, on the engine's device and in its dtype.
-
-    On the device type and in the dtype that wrote it, the stream goes on bit for bit.
 
     Raises:
         SnapshotError: the file is damaged, foreign, of a newer version or of another model.
     """
-    header, tensors = _read(path, with_tensors=True)
-    saved = Fingerprint(header.fingerprint, tensors.pop(SAMPLE, torch.empty(0)))
-    if not engine.fingerprint.matches(saved):
-        raise SnapshotError(
-            f"{path} is a stream of another model ({header.model}), not of the one loaded"
-            f" ({model_name(engine)}); give the model that it was made with"
-        )
-    if header.dtype != _dtype(engine):
-        tensors = without_cache(tensors)
-    beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
-    try:
-        snapshot = from_tensors(beginning, header.states, tensors)
-        good = ending_from_tensors(tensors, engine.device, GOOD)
-        watch = watch_from(header.watch, snapshot.ending, good)
-    except (KeyError, ValueError, TypeError) as error:
-        raise SnapshotError(f"{path} is damaged: {error}") from error
-    look = None if header.beginning is None else Look(*header.beginning)
-    return replace(snapshot, index=header.index, beginning=look, watch=watch, take=header.take)
+    return read_saved(path).restore(engine)
 
 
 def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> SnapshotHeader:
@@ -117,23 +148,26 @@ def _dtype(engine: Engine) -> str:
     return str(engine.dtype).removeprefix("torch.")
 
 
-def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Tensor]]:
+def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Tensor], str]:
     tensors: dict[str, Tensor] = {}
+    name = safe_text(path)
     try:
+        require_regular_file(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             header = SnapshotHeader.from_metadata(path, metadata)
-            for name in file.keys() if with_tensors else ():
-                tensors[name] = file.get_tensor(name)
+            for key in file.keys() if with_tensors else ():
+                tensors[key] = file.get_tensor(key)
     except FileNotFoundError:
-        raise SnapshotError(f"{path} does not exist: give the path of a checkpoint") from None
-    except (OSError, SafetensorError) as error:
+        raise SnapshotError(f"{name} does not exist: give the path of a checkpoint") from None
+    except (OSError, SafetensorError, ValueError) as error:
         raise SnapshotError(
-            f"{path} is not a whole checkpoint of a stream ({_reason(error)})"
+            f"{name} is not a whole checkpoint of a stream ({safe_text(_reason(error))})"
         ) from error
-    if with_tensors and checksum(metadata, tensors) != metadata.get("checksum"):
-        raise SnapshotError(f"{path} is damaged: its checksum does not fit its content")
-    return header, tensors
+    digest = metadata.get("checksum", "")
+    if with_tensors and checksum(metadata, tensors) != digest:
+        raise SnapshotError(f"{name} is damaged: its checksum does not fit its content")
+    return header, tensors, digest
 
 
 def _reason(error: Exception) -> str:

@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.errors import SanaStreamError
+from sana_stream._text import safe_text
+
+from ..models.errors import ConfigError, SanaStreamError
+from ..models.memory import parse_policy
 from .plan import FROM_THE_START, Take
 from .snapshot import SessionSettings
+from .snapshot_schema import StoredHeader, read_header_values
 
 FORMAT = "sana-stream checkpoint"
 VERSION = 2
@@ -67,20 +71,23 @@ class SnapshotHeader:
             SnapshotError: not of a checkpoint, of a newer version, or not as it was written.
         """
         if metadata.get("format") != FORMAT:
-            raise SnapshotError(f"{path} is a safetensors file, but not a checkpoint of a stream")
+            raise SnapshotError(
+                f"{safe_text(path)} is a safetensors file, but not a checkpoint of a stream"
+            )
         version = metadata.get("version", "")
         if version not in map(str, READABLE):
             raise SnapshotError(
-                f"{path} has checkpoint version {version}, this program reads"
-                f" {READABLE[0]} to {READABLE[-1]}; update sana-stream"
+                f"{safe_text(path)} has checkpoint version {safe_text(version, 40)}, this program"
+                f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
         later = ("watch", "take")  # than version 1
-        names = (field.name for field in fields(cls) if field.name not in later or version != "1")
+        names = tuple(f.name for f in fields(cls) if f.name not in later or version != "1")
         try:
-            return cls(**{name: _value(name, metadata) for name in names})
-        except (KeyError, TypeError, ValueError) as error:
+            stored = read_header_values(metadata, names)
+            return cls(**_fields(stored, names))
+        except (TypeError, ValueError, ConfigError) as error:
             raise SnapshotError(
-                f"{path} is damaged: its header cannot be read ({error})"
+                f"{safe_text(path)} is damaged: its header cannot be read ({error})"
             ) from error
 
 
@@ -95,19 +102,20 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-_TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")
-
-
-def _value(name: str, metadata: Mapping[str, str]) -> Any:
-    text = metadata[name]
-    if name in _TEXT:
-        return text
-    value = json.loads(text)
-    if name == "take":
-        return Take(**value)
-    if name == "settings":
-        value["timesteps"] = tuple(value["timesteps"])
-        if (after := value.get("after_cut")) is not None:
-            value["after_cut"] = (after[0], tuple(after[1]))
-        return SessionSettings(**value)
-    return value
+def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a header, with its settings and its take as the records they are."""
+    values = {name: value for name, value in stored.model_dump().items() if name in names}
+    settings = values["settings"]
+    parse_policy(settings["memory"])
+    settings["timesteps"] = tuple(settings["timesteps"])
+    if (after := settings["after_cut"]) is not None:
+        solver, timesteps = after
+        if not isinstance(solver, str) or not isinstance(timesteps, list):
+            raise ValueError("settings.after_cut: a solver and its timesteps are needed")
+        settings["after_cut"] = (solver, tuple(timesteps))
+    values["settings"] = SessionSettings(**settings)
+    if stored.take is not None:
+        values["take"] = Take(stored.take.index, stored.take.start)
+    else:
+        values.pop("take", None)
+    return values

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from ..models.tokenizer_file import read_tokenizer
 
 LARGEST = 1 << 20  # bytes; a larger tokenizer has pieces of words and can spell any of them
 _WORD = re.compile(r"\w+")
@@ -26,13 +27,17 @@ class Vocabulary:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The vocabulary of a model folder; `None` where its tokenizer knows parts of words."""
+        """The vocabulary of a model folder; `None` where its tokenizer knows parts of words.
+
+        Raises:
+            CheckpointError: the tokenizer's file cannot be used.
+        """
         path = folder / "tokenizer" / "tokenizer.json"
         if not path.is_file() or path.stat().st_size > LARGEST:
             return None
-        values = json.loads(path.read_text(encoding="utf-8"))
-        model = values.get("model") or {}
-        if model.get("type") != "WordLevel":
+        values = read_tokenizer(path)
+        model = values["model"]
+        if model.get("type") != "WordLevel" or not isinstance(model["vocab"], dict):
             return None
         special = {token["content"] for token in values.get("added_tokens", ())}
         known = (word.lower() for word in model["vocab"] if word not in special)

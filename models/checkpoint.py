@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
+from .headers import check_headers
 from .transformer import SanaVideoTransformer
 from .transformer_file import read_transformer
 from .vae import WanVAE
-from .vae_any import AnyVae, make_vae, read_vae_config
-from .weights import assign_weights, read_json, read_tensors
+from .vae_any import AnyVae, AnyVaeConfig, make_vae, read_vae_config
+from .weights import assign_weights, check_finite, read_json, read_tensors
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
@@ -25,8 +26,11 @@ def load_transformer(model: Path, dtype: torch.dtype, device: torch.device) -> S
     config, tensors = read_transformer(model)
     with torch.device("meta"):
         transformer = SanaVideoTransformer(config)
-    assign_weights(transformer, tensors, model / "transformer" if model.is_dir() else model)
-    return transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    source = model / "transformer" if model.is_dir() else model
+    assign_weights(transformer, tensors, source)
+    transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    check_finite(transformer, source)
+    return transformer
 
 
 def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> AnyVae:
@@ -39,12 +43,31 @@ def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> AnyVae:
         CheckpointError, ConfigError: as for `load_transformer`.
     """
     part = folder / "vae"
-    config = read_vae_config(read_json(part / "config.json"))
+    config = read_vae_file(folder)
     with torch.device("meta"):
         vae = make_vae(config)
     weights = vae if isinstance(vae, WanVAE) else vae.inner
     assign_weights(weights, dict(read_tensors(part)), part)
-    return settle_vae(vae, dtype, device)
+    vae = settle_vae(vae, dtype, device)
+    check_finite(weights, part)
+    return vae
+
+
+def read_vae_file(folder: Path) -> AnyVaeConfig:
+    """The configuration of a model folder's VAE; raises as `load_vae`."""
+    path = folder / "vae" / "config.json"
+    return read_vae_config(read_json(path), path)
+
+
+def check_vae_files(folder: Path, config: AnyVaeConfig) -> None:
+    """Hold the headers of a VAE's files against its configuration; no weights are read.
+
+    Raises:
+        CheckpointError, ConfigError: as for `load_transformer`.
+    """
+    with torch.device("meta"):
+        vae = make_vae(config)
+    check_headers(vae if isinstance(vae, WanVAE) else vae.inner, folder / "vae")
 
 
 def settle_vae(vae: AnyVae, dtype: torch.dtype, device: torch.device) -> AnyVae:

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from sana_stream._text import safe_text
 
 from .errors import ConfigError
+from .schema import Schema, check_values, nearest_key, without_idle
+
+Count = Annotated[int, Field(ge=1, le=4096)]
+Width = Annotated[int, Field(ge=1, le=1 << 16)]
+LAYERS = 512
+CLASS_START = "Sana"  # of the class that wrote the file
+
+
+class _Fields(Schema):
+    """What each key may be; far beyond every published model, and far below what a machine has."""
+
+    in_channels: Count = 1
+    out_channels: Count | None = None
+    num_attention_heads: Annotated[int, Field(ge=1, le=512)] = 1
+    attention_head_dim: Annotated[int, Field(ge=6, le=1024)] = 6
+    num_layers: Annotated[int, Field(ge=1, le=LAYERS)] = 1
+    num_cross_attention_heads: Annotated[int, Field(ge=1, le=512)] = 1
+    cross_attention_head_dim: Annotated[int, Field(ge=1, le=1024)] = 1
+    cross_attention_dim: Width = 1
+    caption_channels: Width = 1
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 1
+    attention_bias: bool = False
+    sample_size: Annotated[int, Field(ge=1, le=1 << 16)] = 1
+    patch_size: list[Annotated[int, Field(ge=1, le=64)]] = Field([], min_length=3, max_length=3)
+    norm_eps: Annotated[float, Field(gt=0, lt=1)] = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +76,37 @@ class TransformerConfig:
         return self.num_attention_heads * self.attention_head_dim
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], where: object = "transformer config") -> Self:
         """Read a published configuration.
+
+        Keys that are not known and that are off (null, false, empty) are those of a newer writer
+        and are passed over.
+
+        Args:
+            values: the parsed file.
+            where: the file, for messages.
 
         Raises:
             ConfigError: a key that is not known, or a value that this model does not implement.
         """
         known = {field.name for field in fields(cls)}
-        settings: dict[str, Any] = {}
-        for key, value in values.items():
-            if key in known:
-                settings[key] = tuple(value) if isinstance(value, list) else value
-            elif key in _FIXED:
-                _require(key, value)
-            elif not key.startswith("_"):
-                raise ConfigError(_unknown_key(key, known | _FIXED.keys()))
+        _check_class(values.get("_class_name"), where)
+        given, odd = without_idle(values, known)
+        for key in odd:
+            if key not in _FIXED:
+                hint = nearest_key(key, known | _FIXED.keys())
+                raise ConfigError(
+                    f"{safe_text(where)}: unknown key {safe_text(repr(key), 80)}{hint}"
+                )
+        for key in values.keys() & _FIXED.keys():
+            _require(key, values[key], where)
+        settings = check_values(_Fields, given, where)
         if settings.get("out_channels") is None:
             settings["out_channels"] = settings.get("in_channels", cls.in_channels)
-        return cls(**settings)
+        try:
+            return cls(**settings)
+        except ConfigError as error:
+            raise ConfigError(f"{safe_text(where)}: {error}") from None
 
 
 # Keys of the published configuration that may stand there with these values only. `None` allows
@@ -81,13 +122,18 @@ _FIXED: dict[str, tuple[Any, ...] | None] = {
 }
 
 
-def _require(key: str, value: Any) -> None:
+def _check_class(name: Any, where: object) -> None:
+    if name is not None and not (isinstance(name, str) and name.startswith(CLASS_START)):
+        raise ConfigError(
+            f"{safe_text(where)}: _class_name is {safe_text(repr(name), 80)}, a model of another"
+            " kind; SanaVideoTransformer3DModel can be used"
+        )
+
+
+def _require(key: str, value: Any, where: object) -> None:
     allowed = _FIXED[key]
-    if allowed is not None and value not in allowed:
-        raise ConfigError(f"transformer config: {key} is {value!r}; only {allowed[0]!r} is known")
-
-
-def _unknown_key(key: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    hint = f"; did the file mean {near[0]!r}?" if near else ""
-    return f"transformer config: unknown key {key!r}{hint}"
+    if allowed is not None and value not in allowed and not (allowed == (False,) and not value):
+        raise ConfigError(
+            f"{safe_text(where)}: {key} is {safe_text(repr(value), 80)};"
+            f" only {allowed[0]!r} is known"
+        )

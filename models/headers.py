@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from sana_stream._text import safe_text
 
 from .errors import CheckpointError
-from .pickled import SUFFIXES, read_pickled
+from .names import plain_names
+from .pickled import list_pickled
+from .weight_format import weight_format
+from .weights import check_shapes, not_whole, weight_files
 
 _NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
           "F8_E4M3": "float8_e4m3fn", "I64": "int64", "I32": "int32", "I8": "int8",
           "U8": "uint8"}  # fmt: skip
+
+Header = tuple[str, tuple[int, ...]]
+"""Dtype and shape of a tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +47,56 @@ class WeightSummary:
         counts: Counter[str] = Counter()
         size = 0
         for file in files:
-            for dtype, shape in _headers(file):
+            for dtype, shape in read_headers(file).values():
                 counts[dtype] += math.prod(shape)
             size += file.stat().st_size
         return cls(counts.total(), tuple(name for name, _ in counts.most_common()), size)
 
 
-def _headers(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    if file.suffix in SUFFIXES | {".bin"}:
-        for tensor in read_pickled(file).values():  # mapped into memory, not read
-            yield str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
-        return
-    if not file.exists():
-        raise CheckpointError(f"{file} is missing; the model folder is not complete")
+def read_headers(file: Path) -> dict[str, Header]:
+    """Dtype and shape of every tensor of a file, by plain names.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or no file of weights.
+    """
+    if weight_format(file) == "torch":
+        listed = list_pickled(file).items()
+        return {n: (str(dtype).removeprefix("torch."), shape) for n, (dtype, shape) in listed}
+    found: dict[str, Header] = {}
     try:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - not a dict
                 entry = opened.get_slice(name)
                 dtype = str(entry.get_dtype())
-                yield _NAMES.get(dtype, dtype), tuple(entry.get_shape())
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{file} is not a whole safetensors file ({error}); fetch it again"
-        ) from error
+                found[name] = _NAMES.get(dtype, dtype), tuple(entry.get_shape())
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise not_whole(file, error) from error
+    return plain_names(found.items(), safe_text(file))
+
+
+def part_headers(files: Iterable[Path]) -> dict[str, Header]:
+    """The headers of a part's files together; raises as `read_headers`."""
+    found: dict[str, Header] = {}
+    for file in files:
+        found |= read_headers(file)
+    return found
+
+
+def empty_tensors(headers: Mapping[str, Header], source: Path) -> dict[str, Tensor]:
+    """Tensors of these shapes and dtypes that hold nothing, on the meta device."""
+    try:
+        return {
+            name: torch.empty(shape, device="meta", dtype=getattr(torch, dtype, torch.uint8))
+            for name, (dtype, shape) in headers.items()
+        }
+    except (RuntimeError, OverflowError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{safe_text(source)} has a tensor of an endless shape") from error
+
+
+def check_headers(model: nn.Module, part: Path) -> None:
+    """Hold the headers of a part of a model folder against a network on the meta device.
+
+    Raises:
+        CheckpointError: as `assign_weights`.
+    """
+    check_shapes(model, empty_tensors(part_headers(weight_files(part)), part), part)

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from .errors import CheckpointError
-from .weights import NAMED, read_json
+from sana_stream._text import safe_text
 
-ADAPTER_CONFIG = "adapter_config.json"
-_PREFIX = re.compile(r"^(base_model\.model\.|transformer\.|module\.|model\.)+")
-_FACTORS = {
-    ".lora_A.weight": "A",
-    ".lora_A.default.weight": "A",
-    ".lora.down.weight": "A",
-    ".lora_down.weight": "A",
-    ".lora_B.weight": "B",
-    ".lora_B.default.weight": "B",
-    ".lora.up.weight": "B",
-    ".lora_up.weight": "B",
-    ".alpha": "alpha",
-}
+from .errors import CheckpointError
+from .lora_names import find_modules, split_key
+from .lora_scale import check_scale
+from .lora_settings import alpha_of, read_settings
+from .names import name_list
+from .pickled import read_pickled
+from .weight_format import weight_format
+from .weights import READ_FAULTS, not_whole, shape_text
+
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")  # in a folder of peft
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +34,48 @@ class LowRank:
     B: Tensor  # (out, r) or (out, r, 1, 1)
     factor: float  # alpha / r
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the weight that it changes."""
+        return (self.B.shape[0], *self.A.shape[1:])
+
     def delta(self, device: torch.device) -> Tensor:
         """`factor B A`, float32, in the shape of the weight."""
         A, B = self.A.to(device, torch.float32), self.B.to(device, torch.float32)
-        product = B.flatten(1) @ A.flatten(1)
-        return self.factor * product.view(B.shape[0], *A.shape[1:])
+        return self.factor * (B.flatten(1) @ A.flatten(1)).view(self.shape)
+
+    def rows(self, parts: int) -> list[LowRank]:
+        """The updates of matrices that share out the rows of this one's."""
+        return [LowRank(self.A, B, self.factor) for B in self.B.chunk(parts)]
+
+
+Update = Mapping[str, LowRank]
+"""Updates by the name of their module."""
 
 
 def read_lora(path: Path) -> dict[str, LowRank]:
-    """Updates by the name of their module, from a file in the diffusers or the peft layout.
+    """Updates by the name of their module, from a file of diffusers, peft, ComfyUI or kohya.
 
     Where nothing says otherwise, alpha is the rank. It may be told by an `.alpha` tensor, by the
     file's metadata (diffusers) or by `adapter_config.json` beside it (peft).
 
     Raises:
-        CheckpointError: not such a file, cut short, or of a kind that is more than `B A`.
+        CheckpointError: not such a file, cut short, of a kind that is more than `B A`, or with
+            numbers that are not finite.
     """
     if path.is_dir():
-        path = next((f for f in sorted(path.glob("*.safetensors"))), path / "*.safetensors")
+        path = _adapter_of(path)
     tensors, metadata = _read(path)
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        suffix = next((end for end in _FACTORS if key.endswith(end)), None)
-        if suffix is None:
-            raise CheckpointError(f"{path}: {key} is not of a plain LoRA (A and B alone)")
-        name = _PREFIX.sub("", key.removesuffix(suffix))
-        parts.setdefault(name, {})[_FACTORS[suffix]] = tensor
+        name, part = split_key(path, key)
+        held = parts.setdefault(name, {})
+        if part in held:
+            raise CheckpointError(f"{safe_text(path)} has {part} of {safe_text(name, 120)} twice")
+        held[part] = tensor
     if not parts:
-        raise CheckpointError(f"{path} holds no LoRA")
-    settings = _settings(path, metadata)
+        raise CheckpointError(f"{safe_text(path)} holds no LoRA")
+    settings = read_settings(path, metadata)
     return {name: _low_rank(path, name, held, settings) for name, held in parts.items()}
 
 
@@ -85,87 +93,129 @@ class LoraStack:
 
         Raises:
             CheckpointError: a file cannot be read or does not fit; nothing has changed.
+            ConfigError: a scale that is no finite number; nothing has changed.
         """
-        updates = [(path, scale, read_lora(path)) for path, scale in chosen]
+        scales = [check_scale(scale, path) for path, scale in chosen]
         weights = dict(self._model.named_parameters())
-        for path, _, update in updates:
-            _check(path, update, weights)
+        updates = [
+            (path, scale, fit_lora(path, read_lora(path), weights))
+            for (path, _), scale in zip(chosen, scales, strict=True)
+        ]
+        touched = sorted({f"{module}.weight" for _, _, update in updates for module in update})
+        for name in touched:
+            self._check(name, weights[name], updates)
         for name, original in self._originals.items():
             weights[name].data.copy_(original)
-        touched = {f"{module}.weight" for _, _, update in updates for module in update}
         self._originals = {name: weights[name].data.to("cpu", copy=True) for name in touched}
-        for name in sorted(touched):
-            weight, module = weights[name], name.removesuffix(".weight")
-            total = weight.data.float()
-            for _, scale, update in updates:
-                if module in update:
-                    total = total + scale * update[module].delta(weight.device)
-            weight.data.copy_(total)
+        for name in touched:
+            weights[name].data.copy_(_merged(name, weights[name].data, updates))
+
+    def _check(
+        self, name: str, weight: Tensor, updates: Sequence[tuple[Path, float, Update]]
+    ) -> None:
+        """Refuse a sum that the weight's dtype cannot hold, before anything is changed."""
+        before = self._originals.get(name, weight.data).to(weight.device)
+        total = _merged(name, before, updates).to(weight.dtype)
+        if not torch.isfinite(torch.stack(torch.aminmax(total))).all():
+            files = name_list({str(path) for path, _, u in updates if _module(name) in u})
+            raise CheckpointError(
+                f"{files}: with it, {_module(name)} has numbers that are not finite; give a"
+                " smaller scale"
+            )
+
+
+def fit_lora(path: Path, update: Update, weights: Mapping[str, Tensor]) -> dict[str, LowRank]:
+    """Updates under the names of a model's modules, checked against its weights' shapes.
+
+    Raises:
+        CheckpointError: it changes what the model does not have, or in another shape.
+    """
+    modules = {_module(name) for name in weights if name.endswith(".weight")}
+    fitting: dict[str, LowRank] = {}
+    unknown: list[str] = []
+    for name, low_rank in update.items():
+        found = find_modules(name, modules)
+        if not found or low_rank.B.shape[0] % len(found):
+            unknown.append(name)
+        elif fitting.keys() & set(found):
+            raise CheckpointError(f"{safe_text(path)} changes {safe_text(name, 120)} twice")
+        else:
+            fitting |= zip(found, low_rank.rows(len(found)), strict=True)
+    if unknown:
+        only = "" if fitting else "; nothing in it fits, it is a LoRA of another model"
+        raise CheckpointError(
+            f"{safe_text(path)} changes {name_list(unknown)}, which this model does not have{only}"
+        )
+    for name, low_rank in fitting.items():
+        wanted = tuple(weights[f"{name}.weight"].shape)
+        if _without_ones(low_rank.shape) != _without_ones(wanted):
+            raise CheckpointError(
+                f"{safe_text(path)}: {name} is of shape {shape_text(low_rank.shape)},"
+                f" this model's is {wanted}; it is a LoRA of another model"
+            )
+    return fitting
+
+
+def _merged(name: str, weight: Tensor, updates: Sequence[tuple[Path, float, Update]]) -> Tensor:
+    """The weight with its updates added, in float32."""
+    total = weight.float()
+    for _, scale, update in updates:
+        if _module(name) in update:
+            total = total + scale * update[_module(name)].delta(weight.device).view(total.shape)
+    return total
+
+
+def _module(weight: str) -> str:
+    return weight.removesuffix(".weight")
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A 1x1 convolution's weight is a matrix too."""
+    return shape[:2] if prod(shape[2:]) == 1 else shape
+
+
+def _adapter_of(folder: Path) -> Path:
+    named = [folder / name for name in _ADAPTERS if (folder / name).exists()]
+    return next(iter(named or sorted(folder.glob("*.safetensors"))), folder / _ADAPTERS[0])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; give a LoRA's .safetensors file")
+    if not path.exists():
+        raise CheckpointError(f"{safe_text(path)} is missing; give a LoRA's .safetensors file")
+    if weight_format(path) == "torch":
+        return read_pickled(path), {}
     try:
         with safe_open(path, framework="pt") as file:
             keys = list(file.keys())
             return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
-
-
-def _settings(path: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
-    """What the file or the configuration beside it says of rank and alpha, by peft's names."""
-    beside = path.parent / ADAPTER_CONFIG
-    settings: Mapping[str, Any] = read_json(beside) if beside.exists() else {}
-    if "lora_adapter_metadata" in metadata:
-        try:
-            told = json.loads(metadata["lora_adapter_metadata"])
-        except json.JSONDecodeError as error:
-            raise CheckpointError(f"{path}: its metadata cannot be read: {error}") from error
-        settings = {key.removeprefix("transformer."): value for key, value in told.items()}
-    for kind in ("use_dora", "lora_bias"):
-        if settings.get(kind):
-            raise CheckpointError(f"{path} was made with {kind}; only plain LoRA (A and B) merges")
-    return settings
+    except READ_FAULTS as error:
+        raise not_whole(path, error) from error
 
 
 def _low_rank(
     path: Path, name: str, held: Mapping[str, Tensor], settings: Mapping[str, Any]
 ) -> LowRank:
+    told = f"{safe_text(path)}: {safe_text(name, 120)}"
     if "A" not in held or "B" not in held:
-        raise CheckpointError(f"{path}: {name} has one of A and B only")
+        raise CheckpointError(f"{told} has one of A and B only")
     A, B = held["A"], held["B"]
-    rank = A.shape[0]
-    if B.ndim != A.ndim or B.shape[1] != rank:
+    rank = A.shape[0] if A.ndim else 0
+    fits = 2 <= A.ndim <= 5 and A.ndim == B.ndim and B.shape[1] == rank and prod(B.shape[2:]) == 1
+    if not fits or not A.numel() or not B.numel():
         raise CheckpointError(
-            f"{path}: {name} has A of shape {tuple(A.shape)} and B of {tuple(B.shape)}"
+            f"{told} has A of shape {shape_text(A.shape)} and B of {shape_text(B.shape)}"
         )
-    alpha = settings.get("lora_alpha", rank)
-    alpha = _by_pattern(settings.get("alpha_pattern") or {}, name, alpha)
+    for tensor in held.values():
+        if not tensor.is_floating_point() and tensor is not held.get("alpha"):
+            raise CheckpointError(f"{told} is of type {tensor.dtype}; give floating-point numbers")
+        if not torch.isfinite(tensor.float()).all():
+            raise CheckpointError(f"{told} holds NaN or infinity; fetch the LoRA again")
+    alpha = alpha_of(name, rank, settings)
     if "alpha" in held:
+        if held["alpha"].numel() != 1:
+            raise CheckpointError(f"{told} has an alpha of {held['alpha'].numel()} numbers")
         alpha = float(held["alpha"])
-    return LowRank(A, B, alpha / (rank**0.5 if settings.get("use_rslora") else rank))
-
-
-def _by_pattern(patterns: Mapping[str, float], name: str, default: float) -> float:
-    """peft's patterns: a module's full name, its end, or a regular expression for either."""
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return value
-    return default
-
-
-def _check(path: Path, update: Mapping[str, LowRank], weights: Mapping[str, Tensor]) -> None:
-    unknown = sorted(name for name in update if f"{name}.weight" not in weights)
-    if unknown:
-        named = ", ".join(unknown[:NAMED])
-        raise CheckpointError(f"{path} changes {named}, which this model does not have")
-    for name, low_rank in update.items():
-        wanted = tuple(weights[f"{name}.weight"].shape)
-        given = (low_rank.B.shape[0], *low_rank.A.shape[1:])
-        if given != wanted:
-            raise CheckpointError(
-                f"{path}: {name} is of shape {given}, this model's is {wanted}; it is a LoRA of"
-                " another model"
-            )
+    factor = alpha / (rank**0.5 if settings.get("use_rslora") else rank)
+    if not isfinite(factor):
+        raise CheckpointError(f"{told} has an alpha of {alpha:g}")
+    return LowRank(A, B, factor)

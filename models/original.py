@@ -7,13 +7,16 @@ layers are called `blocks`; everything else is a new name for the same tensor.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sana_stream._text import safe_text
+
 from .config import TransformerConfig
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 
 HEAD_DIM = 112  # of every published model; the tensors do not tell it
 _IGNORED = {"pos_embed", "y_embedder.y_embedding", "logvar_linear.weight", "logvar_linear.bias"}
@@ -48,8 +51,8 @@ _JOINED = {  # one original matrix, its rows shared out evenly
     "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
     "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v"),
 }
-_OURS = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
-_THEIRS = re.compile(r"blocks\.(\d+)\.(.+)")
+_OURS = re.compile(r"transformer_blocks\.([0-9]{1,4})\.(.+)")
+_THEIRS = re.compile(r"blocks\.([0-9]{1,4})\.(.+)")
 
 
 def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,9 +71,16 @@ def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             table, prefix, rest = _LAYER, f"transformer_blocks.{layer[1]}.", layer[2]
         stem, suffix = _split(rest, table.keys() | (_JOINED.keys() if layer else set()))
         if stem is None:
-            raise CheckpointError(f"{name} is not a tensor of SANA-Video in its original layout")
+            raise CheckpointError(
+                f"{safe_text(name)} is not a tensor of SANA-Video in its original layout"
+            )
         if layer and stem in _JOINED:
             parts = _JOINED[stem]
+            if not tensor.ndim or not tensor.shape[0] or tensor.shape[0] % len(parts):
+                raise CheckpointError(
+                    f"{safe_text(name)} has shape {tuple(tensor.shape)}, whose rows are not those"
+                    f" of {len(parts)} matrices"
+                )
             for part, rows in zip(parts, tensor.chunk(len(parts)), strict=True):
                 named[f"{prefix}{part}{suffix}"] = rows
         else:
@@ -92,7 +102,9 @@ def to_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             table, prefix, rest = inner, f"blocks.{layer[1]}.", layer[2]
         stem, suffix = _split(rest, table.keys() | (joined if layer else set()))
         if stem is None:
-            raise CheckpointError(f"{name} is not a tensor of SANA-Video in diffusers' layout")
+            raise CheckpointError(
+                f"{safe_text(name)} is not a tensor of SANA-Video in diffusers' layout"
+            )
         if layer and stem in first:
             theirs, parts = first[stem]
             rows = [tensors[f"transformer_{prefix}{part}{suffix}"] for part in parts]
@@ -109,35 +121,70 @@ def infer_config(tensors: Mapping[str, Tensor], head_dim: int = HEAD_DIM) -> Tra
         CheckpointError: a tensor that every model has is missing, or the width is not that of
             whole heads.
     """
-    try:
-        patch = tensors["patch_embedding.weight"]  # (D, C, 1, p, p)
-        point = tensors["transformer_blocks.0.ff.conv_point.weight"]  # (D, ratio D, 1, 1)
-        caption = tensors["caption_projection.linear_1.weight"]  # (D, caption channels)
-        out = tensors["proj_out.weight"]  # (p p C, D)
-    except KeyError as error:
-        raise CheckpointError(f"{error.args[0]} is missing; this is no SANA-Video model") from error
-    width, channels, *patch_size = patch.shape
+    width, channels, *patch_size = _shape(tensors, "patch_embedding.weight", 5)  # (D, C, 1, p, p)
+    inner = _shape(tensors, "transformer_blocks.0.ff.conv_point.weight", 4)[1]  # (D, ratio D, 1, 1)
+    caption = _shape(tensors, "caption_projection.linear_1.weight", 2)[1]  # (D, caption channels)
+    out = _shape(tensors, "proj_out.weight", 2)[0]  # (p p C, D)
     if width % head_dim:
         raise CheckpointError(
             f"width {width} is not a multiple of {head_dim}, the published models' head width;"
             " put diffusers' config.json beside the file"
         )
-    layers = {match[1] for name in tensors if (match := _OURS.fullmatch(name))}
-    return TransformerConfig(
-        in_channels=channels,
-        out_channels=out.shape[0] // (patch_size[0] * patch_size[1] * patch_size[2]),
-        num_attention_heads=width // head_dim,
-        attention_head_dim=head_dim,
-        num_layers=len(layers),
-        num_cross_attention_heads=width // head_dim,
-        cross_attention_head_dim=head_dim,
-        cross_attention_dim=width,
-        caption_channels=caption.shape[1],
-        mlp_ratio=point.shape[1] / width,
-        attention_bias="transformer_blocks.0.attn1.to_q.bias" in tensors,
-        sample_size=22 if patch_size[1] == 1 else 30,
-        patch_size=(patch_size[0], patch_size[1], patch_size[2]),
-    )
+    values: dict[str, Any] = {
+        "in_channels": channels,
+        "out_channels": out // (patch_size[0] * patch_size[1] * patch_size[2]),
+        "num_attention_heads": width // head_dim,
+        "attention_head_dim": head_dim,
+        "num_layers": count_layers(tensors),
+        "num_cross_attention_heads": width // head_dim,
+        "cross_attention_head_dim": head_dim,
+        "cross_attention_dim": width,
+        "caption_channels": caption,
+        "mlp_ratio": inner / width,
+        "attention_bias": "transformer_blocks.0.attn1.to_q.bias" in tensors,
+        "sample_size": 22 if patch_size[1] == 1 else 30,
+        "patch_size": patch_size,
+    }
+    try:
+        return TransformerConfig.from_dict(values, "its tensors")
+    except ConfigError as error:
+        raise CheckpointError(f"the shapes are not those of SANA-Video: {error}") from error
+
+
+def count_layers(names: Iterable[str]) -> int:
+    """How many layers tensors under diffusers' names belong to."""
+    return len({match[1] for name in names if (match := _OURS.fullmatch(name))})
+
+
+def our_modules(name: str) -> tuple[str, ...]:
+    """The modules of diffusers' layout that one of the original layout stands for.
+
+    One matrix that holds queries, keys and values stands for several, its rows shared out evenly.
+    Empty where no module has this name.
+    """
+    layer = _THEIRS.fullmatch(name)
+    if layer is None:
+        return (_OUTER[name],) if name in _OUTER else ()
+    parts = _JOINED.get(layer[2]) or ((_LAYER[layer[2]],) if layer[2] in _LAYER else ())
+    return tuple(f"transformer_blocks.{layer[1]}.{part}" for part in parts)
+
+
+def original_modules(layers: Iterable[str]) -> Iterator[str]:
+    """The names of the original layout's modules, of layers with these numbers."""
+    yield from _OUTER
+    for layer in layers:
+        for stem in (*_LAYER, *_JOINED):
+            yield f"blocks.{layer}.{stem}"
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
+    """The shape of a tensor that every model has."""
+    if name not in tensors:
+        raise CheckpointError(f"{name} is missing; this is no SANA-Video model")
+    shape = tuple(tensors[name].shape)
+    if len(shape) != rank or not all(shape):
+        raise CheckpointError(f"{name} has shape {shape}; this is no SANA-Video model")
+    return shape
 
 
 def _split(name: str, stems: set[str]) -> tuple[str | None, str]:

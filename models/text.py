@@ -13,8 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
+from sana_stream._text import safe_text
+
+from .errors import CheckpointError, SanaStreamError
+from .headers import Header
+from .names import name_list
 from .quiet import hush_torchao
+from .text_file import check_text_layers, check_text_shapes, read_text_config, read_text_headers
+from .tokenizer_file import check_tokenizer_files
+from .weights import check_finite
+
+# What compilers and wrappers put before the names of weights, for transformers to leave out.
+WRAPPED = r"^((_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model)\.)+"
 
 
 class TextEncoder:
@@ -130,22 +140,78 @@ def load_text_encoder(
     Raises:
         CheckpointError: a part is missing or cannot be read.
     """
-    hush_torchao()
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
     for part in ("tokenizer", "text_encoder"):
         if not (folder / part).is_dir():
-            raise CheckpointError(f"{folder} has no {part}/; a whole model folder has one")
+            raise CheckpointError(
+                f"{safe_text(folder)} has no {part}/; a whole model folder has one"
+            )
+    config = check_text_files(folder)
+    headers = read_text_headers(folder / "text_encoder")
+    check_text_layers(folder / "text_encoder", config, headers)
+    with _errors_of_transformers(folder):
+        tokenizer, model = _read_parts(folder, headers, dtype)
+        padded: Any = {"padding": "max_length", "max_length": 16, "truncation": True}
+        ids = tokenizer("a red boat", **padded).input_ids  # what it asks of its library works
+    if not ids or not 0 <= min(ids) <= max(ids) < config["vocab_size"]:
+        raise CheckpointError(
+            f"{safe_text(folder)}: its tokenizer gives tokens that its text encoder does not have"
+        )
+    encoder = TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, resting)
+    check_finite(model, folder / "text_encoder")
+    return encoder
+
+
+def check_text_files(folder: Path) -> dict[str, Any]:
+    """Read the configurations of a model folder's tokenizer and text encoder; no weights.
+
+    Returns:
+        The text encoder's sizes, by transformers' names.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or has a value that cannot be used.
+    """
+    config = read_text_config(folder / "text_encoder")
+    check_tokenizer_files(folder / "tokenizer", config["vocab_size"])
+    return config
+
+
+def _read_parts(folder: Path, headers: dict[str, Header], dtype: torch.dtype) -> tuple[Any, Any]:
+    hush_torchao()
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
     # transformers draws a bar and repeats its advice; what went wrong comes as an exception
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    part = folder / "text_encoder"
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", **local)
+    with torch.device("meta"):
+        empty = AutoModel.from_config(AutoConfig.from_pretrained(part, **local))
+    check_text_shapes(part, empty, headers)
+    model: Any
+    for renamed in (None, {WRAPPED: ""}):
+        more: dict[str, Any] = {"key_mapping": renamed, "output_loading_info": True}
+        model, told = AutoModel.from_pretrained(part, dtype=dtype, **more, **local)
+        if not told["missing_keys"]:
+            break
+    else:  # transformers leaves them random
+        raise CheckpointError(f"{safe_text(part)} lacks {name_list(told['missing_keys'])}")
+    return tokenizer, model
+
+
+@contextmanager
+def _errors_of_transformers(folder: Path) -> Iterator[None]:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        model = AutoModel.from_pretrained(
-            folder / "text_encoder", local_files_only=True, dtype=dtype
-        )
-    except Exception as error:  # transformers raises whatever its readers do
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{folder}: the text encoder cannot be read: {reason}") from error
-    return TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, resting)
+        yield
+    except SanaStreamError:
+        raise
+    except BaseException as error:  # its readers raise anything; a panic of Rust is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = safe_text((str(error).strip().splitlines() or [type(error).__name__])[0])
+        raise CheckpointError(
+            f"{safe_text(folder)}: the text encoder cannot be read: {reason}"
+        ) from error

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import CheckpointError
-from .pickled import SUFFIXES, read_pickled
+from .names import name_list
 from .vae import VaeCache
 from .vae_layers import StreamLayer, Tails, from_frames, run_layers, to_frames
 from .vae_shapes import check_latents
-from .weights import read_safetensors
+from .weights import check_finite, read_weights, shape_text
 
 LATENT_CHANNELS = 16
 WIDTHS = (256, 128, 64, 64)
@@ -157,14 +157,14 @@ class TinyDecoder(nn.Module):
         given = {name: t for name, t in tensors.items() if name.startswith(PREFIX)}
         if odd := sorted(own.keys() ^ given.keys()):
             raise CheckpointError(
-                f"not TAEHV's layout for Wan 2.1 (taew2_1): {', '.join(odd[:3])} missing or unknown"
+                f"not TAEHV's layout for Wan 2.1 (taew2_1): {name_list(odd)} missing or unknown"
             )
         expected = self.state_dict()
         for name, tensor in given.items():
             if tensor.shape != expected[own[name]].shape:
                 raise CheckpointError(
                     f"not TAEHV's layout for Wan 2.1 (taew2_1): {name} has shape"
-                    f" {tuple(tensor.shape)}, not {tuple(expected[own[name]].shape)}"
+                    f" {shape_text(tensor.shape)}, not {tuple(expected[own[name]].shape)}"
                 )
         self.load_state_dict({own[name]: tensor for name, tensor in given.items()})
 
@@ -183,7 +183,7 @@ def load_tiny_decoder(file: Path, dtype: torch.dtype, device: torch.device) -> T
     Raises:
         CheckpointError: the file is missing, cut short, or not of this layout.
     """
-    tensors = read_pickled(file) if file.suffix in SUFFIXES else dict(read_safetensors(file))
+    tensors = read_weights(file)
     with torch.device("meta"):
         decoder = TinyDecoder()
     decoder = decoder.to_empty(device="cpu")
@@ -191,7 +191,9 @@ def load_tiny_decoder(file: Path, dtype: torch.dtype, device: torch.device) -> T
         decoder.load_published(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{file} is {error}") from error
-    return settle_tiny_decoder(decoder, dtype, device)
+    decoder = settle_tiny_decoder(decoder, dtype, device)
+    check_finite(decoder, file)
+    return decoder
 
 
 def settle_tiny_decoder(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sana_stream._text import safe_text
+
 from .errors import ConfigError
 from .vae import WanVAE
 from .vae_config import VaeConfig
@@ -16,22 +18,25 @@ WAN = "AutoencoderKLWan"
 DEEP = "AutoencoderDC"
 
 
-def read_vae_config(values: Mapping[str, Any]) -> AnyVaeConfig:
-    """The configuration in a parsed `vae/config.json`.
+def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> AnyVaeConfig:
+    """The configuration in a parsed `vae/config.json`; messages name it as `where`.
 
     Raises:
         ConfigError: a VAE that cannot be used, or settings that contradict each other.
     """
     kind = values.get("_class_name", WAN)
     if kind == WAN:
-        return VaeConfig.from_dict(values)
+        return VaeConfig.from_dict(values, where)
     if kind in CLASSES:
-        return OverlapVaeConfig.from_dict(values)
+        return OverlapVaeConfig.from_dict(values, where)
     missing = ""
-    if kind.startswith(DEEP):
+    if isinstance(kind, str) and kind.startswith(DEEP):
         missing = ": diffusers (0.42) has it for single pictures alone, none for video (DC-AE-V)"
     usable = " and ".join((WAN, *CLASSES))
-    raise ConfigError(f"the VAE is of the class {kind}{missing}; {usable} can be used")
+    told = safe_text(kind, 80)
+    raise ConfigError(
+        f"{safe_text(where)}: the VAE is of the class {told}{missing}; {usable} can be used"
+    )
 
 
 def make_vae(config: AnyVaeConfig) -> AnyVae:

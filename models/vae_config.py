@@ -5,9 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import ceil
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sana_stream._text import safe_text
 
 from .errors import ConfigError
+from .schema import Schema, check_values, refuse_unknown, without_idle
+
+LEVELS = 8  # at most, of sizes
+_Count = Annotated[int, Field(ge=1, le=4096)]
+_Statistics = Annotated[
+    list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)
+]
+_Positive = Annotated[
+    list[Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1, max_length=4096)
+]
+
+
+class _Fields(Schema):
+    """What each key may be."""
+
+    latents_mean: _Statistics
+    latents_std: _Positive
+    base_dim: _Count = 0
+    decoder_base_dim: _Count | None = None
+    z_dim: _Count = 0
+    dim_mult: list[Annotated[int, Field(ge=1, le=64)]] = Field([], min_length=1, max_length=LEVELS)
+    num_res_blocks: Annotated[int, Field(ge=1, le=32)] = 0
+    attn_scales: list[float] = Field([], max_length=LEVELS)
+    temperal_downsample: list[bool] = Field([], max_length=LEVELS)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    is_residual: bool = False
+    in_channels: _Count = 0
+    out_channels: _Count = 0
+    patch_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    scale_factor_temporal: _Count | None = None
+    scale_factor_spatial: _Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +75,29 @@ class VaeConfig:
         _refuse_contradictions(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> VaeConfig:
+    def from_dict(cls, values: Mapping[str, Any], where: object = "VAE config") -> VaeConfig:
         """Read a parsed `vae/config.json`; keys that begin with an underscore are left out.
 
-        Raises ConfigError for an unknown or missing key and for unsupported values.
+        Unknown keys that are off (null, false, empty) are those of a newer writer.
+
+        Raises ConfigError for an unknown or missing key and for unsupported values; `where` is
+        the file that its message names.
         """
-        given = {key: value for key, value in values.items() if not key.startswith("_")}
         known = {field.name for field in fields(cls)}
-        if unknown := sorted(given.keys() - known):
-            raise ConfigError(
-                f"VAE config has unknown keys {', '.join(unknown)}; a Wan 2.1 VAE "
-                f"(AutoencoderKLWan) has {', '.join(sorted(known))}"
-            )
+        given, odd = without_idle(values, known)
+        if odd:
+            raise ConfigError(refuse_unknown(odd, where, known))
         if missing := [key for key in ("latents_mean", "latents_std") if given.get(key) is None]:
             raise ConfigError(
-                f"VAE config lacks {' and '.join(missing)}; "
+                f"{safe_text(where)} lacks {' and '.join(missing)}; "
                 "add the z_dim numbers that latents were normalised with in training"
             )
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-        return cls(**values)
+        settings = check_values(_Fields, given, where)
+        try:
+            return cls(**settings)
+        except ConfigError as error:
+            message = str(error).removeprefix("VAE config has ")
+            raise ConfigError(f"{safe_text(where)} has {message}") from None
 
     @property
     def decoder_dim(self) -> int:

@@ -15,17 +15,64 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from sana_stream._text import safe_text
+
 from .errors import ConfigError
+from .schema import Schema, check_values, refuse_unknown, without_idle
 from .vae import VaeCache
 from .vae_shapes import check_frames, check_latents
 
 OVERLAP = 6  # latent frames before a piece that are decoded with it, and thrown away
 CLASSES = ("AutoencoderKLLTX2Video",)
+
+
+LEVELS = 8  # at most, of sizes
+_Count = Annotated[int, Field(ge=1, le=4096)]
+_Counts = Annotated[list[_Count], Field(min_length=1, max_length=LEVELS)]
+_Layers = Annotated[
+    list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=1, max_length=LEVELS)
+]
+_Words = Annotated[
+    list[Annotated[str, Field(max_length=80)]], Field(min_length=1, max_length=LEVELS)
+]
+_Switches = bool | Annotated[list[bool], Field(max_length=LEVELS)]
+
+
+class _Fields(Schema):
+    """What each key may be; `None` where the file does not have it."""
+
+    in_channels: _Count | None = None
+    out_channels: _Count | None = None
+    latent_channels: _Count | None = None
+    block_out_channels: _Counts | None = None
+    down_block_types: _Words | None = None
+    decoder_block_out_channels: _Counts | None = None
+    layers_per_block: _Layers | None = None
+    decoder_layers_per_block: _Layers | None = None
+    spatio_temporal_scaling: _Switches | None = None
+    decoder_spatio_temporal_scaling: _Switches | None = None
+    decoder_inject_noise: _Switches | None = None
+    downsample_type: _Words | None = None
+    upsample_type: _Words | None = None
+    upsample_residual: _Switches | None = None
+    upsample_factor: Annotated[list[Annotated[int, Field(ge=1, le=8)]], Field(max_length=LEVELS)] | None = None  # fmt: skip # noqa: E501
+    timestep_conditioning: bool | None = None
+    patch_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    patch_size_t: Annotated[int, Field(ge=1, le=64)] | None = None
+    resnet_norm_eps: Annotated[float, Field(gt=0, lt=1)] | None = None
+    scaling_factor: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    encoder_causal: bool | None = None
+    decoder_causal: bool | None = None
+    encoder_spatial_padding_mode: Annotated[str, Field(max_length=80)] | None = None
+    decoder_spatial_padding_mode: Annotated[str, Field(max_length=80)] | None = None
+    spatial_compression_ratio: Annotated[int, Field(ge=1, le=256)] | None = None
+    temporal_compression_ratio: Annotated[int, Field(ge=1, le=256)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +86,25 @@ class OverlapVaeConfig:
     settings: str  # the checkpoint's own config.json, as text
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], where: object = "VAE config") -> Self:
         """Read a parsed `vae/config.json`; raises ConfigError for what cannot be streamed."""
+        given, odd = without_idle(values, _Fields.model_fields)
+        if odd:
+            raise ConfigError(refuse_unknown(odd, where, _Fields.model_fields))
+        check_values(_Fields, given, where)
         if values.get("timestep_conditioning"):
-            raise ConfigError("VAE config has timestep_conditioning true; only false works")
-        if values.get("patch_size_t", 1) != 1:
-            raise ConfigError(f"VAE config has patch_size_t {values['patch_size_t']}; only 1 works")
+            raise ConfigError(
+                f"{safe_text(where)} has timestep_conditioning true; only false works"
+            )
+        if values.get("patch_size_t") not in (None, 1):
+            raise ConfigError(
+                f"{safe_text(where)} has patch_size_t {values['patch_size_t']}; only 1 works"
+            )
         return cls(
-            z_dim=values.get("latent_channels", 128),
+            z_dim=values.get("latent_channels") or 128,
             temporal_factor=values.get("temporal_compression_ratio") or 8,
             spatial_factor=values.get("spatial_compression_ratio") or 32,
-            decoder_dim=min(values.get("decoder_block_out_channels", (256,))),
+            decoder_dim=min(values.get("decoder_block_out_channels") or (256,)),
             settings=json.dumps(dict(values), sort_keys=True),
         )
 
@@ -72,7 +127,12 @@ class OverlapVAE(nn.Module):
                 " pip install 'sana-stream[diffusers]'"
             ) from error
         self.config = config
-        self.inner: Any = AutoencoderKLLTX2Video.from_config(json.loads(config.settings))
+        try:
+            self.inner: Any = AutoencoderKLLTX2Video.from_config(json.loads(config.settings))
+        except Exception as error:  # settings that contradict each other, in diffusers' words
+            raise ConfigError(
+                f"the VAE cannot be made from its settings: {safe_text(error)}"
+            ) from error
 
     @property
     def decoder(self) -> nn.Module:

@@ -7,6 +7,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+from .run_id import run_mark
 from .wholefile import WholeFile
 
 _TIME = rb"\d+:\d\d:\d\d\.\d{3}"
@@ -17,17 +18,23 @@ class CaptionFile:
     """A caption a prompt, the last one growing with each block; complete after every call.
 
     The file can be shown as captions and read again as a story. Times are in seconds. With `kept`,
-    the captions of an earlier run go on after so many of them.
+    the captions of an earlier run continue after so many of them. `run` is the run's id.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False, kept: Fraction = Fraction(0)) -> None:
+    def __init__(
+        self,
+        path: Path,
+        overwrite: bool = False,
+        kept: Fraction = Fraction(0),
+        run: str | None = None,
+    ) -> None:
         self.path = path
         self._text: str | None = None
         self._begin = Fraction(0)
         last = _last_cue(path, kept) if kept else None
         if last is None:
             self._file = WholeFile(path, "w+b" if overwrite or kept else "x+b")
-            self._file.write(b"WEBVTT\n")
+            self._file.write(_header(run))
             self._cue = self._file.tell()
         else:
             self._file = WholeFile(path, "r+b")
@@ -55,6 +62,11 @@ class CaptionFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _header(run: str | None) -> bytes:
+    note = "" if run is None else f"\nNOTE {run_mark(run)}\n"
+    return f"WEBVTT\n{note}".encode()
 
 
 def timestamp(seconds: Fraction) -> str:

@@ -45,7 +45,7 @@ def make_muxer(container: str, video: VideoFormat, encoding: Encoding, tags: Tag
         case "rawvideo":
             return RawMuxer()
         case "y4m":
-            return Y4mMuxer(video)
+            return Y4mMuxer(video, tags.run)
         case "mp4" | "mov":
             return Mp4Muxer(video, encoding, tags, container)
         case "matroska" | "webm":

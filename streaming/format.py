@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .errors import TargetError
+from .run_id import ANONYMOUS, run_mark
 
 CRF_LIMIT = {"h264": 51, "h265": 51, "av1": 63, "vp9": 63}
 CODECS = (*CRF_LIMIT, "ffv1")
@@ -107,12 +108,15 @@ class Tags:
     title: str = ""
     prompts: tuple[str, ...] = ()
     seed: int | None = None
+    run: str | None = ANONYMOUS  # the run's id; None where no version of it wrote one
 
     def metadata(self) -> dict[str, str]:
-        """The tags by the names that MP4 and Matroska share; `comment` is JSON with the seed."""
+        """The tags by the names that MP4 and Matroska share; `comment` is JSON."""
+        facts = {"seed": self.seed, "run": None if self.run is None else run_mark(self.run)}
+        told = {name: value for name, value in facts.items() if value is not None}
         tags = {
             "title": self.title,
             "description": "\n".join(self.prompts),
-            "comment": "" if self.seed is None else json.dumps({"seed": self.seed}),
+            "comment": json.dumps(told) if told else "",
         }
         return {name: text for name, text in tags.items() if text}

@@ -31,10 +31,10 @@ class Fragment:
     keys: tuple[int, ...]  # which samples are key frames, from 0
 
 
-def fragments(file: BinaryIO) -> Iterator[Fragment]:
-    """The whole fragments of a file, in order; a torn one at its end is left out."""
+def fragments(file: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Fragment]:
+    """The whole fragments between two positions of a file, in order; a torn one is left out."""
     head: Box | None = None
-    for part in walk(file):
+    for part in walk(file, start, end):
         if part.kind == "moof":
             head = part
         elif part.kind == "mdat" and head is not None and head.end == part.start:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import deque
@@ -10,10 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_stream._text import safe_text
+
 from .errors import SinkError, TargetError
+from .existing import check_new, check_own, make_folder
 from .format import Encoding, Tags, VideoFormat
 from .mp4 import Fragmenter
+from .output_lock import OutputLocks
 from .playlist import INIT, Playlist, Segment, playlist_entry, playlist_text, read_playlist
+from .run_id import read_run
 
 if TYPE_CHECKING:
     from ..engine.block import Block
@@ -25,12 +31,13 @@ class HlsSink:
     """Writes `live.m3u8`, `init.mp4` and `segment000000.m4s`, … into one folder.
 
     Without `window` the playlist keeps every block and only grows; with it, the playlist names
-    the last so many blocks and older segments are removed. Raises TargetError for a folder that
-    cannot be written or holds a stream already, unless `overwrite` is set.
+    the last so many blocks and older segments are removed. The folder is made and locked at once;
+    files change when the first block comes. Raises TargetError for a folder that cannot be written
+    or holds a stream already, unless `overwrite` is set and the stream is one of this program.
 
-    With `kept`, the playlist of an earlier run goes on after so many frames. One with a window has
-    been watched further than that: what it names stays, and blocks that it has are not written
-    again, so that for its viewers the stream has only been slow.
+    With `kept`, the playlist of an earlier run, which bears the same id, continues after so many
+    frames. One with a window has been watched further than that: what it names stays, and blocks
+    that it has are not written again, so that for its viewers the stream has only been slow.
     """
 
     durable = True
@@ -45,10 +52,11 @@ class HlsSink:
         window: int | None = None,
         overwrite: bool = False,
         kept: int = 0,
+        locks: OutputLocks | None = None,
     ) -> None:
         if window is not None and window < 3:
             raise TargetError(f"a window of {window} blocks: players need at least 3")
-        self.label = str(playlist)
+        self.label = safe_text(playlist)
         self.frames = kept
         self._playlist = playlist
         self._video = video
@@ -58,20 +66,24 @@ class HlsSink:
         self._end = kept  # the frame after the last segment
         self._jumps = 0  # segments behind a jump in time that have left the window
         self._recent: deque[Segment] = deque(maxlen=window or 1)
-        self._closed = False
+        self._kept = kept
+        self._run = tags.run
+        self._begun = self._closed = False
         self._fragments = Fragmenter(video, encoding, tags)
+        self._locks = locks or OutputLocks()
+        self._made_folder = make_folder(playlist.parent)
         try:
-            playlist.parent.mkdir(exist_ok=True)
-            if kept and (window is None or playlist.exists()):
-                self._go_on(kept)
-            else:
-                self._make_room(overwrite or kept > 0)
-            self._put(INIT, self._fragments.init)
-        except OSError as error:
-            raise TargetError(f"{playlist}: cannot be written: {error.strerror}") from error
+            self._locks.acquire(playlist)
+            self._resumed = kept > 0 and (window is None or playlist.exists())
+            self._stay = self._check(overwrite)
+        except BaseException:
+            self._release()
+            raise
 
     def write(self, block: Block) -> None:
         """Add one segment: the file first, then its line in the playlist."""
+        if not self._begun:
+            self._begin()
         end = block.start + len(block.frames)
         if end > self._end:
             jump = self._next > 0 and block.start != self._end
@@ -93,13 +105,15 @@ class HlsSink:
         if self._closed:
             return
         self._closed = True
-        if not self._next:
-            (self._playlist.parent / INIT).unlink(missing_ok=True)
-            return
         try:
-            self._append("#EXT-X-ENDLIST\n")
+            if self._begun and not self._next:
+                (self._playlist.parent / INIT).unlink(missing_ok=True)
+            elif self._begun or (self._resumed and self._is_whole()):
+                self._append("#EXT-X-ENDLIST\n")
         except OSError as error:
             raise SinkError(f"{self.label}: has no end: {error.strerror}") from error
+        finally:
+            self._release()
 
     def _announce(self, segment: Segment) -> None:
         leaving = self._recent[0] if self._window and len(self._recent) == self._window else None
@@ -115,21 +129,72 @@ class HlsSink:
         if leaving is not None:
             (self._playlist.parent / leaving.name).unlink(missing_ok=True)
 
-    def _go_on(self, kept: int) -> None:
-        """Take up the playlist, without its end and what is not to stay of it."""
-        old = read_playlist(self._playlist.read_text(encoding="utf-8"))
-        if self._window is None:
-            stay = self._first_frames(old, kept)
-        else:
-            stay = self._whole_ones(old)
-        self._next = old.first + len(stay)
-        self._jumps, self._longest = old.jumps, old.longest
-        self._recent.extend(stay)
-        self._put_playlist(replace(old, segments=stay))
-        names = {segment.name for segment in stay}
-        for path in self._old_files():
-            if path.suffix != ".m3u8" and path.name not in names:
-                path.unlink()
+    def _check(self, overwrite: bool) -> Playlist | None:
+        """What of a playlist that is there is to stay; the files are only read."""
+        old = list(self._old_files())
+        if not self._resumed:
+            for path in old:
+                if not overwrite and not self._kept:
+                    raise TargetError(
+                        f"{safe_text(path)} exists; choose another folder or add --overwrite"
+                    )
+            if not self._kept:
+                check_new(self._playlist, overwrite)
+            self._check_ours(old)
+            return None
+        check_own(self._playlist, self._run)
+        self._check_ours(old)
+        try:
+            playlist = read_playlist(self._playlist.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TargetError(f"{self.label}: cannot be resumed: it is damaged") from error
+        whole = self._window is not None
+        stay = self._whole_ones(playlist) if whole else self._first_frames(playlist, self._kept)
+        return replace(playlist, segments=stay)
+
+    def _check_ours(self, old: list[Path]) -> None:
+        """Refuse files with the names of ours beside a stream that is not ours."""
+        segments = [path for path in old if path.suffix == ".m4s" or path.name == INIT]
+        run = read_run(self._playlist.parent / INIT)
+        ours = run == self._run if self._kept else run is not None
+        if segments and not ours:
+            raise TargetError(
+                f"{safe_text(segments[0])} exists and is of another stream, so it is neither"
+                " replaced nor removed: move it or choose another folder"
+            )
+
+    def _begin(self) -> None:
+        """Bring the folder to where the first block follows."""
+        names: set[str] = set()
+        try:
+            if self._stay is not None:
+                stay = self._stay
+                self._next = stay.first + len(stay.segments)
+                self._jumps, self._longest = stay.jumps, stay.longest
+                self._recent.extend(stay.segments)
+                self._put_playlist(stay)
+                names = {segment.name for segment in stay.segments}
+            for path in list(self._old_files()):
+                if path.name not in names and not (self._stay and path == self._playlist):
+                    path.unlink()
+            self._put(INIT, self._fragments.init)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SinkError(f"{self.label}: cannot be written: {reason}") from error
+        self._begun = True
+
+    def _is_whole(self) -> bool:
+        """Whether the playlist of an earlier run only lacks its end."""
+        text = self._playlist.read_text(encoding="utf-8")
+        stay = self._stay
+        same = stay is not None and read_playlist(text).segments == stay.segments
+        return same and "#EXT-X-ENDLIST" not in text
+
+    def _release(self) -> None:
+        self._locks.release(self._playlist)
+        if self._made_folder and not self._next:
+            with contextlib.suppress(OSError):
+                self._playlist.parent.rmdir()
 
     def _first_frames(self, old: Playlist, kept: int) -> tuple[Segment, ...]:
         """The segments of the first frames."""
@@ -141,7 +206,7 @@ class HlsSink:
         if frames == kept:
             return old.segments
         raise TargetError(
-            f"{self._playlist}: cannot be gone on with: no segment in it ends after {kept} frames"
+            f"{self.label}: cannot be resumed: no segment in it ends after {kept} frames"
         )
 
     def _whole_ones(self, old: Playlist) -> tuple[Segment, ...]:
@@ -155,7 +220,7 @@ class HlsSink:
         return ()
 
     def _put_playlist(self, playlist: Playlist) -> None:
-        text = playlist_text(playlist, growing=self._window is None)
+        text = playlist_text(playlist, growing=self._window is None, run=self._run)
         self._put(self._playlist.name, text.encode())
 
     def _append(self, text: str) -> None:
@@ -177,12 +242,6 @@ class HlsSink:
         except OSError:
             part.unlink(missing_ok=True)
             raise
-
-    def _make_room(self, overwrite: bool) -> None:
-        for path in self._old_files():
-            if not overwrite:
-                raise TargetError(f"{path} exists; choose another folder or add --overwrite")
-            path.unlink()
 
     def _old_files(self) -> Iterator[Path]:
         for path in sorted(self._playlist.parent.iterdir()):

@@ -14,8 +14,10 @@ from fractions import Fraction
 from itertools import chain, groupby
 from typing import BinaryIO
 
-from .boxes import box, children, find, walk
+from .boxes import Box, box, children, find, walk
 from .fragments import Fragment, fragments
+
+_SPARE = 16  # bytes behind the file type, a `free` box until they become the header of the `mdat`
 
 
 def write_index(file: BinaryIO, frame_time: Fraction) -> None:
@@ -41,12 +43,24 @@ def write_index(file: BinaryIO, frame_time: Fraction) -> None:
 
 def remove_index(file: BinaryIO) -> None:
     """Turn a finished file back into the row of fragments it was, ready to grow."""
-    top = list(walk(file))
-    if [part.kind for part in top] == ["ftyp", "mdat", "moov"]:
-        file.seek(top[1].start)
-        file.write(box("free", bytes(8)))
-        file.truncate(top[2].start)
+    if (whole := _finished(file)) is not None:
+        file.seek(whole.start)
+        file.write(box("free", bytes(_SPARE - 8)))
+        file.truncate(whole.end)
         file.flush()
+
+
+def all_fragments(file: BinaryIO) -> Iterator[Fragment]:
+    """The whole fragments of a file, finished or growing; the file stays as it is."""
+    if (whole := _finished(file)) is not None:
+        return fragments(file, whole.start + _SPARE, whole.end)
+    return fragments(file)
+
+
+def _finished(file: BinaryIO) -> Box | None:
+    """The `mdat` that covers all fragments of a finished file; None for a growing one."""
+    top = list(walk(file))
+    return top[1] if [part.kind for part in top] == ["ftyp", "mdat", "moov"] else None
 
 
 def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:

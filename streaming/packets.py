@@ -8,6 +8,7 @@ import av
 
 from .encode import encode, encoder_name, encoder_options, set_up
 from .format import Encoding, Tags, VideoFormat
+from .run_id import run_mark
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -43,6 +44,13 @@ class _Collector:
         return data
 
 
+def _metadata(container: str, tags: Tags) -> dict[str, str]:
+    """The tags; MPEG-TS has room for a title and for the name of a provider only."""
+    if container == "mpegts" and tags.run is not None:
+        return tags.metadata() | {"service_provider": run_mark(tags.run)}
+    return tags.metadata()
+
+
 class PacketMuxer:
     """One stream in a container whose packets stand alone; `container` is "mpegts", "nut", "flv".
 
@@ -59,7 +67,7 @@ class PacketMuxer:
         self._container = av.open(
             self._bytes, "w", format=container, container_options=dict(OPTIONS[container])
         )
-        self._container.metadata.update(tags.metadata())
+        self._container.metadata.update(_metadata(container, tags))
         self._stream = cast(
             "VideoStream",
             self._container.add_stream(

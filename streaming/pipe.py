@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,8 @@ from .transport import PIPE_CHUNK, await_ready
 
 if TYPE_CHECKING:
     from ..engine.block import Block
+
+_LOOK_AGAIN = 0.1  # seconds between two looks for a reader of a named pipe
 
 
 class PipeSink:
@@ -68,3 +73,46 @@ class PipeSink:
         if self._open:
             self._open = False
             os.close(self._descriptor)
+
+
+class NamedPipeSink(PipeSink):
+    """Writes a stream to a named pipe (`mkfifo`), which is opened when somebody reads it.
+
+    The first block waits for a reader until `stop` is set.
+    """
+
+    def __init__(self, path: Path, muxer: Muxer, stop: Event) -> None:
+        super().__init__(-1, str(path), muxer, stop)
+        self._path = path
+
+    def write(self, block: Block) -> None:
+        """Write one block."""
+        if self._descriptor < 0:
+            self._descriptor = self._opened()
+        super().write(block)
+
+    def close(self) -> None:
+        """Write the end of the stream and close the pipe, if it was opened."""
+        if self._descriptor >= 0:
+            super().close()
+
+    def _opened(self) -> int:
+        while True:
+            try:
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+                os.set_blocking(descriptor, True)
+                return descriptor
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    reason = (error.strerror or str(error)).lower()
+                    raise SinkError(f"{self.label}: cannot be written: {reason}") from error
+            if self._stop.wait(_LOOK_AGAIN):
+                raise Stopped(f"{self.label}: nobody reads it; the stream is dropped")
+
+
+def is_named_pipe(path: Path) -> bool:
+    """Whether a path is a named pipe: a stream passes through it and nothing is kept."""
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False

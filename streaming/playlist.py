@@ -6,11 +6,17 @@ import math
 import re
 from dataclasses import dataclass
 
+from .run_id import run_mark
+
 INIT = "init.mp4"
-_SEGMENT = re.compile(r"(#EXT-X-DISCONTINUITY\n)?#EXTINF:([\d.]+),\n(\S+)")
-_FIRST = re.compile(r"#EXT-X-MEDIA-SEQUENCE:(\d+)")
-_LONGEST = re.compile(r"#EXT-X-TARGETDURATION:(\d+)")
-_JUMPS = re.compile(r"#EXT-X-DISCONTINUITY-SEQUENCE:(\d+)")
+# names as this program gives them: a playlist never leads out of its folder
+_SEGMENT = re.compile(
+    r"(#EXT-X-DISCONTINUITY\n)?#EXTINF:(\d{1,9}(?:\.\d{1,9})?),\n(segment\d{6,18}\.m4s)$",
+    re.MULTILINE,
+)
+_FIRST = re.compile(r"#EXT-X-MEDIA-SEQUENCE:(\d{1,18})$", re.MULTILINE)
+_LONGEST = re.compile(r"#EXT-X-TARGETDURATION:(\d{1,9})$", re.MULTILINE)
+_JUMPS = re.compile(r"#EXT-X-DISCONTINUITY-SEQUENCE:(\d{1,18})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +39,18 @@ class Playlist:
 
 
 def playlist_head(
-    longest: float, first: int, init: str = INIT, growing: bool = False, jumps: int = 0
+    longest: float,
+    first: int,
+    init: str = INIT,
+    growing: bool = False,
+    jumps: int = 0,
+    run: str | None = None,
 ) -> str:
     """The lines before the segments: `longest` in seconds, `first` the first segment's number."""
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
+        *([f"# {run_mark(run)}"] if run is not None else []),
         f"#EXT-X-TARGETDURATION:{math.ceil(longest)}",
         f"#EXT-X-MEDIA-SEQUENCE:{first}",
         *([f"#EXT-X-DISCONTINUITY-SEQUENCE:{jumps}"] if jumps else []),
@@ -55,9 +67,11 @@ def playlist_entry(seconds: float, name: str, jump: bool = False) -> str:
     return f"{before}#EXTINF:{seconds:.6f},\n{name}\n"
 
 
-def playlist_text(playlist: Playlist, growing: bool = False) -> str:
-    """A playlist that has not ended."""
-    head = playlist_head(playlist.longest, playlist.first, growing=growing, jumps=playlist.jumps)
+def playlist_text(playlist: Playlist, growing: bool = False, run: str | None = None) -> str:
+    """A playlist that has not ended; `run` is the id of the run that writes it."""
+    head = playlist_head(
+        playlist.longest, playlist.first, growing=growing, jumps=playlist.jumps, run=run
+    )
     lines = (playlist_entry(each.seconds, each.name, each.jump) for each in playlist.segments)
     return head + "".join(lines)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..engine.block import Block
 
 _LINE = b"FRAME\n"
+_LONGEST = 96  # bytes of a header that ffmpeg reads, its end included
 
 
 class RawMuxer:
@@ -40,15 +41,20 @@ class Y4mMuxer(RawMuxer):
     """YUV4MPEG2: one line that describes the stream, then planes in 4:2:0.
 
     The format cannot name its colour matrix, so it is BT.601, which readers take for granted.
+    `run` is the id of the run, for the header.
     """
 
-    def __init__(self, video: VideoFormat) -> None:
+    def __init__(self, video: VideoFormat, run: str | None = None) -> None:
         rate = Fraction(video.fps)
         self._planes = video.width * video.height * 3 // 2  # bytes a picture
-        self._header = (
+        line = (
             f"YUV4MPEG2 W{video.width} H{video.height} F{rate.numerator}:{rate.denominator} "
-            "Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED\n"
-        ).encode()
+            "Ip A1:1 C420mpeg2"
+        )
+        known = " XCOLORRANGE=LIMITED"  # which readers take for granted
+        mark = "" if run is None else f" XRUN={run}"
+        more = known + mark if len(line + known + mark) < _LONGEST - 1 else mark
+        self._header = f"{line}{more}\n".encode()
 
     def header(self) -> bytes:
         """Size, rate and layout of the planes."""

@@ -17,8 +17,8 @@ class RecordingSink:
     """Writes to a file as long as that is possible; whatever happens to it, the stream goes on.
 
     `full` is asked before each block and says why no more can be recorded, or None. `report` and
-    `ended` hear what became of the recording, for the log and for whoever watches. `whole` is
-    called once the file is as it will stay.
+    `ended` hear what became of the recording, for the log and for whoever watches. `begun` is
+    called once there is a file, `whole` once it is as it will stay.
     """
 
     durable = False
@@ -30,6 +30,7 @@ class RecordingSink:
         full: Callable[[], str | None],
         report: Callable[[str], None],
         ended: Callable[[str], None],
+        begun: Callable[[], None] = lambda: None,
         whole: Callable[[], None] = lambda: None,
     ) -> None:
         self._file = file
@@ -37,6 +38,7 @@ class RecordingSink:
         self._full = full
         self._report = report
         self._ended = ended
+        self._begun = begun
         self._whole = whole
         self._over = False
 
@@ -56,7 +58,10 @@ class RecordingSink:
             return
         try:
             if (why := self._full()) is None:
+                first = not self.frames
                 self._file.write(block)
+                if first:
+                    self._begun()
                 return
             kept = f"{self.frames} frames ({self._video.seconds(self.frames):.1f} s) are recorded"
             self._end(why, f"{self.label}: {why}; {kept}")

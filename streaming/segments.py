@@ -8,21 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_stream._text import safe_text
+
 from .errors import TargetError
+from .existing import check_companion, check_own
 from .format import VideoFormat
+from .output_lock import OutputLocks
 from .reopen import count_frames
 from .sink import Sink
 
 if TYPE_CHECKING:
     from ..engine.block import Block
 
+OpenFile = Callable[[Path, int, bool], Sink]
+"""Opens one file: its path, how many frames of it are kept, whether it may be replaced."""
+
 
 class SegmentedSink:
     """Writes `name-0001.mp4`, `name-0002.mp4`, …, changing at the first block after `seconds`.
 
-    `open_file` opens one file, of which so many frames are kept. Times in each begin at zero.
-    Raises TargetError when files of such names exist, unless `overwrite` is set. With `kept`, the
-    files of an earlier run go on after so many frames in all.
+    Times in each file begin at zero. Raises TargetError when files of such names exist, unless
+    `overwrite` is set and this program has written them. With `kept`, the files of an earlier run
+    continue after so many frames in all; they bear the id `run`. Files of that row that are not to
+    stay are removed when the first block comes.
     """
 
     durable = True
@@ -32,26 +40,32 @@ class SegmentedSink:
         path: Path,
         seconds: float,
         video: VideoFormat,
-        open_file: Callable[[Path, int], Sink],
+        open_file: OpenFile,
         overwrite: bool = False,
         kept: int = 0,
+        *,
+        run: str | None = None,
+        locks: OutputLocks | None = None,
     ) -> None:
         if seconds <= 0:
             raise TargetError(f"files of {seconds:g} seconds: must be more than 0")
-        self.label = str(path.with_stem(path.stem + "-*"))
+        self.label = safe_text(path.with_stem(path.stem + "-*"))
         self._path = path
         self._seconds = seconds
         self._video = video
         self._open_file = open_file
-        if not overwrite and not kept:
-            self._refuse_old_files()
         self._number = 1
         self._before = 0  # frames in files that are complete
-        if kept:
-            self._skip_complete_files(kept)
-        self._file = self._open(kept - self._before)
-        if kept:
-            self._remove_later_files()
+        self._surplus: list[Path] = []  # files that are removed when the first block comes
+        self._closed = False
+        self._locks = locks or OutputLocks()
+        self._locks.acquire(path)
+        try:
+            self._check(overwrite, kept, run)
+            self._file = self._open_file(self._part(self._number), kept - self._before, overwrite)
+        except BaseException:
+            self._locks.release(path)
+            raise
 
     @property
     def frames(self) -> int:
@@ -60,22 +74,43 @@ class SegmentedSink:
 
     def write(self, block: Block) -> None:
         """Append a block, to a new file when the time of the present one is over."""
+        while self._surplus:
+            old = self._surplus.pop()
+            old.unlink(missing_ok=True)
+            old.with_suffix(".vtt").unlink(missing_ok=True)
         if self._video.seconds(self._file.frames) >= self._seconds:
             self._file.close()
             self._before += self._file.frames
             self._number += 1
-            self._file = self._open(0)
+            self._file = self._open_file(self._part(self._number), 0, False)
         self._file.write(replace(block, start=self._file.frames))
 
     def close(self) -> None:
         """Complete the present file."""
-        self._file.close()
-
-    def _open(self, kept: int) -> Sink:
-        return self._open_file(self._part(self._number), kept)
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._file.close()
+        finally:
+            self._locks.release(self._path)
 
     def _part(self, number: int) -> Path:
         return self._path.with_stem(f"{self._path.stem}-{number:04}")
+
+    def _check(self, overwrite: bool, kept: int, run: str | None) -> None:
+        """Look at the files that are there: which stay, which are removed, which forbid a run."""
+        old = self._old_files()
+        for path in old.values():
+            captions = path.with_suffix(".vtt")
+            for file in (path, captions) if captions.exists() else (path,):
+                if kept:
+                    check_own(file, run)
+                else:
+                    check_companion(file, overwrite)
+        if kept:
+            self._skip_complete_files(kept)
+        self._surplus = [path for number, path in old.items() if number > self._number]
 
     def _skip_complete_files(self, kept: int) -> None:
         """Go to the file in which the last frame lies that is kept."""
@@ -86,22 +121,12 @@ class SegmentedSink:
             self._before += frames
             self._number += 1
 
-    def _remove_later_files(self) -> None:
-        for number, path in self._old_files():
-            if number > self._number:
-                path.unlink()
-                path.with_suffix(".vtt").unlink(missing_ok=True)
-
-    def _refuse_old_files(self) -> None:
-        for _, path in self._old_files():
-            raise TargetError(f"{path} exists; choose another name or add --overwrite")
-
-    def _old_files(self) -> list[tuple[int, Path]]:
-        """Files of such names, with their numbers."""
+    def _old_files(self) -> dict[int, Path]:
+        """Files of such names, by their numbers."""
         ours = re.compile(
             re.escape(self._path.stem) + r"-(\d{4,})" + re.escape(self._path.suffix), re.IGNORECASE
         )
         if not self._path.parent.is_dir():
-            return []
+            return {}
         found = ((ours.fullmatch(path.name), path) for path in self._path.parent.iterdir())
-        return [(int(match[1]), path) for match, path in found if match]
+        return dict(sorted((int(match[1]), path) for match, path in found if match))

@@ -47,6 +47,8 @@ def parse_json(
     data: bytes | str,
     limit: int = JSON_BYTES,
     depth: int = JSON_DEPTH,
+    *,
+    constants: bool = False,
     pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
     """JSON of a bounded size and nesting, checked before it is parsed.
@@ -57,6 +59,7 @@ def parse_json(
     Args:
         limit: bytes, or characters of a `str`.
         depth: how many lists and objects may be inside one another.
+        constants: let `NaN` and `Infinity` through; diffusers writes them.
         pairs: makes an object of its keys and values, in place of a `dict`.
 
     Raises:
@@ -66,9 +69,8 @@ def parse_json(
         raise ValueError(f"it has {len(data)} bytes, at most {limit} are allowed")
     text = data if isinstance(data, str) else data.decode("utf-8-sig")
     _check_depth(text, depth)
-    return json.loads(
-        text, parse_constant=_refuse_constant, parse_int=_parse_int, object_pairs_hook=pairs
-    )
+    refuse = None if constants else _refuse_constant
+    return json.loads(text, parse_constant=refuse, parse_int=_parse_int, object_pairs_hook=pairs)
 
 
 def _check_depth(text: str, limit: int) -> None:

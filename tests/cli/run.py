@@ -49,6 +49,6 @@ def pictures(path: Path | str) -> np.ndarray:
 
 
 def _decoded(file: Path) -> np.ndarray:
-    with av.open(str(file)) as container:
+    with av.open(f"file:{file}") as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack(frames)

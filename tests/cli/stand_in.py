@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from sana_stream.cli.job import Job
 from sana_stream.cli.options import STDOUT, Options
-from sana_stream.cli.outputs import open_outputs
+from sana_stream.cli.outputs import prepare_outputs
 from sana_stream.cli.parser import build_parser
+from sana_stream.streaming.output_lock import OutputLocks
 from sana_stream.streaming.stdout import claim_stdout
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "streaming"))
@@ -34,7 +36,13 @@ def main() -> None:
     request: Any = SimpleNamespace(
         width=WIDTH, height=HEIGHT, fps=Fraction(16), seed=options.seed, timeline=timeline
     )
-    with open_outputs(options, request, Event(), stdout, print_error) as pump:
+    with (
+        OutputLocks(print_error) as locks,
+        prepare_outputs(
+            Job(options, options.story()), request, locks, Event(), stdout, print_error
+        ) as prepared,
+        prepared.started() as pump,
+    ):
         for block in blocks(BLOCKS):
             corner = np.zeros((len(block.frames), HEIGHT, WIDTH, 3), np.uint8)
             corner[:, : block.frames.shape[1], : block.frames.shape[2]] = block.frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import av
@@ -224,6 +225,82 @@ def test_what_cannot_be_read_is_told_on_one_line(
     assert not list(tmp_path.glob("*.mp4"))
 
 
+def half(path: str) -> str:
+    """The first half of a file, beside it; its name."""
+    data = Path(path).read_bytes()
+    Path(f"half-{path}").write_bytes(data[: len(data) // 2])
+    return f"half-{path}"
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--image", "half-boat.jpg", "half-boat.jpg is damaged or cut short"),
+        ("--image", "empty.png", "empty.png is empty"),
+        ("--image", "https://example.org/a.png", "is an address: download it and give the file"),
+        ("--image", "\x1b[2J.png", "\\x1b[2J.png cannot be read: No such file"),
+        ("--video", "half-clip.mp4", "half-clip.mp4 cannot be read: it is damaged"),
+        ("--video", "boat.jpg", "boat.jpg is a picture, not a clip"),
+        ("--video", "list.mp4", "no clip of a known kind"),
+        ("--video", "concat:clip.mp4", "concat:clip.mp4 cannot be read: No such file"),
+    ],
+)
+def test_what_is_refused_touches_no_output(
+    tiny: tuple[str, ...],
+    capfd: pytest.CaptureFixture[str],
+    option: str,
+    name: str,
+    message: str,
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    Image.fromarray(noise).save("boat.jpg")
+    with av.open("clip.mp4", "w") as container:
+        stream = container.add_stream("mpeg4", rate=16)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+    half("boat.jpg")
+    half("clip.mp4")
+    Path("empty.png").touch()
+    Path("list.mp4").write_text("ffconcat version 1.0\nfile clip.mp4\n")
+    Path("film.mp4").write_bytes(b"an older film")
+    assert run(*tiny, option, name, "--frames", "9", "--overwrite", "--out", "film.mp4") == 2
+    err = capfd.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert Path("film.mp4").read_bytes() == b"an older film"
+
+
+def test_a_clip_that_is_cut_short_is_told_and_taken(
+    tiny: tuple[str, ...], tiny_engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clip = moving(60, 32, 48)
+    write_clip("clip.mkv", clip, 16)
+    data = Path("clip.mkv").read_bytes()
+    Path("cut.mkv").write_bytes(data[: len(data) * 6 // 10])
+    assert run(*tiny, "--video", "cut.mkv", "--frames", "8", *PICTURES) == 0
+    told = capfd.readouterr().err
+    assert told.count("cut.mkv is cut short: ") == 2  # before the model is loaded, and when taken
+    played = round(float(told.split("cut short: ")[1].split(" s of 3.8 s")[0]) * 16)
+    near = [
+        next(tiny_engine.session("a red boat", video=clip[:count])).frames
+        for count in range(played - 1, played + 2)
+    ]
+    assert any(np.array_equal(pictures("frames")[:8], frames) for frames in near)
+
+
+def test_a_clip_as_the_first_picture(
+    tiny: tuple[str, ...], tiny_engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clip = moving(9, 32, 48)
+    write_clip("clip.mkv", clip, 16)
+    Path("clip.mkv").rename("12:30.mkv")
+    assert run(*tiny, "--image", "12:30.mkv", "--frames", "9", *PICTURES) == 0
+    expected = next(tiny_engine.session("a red boat", image=clip[0])).frames
+    assert np.array_equal(pictures("frames"), expected)
+    assert "12:30.mkv is a clip: its first frame is taken" in capfd.readouterr().err
+
+
 def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine: Engine) -> None:
     factors = {"lora_A": torch.randn(2, 28), "lora_B": torch.randn(28, 2)}
     name = "transformer.transformer_blocks.0.attn1.to_q"
@@ -250,6 +327,24 @@ def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine
 )
 def test_a_scale_stands_behind_the_file(text: str, expected: tuple[str, float]) -> None:
     assert values.scaled_file(text) == expected
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e400", "-1e30", "1" * 5000])
+def test_a_scale_that_is_no_number_is_refused(scale: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"LoRA x\.safetensors has the scale"):
+        values.scaled_file(f"x.safetensors:{scale}")
+
+
+def test_a_file_with_a_colon_in_its_name_is_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "style:2").write_text("")
+    (tmp_path / "x").write_text("")
+    assert values.scaled_file("style:2") == ("style:2", 1.0)
+    assert values.scaled_file("style:2:0.5") == ("style:2", 0.5)
+    with pytest.raises(ArgumentTypeError, match="'strong' behind 'x' is no number"):
+        values.scaled_file("x:strong")
 
 
 def options(*words: str) -> Options:

@@ -63,7 +63,7 @@ def test_the_file_is_removed_under_us(
     assert make("a.mp4", *tiny) == 1
     said = capfd.readouterr().err
     assert "a.mp4: it was moved or removed while it was being made, with " in said
-    assert "put it back to go on with it" in said
+    assert "put it back to resume it" in said
     monkeypatch.undo()
 
 

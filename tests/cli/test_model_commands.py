@@ -85,3 +85,20 @@ def test_convert_writes_a_folder_that_info_knows(
     assert f"{tmp_path / 'half'} is written" in capfd.readouterr().err
     assert run("info", tmp_path / "half", "--device", "cpu", "--json") == 0
     assert "in bfloat16" in json.loads(capfd.readouterr().out)["transformer"]
+
+
+def test_info_prints_what_a_stranger_wrote_as_text(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "m"
+    shutil.copytree(tiny_folder, place)
+    settings = json.loads((place / "stream.json").read_text())
+    settings["name"] = "\x1b[2J[red]x[/nothing]\r\n"
+    (place / "stream.json").write_text(json.dumps(settings))
+    (place / "README.md").write_text("---\nlicense: \x1b]0;x\x07[bold]\n---\n")
+    assert run("info", place, "--device", "cpu") == 0
+    told = capfd.readouterr().err
+    assert "[red]x[/nothing]" in told
+    assert "[bold]" in told
+    assert "\x1b" not in told
+    assert "\x07" not in told

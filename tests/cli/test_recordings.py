@@ -192,7 +192,7 @@ def test_what_cannot_be_begun_leaves_nothing_and_the_next_one_is_tried(
 ) -> None:
     recordings = Recordings(tmp_path, keep=True, limit=None)
     with monkeypatch.context() as patched:
-        patched.setattr(RecordingIndex, "begun", lambda *_: (_ for _ in ()).throw(OSError(28)))
+        patched.setattr(RecordingIndex, "check", lambda *_: (_ for _ in ()).throw(OSError(28)))
         with pytest.raises(OSError, match="28"):
             recordings.begin(VIDEO, Tags(), print, print)
     assert not list(tmp_path.glob("stream-*"))

@@ -110,7 +110,7 @@ def test_a_video_that_is_short_of_its_checkpoint_is_refused(
     Path("a.vtt").write_bytes(captions)
     assert run("resume", "a.mp4") == 2
     said = capfd.readouterr().err.splitlines()[-1]
-    assert said.endswith("cannot be gone on with: only 17 whole frames are in it, 33 are needed")
+    assert said.endswith("cannot be resumed: only 17 whole frames are in it, 33 are needed")
     assert Path("a.mp4").read_bytes()[-100:] != b""
     assert len(pictures("a.mp4")) == 17
 

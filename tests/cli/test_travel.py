@@ -65,6 +65,7 @@ def test_a_stream_that_has_gone_back_can_be_resumed(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ):
     options = (*LIVE, "--frames", "60", *tiny)
+    monkeypatch.setattr("secrets.token_hex", lambda size: "ab" * size)  # the id of a live run
     with monkeypatch.context() as patch:
         say_before(patch, 4, Changes(back=0.5))
         assert run(*options, "--out", "b.mp4") == 0

@@ -13,7 +13,7 @@ from diffusers import SanaVideoPipeline
 
 from sana_stream.engine.convert import convert_model
 from sana_stream.engine.engine import Engine
-from sana_stream.models.errors import ConfigError
+from sana_stream.models.errors import CheckpointError, ConfigError
 from sana_stream.models.original import to_original
 from sana_stream.models.transformer_file import read_transformer
 
@@ -75,3 +75,84 @@ def test_nothing_is_written_over_and_nothing_half_stays(tiny_folder: Path, tmp_p
     (left_behind / "transformer").mkdir(parents=True)  # of a run that was killed
     convert_model(tiny_folder, tmp_path / "y")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["y"]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link to nothing", "foreign part"])
+@pytest.mark.parametrize("name", ["out", "out.pth"])
+def test_what_it_did_not_make_stays(tiny_folder: Path, tmp_path: Path, kind: str, name: str):
+    place = tmp_path / "place"
+    place.mkdir()
+    if kind == "file":
+        (place / name).write_text("mine")
+    elif kind == "folder":
+        (place / name).mkdir()
+        (place / name / "notes").write_text("mine")
+    elif kind == "link to nothing":
+        (place / name).symlink_to(place / "elsewhere")
+    else:
+        (place / f"{name}.part").mkdir()
+        (place / f"{name}.part" / "notes").write_text("mine")
+    before = tree(place)
+    with pytest.raises(ConfigError, match="exists"):
+        convert_model(tiny_folder, place / name)
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize("name", ["out", "out.pth"])
+def test_a_failure_leaves_nothing(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    def full(*args: Any, **more: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.save_torch_state_dict", full)
+    monkeypatch.setattr("torch.save", full)
+    (tmp_path / "place").mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        convert_model(tiny_folder, tmp_path / "place" / name)
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+def test_it_does_not_write_into_what_it_reads(tiny_folder: Path, tmp_path: Path):
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_folder, folder)
+    (tmp_path / "link").symlink_to(folder)
+    for target in (folder / "out", folder / "vae" / "out.pth", tmp_path / "link" / "out"):
+        with pytest.raises(ConfigError, match="lies in"):
+            convert_model(folder, target)
+    assert tree(folder) == tree(tiny_folder)
+
+
+def test_what_a_folder_links_to_is_copied_only_where_it_belongs_to_a_model(
+    tiny_folder: Path, tmp_path: Path
+):
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_folder, folder)
+    (tmp_path / "secret").write_text("key")
+    (folder / "vae/id_rsa").symlink_to(tmp_path / "secret")
+    convert_model(folder, tmp_path / "out")
+    assert "vae/id_rsa" not in tree(tmp_path / "out")
+    (folder / "scheduler/endless.json").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        convert_model(folder, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "other.part").exists()
+
+
+def test_a_name_of_another_kind_of_file_is_refused(tiny_folder: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"give a name that ends in \.pth"):
+        convert_model(tiny_folder, tmp_path / "m.safetensors")
+
+
+def test_whoever_may_read_the_folder_may_read_its_weights(tiny_folder: Path, tmp_path: Path):
+    (tmp_path / "plain").touch()
+    plain = (tmp_path / "plain").stat().st_mode
+    convert_model(tiny_folder, tmp_path / "out")
+    convert_model(tiny_folder, tmp_path / "out.pth")
+    made = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert {file.stat().st_mode for file in (*made, tmp_path / "out.pth")} == {plain}

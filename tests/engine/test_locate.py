@@ -170,3 +170,34 @@ def test_other_files_are_refused(tmp_path: Path):
     (tmp_path / "model.ckpt").write_text("x")
     with pytest.raises(CheckpointError, match=r"give \.pth, \.pt or \.safetensors"):
         locate_model(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["weights/model.pth", "weights/Model.SAFETENSORS", "a/../b", "owner/näme", "a/" + "b" * 200,
+     "own\ner/name", "owner/name/../x.pth", "owner/name@../../x", "-x/y", "x" * 10_000],
+)  # fmt: skip
+def test_odd_texts_do_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, text: str):
+    monkeypatch.setattr("sana_stream.engine.hub.HubModel.fetch", pytest.fail)
+    with pytest.raises(ConfigError, match="is not known") as caught:
+        locate_model(text)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_a_path_that_is_typed_wrong_does_not_go_to_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path, tiny_folder: Path
+):
+    put_into_cache(cache, "models/tiny", tiny_folder)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ConfigError, match=r"models is a folder here; .*hf://models/tiny"):
+        locate_model("models/tiny")
+    assert locate_model("hf://models/tiny").name == COMMIT
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.pth", "model.safetensors", "model.bin"])
+def test_another_format_is_named_when_the_model_is_looked_for(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(CheckpointError, match="is a GGUF file"):
+        locate_model(tmp_path / name)

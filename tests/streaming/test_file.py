@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from sana_stream.streaming.format import Encoding, Tags, VideoFormat
 from sana_stream.streaming.matroska_index import remove_index as remove_matroska_index
 from sana_stream.streaming.mp4_index import remove_index as remove_mp4_index
 from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.run_id import ANONYMOUS, run_mark
 
 from .blocks import FPS, HEIGHT, WIDTH, blocks, make_block, number_of, picture
 
@@ -74,7 +76,8 @@ def test_a_closed_file_is_ordinary(tmp_path: Path, suffix: str) -> None:
         stream = container.streams.video[0]
         assert container.duration == 65 * 1_000_000 // FPS
         assert stream.average_rate == FPS
-        assert (tags["title"], tags["comment"]) == ("Dusk", '{"seed": 7}')
+        told = json.loads(tags["comment"])
+        assert (tags["title"], told) == ("Dusk", {"seed": 7, "run": run_mark(ANONYMOUS)})
         if suffix != ".mov":
             assert tags["description"] == "a red boat\nrain & wind"
         container.seek(int(2.6 * 1_000_000))
@@ -170,7 +173,7 @@ def test_captions_say_which_prompt_was_shown_when(tmp_path: Path) -> None:
         sink.write(block)
         written.append((tmp_path / "a.vtt").read_text(encoding="utf-8"))
     sink.close()
-    first = "WEBVTT\n\n00:00:00.000 --> 00:00:{}\na red boat\n"
+    first = f"WEBVTT\n\nNOTE {run_mark(ANONYMOUS)}\n\n" + "00:00:00.000 --> 00:00:{}\na red boat\n"
     second = "\n00:00:02.062 --> 00:00:{}\nrain --&gt; &amp; &lt;wind&gt;\n"
     assert written == [
         first.format("01.062"),

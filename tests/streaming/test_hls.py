@@ -14,6 +14,7 @@ from sana_stream.streaming.errors import TargetError
 from sana_stream.streaming.format import Encoding, VideoFormat
 from sana_stream.streaming.hardware import without_absent_hardware
 from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.run_id import ANONYMOUS, run_mark
 
 from .blocks import FPS, HEIGHT, WIDTH, blocks, number_of
 
@@ -39,7 +40,8 @@ def test_a_playlist_names_every_block_and_ends(tmp_path: Path) -> None:
     sink.close()
     assert seen == [1, 2, 3, 4]
     assert playlist.read_text() == (
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n"
+        f"#EXTM3U\n#EXT-X-VERSION:7\n# {run_mark(ANONYMOUS)}\n"
+        "#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n"
         "#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-INDEPENDENT-SEGMENTS\n"
         '#EXT-X-MAP:URI="init.mp4"\n'
         "#EXTINF:1.062500,\nsegment000000.m4s\n#EXTINF:1.000000,\nsegment000001.m4s\n"

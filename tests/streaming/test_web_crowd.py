@@ -57,7 +57,7 @@ def connect(port: int, say: bytes = b"") -> socket.socket:
 def is_closed(connection: socket.socket) -> bool:
     connection.setblocking(False)
     try:
-        return connection.recv(1) == b""
+        return connection.recv(1 << 16) == b""
     except BlockingIOError:
         return False
     except OSError:

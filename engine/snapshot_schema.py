@@ -1,0 +1,118 @@
+"""The header of a checkpoint as it may be: every value typed and bounded before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sana_stream._files import parse_json
+from sana_stream._text import safe_text
+
+Words = Annotated[str, Field(max_length=1_000_000)]
+Name = Annotated[str, Field(max_length=1000)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Finite = Annotated[float, Field(ge=-1e12, le=1e12)]
+Timesteps = Annotated[
+    list[Annotated[float, Field(ge=0, le=1000)]], Field(min_length=1, max_length=10_000)
+]
+Look = Annotated[list[Finite], Field(min_length=1, max_length=16)]
+EXTRA_BYTES = 64 << 20  # a story of a day, with room
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class StoredSettings(_Stored):
+    """`SessionSettings` as JSON has them."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
+    height: Annotated[int, Field(ge=1, le=1 << 15)]
+    width: Annotated[int, Field(ge=1, le=1 << 15)]
+    block_frames: Annotated[int, Field(ge=1, le=10_000)]
+    timesteps: Timesteps
+    guidance: Annotated[float, Field(ge=0, le=1e6)]
+    memory: Name
+    solver: Name = "renoise"
+    after_cut: Annotated[list[Name | Timesteps], Field(min_length=2, max_length=2)] | None = None
+
+
+class StoredState(_Stored):
+    """Where one state is; start and frames of each of its slots."""
+
+    position: Count
+    slots: Annotated[
+        list[Annotated[list[Count], Field(min_length=2, max_length=2)]], Field(max_length=100_000)
+    ]
+
+
+class StoredWatch(_Stored):
+    """What the drift guard knows."""
+
+    prompt: Words
+    look: Look
+    blocks: Count
+    quiet: Count
+    good: bool
+
+
+class StoredTake(_Stored):
+    """Where the stream's past begins."""
+
+    index: Count
+    start: Count
+
+
+class StoredHeader(_Stored):
+    """Everything that a header says; `version` 1 has neither `watch` nor `take`."""
+
+    model: Name
+    fingerprint: Words
+    prompt: Words
+    negative_prompt: Words
+    index: Count
+    frames: Count
+    fps: Annotated[float, Field(gt=0, le=1000)]
+    settings: StoredSettings
+    states: Annotated[list[StoredState], Field(min_length=1, max_length=2)]
+    beginning: Look | None
+    device: Name
+    dtype: Name
+    extra: dict[str, Any]
+    watch: StoredWatch | None = None
+    take: StoredTake | None = None
+
+
+TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")
+
+
+def read_header_values(metadata: Mapping[str, str], names: tuple[str, ...]) -> StoredHeader:
+    """The header in a file's metadata.
+
+    Raises:
+        ValueError: a value is missing, is not JSON, or is not as it may be; the message is one
+            line that names it.
+    """
+    values: dict[str, Any] = {}
+    for name in names:
+        if name not in metadata:
+            raise ValueError(f"{name} is missing")
+        text = metadata[name]
+        try:
+            values[name] = text if name in TEXT else parse_json(text, EXTRA_BYTES)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    try:
+        return StoredHeader.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """What pydantic found first, as `settings.height: Input should be ... (given: -1)`."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(map(str, problem["loc"]))
+    given = safe_text(repr(problem["input"])[:200], 60)
+    return f"{safe_text(where, 80)}: {problem['msg']} (given: {given})"

@@ -1,0 +1,193 @@
+"""One writer an output: a lock of the operating system on a hidden file beside it.
+
+The lock belongs to an open file of the process: it ends with the process, however that ends, so a
+lock file that a killed process has left is no obstacle. The file says who holds the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import BinaryIO, Self
+
+try:
+    import portalocker
+except FileNotFoundError:  # it looks for a folder for temporary files; a full disk has none
+    tempfile.tempdir = os.curdir
+    try:
+        import portalocker
+    finally:
+        tempfile.tempdir = None
+
+from sana_stream._files import parse_json
+from sana_stream._text import safe_text
+
+from .errors import TargetError
+
+_FORMAT = "sana-stream lock"
+_LARGEST = 4096  # bytes of a lock file
+_LONGEST = 200  # bytes of a stem that a lock's name holds as it is
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+class OutputLocks:
+    """The outputs that one run may write, held until they are released or the process ends.
+
+    All files of one stem (`film.mp4`, `film.vtt`, `film.ckpt`) share one lock; a run may hold it
+    several times. `report` gets a line where a file system has no locks: the run goes on then.
+    """
+
+    def __init__(self, report: Callable[[str], None] = lambda _: None) -> None:
+        self._report = report
+        self._held: dict[Path, tuple[BinaryIO | None, int]] = {}  # lock file, how often
+        self._guard = Lock()
+
+    def acquire(self, output: Path) -> None:
+        """Hold the lock of an output.
+
+        Raises:
+            TargetError: another run holds it (the message says which), or the folder is not there
+                or cannot be written.
+        """
+        path = lock_path(output)
+        with self._guard:
+            file, count = self._held.get(path, (None, 0))
+            if not count:
+                file = self._open(path, output)
+            self._held[path] = (file, count + 1)
+
+    def release(self, output: Path) -> None:
+        """Give an output's lock back once; the last time removes its file."""
+        path = lock_path(output)
+        with self._guard:
+            file, count = self._held.get(path, (None, 0))
+            if count > 1:
+                self._held[path] = (file, count - 1)
+            elif count:
+                del self._held[path]
+                _give_up(path, file)
+
+    def release_all(self) -> None:
+        """Give every lock back."""
+        with self._guard:
+            for path, (file, _) in self._held.items():
+                _give_up(path, file)
+            self._held.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release_all()
+
+    def _open(self, path: Path, output: Path) -> BinaryIO | None:
+        try:
+            return _locked(path)
+        except portalocker.AlreadyLocked as error:
+            raise TargetError(
+                f"{safe_text(output)}: is being written by {_holder(path)}; wait for it, stop it,"
+                " or choose another name"
+            ) from error
+        except portalocker.LockException as error:
+            reason = error.args[0] if error.args else error
+            if getattr(reason, "errno", None) not in _NO_LOCKS:
+                raise TargetError(f"{safe_text(output)}: cannot be locked: {reason}") from error
+            self._report(
+                f"{safe_text(output)}: this file system has no locks; do not start a second run on"
+                " it while this one lasts"
+            )
+            return None
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise TargetError(f"{safe_text(output)}: cannot be written: {reason}") from error
+
+
+def lock_path(output: Path) -> Path:
+    """The file whose lock stands for an output, beside it; links are followed.
+
+    `film.mp4` and `film.ckpt` have `.film.sana-stream.lock`. A very long name is shortened.
+    """
+    path = Path(os.path.realpath(output))
+    stem = path.stem
+    if len(os.fsencode(stem)) > _LONGEST:
+        stem = hashlib.blake2b(os.fsencode(stem), digest_size=16).hexdigest()
+    return path.with_name(f".{stem}.sana-stream.lock")
+
+
+def _locked(path: Path) -> BinaryIO:
+    """The lock file, locked: the one that has the name, for another run may be removing its own."""
+    while True:
+        file = path.open("a+b")
+        try:
+            _check_ours(file, path)
+            portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            if _has_name(file, path):
+                _write_holder(file)
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _check_ours(file: BinaryIO, path: Path) -> None:
+    file.seek(0)
+    start = file.read(_LARGEST)
+    if start and _FORMAT.encode() not in start:
+        raise FileExistsError(errno.EEXIST, f"{safe_text(path)} exists and is not a lock file")
+
+
+def _has_name(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_holder(file: BinaryIO) -> None:
+    holder = {
+        "format": _FORMAT,
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "command": safe_text(" ".join(sys.argv), 300),
+    }
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(holder).encode() + b"\n")
+    file.flush()
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, as far as its file can be read."""
+    try:
+        with path.open("rb") as file:
+            told = parse_json(file.read(_LARGEST))
+        process, host = (safe_text(told[key], 60) for key in ("process", "host"))
+        return f"process {process} on {host} ({safe_text(told['command'], 100)})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _give_up(path: Path, file: BinaryIO | None) -> None:
+    """Remove a lock file while it is locked: whoever opens it then sees that its name is gone."""
+    if file is None:
+        return
+    with contextlib.suppress(OSError):
+        if _has_name(file, path):
+            path.unlink()
+    file.close()
