@@ -52,6 +52,11 @@ class Page:
         board = Board(video, title, request.seed, request.frames, request.board_cues())
         return self._stage.begin(LiveFeed(video), control, board, recording)
 
+    def tell(self, notice: str) -> None:
+        """Tell those who watch the stream of now something."""
+        if self._stage.show is not None:
+            self._stage.show.board.tell(notice)
+
     def __enter__(self) -> Self:
         return self
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from ..engine.atomic import PARTIAL
 from ..engine.guard import Guard
 from ..models.errors import ConfigError
 from ..streaming.format import VideoFormat
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.session import Session
     from ..streaming.pump import Pump
+
+BRANCH_SPARE = 200 << 20  # bytes left free for everybody else
 
 
 @told_here()
@@ -93,14 +96,35 @@ def keep_branch(job: Job, session: Session, name: str) -> str:
     """Keep a moment of a run as a checkpoint beside its video; what is to be said of it.
 
     Raises:
-        ConfigError: there is one of this name.
+        ConfigError: there is a file of this name, no video beside which it could stand, or too
+            little room.
         SnapshotError: it cannot be written.
     """
-    video = checkpoint_path(job.options.outputs)
-    path = Path(name + SUFFIX) if video is None else video.with_name(name + SUFFIX)
-    if path.exists():
-        raise ConfigError(f"{path} exists: give another name")
-    session.save(path, {"run": job.to_json()})
+    own = checkpoint_path(job.options.outputs)
+    if own is None:
+        raise ConfigError(
+            "/branch: this run keeps no video beside which the moment could stand: begin it with"
+            " --out film.mp4, or serve with --record films"
+        )
+    path = own.with_name(name + SUFFIX)
+    if path.name.casefold() == own.name.casefold():
+        raise ConfigError(f"{path} is the run's own checkpoint: give another name")
+    if path.with_name(path.name + PARTIAL).exists():
+        raise ConfigError(f"{path}{PARTIAL} exists: give another name")
+    try:
+        if shutil.disk_usage(path.parent).free < BRANCH_SPARE:
+            raise ConfigError(f"/branch: less than 200 MiB are free in {path.parent}")
+        path.open("xb").close()  # nobody else can get the name meanwhile
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists: give another name") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{path} cannot be written: {reason}") from error
+    try:
+        session.save(path, {"run": job.to_json()})
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return f"kept: sana-stream branch {shlex.quote(str(path))} --prompt TEXT --out FILE"
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 import tempfile
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,14 +81,36 @@ def run(args: Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     options = replace(Options.of(Namespace(**defaults | given)), checkpoint_every=0.0)
     reporter = Lines(Console(stderr=True))
-    with Stop(aloud=True) as stop, tempfile.TemporaryDirectory() as folder:
+    with Stop(aloud=True) as stop, _folder(args.record) as folder:
         keep = args.record is not None
         limit = args.keep or (None if keep else TEMPORARY_BYTES)
-        recordings = Recordings(Path(args.record or folder), keep, limit)
+        recordings = Recordings(folder, keep, limit)
+        recordings.check(reporter.note)
         server = Server(options, reporter, recordings, stop.asked)
-        with server.page():
+        with closing(recordings), server.page():
             server.order(args.prompt or [])
             with stop.at_once():
                 engine = load_engine(options, reporter)
             server.serve(engine)
         return stop.exit_code
+
+
+@contextmanager
+def _folder(record: str | None) -> Iterator[Path]:
+    """Where streams are recorded: the folder asked for, or one that goes with this process."""
+    if record is not None:
+        yield Path(record)
+        return
+    # made when a stream begins: where no byte is left, there is none, and streams go on without
+    folder = Path(_temporary(), f"sana-stream-{secrets.token_hex(8)}")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # nothing can be written to any of its folders now
+        return os.environ.get("TMPDIR") or "/tmp"

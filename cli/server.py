@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from sana_stream._text import safe_text
+
 from ..engine.story_file import parse_story
 from ..models.errors import ConfigError, SanaStreamError
 from ..streaming.control import Control
@@ -32,7 +34,10 @@ from .words import one_line, story_notes
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..streaming.pump import Pump
+    from ..streaming.recording import RecordingSink
     from ..streaming.stage import Show
+
+_REASON = 300  # characters of why a stream is not recorded
 
 
 class Server:
@@ -84,19 +89,22 @@ class Server:
 
     def _make(self, order: Order, control: Control, engine: Engine) -> None:
         job, request = self._planned(order)
-        path = self._recordings.next()
-        kept = (str(path),) if self._recordings.keep else ()
-        job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
         job = job.with_new_id()
+        path, recording, why = self._record(job, request)
+        kept = (str(path),) if path is not None and self._recordings.keep else ()
+        job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
         show = self._page.begin(request, title(job.options), control, path)
         for line in story_notes(job.story, request):
             note(f"stream {order.number}: {line}")
+        if why is not None:
+            note(f"stream {order.number} is not recorded: {why}")
+            show.board.tell(f"This stream is not recorded: {why}.")
         self._reporter.plan(request, kept or ("the page",))
         try:
             with (
                 OutputLocks(note) as locks,
                 Checkpoints(job, note, locks) as checkpoints,
-                self._outputs(job, request, control.stop, show, path, locks) as pump,
+                self._outputs(job, request, control.stop, show, recording, locks) as pump,
             ):
                 session = begin_session(engine, request, job, Beginning())
                 perform(
@@ -111,16 +119,34 @@ class Server:
                     control.stop,
                 )
         finally:
+            if recording is not None:
+                recording.close()
             show.board.finish()
+
+    def _record(
+        self, job: Job, request: Request
+    ) -> tuple[Path | None, RecordingSink | None, str | None]:
+        """The recording of a stream, or why there is none; the stream goes on without."""
+        video = VideoFormat(request.width, request.height, request.fps)
+        tags = Tags(title(job.options), prompts_of(request), request.seed, job.id)
+        try:
+            begun = self._recordings.begin(video, tags, self._reporter.note, self._page.tell)
+        except (OSError, ValueError, SanaStreamError) as error:
+            why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
+            return None, None, safe_text(why, _REASON)
+        return *begun, None
 
     @contextmanager
     def _outputs(
-        self, job: Job, request: Request, stop: Event, show: Show, path: Path, locks: OutputLocks
+        self,
+        job: Job,
+        request: Request,
+        stop: Event,
+        show: Show,
+        recording: RecordingSink | None,
+        locks: OutputLocks,
     ) -> Iterator[Pump]:
         """The page, and the recording beside it."""
-        video = VideoFormat(request.width, request.height, request.fps)
-        tags = Tags(title(job.options), prompts_of(request), request.seed, job.id)
-        recording = self._recordings.open(path, video, tags, show.board.tell)
         job, note = replace(job, options=replace(job.options, outputs=())), self._reporter.note
         with (
             prepare_outputs(job, request, locks, stop, None, note, recording) as prepared,

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import ipaddress
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from .errors import TargetError
+from .web_body import refused_body
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -88,8 +90,11 @@ class Access:
         Another name that leads to a loopback address is how a foreign page would reach it. Where
         a token is needed any name will do: a browser gives our token to no other one.
         """
+        host = host.lower()
         name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdecimal() else host
-        return self.direct is not None or name in (self.host, "localhost") or is_loopback(name)
+        return (
+            self.direct is not None or name in (self.host.lower(), "localhost") or is_loopback(name)
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -123,9 +128,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        send = _with_headers(_timed(send))
+        send = _with_headers(_timed(send, scope.get("state", {}).get("abort")))
         if not self._access.knows_host(headers.get("host", "")):
             await _refuse(400, "this address is not served here")(scope, receive, send)
+            return
+        if (refusal := refused_body(scope["method"], headers)) is not None:
+            await _refuse(*refusal)(scope, receive, send)
             return
         if _is_foreign(headers):
             await _refuse(403, "requests from other sites are refused")(scope, receive, send)
@@ -143,7 +151,23 @@ class Guard:
             return
         query = f"?token={given}" if given else ""
         scope.setdefault("state", {}).update(role=role, query=query)
-        await self._app(scope, receive, send)
+        await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on; an answer that breaks off takes its connection with it."""
+        begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticed)
+        except Exception:
+            if begun and (abort := scope["state"].get("abort")) is not None:
+                abort()
+            raise
 
     def _given(self, scope: Scope) -> str | None:
         """The token in the address; where none is needed, whatever stands there means nothing."""
@@ -171,9 +195,16 @@ def _refuse(status: int, why: str) -> PlainTextResponse:
     return PlainTextResponse(why + "\n", status)
 
 
-def _timed(send: Send) -> Send:
+def _timed(send: Send, abort: Callable[[], None] | None) -> Send:
+    """A viewer that takes nothing loses its connection, with what waits to be sent on it."""
+
     async def timed(message: Message) -> None:
-        await asyncio.wait_for(send(message), SEND_SECONDS)
+        try:
+            await asyncio.wait_for(send(message), SEND_SECONDS)
+        except TimeoutError:
+            if abort is not None:
+                abort()
+            raise
 
     return timed
 

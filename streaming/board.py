@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..engine.block import Block
 
 _CUES_KEPT = 500
+_CHARACTERS_KEPT = 1 << 16  # of their prompts: everybody who looks on fetches them every second
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Snapshot:
 
 
 class Board:
-    """Kept up to date by the run, read by anybody. Holds the last 500 changes of prompt."""
+    """Kept up to date by the run, read by anybody. Holds the last 500 changes of prompt, of
+    65536 characters."""
 
     def __init__(
         self,
@@ -81,8 +83,13 @@ class Board:
             self._memory = block.stats.memory_bytes
             self._peak = block.stats.peak_memory_bytes
             if not self._shown or self._shown[-1].prompt != block.prompt:
-                self._shown.append(Cue(block.start, block.prompt))
+                self._show(Cue(block.start, block.prompt))
             self._coming = tuple(cue for cue in self._coming if cue.start >= self._frames)
+
+    def _show(self, cue: Cue) -> None:
+        self._shown.append(cue)
+        while len(self._shown) > 1 and sum(len(c.prompt) for c in self._shown) > _CHARACTERS_KEPT:
+            self._shown.popleft()
 
     def plan(self, story: Sequence[Cue]) -> None:
         """Replace what is still to come."""

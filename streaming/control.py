@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from threading import Condition, Event
 
+from sana_stream._text import safe_text
+
 PROMPT_LIMIT = 4000  # characters
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # could steer a terminal, or be no text
 
@@ -21,11 +23,15 @@ COMMANDS = {
 _VALUES = {
     "/seed": "takes a whole number, such as /seed 5",
     "/back": "takes seconds, such as /back 10",
-    "/branch": "takes a name of letters, digits, - and _, such as /branch dusk",
+    "/branch": "takes a name of letters, digits, - _ and ., such as /branch dusk",
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a file, in no other folder
+BRANCH_LIMIT = 20  # moments that one stream keeps for those who direct it over the network
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")  # of a file
+_DEVICE = re.compile(  # what Windows takes for a device, whatever ending it has
+    r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE
+)
 _SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to read numbers of thousands of digits
-_SECONDS = re.compile(r"\d{1,6}(\.\d{1,3})?")
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 
 
 class CommandError(ValueError):
@@ -57,13 +63,14 @@ class Control:
         self._seed: int | None = None
         self._back: float | None = None
         self._branch: str | None = None
+        self._branches = 0  # asked for from afar
         self._paused = False
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, remote: bool = False) -> None:
         """Take one line: a command if it begins with a slash, else a prompt; empty is nothing.
 
-        Raises CommandError for a command that there is not, or a prompt of more than 4000
-        characters.
+        Raises CommandError for a command that there is not, for a prompt of more than 4000
+        characters, and for a moment too many to be kept for somebody `remote`.
         """
         line = line.strip()
         if not line.startswith("/"):
@@ -83,11 +90,21 @@ class Control:
                 self.negative(text)
             case "/back", seconds if _SECONDS.fullmatch(seconds):
                 self.back(float(seconds))
-            case "/branch", word if _NAME.fullmatch(word):
+            case "/branch", word if _NAME.fullmatch(word) and not _DEVICE.fullmatch(word):
+                self._count_branch(remote)
                 self.branch(word)
             case _:
                 told = _VALUES.get(name, f"commands are {', '.join(COMMANDS)}")
-                raise CommandError(f"{line[:80]!r}: {told}")
+                raise CommandError(f"{safe_text(line, 80)!r}: {told}")
+
+    def _count_branch(self, remote: bool) -> None:
+        with self._changed:
+            if remote and self._branches >= BRANCH_LIMIT:
+                raise CommandError(
+                    f"/branch: {BRANCH_LIMIT} moments of this stream are kept, more are not kept "
+                    "from afar; type /branch where it was started with --interactive"
+                )
+            self._branches += remote
 
     def prompt(self, text: str) -> None:
         """Ask for another prompt; empty text is nothing."""
@@ -113,7 +130,7 @@ class Control:
             self._back = seconds
 
     def branch(self, name: str) -> None:
-        """Ask to keep the moment between two blocks under a name, a plain word."""
+        """Ask to keep the moment between two blocks under a name, which is a file's."""
         with self._changed:
             self._branch = name
 

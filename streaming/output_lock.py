@@ -13,13 +13,21 @@ import json
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import BinaryIO, Self
 
-import portalocker
+try:
+    import portalocker
+except FileNotFoundError:  # it looks for a folder for temporary files; a full disk has none
+    tempfile.tempdir = os.curdir
+    try:
+        import portalocker
+    finally:
+        tempfile.tempdir = None
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text

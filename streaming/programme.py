@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from threading import Condition, Event
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sana_stream._text import safe_text
+
 from .control import Control
 
 STORY_LIMIT = 16 << 10  # characters
@@ -15,6 +19,22 @@ WAITING_LIMIT = 16  # orders
 _ENDED_KEPT = 32  # orders that are over and still listed
 # Halves of characters, and what could steer a terminal that shows the story.
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+_MESSAGE = 400  # characters of what went wrong
+_ALLOWED = {
+    "story": f"must have 1 to {STORY_LIMIT} characters",
+    "seed": f"must be from 0 to {2**63 - 1}",
+    "seconds": "must be more than 0 and less than 1000000000",
+}
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    story: str = Field(min_length=1, max_length=STORY_LIMIT)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    seconds: float | None = Field(None, gt=0, lt=1e9, allow_inf_nan=False)
 
 
 class OrderError(ValueError):
@@ -71,14 +91,13 @@ class Programme:
         Raises OrderError.
         """
         order = _order(self._count, request)
+        self._require_room()
         try:
             self._check(order)
-        except ValueError as error:
-            raise OrderError(str(error)) from error
+        except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
+            raise OrderError(safe_text(error, _MESSAGE)) from error
         with self._changed:
-            waiting = [each for each in self._orders.values() if each.state is State.WAITING]
-            if len(waiting) >= WAITING_LIMIT:
-                raise ProgrammeFullError(f"{WAITING_LIMIT} streams are waiting; try again later")
+            self._require_room()
             order = replace(order, number=self._count)
             self._orders[order.number] = order
             self._count += 1
@@ -110,7 +129,8 @@ class Programme:
             before = self._orders.get(order.number, order)
             self._control = None
             if error:
-                self._orders[order.number] = replace(before, state=State.FAILED, message=error)
+                told = safe_text(error, _MESSAGE)
+                self._orders[order.number] = replace(before, state=State.FAILED, message=told)
             elif before.state is State.ON:
                 self._orders[order.number] = replace(before, state=State.FINISHED)
             self._forget()
@@ -132,6 +152,11 @@ class Programme:
         with self._changed:
             return tuple(self._orders.values())
 
+    def _require_room(self) -> None:
+        waiting = sum(each.state is State.WAITING for each in self.orders())
+        if waiting >= WAITING_LIMIT:
+            raise ProgrammeFullError(f"{WAITING_LIMIT} streams are waiting; try again later")
+
     def _forget(self) -> None:
         over = [
             number
@@ -143,21 +168,27 @@ class Programme:
 
 
 def _order(number: int, request: object) -> Order:
-    fields = {"story": str, "seed": int, "seconds": (int, float)}
     if not isinstance(request, dict) or "story" not in request:
         raise OrderError('send JSON: {"story": "…", "seed": 0, "seconds": 60}')
-    for name, value in request.items():
-        if name not in fields:
-            raise OrderError(f"{str(name)[:40]!r}: a stream has {', '.join(fields)}")
-        if isinstance(value, bool) or not isinstance(value, fields[name]):
-            raise OrderError(f"{name}: cannot be {str(value)[:40]!r}")
-    story, seed, seconds = request["story"], request.get("seed"), request.get("seconds")
-    if not story.strip() or len(story) > STORY_LIMIT:
-        raise OrderError(f"story: must have 1 to {STORY_LIMIT} characters")
-    if _NO_TEXT.search(story):
+    try:
+        fields = _Fields.model_validate(request)
+    except ValidationError as error:
+        raise OrderError(_told(error)) from error
+    if not fields.story.strip():
+        raise OrderError(f"story: {_ALLOWED['story']}")
+    if _NO_TEXT.search(fields.story):
         raise OrderError("story: holds characters that are no text")
-    if seed is not None and not 0 <= seed < 2**63:
-        raise OrderError(f"seed: must be from 0 to {2**63 - 1}")
-    if seconds is not None and not 0 < seconds < 1e9:
-        raise OrderError("seconds: must be more than 0 and less than 1000000000")
-    return Order(number, story, seed, seconds)
+    return Order(number, fields.story, fields.seed, fields.seconds)
+
+
+def _told(error: ValidationError) -> str:
+    """The first thing that is wrong: which field, what it is, what is allowed."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = safe_text(first["loc"][0] if first["loc"] else "", 40)
+    if name not in _ALLOWED:
+        return f"{name!r}: a stream has {', '.join(_ALLOWED)}"
+    if first["type"] == "string_unicode":
+        return f"{name}: holds characters that are no text"
+    if first["type"].endswith("_type") or "_parsing" in first["type"]:
+        return f"{name}: cannot be {safe_text(first['input'], 40)!r}; it {_ALLOWED[name]}"
+    return f"{name}: {_ALLOWED[name]}"

@@ -13,15 +13,19 @@ def read_lines(lines: Iterable[str], control: Control, report: Callable[[str], N
     """Give each line to the mailbox as it comes, in a thread of its own; returns the thread.
 
     At the end of the lines the stream goes on with its last prompt. `report` hears of lines that
-    are no command.
+    are no command, and when no more can be read.
     """
 
     def run() -> None:
-        for line in lines:
-            try:
-                control.say(line)
-            except CommandError as error:
-                report(str(error))
+        try:
+            for line in lines:
+                try:
+                    control.say(line)
+                except CommandError as error:
+                    report(str(error))
+        except OSError as error:  # the terminal has gone, say
+            reason = (error.strerror or str(error)).lower()
+            report(f"no more lines can be read: {reason}; the stream goes on")
 
     thread = Thread(target=run, name="prompt lines", daemon=True)
     thread.start()

@@ -7,18 +7,19 @@ playlists, `/status` everything there is to know as JSON, `/prompt` and `/comman
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Send
 
 from .access import Access, Guard, Role, require_director
 from .control import CommandError
@@ -26,6 +27,7 @@ from .feed import LiveFeed
 from .playlist import playlist_entry, playlist_head
 from .programme import Programme
 from .stage import Show, Stage
+from .web_answer import JsonResponse, StreamedResponse, answer_error
 from .web_body import read_text
 from .web_download import SoFarResponse
 from .web_orders import OrderHandlers
@@ -36,14 +38,29 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript"),
     "/player.js": ("player.js", "text/javascript"),
 }
+_SLICE = 1 << 16  # bytes that are handed over at once: no more than that waits for a slow viewer
+PIECE_SECONDS = 30.0  # for a viewer to take one block
 
 
-def make_app(stage: Stage, access: Access, programme: Programme | None = None) -> Starlette:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many may watch, and how many may download, at the same time."""
+
+    viewers: int = 256
+    downloads: int = 64
+
+
+def make_app(
+    stage: Stage,
+    access: Access,
+    programme: Programme | None = None,
+    limits: Limits = Limits(),
+) -> Starlette:
     """The web application that shows a stage to those who have access.
 
     With a programme it also takes orders for streams.
     """
-    handlers = _Handlers(stage, programme)
+    handlers = _Handlers(stage, programme, limits)
     routes = [
         *(Route(path, handlers.page, methods=["GET"]) for path in _PAGE),
         Route("/live.mp4", handlers.live, methods=["GET"]),
@@ -58,24 +75,32 @@ def make_app(stage: Stage, access: Access, programme: Programme | None = None) -
     if programme is not None:
         orders = OrderHandlers(programme)
         routes += [
-            Route("/streams", orders.all, methods=["GET"]),
-            Route("/streams", orders.submit, methods=["POST"]),
+            Route("/streams", orders.all_or_another, methods=["GET", "POST"]),
             Route("/streams/{number}", orders.cancel, methods=["DELETE"]),
         ]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers={HTTPException: answer_error},
+    )
+    app.router.redirect_slashes = False  # to an address that the client's headers decide
+    return app
 
 
-class _Watched(StreamingResponse):
-    """Ends its generator with itself: one that is left alone ends when the collector finds it."""
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(self.body_iterator):  # type: ignore[type-var] - it is a generator
-            await super().stream_response(send)
+async def _sliced(data: bytes) -> AsyncIterator[bytes]:
+    """Data as fast as it is taken; TimeoutError where that is too slow."""
+    begun = asyncio.get_running_loop().time()
+    for begin in range(0, len(data), _SLICE):
+        if asyncio.get_running_loop().time() - begun > PIECE_SECONDS:
+            raise TimeoutError("a block was not taken in time")
+        yield data[begin : begin + _SLICE]
 
 
 class _Handlers:
-    def __init__(self, stage: Stage, programme: Programme | None) -> None:
+    def __init__(self, stage: Stage, programme: Programme | None, limits: Limits) -> None:
         self._stage = stage
+        self._limits = limits
+        self._downloads = 0
         self._takes_orders = programme is not None
         self._viewers = 0
         folder = resources.files(__package__ or "")
@@ -92,10 +117,10 @@ class _Handlers:
         may_direct = request.state.role is Role.DIRECT
         may = {"may_direct": may_direct, "may_begin": may_direct and self._takes_orders}
         if show is None:
-            return JSONResponse({"state": "empty", **may})
+            return JsonResponse({"state": "empty", **may})
         snapshot = show.board.snapshot()
         paused = show.control.paused and snapshot.state != "finished"
-        return JSONResponse(
+        return JsonResponse(
             {
                 **snapshot.as_dict(),
                 "state": "paused" if paused else snapshot.state,
@@ -112,7 +137,10 @@ class _Handlers:
         show = self._require_show()
         if request.method == "HEAD":  # which would wait for the stream's end
             return Response(media_type="video/mp4")
-        return _Watched(self._watch(show.feed), media_type="video/mp4")
+        if self._viewers >= self._limits.viewers:
+            raise HTTPException(503, f"{self._viewers} are watching already; try again later")
+        _hold(request)
+        return StreamedResponse(self._watch(show.feed), media_type="video/mp4")
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
         self._viewers += 1
@@ -120,7 +148,8 @@ class _Handlers:
             yield feed.init
             number = None
             while piece := await feed.after(number):
-                yield piece.data
+                async for part in _sliced(piece.data):
+                    yield part
                 number = piece.number
         finally:
             self._viewers -= 1
@@ -145,7 +174,8 @@ class _Handlers:
         number = request.path_params["number"]
         for piece in self._require_show().feed.pieces():
             if str(piece.number) == number:
-                return Response(piece.data, media_type="video/mp4")
+                length = {"content-length": str(len(piece.data))}
+                return StreamedResponse(_sliced(piece.data), headers=length, media_type="video/mp4")
         raise HTTPException(404, "this block is no longer kept")
 
     async def prompt(self, request: Request) -> Response:
@@ -158,7 +188,7 @@ class _Handlers:
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
         frame = show.feed.frames
-        return JSONResponse({"prompt": text, "from_frame_or_later": frame}, 202)
+        return JsonResponse({"prompt": text, "from_frame_or_later": frame}, 202)
 
     async def command(self, request: Request) -> Response:
         show = self._require_director(request)
@@ -166,19 +196,36 @@ class _Handlers:
         if not text.startswith("/"):
             raise HTTPException(400, "a command begins with a slash")
         try:
-            show.control.say(text)
+            show.control.say(text, remote=True)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
         return PlainTextResponse("ok\n", 202)
 
     async def download(self, request: Request) -> Response:
-        recording = self._require_show().recording
+        show, bare = self._require_show(), request.method == "HEAD"
+        if show.recording is None:
+            raise HTTPException(404, "this stream is not recorded")
+        if self._downloads >= self._limits.downloads:
+            raise HTTPException(503, f"{self._downloads} downloads are on; try again later")
+        complete = show.board.snapshot().state == "finished"
+        asked, unchanged = (request.headers.get(name) for name in ("range", "if-range"))
         try:
-            if recording is not None:
-                return await run_in_threadpool(SoFarResponse, recording)
-        except FileNotFoundError:
-            pass
-        raise HTTPException(404, "this stream is not recorded")
+            answer = await run_in_threadpool(
+                SoFarResponse, show.recording, complete, asked, unchanged, bare
+            )
+        except (OSError, ValueError) as error:
+            raise HTTPException(404, "this stream is not recorded") from error
+        answer.body_iterator = self._counted(answer.body_iterator)
+        _hold(request)
+        return answer
+
+    async def _counted(self, parts: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        self._downloads += 1
+        try:
+            async for part in parts:
+                yield part
+        finally:
+            self._downloads -= 1
 
     def _require_show(self) -> Show:
         if self._stage.show is None:
@@ -188,3 +235,10 @@ class _Handlers:
     def _require_director(self, request: Request) -> Show:
         require_director(request)
         return self._require_show()
+
+
+def _hold(request: Request) -> None:
+    """Say that the connection stays open for long."""
+    hold = request.scope["state"].get("hold")
+    if hold is not None:
+        hold()

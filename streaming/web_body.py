@@ -3,34 +3,81 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from sana_stream._files import parse_json
+
 BODY_LIMIT = 64 << 10  # bytes
 BODY_SECONDS = 10.0
+_DEPTH = 8  # lists and objects inside one another
 _WANTED = 'send text in UTF-8, or JSON: {"text": "…"}'
+# what curl and forms send is taken for text, too
+_TAKEN = {"", "application/json", "application/x-www-form-urlencoded", "application/octet-stream"}
+
+
+class _Text(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    text: str
+
+
+def refused_body(method: str, headers: Headers) -> tuple[int, str] | None:
+    """The status and reason with which a request is refused for what it announces to bring."""
+    length = headers.get("content-length", "0")
+    if len(length) > 9 or int(length) > BODY_LIMIT:
+        return 413, f"a request has at most {BODY_LIMIT} bytes"
+    if method != "POST" and "transfer-encoding" in headers:
+        return 411, f"{method[:20]} takes no content of an unknown length"
+    if method == "POST" and headers.get("content-encoding", "identity") != "identity":
+        return 415, "the content is compressed: send it as it is"
+    if method == "POST" and not _is_taken(headers.get("content-type", "")):
+        return 415, _WANTED
+    return None
 
 
 async def read_text(request: Request) -> str:
     """The body as one line of text, or that of the field `text` of a JSON object."""
-    if request.headers.get("content-type", "").startswith("application/json"):
-        fields = await read_json(request)
-        text = fields.get("text") if isinstance(fields, dict) else None
-    else:
-        text = await _decoded(request)
-    if not isinstance(text, str):
-        raise HTTPException(400, _WANTED)
-    return " ".join(text.split())
+    if _kind(request.headers.get("content-type", "")) != "application/json":
+        return " ".join((await _decoded(request)).split())
+    try:
+        return " ".join(_Text.model_validate(await read_json(request)).text.split())
+    except ValidationError as error:
+        raise HTTPException(400, _WANTED) from error
 
 
 async def read_json(request: Request) -> object:
-    """The body as JSON."""
+    """The body as JSON, no deeper than anything that is wanted, each key once."""
     try:
-        return json.loads(await _decoded(request))
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"this is not JSON; {_WANTED}") from error
+        return parse_json(await _decoded(request), BODY_LIMIT, _DEPTH, pairs=_unique)
+    except ValueError as error:
+        raise HTTPException(400, f"this is not JSON: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return fields
+
+
+def _is_taken(content_type: str) -> bool:
+    kind = _kind(content_type)
+    charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip(' "')
+    return (kind in _TAKEN or kind.startswith("text/")) and charset in (
+        "",
+        "utf-8",
+        "utf8",
+        "us-ascii",
+    )
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 async def _decoded(request: Request) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def parse_json(
     depth: int = JSON_DEPTH,
     *,
     constants: bool = False,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
     """JSON of a bounded size and nesting, checked before it is parsed.
 
@@ -58,6 +60,7 @@ def parse_json(
         limit: bytes, or characters of a `str`.
         depth: how many lists and objects may be inside one another.
         constants: let `NaN` and `Infinity` through; diffusers writes them.
+        pairs: makes an object of its keys and values, in place of a `dict`.
 
     Raises:
         ValueError: too large, too deep, or not JSON; the message says what and where.
@@ -67,7 +70,7 @@ def parse_json(
     text = data if isinstance(data, str) else data.decode("utf-8-sig")
     _check_depth(text, depth)
     refuse = None if constants else _refuse_constant
-    return json.loads(text, parse_constant=refuse, parse_int=_parse_int)
+    return json.loads(text, parse_constant=refuse, parse_int=_parse_int, object_pairs_hook=pairs)
 
 
 def _check_depth(text: str, limit: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -22,10 +23,10 @@ from .run import pictures, run, start
 class Served:
     """A running server, asked over HTTP."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], line: int = 1) -> None:
         self.process = process
         assert process.stderr is not None
-        first = process.stderr.readline()
+        first = [process.stderr.readline() for _ in range(line)][-1]
         found = re.search(rb"the page is at http://127.0.0.1:(\d+)/", first)
         assert found, first
         self._port = int(found[1])
@@ -103,6 +104,75 @@ def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_pat
         == (turn["start"])
     )
     assert len(pictures(films / "stream-0001.mp4")) == 16
+
+
+def test_streams_go_on_where_nothing_can_be_recorded(tmp_path: Path, tiny_folder: Path) -> None:
+    """No byte can be written to any file, as on a disk that is full; standard error is a pipe."""
+    resource = pytest.importorskip("resource")
+    process = start(
+        *("serve", "--port", "0", "--model", tiny_folder, "--record", "films"),
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    try:
+        served = Served(process, 2)
+        for number in range(2):
+            order = {"story": "the moon", "seconds": 1}
+            assert served.ask("POST", "/streams", order)[0] == 201
+            served.await_that(lambda n=number: served.states() == ["finished"] * (n + 1))
+            assert served.json("/status")["blocks"] == 2
+            assert "This stream is not recorded: " in served.json("/status")["notice"]
+            assert served.ask("GET", "/download")[0] == 404
+        assert not list((tmp_path / "films").glob("stream-*"))
+    finally:
+        process.kill()
+        process.communicate(timeout=120)
+
+
+def test_the_folder_may_go_while_a_stream_is_on(served: Served, tmp_path: Path) -> None:
+    assert served.ask("POST", "/streams", {"story": "a red boat"})[0] == 201
+    served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
+    shutil.rmtree(tmp_path / "films")
+    served.await_that(lambda: "the stream goes on" in served.json("/status")["notice"])
+    blocks = served.json("/status")["blocks"]
+    served.await_that(lambda: served.json("/status")["blocks"] > blocks + 1)
+    assert served.ask("GET", "/download")[0] == 404
+    assert served.ask("DELETE", "/streams/0")[0] == 204
+    assert served.ask("POST", "/streams", {"story": "the moon", "seconds": 1})[0] == 201
+    served.await_that(lambda: served.states() == ["cancelled", "finished"])
+    assert len(pictures(tmp_path / "films" / "stream-0000.mp4")) == 16
+
+
+def test_a_second_server_is_told_whose_the_folder_is(served: Served, tmp_path: Path) -> None:
+    argv = ("serve", "--port", "0", "--model", "pocket", "--record", "films")
+    other = start(*argv, cwd=tmp_path)
+    told = other.communicate(timeout=120)[1].decode()
+    assert other.returncode == 2
+    assert f"another server (process {served.process.pid}) records there" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_moments_are_kept_beside_a_recording_and_nowhere_else(
+    served: Served, tmp_path: Path
+) -> None:
+    assert served.ask("POST", "/streams", {"story": "a red boat"})[0] == 201
+    served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
+    (tmp_path / "films" / "mine.ckpt").write_text("a file of somebody")
+    codes = [
+        served.ask("POST", "/command", {"text": f"/branch {name}"})[0]
+        for name in ("../up", "/etc/x", ".hidden", "con", "nul.a", "a" * 101, "a/b", "a\\b", "é")
+    ]
+    assert codes == [400] * 9
+    for name in ("mine", "stream-0000", "dusk"):
+        assert served.ask("POST", "/command", {"text": f"/branch {name}"})[0] == 202
+        blocks = served.json("/status")["blocks"]
+        served.await_that(lambda n=blocks: served.json("/status")["blocks"] > n + 2)
+    assert (tmp_path / "films" / "dusk.ckpt").stat().st_size
+    assert (tmp_path / "films" / "mine.ckpt").read_text() == "a file of somebody"
+    assert {path.name for path in (tmp_path / "films").glob("*.ckpt")} == {"mine.ckpt", "dusk.ckpt"}
+    assert not list(tmp_path.glob("*.ckpt"))
+    codes = [served.ask("POST", "/command", {"text": "/branch a"})[0] for _ in range(30)]
+    assert codes == [202] * 17 + [400] * 13
 
 
 def test_a_server_has_help_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:

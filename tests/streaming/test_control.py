@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sana_stream.cli.typed import typed_lines
 from sana_stream.streaming.board import Board, Cue
-from sana_stream.streaming.control import Changes, CommandError, Control
+from sana_stream.streaming.control import BRANCH_LIMIT, Changes, CommandError, Control
 from sana_stream.streaming.format import VideoFormat
 from sana_stream.streaming.pace import MARGIN, Pace
 from sana_stream.streaming.sources import WatchedFile, read_lines
@@ -103,6 +105,64 @@ def test_lines_are_taken_as_they_come() -> None:
     assert len(said) == 1
     assert said[0].startswith("'/unknown': commands are")
     assert not control.stop.is_set(), "the end of the lines is not the end of the stream"
+
+
+def test_lines_that_end_in_an_error_are_told_of() -> None:
+    def lines() -> Iterator[str]:
+        yield "night falls"
+        raise OSError(5, "Input/output error")
+
+    control, said = Control(), []
+    read_lines(lines(), control, said.append).join(PATIENCE)
+    assert control.take().prompt == "night falls"
+    assert said == ["no more lines can be read: input/output error; the stream goes on"]
+
+
+def test_a_line_without_an_end_is_not_held_in_memory() -> None:
+    read, write = os.pipe()
+    typed = b"x" * 200_000 + b"\nnight falls\n" + b"y" * 70_000
+    thread = threading.Thread(target=lambda: _write(write, typed), daemon=True)
+    thread.start()
+    lines = list(typed_lines(read))
+    os.close(read)
+    assert [len(line) for line in lines] == [1 << 16, len("night falls\n"), 1 << 16]
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize("name", ["dusk", "a.b", "Dusk_2-x", "x" * 100, "console", "com10"])
+def test_moments_have_plain_names(name: str) -> None:
+    control = Control()
+    control.say(f"/branch {name}")
+    assert control.take().branch == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".a", "-a", "a.", "a/b", "a\\b", "..", "con", "CON.x", "nul", "com1", "LPT9.txt"),
+        *("x" * 101, "é", "a\x00b", "a\u202eb", "a:b", "a%db", "~", "a\nb", "*"),
+    ],
+)
+def test_moments_have_no_other_names(name: str) -> None:
+    control = Control()
+    with pytest.raises(CommandError, match="takes a name of letters") as told:
+        control.say(f"/branch {name}")
+    assert str(told.value).isprintable()
+    assert control.take() == Changes()
+
+
+def test_from_afar_a_bounded_number_of_moments_is_kept() -> None:
+    control = Control()
+    for _ in range(BRANCH_LIMIT):
+        control.say("/branch dusk", remote=True)
+    with pytest.raises(CommandError, match="20 moments of this stream are kept"):
+        control.say("/branch dusk", remote=True)
+    control.say("/branch dawn")
+    assert control.take().branch == "dawn"
 
 
 def test_a_watched_file_tells_each_change_once(tmp_path: Path) -> None:

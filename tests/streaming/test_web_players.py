@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from http.client import HTTPMessage
 from pathlib import Path
 
 import av
+import psutil
 import pytest
 
 from sana_stream.streaming.access import Access
@@ -17,7 +24,7 @@ from sana_stream.streaming.stage import Stage
 from sana_stream.streaming.web_download import SoFarResponse
 from sana_stream.streaming.web_server import WebServer
 
-from .asking import VIDEO, ask, numbers_of, show_of
+from .asking import PATIENCE, VIDEO, ask, await_that, numbers_of, show_of
 from .blocks import blocks, number_of
 
 
@@ -88,3 +95,165 @@ def test_a_download_ends_where_the_recording_stood(
     assert len(parts) > 3
     assert answer.headers["content-length"] == str(sum(map(len, parts)))
     assert numbers_of(b"".join(parts)) == list(range(49))
+
+
+FILM = bytes(range(256)) * 4000
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(FILM)
+    return path
+
+
+@pytest.fixture
+def downloads(film: Path) -> Iterator[tuple[WebServer, Board]]:
+    stage, board = Stage(), Board(VIDEO)
+    stage.begin(LiveFeed(VIDEO), Control(), board, film)
+    with WebServer(stage, Access.on("127.0.0.1", 0)) as server:
+        yield server, board
+
+
+def fetch(server: WebServer, method: str = "GET", **headers: str) -> tuple[int, HTTPMessage, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
+    names = {name.replace("_", "-"): text for name, text in headers.items()}
+    connection.request(method, "/download", headers=names)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, answer.headers, content
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        ("bytes=0-", (0, len(FILM))),
+        ("bytes=0-0", (0, 1)),
+        ("bytes=300000-300009", (300_000, 300_010)),
+        ("bytes=262000-262300", (262_000, 262_301)),
+        ("bytes=-5", (len(FILM) - 5, len(FILM))),
+        (f"bytes=-{'9' * 18}", (0, len(FILM))),
+        (f"Bytes = 9 - {'9' * 18}", (9, len(FILM))),
+        ("bytes=-0", "none"),
+        (f"bytes={len(FILM)}-", "none"),
+        (f"bytes={'9' * 19}-", "none"),
+        ("bytes=0-1,4-5", "whole"),
+        ("bytes=9-1", "whole"),
+        ("bytes=-", "whole"),
+        ("bytes=x-y", "whole"),
+        ("bytes=-1-2", "whole"),
+        ("pages=1-2", "whole"),
+        (f"bytes={'9' * 5000}-", "whole"),
+        ("", "whole"),
+    ],
+)
+def test_parts_of_a_recording(
+    downloads: tuple[WebServer, Board], finished: bool, asked: str, part: tuple[int, int] | str
+) -> None:
+    server, board = downloads
+    if finished:
+        board.finish()
+    for method in ("GET", "HEAD"):
+        code, headers, content = fetch(server, method, Range=asked)
+        if part == "none":
+            assert (code, headers["content-range"]) == (416, f"bytes */{len(FILM)}")
+            continue
+        begin, end = (0, len(FILM)) if isinstance(part, str) else part
+        assert code == (200 if part == "whole" else 206)
+        assert headers["content-length"] == str(end - begin)
+        assert headers["accept-ranges"] == "bytes"
+        assert content == (FILM[begin:end] if method == "GET" else b"")
+        if code == 206:
+            assert headers["content-range"] == f"bytes {begin}-{end - 1}/{len(FILM)}"
+
+
+def test_a_part_goes_on_with_the_same_recording_only(
+    downloads: tuple[WebServer, Board], film: Path
+) -> None:
+    server, board = downloads
+    assert fetch(server)[1]["etag"] is None, "it may still change"
+    assert fetch(server, Range="bytes=5-", If_Range='"x"')[0] == 200
+    board.finish()
+    tag = fetch(server, "HEAD")[1]["etag"]
+    assert fetch(server, Range="bytes=5-", If_Range=tag)[0] == 206
+    assert fetch(server, Range="bytes=5-", If_Range=f"W/{tag}")[0] == 200
+    film.write_bytes(FILM + b"x")
+    assert fetch(server, Range="bytes=5-", If_Range=tag)[0] == 200
+
+
+def test_headers_alone_are_had_without_reading_the_recording(
+    downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> bytes:
+        raise AssertionError("it is read")
+
+    monkeypatch.setattr("sana_stream.streaming.web_download.Recorded.part", read)
+    code, headers, _ = fetch(downloads[0], "HEAD")
+    assert (code, headers["content-length"]) == (200, str(len(FILM)))
+
+
+def test_a_removed_recording_is_not_kept_by_those_who_fetch_it(
+    tmp_path: Path, downloads: tuple[WebServer, Board]
+) -> None:
+    """No descriptor holds it while they take nothing; what is left of it is not sent then."""
+    server, film = downloads[0], tmp_path / "film.mp4"
+    with film.open("r+b") as file:
+        file.truncate(256 << 20)  # more than the system buffers for a connection
+    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+        connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        got = len(connection.recv(1000))
+        film.unlink()
+        open_files = psutil.Process().open_files()
+        assert not any(file.path.startswith(str(film)) for file in open_files)
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(1 << 20):
+                got += len(part)
+    assert got < 128 << 20
+    assert fetch(server)[0] == 404
+
+
+def test_a_removed_recording_takes_those_along_who_take_nothing(
+    tmp_path: Path, downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = downloads[0]
+    monkeypatch.setattr("sana_stream.streaming.web_download._content", sent_and_broken)
+    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+        connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1000)
+        await_that(lambda: server._connections.count == 0, "the connection is kept")
+
+
+async def sent_and_broken(*_: object) -> AsyncIterator[bytes]:
+    """A part, and then an error."""
+    yield bytes(len(FILM) // 2)
+    raise FileNotFoundError(2, "the recording was removed")
+
+
+def test_downloads_that_nobody_takes_end(
+    tmp_path: Path, downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sana_stream.streaming.access.SEND_SECONDS", 0.2)
+    server = downloads[0]
+    with (tmp_path / "film.mp4").open("r+b") as file:
+        file.truncate(256 << 20)
+    with contextlib.ExitStack() as opened:
+        for _ in range(3):
+            address = ("127.0.0.1", server.access.port)
+            connection = opened.enter_context(socket.create_connection(address, PATIENCE))
+            connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await_that(lambda: server._connections.count >= 3, "they do not come")
+        await_that(lambda: server._connections.count == 0, "they are still waited for")
+
+
+def test_what_is_no_file_is_no_recording(
+    tmp_path: Path, downloads: tuple[WebServer, Board]
+) -> None:
+    film = tmp_path / "film.mp4"
+    film.unlink()
+    os.mkfifo(film)
+    assert fetch(downloads[0])[0] == 404
+    film.unlink()
+    film.mkdir()
+    assert fetch(downloads[0])[0] == 404
