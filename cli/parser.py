@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import IO, NoReturn
+
+from sana_stream._text import safe_text
 
 from . import values
 from .live_options import add_live
@@ -34,7 +37,13 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, with the nearest option for one that is unknown."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: {message.removeprefix('argument ')}\n")
+        told = safe_text(message.removeprefix("argument "), 1000)
+        self.exit(USAGE_ERROR, f"{self.prog}: {told}\n")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """Unlike the library's, this one does not hide that help could not be written."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """The options in `argv`; exits for `--help`, `--version` and anything not understood."""
