@@ -19,5 +19,7 @@ def describe(model: str, parts: str | None, decoder: str | None = None) -> Model
 def load(model: str, device: str, dtype: str, **more: Any) -> Engine:
     """The model with its weights; `more` as `Engine.load` takes it."""
     from ..engine.engine import Engine
+    from ..engine.threads import stay_within_quota
 
+    stay_within_quota()
     return Engine.load(model, device, dtype, **more)

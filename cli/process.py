@@ -13,6 +13,7 @@ from typing import Any
 
 from sana_stream._text import safe_text
 
+from ..engine.cpu_share import choose_waiting
 from .log_file import LogFile, open_log, unblock
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -20,7 +21,8 @@ MESSAGE_LIMIT = 5000  # characters of a line that is told: a prompt has at most 
 
 
 def prepare_process() -> None:
-    """Make standard error a log that cannot end the program, and keep descriptors 0 to 2 taken."""
+    """Make standard error a log that cannot end the program, and the program a good neighbour."""
+    choose_waiting(os.environ)
     take_descriptors()
     unblock(STDERR)
     sys.stderr = open_log(STDERR)
