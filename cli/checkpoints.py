@@ -65,6 +65,7 @@ class Checkpoints:
         self._whole = False
         self._written = -1  # frames
         self._told = False  # that a checkpoint could not be written
+        self._reason = "no block is safely on the disk"
         self._due = time.monotonic()
         self._waiting: deque[tuple[int, Snapshot]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-checkpoint")
@@ -117,6 +118,10 @@ class Checkpoints:
         elif not whole and self._written >= 0:
             video = shlex.quote(next(out for out in self._job.options.outputs if not is_live(out)))
             self._report(f"go on with it: sana-stream resume {video}")
+            if self._told:
+                self._report(f"it goes on from frame {self._written}: {self._reason}")
+        elif not whole:
+            self._report(f"there is no checkpoint to go on from: {self._reason}")
 
     def _alone(self) -> bool:
         from ..engine.device import one_thread_alone
@@ -155,6 +160,6 @@ class Checkpoints:
         except (OSError, SanaStreamError) as error:
             if not self._told:
                 self._report(f"{error}; the run goes on without a new checkpoint")
-            self._told = True
+            self._told, self._reason = True, str(error)
         else:
             self._written, self._told = frames, False

@@ -18,6 +18,10 @@ from .process import leave_process, lost_answer, prepare_process, stray_output, 
 from .stop import Interrupted
 
 FAILURE = 1
+NO_MEMORY = (
+    "there is not enough memory: end other programs, or ask for a smaller picture (--size), shorter"
+    " blocks (--block-frames) or fewer frames decoded at once (--decode-frames 1)"
+)
 INTERRUPTED = 130
 
 
@@ -65,7 +69,7 @@ def _generate(args: Namespace) -> int:
 def _fail(error: BaseException, debug: bool) -> int:
     """Tell an error on one line, or as it came with `--debug`."""
     from ..models.errors import SanaStreamError
-    from .words import one_line
+    from .words import is_out_of_memory, one_line
 
     if debug:
         traceback.print_exception(error)
@@ -74,8 +78,10 @@ def _fail(error: BaseException, debug: bool) -> int:
         return _tell("stopped before the first block", code)
     if isinstance(error, ConfigError | TargetError):
         return _tell(one_line(error), USAGE_ERROR)
-    if isinstance(error, SanaStreamError | OSError):
+    if isinstance(error, SanaStreamError | OSError) and not is_out_of_memory(error):
         return _tell(one_line(error), FAILURE)
+    if is_out_of_memory(error):
+        return _tell(NO_MEMORY, FAILURE)
     name = type(error).__name__
     return _tell(f"{name}: {one_line(error)} (--debug shows where it comes from)", FAILURE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import shlex
 import shutil
 import sys
@@ -11,10 +13,24 @@ from .options import is_live
 from .progress import Progress
 from .request import Request
 
+_NO_MEMORY = re.compile(
+    r"can.?t allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc", re.I
+)
+
 
 def one_line(error: BaseException) -> str:
     """The message of an error on one line."""
+    if isinstance(error, OSError) and error.strerror and type(error).__str__ is OSError.__str__:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror.lower()}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine had no memory left, whoever noticed it."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
 
 
 def megabytes(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +47,7 @@ class FileSink:
         if kept:
             self._file, self._captions = _reopen(path, video, kept)
         else:
-            self._file, self._captions = _create(path, overwrite)
-            self._file.write(header)
+            self._file, self._captions = _create(path, overwrite, header)
         self._end = self._file.tell()
 
     def write(self, block: Block) -> None:
@@ -98,8 +98,9 @@ class FileSink:
             raise FileNotFoundError(2, "another file has taken its place")
 
     def _drop_torn_block(self) -> None:
-        self._file.seek(self._end)
-        self._file.truncate()
+        with contextlib.suppress(OSError):  # a torn block at the end harms no reader
+            self._file.seek(self._end)
+            self._file.truncate()
 
     def _kept(self) -> str:
         return f"{self._amount()} are in it and play"
@@ -108,8 +109,8 @@ class FileSink:
         return f"{self.frames} frames ({self._video.seconds(self.frames):.1f} s)"
 
 
-def _create(path: Path, overwrite: bool) -> tuple[WholeFile, CaptionFile]:
-    """Open the video and its captions, or neither."""
+def _create(path: Path, overwrite: bool, header: bytes) -> tuple[WholeFile, CaptionFile]:
+    """Open the video with its header and its captions, or neither."""
     captions = path.with_suffix(".vtt")
     for existing in (path, captions):
         if existing.exists() and not overwrite:
@@ -118,12 +119,15 @@ def _create(path: Path, overwrite: bool) -> tuple[WholeFile, CaptionFile]:
         file = WholeFile(path, "w+b" if overwrite else "x+b")
     except OSError as error:
         raise TargetError(f"{path}: cannot be written: {_reason(error)}") from error
+    at_work = path
     try:
+        file.write(header)
+        at_work = captions
         return file, CaptionFile(captions, overwrite)
     except OSError as error:
         file.close()
         path.unlink(missing_ok=True)
-        raise TargetError(f"{captions}: cannot be written: {_reason(error)}") from error
+        raise TargetError(f"{at_work}: cannot be written: {_reason(error)}") from error
 
 
 def _reopen(path: Path, video: VideoFormat, kept: int) -> tuple[WholeFile, CaptionFile]:

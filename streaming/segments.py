@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import TargetError
+from .errors import SinkError, TargetError
 from .format import VideoFormat
 from .reopen import count_frames
 from .sink import Sink
@@ -62,9 +62,10 @@ class SegmentedSink:
         """Append a block, to a new file when the time of the present one is over."""
         if self._video.seconds(self._file.frames) >= self._seconds:
             self._file.close()
+            following = self._open_next()  # may fail: what is counted stays true then
             self._before += self._file.frames
             self._number += 1
-            self._file = self._open(0)
+            self._file = following
         self._file.write(replace(block, start=self._file.frames))
 
     def close(self) -> None:
@@ -73,6 +74,14 @@ class SegmentedSink:
 
     def _open(self, kept: int) -> Sink:
         return self._open_file(self._part(self._number), kept)
+
+    def _open_next(self) -> Sink:
+        """In mid-stream a file that cannot be begun is a failure of the output, not of a wish."""
+        try:
+            return self._open_file(self._part(self._number + 1), 0)
+        except TargetError as error:
+            seconds = self._video.seconds(self.frames)
+            raise SinkError(f"{error}; {self.frames} frames ({seconds:.1f} s) are kept") from error
 
     def _part(self, number: int) -> Path:
         return self._path.with_stem(f"{self._path.stem}-{number:04}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sana_stream.streaming.format import Encoding, VideoFormat
 from sana_stream.streaming.hardware import without_absent_hardware
 from sana_stream.streaming.open import open_sink
 
+from ..programs import needs
 from .blocks import FPS, HEIGHT, WIDTH, blocks, number_of
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
@@ -49,7 +49,8 @@ def test_a_playlist_names_every_block_and_ends(tmp_path: Path) -> None:
     assert shown(playlist) == list(range(65))
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+@pytest.mark.programs
+@needs("ffmpeg")
 def test_ffmpeg_plays_the_playlist(tmp_path: Path) -> None:
     sink = open_sink(str(tmp_path / "live.m3u8"), VIDEO)
     for block in blocks(3):
