@@ -110,8 +110,8 @@ def open_log(descriptor: int) -> io.TextIOWrapper:
     own = sys.__stderr__ if descriptor == 2 else sys.__stdout__
     encoding = "utf-8" if own is None else own.encoding
     file: io.RawIOBase = LogFile(descriptor)
-    # pyright: a raw file is enough for a wrapper that keeps nothing back
-    return io.TextIOWrapper(  # type: ignore[arg-type]
+    # a raw file is enough for a wrapper that keeps nothing back
+    return io.TextIOWrapper(
         file,  # pyright: ignore[reportArgumentType]
         encoding=encoding,
         errors="backslashreplace",

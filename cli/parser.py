@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from difflib import get_close_matches
-from typing import IO, NoReturn
+from typing import Any, NoReturn
 
 from sana_stream._text import safe_text
 
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         told = safe_text(message.removeprefix("argument "), 1000)
         self.exit(USAGE_ERROR, f"{self.prog}: {told}\n")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Unlike the library's, this one does not hide that help could not be written."""
         if message:
             (file or sys.stderr).write(message)

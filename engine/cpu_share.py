@@ -41,8 +41,10 @@ def allowed_cores(cgroups: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup"
 def _quotas(cgroups: Path, own: Path) -> Iterator[tuple[int, int]]:
     """Quota and period, in microseconds, of the process's cgroup and of all around it."""
     for line in _words(own, "\n"):
-        _, _, rest = line.partition(":")
+        _, colon, rest = line.partition(":")
         controllers, _, name = rest.partition(":")
+        if not colon:
+            continue
         group = Path(name.lstrip("/"))
         if ".." in group.parts:  # beyond the namespace: only the root can be seen
             group = Path()

@@ -131,4 +131,5 @@ def begin(argv: Sequence[str | Path], cwd: Path, **more: Any) -> Started:
     null = subprocess.DEVNULL
     environ = environment() | more.pop("environ", {})
     more = {"stdin": null, "stdout": null} | more
-    return subprocess.Popen(command(argv), cwd=cwd, env=environ, **more)
+    process: Any = subprocess.Popen(command(argv), cwd=cwd, env=environ, **more)
+    return process

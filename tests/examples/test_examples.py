@@ -198,3 +198,10 @@ def test_two_versions_are_compared(tiny_folder: Path, capsys: pytest.CaptureFixt
     told = capsys.readouterr().out
     middle, low, high = (float(number) for number in re.findall(r"\d+\.\d+", told))
     assert 0 < low <= middle <= high
+
+
+def test_busy_neighbours(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--repeats", "1", "--frames", "9", "--neighbours", "0", "--ways", "default", "sleeping")
+    run("busy_neighbours", *few, "--model", tiny_folder)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told[1:]] == ["0 busy, default", "0 busy, sleeping"]
