@@ -204,15 +204,17 @@ def test_what_was_left_out_is_counted(tmp_path: Path):
         "prepare_process()\n"
         "for n in range(100):\n"
         "    sys.stderr.write('x' * 9999 + '\\n')\n"
+        "print(flush=True)\n"
         "sys.stdin.read()\n"  # until the reader has read
         "sys.stderr.write('again\\n')\n"
         "leave_process(0)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stdin is not None
+    assert process.stdout is not None
     assert process.stderr is not None
+    process.stdout.readline()  # everything is said, and nothing is read yet
     said = b""
     while len(said) < 60_000:  # of the pipe's 64 KiB
         said += os.read(process.stderr.fileno(), 60_000 - len(said))
