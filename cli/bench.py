@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -14,10 +13,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from sana_stream._text import safe_text
 
 from ..models.errors import ConfigError
 from . import values
 from .parser import Parser, add_device
+from .process import answer
 from .words import megabytes
 
 if TYPE_CHECKING:
@@ -90,7 +93,7 @@ def run(args: Namespace) -> int:
     if args.json:
         told = asdict(figures) | {"encode": encode} | rivals
         told |= {"frames_a_second": figures.frames_a_second, "share": figures.share_of_floor}
-        sys.stdout.write(json.dumps(told) + "\n")
+        answer(json.dumps(told))
     else:
         _tell(Console(stderr=True), engine, figures, encode, rivals)
     return 0
@@ -136,7 +139,8 @@ def _tell(
     console: Console, engine: Engine, figures: Figures, encode: float, rivals: dict[str, float]
 ) -> None:
     machine = ", ".join(figures.machine.values())
-    console.print(f"{engine.preset.name}, {figures.width}x{figures.height}: {machine}")
+    named = f"{engine.preset.name}, {figures.width}x{figures.height}: {machine}"
+    console.print(Text(safe_text(named)))
     console.print(
         f"a block is {figures.pictures} pictures: {figures.steps} denoising steps and a commit"
     )

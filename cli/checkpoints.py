@@ -49,6 +49,7 @@ class Checkpoints:
         self._whole = False
         self._written = -1  # frames
         self._failed = False  # the last attempt, so that it is reported once
+        self._reason = "no block is safely on the disk"
         self._due = time.monotonic()
         self._waiting: deque[tuple[int, Snapshot]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-checkpoint")
@@ -118,8 +119,10 @@ class Checkpoints:
         if path.exists():
             video = shlex.quote(next(out for out in self._job.options.outputs if not is_live(out)))
             self._report(f"go on with it: sana-stream resume {video}")
+            if self._failed:
+                self._report(f"it goes on from frame {max(self._written, 0)}: {self._reason}")
         elif self._waiting:
-            self._report(f"{path} could not be written, so this video cannot be resumed")
+            self._report(f"there is no checkpoint to go on from: {self._reason}")
 
     def _alone(self) -> bool:
         from ..engine.device import one_thread_alone
@@ -158,6 +161,6 @@ class Checkpoints:
         except Exception as error:  # of any kind: nobody else sees what fails in this thread
             if not self._failed:
                 self._report(f"{one_line(error)}; the run goes on without a new checkpoint")
-            self._failed = True
+            self._failed, self._reason = True, one_line(error)
         else:
             self._written, self._failed = frames, False

@@ -16,6 +16,7 @@ class Command:
     name: str
     module: str
     summary: str
+    answers: bool = False  # on standard output, when asked for JSON
 
     def parser(self) -> Parser:
         """The command's parser, with the options that all commands have."""
@@ -31,10 +32,10 @@ class Command:
 COMMANDS = (
     Command("resume", ".resume", "go on with a video that was interrupted"),
     Command("branch", ".branch", "another video from where a checkpoint stands"),
-    Command("info", ".info", "what a model is, and the memory that it will take"),
+    Command("info", ".info", "what a model is, and the memory that it will take", answers=True),
     Command("convert", ".convert", "a checkpoint in another layout"),
     Command("serve", ".serve", "keep a model loaded and make streams asked for on a page"),
-    Command("bench", ".bench", "measure a model on this machine"),
+    Command("bench", ".bench", "measure a model on this machine", answers=True),
 )
 
 

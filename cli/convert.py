@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
 from . import values
 from .parser import Parser
+from .process import tell
 
 
 def add_options(parser: Parser) -> None:
@@ -42,5 +42,5 @@ def run(args: Namespace) -> int:
     from ..engine.convert import convert_model
 
     convert_model(args.source, Path(args.target), args.parts, args.dtype)
-    sys.stderr.write(f"sana-stream: {safe_text(args.target)} is written\n")
+    tell(f"{safe_text(args.target)} is written")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -10,6 +11,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from sana_stream._text import safe_text
 
 from .progress import Progress
 from .reporter import Lines
@@ -33,8 +36,13 @@ class LiveDisplay(Lines):
 
     @contextmanager
     def _shown(self) -> Iterator[None]:
-        with self._live:
+        with contextlib.suppress(Exception):
+            self._live.start()
+        try:
             yield
+        finally:
+            with contextlib.suppress(Exception):
+                self._live.stop()
 
     def block(self, progress: Progress) -> None:
         """Show the new numbers."""
@@ -50,6 +58,6 @@ class LiveDisplay(Lines):
                 total=progress.total, completed=progress.frames, pulse=progress.total is None
             )
         )
-        prompt = Text(progress.prompt, style="bold", overflow="ellipsis", no_wrap=True)
+        prompt = Text(safe_text(progress.prompt), style="bold", overflow="ellipsis", no_wrap=True)
         numbers = progress_line(progress) if progress.blocks else "the first block is being made"
         return Group(prompt, bar, Text(numbers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from sana_stream._text import safe_text
 
 from . import values
 from .parser import Parser, add_device
+from .process import MESSAGE_LIMIT, answer
 from .words import megabytes
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def run(args: Namespace) -> int:
         facts: dict[str, str] = {}
         for name, value in rows:  # a model may have several obstacles
             facts[name] = f"{facts[name]}; {value}" if name in facts else value
-        sys.stdout.write(json.dumps(facts) + "\n")
+        answer(json.dumps(facts))
         return 0
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, Text(safe_text(value, LONGEST)))
+        table.add_row(name, Text(safe_text(value, MESSAGE_LIMIT)))
     Console(stderr=True).print(table)
     return 0
 

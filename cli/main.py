@@ -14,6 +14,7 @@ from ..streaming.stdout import claim_stdout
 from .commands import find_command, summaries
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, build_parser
+from .process import leave_process, lost_answer, prepare_process, stray_output, tell
 from .stop import Interrupted
 
 FAILURE = 1
@@ -22,7 +23,16 @@ INTERRUPTED = 130
 
 def entry() -> None:
     """The installed command."""
-    sys.exit(main(sys.argv[1:]))
+    prepare_process()
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:  # before the options were read
+        code = INTERRUPTED
+    except OSError as error:  # help that could not be written
+        code = lost_answer(error)
+    sys.exit(leave_process(code))
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +45,10 @@ def main(argv: list[str]) -> int:
     parser = command.parser() if command else build_parser(__version__, summaries())
     args = parser.parse(argv[1:] if command else argv)
     try:
-        return command.run(args) if command else _generate(args)
+        if command is not None and command.answers:
+            return command.run(args)
+        with stray_output():
+            return command.run(args) if command else _generate(args)
     except (Exception, KeyboardInterrupt, Interrupted) as error:
         return _fail(error, args.debug)
 
@@ -52,7 +65,7 @@ def _generate(args: Namespace) -> int:
 def _fail(error: BaseException, debug: bool) -> int:
     """Tell an error on one line, or as it came with `--debug`."""
     from ..models.errors import SanaStreamError
-    from .words import is_foreseen, one_line
+    from .words import is_out_of_memory, one_line
 
     if debug:
         traceback.print_exception(error)
@@ -61,7 +74,7 @@ def _fail(error: BaseException, debug: bool) -> int:
         return _tell("stopped before the first block", code)
     if isinstance(error, ConfigError | TargetError):
         return _tell(one_line(error), USAGE_ERROR)
-    if isinstance(error, SanaStreamError | OSError) or is_foreseen(error):
+    if isinstance(error, SanaStreamError | OSError) or is_out_of_memory(error):
         return _tell(one_line(error), FAILURE)
     return _tell(
         f"something unforeseen: {one_line(error)} (--debug shows where it comes from)", FAILURE
@@ -69,5 +82,5 @@ def _fail(error: BaseException, debug: bool) -> int:
 
 
 def _tell(message: str, code: int) -> int:
-    sys.stderr.write(f"sana-stream: {message}\n")
+    tell(message)
     return code

@@ -25,5 +25,7 @@ def describe(
 def load(model: str, device: str, dtype: str, **more: Any) -> Engine:
     """The model with its weights; `more` as `Engine.load` takes it."""
     from ..engine.engine import Engine
+    from ..engine.threads import stay_within_quota
 
+    stay_within_quota()
     return Engine.load(model, device, dtype, **more)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sana_stream._text import safe_text
 
@@ -36,8 +37,13 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, with the nearest option for one that is unknown."""
 
     def error(self, message: str) -> NoReturn:
-        line = safe_text(message.removeprefix("argument "), 400)
-        self.exit(USAGE_ERROR, f"{self.prog}: {line}\n")
+        told = safe_text(message.removeprefix("argument "), 400)
+        self.exit(USAGE_ERROR, f"{self.prog}: {told}\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Unlike the library's, this one does not hide that help could not be written."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """The options in `argv`; exits for `--help`, `--version` and anything not understood."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from sana_stream._text import safe_text
 
 from ..engine.story import clock
 from ..engine.timeline import Placement
 from ..streaming.label import label
+from .process import MESSAGE_LIMIT
 from .progress import Progress
 from .request import Request
 from .words import headline, not_understood, progress_line
@@ -66,7 +70,7 @@ class Lines:
         """The run, and where each prompt takes over."""
         self.note(headline(request))
         self.note(f"to {', '.join(map(label, outputs))}")
-        self._console.print(_plan_table(request))
+        self._show(_plan_table(request))
         prompts = dict.fromkeys(placement.cue.prompt for placement in request.placements)
         unknown = [told for prompt in prompts if (told := not_understood(prompt, request))]
         for told in unknown[:UNKNOWN_ROWS]:
@@ -75,8 +79,8 @@ class Lines:
             self.note(f"of {more} more prompts no word is known")
 
     def note(self, line: str) -> None:
-        """One line as it is."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        """One line as it is, but for what could control a terminal."""
+        self._show(Text(safe_text(line, MESSAGE_LIMIT)), soft_wrap=True)
 
     def running(self, progress: Progress) -> AbstractContextManager[None]:
         """Blocks are being made while this is entered."""
@@ -94,6 +98,11 @@ class Lines:
             self._said = time.monotonic()
             self.note(progress_line(progress))
 
+    def _show(self, shown: RenderableType, soft_wrap: bool = False) -> None:
+        """Print, or not: whatever a console cannot draw is no reason to end a run."""
+        with contextlib.suppress(Exception):
+            self._console.print(shown, highlight=False, soft_wrap=soft_wrap)
+
 
 def _plan_table(request: Request) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -109,7 +118,9 @@ def _plan_table(request: Request) -> Table:
 def _plan_row(placement: Placement, request: Request) -> tuple[str, str, Text]:
     asked = clock(placement.cue.start_seconds or 0.0)
     prompt, image = placement.cue.prompt, placement.cue.image
-    told = Text(prompt if image is None else f"{prompt} (picture {image})")
+    told = Text(
+        safe_text(prompt if image is None else f"{prompt} (picture {image})", MESSAGE_LIMIT)
+    )
     if placement.frame is None:
         return asked, "never: no block starts in its time", told
     shown = f"{clock(request.seconds_of(placement.frame))} (block {placement.block})"

@@ -11,6 +11,8 @@ from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from .log_file import write_at_once
+
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -94,4 +96,5 @@ class Stop:
         if self._at_once:
             self.check()
         if self._aloud:
-            os.write(2, _FINISHING)  # the console may be locked by what the signal interrupted
+            # the console may be locked by what the signal interrupted
+            write_at_once(2, _FINISHING)

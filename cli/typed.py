@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from io import FileIO
 
-_LINE = 1 << 16  # bytes
+LINE_BYTES = 64 << 10  # far more than the 4000 characters that a prompt may have
 
 
 def typed_lines(descriptor: int = 0) -> Iterator[str]:
     """The lines of standard input as they come; what is not UTF-8 is replaced.
 
-    Of a line of more than 64 KiB, which is no prompt, the rest is left out.
+    They end with the input, and where it cannot be read any more (a terminal that has gone). Of a
+    longer line than anybody types only the beginning is kept.
 
     They are read past `sys.stdin`: a thread that waits inside its buffer at the end of a program
     would keep the interpreter from ending.
     """
-    with FileIO(descriptor, closefd=False) as file:
-        while line := file.readline(_LINE):
+    with contextlib.suppress(OSError), FileIO(descriptor, closefd=False) as file:
+        while line := file.readline(LINE_BYTES):
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = file.readline(LINE_BYTES)
             yield line.decode(errors="replace")
-            while len(line) == _LINE and not line.endswith(b"\n"):
-                line = file.readline(_LINE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import shlex
 import shutil
 import sys
@@ -14,7 +16,13 @@ from .progress import Progress
 from .request import Request
 
 LONGEST_LINE = 1000  # characters
-_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")  # as torch says it
+NO_MEMORY = (
+    "there is not enough memory: end other programs, or ask for a smaller picture (--size), shorter"
+    " blocks (--block-frames) or fewer frames decoded at once (--decode-frames 1)"
+)
+_NO_MEMORY = re.compile(
+    r"can.?t allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc", re.I
+)
 
 
 def one_line(error: BaseException) -> str:
@@ -22,20 +30,20 @@ def one_line(error: BaseException) -> str:
     return safe_text(_said(error), LONGEST_LINE) or "no reason is known"
 
 
-def is_foreseen(error: BaseException) -> bool:
-    """Whether an error of Python or torch says itself what is wrong: memory ran out."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(part in str(error) for part in _NO_MEMORY)
-    )
-
-
 def _said(error: BaseException) -> str:
-    if is_foreseen(error):
-        return "the memory is not enough: give a smaller --size, or fewer --block-frames"
-    if isinstance(error, OSError) and error.strerror:
+    if is_out_of_memory(error):
+        return NO_MEMORY
+    if isinstance(error, OSError) and error.strerror and type(error).__str__ is OSError.__str__:
         reason = error.strerror.lower()
         return reason if error.filename is None else f"{error.filename}: {reason}"
     return str(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine had no memory left, whoever noticed it."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
 
 
 def megabytes(count: int) -> str:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import psutil
 import torch
 
+from .cpu_share import allowed_cores
+
 _CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -25,16 +27,23 @@ def shared_threads(device: torch.device, stages: int = 2) -> Iterator[None]:
     if device.type != "cpu" or chosen:
         yield
         return
-    torch.set_num_threads(max(1, threads // stages))
+    torch.set_num_threads(max(1, min(threads, allowed_cores()) // stages))
     try:
         yield
     finally:
         torch.set_num_threads(threads)
 
 
+def stay_within_quota() -> None:
+    """Lower torch's number of threads to what the process may use, unless somebody has chosen it.
+
+    torch counts processors, but not the quota of a container: on a large machine tens of threads
+    would share one processor's time.
+    """
+    if not any(name in os.environ for name in _CHOSEN_BY):
+        torch.set_num_threads(min(torch.get_num_threads(), allowed_cores()))
+
+
 def core_count() -> int:
     """The cores that this process may use."""
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return min(cores, len(os.sched_getaffinity(0)))
-    return cores
+    return min(psutil.cpu_count(logical=False) or os.cpu_count() or 1, allowed_cores())

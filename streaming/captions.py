@@ -34,11 +34,20 @@ class CaptionFile:
         last = _last_cue(path, kept) if kept else None
         if last is None:
             self._file = WholeFile(path, "w+b" if overwrite or kept else "x+b")
-            self._file.write(_header(run))
-            self._cue = self._file.tell()
+            self._begin_file(run)
         else:
             self._file = WholeFile(path, "r+b")
             self._go_on(last, kept)
+
+    def _begin_file(self, run: str | None) -> None:
+        """Write the head; a file that has no room for it is removed again."""
+        try:
+            self._file.write(_header(run))
+        except OSError:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+            raise
+        self._cue = self._file.tell()
 
     def show(self, prompt: str, begin: Fraction, end: Fraction) -> None:
         """Say that `prompt` was on screen; the same prompt as before extends its caption."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,12 +126,14 @@ class FileSink:
         """Open for writing, which is when anything that is there changes."""
         kept, overwrite = self._kept_before, self._overwrite
         file: WholeFile | None = None
+        label = self.label
         try:
             file = WholeFile(self._path, "r+b" if kept else "w+b" if overwrite else "x+b")
             if kept:
                 cut_back(file, self._container, kept)
             else:
                 file.write(self._header)
+            label = safe_text(self._captions_path)
             self._captions = CaptionFile(
                 self._captions_path, overwrite, kept * self._video.frame_time, self._run
             )
@@ -139,7 +142,7 @@ class FileSink:
                 file.close()
                 if not kept:
                     self._path.unlink(missing_ok=True)
-            raise SinkError(f"{self.label}: cannot be written: {_reason(error)}") from error
+            raise SinkError(f"{label}: cannot be written: {_reason(error)}") from error
         self._file, self._end = file, file.tell()
 
     def _is_whole(self) -> bool:
@@ -179,8 +182,9 @@ class FileSink:
             raise FileNotFoundError(2, "another file has taken its place")
 
     def _drop_torn_block(self, file: WholeFile) -> None:
-        file.seek(self._end)
-        file.truncate()
+        with contextlib.suppress(OSError):  # a torn block at the end harms no reader
+            file.seek(self._end)
+            file.truncate()
 
     def _kept(self) -> str:
         return f"{self._amount()} are in it and play"

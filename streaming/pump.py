@@ -83,8 +83,8 @@ class Pump:
             return
         try:
             self.close()
-        except SinkError as also:
-            self._report(str(also))
+        except Exception as also:  # of any kind: the first one is the reason
+            self._report(str(also) or type(also).__name__)
 
     def _settle(self) -> None:
         """Let go of outputs that have ended, and judge why they did."""

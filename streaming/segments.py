@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
 
-from .errors import TargetError
+from .errors import SinkError, TargetError
 from .existing import check_companion, check_own
 from .format import VideoFormat
 from .output_lock import OutputLocks
@@ -80,9 +80,10 @@ class SegmentedSink:
             old.with_suffix(".vtt").unlink(missing_ok=True)
         if self._video.seconds(self._file.frames) >= self._seconds:
             self._file.close()
+            following = self._open_next()  # may fail: what is counted stays true then
             self._before += self._file.frames
             self._number += 1
-            self._file = self._open_file(self._part(self._number), 0, False)
+            self._file = following
         self._file.write(replace(block, start=self._file.frames))
 
     def close(self) -> None:
@@ -94,6 +95,14 @@ class SegmentedSink:
             self._file.close()
         finally:
             self._locks.release(self._path)
+
+    def _open_next(self) -> Sink:
+        """In mid-stream a file that cannot be begun is a failure of the output, not of a wish."""
+        try:
+            return self._open_file(self._part(self._number + 1), 0, False)
+        except TargetError as error:
+            seconds = self._video.seconds(self.frames)
+            raise SinkError(f"{error}; {self.frames} frames ({seconds:.1f} s) are kept") from error
 
     def _part(self, number: int) -> Path:
         return self._path.with_stem(f"{self._path.stem}-{number:04}")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from sana_stream.engine.engine import Engine
 
+from .programs import add_ffmpeg, hide_programs
 from .tiny import save_tiny_model
 
 # begun in the background or under nohup, tests and all that they start would ignore these signals
@@ -28,6 +29,30 @@ settings.register_profile(
     "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("patient")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--hide-programs",
+        action="store_true",
+        help="run the tests marked `programs`, as on a machine without ffmpeg, players, browsers",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported: some look for their programs then."""
+    config.addinivalue_line("markers", "programs: starts programs, or looks for some")
+    if config.getoption("--hide-programs"):
+        hide_programs()
+    else:
+        add_ffmpeg()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--hide-programs"):
+        others = [item for item in items if not item.get_closest_marker("programs")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item.get_closest_marker("programs")]
 
 
 @pytest.fixture(autouse=True)

@@ -65,6 +65,7 @@ def test_the_progress_line() -> None:
     )
 
 
+@pytest.mark.programs
 def test_the_closing_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("shutil.which", lambda name: name if name == "vlc" else None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,8 @@ import torch
 from sana_stream.engine.snapshot_file import read_header
 from sana_stream.models.vae import WanVAE
 
-from .interrupt import FRAMES, STORY, at_block, fork, make, posix
-from .run import pictures, run
+from .interrupt import FRAMES, STORY, at_block, fork, make, make_interrupted, posix
+from .run import command, environment, pictures, run
 
 
 def same_when_resumed(tiny: tuple[str, ...]) -> bool:
@@ -24,23 +27,30 @@ def same_when_resumed(tiny: tuple[str, ...]) -> bool:
     return Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
 
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """The system refuses bytes beyond this size of a file."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
 @posix
 def test_a_full_disk(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     """A limit on the size of files stands for it: the write is refused by the system."""
-    import resource
-
     # the checkpoint shall stay below the limit
     monkeypatch.setattr("sana_stream.engine.snapshot.CACHE_LIMIT", 0)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    with file_limit(100_000):
         code = make("a.y4m", "--checkpoint-every", "0.001s", *tiny)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
     said = capfd.readouterr().err.splitlines()
     assert code == 1
     assert said[-1].startswith("sana-stream: a.y4m: file too large; ")
@@ -113,4 +123,119 @@ def test_no_memory_left_on_the_device(
     assert "the device has no memory left for block 3 (from frame 25)" in said[-1]
     assert "go on with it: sana-stream resume a.mp4" in said
     assert len(pictures("a.mp4")) == 25
+    assert same_when_resumed(tiny)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("output", "limit"),
+    [
+        ("a.mp4", 0),
+        ("a.mp4", 600),
+        ("a.mkv", 4),
+        ("a.ts", 20),
+        ("a.y4m", 4),
+        ("live/a.m3u8", 20),
+        ("f/%04d.png", 20),
+    ],
+)
+def test_a_limit_on_files_leaves_no_stub(
+    tmp_path: Path, tiny_folder: Path, output: str, limit: int
+):
+    """Not even the head of a file fits: one line, and nothing is left that does not play."""
+    import resource
+
+    argv = command((*STORY, "--frames", "30", "--out", output, "--model", tiny_folder))
+    done = subprocess.run(
+        argv,
+        cwd=tmp_path,
+        env=environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    said = done.stderr.splitlines()
+    assert done.returncode in (1, 2)
+    assert "file too large" in said[-1].lower()
+    assert "Errno" not in said[-1]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@posix
+def test_a_row_of_files_counts_only_what_is_there(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """The next file of a row cannot be begun: the run fails, and goes on from what was kept."""
+    row = ("--segment", "1s", *tiny)
+    assert make("b.mp4", *row) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("sana_stream.cli.outputs.LEAST_SPACE", 0)
+        at_block(patch, 3, lambda: Path("a-0002.mp4").mkdir())
+        assert make("a.mp4", *row) == 1
+    assert "a-0002.mp4" in capfd.readouterr().err.splitlines()[-1]
+    frames = len(pictures("a-0001.mp4"))
+    assert read_header(Path("a.ckpt")).frames <= frames
+    Path("a-0002.mp4").rmdir()
+    assert run("resume", "a.mp4") == 0
+    for name in sorted(Path().glob("b-*.mp4")):
+        assert Path(name.name.replace("b-", "a-")).read_bytes() == name.read_bytes()
+
+
+def test_an_interrupted_run_says_that_it_has_no_checkpoint(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("sana_stream.engine.snapshot_file.replace_file", refuse)
+    make_interrupted(monkeypatch, 3, "a.mp4", *tiny)
+    said = capfd.readouterr().err
+    assert "there is no checkpoint to go on from: checkpoint a.ckpt cannot be written" in said
+    assert "sana-stream resume" not in said
+
+
+def test_an_older_checkpoint_survives_and_is_named(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    calls = iter(range(100))
+
+    def refuse_later(path: Path, data: bytes) -> None:
+        if next(calls):
+            raise OSError(28, "No space left on device")
+        path.write_bytes(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sana_stream.engine.snapshot_file.replace_file", refuse_later)
+        make_interrupted(patch, 4, "a.mp4", "--checkpoint-every", "0.001s", *tiny)
+    said = capfd.readouterr().err
+    frames = read_header(Path("a.ckpt")).frames
+    assert f"it goes on from frame {frames}: checkpoint a.ckpt cannot be written: no space" in said
+    assert same_when_resumed(tiny)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_no_memory_left_on_the_machine(
+    tiny: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    error: Exception,
+):
+    def no_room(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        at_block(patch, 3, lambda: patch.setattr(WanVAE, "decode", no_room))
+        assert make("a.mp4", *tiny) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1].startswith("sana-stream: there is not enough memory: ")
+    assert "go on with it: sana-stream resume a.mp4" in said
     assert same_when_resumed(tiny)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,8 +18,10 @@ import pytest
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
 
+from ..programs import need
 from .run import environment
 
+pytestmark = pytest.mark.programs
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 FRAMES = 81  # of the stand-in's five blocks
@@ -71,15 +72,9 @@ def count(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def need(line: str) -> None:
-    for tool in ("ffplay", "ffmpeg", "mpv"):
-        if re.search(rf"\b{tool}\b|rtmp:|srt:", line) and not shutil.which(tool):
-            pytest.skip(f"{tool} is not installed")
-
-
 @pytest.mark.parametrize("line", PIPES)
 def test_pipes(tmp_path: Path, shell: dict[str, str], line: str) -> None:
-    need(line)
+    need("bash", *(tool for tool in ("ffplay", "ffmpeg", "mpv") if re.search(rf"\b{tool}\b", line)))
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=tmp_path,
@@ -131,8 +126,7 @@ def await_taken(port: int, kind: socket.SocketKind) -> None:
 
 @pytest.mark.parametrize("line", ADDRESSES)
 def test_addresses(tmp_path: Path, shell: dict[str, str], line: str) -> None:
-    if not shutil.which("ffmpeg"):
-        pytest.skip("ffmpeg is not installed")
+    need("bash", "ffmpeg")
     address = re.search(r"(\w+)://127.0.0.1:(\d+)", line)
     assert address is not None
     scheme, port, out = address[1], free_port(), tmp_path / "received.mkv"
@@ -160,6 +154,7 @@ def test_addresses(tmp_path: Path, shell: dict[str, str], line: str) -> None:
 
 
 def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
+    need("bash")
     playlist, row = FILES
     for line in (playlist, row.replace("1h", "2s")):
         subprocess.run(["bash", "-c", line], cwd=tmp_path, env=shell, check=True, timeout=PATIENCE)
@@ -171,8 +166,7 @@ def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("line", [*streaming_lines("curl"), *streaming_lines("mpv http")])
 def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str], line: str) -> None:
-    if not shutil.which(line.split()[0]):
-        pytest.skip(f"{line.split()[0]} is not installed")
+    need("bash", line.split()[0])
     port = str(free_port())
     server = HERE.parent / "streaming" / "serve.py"
     command = [sys.executable, str(server), "--port", port, "--blocks", "4"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sana_stream.engine import threads
-from sana_stream.engine.threads import core_count, shared_threads
+from sana_stream.engine.threads import core_count, shared_threads, stay_within_quota
 
 CPU = torch.device("cpu")
 
@@ -20,6 +20,7 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "core_count", lambda: 8)
+    monkeypatch.setattr(threads, "allowed_cores", lambda: 8)
     before = torch.get_num_threads()
     torch.set_num_threads(8)
     yield
@@ -55,6 +56,17 @@ def test_a_chosen_number_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_needs_no_sharing() -> None:
     with shared_threads(torch.device("cuda")):
         assert torch.get_num_threads() == 8
+
+
+@pytest.mark.usefixtures("eight")
+def test_a_quota_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "allowed_cores", lambda: 3)
+    stay_within_quota()
+    assert torch.get_num_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    torch.set_num_threads(8)
+    stay_within_quota()
+    assert torch.get_num_threads() == 8
 
 
 def test_the_cores_are_those_that_the_process_may_use() -> None:

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +17,10 @@ import pytest
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.story_file import read_story
 
+from ..programs import needs
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+needs_ffmpeg = needs("ffmpeg")
 
 
 def run(name: str, *argv: str | Path) -> None:
@@ -84,12 +85,14 @@ def test_memory_policies(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[st
     assert frames(Path("compare.mp4")).shape == (33, 32, 96, 3)
 
 
+@pytest.mark.programs
 @needs_ffmpeg
 def test_pipe_ffmpeg_from_python(tiny: tuple[str, ...]) -> None:
     run("pipe_ffmpeg", "kite.mkv", *tiny)
     assert frames(Path("kite.mkv")).shape == (32, 32, 48, 3)
 
 
+@pytest.mark.programs
 @needs_ffmpeg
 @pytest.mark.skipif(os.name != "posix", reason="there is no sh")
 def test_pipe_ffmpeg_from_the_shell(tmp_path: Path, tiny_folder: Path) -> None:
@@ -195,3 +198,10 @@ def test_two_versions_are_compared(tiny_folder: Path, capsys: pytest.CaptureFixt
     told = capsys.readouterr().out
     middle, low, high = (float(number) for number in re.findall(r"\d+\.\d+", told))
     assert 0 < low <= middle <= high
+
+
+def test_busy_neighbours(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--repeats", "1", "--frames", "9", "--neighbours", "0", "--ways", "default", "sleeping")
+    run("busy_neighbours", *few, "--model", tiny_folder)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told[1:]] == ["0 busy, default", "0 busy, sleeping"]

@@ -16,7 +16,7 @@ from .blocks import colour
 from .browser import ABSENT, PATIENCE, WHY_ABSENT, Browser
 from .test_sockets import free_port
 
-pytestmark = pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)
+pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)]
 
 MOVING = "document.querySelector('video').currentTime > {} && document.body.dataset.state"
 # The average colour of the picture's right edge, which stands for the prompt.

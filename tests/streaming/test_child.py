@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,11 +16,13 @@ from sana_stream.streaming.errors import SinkError, TargetError
 from sana_stream.streaming.format import Encoding, VideoFormat
 from sana_stream.streaming.open import open_sink
 
+from ..programs import needs
 from .asking import PATIENCE, await_that
 from .blocks import HEIGHT, WIDTH, blocks, number_of, pour
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
-needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+pytestmark = pytest.mark.programs
+needs_ffmpeg = needs("ffmpeg")
 
 
 def free_port() -> int:

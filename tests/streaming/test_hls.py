@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sana_stream.streaming.hardware import without_absent_hardware
 from sana_stream.streaming.open import open_sink
 from sana_stream.streaming.run_id import ANONYMOUS, run_mark
 
+from ..programs import needs
 from .blocks import FPS, HEIGHT, WIDTH, blocks, number_of
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
@@ -51,7 +51,8 @@ def test_a_playlist_names_every_block_and_ends(tmp_path: Path) -> None:
     assert shown(playlist) == list(range(65))
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+@pytest.mark.programs
+@needs("ffmpeg")
 def test_ffmpeg_plays_the_playlist(tmp_path: Path) -> None:
     sink = open_sink(str(tmp_path / "live.m3u8"), VIDEO)
     for block in blocks(3):

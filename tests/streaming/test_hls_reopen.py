@@ -20,6 +20,7 @@ from sana_stream.streaming.mp4 import Fragmenter
 from sana_stream.streaming.open import open_sink
 from sana_stream.streaming.playlist import Playlist, Segment, playlist_text, read_playlist
 
+from ..programs import needs
 from .asking import PATIENCE
 from .blocks import FPS, HEIGHT, WIDTH, blocks
 from .test_hls import shown
@@ -139,7 +140,8 @@ def test_an_empty_folder_begins_anew(tmp_path: Path) -> None:
     assert shown(playlist) == list(range(65, 97))
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+@pytest.mark.programs
+@needs("ffmpeg")
 def test_ffmpeg_watches_a_window_over_an_interruption(tmp_path: Path) -> None:
     """A player that is there all the time sees every frame once."""
     playlist, out = tmp_path / "live" / "live.m3u8", tmp_path / "out.mkv"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,13 @@ from pathlib import Path
 import av
 import pytest
 
+from ..programs import need
 from .blocks import number_of
 
 PRODUCER = f"{sys.executable} {Path(__file__).with_name('produce.py')} --blocks 2 --out -"
 RAW = "-f rawvideo -pixel_format rgb24 -video_size 96x64 -framerate 16"
 
+PROGRAMS = ("tee", "ffmpeg", "ffplay", "mpv")
 LINES = {
     "ffmpeg": "{producer} --format y4m | ffmpeg -v error -i - -c:v ffv1 {out}",
     "ffmpeg, copied": "{producer} --format mpegts | ffmpeg -v error -i - -c copy {out}",
@@ -29,11 +30,15 @@ LINES = {
 }
 
 
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.name != "posix", reason="lines for a POSIX shell"),
+]
+
+
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_gets_every_frame_across(tmp_path: Path, name: str) -> None:
-    program = name.split(",")[0]
-    if not shutil.which(program):
-        pytest.skip(f"{program} is not installed")
+    need("bash", *(word for word in PROGRAMS if f"| {word} " in LINES[name]))
     out = tmp_path / "out.mkv"
     result = subprocess.run(
         ["bash", "-o", "pipefail", "-c", LINES[name].format(producer=PRODUCER, raw=RAW, out=out)],

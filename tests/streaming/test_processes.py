@@ -6,7 +6,6 @@ import io
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +18,16 @@ import av
 import numpy as np
 import pytest
 
+from ..programs import needs
 from .asking import PATIENCE
 from .blocks import HEIGHT, WIDTH, number_of
 
 PRODUCER = [sys.executable, str(Path(__file__).with_name("produce.py"))]
-needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.name != "posix", reason="signals and pipes as POSIX has them"),
+]
+needs_ffmpeg = needs("ffmpeg", "bash")
 
 
 @contextmanager
@@ -82,8 +86,9 @@ def test_a_killed_process_leaves_every_delivered_block(tmp_path: Path, suffix: s
 def test_a_full_disk_is_said_and_what_was_made_is_kept(tmp_path: Path) -> None:
     """A file size limit stands in for the disk: the system refuses the bytes beyond it."""
     path = tmp_path / "a.mp4"
+    # some shells count in blocks of 512 bytes, others of 1024
     limit = f"ulimit -f 120; trap '' XFSZ; exec {' '.join(PRODUCER)} --out {path}"
-    result = subprocess.run(["bash", "-c", limit], capture_output=True, text=True, timeout=PATIENCE)
+    result = subprocess.run(["sh", "-c", limit], capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 1
     told = re.search(r"error: .*a\.mp4: file too large.*; (\d+) frames \(", result.stderr)
     assert told, result.stderr
@@ -124,7 +129,7 @@ def test_bare_pictures_on_standard_output() -> None:
 def test_a_reader_that_leaves_ends_the_run_normally() -> None:
     line = f"{' '.join(PRODUCER)} --out - --format mpegts; echo status $? >&2"
     result = subprocess.run(
-        ["bash", "-c", f"( {line} ) | head -c 100000 | wc -c"],
+        ["sh", "-c", f"( {line} ) | head -c 100000 | wc -c"],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -1,0 +1,167 @@
+"""Standard error as a log that can cost lines, but never a run."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import sys
+import time
+from threading import RLock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+WAITING_BYTES = 256 << 10  # kept for a reader that is late; beyond that, lines are left out
+_CHUNK = getattr(select, "PIPE_BUF", 4096)  # a ready pipe takes so much without blocking
+_PATIENCE = 2.0  # seconds at the end of the program for what still waits
+
+
+class LogFile(io.RawIOBase):
+    """A descriptor on which writing never fails and never waits for a reader.
+
+    What a full pipe or a stopped terminal does not take waits in memory and goes out with a later
+    write. What does not fit there, or is refused by the system (the reader has left, the disk is
+    full, the terminal is gone), is left out; its lines are counted and told when writing is
+    possible again. The descriptor stays open.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._waiting = bytearray()
+        self._lost = 0  # lines
+        self._lock = RLock()
+        self._sending = False  # also while a finalizer speaks in the middle of a write
+        self._may_block = _may_block(descriptor)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Take everything; what cannot be delivered is counted."""
+        taken = bytes(data)
+        with self._lock:
+            self._send()
+            if len(self._waiting) + len(taken) > WAITING_BYTES:
+                self._lost += _lines(taken)
+            else:
+                self._waiting += self._told_of_lost() + taken
+            self._send()
+        return len(taken)
+
+    def settle(self, seconds: float = _PATIENCE) -> None:
+        """Wait for a late reader, at most so long."""
+        until = time.monotonic() + seconds
+        with self._lock:
+            while self._waiting and time.monotonic() < until:
+                self._send(wait=0.05)
+            if not self._waiting:
+                self._waiting += self._told_of_lost()
+                self._send()
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether a terminal is there, or was when it went."""
+        try:
+            return os.isatty(self._descriptor)
+        except OSError:
+            return False
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def _send(self, wait: float = 0.0) -> None:
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._waiting and self._is_ready(wait):
+                chunk = self._waiting[:_CHUNK] if self._may_block else self._waiting[:]
+                del self._waiting[: os.write(self._descriptor, chunk)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lost += _lines(self._waiting)
+            self._waiting.clear()
+        finally:
+            self._sending = False
+
+    def _is_ready(self, wait: float) -> bool:
+        if not self._may_block:
+            return True
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(wait * 1000))
+
+    def _told_of_lost(self) -> bytes:
+        lost, self._lost = self._lost, 0
+        if not lost:
+            return b""
+        what = "1 line" if lost == 1 else f"{lost} lines"
+        return f"sana-stream: {what} could not be written here\n".encode()
+
+
+def open_log(descriptor: int) -> io.TextIOWrapper:
+    """A text stream over a `LogFile`, in the encoding of the descriptor's own stream."""
+    own = sys.__stderr__ if descriptor == 2 else sys.__stdout__
+    encoding = "utf-8" if own is None else own.encoding
+    file: io.RawIOBase = LogFile(descriptor)
+    # a raw file is enough for a wrapper that keeps nothing back
+    return io.TextIOWrapper(
+        file,  # pyright: ignore[reportArgumentType]
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=False,
+        write_through=True,
+    )
+
+
+def unblock(descriptor: int) -> None:
+    """Let nothing in this process wait for the reader of a pipe or a terminal.
+
+    C libraries write to standard error too, and a full pipe would hold them for ever. The mode
+    belongs to an opened file, which other programs share: the pipe is therefore opened anew.
+    Where the system cannot do that, nothing changes.
+    """
+    if sys.platform != "linux":
+        return
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        if not (stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor)):
+            return
+        opened = os.open(f"/proc/self/fd/{descriptor}", flags)
+    except OSError:
+        return
+    os.dup2(opened, descriptor)
+    os.close(opened)
+
+
+def write_at_once(descriptor: int, data: bytes) -> None:
+    """Write from a signal handler: no lock, no waiting, no error."""
+    try:
+        if _may_block(descriptor):
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            if not poll.poll(0):
+                return
+        os.write(descriptor, data)
+    except OSError:
+        return  # a log that cannot be written is no reason to end
+
+
+def _may_block(descriptor: int) -> bool:
+    """Whether a write may have to wait for somebody: not with files, and not known on Windows."""
+    if not hasattr(select, "poll"):
+        return False
+    try:
+        return not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def _lines(data: bytes | bytearray) -> int:
+    return max(1, data.count(b"\n"))
