@@ -152,7 +152,7 @@ def test_the_published_50_steps():
     [
         ({"solver": "heun"}, r"solver 'heun' is not known; use renoise, euler, dpm\+\+, unipc"),
         ({"steps": 0}, "steps 0: give 1 to 1000"),
-        ({"flow_shift": 0}, "flow_shift 0: give more than 0"),
+        ({"flow_shift": 0}, "flow_shift 0: give 0.001 to 1000"),
         ({"steps": 4, "timesteps": (1000,)}, "leave one of them out"),
         ({"timesteps": (5, 10)}, "descending"),
     ],
