@@ -13,6 +13,7 @@ from sana_stream._files import parse_json, read_bounded, require_regular_file
 
 from ..engine.atomic import replace_file
 from ..models.errors import ConfigError
+from ..streaming.file_lock import lock_file
 
 INDEX = "recordings.json"
 LOCK = ".sana-stream.lock"
@@ -157,17 +158,21 @@ def _head(file: Path, size: int) -> str:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
+    """Lock a folder by a file in it, and write down which process holds it."""
     try:
-        import fcntl
-    except ImportError:  # Windows: files that are open cannot be removed there
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(descriptor)
     except BlockingIOError as error:
-        holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
         raise ConfigError(
-            f"{folder}: another server (process {holder or 'unknown'}) records there: end it, or"
-            " give another --record folder"
+            f"{folder}: another server (process {_holder(descriptor) or 'unknown'}) records there:"
+            " end it, or give another --record folder"
         ) from error
+    if not _holder(descriptor).isdigit() and os.fstat(descriptor).st_size:
+        raise ConfigError(f"{folder / LOCK} is not a lock of this program: move it away")
     os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
     os.write(descriptor, f"{os.getpid()}\n".encode())
+
+
+def _holder(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.read(descriptor, 20).decode("ascii", "replace").strip()

@@ -13,31 +13,23 @@ import json
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import BinaryIO, Self
-
-try:
-    import portalocker
-except FileNotFoundError:  # it looks for a folder for temporary files; a full disk has none
-    tempfile.tempdir = os.curdir
-    try:
-        import portalocker
-    finally:
-        tempfile.tempdir = None
+from typing import Self
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text
 
 from .errors import TargetError
+from .file_lock import NO_LOCKS, lock_file
 
 _FORMAT = "sana-stream lock"
+_BEGINNING = f'{{"format": "{_FORMAT}"'.encode()
 _LARGEST = 4096  # bytes of a lock file
 _LONGEST = 200  # bytes of a stem that a lock's name holds as it is
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class OutputLocks:
@@ -49,7 +41,7 @@ class OutputLocks:
 
     def __init__(self, report: Callable[[str], None] = lambda _: None) -> None:
         self._report = report
-        self._held: dict[Path, tuple[BinaryIO | None, int]] = {}  # lock file, how often
+        self._held: dict[Path, tuple[FileIO | None, int]] = {}  # lock file, how often
         self._guard = Lock()
 
     def acquire(self, output: Path) -> None:
@@ -95,26 +87,23 @@ class OutputLocks:
     ) -> None:
         self.release_all()
 
-    def _open(self, path: Path, output: Path) -> BinaryIO | None:
+    def _open(self, path: Path, output: Path) -> FileIO | None:
         try:
             return _locked(path)
-        except portalocker.AlreadyLocked as error:
+        except BlockingIOError as error:
             raise TargetError(
                 f"{safe_text(output)}: is being written by {_holder(path)}; wait for it, stop it,"
                 " or choose another name"
             ) from error
-        except portalocker.LockException as error:
-            reason = error.args[0] if error.args else error
-            if getattr(reason, "errno", None) not in _NO_LOCKS:
-                raise TargetError(f"{safe_text(output)}: cannot be locked: {reason}") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                reason = (error.strerror or str(error)).lower()
+                raise TargetError(f"{safe_text(output)}: cannot be written: {reason}") from error
             self._report(
                 f"{safe_text(output)}: this file system has no locks; do not start a second run on"
                 " it while this one lasts"
             )
             return None
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise TargetError(f"{safe_text(output)}: cannot be written: {reason}") from error
 
 
 def lock_path(output: Path) -> Path:
@@ -129,13 +118,13 @@ def lock_path(output: Path) -> Path:
     return path.with_name(f".{stem}.sana-stream.lock")
 
 
-def _locked(path: Path) -> BinaryIO:
+def _locked(path: Path) -> FileIO:
     """The lock file, locked: the one that has the name, for another run may be removing its own."""
     while True:
-        file = path.open("a+b")
+        file = FileIO(path, "a+")
         try:
             _check_ours(file, path)
-            portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            lock_file(file.fileno())
             if _has_name(file, path):
                 _write_holder(file)
                 return file
@@ -145,31 +134,31 @@ def _locked(path: Path) -> BinaryIO:
         file.close()
 
 
-def _check_ours(file: BinaryIO, path: Path) -> None:
+def _check_ours(file: FileIO, path: Path) -> None:
     file.seek(0)
-    start = file.read(_LARGEST)
-    if start and _FORMAT.encode() not in start:
+    start = file.read(len(_BEGINNING))
+    if not _BEGINNING.startswith(start):  # a killed process may have left a part of it
         raise FileExistsError(errno.EEXIST, f"{safe_text(path)} exists and is not a lock file")
 
 
-def _has_name(file: BinaryIO, path: Path) -> bool:
+def _has_name(file: FileIO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _write_holder(file: BinaryIO) -> None:
+def _write_holder(file: FileIO) -> None:
+    """Say who holds the lock; on a full disk the file stays empty, and the lock is held."""
     holder = {
         "format": _FORMAT,
         "process": os.getpid(),
         "host": socket.gethostname(),
         "command": safe_text(" ".join(sys.argv), 300),
     }
-    file.seek(0)
-    file.truncate()
-    file.write(json.dumps(holder).encode() + b"\n")
-    file.flush()
+    with contextlib.suppress(OSError):
+        file.truncate(0)
+        file.write(json.dumps(holder).encode() + b"\n")
 
 
 def _holder(path: Path) -> str:
@@ -183,7 +172,7 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
-def _give_up(path: Path, file: BinaryIO | None) -> None:
+def _give_up(path: Path, file: FileIO | None) -> None:
     """Remove a lock file while it is locked: whoever opens it then sees that its name is gone."""
     if file is None:
         return
