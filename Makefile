@@ -22,10 +22,10 @@ test: wheel  ## lint, type-check, and run every test against the installed wheel
 	$(TEST)/$(BIN)/python -m ruff check .
 	$(TEST)/$(BIN)/python -m ruff format --check .
 	$(TEST)/$(BIN)/python -m pyright --pythonpath $(TEST)/$(BIN)/python
-	$(TEST)/$(BIN)/python -m pytest
+	$(TEST)/$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 test-bare: wheel  ## once more the tests that start programs, with all that can be missing hidden
-	$(TEST)/$(BIN)/python -m pytest --hide-programs
+	$(TEST)/$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --hide-programs
 
 wheel: $(TEST)/pip
 	rm -rf build dist

@@ -51,6 +51,7 @@ class Written:
             int(match[1]): path
             for path in self._path.parent.glob(f"{escape(stem)}-[0-9]*{escape(suffix)}")
             if (match := re.fullmatch(r"-(\d{4,})", path.stem.removeprefix(stem)))
+            and path.is_file()
         }
         later = [path for number, path in sorted(found.items()) if number >= self._part]
         self._part = max(found, default=0)

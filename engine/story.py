@@ -193,7 +193,7 @@ def _check_cue(cue: Cue, story: Story) -> None:
     where = story.where(cue)
     if not cue.prompt:
         raise StoryError(f"{where}: an empty prompt: write what is to be seen")
-    for text in (cue.prompt, cue.negative or "", cue.image or ""):
+    for text in (cue.prompt, cue.negative or ""):
         if match := _NO_TEXT.search(text):
             raise StoryError(f"{where}: a prompt is text, and {match[0]!a} is none: leave it out")
         if len(text) > MAX_CHARACTERS:

@@ -93,7 +93,7 @@ def test_a_signal_before_the_first_block_leaves_nothing(
     tmp_path: Path, tiny_folder: Path, wait: float
 ) -> None:
     process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
-    wait_for(lambda: (tmp_path / "a.mp4").exists())  # opened before the model is loaded
+    wait_for(lambda: (tmp_path / ".a.sana-stream.lock").exists())  # before the model is loaded
     time.sleep(wait)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)

@@ -175,19 +175,17 @@ def test_a_process_whose_input_is_closed(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert ended.stderr == (
-        "sana-stream: standard input is closed: give the path of a prompt file\n"
-    )
+    assert ended.stderr == ("sana-stream: standard input is empty: write one prompt a line\n")
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "the memory is not enough: give a smaller --size"),
+        (MemoryError(), "there is not enough memory: end other programs"),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate"
                          " memory: you tried to allocate 99 bytes."),
-            "the memory is not enough: give a smaller --size",
+            "there is not enough memory: end other programs",
         ),
         (OSError(28, "No space left on device", "a\x1b.mp4"), r"a\x1b.mp4: no space left on"),
         (OSError(28, "No space left on device"), "no space left on device"),
