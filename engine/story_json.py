@@ -17,6 +17,7 @@ from sana_stream._files import parse_json as parse_bounded
 from sana_stream._text import safe_text
 
 from .story import Cue, Story, StoryError
+from .story_markup import without_settings
 from .story_times import read_time
 
 _FORMS = (
@@ -231,6 +232,10 @@ class _Reader:
             told = f"{self._name}: weights that follow a formula (`...`) are left out"
             self._notes.extend([told] if told not in self._notes else [])
             prompt = _WEIGHT.sub("", prompt)
+        if (bare := without_settings(prompt)) != prompt:
+            told = f"{self._name}: weights and settings of other programs are left out"
+            self._notes.extend([told] if told not in self._notes else [])
+            prompt = bare
         prompt, mark, own = prompt.partition("--neg")
         parts = (before.rstrip(" ,"), prompt.strip(" ,"), behind.lstrip(" ,"))
         if before or behind:

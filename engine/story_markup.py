@@ -9,6 +9,13 @@ _BULLET = re.compile(r"(?:[-*+•\u2013]|(\d{1,4})[.)])\s+(?=\S)")
 _BOLD = re.compile(r"(\*\*|__)(?=\S)([^*_]+?)(?<=\S)\1")
 _QUOTED = re.compile(r"""["\u201c]([^"\u201c\u201d]+)["\u201d](,?)""")
 
+_WEIGHT = re.compile(r"\(([^()]{1,1000}?)(?<!\d)\s?:\s?(?:\d?\.\d{1,6}|\d)\)")  # (a boat:1.2)
+_NETWORK = re.compile(r"\s*<(?:lora|lyco|hypernet|embedding):[^<>\n]{1,500}>", re.IGNORECASE)
+_SETTING = re.compile(  # of Midjourney, behind its prompts
+    r"\s+--(?:ar|aspect|v|version|style|stylize|s|chaos|c|quality|q|seed|niji|iw|stop|weird|tile|raw)"
+    r"(?:\s+[\w.:]{1,20})?(?=\s+--|\s*$)"
+)
+
 
 def unfenced(lines: list[str]) -> tuple[list[str], bool]:
     """The lines of the one block of code that a text holds, all others blank, and whether text
@@ -52,3 +59,9 @@ def are_quoted(prompts: list[str]) -> bool:
 def without_quotes(prompt: str) -> str:
     """A prompt without the quotation marks around it, and without the comma behind them."""
     return _QUOTED.sub(r"\1", prompt, count=1)
+
+
+def without_settings(prompt: str) -> str:
+    """A prompt without what only other programs understand: weights, networks, `--ar 16:9`."""
+    bare = _SETTING.sub("", _NETWORK.sub("", _WEIGHT.sub(r"\1", prompt))).strip(" ,")
+    return bare if bare and bare != prompt.strip(" ,") else prompt

@@ -16,6 +16,7 @@ from .story_markup import (
     without_bold,
     without_bullet,
     without_quotes,
+    without_settings,
 )
 from .story_times import StartTime, has_clock, leading_number, split_end, split_time, starts_at_zero
 
@@ -79,12 +80,22 @@ def _without_marks(entries: list[_Entry], name: str, notes: list[str]) -> list[_
     prompts = [without_bold(prompt) for prompt in prompts]
     if are_quoted(prompts):
         prompts = [without_quotes(prompt) for prompt in prompts]
-    bare = dict(zip((entry.line for entry in plain), prompts, strict=True))
-    changed = [entry.line for entry in plain if bare[entry.line] != entry.prompt]
-    if not changed:
-        return entries
-    notes.append(f"{name}, line {changed[0]}: bullets, numbers and marks of a list are left out")
-    return [replace(entry, prompt=bare.get(entry.line, entry.prompt)) for entry in entries]
+    entries = _changed(entries, prompts, name, notes, "bullets, numbers and marks of a list")
+    plain = [entry.prompt for entry in entries if not entry.literal]
+    bare = [without_settings(prompt) for prompt in plain]
+    return _changed(entries, bare, name, notes, "weights and settings of other programs")
+
+
+def _changed(
+    entries: list[_Entry], prompts: list[str], name: str, notes: list[str], what: str
+) -> list[_Entry]:
+    """The entries that are not literal with other prompts; notes what these leave out."""
+    others = iter(prompts)
+    found = [e if e.literal else replace(e, prompt=next(others)) for e in entries]
+    lines = [a.line for a, b in zip(entries, found, strict=True) if a.prompt != b.prompt]
+    if lines:
+        notes.append(f"{name}, line {lines[0]}: {what} are left out")
+    return found
 
 
 def _check_times_elsewhere(entries: list[_Entry], name: str) -> None:

@@ -162,3 +162,33 @@ def test_the_line_with_the_wrong_times_is_named():
 def test_a_line_that_is_no_json_is_told():
     with pytest.raises(StoryError, match="not valid JSON"):
         parse_story(json.dumps({"text": "a"}) + "\n{oops\n", "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("(a red boat:1.2), (snow: .5)", "a red boat, snow"),
+        ("a red boat <lora:style_v1:0.8>", "a red boat"),
+        ("a red boat --ar 16:9 --style raw --v 6", "a red boat"),
+    ],
+)
+def test_weights_and_settings_of_other_programs_are_left_out(prompt: str, expected: str):
+    for text in (prompt, json.dumps({"0": prompt})):
+        story = parse_story(text, "x")
+        assert [cue.prompt for cue in story.cues] == [expected]
+        assert any("weights and settings of other programs" in note for note in story.notes)
+    story = parse_story("a red boat --ar 16:9 --no people, fog", "x")
+    assert [(cue.prompt, cue.negative) for cue in story.cues] == [("a red boat", "people, fog")]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a clock (it shows 5:30)", "a boat -- s", "(snow: white)", "a :)"]
+)
+def test_what_resembles_a_setting_stays(prompt: str):
+    assert read(prompt, "x") == [(None, prompt)]
+
+
+def test_a_timeline_that_begins_at_an_hour():
+    srt = "1\n01:00:00,500 --> 01:00:04,000\na\n\n2\n01:00:05,250 --> 01:00:08,000\nb\n"
+    assert read(srt, "x.srt") == [(0.0, "a"), (5.25, "b")]
+    assert any("1:00:00, which is taken for 0:00" in n for n in parse_story(srt, "x.srt").notes)
