@@ -3,7 +3,8 @@
 Understood: a list of prompts, or of objects with a time and a prompt; LongLive's
 `{"prompts": [...]}`, also one a line (JSONL); maps from frame number to prompt, as Deforum,
 ComfyUI's schedules (also without braces) and AnimateDiff's prompt travel have them, with their
-settings around them; Scope's timeline of `startTime` and `prompts`; Whisper's `segments`.
+settings around them; Scope's timeline of `startTime` and `prompts`; Whisper's `segments` and
+`chunks`, scenes and shots; a prompt or an object a line.
 """
 
 from __future__ import annotations
