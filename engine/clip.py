@@ -76,7 +76,7 @@ def look_at_clip(path: str | Path, fps: Fraction, note: Note) -> Clip:
     """
     name, damage, count = safe_text(path), Damage(), 0
     first: VideoFrame | None = None
-    with _opened(Path(path)) as (clip, file):
+    with _opened(path) as (clip, file):
         clock, advance = Clock(clip.interval), Advance(note, "looking at", name, clip.length)
         for frame, steps in _steps(clip, clock, fps, damage):
             first = first or frame
@@ -100,7 +100,7 @@ def first_frame(path: str | Path, note: Note) -> np.ndarray:
         ConfigError: it is neither a picture nor a clip, or damaged.
     """
     name = safe_text(path)
-    with _opened(Path(path)) as (clip, _):
+    with _opened(path) as (clip, _):
         frame = next(deinterlaced(clip.decoded(Damage())), None)
         if frame is None:
             raise _no_picture(name)
@@ -111,7 +111,7 @@ def first_frame(path: str | Path, note: Note) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[OpenClip, BinaryIO]]:
+def _opened(path: str | Path) -> Iterator[tuple[OpenClip, BinaryIO]]:
     name = safe_text(path)
     with open_given(path) as file:
         if is_picture(file):

@@ -65,6 +65,10 @@ def _with_channels(image: Image.Image) -> Image.Image:
     """With 8 bits a channel, without a palette, transparency as a channel."""
     if image.mode in ("RGBa", "La"):
         return image.convert(image.mode.upper())
+    if image.mode == "I;16" and isinstance(clear := image.info.get("transparency"), int):
+        values = np.asarray(image)
+        alpha = np.where(values == clear, 0, 255).astype(np.uint8)
+        return Image.merge("LA", (Image.fromarray(_eight_bits(values)), Image.fromarray(alpha)))
     if image.has_transparency_data and image.mode not in ("LA", "RGBA", "I;16"):
         return image.convert("LA" if image.mode == "L" else "RGBA")
     if image.mode in ("P", "1"):

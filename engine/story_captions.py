@@ -28,6 +28,8 @@ _NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:[ \t].*)?")
 _NUMBER = re.compile(r"\s*\d{1,9}\s*")
 
 _TAG = re.compile(rf"(?!{IMAGE_MARK})<(?:/?[A-Za-z][^<>]*|[\d:.]+|/)>")
+_RUBY = re.compile(r"<rt>[^<>]*</rt>")  # how a word is read, above it
+_DRAWN = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}[^{}]*")  # a figure of SubStation, by its coordinates
 _BRACES = re.compile(r"\{(?:\\|[yYfFsScCpP]:)[^{}]*\}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|\w{1,32});")
 
@@ -53,7 +55,7 @@ def _is_header(line: str) -> bool:
 def _cues(lines: list[str], name: str, *, vtt: bool) -> Iterator[CaptionCue]:
     timings = list(_timings(lines, name))
     head = lines[: timings[0][0] if timings else len(lines)]
-    numbered = _cut_identifier(head, numbered=True)
+    numbered = _cut_identifier(head, numbered=True) or any(map(_NUMBER.fullmatch, head))
     _check_head(head, name, vtt=vtt)
     ends = [index for index, _ in timings[1:]] + [len(lines)] * bool(timings)
     for (index, match), end in zip(timings, ends, strict=True):
@@ -71,8 +73,7 @@ def _timings(lines: list[str], name: str) -> Iterator[tuple[int, re.Match[str]]]
         if match := _TIMING.fullmatch(line) or _SBV.fullmatch(line):
             yield index, match
         elif _TIMING_LIKE.match(line):
-            above = index > 0 and _NUMBER.fullmatch(lines[index - 1])
-            raise _no_times(name, index + (0 if above else 1), lines[index - 1 if above else index])
+            raise _no_times(name, index + 1, line)
 
 
 def _no_times(name: str, number: int, text: str) -> StoryError:
@@ -88,7 +89,14 @@ def _cut_identifier(body: list[str], *, numbered: bool) -> bool:
     Returns whether it was a number. A number right behind text has no blank line before it; one
     that is all there is belongs to the next cue if cues are numbered, and is a text else.
     """
-    if not body or not body[-1].strip():
+    end = max((place for place, line in enumerate(body, 1) if line.strip()), default=0)
+    if end < len(body):  # a number may stand between blank lines, where every line is spaced
+        spaced = numbered and end > 1 and not body[end - 2].strip()
+        if not spaced or not _NUMBER.fullmatch(body[end - 1]):
+            return False
+        del body[end - 1 :]
+        return True
+    if not body:
         return False
     number = _NUMBER.fullmatch(body[-1]) is not None
     alone = len(body) == 1 and not numbered
@@ -102,6 +110,8 @@ def _check_head(head: list[str], name: str, *, vtt: bool) -> None:
     """Nothing but a header, notes and styles may stand before the first cue."""
     for paragraph in _paragraphs(head):
         number, text = paragraph[0]
+        if all(_NUMBER.fullmatch(line) for _, line in paragraph):
+            continue
         first = vtt and number == next(i for i, line in enumerate(head, 1) if line.strip())
         if not first and not (_NO_CUE.fullmatch(text)):
             raise _no_times(name, number, text)
@@ -115,7 +125,8 @@ def _payload(body: list[str], *, vtt: bool) -> tuple[str, int]:
     paragraphs = list(_paragraphs(body))
     if not vtt:
         return _plain(" ".join(text for part in paragraphs for _, text in part)), 0
-    shown = paragraphs and paragraphs[0][0][0] == 1
+    # a line of spaces, as YouTube writes them, is none that ends a cue
+    shown = paragraphs and all(body[: paragraphs[0][0][0] - 1])
     text = " ".join(text for _, text in paragraphs[0]) if shown else ""
     rest = (part for part in paragraphs[1 if shown else 0 :] if not _NO_CUE.fullmatch(part[0][1]))
     lost = next(rest, None)
@@ -141,12 +152,14 @@ def _seconds(match: re.Match[str], group: int) -> float:
 
 def _plain(payload: str) -> str:
     """The text of SRT without HTML tags, braces of SubStation and MicroDVD, and line breaks."""
-    text = re.sub(r"\\[Nh]", " ", _BRACES.sub("", payload))
+    text = re.sub(r"\\[Nh]|\[br\]", " ", _BRACES.sub("", payload))
     return _plain_vtt(text)
 
 
 def _plain_vtt(payload: str) -> str:
-    text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), _TAG.sub("", payload))
+    text = _ENTITY.sub(
+        lambda entity: html.unescape(entity[0]), _TAG.sub("", _RUBY.sub("", payload))
+    )
     return " ".join(text.split())
 
 
@@ -169,5 +182,7 @@ def _dialogues(lines: list[str], name: str) -> Iterator[CaptionCue]:
             stamps = f"{values.get('start', '')} --> {values.get('end', '')}"
             if (match := _TIMING.fullmatch(stamps)) is None or "text" not in values:
                 raise _no_times(name, number, line)
-            text = re.sub(r"\\[Nnh]", " ", re.sub(r"\{[^{}]*\}", "", values["text"]))
+            text = re.sub(
+                r"\\[Nnh]", " ", re.sub(r"\{[^{}]*\}", "", _DRAWN.sub("", values["text"]))
+            )
             yield CaptionCue(_seconds(match, 1), _seconds(match, 7), " ".join(text.split()), number)

@@ -44,6 +44,7 @@ def story_of(cues: list[CaptionCue], name: str) -> Story:
     ordered = sorted(cues, key=lambda cue: cue.start)
     if ordered != cues:
         notes.append(f"{name}: its cues are not in the order of their times, and were sorted")
+    ordered = _from_first_hour(ordered, name, notes)
     joined = list(_joined(ordered, name, notes))
     merged = [next(same) for _, same in groupby(joined, key=lambda cue: cue.prompt)]
     if merged and merged[0].start_seconds:
@@ -51,6 +52,15 @@ def story_of(cues: list[CaptionCue], name: str) -> Story:
         notes.append(f"{name}: its first cue starts at {first} and holds from the beginning")
         merged[0] = replace(merged[0], start_seconds=0.0)
     return Story(tuple(merged), name, tuple(notes))
+
+
+def _from_first_hour(cues: list[CaptionCue], name: str, notes: list[str]) -> list[CaptionCue]:
+    """The cues of a timeline that begins at 1:00:00, as editing programs have it, from 0:00."""
+    begin = cues[0].start // 3600 * 3600 if cues else 0.0
+    if not begin:
+        return cues
+    notes.append(f"{name}: its first cue starts after {clock(begin)}, which is taken for 0:00")
+    return [replace(cue, start=round(cue.start - begin, 3)) for cue in cues]
 
 
 def _joined(cues: Iterable[CaptionCue], name: str, notes: list[str]) -> Iterable[Cue]:

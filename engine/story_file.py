@@ -16,6 +16,7 @@ from .story_captions import looks_like_captions, parse_captions, parse_substatio
 from .story_encoding import decode
 from .story_foreign import SUBSTATION, check_bytes, check_suffix, check_text, is_substation
 from .story_json import looks_like_json, parse_json
+from .story_markup import unfenced
 from .story_text import parse_text
 
 MAX_BYTES = 1 << 20  # far above any story; a video given by mistake is refused at once
@@ -66,8 +67,15 @@ def parse_story(data: bytes | str, name: str) -> Story:
 
 
 def _parse(text: str, name: str, suffix: str) -> Story:
-    lines = _unfenced(text.split("\n"))
-    text = "\n".join(lines)
+    lines, outside = unfenced(text.split("\n"))
+    story = _parse_lines(lines, name, suffix)
+    if not outside:
+        return story
+    told = f"{name}: only the block of code in it is read"
+    return replace(story, notes=(told, *story.notes))
+
+
+def _parse_lines(lines: list[str], name: str, suffix: str) -> Story:
     if is_substation(lines):
         return parse_substation(lines, name)
     if suffix not in _CAPTIONS:
@@ -77,19 +85,8 @@ def _parse(text: str, name: str, suffix: str) -> Story:
     if suffix not in SUBSTATION:
         check_suffix(suffix, name)
     if suffix in _JSON or looks_like_json(lines):
-        return parse_json(text, name)
+        return parse_json("\n".join(lines), name)
     return parse_text(lines, name)
-
-
-def _unfenced(lines: list[str]) -> list[str]:
-    """The lines without the fence of a block of Markdown, whose lines become blank ones."""
-    written = [index for index, line in enumerate(lines) if line.strip()]
-    if len(written) < 3 or not lines[written[0]].strip().startswith("```"):
-        return lines
-    if lines[written[-1]].strip() != "```":
-        return lines
-    fences = (written[0], written[-1])
-    return ["" if index in fences else line for index, line in enumerate(lines)]
 
 
 def _check_kind(path: Path, shown: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .story import StoryError
 
@@ -55,8 +56,18 @@ _TEXTS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"<(?:!DOCTYPE\s+html|html)\b", "an HTML page", _SAVE_TEXT),
         (r"<svg\b", "an SVG picture", _NO_STORY),
         (r"<\?xml\b|<!DOCTYPE\b", "XML", f"{_SAVE_TEXT}, captions as SRT or WebVTT"),
+        (r"\[\d{1,3}:\d\d[.:]\d{2,3}\](?=[^\s\])])", "LRC lyrics", _SAVE_SRT),
+        (r"\{QTtext\}", "QuickTime text", _SAVE_SRT),
+        (r"<!--", "HTML or XML", _SAVE_TEXT),
+        (r"\[\[\w+\]\]$", "TOML", "write it as plain text or JSON"),
+        (r"\w+\s*=\s*[\[{\"']", "a program or a configuration", "write it as plain text or JSON"),
         (
-            r"---\s*$|%YAML|(?:prompts|scenes|shots|story|cues)\s*:\s*$",
+            r"-\s+[\"']?(?:time|start|begin|prompt|text|frame|scene|image|caption|seconds?)[\"']?\s*:",
+            "YAML",
+            "write it as plain text or JSON",
+        ),
+        (
+            r"%YAML|(?:prompts|scenes|shots|story|cues)\s*:\s*$",
             "YAML",
             "write it as plain text or JSON",
         ),
@@ -85,9 +96,87 @@ _SUFFIXES = {
     **dict.fromkeys((".csv", ".tsv"), ("a CSV table", "write 0:00 and the prompt a line")),
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("an HTML page", _SAVE_TEXT)),
     **dict.fromkeys((".xml", ".fdx"), ("XML", _SAVE_TEXT)),
+    **dict.fromkeys((".lrc",), ("LRC lyrics", _SAVE_SRT)),
+    **dict.fromkeys((".edl",), ("an edit decision list", "write 0:00 and the prompt a line")),
     **dict.fromkeys((".fountain",), ("a Fountain script", _SAVE_TEXT)),
     **dict.fromkeys((".rtf", ".doc", ".docx", ".odt", ".pages"), ("a document", _SAVE_TEXT)),
 }
+
+
+_COLUMNS = re.compile(r"[,;\t|]")
+_TIME_COLUMNS = {
+    "start",
+    "time",
+    "begin",
+    "frame",
+    "timestamp",
+    "end",
+    "duration",
+    "seconds",
+    "in",
+    "code",
+}
+_TEXT_COLUMNS = {
+    "prompt",
+    "text",
+    "caption",
+    "description",
+    "scene",
+    "name",
+    "content",
+    "shot",
+    "positive",
+}
+_ROW = re.compile(r"\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)+\|?")
+_ELEMENT = re.compile(r"<([A-Za-z][\w-]*)(?:\s[^<>]*|/)?>")
+_KEY = re.compile(r"[A-Za-z_]\w*\s*:(?:\s|$)|-\s")
+_YAML_LIST = re.compile(r"(?:prompts|scenes|shots|story|cues)\s*:", re.IGNORECASE)
+
+
+def _is_table(first: str, others: list[str]) -> bool:
+    return any(_ROW.fullmatch(line[:1000]) for line in (first, *others))
+
+
+def _is_table_head(first: str, others: list[str]) -> bool:
+    """Whether a line names columns, one of them for times and one for texts."""
+    columns = [{*field.lower().strip("\"' #").split()} for field in _COLUMNS.split(first)]
+    named = [words for words in columns if words]
+    return any(words <= _TIME_COLUMNS for words in named) and any(
+        words <= _TEXT_COLUMNS for words in named
+    )
+
+
+def _is_markup(first: str, others: list[str]) -> bool:
+    """Whether a text begins with an element that is closed, which no mark of a prompt is."""
+    match = _ELEMENT.match(first)
+    return match is not None and (
+        match[0].endswith("/>") or any(f"</{match[1]}" in line for line in (first, *others))
+    )
+
+
+def _is_yaml(first: str, others: list[str]) -> bool:
+    begins = first == "---" and bool(others) and _KEY.match(others[0]) is not None
+    keyed = _KEY.match(first) is not None and any(_YAML_LIST.fullmatch(line) for line in others)
+    return begins or keyed
+
+
+def _is_ini(first: str, others: list[str]) -> bool:
+    section = re.fullmatch(r"\[[\w .-]+\]", first) is not None
+    return section and bool(others) and re.match(r"\w+\s*=", others[0]) is not None
+
+
+def _is_edl(first: str, others: list[str]) -> bool:
+    return first.startswith("TITLE:") and bool(others) and others[0].startswith("FCM:")
+
+
+_KINDS: tuple[tuple[Callable[[str, list[str]], bool], str, str], ...] = (
+    (_is_table, "a table of Markdown", "write 0:00 and the prompt a line"),
+    (_is_table_head, "a CSV table", "write 0:00 and the prompt a line"),
+    (_is_yaml, "YAML", "write it as plain text or JSON"),
+    (_is_ini, "a configuration", "write it as plain text or JSON"),
+    (_is_edl, "an edit decision list (EDL)", "write 0:00 and the prompt a line"),
+    (_is_markup, "HTML or XML", _SAVE_TEXT),
+)
 
 
 def check_bytes(data: bytes, name: str) -> None:
@@ -117,6 +206,9 @@ def check_text(lines: list[str], name: str) -> None:
             if what == "XML":  # its first element tells more
                 check_text([line for line in others if not line.startswith("<?")], name)
                 _check_inside(first, name)
+            raise _refused(name, what, todo)
+    for applies, what, todo in _KINDS:
+        if applies(first[:1000], others):
             raise _refused(name, what, todo)
 
 

@@ -3,7 +3,8 @@
 Understood: a list of prompts, or of objects with a time and a prompt; LongLive's
 `{"prompts": [...]}`, also one a line (JSONL); maps from frame number to prompt, as Deforum,
 ComfyUI's schedules (also without braces) and AnimateDiff's prompt travel have them, with their
-settings around them; Scope's timeline of `startTime` and `prompts`; Whisper's `segments`.
+settings around them; Scope's timeline of `startTime` and `prompts`; Whisper's `segments` and
+`chunks`, scenes and shots; a prompt or an object a line.
 """
 
 from __future__ import annotations
@@ -17,13 +18,22 @@ from sana_stream._files import parse_json as parse_bounded
 from sana_stream._text import safe_text
 
 from .story import Cue, Story, StoryError
+from .story_markup import without_settings
 from .story_times import read_time
 
 _FORMS = (
     'a list of prompts, {"prompts": [...]}, a map from frame numbers to prompts '
     '{"0": "...", "48": "..."}, or a timeline {"prompts": [{"startTime": 0, ...}]}'
 )
-_MAPS = ("prompts", "prompt_map", "animation_prompts", "prompt_schedule", "segments", "timeline")
+_MAPS = (
+    "prompts", "prompt_map", "animation_prompts", "prompt_schedule", "segments", "timeline",
+    "scenes", "shots", "chunks",
+)  # fmt: skip
+_OTHERS = (  # keys by which files of other programs are told
+    (("keyframes", "rendered_frames"), "Parseq"),
+    (("nodes", "links"), "ComfyUI's workflows"),
+    (("wireMagic", "events"), "YouTube's captions"),
+)
 _BEFORE = ("head_prompt", "positive_prompts", "animation_prompts_positive", "pre_text")
 _BEHIND = ("tail_prompt", "app_text")
 _NEGATIVES = ("n_prompt", "negative_prompts", "animation_prompts_negative", "negative_prompt")
@@ -62,9 +72,30 @@ def _load(text: str, name: str) -> Any:
             ) from None
     except ValueError as error:
         raise StoryError(f"{name}: not valid JSON: {safe_text(error)}") from None
+    return _lines(lines, name)
+
+
+def _lines(lines: list[str], name: str) -> list[Any]:
+    """A story of one prompt a line.
+
+    Raises:
+        StoryError: a line that is no JSON, or a story of its own.
+    """
+    found: list[Any] = []
+    for line in lines:
+        try:
+            found.append(json.loads(line, object_pairs_hook=_unique))
+        except ValueError:
+            raise StoryError(f"{name}: not valid JSON: {safe_text(line, 40)!r}") from None
+    if all(isinstance(item, str) or (isinstance(item, dict) and _is_cue(item)) for item in found):
+        return found
     raise StoryError(
         f"{name} holds {len(lines)} stories, one a line: a video takes one, keep only that line"
     )
+
+
+def _is_cue(item: dict[str, Any]) -> bool:
+    return any(isinstance(item.get(key), str) for key in _TEXTS)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -88,6 +119,7 @@ class _Reader:
         """The cues in one of the forms."""
         before = behind = ""
         negative = None
+        self._check_others(data)
         key = next((key for key in _MAPS if isinstance(data, dict) and key in data), None)
         if isinstance(data, dict) and key is not None:
             before, behind = self._text(data, _BEFORE), self._text(data, _BEHIND)
@@ -97,6 +129,18 @@ class _Reader:
             data = data[key]
         cues = self._listed(data) if isinstance(data, list) else self._mapped(data)
         return tuple(self._whole(cue, before, behind, negative) for cue in cues)
+
+    def _check_others(self, data: Any) -> None:
+        """Refuse by its name what another program made, and no story can be read from."""
+        if not isinstance(data, dict):
+            return
+        for keys, what in _OTHERS:
+            if any(isinstance(data.get(key), list) for key in keys):
+                raise StoryError(f"{self._name} is JSON of {what}, and no story: give {_FORMS}")
+        if data and all(isinstance(v, dict) and "class_type" in v for v in data.values()):
+            raise StoryError(
+                f"{self._name} is JSON of ComfyUI's workflows, and no story: give {_FORMS}"
+            )
 
     def _listed(self, data: list[Any]) -> list[Cue]:
         if all(isinstance(item, str) for item in data):
@@ -147,8 +191,10 @@ class _Reader:
         if key is None and "prompts" not in item:
             return None, None
         start = item.get(key or "startTime")
+        if isinstance(start, list) and len(start) == 2:  # from, to
+            start = start[0]
         if isinstance(start, str):
-            return self._clock(start, f"prompt {number}: {key}"), None
+            return self._clock(_first_of_range(start), f"prompt {number}: {key}"), None
         if isinstance(start, bool) or not isinstance(start, int | float):
             raise StoryError(f"{where}: {key or 'startTime'} must be a number of seconds")
         return float(start), None
@@ -187,6 +233,10 @@ class _Reader:
             told = f"{self._name}: weights that follow a formula (`...`) are left out"
             self._notes.extend([told] if told not in self._notes else [])
             prompt = _WEIGHT.sub("", prompt)
+        if (bare := without_settings(prompt)) != prompt:
+            told = f"{self._name}: weights and settings of other programs are left out"
+            self._notes.extend([told] if told not in self._notes else [])
+            prompt = bare
         prompt, mark, own = prompt.partition("--neg")
         parts = (before.rstrip(" ,"), prompt.strip(" ,"), behind.lstrip(" ,"))
         if before or behind:
@@ -217,6 +267,11 @@ class _Reader:
 
     def _unknown(self) -> StoryError:
         return StoryError(f"{self._name}: JSON of an unknown form: give {_FORMS}")
+
+
+def _first_of_range(text: str) -> str:
+    """The beginning of 0:00-0:10."""
+    return re.split(r"\s*(?:-->|[-\u2013\u2014]|\bto\b)\s*", text.strip(), maxsplit=1)[0] or text
 
 
 def _weighted_text(prompt: Any) -> str | None:

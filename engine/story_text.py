@@ -5,13 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
+
+from sana_stream._text import safe_text
 
 from .story import MAX_PROMPTS, Cue, Story, StoryError
-from .story_times import StartTime, has_clock, split_end, split_time
+from .story_markup import (
+    are_listed,
+    are_quoted,
+    without_bold,
+    without_bullet,
+    without_quotes,
+    without_settings,
+)
+from .story_times import StartTime, has_clock, leading_number, split_end, split_time, starts_at_zero
 
 _NEGATIVE = re.compile(r"negative[ _]prompts?\s*:\s*(.*)", re.IGNORECASE)
 _SETTINGS = re.compile(r"Steps:\s*\d+,\s*Sampler:.*")  # of the web UIs, below a picture's prompt
+_LEFT_OUT = re.compile(rf"{_SETTINGS.pattern}|[-*_=\u2014]{{3,}}")  # and lines that separate
+_LASTS = re.compile(r"[\[(]\s*\d{1,6}(?:\.\d{1,6})?\s?s(?:ec(?:ond)?s?)?\s*[\])]$", re.IGNORECASE)
 _NAMED = 3  # places that a note names
 
 
@@ -36,8 +48,84 @@ def parse_text(lines: list[str], name: str) -> Story:
     front makes the rest literal text.
     """
     entries = list(islice(_entries(_dedented(lines), name), MAX_PROMPTS + 1))
-    entries = _with_times_at_ends(entries, name)
-    return Story(tuple(_timed(entries)), name, tuple(_notes(entries, lines, name)))
+    notes: list[str] = []
+    entries = _without_introduction(entries, name, notes)
+    entries = _without_marks(_with_times_at_ends(entries, name), name, notes)
+    _check_times_elsewhere(entries, name)
+    return Story(tuple(_timed(entries)), name, (*notes, *_notes(entries, lines, name)))
+
+
+def _without_introduction(entries: list[_Entry], name: str, notes: list[str]) -> list[_Entry]:
+    """The entries without text that stands before the prompt at 0:00 or before a list."""
+    if len(entries) < 2 or entries[0].start is not None or entries[0].literal:
+        return entries
+    first, *others = entries
+    begin = next((entry for entry in others if entry.start is not None), None)
+    if begin is not None and begin.start in (StartTime(0.0), StartTime(0.0, frame=0)):
+        kept = entries[entries.index(begin) :]
+    elif first.prompt.endswith(":") and are_listed([entry.prompt for entry in others]):
+        kept = others
+    else:
+        return entries
+    notes.append(f"{name}, line {first.line}: text before the first prompt is left out")
+    return kept
+
+
+def _without_marks(entries: list[_Entry], name: str, notes: list[str]) -> list[_Entry]:
+    """The entries without bullets, numbers, bold and quotation marks of a list."""
+    plain = [entry for entry in entries if not entry.literal]
+    prompts = [entry.prompt for entry in plain]
+    if all(entry.start is None for entry in plain) and are_listed(prompts):
+        prompts = [without_bullet(prompt) for prompt in prompts]
+    prompts = [without_bold(prompt) for prompt in prompts]
+    if are_quoted(prompts):
+        prompts = [without_quotes(prompt) for prompt in prompts]
+    entries = _changed(entries, prompts, name, notes, "bullets, numbers and marks of a list")
+    plain = [entry.prompt for entry in entries if not entry.literal]
+    bare = [without_settings(prompt) for prompt in plain]
+    return _changed(entries, bare, name, notes, "weights and settings of other programs")
+
+
+def _changed(
+    entries: list[_Entry], prompts: list[str], name: str, notes: list[str], what: str
+) -> list[_Entry]:
+    """The entries that are not literal with other prompts; notes what these leave out."""
+    others = iter(prompts)
+    found = [e if e.literal else replace(e, prompt=next(others)) for e in entries]
+    lines = [a.line for a, b in zip(entries, found, strict=True) if a.prompt != b.prompt]
+    if lines:
+        notes.append(f"{name}, line {lines[0]}: {what} are left out")
+    return found
+
+
+def _check_times_elsewhere(entries: list[_Entry], name: str) -> None:
+    """Refuse prompts without times whose lines show that they were to have some.
+
+    Raises:
+        StoryError: where the first one stands, and how it is written.
+    """
+    plain = [entry for entry in entries if not entry.literal]
+    if len(plain) < 2 or any(entry.start is not None for entry in plain):
+        return
+    clocks = [entry for entry in plain if has_clock(entry.prompt)]
+    found = {e.line: n for e in plain if (n := leading_number(e.prompt)) is not None}
+    numbers = list(found.values())
+    if 2 <= len(clocks) >= len(plain) / 2 and starts_at_zero(clocks[0].prompt):
+        place = clocks[0]
+    elif 2 <= len(numbers) >= len(plain) / 2 and not numbers[0] and _ascend(numbers):
+        place = next(entry for entry in plain if entry.line in found)
+    elif all(_LASTS.search(entry.prompt) for entry in plain):
+        place = plain[0]
+    else:
+        return
+    raise StoryError(
+        f"{name}, line {place.line}: {safe_text(place.prompt, 40)!r} has a time in a form"
+        " that is not read: start each line with it, as 0:20 (if it is text, put \\ in front)"
+    )
+
+
+def _ascend(numbers: list[float]) -> bool:
+    return all(before < after for before, after in pairwise(numbers))
 
 
 def _with_times_at_ends(entries: list[_Entry], name: str) -> list[_Entry]:
@@ -76,7 +164,7 @@ def _entries(lines: list[str], name: str) -> Iterator[_Entry]:
     current: _Entry | None = None
     for number, line in enumerate(lines, start=1):
         text = line.strip()
-        if not text or text.startswith("#") or _SETTINGS.fullmatch(text):
+        if not text or text.startswith("#") or _LEFT_OUT.fullmatch(text):
             continue
         if current is not None and (match := _NEGATIVE.fullmatch(text)):
             current = replace(current, negative=f"{current.negative} {match[1]}".strip())

@@ -24,7 +24,7 @@ _POINT = (
     r"(?:\d{1,9}:){1,2}\d{1,2}(?:\.\d{1,9}|,\d{3})?"
     r"|(?:\d{1,9}h)?(?:\d{1,9}m)?\d{1,9}(?:\.\d{1,9})?s"
 )
-_TO = r"\s*(?:-{1,3}>|[-\u2013\u2014\u2212~\u2192]|\bto\b|\buntil\b)\s*"
+_TO = r"\s*(?:-{1,3}>|[-\u2013\u2014\u2212~\u2192|]|\bto\b|\buntil\b)\s*"
 _BOLD = r"(?:\*\*|__)?"
 # [0:05] text, (0:05-0:10) text, **[0:05]:** text
 _BRACKETED = re.compile(
@@ -57,7 +57,12 @@ _AT_END = re.compile(
     r"(.*\S)(?:\s+(?:[-\u2013\u2014|:]\s+)?[\[(]?|[\[(])"
     r"((?:\d{1,9}:){1,2}[0-5]\d(?:\.\d{1,3})?)[\])]?"
 )
-_CLOCK_INSIDE = re.compile(r"(?<![\w:.])\d{1,3}:[0-5]\d(?::[0-5]\d)?(?![\w:])")
+_CLOCK_INSIDE = re.compile(r"(?<![\w:.])\d{1,3}:[0-5]\d(?::[0-5]\d(?:[:;]\d\d)?)?(?![\w:])")
+_LEADING = re.compile(
+    r"\W{0,3}(?:t\s?[+=]\s?|(?:at\s|from\s)?(?:seconds?|sec|time|frame)\s?[:=]?\s?)?"
+    r"(\d{1,9}(?:\.\d{1,9})?)(?![\w.])",
+    re.IGNORECASE,
+)
 
 _FORMS = (  # with the unit that is to be added
     (_BRACKETED, ""),
@@ -120,6 +125,18 @@ def split_end(text: str) -> tuple[StartTime, str] | None:
 def has_clock(text: str) -> bool:
     """Whether a time stands somewhere in a text."""
     return _CLOCK_INSIDE.search(text) is not None
+
+
+def starts_at_zero(text: str) -> bool:
+    """Whether the first clock in a text shows 0:00."""
+    match = _CLOCK_INSIDE.search(text)
+    return match is not None and not match[0].strip("0:;")
+
+
+def leading_number(text: str) -> float | None:
+    """The number in front of a text, as tables and notes of times begin with one."""
+    match = _LEADING.match(text)
+    return None if match is None else float(match[1])
 
 
 def looks_like_time(word: str) -> bool:

@@ -27,6 +27,7 @@ FORMATS = (
 KNOWN = "MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, OGV, MXF, GIF"
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # one begins an MP4 or MOV
 PIXELS = 40_000_000  # of a frame; 8192x4320 has 35 million
+TS_PACKET = 188  # bytes; each begins with 0x47, "G"
 READ = 1 << 20  # bytes that libav gets at once
 DAMAGED_PACKETS = 100_000  # then it is no clip any more
 
@@ -59,7 +60,7 @@ class _Source:
 class Damage:
     """What of a clip could not be read, counted while its frames are taken."""
 
-    packets: int = 0  # that the decoder refused, or that were not whole
+    packets: int = 0  # that the decoder refused, or of which it made no whole frame
     ended: bool = False  # the file broke off
 
 
@@ -78,7 +79,10 @@ class OpenClip:
         if stream.duration and base:
             return stream.duration * base
         if len(self.container.streams) == 1 and self.container.duration:
-            return Fraction(self.container.duration, av.time_base)
+            begin = (
+                (self.container.start_time or 0) if "matroska" in self.container.format.name else 0
+            )
+            return Fraction(self.container.duration - max(0, begin), av.time_base)
         return None
 
     @property
@@ -95,9 +99,18 @@ class OpenClip:
 
     def decoded(self, damage: Damage) -> Iterator[VideoFrame]:
         """Every frame that can be decoded; what cannot be is counted and left out."""
+        last: VideoFrame | None = None
         for packet in self._packets(damage):
+            if packet is not None and packet.pts is not None and not packet.size:
+                # the frame before stands on, as Theora writes it; to a decoder it would be the end
+                if last is not None and last.pts is not None and last.pts < packet.pts:
+                    last.pts = packet.pts
+                    yield last
+                continue
             try:
-                yield from self.stream.codec_context.decode(packet)
+                for last in self.stream.codec_context.decode(packet):
+                    damage.packets += last.is_corrupt
+                    yield last
             except EOFError:
                 return
             except (FFmpegError, ValueError, MemoryError):
@@ -175,8 +188,11 @@ def _shown_stream(container: InputContainer, name: str) -> VideoStream:
 
 
 def breaks_off(file: BinaryIO) -> bool:
-    """Whether an MP4 or MOV says that it is longer than it is."""
+    """Whether an MP4 or MOV says that it is longer than it is, or a TS ends within a packet."""
     size, place = file.seek(0, 2), 0
+    file.seek(0)
+    if file.read(5 * TS_PACKET)[::TS_PACKET] == b"G" * 5:
+        return size % TS_PACKET > 0
     for _ in range(10_000):
         if place + 8 > size:
             break

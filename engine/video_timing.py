@@ -10,7 +10,7 @@ from math import ceil
 from av.video.frame import VideoFrame
 
 LONGEST = 60  # seconds that a frame may stand; times that are further apart are taken for a fault
-BACK = 1  # seconds by which a time may go back
+BACK = Fraction(1, 2)  # seconds by which a time may go back
 
 
 @dataclass(slots=True)

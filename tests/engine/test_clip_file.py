@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from sana_stream.engine.clip import look_at_clip
 from sana_stream.engine.picture import cover
 from sana_stream.models.errors import ConfigError
 
+from ..programs import needs
 from .given_files import BLUE, GREEN, RED, far, scene, set_matrix, turned, write_clip
 
 FPS = Fraction(16)
@@ -347,3 +349,64 @@ def test_colours_of_the_scene_are_as_the_tests_think() -> None:
         RED,
         BLUE,
     )
+
+
+def noise_of(frames: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (frames, 64, 96, 3), np.uint8)
+
+
+@pytest.mark.programs
+@needs("ffmpeg")
+def test_frames_that_theora_repeats_are_no_damage(tmp_path: Path) -> None:
+    moving, still = noise_of(8), np.repeat(scene()[None], 20, axis=0)
+    write_clip(tmp_path / "a.mkv", np.concatenate([moving, still, moving]), "ffv1")
+    command = ["ffmpeg", "-loglevel", "error", "-i", "a.mkv", "-c:v", "libtheora", "a.ogv"]
+    if subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode:
+        pytest.skip("this ffmpeg has no libtheora")
+    told: list[str] = []
+    assert look_at_clip(tmp_path / "a.ogv", FPS, told.append).frames == 36
+    assert told == []
+    pictures = taken(tmp_path / "a.ogv")
+    assert far(pictures[20], scene()) < 20 < far(pictures[30], scene())
+
+
+def test_a_clip_whose_times_begin_late_is_whole(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mkv", noise_of(16), times=[50_000 + 62 * n for n in range(16)])
+    told: list[str] = []
+    assert look_at_clip(tmp_path / "a.mkv", FPS, told.append).frames == 16
+    assert told == []
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.avi"])
+def test_a_hole_in_a_clip_is_told(tmp_path: Path, name: str) -> None:
+    write_clip(tmp_path / name, noise_of(48), options={"g": "12", "bf": "0"})
+    data = bytearray((tmp_path / name).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = np.random.default_rng(1).bytes(3000)
+    (tmp_path / name).write_bytes(data)
+    told: list[str] = []
+    assert look_at_clip(tmp_path / name, FPS, told.append).frames > 30
+    assert any("is damaged" in line for line in told)
+
+
+def test_a_ts_that_breaks_off_in_a_packet_is_told(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.ts", noise_of(32))
+    whole = (tmp_path / "a.ts").read_bytes()
+    for packets, cut in ((len(whole) // 188, False), (len(whole) // 376, True)):
+        (tmp_path / "a.ts").write_bytes(whole[: packets * 188 + 50 * cut])
+        told: list[str] = []
+        look_at_clip(tmp_path / "a.ts", FPS, told.append)
+        assert any("cut short" in line for line in told) == cut
+
+
+def test_short_pieces_of_ts_that_are_joined_play_one_after_the_other(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.ts", noise_of(16))
+    (tmp_path / "b.ts").write_bytes((tmp_path / "a.ts").read_bytes() * 2)
+    told: list[str] = []
+    assert look_at_clip(tmp_path / "b.ts", FPS, told.append).frames == 32
+    assert any("jump" in line for line in told)
+
+
+def test_an_address_is_no_clip() -> None:
+    with pytest.raises(ConfigError, match=r"http://example\.org/a\.mp4 is an address"):
+        look_at_clip("http://example.org/a.mp4", FPS, silent)

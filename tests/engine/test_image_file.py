@@ -123,6 +123,13 @@ def test_transparency_of_palettes_greys_and_colour_keys(tmp_path: Path) -> None:
         assert far(shown, want) < 4, mode
 
 
+def test_transparency_of_sixteen_bits(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0x3C00, 0xC8C8], [0xC8C8, 0x3C00]], np.uint16))
+    image.save(tmp_path / "grey.png", transparency=0xC8C8)
+    shown = read_image(tmp_path / "grey.png", silent)
+    assert shown[..., 0].tolist() == [[0x3C, WHITE], [WHITE, 0x3C]]
+
+
 def test_an_opaque_alpha_channel_is_not_spoken_of() -> None:
     told: list[str] = []
     assert far(read_pillow(Image.fromarray(scene()).convert("RGBA"), told.append), scene()) == 0

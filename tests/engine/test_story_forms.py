@@ -165,7 +165,7 @@ def test_round_trip(
         ("x.vtt", "WEBVTT\n\nhello\n", r"x\.vtt, line 3: expected the times of a cue, got 'hello'"),
         ("x.vtt", "WEBVTT\n", r"x\.vtt holds no prompt"),
         ("x.vtt", "WEBVTT\n\n00:00.000 --> 00:01.000\n", r"x\.vtt, line 3: an empty prompt"),
-        ("x.srt", "1\n00:61:00,0 --> 00:62:00,0\na\n", r"x\.srt, line 1: expected the times"),
+        ("x.srt", "1\n00:61:00,0 --> 00:62:00,0\na\n", r"x\.srt, line 2: expected the times"),
         ("x.json", '{"prompts": [', r"x\.json, line 1: not valid JSON"),
         ("x.json", "17", r"x\.json: JSON of an unknown form: give a list"),
         ("x.json", "[]", r"x\.json holds no prompt"),
