@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from ._files import expand_user
 from ._text import safe_text
 
 TEXT_LIMIT = 2_000_000  # characters of a prompt; a whole story is smaller
@@ -86,10 +87,7 @@ class Arguments:
             raise self._wrong(name, value, "a path (a str or a Path)")
         if not text or "\0" in text or len(text) > _LONGEST_PATH:
             raise self.error(f"{name} {safe_text(text)!r} is no path: give the name of a file")
-        try:
-            return Path(text).expanduser()
-        except RuntimeError:  # a user that this machine does not have
-            return Path(text)
+        return expand_user(text)
 
     def flag(self, name: str, value: object) -> bool:
         """True or False."""
