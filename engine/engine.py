@@ -15,6 +15,7 @@ from ..models.arguments import ARGUMENTS
 from ..models.checkpoint import load_transformer, load_vae, read_vae_file
 from ..models.errors import ConfigError
 from ..models.lora import LoraStack
+from ..models.lora_scale import check_scale
 from ..models.memory import parse_policy
 from ..models.state import State
 from ..models.text import TextEncoder, load_text_encoder
@@ -377,7 +378,8 @@ def _named_files(loras: object) -> list[tuple[Path, float]]:
         if len(pair) != 2:
             raise ConfigError(f"loras: give {told}")
         file, scale = pair
-        chosen.append((ARGUMENTS.path("loras", file), ARGUMENTS.number("a LoRA's scale", scale)))
+        path = ARGUMENTS.path("loras", file)
+        chosen.append((path, check_scale(scale, path)))
     return chosen
 
 

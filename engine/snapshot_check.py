@@ -51,7 +51,7 @@ def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
     for ending in endings:
         for latents in ending.recent:
             _check(latents, shapes.values(), torch.float32, "latents of a block")
-    if snapshot.index and not snapshot.recent:
+    if snapshot.index > snapshot.take.index and not snapshot.recent:
         raise ValueError("the latents of its last block are missing")
     if (given := snapshot.given) is not None:
         frames = given.shape[2] if given.ndim == 5 else 0

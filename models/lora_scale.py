@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from numbers import Real
 from typing import Any
 
 from sana_stream._text import safe_text
@@ -18,8 +18,8 @@ def check_scale(value: Any, file: object) -> float:
     Raises:
         ConfigError: no number, not finite, or far beyond what a LoRA can take.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and isfinite(value) and abs(value) <= LARGEST:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if number and -LARGEST <= value <= LARGEST:  # which NaN is not
         return float(value)
     raise ConfigError(
         f"LoRA {safe_text(file)} has the scale {safe_text(value, 40)}; give a number from"
