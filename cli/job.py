@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from sana_stream._files import expand_user
+
 from ..engine.plan import FROM_THE_START, Take
 from ..engine.story import Cue, Story
 from .checkpoint_files import checkpoint_path
@@ -145,11 +147,11 @@ def _decoder_from_anywhere(decoder: str | None) -> str | None:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(expand_user(path).absolute())
 
 
 def _absolute_if_there(path: str) -> str:
     try:
-        return _absolute(path) if Path(path).expanduser().exists() else path
-    except (OSError, RuntimeError):  # a folder that may not be looked into, a user without a home
+        return _absolute(path) if expand_user(path).exists() else path
+    except OSError:  # a folder that may not be looked into
         return path

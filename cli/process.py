@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -23,11 +23,10 @@ MESSAGE_LIMIT = 5000  # characters of a line that is told: a prompt has at most 
 def prepare_process() -> None:
     """Make standard error a log that cannot end the program, and the program a good neighbour."""
     choose_waiting(os.environ)
+    forget_no_width(os.environ)
     take_descriptors()
     unblock(STDERR)
     sys.stderr = open_log(STDERR)
-    if sys.stdin is None:
-        sys.stdin = open(STDIN, encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = open(STDOUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     threading.excepthook = report_thread
@@ -49,6 +48,13 @@ def take_descriptors() -> None:
         except OSError:
             # it gets the lowest free number, which is this one
             os.set_inheritable(os.open(os.devnull, mode), True)
+
+
+def forget_no_width(environ: MutableMapping[str, str]) -> None:
+    """Leave out a terminal of no columns, as some shells without one give: no line would fit it."""
+    for name in ("COLUMNS", "LINES"):
+        if name in environ and not environ[name].strip("0"):
+            del environ[name]
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import math
 import re
 from argparse import ArgumentTypeError
 from fractions import Fraction
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
+from sana_stream._files import expand_user
 from sana_stream._text import safe_text
 
 from ..streaming.rate import LEAST, MOST, read_rate
@@ -101,8 +102,8 @@ def scaled_file(text: str) -> tuple[str, float]:
 
 def _exists(name: str) -> bool:
     try:
-        return Path(name).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # no such user, a name that cannot be one
+        return expand_user(name).exists()
+    except (OSError, ValueError):  # a name that cannot be one
         return False
 
 

@@ -35,7 +35,7 @@ def _said(error: BaseException) -> str:
         return NO_MEMORY
     if isinstance(error, OSError) and error.strerror and type(error).__str__ is OSError.__str__:
         reason = error.strerror.lower()
-        return reason if error.filename is None else f"{error.filename}: {reason}"
+        return reason if error.filename is None else f"{safe_text(error.filename)}: {reason}"
     return str(error)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from sana_stream._files import expand_user
+
 from ..models.checkpoint import read_vae_file
 from ..models.config import TransformerConfig
 from ..models.decoder_any import AnyDecoderConfig
@@ -112,7 +114,7 @@ def check_loras(model: Path, loras: Iterable[tuple[str | Path, float]]) -> None:
         ConfigError: a scale that is no finite number.
         CheckpointError: a file that cannot be read, or does not fit the model.
     """
-    chosen = [(Path(file).expanduser(), check_scale(scale, file)) for file, scale in loras]
+    chosen = [(expand_user(file), check_scale(scale, file)) for file, scale in loras]
     if not chosen:
         return
     with torch.device("meta"):

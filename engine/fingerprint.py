@@ -28,7 +28,8 @@ class Fingerprint:
 
     def matches(self, other: Fingerprint) -> bool:
         """Whether both are of one model, run in the same dtype or in different ones."""
-        if self.shapes != other.shapes or self.sample.shape != other.sample.shape:
+        same = self.sample.shape == other.sample.shape and self.sample.dtype == other.sample.dtype
+        if self.shapes != other.shapes or not same:
             return False
         return torch.allclose(self.sample, other.sample, rtol=_ROUNDING, atol=_SMALLEST)
 

@@ -21,6 +21,7 @@ from .fingerprint import Fingerprint
 from .look import Look
 from .plan import BlockPlan
 from .snapshot import Snapshot
+from .snapshot_check import check_snapshot
 from .snapshot_header import SnapshotError, SnapshotHeader, checksum
 from .snapshot_tensors import describe_states, from_tensors, to_tensors, without_cache
 from .snapshot_watch import GOOD, describe_watch, ending_from_tensors, watch_from
@@ -97,9 +98,12 @@ class SavedStream:
             good = ending_from_tensors(tensors, engine.device, GOOD)
             watch = watch_from(header.watch, snapshot.ending, good)
             look = None if header.beginning is None else Look(*header.beginning)
+            place = {"index": header.index, "take": header.take}
+            snapshot = replace(snapshot, beginning=look, watch=watch, **place)
+            check_snapshot(snapshot, engine)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
-        return replace(snapshot, index=header.index, beginning=look, watch=watch, take=header.take)
+        return snapshot
 
 
 def read_saved(path: Path) -> SavedStream:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..models.attention import Sums
@@ -121,4 +122,6 @@ def _fitting(name: str, like: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     tensor = tensors[name]
     if tensor.shape != like.shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(like.shape)}")
+    if not tensor.is_floating_point() or not torch.isfinite(tensor.float()).all():
+        raise ValueError(f"{name} has other numbers than finite floating-point ones")
     return tensor.to(device=like.device, dtype=like.dtype)

@@ -99,6 +99,9 @@ def _tails(tensors: Mapping[str, Tensor], prefix: str) -> Iterator[Tensor]:
     for name in tensors:
         if name.startswith(prefix):
             number, order = name.removeprefix(prefix).split(".")
-            numbered[int(number)] = tensors[name], [int(axis) for axis in order]
+            axes = [int(axis) for axis in order]
+            if sorted(axes) != list(range(tensors[name].ndim)):
+                raise ValueError(f"{name} has {tensors[name].ndim} axes")
+            numbered[int(number)] = tensors[name], axes
     for _, (tensor, order) in sorted(numbered.items()):
         yield tensor.permute([order.index(axis) for axis in range(len(order))])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+from sana_stream._files import expand_user
 from sana_stream._text import safe_text
 
 from ..models.errors import ConfigError
@@ -86,7 +87,7 @@ class Story:
         """The story with its pictures' paths as they are seen from there."""
 
         def found(cue: Cue) -> Cue:
-            path = None if cue.image is None else folder / Path(cue.image).expanduser()
+            path = None if cue.image is None else folder / expand_user(cue.image)
             return cue if path is None else replace(cue, image=str(path))
 
         return replace(self, cues=tuple(found(cue) for cue in self.cues))

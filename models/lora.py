@@ -23,6 +23,7 @@ from .pickled import read_pickled
 from .weight_format import weight_format
 from .weights import READ_FAULTS, not_whole, shape_text
 
+MOST_TENSORS = 20_000  # of a file; one that changes every layer of a model has some thousand
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")  # in a folder of peft
 
 
@@ -66,6 +67,10 @@ def read_lora(path: Path) -> dict[str, LowRank]:
     if path.is_dir():
         path = _adapter_of(path)
     tensors, metadata = _read(path)
+    if len(tensors) > MOST_TENSORS:
+        raise CheckpointError(
+            f"{safe_text(path)} holds {len(tensors)} tensors; a LoRA has at most {MOST_TENSORS}"
+        )
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, part = split_key(path, key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 from sana_stream._text import safe_text
@@ -18,9 +19,10 @@ def check_scale(value: Any, file: object) -> float:
     Raises:
         ConfigError: no number, not finite, or far beyond what a LoRA can take.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and isfinite(value) and abs(value) <= LARGEST:
-        return float(value)
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            if abs(number := float(value)) <= LARGEST:  # which NaN is not
+                return number
     raise ConfigError(
         f"LoRA {safe_text(file)} has the scale {safe_text(value, 40)}; give a number from"
         f" -{LARGEST:g} to {LARGEST:g}, such as 0.8"

@@ -20,6 +20,7 @@ from .weights import read_json, shape_text, shards
 
 STEMS = ("model.safetensors", "pytorch_model.bin")
 _Count = Annotated[int, Field(ge=1, le=4096)]
+_Dtype = Annotated[str, Field(pattern="^(auto|float32|float16|bfloat16)$")]
 _CODE = ("auto_map", "custom_object", "kernel_config", "use_kernels")  # fetched and run
 _ATTENTION = ("eager", "sdpa")
 
@@ -46,6 +47,17 @@ class _Fields(OpenSchema):
     attention_bias: bool = False
     layer_types: Annotated[list[str], Field(max_length=512)] | None = None
     pad_token_id: Annotated[int, Field(ge=0, lt=1 << 22)] | None = None
+    dtype: _Dtype | None = None
+    torch_dtype: _Dtype | None = None  # its name in older files
+    rope_parameters: Annotated[dict[str, Any], Field(max_length=64)] | None = None
+
+
+class _Rope(OpenSchema):
+    """How positions turn queries and keys."""
+
+    rope_theta: Annotated[float, Field(gt=0, le=1e12)] = 1e4
+    rope_type: Annotated[str, Field(max_length=40)] = "default"
+    factor: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
 def read_text_config(folder: Path) -> dict[str, Any]:
@@ -72,6 +84,10 @@ def read_text_config(folder: Path) -> dict[str, Any]:
                 f" {' or '.join(_ATTENTION)}"
             )
     checked = check_values(_Fields, values, path, CheckpointError)
+    rope = values.get("rope_parameters") or {}
+    for part in (rope, *rope.values()):  # one for all layers, or one for each kind of them
+        if isinstance(part, dict):
+            check_values(_Rope, part, f"{path}: rope_parameters", CheckpointError)
     padding = checked.get("pad_token_id")
     if padding is not None and padding >= checked["vocab_size"]:
         raise CheckpointError(

@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from ._files import expand_user
 from ._text import safe_text
 
 TEXT_LIMIT = 2_000_000  # characters of a prompt; a whole story is smaller
@@ -84,12 +85,9 @@ class Arguments:
         text = os.fspath(value)
         if not isinstance(text, str):
             raise self._wrong(name, value, "a path (a str or a Path)")
-        if not text or "\0" in text or len(text) > _LONGEST_PATH:
+        if not text or "\0" in text or len(text) > _LONGEST_PATH or not _is_encodable(text):
             raise self.error(f"{name} {safe_text(text)!r} is no path: give the name of a file")
-        try:
-            return Path(text).expanduser()
-        except RuntimeError:  # a user that this machine does not have
-            return Path(text)
+        return expand_user(text)
 
     def flag(self, name: str, value: object) -> bool:
         """True or False."""
@@ -141,6 +139,15 @@ class Arguments:
     ) -> Exception:
         span = _span(least, most, above)
         return self.error(f"{name} {_brief(value)} is out of range; {told}{span}")
+
+
+def _is_encodable(path: str) -> bool:
+    """Whether the system can have a file of this name: a half of a character has no bytes."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shown(value: object) -> str:

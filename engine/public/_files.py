@@ -16,6 +16,14 @@ JSON_DEPTH = 32
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
 
 
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` and `~user` resolved; as it is for a user that this machine lacks."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def require_regular_file(path: Path) -> int:
     """The size of a regular file in bytes, links followed.
 

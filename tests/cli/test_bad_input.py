@@ -240,3 +240,18 @@ def test_debug_shows_where_an_error_comes_from(capfd: pytest.CaptureFixture[str]
     err = capfd.readouterr().err
     assert "Traceback" in err
     assert err.splitlines()[-1].startswith("sana-stream: story.txt does not exist")
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("option", ["--lora", "--image", "--video", "--prompt-file"])
+def test_a_name_that_no_file_here_can_have(
+    capfd: pytest.CaptureFixture[str], option: str, long: bool
+) -> None:
+    """`~user` of a user that this machine lacks; a name longer than the system takes."""
+    name = "x" * 5000 if long else "~nobody-of-this-name/x"
+    prompt = () if option == "--prompt-file" else PROMPT
+    code = 1 if option == "--lora" else 2
+    said = mistake(capfd, code, *prompt, option, name, "--frames", "1")
+    assert len(said) < 400
+    assert "unforeseen" not in said
+    assert mistake(capfd, 2, "--prompt", f"a boat<image>{name}")

@@ -221,3 +221,19 @@ def test_typing_that_waits_does_not_keep_the_program_from_ending(
     assert process.stderr is not None
     assert b"Fatal" not in process.stderr.read()
     process.communicate(timeout=120)
+
+
+def test_a_terminal_of_no_columns_silences_nothing(tmp_path: Path) -> None:
+    argv = command(["--prompt", "a boat", "--frames", "1", "--out", "o.mp4"])
+    ended = subprocess.run(
+        argv,
+        cwd=tmp_path,
+        env=environment() | {"COLUMNS": "0", "LINES": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0
+    assert "the video is in o.mp4" in ended.stderr

@@ -156,6 +156,17 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "text layers": (FILES[2], {"num_hidden_layers": 500}, "num_hidden_layers is 500"),
     "text width": (FILES[2], {"hidden_size": 48}, "the parts are not of one model"),
     "remote code": (FILES[2], {"auto_map": {"AutoModel": "x--y.Z"}}, "asks for code to be run"),
+    "text dtype": (FILES[2], {"dtype": 7}, "dtype is 7: it should be a valid string"),
+    "text turns": (
+        FILES[2],
+        {"rope_parameters": {"rope_theta": None}},
+        "rope_parameters: rope_theta is null",
+    ),
+    "text turns of a layer": (
+        FILES[2],
+        {"rope_parameters": {"full_attention": {"rope_theta": "12"}}},
+        "rope_parameters: rope_theta is '12'",
+    ),
     "remote kernel": (FILES[2], {"_attn_implementation": "owner/kernel"}, "use eager or sdpa"),
     "regular expression": (
         FILES[4],

@@ -172,6 +172,12 @@ def test_a_lora_in_which_nothing_fits_is_of_another_model(
         delta(model, path)
 
 
+def test_a_file_of_more_tensors_than_a_lora_has_is_refused(tmp_path: Path):
+    save_file({f"{i}.alpha": torch.ones(()) for i in range(20_001)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="20001 tensors; a LoRA has at most 20000"):
+        read_lora(tmp_path / "a.safetensors")
+
+
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), -1e30, True, "1", None])
 def test_a_scale_that_is_no_number_is_refused_before_work(tiny_folder: Path, scale: Any):
     with pytest.raises(ConfigError, match=r"LoRA .*none.safetensors has the scale .*-1000 to 1000"):
