@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_stream._files import PARTIAL, open_partial, partial_path
 from sana_stream._text import safe_text
 
 from .errors import SinkError, TargetError
@@ -24,7 +25,8 @@ from .run_id import read_run
 if TYPE_CHECKING:
     from ..engine.block import Block
 
-_OURS = re.compile(r"(init\.mp4|segment\d{6,}\.m4s)(\.part)?")
+_NAMES = r"(init\.mp4|segment\d{6,}\.m4s)"
+_OURS = re.compile(rf"{_NAMES}|\.{_NAMES}{re.escape(PARTIAL)}")
 
 
 class HlsSink:
@@ -232,9 +234,9 @@ class HlsSink:
     def _put(self, name: str, data: bytes) -> None:
         """Write a file that is seen whole or not at all, even after a power cut."""
         target = self._playlist.parent / name
-        part = target.with_name(name + ".part")
+        part = partial_path(target)
         try:
-            with part.open("wb") as file:
+            with open_partial(target) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -342,3 +342,32 @@ def test_two_formats_under_one_name_have_captions_each(tiny: tuple[str, ...]):
     assert run("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--out", "a.mkv", *tiny) == 0
     assert sorted(os.listdir()) == ["a.mkv", "a.mkv.vtt", "a.mp4", "a.vtt"]
     assert len(pictures("a.mp4")) == len(pictures("a.mkv")) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "partial"),
+    [
+        ("a.mp4", "a.ckpt.part"),
+        ("a/%03d.png", "a/000.png.part"),
+        ("a/live.m3u8", "a/live.m3u8.part"),
+        ("a/live.m3u8", "a/segment000001.m4s.part"),
+    ],
+)
+def test_a_file_that_is_begun_takes_the_place_of_none(
+    tiny: tuple[str, ...], name: str, partial: str
+):
+    Path("a").mkdir()
+    Path("precious").write_bytes(FOREIGN)
+    Path(partial).write_bytes(FOREIGN)
+    assert make(name, "--keep-checkpoint", *tiny) == 0
+    assert Path(partial).read_bytes() == FOREIGN
+
+
+@posix
+def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tiny: tuple[str, ...]):
+    Path("precious").write_bytes(FOREIGN)
+    for name in ("a.ckpt.part", ".a.ckpt.sana-stream.part"):
+        Path(name).symlink_to("precious")
+    assert make("a.mp4", "--keep-checkpoint", *tiny) == 0
+    assert Path("precious").read_bytes() == FOREIGN
+    assert not Path("a.ckpt").is_symlink()
