@@ -371,3 +371,51 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tiny: tuple[str, 
     assert make("a.mp4", "--keep-checkpoint", *tiny) == 0
     assert Path("precious").read_bytes() == FOREIGN
     assert not Path("a.ckpt").is_symlink()
+
+
+@posix
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a.mp4", "./a.mp4"),
+        ("a.mp4", "a/../a.mp4"),
+        ("a.mp4", "link.mp4"),
+        ("one.mp4", "two.mp4"),  # two hard links
+        ("a/%03d.png", "./a/%03d.png"),
+        ("a/live.m3u8", "a/other.m3u8"),
+        ("a/live.m3u8", "a/init.mp4"),
+        ("a.mp4", "a.mkv", "--segment", "1s"),
+        ("a.mkv.mp4", "a.mp4", "a.mkv"),
+    ],
+    ids=" ".join,
+)
+def test_two_outputs_that_would_write_one_file_are_refused(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], names: tuple[str, ...]
+):
+    Path("a").mkdir()
+    Path("link.mp4").symlink_to("a.mp4")
+    Path("one.mp4").write_bytes(FOREIGN)
+    os.link("one.mp4", "two.mp4")
+    before = files()
+    first, *others = names
+    more = [word for name in others for word in (["--out", name] if "." in name else [name])]
+    assert make(first, *more, "--overwrite", *tiny) == 2
+    assert "give another name" in capfd.readouterr().err
+    assert files() == before
+
+
+def test_captions_of_one_folder_under_two_names_are_apart(tiny: tuple[str, ...]):
+    Path("a").mkdir()
+    assert make("b.mp4", "--out", "a/../b.mkv", *tiny) == 0
+    assert {"b.vtt", "b.mkv.vtt"} <= set(files())
+
+
+def test_a_playlist_keeps_its_segments_when_another_comes_into_its_folder(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+):
+    assert make("a/live.m3u8", *tiny) == 0
+    before = files()
+    assert make("a/other.m3u8", "--overwrite", *tiny) == 2
+    assert f"belongs to {Path('a/live.m3u8')}" in capfd.readouterr().err
+    assert files() == before
+    assert make("a/live.m3u8", "--overwrite", *tiny) == 0
