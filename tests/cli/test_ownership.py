@@ -419,3 +419,42 @@ def test_a_playlist_keeps_its_segments_when_another_comes_into_its_folder(
     assert f"belongs to {Path('a/live.m3u8')}" in capfd.readouterr().err
     assert files() == before
     assert make("a/live.m3u8", "--overwrite", *tiny) == 0
+
+
+@posix
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        *(("a.mp4", f"{place}.mp4") for place in ("a", "./a", "a/../a", "linked/a", "link")),
+        ("a.mp4", "a/../a.mkv"),
+        ("a/%03d.png", "a/%03d.png"),
+        ("a/live.m3u8", "a/live.m3u8"),
+        ("a/live.m3u8", "linked/a/live.m3u8"),
+        ("a/live.m3u8", "a/other.m3u8"),
+    ],
+)
+def test_a_branch_never_writes_over_what_it_branches_from(
+    tiny: tuple[str, ...], source: str, target: str
+):
+    Path("a").mkdir()
+    Path("linked").symlink_to(".", target_is_directory=True)
+    Path("link.mp4").symlink_to("a.mp4")
+    assert make(source, "--keep-checkpoint", *tiny) == 0
+    checkpoint = "a/live.ckpt" if source.endswith(".m3u8") else "a.ckpt"
+    before = files()
+    branch = ("branch", checkpoint, "--prompt", "a fox", "--frames", "8", "--overwrite")
+    assert run(*branch, "--out", target, *tiny) == 2
+    assert files() == before
+
+
+@posix
+def test_a_pipe_in_the_place_of_a_video_does_not_use_up_its_checkpoint(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
+    Path("a.mp4").unlink()
+    os.mkfifo("a.mp4")
+    before = files()
+    assert run("resume", "a.ckpt") == 2
+    assert "a.mp4 is a named pipe" in capfd.readouterr().err
+    assert files() == before
