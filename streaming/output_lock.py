@@ -114,7 +114,8 @@ class OutputLocks:
             return None
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise TargetError(f"{safe_text(output)}: cannot be written: {reason}") from error
+            what = f" its lock {safe_text(path.name)}" if os.path.lexists(path) else ""
+            raise TargetError(f"{safe_text(output)}:{what} cannot be written: {reason}") from error
 
 
 def lock_path(output: Path) -> Path:
@@ -132,12 +133,16 @@ def lock_path(output: Path) -> Path:
 def _locked(path: Path) -> BinaryIO:
     """The lock file, locked: the one that has the name, for another run may be removing its own."""
     while True:
-        file = path.open("a+b")
+        file = open(path, "a+b", opener=_open_here)  # noqa: SIM115 - held beyond this call
         try:
-            _check_ours(file, path)
+            _check_ours(file)
             portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
             if _has_name(file, path):
-                _write_holder(file)
+                try:
+                    _write_holder(file)
+                except OSError:  # no room for it
+                    path.unlink(missing_ok=True)
+                    raise
                 return file
         except BaseException:
             file.close()
@@ -145,11 +150,16 @@ def _locked(path: Path) -> BinaryIO:
         file.close()
 
 
-def _check_ours(file: BinaryIO, path: Path) -> None:
+def _open_here(path: str, flags: int) -> int:
+    """Open the file that has the name: a link could lead to a file of somebody else."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _check_ours(file: BinaryIO) -> None:
     file.seek(0)
     start = file.read(_LARGEST)
     if start and _FORMAT.encode() not in start:
-        raise FileExistsError(errno.EEXIST, f"{safe_text(path)} exists and is not a lock file")
+        raise FileExistsError(errno.EEXIST, "it exists and is not a lock file")
 
 
 def _has_name(file: BinaryIO, path: Path) -> bool:
