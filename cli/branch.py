@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_stream._text import safe_text
+
 from ..models.errors import ConfigError
 from ..streaming.stdout import claim_stdout
 from . import values
+from .checkpoint_files import checkpoint_path
 from .job import Job
 from .options import STDOUT, Options
 from .parser import (
@@ -23,6 +27,7 @@ from .parser import (
     build_parser,
 )
 from .resume import find_checkpoint, read_checkpoint
+from .resume_outputs import places_beside
 
 if TYPE_CHECKING:
     from ..engine.snapshot_header import SnapshotHeader
@@ -57,7 +62,7 @@ def run(args: Namespace) -> int:
     header = saved.header
     if not args.out:
         raise ConfigError("a branch is a video of its own: give it a name with --out FILE")
-    options = _options(args, header, job)
+    options = _options(args, path, header, job)
     stdout = claim_stdout() if STDOUT in options.outputs else None
     from .generate import produce
 
@@ -65,7 +70,7 @@ def run(args: Namespace) -> int:
     return produce(branch, stdout)
 
 
-def _options(args: Namespace, header: SnapshotHeader, job: Job | None) -> Options:
+def _options(args: Namespace, path: Path, header: SnapshotHeader, job: Job | None) -> Options:
     """What is asked for now; what the stream is made with comes from the checkpoint."""
     settings, before = header.settings, None if job is None else job.options
     defaults = vars(build_parser("").parse([]))
@@ -75,8 +80,10 @@ def _options(args: Namespace, header: SnapshotHeader, job: Job | None) -> Option
         defaults |= {"quantize": before.quantize, "quantize_text": before.quantize_text}
     given = {name: value for name, value in vars(args).items() if value is not None}
     options = Options.of(Namespace(**(defaults | given)))
-    if find_same(options.outputs, args.checkpoint):
-        raise ConfigError(f"--out {args.out[0]} is the video that is branched: give another name")
+    if (same := find_same(options.outputs, path, job)) is not None:
+        raise ConfigError(
+            f"--out {safe_text(same)} is the video that is branched: give another name"
+        )
     return replace(
         options,
         size=(settings.width, settings.height),
@@ -90,7 +97,17 @@ def _options(args: Namespace, header: SnapshotHeader, job: Job | None) -> Option
     )
 
 
-def find_same(outputs: tuple[str, ...], checkpoint: str) -> bool:
-    """Whether an output is the checkpoint's own video, or would take its checkpoint's place."""
-    mine = Path(checkpoint).with_suffix("").absolute()
-    return any(Path(output).with_suffix("").absolute() == mine for output in outputs)
+def find_same(outputs: tuple[str, ...], checkpoint: Path, job: Job | None) -> str | None:
+    """The output that is a video of the checkpoint, or would take the checkpoint's place."""
+    videos = () if job is None else places_beside(job, checkpoint)
+    mine = {_stem(checkpoint), *map(os.path.realpath, videos)}
+    for output in outputs:
+        own = checkpoint_path([output])  # none for what passes on
+        if own is not None and mine & {_stem(own), _stem(Path(output)), os.path.realpath(output)}:
+            return output
+    return None
+
+
+def _stem(path: Path) -> str:
+    """A name without its suffix, links followed."""
+    return os.path.splitext(os.path.realpath(path))[0]

@@ -39,7 +39,9 @@ class Checkpoints:
         self._job = job
         self._report = report
         on_disk = (output for output in job.options.outputs if not is_live(output))
-        self._outputs = [Written(output, job.kept) for output in on_disk]
+        self._outputs = [
+            Written(output, job.kept, job.options.segment is not None) for output in on_disk
+        ]
         self._locks = locks
         path = checkpoint_path(job.options.outputs)
         self._path = path if job.options.checkpoint_every else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -26,6 +26,7 @@ from .options import (
     is_playlist,
     is_video_file,
 )
+from .output_places import caption_files, check_apart
 from .request import Request
 from .words import megabytes
 
@@ -75,6 +76,7 @@ def prepare_outputs(
     from ..streaming.open import open_sink
 
     options = job.options
+    check_apart(options.outputs, options.segment is not None)
     check_inputs_stay(options, job.story)
     for output in options.outputs:
         if not is_live(output):
@@ -108,16 +110,6 @@ def prepare_outputs(
             opened.callback(sink.close)
             sinks.append(sink)
         yield PreparedOutputs(sinks, report)
-
-
-def caption_files(outputs: Sequence[str]) -> dict[str, Path]:
-    """The captions beside each video: `film.vtt`, or `film.mkv.vtt` where that name is taken."""
-    files: dict[str, Path] = {}
-    for output in filter(is_video_file, outputs):
-        path = Path(output)
-        short = path.with_suffix(".vtt")
-        files[output] = path.with_name(f"{path.name}.vtt") if short in files.values() else short
-    return files
 
 
 def check_inputs_stay(options: Options, story: Story) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
-from ..engine.atomic import PARTIAL
 from ..engine.guard import Guard
 from ..models.errors import ConfigError
 from ..streaming.format import VideoFormat
@@ -109,8 +108,6 @@ def keep_branch(job: Job, session: Session, name: str) -> str:
     path = own.with_name(name + SUFFIX)
     if path.name.casefold() == own.name.casefold():
         raise ConfigError(f"{path} is the run's own checkpoint: give another name")
-    if path.with_name(path.name + PARTIAL).exists():
-        raise ConfigError(f"{path}{PARTIAL} exists: give another name")
     try:
         if shutil.disk_usage(path.parent).free < BRANCH_SPARE:
             raise ConfigError(f"/branch: less than 200 MiB are free in {path.parent}")

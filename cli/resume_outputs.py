@@ -14,7 +14,7 @@ from sana_stream._text import safe_text
 
 from ..models.errors import ConfigError
 from .job import Job
-from .options import first_segment, is_address, is_picture_pattern
+from .options import first_segment, is_address, is_live, is_picture_pattern
 
 
 def resumed_outputs(
@@ -30,6 +30,8 @@ def resumed_outputs(
     """
     places = {output: _place_beside(output, job, checkpoint) for output in job.options.outputs}
     first = next((place for place in places.values() if place is not None), None)
+    if first is not None and is_live(first):
+        raise ConfigError(f"{safe_text(first)} is a named pipe, not the video that was begun")
     if first is None or not _first_file(first, job).exists():
         missing = checkpoint.with_suffix(".mp4") if first is None else first
         raise ConfigError(
@@ -48,6 +50,12 @@ def resumed_outputs(
     taken = {os.path.realpath(output) for output in chosen}
     chosen += [output for output in given if os.path.realpath(output) not in taken]
     return tuple(chosen), tuple(left)
+
+
+def places_beside(job: Job, checkpoint: Path) -> tuple[str, ...]:
+    """Where the outputs of a checkpoint's run are now, as far as they are beside it."""
+    places = (_place_beside(output, job, checkpoint) for output in job.options.outputs)
+    return tuple(place for place in places if place is not None)
 
 
 def _place_beside(output: str, job: Job, checkpoint: Path) -> str | None:

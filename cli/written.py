@@ -8,7 +8,7 @@ from glob import escape
 from pathlib import Path
 
 from ..engine.atomic import sync_file
-from .options import is_picture_pattern
+from .options import is_picture_pattern, is_video_file
 
 
 class Written:
@@ -20,11 +20,13 @@ class Written:
     Args:
         output: its name, as given.
         frames: how many frames are safe already.
+        segmented: whether a video file is a row of files.
     """
 
-    def __init__(self, output: str, frames: int) -> None:
+    def __init__(self, output: str, frames: int, segmented: bool = False) -> None:
         self._path = Path(output)
         self._is_pattern = is_picture_pattern(output)
+        self._segmented = segmented and is_video_file(output)
         self._frames = frames
         self._part = 0  # number of the last file in a row
 
@@ -39,10 +41,11 @@ class Written:
             yield self._path.with_name(self._path.name % number)
 
     def _files(self) -> Iterator[Path]:
-        for video in (self._path,) if self._path.exists() else self._row():
+        for video in self._row() if self._segmented else (self._path,):
             yield video
-            if (captions := video.with_suffix(".vtt")).exists():
-                yield captions
+            for captions in (video.with_suffix(".vtt"), video.with_name(f"{video.name}.vtt")):
+                if captions.exists():
+                    yield captions
 
     def _row(self) -> list[Path]:
         """The files from the last one on that was there before."""

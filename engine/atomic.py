@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-PARTIAL = ".part"
+from sana_stream._files import open_partial, partial_path
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -16,9 +16,9 @@ def replace_file(path: Path, data: bytes) -> None:
     which the next write replaces. Raises OSError; `path` is untouched then and the partial file
     is gone.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    partial = partial_path(path)
     try:
-        with partial.open("wb") as file:
+        with open_partial(path) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -42,7 +42,7 @@ def die_in_checkpoint(number: int, share: float) -> None:
 
     def open_part(path: Path, *given: Any, **more: Any) -> Any:
         file = opened(path, *given, **more)
-        if path.name.endswith(".ckpt.part"):
+        if path.name.endswith(".ckpt.sana-stream.part"):
             left[0] -= 1
             if not left[0] and share < 0.5:
                 return Torn(file, 2 * share)

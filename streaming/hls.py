@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_stream._files import PARTIAL, open_partial, partial_path
 from sana_stream._text import safe_text
 
 from .errors import SinkError, TargetError
@@ -24,7 +25,8 @@ from .run_id import read_run
 if TYPE_CHECKING:
     from ..engine.block import Block
 
-_OURS = re.compile(r"(init\.mp4|segment\d{6,}\.m4s)(\.part)?")
+_NAMES = r"(init\.mp4|segment\d{6,}\.m4s)"
+_OURS = re.compile(rf"{_NAMES}|\.{_NAMES}{re.escape(PARTIAL)}")
 
 
 class HlsSink:
@@ -74,6 +76,7 @@ class HlsSink:
         self._made_folder = make_folder(playlist.parent)
         try:
             self._locks.acquire(playlist)
+            self._locks.acquire(playlist.parent / INIT)  # another playlist has the same segments
             self._resumed = kept > 0 and (window is None or playlist.exists())
             self._stay = self._check(overwrite)
         except BaseException:
@@ -162,6 +165,19 @@ class HlsSink:
                 f"{safe_text(segments[0])} exists and is of another stream, so it is neither"
                 " replaced nor removed: move it or choose another folder"
             )
+        if segments and (other := self._other_playlist(run)) is not None:
+            raise TargetError(
+                f"{safe_text(segments[0])} exists and belongs to {safe_text(other)}: choose another"
+                " folder"
+            )
+
+    def _other_playlist(self, run: str | None) -> Path | None:
+        """A playlist beside ours to which the segments belong, where they are not ours."""
+        if self._playlist.exists() and read_run(self._playlist) == run:
+            return None
+        beside = sorted(self._playlist.parent.glob("*.m3u8"))
+        others = (path for path in beside if path != self._playlist and read_run(path) == run)
+        return next(others, None)
 
     def _begin(self) -> None:
         """Bring the folder to where the first block follows."""
@@ -192,6 +208,7 @@ class HlsSink:
 
     def _release(self) -> None:
         self._locks.release(self._playlist)
+        self._locks.release(self._playlist.parent / INIT)
         if self._made_folder and not self._next:
             with contextlib.suppress(OSError):
                 self._playlist.parent.rmdir()
@@ -232,9 +249,9 @@ class HlsSink:
     def _put(self, name: str, data: bytes) -> None:
         """Write a file that is seen whole or not at all, even after a power cut."""
         target = self._playlist.parent / name
-        part = target.with_name(name + ".part")
+        part = partial_path(target)
         try:
-            with part.open("wb") as file:
+            with open_partial(target) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

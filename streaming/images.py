@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
+from sana_stream._files import open_partial, partial_path
 from sana_stream._text import safe_text
 
 from .errors import SinkError, TargetError
@@ -79,9 +80,10 @@ class ImageSink:
             range(block.start, block.start + len(block.frames)), self._encode(block), strict=True
         ):
             target = self._folder / (self._name % number)
-            part = target.with_name(target.name + ".part")
+            part = partial_path(target)
             try:
-                part.write_bytes(png if self._run is None else mark_png(png, self._run))
+                with open_partial(target) as file:
+                    file.write(png if self._run is None else mark_png(png, self._run))
                 os.replace(part, target)
             except OSError as error:
                 part.unlink(missing_ok=True)

@@ -98,7 +98,10 @@ class OutputLocks:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 reason = (error.strerror or str(error)).lower()
-                raise TargetError(f"{safe_text(output)}: cannot be written: {reason}") from error
+                what = f" its lock {safe_text(path.name)}" if os.path.lexists(path) else ""
+                raise TargetError(
+                    f"{safe_text(output)}:{what} cannot be written: {reason}"
+                ) from error
             self._report(
                 f"{safe_text(output)}: this file system has no locks; do not start a second run on"
                 " it while this one lasts"
@@ -121,9 +124,9 @@ def lock_path(output: Path) -> Path:
 def _locked(path: Path) -> FileIO:
     """The lock file, locked: the one that has the name, for another run may be removing its own."""
     while True:
-        file = FileIO(path, "a+")
+        file = FileIO(path, "a+", opener=_open_here)
         try:
-            _check_ours(file, path)
+            _check_ours(file)
             lock_file(file.fileno())
             if _has_name(file, path):
                 _write_holder(file)
@@ -134,11 +137,16 @@ def _locked(path: Path) -> FileIO:
         file.close()
 
 
-def _check_ours(file: FileIO, path: Path) -> None:
+def _open_here(path: str, flags: int) -> int:
+    """Open the file that has the name: a link could lead to a file of somebody else."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _check_ours(file: FileIO) -> None:
     file.seek(0)
     start = file.read(len(_BEGINNING))
     if not _BEGINNING.startswith(start):  # a killed process may have left a part of it
-        raise FileExistsError(errno.EEXIST, f"{safe_text(path)} exists and is not a lock file")
+        raise FileExistsError(errno.EEXIST, "it exists and is not a lock file")
 
 
 def _has_name(file: FileIO, path: Path) -> bool:

@@ -1,17 +1,20 @@
-"""Reading files that may come from anybody: regular files only, of a bounded size."""
+"""Files that may come from anybody are read within bounds; ours are begun under a hidden name."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 JSON_BYTES = 16 << 20
 JSON_DEPTH = 32
+PARTIAL = ".sana-stream.part"
+_LONGEST_NAME = 200  # bytes
 # a string without its end reaches to the end of the text, so that matching takes linear time
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
 
@@ -100,3 +103,22 @@ def _parse_int(digits: str) -> int:
     if len(digits) > 300:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written before it gets its name: beside it, hidden, a name of ours alone.
+
+    It is always the same one, so that a killed process leaves one at most; that of a very long
+    name is shortened.
+    """
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return path.with_name(f".{name}{PARTIAL}")
+
+
+def open_partial(path: Path) -> BinaryIO:
+    """Begin `partial_path(path)` anew; a link in its place is removed, not followed. OSError."""
+    partial = partial_path(path)
+    partial.unlink(missing_ok=True)
+    return partial.open("xb")

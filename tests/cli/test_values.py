@@ -175,7 +175,9 @@ def test_a_process_whose_input_is_closed(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert ended.stderr == ("sana-stream: standard input is closed: give the path of a prompt file\n")
+    assert ended.stderr == (
+        "sana-stream: standard input is closed: give the path of a prompt file\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_segment_that_a_power_cut_has_torn_is_made_again(tmp_path: Path, left:
     torn = tmp_path / "segment000003.m4s"
     whole = torn.read_bytes()
     torn.write_bytes(whole[:left])
-    (tmp_path / "segment000004.m4s.part").write_bytes(b"half")
+    (tmp_path / ".segment000004.m4s.sana-stream.part").write_bytes(b"half")
     write(playlist, 2, 5, kept=33, close=True)
     assert torn.read_bytes() == whole
     assert named(playlist) == [f"segment00000{n}.m4s" for n in (2, 3, 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -123,3 +124,32 @@ def test_a_folder_that_is_not_there_or_cannot_be_written_is_told(tmp_path: Path)
         pytest.skip("this user may write everywhere")
     with pytest.raises(TargetError, match=r"cannot be written: permission denied"):
         OutputLocks().acquire(tmp_path / "film.mp4")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="files as POSIX has them")
+def test_what_stands_in_the_lock_s_place_is_named_and_left(tmp_path: Path):
+    film, lock, other = tmp_path / "film.mp4", tmp_path / ".film.sana-stream.lock", tmp_path / "e"
+    other.touch()
+    for begin in (lock.mkdir, lambda: os.mkfifo(lock), lambda: lock.symlink_to(other)):
+        begin()
+        before = lock.lstat()
+        with pytest.raises(TargetError, match=r"film\.mp4: its lock \.film\.sana-stream\.lock"):
+            OutputLocks().acquire(film)
+        assert os.path.samestat(before, lock.lstat())
+        if lock.is_dir():
+            lock.rmdir()
+        else:
+            lock.unlink()
+    assert not other.read_bytes()
+
+
+def test_a_lock_for_which_there_is_no_room_leaves_no_stub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(file: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("sana_stream.streaming.output_lock._write_holder", full)
+    with pytest.raises(TargetError, match=r"film\.mp4"):
+        OutputLocks().acquire(tmp_path / "film.mp4")
+    assert not list(tmp_path.iterdir())
