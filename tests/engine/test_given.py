@@ -115,7 +115,8 @@ def test_what_is_no_picture_is_refused_before_any_work(tiny_engine: Engine, kind
     "given", [np.zeros((32, 48, 3), np.uint8), np.zeros((9, 32, 48, 3)),
               np.zeros((9, 0, 48, 3), np.uint8), torch.zeros(9, 3, 32, 48), [1, 2], b"", 5,
               Image.new("RGB", (4, 4)), "none.mp4"],
-    ids=str,
+    ids=["a picture", "float64", "no rows", "channels first", "list", "bytes", "int", "image",
+         "missing"],
 )  # fmt: skip
 def test_what_is_no_clip_is_refused(tiny_engine: Engine, given: Any):
     with pytest.raises(ConfigError):
