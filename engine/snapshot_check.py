@@ -5,7 +5,7 @@ A checksum says that a file is as it was written, not who wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,13 +50,13 @@ def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
         endings.append(snapshot.watch.good)
     for ending in endings:
         for latents in ending.recent:
-            _check(latents, shapes.values(), torch.float32, "latents of a block")
+            _check(latents, shapes.values(), {torch.float32}, "latents of a block")
     if snapshot.index > snapshot.take.index and not snapshot.recent:
         raise ValueError("the latents of its last block are missing")
     if (given := snapshot.given) is not None:
         frames = given.shape[2] if given.ndim == 5 else 0
         wanted = engine.latent_shape(min(max(frames, 1), size + 1), settings.height, settings.width)
-        _check(given, [wanted], torch.float32, "a given beginning")
+        _check(given, [wanted], {torch.float32}, "a given beginning")
     _check_caches(endings, engine, shapes[size])
 
 
@@ -72,15 +72,14 @@ def _check_caches(endings: Iterable[Ending], engine: Engine, latents: Shape) -> 
     config = engine.decoder.config
     if isinstance(config, OverlapVaeConfig):  # keeps latents, of a growing number
         wanted = [[(*latents[:2], n, *latents[3:]) for n in range(1, OVERLAP + 1)]]
-        dtype = torch.float32
     else:
         wanted = [[shape] for shape in _tail_shapes(engine, latents)]
-        dtype = next(engine.decoder.parameters()).dtype
+    dtypes = {torch.float32, engine.dtype}  # some layers of a decoder stay in float32
     for cache in caches:
         if len(cache.tails) != len(wanted):
             raise ValueError(f"a cache of {len(cache.tails)} tensors, not of {len(wanted)}")
         for tail, shapes in zip(cache.tails, wanted, strict=True):
-            _check(tail, shapes, dtype, "a cache", finite=False)
+            _check(tail, shapes, dtypes, "a cache", finite=False)
 
 
 def _tail_shapes(engine: Engine, latents: Shape) -> list[Shape]:
@@ -98,14 +97,15 @@ def _tail_shapes(engine: Engine, latents: Shape) -> list[Shape]:
 def _check(
     tensor: Tensor,
     shapes: Iterable[Shape],
-    dtype: torch.dtype,
+    dtypes: Set[torch.dtype],
     what: str,
     finite: bool = True,
 ) -> None:
     if tuple(tensor.shape) not in shapes:
         raise ValueError(f"{what} has shape {tuple(tensor.shape)}, not {next(iter(shapes))}")
-    if tensor.dtype != dtype:
-        raise ValueError(f"{what} is of type {tensor.dtype}, not {dtype}")
+    if tensor.dtype not in dtypes:
+        allowed = " or ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"{what} is of type {tensor.dtype}, not {allowed}")
     wrong = ~torch.isfinite(tensor) if finite else torch.isnan(tensor)
     if wrong.any():
         raise ValueError(f"{what} has numbers that are not finite")

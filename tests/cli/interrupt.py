@@ -39,6 +39,9 @@ def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], Non
 
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(
+        0.3
+    )  # the main thread handles it, and another one passes it on, before the block ends
 
 
 def collapse() -> None:
