@@ -55,10 +55,12 @@ def test_while_one_writes_the_other_is_refused(
         "overwrite": (*STORY, "--model", str(tiny_folder), "--out", name, "--overwrite"),
         "resume": ("resume", name),
     }
-    assert run(*words[second]) == 2
+    try:
+        assert run(*words[second]) == 2
+    finally:
+        first.send_signal(signal.SIGCONT)
     said = capfd.readouterr().err
     assert f"is being written by process {first.pid} on " in said or second == "again"
-    first.send_signal(signal.SIGCONT)
     assert end(first)[0] == 0
     assert shown(tmp_path, name) == FRAMES[name]
 
