@@ -88,7 +88,7 @@ def test_told_to_end(
     assert same_when_resumed(tiny)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy of this process, its model loaded")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_suspended_and_woken(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     assert make("b.mp4", *tiny) == 0
     at_block(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGSTOP))

@@ -37,7 +37,7 @@ def test_a_killed_process_is_gone_on_with(tmp_path: Path, tiny_folder: Path):
     assert sorted(os.listdir(tmp_path)) == ["a.mp4", "a.vtt", "b.mp4", "b.vtt"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy of this process, its model loaded")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize(("seed", "name"), [(1, "a.mp4"), (2, "a.mkv"), (3, "a.ts")])
 def test_killed_again_and_again_it_still_becomes_the_same_video(
     tiny: tuple[str, ...], seed: int, name: str

@@ -194,16 +194,16 @@ def test_file_key_given_and_allowed_are_told(tiny_folder: Path, tmp_path: Path, 
         load(folder)
 
 
+# written by one program each, so an unknown key there is a mistake and is refused
+OWN_FILES = ("stream.json", "tokenizer/tokenizer.json")
 IDLE: list[Any] = [None, False, 0, 0.0, "", [], {}]
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", [file for file in FILES if file not in OWN_FILES])
 @pytest.mark.parametrize("value", IDLE, ids=repr)
 def test_an_idle_key_of_a_newer_writer_is_passed_over(
     tiny_folder: Path, tmp_path: Path, file: str, value: Any
 ):
-    if file in ("stream.json", "tokenizer/tokenizer.json"):
-        pytest.skip("its keys are those of one program, which refuses others")
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     known = json.loads((folder / file).read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,24 @@ def test_a_foreign_file_of_a_lock_s_name_is_left_alone(tmp_path: Path):
     assert lock_path(film).read_text() == "something of somebody's"
 
 
-def test_a_folder_that_is_not_there_or_cannot_be_written_is_told(tmp_path: Path):
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(TargetError, match=r"film.mp4: cannot be written: no such file"):
         OutputLocks().acquire(tmp_path / "missing" / "film.mp4")
-    tmp_path.chmod(0o500)
-    if os.access(tmp_path, os.W_OK):
-        pytest.skip("this user may write everywhere")
-    with pytest.raises(TargetError, match=r"cannot be written: permission denied"):
-        OutputLocks().acquire(tmp_path / "film.mp4")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_a_folder_that_cannot_be_written_is_refused():
+    with tempfile.TemporaryDirectory() as folder:  # below one that every user may enter
+        os.chmod(folder, 0o555)
+        root = os.geteuid() == 0  # who may write everywhere
+        if root:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(TargetError, match=r"cannot be written: permission denied"):
+                OutputLocks().acquire(Path(folder) / "film.mp4")
+        finally:
+            if root:
+                os.seteuid(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="files as POSIX has them")
