@@ -73,6 +73,13 @@ def fork(*argv: str) -> int:
     return child
 
 
+def wait_for(file: Path) -> None:
+    until = time.monotonic() + 120
+    while not file.exists():
+        assert time.monotonic() < until, f"{file.name} did not come"
+        time.sleep(0.01)
+
+
 def wait_for_checkpoint(file: Path, process: int, after: int = 0) -> None:
     """Until there is a checkpoint, later than this, or the process has ended."""
     until = time.monotonic() + 120

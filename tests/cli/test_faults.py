@@ -16,7 +16,7 @@ import torch
 from sana_stream.engine.snapshot_file import read_header
 from sana_stream.models.vae import WanVAE
 
-from .interrupt import FRAMES, STORY, at_block, fork, make, make_interrupted, posix
+from .interrupt import FRAMES, STORY, at_block, fork, make, make_interrupted, posix, wait_for
 from .run import command, environment, pictures, run
 
 
@@ -69,7 +69,11 @@ def test_a_full_disk(
 def test_the_file_is_removed_under_us(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    at_block(monkeypatch, 3, Path("a.mp4").unlink)
+    def remove() -> None:
+        wait_for(Path("a.mp4"))  # the thread that writes it may be behind
+        Path("a.mp4").unlink()
+
+    at_block(monkeypatch, 3, remove)
     assert make("a.mp4", *tiny) == 1
     said = capfd.readouterr().err
     assert "a.mp4: it was moved or removed while it was being made, with " in said

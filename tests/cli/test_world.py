@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .interrupt import wait_for
 from .run import pictures, run, start
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and folders as POSIX has them")
@@ -37,13 +37,6 @@ def unprivileged() -> dict[str, Any]:
                 os._exit(99)
 
     return {"preexec_fn": give_up}
-
-
-def wait_for(file: Path) -> None:
-    until = time.monotonic() + 120
-    while not file.exists():
-        assert time.monotonic() < until, f"{file.name} did not come"
-        time.sleep(0.01)
 
 
 def say_until(process: subprocess.Popen[bytes], words: bytes) -> bytes:
