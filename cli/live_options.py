@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import values
+from . import argument_types
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
@@ -25,7 +25,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--web",
         nargs="?",
-        type=values.port,
+        type=argument_types.port,
         const=DEFAULT_PORT,
         metavar="PORT",
         help=f"show the stream on a page, on which it is directed (port {DEFAULT_PORT})",
@@ -39,7 +39,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--history",
-        type=values.positive_duration,
+        type=argument_types.positive_duration,
         default=30.0,
         metavar="TIME",
         help="how far /back can go: 30s (default), 5m; kept in memory",
@@ -50,7 +50,7 @@ def add_address(group: argparse._ActionsContainer) -> None:
     """Where the page is, and who may open it."""
     group.add_argument(
         "--host",
-        type=values.filled,
+        type=argument_types.filled,
         default=DEFAULT_HOST,
         metavar="ADDRESS",
         help="where the page listens: 0.0.0.0 for the whole network (default: 127.0.0.1, this "
@@ -58,7 +58,7 @@ def add_address(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--token",
-        type=values.token,
+        type=argument_types.token,
         metavar="TEXT",
         help="the secret in the page's address, 8 letters or more (default: a new one each time, "
         "none on this machine)",

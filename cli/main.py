@@ -5,17 +5,60 @@ from __future__ import annotations
 import sys
 import traceback
 from argparse import Namespace
+from dataclasses import dataclass
+from importlib import import_module
 
 from sana_stream import __version__
+from sana_stream.models.errors import ConfigError
+from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.outputs.pipe import claim_stdout
 
-from ..models.errors import ConfigError
-from ..streaming.errors import TargetError
-from ..streaming.stdout import claim_stdout
-from .commands import find_command, summaries
 from .options import STDOUT, Options
-from .parser import USAGE_ERROR, build_parser
+from .parser import USAGE_ERROR, Parser, build_parser, command_parser
 from .process import leave_process, lost_answer, prepare_process, stray_output, tell
-from .stop import Interrupted
+from .signals import Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. Its module has `add_options(parser)` and `run(args)`, the exit code."""
+
+    name: str
+    module: str
+    summary: str
+    answers: bool = False  # on standard output, when asked for JSON
+
+    def parser(self) -> Parser:
+        """The command's parser, with the options that all commands have."""
+        parser = command_parser(self.name, self.summary)
+        import_module(f"sana_stream.cli.commands.{self.module}").add_options(parser)
+        return parser
+
+    def run(self, args: Namespace) -> int:
+        """Do it; returns the exit code and raises the library's errors as they come."""
+        return import_module(f"sana_stream.cli.commands.{self.module}").run(args)
+
+
+COMMANDS = (
+    Command("resume", "resume", "go on with a video that was interrupted"),
+    Command("branch", "branch", "another video from where a checkpoint stands"),
+    Command("info", "info", "what a model is, and the memory that it will take", answers=True),
+    Command("convert", "convert", "a checkpoint in another layout"),
+    Command("serve", "serve", "keep a model loaded and make streams asked for on a page"),
+    Command("bench", "bench", "measure a model on this machine", answers=True),
+)
+
+
+def find_command(argv: list[str]) -> Command | None:
+    """The command that the first word names, if it names one."""
+    return next((c for c in COMMANDS if argv[:1] == [c.name]), None)
+
+
+def summaries() -> str:
+    """A line for each command, for `--help`."""
+    rows = (f"  sana-stream {c.name + ' ...':14}{c.summary}" for c in COMMANDS)
+    return "\n".join(("other commands (each has --help):", *rows))
+
 
 FAILURE = 1
 INTERRUPTED = 130
@@ -57,15 +100,16 @@ def _generate(args: Namespace) -> int:
     options = Options.of(args)
     stdout = claim_stdout() if STDOUT in options.outputs else None
     # what follows imports torch: mistakes in the options have been told by now
-    from .generate import generate
+    from sana_stream.cli.commands.generate import generate
 
     return generate(options, stdout)
 
 
 def _fail(error: BaseException, debug: bool) -> int:
     """Tell an error on one line, or as it came with `--debug`."""
-    from ..models.errors import SanaStreamError
-    from .words import is_out_of_memory, one_line
+    from sana_stream.models.errors import SanaStreamError
+
+    from .console import is_out_of_memory, one_line
 
     if debug:
         traceback.print_exception(error)

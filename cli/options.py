@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePath
 
-from ..engine.story import DEFAULT_SPACING_SECONDS, Story
-from ..engine.story_file import read_story
-from ..engine.timeline import frame_count
-from ..models.errors import ConfigError
+from sana_stream.engine.story.read import read_story
+from sana_stream.engine.story.story import DEFAULT_SPACING_SECONDS, Story
+from sana_stream.engine.story.timeline import frame_count
+from sana_stream.models.errors import ConfigError
+
 from .live_options import DEFAULT_HOST
 
 STDOUT = "-"

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from sana_stream._text import safe_text
 
-from . import values
+from . import argument_types
 from .live_options import add_live
 
 USAGE_ERROR = 2
@@ -113,13 +113,13 @@ def add_story(parser: Parser) -> argparse._ArgumentGroup:
     )
     source.add_argument(
         "--prompt-file",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="FILE",
         help="a story: text, WebVTT, SRT or JSON; - reads standard input",
     )
     group.add_argument(
         "--every",
-        type=values.positive_seconds,
+        type=argument_types.positive_seconds,
         metavar="SECONDS",
         help="how long each prompt without a time holds (default: an even share of the length)",
     )
@@ -130,21 +130,24 @@ def _add_beginning(group: argparse._ArgumentGroup) -> None:
     beginning = group.add_mutually_exclusive_group()
     beginning.add_argument(
         "--image",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="FILE",
         help="the picture that the video begins with; in a story: PROMPT<image>FILE",
     )
     beginning.add_argument(
-        "--video", type=values.filled, metavar="FILE", help="a clip that the video goes on from"
+        "--video",
+        type=argument_types.filled,
+        metavar="FILE",
+        help="a clip that the video goes on from",
     )
 
 
 def add_length(parser: Parser) -> None:
     group = parser.add_argument_group("how long (default: 10 seconds a prompt)")
     length = group.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=values.positive_minutes, metavar="N")
-    length.add_argument("--seconds", type=values.positive_seconds, metavar="N")
-    length.add_argument("--frames", type=values.positive_count, metavar="N")
+    length.add_argument("--minutes", type=argument_types.positive_minutes, metavar="N")
+    length.add_argument("--seconds", type=argument_types.positive_seconds, metavar="N")
+    length.add_argument("--frames", type=argument_types.positive_count, metavar="N")
     length.add_argument("--endless", action="store_true", help="until Ctrl-C")
 
 
@@ -152,7 +155,7 @@ def add_outputs(parser: Parser) -> None:
     group = parser.add_argument_group("where the video goes")
     group.add_argument(
         "--out",
-        type=values.filled,
+        type=argument_types.filled,
         action="append",
         metavar="OUTPUT",
         help="a file (.mp4 .mkv .mov .ts .webm .y4m), pictures (frames/%%06d.png), a playlist "
@@ -161,17 +164,23 @@ def add_outputs(parser: Parser) -> None:
     )
     group.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     group.add_argument(
-        "--format", type=values.filled, metavar="NAME", help="the container of - and of addresses"
+        "--format",
+        type=argument_types.filled,
+        metavar="NAME",
+        help="the container of - and of addresses",
     )
     group.add_argument(
-        "--codec", type=values.filled, metavar="NAME", help="h264, h265, av1, vp9 or ffv1"
+        "--codec", type=argument_types.filled, metavar="NAME", help="h264, h265, av1, vp9 or ffv1"
     )
     group.add_argument(
-        "--crf", type=values.quality, metavar="N", help="quality, lower is better (h264: 18)"
+        "--crf",
+        type=argument_types.quality,
+        metavar="N",
+        help="quality, lower is better (h264: 18)",
     )
     group.add_argument(
         "--preset",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="NAME",
         help="speed of the encoder, such as medium (h264: veryfast)",
     )
@@ -182,13 +191,13 @@ def add_outputs(parser: Parser) -> None:
     )
     group.add_argument(
         "--segment",
-        type=values.positive_duration,
+        type=argument_types.positive_duration,
         metavar="TIME",
         help="begin a new file so often, NAME-0001.mp4, NAME-0002.mp4, ...: 90s, 30m, 1h",
     )
     group.add_argument(
         "--window",
-        type=values.positive_count,
+        type=argument_types.positive_count,
         metavar="N",
         help="blocks that a playlist keeps, 3 or more (default: all)",
     )
@@ -196,16 +205,25 @@ def add_outputs(parser: Parser) -> None:
 
 def add_picture(parser: Parser) -> None:
     group = parser.add_argument_group("the picture (defaults: the model's)")
-    group.add_argument("--size", type=values.size, metavar="WxH", help="in pixels, as 832x480")
     group.add_argument(
-        "--fps", type=values.rate, metavar="N", help="frames a second at which the video plays"
+        "--size", type=argument_types.size, metavar="WxH", help="in pixels, as 832x480"
     )
     group.add_argument(
-        "--seed", type=values.seed, default=0, metavar="N", help="another seed, another video"
+        "--fps",
+        type=argument_types.rate,
+        metavar="N",
+        help="frames a second at which the video plays",
+    )
+    group.add_argument(
+        "--seed",
+        type=argument_types.seed,
+        default=0,
+        metavar="N",
+        help="another seed, another video",
     )
     group.add_argument(
         "--guidance",
-        type=values.number_from_zero,
+        type=argument_types.number_from_zero,
         metavar="G",
         help="how strongly the prompt is followed; 1 is plain and twice as fast",
     )
@@ -214,19 +232,19 @@ def add_picture(parser: Parser) -> None:
     )
     group.add_argument(
         "--steps",
-        type=values.steps,
+        type=argument_types.steps,
         metavar="N",
         help="denoising steps a block, or the timesteps themselves: 1000,960,889,727",
     )
     group.add_argument(
         "--solver",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="NAME",
         help="renoise for distilled models; euler, dpm++ or unipc for others",
     )
     group.add_argument(
         "--flow-shift",
-        type=values.positive_number,
+        type=argument_types.positive_number,
         metavar="S",
         help="how far the steps crowd towards noise; 1 is even",
     )
@@ -236,7 +254,7 @@ def add_model(parser: Parser) -> None:
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model",
-        type=values.filled,
+        type=argument_types.filled,
         default="pocket",
         metavar="MODEL",
         help="pocket (small, comes with this program), a folder in the diffusers layout, a .pth "
@@ -244,42 +262,45 @@ def add_model(parser: Parser) -> None:
     )
     group.add_argument(
         "--parts",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="MODEL",
         help="where a .pth file's VAE and text encoder come from (default: as published)",
     )
     group.add_argument(
         "--lora",
         action="append",
-        type=values.scaled_file,
+        type=argument_types.scaled_file,
         metavar="FILE[:SCALE]",
         help="a LoRA to merge into the model; give it several times for several",
     )
     group.add_argument(
         "--quantize",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="KIND",
         help="the model in fewer bits: int8, fp8 or nvfp4",
     )
     group.add_argument(
-        "--quantize-text", type=values.filled, metavar="KIND", help="the text encoder too: int8"
+        "--quantize-text",
+        type=argument_types.filled,
+        metavar="KIND",
+        help="the text encoder too: int8",
     )
     add_device(group)
     group.add_argument(
         "--memory",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="POLICY",
         help="what a block sees of the past: cumulative, window=W, window=W,sink=K or decay=G",
     )
     group.add_argument(
         "--block-frames",
-        type=values.positive_count,
+        type=argument_types.positive_count,
         metavar="N",
         help="latent frames a block, of 4 pictures each",
     )
     group.add_argument(
         "--decoder",
-        type=values.filled,
+        type=argument_types.filled,
         metavar="tiny=FILE",
         help="paint with TAEHV's small decoder for Wan 2.1 (taew2_1, a file or the hub id of one): "
         "faster, approximate",
@@ -294,7 +315,7 @@ def add_model(parser: Parser) -> None:
     )
     group.add_argument(
         "--decode-frames",
-        type=values.positive_count,
+        type=argument_types.positive_count,
         metavar="N",
         help="latent frames decoded at once; fewer take less memory (default: what fits)",
     )
@@ -304,14 +325,14 @@ def add_device(group: argparse._ActionsContainer, default: str | None = "auto") 
     """Where a model runs and in which numbers; None is as an earlier run had it."""
     group.add_argument(
         "--device",
-        type=values.filled,
+        type=argument_types.filled,
         default=default,
         metavar="NAME",
         help="auto, cpu, cuda or mps",
     )
     group.add_argument(
         "--dtype",
-        type=values.filled,
+        type=argument_types.filled,
         default=default,
         metavar="NAME",
         help="auto, float32, bfloat16 or float16",
@@ -323,7 +344,7 @@ def add_safety(parser: Parser) -> None:
     group = parser.add_argument_group("so that nothing is lost")
     group.add_argument(
         "--checkpoint-every",
-        type=values.duration,
+        type=argument_types.duration,
         default=30.0,
         metavar="TIME",
         help="how often a checkpoint is written beside the video, for the resume command to go "

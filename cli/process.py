@@ -12,8 +12,8 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from sana_stream._text import safe_text
+from sana_stream.engine.cpu_share import choose_waiting
 
-from ..engine.cpu_share import choose_waiting
 from .log_file import LogFile, open_log, unblock
 
 STDIN, STDOUT, STDERR = 0, 1, 2

@@ -2,14 +2,119 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from sana_stream.models.arguments import ARGUMENTS
+from sana_stream.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from .look import Look
+    from .frame_stats import Look
+
+
+MOST_BLOCK_FRAMES = 10_000  # latent frames
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBlock:
+    """Where one block lies in the stream."""
+
+    index: int
+    latent_start: int  # absolute index of the first latent frame
+    latent_frames: int
+    start: int  # number of the first pixel frame
+    frames: int  # pixel frames
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Where the past begins anew: with the stream's first block, and with that after a cut."""
+
+    index: int = 0  # number of the block
+    start: int = 0  # its first pixel frame
+
+
+FROM_THE_START = Take()
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """Blocks of `block_frames` latent frames; the first of a take has one more.
+
+    A causal VAE's first latent frame is one picture, every later one `temporal_factor`: so the
+    first block has `1 + block_frames * temporal_factor` pictures, the others
+    `block_frames * temporal_factor`. Latent frames are counted from the beginning of the take.
+    """
+
+    block_frames: int
+    temporal_factor: int = 4
+    takes: tuple[Take, ...] = (FROM_THE_START,)  # ascending; no block before them is known
+
+    def __post_init__(self) -> None:
+        given = ARGUMENTS.whole("block_frames", self.block_frames, most=MOST_BLOCK_FRAMES)
+        object.__setattr__(self, "block_frames", given)
+        if self.block_frames < 1:
+            raise ConfigError(
+                f"block_frames {self.block_frames}: a block needs 1 latent frame or more"
+            )
+
+    def block(self, index: int) -> PlannedBlock:
+        """The block number `index`, from 0."""
+        size, factor = self.block_frames, self.temporal_factor
+        take = [take for take in self.takes if take.index <= index][-1]
+        number = index - take.index
+        if number == 0:
+            return PlannedBlock(index, 0, size + 1, take.start, 1 + size * factor)
+        latent_start = 1 + number * size
+        start = take.start + 1 + number * size * factor
+        return PlannedBlock(index, latent_start, size, start, size * factor)
+
+    def blocks_for(self, frames: int) -> int:
+        """How many blocks hold the first `frames` pixel frames."""
+        begun = [take for take in self.takes if take.start < frames]
+        take = begun[-1] if begun else self.takes[0]
+        inside = frames - take.start
+        size = self.block_frames * self.temporal_factor
+        return take.index + max(1, -(-(inside - 1) // size))
+
+    def cut(self, index: int) -> BlockPlan:
+        """The plan in which a take begins with block `index`, and no later one."""
+        kept = tuple(take for take in self.takes if take.index < index)
+        return replace(self, takes=(*kept, Take(index, self.block(index).start)))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFrom:
+    """A plan as it looks from one of its blocks: that block is number 0 and starts at frame 0."""
+
+    plan: BlockPlan
+    first: int
+
+    @property
+    def block_frames(self) -> int:
+        """Latent frames a block."""
+        return self.plan.block_frames
+
+    @property
+    def start(self) -> int:
+        """The stream's pixel frame that is number 0 here."""
+        return self.plan.block(self.first).start
+
+    def block(self, index: int) -> PlannedBlock:
+        """The block number `index` from here; its latent frames are counted as in the stream."""
+        block = self.plan.block(self.first + index)
+        return replace(block, index=index, start=block.start - self.start)
+
+    def blocks_for(self, frames: int) -> int:
+        """How many blocks hold the first `frames` pixel frames from here."""
+        return self.plan.blocks_for(self.start + frames) - self.first
+
+    def cut(self, index: int) -> PlanFrom:
+        """The plan in which a take begins with block `index` from here, and no later one."""
+        return replace(self, plan=self.plan.cut(self.first + index))
 
 
 @dataclass(frozen=True, slots=True)

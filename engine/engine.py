@@ -10,39 +10,41 @@ import torch
 from torch import Tensor
 
 from sana_stream._arguments import shown
+from sana_stream.engine.loading.describe import check_loras, check_parts
+from sana_stream.engine.loading.fingerprint import Fingerprint, fingerprint_of
+from sana_stream.engine.loading.locate import locate_model, locate_parts
+from sana_stream.engine.loading.memory_estimate import fitting_decode_frames, free_bytes
+from sana_stream.engine.loading.model import DecoderCalls, TransformerCalls, load_decoder
+from sana_stream.engine.loading.presets import Preset, check_size, preset_of
+from sana_stream.engine.loading.quantize import CAPABILITY, check_quantization, quantize_network
+from sana_stream.engine.loading.size_limits import Sizes, check_room
+from sana_stream.engine.media.inputs import Picture, Video
+from sana_stream.engine.sampling.schedule import plan_timesteps, solver_from_image
+from sana_stream.engine.session.conditioning import begin_with_image, begin_with_video
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.file import load_snapshot
+from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot
+from sana_stream.models.arguments import ARGUMENTS
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.lora.settings import check_scale
+from sana_stream.models.lora.stack import LoraStack
+from sana_stream.models.memory_policy import parse_policy
+from sana_stream.models.state import State
+from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
+from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.vae.ltx2 import OverlapVAE
+from sana_stream.models.vae.registry import AnyVae
+from sana_stream.models.vae.taehv import TinyDecoder
+from sana_stream.models.weights.load import (
+    load_transformer,
+    load_vae,
+    read_transformer_config,
+    read_vae_file,
+)
 
-from ..models.arguments import ARGUMENTS
-from ..models.checkpoint import load_transformer, load_vae, read_vae_file
-from ..models.errors import ConfigError
-from ..models.lora import LoraStack
-from ..models.lora_scale import check_scale
-from ..models.memory import parse_policy
-from ..models.state import State
-from ..models.text import TextEncoder, load_text_encoder
-from ..models.tiny_decoder import TinyDecoder
-from ..models.transformer import SanaVideoTransformer
-from ..models.transformer_file import read_transformer_config
-from ..models.vae_any import AnyVae
-from ..models.vae_overlap import OverlapVAE
-from .beginning import begin_with_image, begin_with_video
-from .calls import DecoderCalls, TransformerCalls
-from .decoder import load_decoder
-from .describe import check_loras, check_parts
+from .block import BlockPlan
 from .device import resolve_device, resolve_dtype, resting_device
-from .fingerprint import Fingerprint, fingerprint_of
-from .given import Picture, Video
-from .locate import locate_model, locate_parts
-from .memory_plan import fitting_decode_frames, free_bytes
 from .noise import NoiseSource, check_noise, check_seed
-from .plan import BlockPlan
-from .preset import Preset, preset_of
-from .quantize import CAPABILITY, check_quantization, quantize_network
-from .room import Sizes, check_room
-from .schedule import plan_timesteps, solver_from_image
-from .session import Session
-from .size import check_size
-from .snapshot import SessionSettings, Snapshot
-from .snapshot_file import load_snapshot
 
 T = TypeVar("T")
 MOST_LORAS = 1000

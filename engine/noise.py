@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from sana_stream._arguments import shown
-
-from ..models.arguments import ARGUMENTS
-from ..models.errors import ConfigError
+from sana_stream.models.arguments import ARGUMENTS
+from sana_stream.models.errors import ConfigError
 
 NoiseSource = Callable[[int, int, tuple[int, ...]], Tensor]
 """`(block_index, step_index, shape) -> tensor` of standard normal noise."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sana_stream.cli.main import main as sana_stream
-from sana_stream.streaming.wholefile import WholeFile
+from sana_stream.streaming.outputs.unbuffered_file import WholeFile
 
 
 def die() -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 import av
 import psutil
 
-from sana_stream.streaming.fragments import fragments
+from sana_stream.streaming.containers.mp4_boxes import fragments
 
 STORY = Path(__file__).parent / "story.txt"
 DOOMED = str(Path(__file__).parent / "doomed.py")

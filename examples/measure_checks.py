@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sana_stream.engine.accelerate import compile_networks
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.graphs import RecordedTransformer, record_graphs
-from sana_stream.engine.overlap import overlapped
-from sana_stream.engine.recorder import recorder_for
-from sana_stream.engine.session import Session
-from sana_stream.engine.shapes import SHAPES, Shapes, engine_of
+from sana_stream.engine.performance.compile import compile_networks
+from sana_stream.engine.performance.cuda_graphs import (
+    RecordedTransformer,
+    record_graphs,
+    recorder_for,
+)
+from sana_stream.engine.performance.random_model import SHAPES, Shapes, engine_of
+from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.session.session import Session
 
 LAYERS, BLOCKS = 2, 3
 ROWS, COLUMNS = 6, 10  # of the smallest pictures that the model can make

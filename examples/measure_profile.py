@@ -11,7 +11,7 @@ import itertools
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from sana_stream.engine.shapes import random_engine
+from sana_stream.engine.performance.random_model import random_engine
 
 ROWS = 40
 

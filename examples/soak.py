@@ -21,14 +21,14 @@ import psutil
 import torch
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.preset import Preset
-from sana_stream.engine.session import Session
-from sana_stream.engine.shapes import Shapes, engine_of
+from sana_stream.engine.loading.presets import Preset
+from sana_stream.engine.performance.random_model import Shapes, engine_of
+from sana_stream.engine.session.session import Session
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.vae_config import VaeConfig
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.pump import Pump
+from sana_stream.models.vae.config import VaeConfig
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.streaming.video_format import VideoFormat
 
 FPS = 16
 SHAPES = Shapes(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 
 from sana_stream import Engine
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import VideoFormat
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from .attention import Sums
 from .config import TransformerConfig
-from .memory import Memory, MemoryPolicy
-from .past import Contribution, Past
+from .memory_policy import Contribution, Memory, MemoryPolicy, Past
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.cli.commands import find_command
+from sana_stream.cli.main import find_command
 from sana_stream.cli.parser import build_parser
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockStats
     from sana_stream.engine.engine import Engine
-    from sana_stream.engine.health import HealthError
-    from sana_stream.engine.session import Session
-    from sana_stream.engine.snapshot import Snapshot
-    from sana_stream.engine.snapshot_header import SnapshotError
+    from sana_stream.engine.sampling.checks import HealthError
+    from sana_stream.engine.session.session import Session
+    from sana_stream.engine.snapshot.header import SnapshotError
+    from sana_stream.engine.snapshot.snapshot import Snapshot
     from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
 
 __version__ = "0.1.0"
@@ -43,11 +43,11 @@ _HOMES = {
     "CheckpointError": "sana_stream.models.errors",
     "ConfigError": "sana_stream.models.errors",
     "Engine": "sana_stream.engine.engine",
-    "HealthError": "sana_stream.engine.health",
+    "HealthError": "sana_stream.engine.sampling.checks",
     "SanaStreamError": "sana_stream.models.errors",
-    "Session": "sana_stream.engine.session",
-    "Snapshot": "sana_stream.engine.snapshot",
-    "SnapshotError": "sana_stream.engine.snapshot_header",
+    "Session": "sana_stream.engine.session.session",
+    "Snapshot": "sana_stream.engine.snapshot.snapshot",
+    "SnapshotError": "sana_stream.engine.snapshot.header",
 }
 
 

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from tempfile import TemporaryDirectory
 
-from sana_stream.streaming.access import Access
-from sana_stream.streaming.board import Board
-from sana_stream.streaming.control import Control
-from sana_stream.streaming.feed import LiveFeed
-from sana_stream.streaming.format import Encoding, VideoFormat
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.sink import Sink
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.outputs.base import Sink
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import Encoding, VideoFormat
+from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Board, Stage
 
 Opener = Callable[[VideoFormat], AbstractContextManager[Sink]]
 HOST = "127.0.0.1"

@@ -18,7 +18,7 @@ import numpy as np
 from held import Held
 from openers import OPENERS, Opener
 from sana_stream.engine.block import Block, BlockStats
-from sana_stream.streaming.format import VideoFormat
+from sana_stream.streaming.video_format import VideoFormat
 
 BLOCKS = 3
 FPS = 200  # the stream is short in time, so that what is paced is soon done

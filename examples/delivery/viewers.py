@@ -23,16 +23,15 @@ from typing import TYPE_CHECKING
 import psutil
 
 from sana_stream import Engine
-from sana_stream.streaming.access import Access
-from sana_stream.streaming.board import Board
-from sana_stream.streaming.control import Control
-from sana_stream.streaming.feed import LiveFeed
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Board, Stage
 
 if TYPE_CHECKING:
-    from sana_stream.engine.session import Session
+    from sana_stream.engine.session.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:

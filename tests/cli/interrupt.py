@@ -7,15 +7,16 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from sana_stream.engine.block import Block
-from sana_stream.engine.maker import Draft
-from sana_stream.engine.session import Session
-from sana_stream.engine.snapshot import Snapshot
-from sana_stream.streaming.control import Changes, Control
+from sana_stream.engine.session.block_generator import Draft
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.streaming.control.live_control import Changes, Control
 
 from .run import run
 
@@ -37,11 +38,15 @@ def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], Non
     monkeypatch.setattr(Session, "finish", disturbed)
 
 
+def send(number: int) -> None:
+    """Signal this process and wait until the run has noticed, however slow this machine is."""
+    handler: Any = signal.getsignal(number)
+    os.kill(os.getpid(), number)
+    assert handler.__self__.asked.wait(120), "the signal was not noticed"
+
+
 def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(
-        0.3
-    )  # the main thread handles it, and another one passes it on, before the block ends
+    send(signal.SIGINT)
 
 
 def collapse() -> None:

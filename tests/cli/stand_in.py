@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from sana_stream.cli.job import Job
 from sana_stream.cli.options import STDOUT, Options
-from sana_stream.cli.outputs import prepare_outputs
 from sana_stream.cli.parser import build_parser
-from sana_stream.streaming.output_lock import OutputLocks
-from sana_stream.streaming.stdout import claim_stdout
+from sana_stream.streaming.outputs.locks import OutputLocks
+from sana_stream.streaming.outputs.pipe import claim_stdout
+from sana_stream.streaming.run.config import Job
+from sana_stream.streaming.run.outputs import prepare_outputs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "streaming"))
 BLOCKS = 5

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sana_stream.cli import values
-from sana_stream.cli.beginning import with_first_picture
+from sana_stream.cli import argument_types
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.picture import cover
-from sana_stream.engine.story import Story, StoryError
+from sana_stream.engine.media.resize import cover
+from sana_stream.engine.story.story import Story, StoryError
+from sana_stream.streaming.run.inputs import with_first_picture
 
 from .interrupt import at_block, collapse
 from .run import pictures, run
@@ -326,13 +326,13 @@ def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine
     ],
 )
 def test_a_scale_stands_behind_the_file(text: str, expected: tuple[str, float]) -> None:
-    assert values.scaled_file(text) == expected
+    assert argument_types.scaled_file(text) == expected
 
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e400", "-1e30", "1" * 5000])
 def test_a_scale_that_is_no_number_is_refused(scale: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"LoRA x\.safetensors has the scale"):
-        values.scaled_file(f"x.safetensors:{scale}")
+        argument_types.scaled_file(f"x.safetensors:{scale}")
 
 
 def test_a_file_with_a_colon_in_its_name_is_that_file(
@@ -341,10 +341,10 @@ def test_a_file_with_a_colon_in_its_name_is_that_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "style:2").write_text("")
     (tmp_path / "x").write_text("")
-    assert values.scaled_file("style:2") == ("style:2", 1.0)
-    assert values.scaled_file("style:2:0.5") == ("style:2", 0.5)
+    assert argument_types.scaled_file("style:2") == ("style:2", 1.0)
+    assert argument_types.scaled_file("style:2:0.5") == ("style:2", 0.5)
     with pytest.raises(ArgumentTypeError, match="'strong' behind 'x' is no number"):
-        values.scaled_file("x:strong")
+        argument_types.scaled_file("x:strong")
 
 
 def options(*words: str) -> Options:

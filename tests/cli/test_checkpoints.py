@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.engine.snapshot_file import read_header
-from sana_stream.engine.snapshot_header import SnapshotError
+from sana_stream.engine.snapshot.file import read_header
+from sana_stream.engine.snapshot.header import SnapshotError
 
 from .interrupt import (
     FRAMES,
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
     def refuse(path: Path, *_: object) -> None:
         raise SnapshotError(f"checkpoint {path} cannot be written: no space left on device")
 
-    monkeypatch.setattr("sana_stream.engine.snapshot_file.save_snapshot", refuse)
+    monkeypatch.setattr("sana_stream.engine.snapshot.file.save_snapshot", refuse)
     assert make("a.mp4", "--checkpoint-every", "0.001s", *tiny) == 0
     said = capfd.readouterr().err
     assert "a.ckpt cannot be written: no space left on device; the run goes on" in said

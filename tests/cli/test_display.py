@@ -9,10 +9,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from sana_stream.cli.display import LiveDisplay
-from sana_stream.cli.progress import Progress
-from sana_stream.cli.words import closing_lines, megabytes, progress_line
+from sana_stream.cli.console import LiveDisplay, closing_lines, megabytes, progress_line
 from sana_stream.engine.block import Block, BlockStats
+from sana_stream.streaming.run.progress import Progress
 
 MIB = 1 << 20
 

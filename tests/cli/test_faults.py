@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sana_stream.engine.snapshot_file import read_header
-from sana_stream.models.vae import WanVAE
+from sana_stream.engine.snapshot.file import read_header
+from sana_stream.models.vae.wan import WanVAE
 
-from .interrupt import FRAMES, STORY, at_block, fork, make, make_interrupted, posix, wait_for
+from .interrupt import FRAMES, STORY, at_block, fork, make, make_interrupted, posix, send, wait_for
 from .run import command, environment, pictures, run
 
 
@@ -48,7 +48,7 @@ def test_a_full_disk(
 ):
     """A limit on the size of files stands for it: the write is refused by the system."""
     # the checkpoint shall stay below the limit
-    monkeypatch.setattr("sana_stream.engine.snapshot.CACHE_LIMIT", 0)
+    monkeypatch.setattr("sana_stream.engine.snapshot.snapshot.CACHE_LIMIT", 0)
     with file_limit(100_000):
         code = make("a.y4m", "--checkpoint-every", "0.001s", *tiny)
     said = capfd.readouterr().err.splitlines()
@@ -87,7 +87,7 @@ def test_told_to_end(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ):
     with monkeypatch.context() as patch:
-        at_block(patch, 3, lambda: os.kill(os.getpid(), number))
+        at_block(patch, 3, lambda: send(number))
         assert make("a.mp4", *tiny) == 128 + number
     assert same_when_resumed(tiny)
 
@@ -174,7 +174,7 @@ def test_a_row_of_files_counts_only_what_is_there(
     row = ("--segment", "1s", *tiny)
     assert make("b.mp4", *row) == 0
     with monkeypatch.context() as patch:
-        patch.setattr("sana_stream.cli.outputs.LEAST_SPACE", 0)
+        patch.setattr("sana_stream.streaming.run.outputs.LEAST_SPACE", 0)
         at_block(patch, 3, lambda: Path("a-0002.mp4").mkdir())
         assert make("a.mp4", *row) == 1
     assert "a-0002.mp4" in capfd.readouterr().err.splitlines()[-1]
@@ -192,7 +192,7 @@ def test_an_interrupted_run_says_that_it_has_no_checkpoint(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sana_stream.engine.snapshot_file.replace_file", refuse)
+    monkeypatch.setattr("sana_stream.engine.snapshot.file.replace_file", refuse)
     make_interrupted(monkeypatch, 3, "a.mp4", *tiny)
     said = capfd.readouterr().err
     assert "there is no checkpoint to go on from: checkpoint a.ckpt cannot be written" in said
@@ -210,7 +210,7 @@ def test_an_older_checkpoint_survives_and_is_named(
         path.write_bytes(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sana_stream.engine.snapshot_file.replace_file", refuse_later)
+        patch.setattr("sana_stream.engine.snapshot.file.replace_file", refuse_later)
         make_interrupted(patch, 4, "a.mp4", "--checkpoint-every", "0.001s", *tiny)
     said = capfd.readouterr().err
     frames = read_header(Path("a.ckpt")).frames

@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 
-from sana_stream.engine.describe import describe_model
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.session import Session
-from sana_stream.engine.snapshot import Snapshot
-from sana_stream.engine.story_file import read_story
+from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.engine.story.read import read_story
 
 from .run import pictures, run
 
@@ -186,7 +186,7 @@ def test_what_the_model_wants_behind_a_prompt_is_not_shown(
     described = describe_model(tiny_folder)
     preset = dataclasses.replace(described.preset, motion_score=" the night falls")
     changed = dataclasses.replace(described, preset=preset)
-    monkeypatch.setattr("sana_stream.cli.model.describe", lambda *_: changed)
+    monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: changed)
     outs = (*PICTURES, "--out", "a.mkv")
     assert run("--prompt", "a fox", "--frames", "9", *outs, *tiny) == 0
     expected = frames_of(tiny_engine, 9, {0: "a fox the night falls"})
@@ -240,7 +240,7 @@ def test_where_no_gpu_encodes_the_cpu_does(
     def fail(*_: object) -> None:
         raise OSError("no encoder")
 
-    monkeypatch.setattr("sana_stream.streaming.hardware._try_one_frame", fail)
+    monkeypatch.setattr("sana_stream.streaming.containers.encoder._try_one_frame", fail)
     assert run("--prompt", "a fox", "--frames", "9", "--nvenc", "--out", "a.mp4", *tiny) == 0
     assert len(pictures("a.mp4")) == 9
     assert "the GPU cannot encode h264 (no encoder); the CPU does it" in capfd.readouterr().err
@@ -255,8 +255,8 @@ def test_the_model_is_loaded_and_compiled_as_asked_for(
         asked.append(more["decode_frames"])
         return tiny_engine
 
-    monkeypatch.setattr("sana_stream.cli.model.load", load)
-    monkeypatch.setattr("sana_stream.engine.accelerate.compile_networks", compiled.append)
+    monkeypatch.setattr("sana_stream.cli.commands.model.load", load)
+    monkeypatch.setattr("sana_stream.engine.performance.compile.compile_networks", compiled.append)
     argv = ("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--overwrite", *tiny)
     assert run(*argv) == 0
     assert (asked, compiled) == ([None], [])

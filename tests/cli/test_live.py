@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.session import Session
-from sana_stream.engine.snapshot import Snapshot
-from sana_stream.engine.story_file import read_story
-from sana_stream.streaming.control import Control
-from sana_stream.streaming.pace import Pace
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.engine.story.read import read_story
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.control.pacing import Pace
 
 from .run import pictures, run
 
@@ -63,7 +63,7 @@ class Keyboard:
 @pytest.fixture
 def keyboard(monkeypatch: pytest.MonkeyPatch) -> Keyboard:
     keyboard = Keyboard()
-    monkeypatch.setattr("sana_stream.cli.live.typed_lines", keyboard.lines)
+    monkeypatch.setattr("sana_stream.streaming.run.live.typed_lines", keyboard.lines)
     return keyboard
 
 
@@ -244,7 +244,7 @@ def test_blocks_wait_for_their_time_where_somebody_may_direct(
 def test_the_end_of_typing_is_not_the_end_of_the_stream(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.cli.live.typed_lines", lambda: iter(()))
+    monkeypatch.setattr("sana_stream.streaming.run.live.typed_lines", lambda: iter(()))
     assert run("--prompt", "a fox", "--interactive", FAST, "--frames", "20", *tiny) == 0
     assert len(pictures("sana-stream.mp4")) == 20
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.snapshot_header import checksum
+from sana_stream.engine.snapshot.header import checksum
 
 from .folder_files import FOREIGN, OUTPUTS, files
 from .interrupt import make_interrupted, posix
@@ -75,7 +75,7 @@ def test_a_resume_with_another_model_changes_nothing(
 ):
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
     before = files()
-    monkeypatch.setattr("sana_stream.cli.model.load", _load_really)
+    monkeypatch.setattr("sana_stream.cli.commands.model.load", _load_really)
     assert run("resume", "a.mp4", "--model", "pocket", "--device", "cpu") == 1
     assert "is a stream of another model" in capfd.readouterr().err
     assert run("resume", "a.mp4", "--model", "missing") == 2

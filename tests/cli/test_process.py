@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from sana_stream.engine.story_file import read_story
+from sana_stream.engine.story.read import read_story
 
 from .run import command, environment, pictures, start
 

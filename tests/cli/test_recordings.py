@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sana_stream.cli.recordings import Recordings
-from sana_stream.cli.recordings_index import RecordingIndex
-from sana_stream.cli.values import size_in_bytes
+from sana_stream.cli.argument_types import size_in_bytes
 from sana_stream.models.errors import ConfigError
 from sana_stream.streaming.errors import SinkError
-from sana_stream.streaming.feed import LiveFeed
-from sana_stream.streaming.format import Tags, VideoFormat
-from sana_stream.streaming.pump import Pump
-from sana_stream.streaming.recording import RecordingSink
+from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.streaming.outputs.recording import RecordingSink
+from sana_stream.streaming.run.recordings import Recordings
+from sana_stream.streaming.run.recordings_index import RecordingIndex
+from sana_stream.streaming.video_format import Tags, VideoFormat
+from sana_stream.streaming.web.live_feed import LiveFeed
 
 from ..streaming.asking import await_that
 from ..streaming.blocks import HEIGHT, WIDTH, blocks
@@ -165,8 +165,8 @@ def test_a_recording_that_fails_in_any_way_ends_no_stream(
         raise error
 
     with going_on_after(tmp_path):
-        monkeypatch.setattr("sana_stream.streaming.file.FileSink.write", fail)
-        monkeypatch.setattr("sana_stream.streaming.file.FileSink.close", fail)
+        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileSink.write", fail)
+        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileSink.close", fail)
 
 
 def test_a_recording_that_cannot_be_completed_ends_no_stream(
@@ -180,7 +180,7 @@ def test_a_recording_that_cannot_be_completed_ends_no_stream(
     def fail(*_: object) -> None:
         raise SinkError("no space") from OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sana_stream.streaming.file.FileSink.close", fail)
+    monkeypatch.setattr("sana_stream.streaming.outputs.file.FileSink.close", fail)
     with Pump([feed, recording], said.append) as pump:
         pump.write(next(blocks()))
     assert told == ["The recording is not complete: no space left on device."]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sana_stream.engine.snapshot_file import read_header
+from sana_stream.engine.snapshot.file import read_header
 
 from .interrupt import (
     at_block,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sana_stream.engine.story_file import read_story
+from sana_stream.engine.story.read import read_story
 
 from .run import pictures, run, start
 

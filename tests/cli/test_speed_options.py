@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.cli.job import Job
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
+from sana_stream.streaming.run.config import Job
 
 from .run import pictures, run
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sana_stream.engine.engine import Engine
-from sana_stream.streaming.control import Changes
+from sana_stream.streaming.control.live_control import Changes
 
 from .interrupt import LIVE, at_block, interrupt, posix, say_before
 from .run import pictures, run

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sana_stream.engine.engine import Engine
-from sana_stream.streaming.control import Changes
+from sana_stream.streaming.control.live_control import Changes
 
 from .interrupt import (
     LIVE,

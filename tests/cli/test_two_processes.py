@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,17 +11,29 @@ import psutil
 import pytest
 
 from .interrupt import STORY, posix, wait_for_checkpoint
-from .run import pictures, run, start
+from .run import environment, pictures, run, start
 
 pytestmark = posix
 OUTPUTS = [("a.mp4", "a.ckpt"), ("a/%03d.png", "a.ckpt"), ("a/live.m3u8", "a/live.ckpt")]
-FRAMES = {"a.mp4": 300, "a/%03d.png": 1500, "a/live.m3u8": 300}  # each picture is synced
+FRAMES = {"a.mp4": 200, "a/%03d.png": 200, "a/live.m3u8": 200}
 
 
-def begin(folder: Path, model: Path, name: str, *more: str) -> subprocess.Popen[bytes]:
-    """A process that makes a video of so many frames that others can come in between."""
-    words = ("--frames", str(FRAMES[name]), "--checkpoint-every", "0.05s", "--device", "cpu")
-    return start(*STORY, *words, "--model", model, "--out", name, *more, cwd=folder)
+def begin(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
+    """A process that makes a video."""
+    return start(*words(model, name), cwd=folder)
+
+
+def begin_held(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
+    """The same, which waits before block 20 until there is a file `release`."""
+    script = [sys.executable, str(Path(__file__).with_name("held.py")), "20", "release"]
+    argv = [*script, *map(str, words(model, name))]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, cwd=folder, env=environment(), stdout=pipe, stderr=pipe)
+
+
+def words(model: Path, name: str) -> tuple[str | Path, ...]:
+    options = ("--frames", str(FRAMES[name]), "--checkpoint-every", "0.001s", "--device", "cpu")
+    return (*STORY, *options, "--model", model, "--out", name)
 
 
 def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
@@ -47,18 +59,15 @@ def test_while_one_writes_the_other_is_refused(
     second: str,
 ):
     monkeypatch.chdir(tmp_path)
-    first = begin(tmp_path, tiny_folder, name)
+    first = begin_held(tmp_path, tiny_folder, name)
     wait_for_checkpoint(tmp_path / checkpoint, first.pid)
-    first.send_signal(signal.SIGSTOP)  # so that it is still writing, however slow this machine is
-    words = {
+    other = {
         "again": (*STORY, "--model", str(tiny_folder), "--out", name),
         "overwrite": (*STORY, "--model", str(tiny_folder), "--out", name, "--overwrite"),
         "resume": ("resume", name),
     }
-    try:
-        assert run(*words[second]) == 2
-    finally:
-        first.send_signal(signal.SIGCONT)
+    assert run(*other[second]) == 2
+    (tmp_path / "release").touch()
     said = capfd.readouterr().err
     assert f"is being written by process {first.pid} on " in said or second == "again"
     assert end(first)[0] == 0
@@ -77,7 +86,7 @@ def test_two_that_start_at_once(tmp_path: Path, tiny_folder: Path, name: str, ch
 
 @pytest.mark.parametrize(("name", "checkpoint"), OUTPUTS)
 def test_two_that_resume_at_once(tmp_path: Path, tiny_folder: Path, name: str, checkpoint: str):
-    first = begin(tmp_path, tiny_folder, name)
+    first = begin_held(tmp_path, tiny_folder, name)
     wait_for_checkpoint(tmp_path / checkpoint, first.pid)
     first.kill()
     end(first)
@@ -92,7 +101,7 @@ def test_two_that_resume_at_once(tmp_path: Path, tiny_folder: Path, name: str, c
 def test_one_that_is_killed_leaves_the_video_to_the_other(
     tmp_path: Path, tiny_folder: Path, name: str, checkpoint: str
 ):
-    first = begin(tmp_path, tiny_folder, name)
+    first = begin_held(tmp_path, tiny_folder, name)
     wait_for_checkpoint(tmp_path / checkpoint, first.pid)
     second = start("resume", name, cwd=tmp_path)
     until = time.monotonic() + 120

@@ -15,7 +15,7 @@ from held import Held
 from openers import OPENERS, Opener, pipe
 from outputs import hold, made_up
 from sana_stream.engine.block import Block
-from sana_stream.streaming.format import VideoFormat
+from sana_stream.streaming.video_format import VideoFormat
 
 LIMIT = 0.1  # seconds
 SMALL = VideoFormat(224, 128, 200)

@@ -13,8 +13,8 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-from sana_stream.engine.clip import look_at_clip
-from sana_stream.engine.image_file import read_image
+from sana_stream.engine.media.clip import look_at_clip
+from sana_stream.engine.media.image_file import read_image
 from sana_stream.models.errors import ConfigError
 
 MEMORY = 3 << 30  # bytes of addresses beyond those of the imports

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sana_stream.engine.clip import look_at_clip
+from sana_stream.engine.media.clip import look_at_clip
 
 FPS = Fraction(16)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sana_stream.engine.accelerate import compile_networks
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.performance.compile import compile_networks
 from sana_stream.models.errors import ConfigError
 
 from .test_session import take

@@ -12,11 +12,11 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SanaImageToVideoPipeline
 from PIL import Image
 
-from sana_stream.engine.beginning import whole_blocks
+from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.media.resize import cover
 from sana_stream.engine.noise import counter_noise
-from sana_stream.engine.picture import cover
-from sana_stream.engine.plan import BlockPlan
+from sana_stream.engine.session.conditioning import whole_blocks
 from sana_stream.models.errors import ConfigError
 
 PROMPT = "a red boat sails over the sea"

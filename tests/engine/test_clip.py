@@ -18,7 +18,7 @@ from diffusers import (
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import counter_noise
 from sana_stream.models.attention import Sums
-from sana_stream.models.past import Past
+from sana_stream.models.memory_policy import Past
 
 HEIGHT, WIDTH, FRAMES = 32, 64, 13  # one block of 4 latent frames
 PROMPT, NEGATIVE = "a red boat sails over the sea", "night falls"

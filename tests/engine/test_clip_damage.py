@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.clip import look_at_clip
+from sana_stream.engine.media.clip import look_at_clip
 from sana_stream.models.errors import ConfigError
 
 from ..programs import needs
@@ -90,7 +90,7 @@ def test_frames_of_too_many_pixels_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_clip(tmp_path / "a.mp4", [scene()] * 9)
-    monkeypatch.setattr("sana_stream.engine.video_file.PIXELS", 64 * 96 - 1)
+    monkeypatch.setattr("sana_stream.engine.media.video_file.PIXELS", 64 * 96 - 1)
     with pytest.raises(ConfigError, match=r"cannot be read|megapixels"):
         look_at_clip(tmp_path / "a.mp4", FPS, silent)
 
@@ -129,7 +129,7 @@ def test_interlaced_frames_lose_their_combs(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=12))
 def test_any_times_make_a_bounded_number_of_pictures(times: list[int]) -> None:
-    from sana_stream.engine.video_timing import Clock, in_steps
+    from sana_stream.engine.media.video_timing import Clock, in_steps
 
     frames = []
     for time in times:

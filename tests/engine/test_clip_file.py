@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from sana_stream.engine.clip import look_at_clip
-from sana_stream.engine.picture import cover
+from sana_stream.engine.media.clip import look_at_clip
+from sana_stream.engine.media.resize import cover
 from sana_stream.models.errors import ConfigError
 
 from .given_files import far, scene, set_matrix, turned, write_clip

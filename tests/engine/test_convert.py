@@ -11,11 +11,11 @@ import pytest
 import torch
 from diffusers import SanaVideoPipeline
 
-from sana_stream.engine.convert import convert_model
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.convert import convert_model
 from sana_stream.models.errors import CheckpointError, ConfigError
-from sana_stream.models.original import to_original
-from sana_stream.models.transformer_file import read_transformer
+from sana_stream.models.weights.load import read_transformer
+from sana_stream.models.weights.original_layout import to_original
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sana_stream.engine.cost import block_cost
+from sana_stream.engine.performance.benchmark import block_cost
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae.config import VaeConfig
 
 WAN = VaeConfig((0.0,) * 16, (1.0,) * 16)
 

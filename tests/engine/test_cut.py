@@ -14,13 +14,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sana_stream.engine.block import BlockPlan, PlanFrom, Take
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.guard import Guard
 from sana_stream.engine.noise import NoiseSource, counter_noise
-from sana_stream.engine.overlap import overlapped
-from sana_stream.engine.plan import BlockPlan, PlanFrom, Take
-from sana_stream.engine.story import Cue
-from sana_stream.engine.timeline import Timeline
+from sana_stream.engine.session.drift import Guard
+from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.story.story import Cue
+from sana_stream.engine.story.timeline import Timeline
 from sana_stream.models.errors import ConfigError
 
 from .test_beginning import pictures

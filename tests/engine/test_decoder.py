@@ -10,16 +10,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sana_stream.engine.decoder import check_decoder, locate_decoder
-from sana_stream.engine.decoding import to_pixels
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.graphs import record_graphs
-from sana_stream.engine.hub import HubModel
-from sana_stream.engine.info import estimate, inspect_model
-from sana_stream.engine.shapes import LTX_2, WAN_2_1
-from sana_stream.engine.snapshot_header import SnapshotError
+from sana_stream.engine.loading.inspect import estimate, inspect_model
+from sana_stream.engine.loading.locate import HubModel
+from sana_stream.engine.loading.model import check_decoder, locate_decoder
+from sana_stream.engine.performance.cuda_graphs import record_graphs
+from sana_stream.engine.performance.random_model import LTX_2, WAN_2_1
+from sana_stream.engine.sampling.decode import to_pixels
+from sana_stream.engine.snapshot.header import SnapshotError
 from sana_stream.models.errors import CheckpointError, ConfigError
-from sana_stream.models.tiny_decoder import TinyDecoder, load_tiny_decoder
+from sana_stream.models.vae.taehv import TinyDecoder, load_tiny_decoder
 
 from ..tiny import save_tiny_model
 from .tape import TapeRecorder

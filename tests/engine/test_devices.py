@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sana_stream.engine import decoding, maker
 from sana_stream.engine.device import one_thread_alone, resolve_dtype
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.overlap import overlapped
-from sana_stream.engine.sampling import SAMPLERS
-from sana_stream.engine.session import Session
-from sana_stream.models.checkpoint import load_transformer, load_vae
+from sana_stream.engine.sampling import decode
+from sana_stream.engine.sampling.samplers import SAMPLERS
+from sana_stream.engine.session import block_generator
+from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.session.session import Session
 from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.weights.load import load_transformer, load_vae
 
 from .test_session import same, take
 
@@ -45,12 +46,12 @@ class WithoutFloat64(TorchDispatchMode):
 @pytest.fixture
 def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """The tiny model on a device that only counts shapes; whatever reads values is left out."""
-    monkeypatch.setattr("sana_stream.engine.health.is_finite", lambda *_: True)
+    monkeypatch.setattr("sana_stream.engine.sampling.checks.is_finite", lambda *_: True)
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: tensor)
-    monkeypatch.setattr(maker, "check_states", lambda *_: None)
-    monkeypatch.setattr(decoding, "check_pictures", lambda *_: None)
+    monkeypatch.setattr(block_generator, "check_states", lambda *_: None)
+    monkeypatch.setattr(decode, "check_pictures", lambda *_: None)
     monkeypatch.setattr(
-        "sana_stream.engine.lane.DirectLane.to_host",
+        "sana_stream.engine.device.DirectLane.to_host",
         lambda _, tensor: np.zeros(tensor.shape, np.uint8),
     )
     prepare = partialmethod(SanaVideoTransformer.prepare_text, whole=True)
@@ -112,7 +113,9 @@ def test_one_thread_at_a_time_works_where_the_device_needs_it(
 ):
     """Two threads that use Metal through torch at once end the process."""
     expected = take(tiny_engine.session("a red boat"), 3)
-    monkeypatch.setattr("sana_stream.engine.overlap.one_thread_alone", lambda device: True)
+    monkeypatch.setattr(
+        "sana_stream.engine.session.lookahead.one_thread_alone", lambda device: True
+    )
     busy, together = threading.Lock(), []
 
     def alone(work: Any) -> Any:

@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.sampling import SAMPLERS
-from sana_stream.engine.schedule import flow_timesteps
+from sana_stream.engine.sampling.samplers import SAMPLERS
+from sana_stream.engine.sampling.schedule import flow_timesteps
 from sana_stream.models.attention import Sums
-from sana_stream.models.past import Past
+from sana_stream.models.memory_policy import Past
 from sana_stream.models.rope import shift_in_time
 from sana_stream.models.transformer import SanaVideoTransformer, TextContext
-from sana_stream.models.vae import WanVAE
-from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.wan import WanVAE
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("float16", 5e-3), ("bfloat16", 4e-2)])

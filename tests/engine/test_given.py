@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sana_stream.engine import clip_blocks
-from sana_stream.engine.clip_blocks import Known
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.picture import cover
+from sana_stream.engine.media import clip_blocks
+from sana_stream.engine.media.clip_blocks import Known
+from sana_stream.engine.media.resize import cover
 from sana_stream.models.errors import ConfigError
 
 from .given_files import far, scene, write_clip
@@ -136,7 +136,7 @@ def test_a_picture_of_one_line_is_covered_in_bounded_memory():
 def test_a_large_picture_is_averaged_down_first(monkeypatch: pytest.MonkeyPatch):
     picture = scene(640, 960)
     exact = cover(picture[None], 32, 48)
-    monkeypatch.setattr("sana_stream.engine.picture.LARGE", 640 * 960 - 1)
+    monkeypatch.setattr("sana_stream.engine.media.resize.LARGE", 640 * 960 - 1)
     assert far(cover(picture[None], 32, 48), exact) < 2
 
 

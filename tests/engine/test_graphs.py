@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sana_stream.engine import graphs
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.graphs import RecordedTransformer, record_graphs
-from sana_stream.engine.overlap import overlapped
+from sana_stream.engine.performance import cuda_graphs
+from sana_stream.engine.performance.cuda_graphs import RecordedTransformer, record_graphs
+from sana_stream.engine.session.lookahead import overlapped
 from sana_stream.models.errors import ConfigError
 
 from .tape import TapeRecorder
@@ -107,7 +107,7 @@ def test_smaller_pieces_are_recorded_too(tiny_folder: Path, plain: Engine):
 def test_a_large_cache_is_not_carried_through_recordings(
     tiny_folder: Path, plain: Engine, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(graphs, "CACHE_LIMIT", 0)
+    monkeypatch.setattr(cuda_graphs, "CACHE_LIMIT", 0)
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
     own = TapeRecorder()
     record_graphs(engine, recorder=own)

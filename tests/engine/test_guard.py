@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.guard import Guard
-from sana_stream.engine.look import Look
-from sana_stream.engine.session import Session
-from sana_stream.engine.snapshot_file import load_snapshot, save_snapshot
+from sana_stream.engine.frame_stats import Look
+from sana_stream.engine.session.drift import Guard
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.file import load_snapshot, save_snapshot
 
 SINK = "window=2,sink=1"
 

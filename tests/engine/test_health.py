@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.guard import anchored, check_action, restarted
-from sana_stream.engine.health import ATTEMPT_STEPS, ATTEMPTS, HealthError
-from sana_stream.engine.look import Look, look_of
+from sana_stream.engine.frame_stats import Look, look_of
 from sana_stream.engine.noise import counter_noise
-from sana_stream.engine.snapshot import Snapshot
+from sana_stream.engine.sampling.checks import ATTEMPT_STEPS, ATTEMPTS, HealthError
+from sana_stream.engine.session.drift import anchored, check_action, restarted
+from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.attention import Sums
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae import VaeCache, WanVAE
+from sana_stream.models.vae.wan import VaeCache, WanVAE
 
 from .test_session import same, take
 

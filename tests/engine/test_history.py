@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.history import History
-from sana_stream.engine.session import Session
-from sana_stream.engine.shelf import MemoryShelf
-from sana_stream.engine.snapshot import Snapshot
+from sana_stream.engine.session.history import History, MemoryShelf
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.errors import ConfigError
 
 from .test_session import same, take

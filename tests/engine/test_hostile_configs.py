@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sana_stream.engine.describe import describe_model
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.info import estimate, inspect_model
+from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.inspect import estimate, inspect_model
 from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
 
 FILES = (

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from sana_stream.engine import image_file
-from sana_stream.engine.image_file import read_image, read_pillow
+from sana_stream.engine.media import image_file
+from sana_stream.engine.media.image_file import read_image, read_pillow
 from sana_stream.models.errors import ConfigError
 
 from .given_files import RED, far, save_oriented, scene, write_clip
@@ -345,7 +345,7 @@ def test_a_very_large_jpeg_is_decoded_at_a_fraction(
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16", "CMYK"])
 def test_large_pictures_are_averaged_down(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    monkeypatch.setattr("sana_stream.engine.image_colour.WORKING_PIXELS", 64 * 96 // 4)
+    monkeypatch.setattr("sana_stream.engine.media.image_colour.WORKING_PIXELS", 64 * 96 // 4)
     grey = np.repeat(np.asarray(Image.fromarray(scene()).convert("L"))[..., None], 3, axis=2)
     image = Image.fromarray(scene())
     image = (

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.info import estimate, find_licence, inspect_model
+from sana_stream.engine.loading.inspect import estimate, find_licence, inspect_model
 from sana_stream.models.errors import CheckpointError, ConfigError
-from sana_stream.models.original import to_original
-from sana_stream.models.transformer_file import read_transformer
+from sana_stream.models.weights.load import read_transformer
+from sana_stream.models.weights.original_layout import to_original
 
 
 def counted(module: torch.nn.Module) -> int:

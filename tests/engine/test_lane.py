@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sana_stream.engine.lane import CudaLane, DirectLane, to_device
+from sana_stream.engine.device import CudaLane, DirectLane, to_device
 
 
 class RecordingCuda:

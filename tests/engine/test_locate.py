@@ -14,11 +14,10 @@ from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file, save_file
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.hub import HubModel
-from sana_stream.engine.locate import PUBLISHED_PARTS, locate_model, locate_parts
+from sana_stream.engine.loading.locate import PUBLISHED_PARTS, HubModel, locate_model, locate_parts
 from sana_stream.models.errors import CheckpointError, ConfigError
-from sana_stream.models.original import to_original
-from sana_stream.models.transformer_file import read_transformer
+from sana_stream.models.weights.load import read_transformer
+from sana_stream.models.weights.original_layout import to_original
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -178,7 +177,7 @@ def test_other_files_are_refused(tmp_path: Path):
      "own\ner/name", "owner/name/../x.pth", "owner/name@../../x", "-x/y", "x" * 10_000],
 )  # fmt: skip
 def test_odd_texts_do_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, text: str):
-    monkeypatch.setattr("sana_stream.engine.hub.HubModel.fetch", pytest.fail)
+    monkeypatch.setattr("sana_stream.engine.loading.locate.HubModel.fetch", pytest.fail)
     with pytest.raises(ConfigError, match=r"is not known|is no path") as caught:
         locate_model(text)
     assert str(caught.value).isprintable()

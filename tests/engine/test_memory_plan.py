@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.footprint import peak_bytes
-from sana_stream.engine.memory_plan import decode_bytes, denoise_bytes, fitting_decode_frames
+from sana_stream.engine.loading.memory_estimate import (
+    decode_bytes,
+    denoise_bytes,
+    fitting_decode_frames,
+    peak_bytes,
+)
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory import parse_policy
+from sana_stream.models.memory_policy import parse_policy
 from sana_stream.models.state import state_bytes
-from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae.config import VaeConfig
 
 WAN = VaeConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
 BLOCK_480P = (1, 16, 10, 60, 104)

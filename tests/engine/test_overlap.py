@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.maker import Draft
-from sana_stream.engine.overlap import overlapped
-from sana_stream.engine.snapshot import Snapshot
+from sana_stream.engine.session.block_generator import Draft
+from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.snapshot.snapshot import Snapshot
 
 from .test_session import same, take
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.plan import BlockPlan
+from sana_stream.engine.block import BlockPlan
 from sana_stream.models.errors import ConfigError
 
 plans = st.builds(BlockPlan, st.integers(1, 50), st.sampled_from([1, 4, 8]))

@@ -13,10 +13,10 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from sana_stream.engine.instructions import IMAGE_INSTRUCTION, VIDEO_INSTRUCTION
-from sana_stream.engine.plan import BlockPlan
-from sana_stream.engine.preset import LONGSANA, SANA_480P, SANA_720P, preset_of
-from sana_stream.engine.sampling import SAMPLERS
+from sana_stream.engine.block import BlockPlan
+from sana_stream.engine.loading.instructions import IMAGE_INSTRUCTION, VIDEO_INSTRUCTION
+from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, SANA_720P, preset_of
+from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.models.errors import CheckpointError
 
 FLOW: dict[str, Any] = {

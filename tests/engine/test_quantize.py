@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.preset import LONGSANA
-from sana_stream.engine.quantize import check_quantization, quantize_network
+from sana_stream.engine.loading.presets import LONGSANA
+from sana_stream.engine.loading.quantize import check_quantization, quantize_network
 from sana_stream.models.errors import ConfigError
 
 CUDA = torch.device("cuda")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sana_stream.engine.recorded import Recorded
+from sana_stream.engine.performance.cuda_graphs import Recorded
 
 from .tape import NotOnATapeError, TapeRecorder
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sana_stream.engine.recorder import WARM_UPS, CudaRecorder, recorder_for
+from sana_stream.engine.performance.cuda_graphs import WARM_UPS, CudaRecorder, recorder_for
 from sana_stream.models.errors import ConfigError
 
 DEVICE = torch.device("cuda", 1)

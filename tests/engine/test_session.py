@@ -11,12 +11,12 @@ import torch
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.move import moved
 from sana_stream.engine.noise import counter_noise
-from sana_stream.engine.session import Session
+from sana_stream.engine.performance.benchmark import moved
+from sana_stream.engine.session.session import Session
 from sana_stream.models.attention import Sums
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.past import Past
+from sana_stream.models.memory_policy import Past
 
 
 def take(session: Session, count: int) -> list[Block]:

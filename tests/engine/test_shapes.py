@@ -11,15 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from sana_stream.engine.locate import locate_model
-from sana_stream.engine.preset import preset_of
-from sana_stream.engine.shapes import LTX_2, SHAPES, WAN_2_1, Shapes, engine_of, random_engine
+from sana_stream.engine.loading.locate import locate_model
+from sana_stream.engine.loading.presets import preset_of
+from sana_stream.engine.performance.random_model import (
+    LTX_2,
+    SHAPES,
+    WAN_2_1,
+    Shapes,
+    engine_of,
+    random_engine,
+)
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.tiny_decoder import TinyDecoder
-from sana_stream.models.vae_any import make_vae
-from sana_stream.models.vae_config import VaeConfig
-from sana_stream.models.vae_overlap import OverlapVaeConfig
+from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.ltx2 import OverlapVaeConfig
+from sana_stream.models.vae.registry import make_vae
+from sana_stream.models.vae.taehv import TinyDecoder
 
 PARTS = ("transformer", "vae")
 SMALL = TransformerConfig(

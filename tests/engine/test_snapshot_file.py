@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.session import Session
-from sana_stream.engine.snapshot import blocks_to_keep
-from sana_stream.engine.snapshot_file import load_snapshot, read_header
-from sana_stream.engine.snapshot_header import SnapshotError, checksum
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.file import load_snapshot, read_header
+from sana_stream.engine.snapshot.header import SnapshotError, checksum
+from sana_stream.engine.snapshot.snapshot import blocks_to_keep
 
 from .test_session import same, take
 
@@ -64,7 +64,7 @@ def test_a_decoder_whose_cache_is_too_large_to_write_goes_on_exactly(
     tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Latents older than the decoder's context are gone from the file; pictures do not change."""
-    monkeypatch.setattr("sana_stream.engine.snapshot.CACHE_LIMIT", 0)
+    monkeypatch.setattr("sana_stream.engine.snapshot.snapshot.CACHE_LIMIT", 0)
     session = tiny_engine.session("a red boat", block_frames=8, timesteps=(1000,))
     kept = blocks_to_keep(8, tiny_engine.vae.config)
     take(session, kept + 1)

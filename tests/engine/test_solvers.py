@@ -15,9 +15,9 @@ from diffusers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sana_stream.engine.preset import LONGSANA, SANA_480P, Preset
-from sana_stream.engine.sampling import SAMPLERS, sample_dpm
-from sana_stream.engine.schedule import flow_timesteps, plan_timesteps
+from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, Preset
+from sana_stream.engine.sampling.samplers import SAMPLERS, sample_dpm
+from sana_stream.engine.sampling.schedule import flow_timesteps, plan_timesteps
 from sana_stream.models.errors import ConfigError
 
 SHAPE = (1, 2, 3, 4, 5)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.story import MAX_PROMPTS, StoryError
-from sana_stream.engine.story_file import MAX_BYTES, parse_story, read_story
+from sana_stream.engine.story.read import MAX_BYTES, parse_story, read_story
+from sana_stream.engine.story.story import MAX_PROMPTS, StoryError
 
 VALID = {
     "s.srt": "1\n00:00:01,500 --> 00:00:04,000 X1:10\n<i>A</i> {\\an8}boat\n2\n0:0:9 -> 1:00\nb\n",

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.story import Story
-from sana_stream.engine.story_file import parse_story
-from sana_stream.streaming.captions import CaptionFile
+from sana_stream.engine.story.read import parse_story
+from sana_stream.engine.story.story import Story
+from sana_stream.streaming.outputs.captions import CaptionFile
 
 Told = list[tuple[float | None, str]]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.story import IMAGE_MARK, Cue, Story, StoryError, clock
-from sana_stream.engine.story_file import parse_story
+from sana_stream.engine.story.read import parse_story
+from sana_stream.engine.story.story import IMAGE_MARK, Cue, Story, StoryError, clock
 
 
 def parse(text: str) -> Story:

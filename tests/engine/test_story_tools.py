@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.story import StoryError
-from sana_stream.engine.story_file import parse_story
+from sana_stream.engine.story.read import parse_story
+from sana_stream.engine.story.story import StoryError
 
 Told = list[tuple[float | None, str]]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sana_stream.engine import threads
-from sana_stream.engine.threads import core_count, shared_threads, stay_within_quota
+from sana_stream.engine import cpu
+from sana_stream.engine.cpu import core_count, shared_threads, stay_within_quota
 
 CPU = torch.device("cpu")
 
@@ -19,8 +19,8 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine of eight cores, all of them torch's."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "core_count", lambda: 8)
-    monkeypatch.setattr(threads, "allowed_cores", lambda: 8)
+    monkeypatch.setattr(cpu, "core_count", lambda: 8)
+    monkeypatch.setattr(cpu, "allowed_cores", lambda: 8)
     before = torch.get_num_threads()
     torch.set_num_threads(8)
     yield
@@ -60,7 +60,7 @@ def test_a_gpu_needs_no_sharing() -> None:
 
 @pytest.mark.usefixtures("eight")
 def test_a_quota_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "allowed_cores", lambda: 3)
+    monkeypatch.setattr(cpu, "allowed_cores", lambda: 3)
     stay_within_quota()
     assert torch.get_num_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "8")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.plan import BlockPlan
-from sana_stream.engine.story import Cue
-from sana_stream.engine.timeline import Timeline, frame_count
+from sana_stream.engine.block import BlockPlan
+from sana_stream.engine.story.story import Cue
+from sana_stream.engine.story.timeline import Timeline, frame_count
 from sana_stream.models.errors import ConfigError
 
 

@@ -9,8 +9,8 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from sana_stream.engine.describe import describe_model
-from sana_stream.engine.vocabulary import Vocabulary
+from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.vocabulary import Vocabulary
 
 from ..tiny import WORDS
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.story_file import read_story
+from sana_stream.engine.story.read import read_story
 
 from ..programs import needs
 
@@ -123,7 +123,9 @@ def test_soak() -> None:
     told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=500).stdout
     rows = [line.split("|")[1:-1] for line in told.splitlines()[2:7]]
     assert [row[0].strip() for row in rows] == ["0.01 h", "0.02 h", "0.03 h", "0.04 h", "0.05 h"]
-    assert len({(row[3], row[4]) for row in rows[1:]}) == 1, "open files and threads"
+    for column in (3, 4):  # open files and threads; one that is just being closed may be counted
+        counts = [int(row[column]) for row in rows[1:]]
+        assert min(counts[2:]) <= max(counts[:2]), counts
     assert all(float(row[5]) < 1e-6 for row in rows)
     assert int(rows[-1][1]) > 700  # latent frames
 

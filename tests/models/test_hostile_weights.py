@@ -15,11 +15,11 @@ from ..bounded import read_in_bounds
 from .hostile import write_hostile_files
 
 READERS = [
-    "sana_stream.models.headers:read_headers",
-    "sana_stream.models.weights:read_weights",
-    "sana_stream.models.lora:read_lora",
-    "sana_stream.engine.locate:locate_model",
-    "sana_stream.engine.info:inspect_model",
+    "sana_stream.models.weights.headers:read_headers",
+    "sana_stream.models.weights.files:read_weights",
+    "sana_stream.models.lora.stack:read_lora",
+    "sana_stream.engine.loading.locate:locate_model",
+    "sana_stream.engine.loading.inspect:inspect_model",
 ]
 HARMLESS = (  # weights that are read, though not of this model
     "an endless shape of nothing",

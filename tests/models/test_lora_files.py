@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from sana_stream.engine.engine import Engine
 from sana_stream.models.errors import CheckpointError, ConfigError
-from sana_stream.models.lora import LoraStack, fit_lora, read_lora
-from sana_stream.models.lora_settings import alpha_of, read_settings
+from sana_stream.models.lora.settings import alpha_of, read_settings
+from sana_stream.models.lora.stack import LoraStack, fit_lora, read_lora
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.transformer_file import read_transformer
+from sana_stream.models.weights.load import read_transformer
 
 MODULE = "transformer_blocks.1.attn1.to_q"
 FLAT = "transformer_blocks_1_attn1_to_q"

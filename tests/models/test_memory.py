@@ -8,8 +8,7 @@ from einops import rearrange
 
 from sana_stream.models.attention import Sums
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory import Memory, parse_policy
-from sana_stream.models.past import Contribution
+from sana_stream.models.memory_policy import Contribution, Memory, parse_policy
 from sana_stream.models.rope import rotate, shift_in_time
 from sana_stream.models.state import State, state_bytes
 from sana_stream.models.transformer import OUTPUT_NORM_EPS, modulate

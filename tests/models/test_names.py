@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from sana_stream.models.errors import CheckpointError
-from sana_stream.models.names import name_list, plain_name, plain_names
-from sana_stream.models.transformer_file import read_transformer
+from sana_stream.models.weights.load import read_transformer
+from sana_stream.models.weights.tensor_names import name_list, plain_name, plain_names
 
 OUTER = ("model", "diffusion_model", "base_model", "transformer", "generator", "ema_model")
 WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")

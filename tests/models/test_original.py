@@ -14,10 +14,10 @@ from torch import Tensor
 
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import CheckpointError
-from sana_stream.models.original import from_original, infer_config, to_original
-from sana_stream.models.pickled import read_pickled
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.transformer_file import read_transformer
+from sana_stream.models.weights.load import read_transformer
+from sana_stream.models.weights.original_layout import from_original, infer_config, to_original
+from sana_stream.models.weights.torch_file import read_pickled
 
 D, CAPTION, HIDDEN = 2240, 2304, 6720
 LAYER = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sana_stream.engine.device import resting_device
-from sana_stream.models.text import TextEncoder
+from sana_stream.models.text_encoder import TextEncoder
 
 from ..tiny import tiny_text_encoder, tiny_tokenizer
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sana_stream.models.errors import CheckpointError
-from sana_stream.models.tiny_decoder import TinyDecoder
+from sana_stream.models.vae.taehv import TinyDecoder
 
 FRAMES = 5
 MEMORY, UPSAMPLE, GROW, CONV = "memory", "upsample", "grow", "conv"

@@ -7,7 +7,7 @@ import torch
 from diffusers import SanaVideoTransformer3DModel
 
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory import parse_policy
+from sana_stream.models.memory_policy import parse_policy
 from sana_stream.models.state import State
 from sana_stream.models.transformer import SanaVideoTransformer
 

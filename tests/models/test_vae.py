@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.vae import VaeCache, WanVAE
-from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.wan import VaeCache, WanVAE
 
 MEAN = [0.1, -0.2, 0.3, 0.0]
 STD = [1.5, 0.8, 1.0, 2.0]

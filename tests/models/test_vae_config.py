@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae.config import VaeConfig
 
 CONFIG: dict[str, Any] = {
     "base_dim": 8,

@@ -17,11 +17,11 @@ from diffusers import (
 )
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.memory_plan import decode_bytes
+from sana_stream.engine.loading.memory_estimate import decode_bytes
 from sana_stream.engine.noise import counter_noise
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.vae_any import read_vae_config
-from sana_stream.models.vae_overlap import OVERLAP, OverlapVAE, OverlapVaeConfig
+from sana_stream.models.vae.ltx2 import OVERLAP, OverlapVAE, OverlapVaeConfig
+from sana_stream.models.vae.registry import read_vae_config
 
 from ..tiny import CAPTION_CHANNELS, tiny_text_encoder, tiny_tokenizer
 
@@ -168,7 +168,7 @@ def test_more_overlap_costs_less(engine: Engine, monkeypatch: pytest.MonkeyPatch
     whole, _ = engine.vae.decode(latents, clamp=False)
 
     def error_behind_the_seam(overlap: int) -> float:
-        monkeypatch.setattr("sana_stream.models.vae_overlap.OVERLAP", overlap)
+        monkeypatch.setattr("sana_stream.models.vae.ltx2.OVERLAP", overlap)
         _, cache = engine.vae.decode(latents[:, :, :8])
         frames, _ = engine.vae.decode(latents[:, :, 8:], cache, clamp=False)
         return float((frames - whole[:, :, -64:]).norm() / whole[:, :, -64:].norm())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory import parse_policy
+from sana_stream.models.memory_policy import parse_policy
 from sana_stream.models.state import State
 from sana_stream.models.transformer import SanaVideoTransformer
 from training.blocks import Layout, Words, kept_weights, velocities

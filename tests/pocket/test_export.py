@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sana_stream import Engine
-from sana_stream.engine.vocabulary import Vocabulary
-from sana_stream.models.vae import WanVAE
+from sana_stream.engine.loading.vocabulary import Vocabulary
+from sana_stream.models.vae.wan import WanVAE
 from training import autoencoder
 from training.export import export
 from training.networks import Networks

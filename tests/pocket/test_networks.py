@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sana_stream.models.vae import WanVAE
+from sana_stream.models.vae.wan import WanVAE
 from training import autoencoder
 from training.export import export
 from training.networks import CONFIG, WORDS, Networks

@@ -13,9 +13,9 @@ from typing import Any
 
 import av
 
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.stage import Show, Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Show, Stage
 
 from .blocks import number_of
 

@@ -12,7 +12,7 @@ import numpy as np
 from sana_stream.engine.block import Block, BlockStats
 
 if TYPE_CHECKING:
-    from sana_stream.streaming.sink import Sink
+    from sana_stream.streaming.outputs.base import Sink
 
 WIDTH, HEIGHT, FPS = 96, 64, 16
 _BITS, _CELL = 12, 8  # twelve cells of 8 by 8 pixels, the lowest bit on the left

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from sana_stream.streaming.access import Access
-from sana_stream.streaming.board import Board
-from sana_stream.streaming.control import Control
-from sana_stream.streaming.feed import LiveFeed
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Board, Stage
 
 from .asking import VIDEO
 

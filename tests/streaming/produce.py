@@ -13,10 +13,10 @@ from threading import Event
 
 from blocks import FPS, HEIGHT, WIDTH, blocks
 
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.pump import Pump
-from sana_stream.streaming.stdout import claim_stdout
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.pipe import claim_stdout
+from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.streaming.video_format import VideoFormat
 
 
 def main() -> int:

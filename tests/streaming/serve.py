@@ -13,18 +13,17 @@ from threading import Event
 
 from blocks import colour, make_block
 
-from sana_stream.streaming.access import Access, Role
-from sana_stream.streaming.board import Board, Cue
-from sana_stream.streaming.control import Control
-from sana_stream.streaming.feed import LiveFeed
-from sana_stream.streaming.format import Tags, VideoFormat
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.pace import Pace
-from sana_stream.streaming.programme import Programme
-from sana_stream.streaming.pump import Pump
-from sana_stream.streaming.sink import Sink
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.job_queue import Programme
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.control.pacing import Pace
+from sana_stream.streaming.outputs.base import Sink
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.streaming.video_format import Tags, VideoFormat
+from sana_stream.streaming.web.auth import Access, Role
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Board, Cue, Stage
 
 SCALE = 4
 VIDEO = VideoFormat(96 * SCALE, 64 * SCALE, 16)

@@ -13,11 +13,11 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from sana_stream.streaming import addresses
 from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.pump import Pump
+from sana_stream.streaming.outputs import addresses
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.streaming.video_format import VideoFormat
 
 from .asking import PATIENCE
 from .blocks import HEIGHT, WIDTH, blocks
@@ -159,7 +159,7 @@ def test_the_last_seconds_of_a_child_are_not_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A child plays in real time: a pipe may hold more than it may take to close."""
-    monkeypatch.setattr("sana_stream.streaming.child._CLOSING", 1.0)
+    monkeypatch.setattr("sana_stream.streaming.outputs.ffmpeg_transport._CLOSING", 1.0)
     got: list[bytes] = []
 
     def keep(connection: socket.socket) -> None:

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sana_stream.engine.story import IMAGE_MARK
-from sana_stream.engine.story_captions import parse_captions
-from sana_stream.streaming.captions import CaptionFile, timestamp
+from sana_stream.engine.story.captions import parse_captions
+from sana_stream.engine.story.story import IMAGE_MARK
+from sana_stream.streaming.outputs.captions import CaptionFile, timestamp
 
 CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="{}")
 PROMPT = st.text(CHARACTERS, max_size=60).filter(

@@ -11,10 +11,10 @@ from pathlib import Path
 import av
 import pytest
 
-from sana_stream.streaming import addresses, child
 from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.format import Encoding, VideoFormat
-from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.outputs import addresses, ffmpeg_transport
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import Encoding, VideoFormat
 
 from ..programs import needs
 from .asking import PATIENCE, await_that
@@ -102,7 +102,7 @@ def test_a_killed_child_is_noticed_and_started_again(
 ) -> None:
     script = f'echo $$ >> {tmp_path}/pids; exec cat > "{tmp_path}/got-$$"'
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
-    monkeypatch.setattr("sana_stream.streaming.live._LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("sana_stream.streaming.outputs.network._LONGEST_WAIT", 0.0)
     said: list[str] = []
     sink = open_sink("srt://127.0.0.1:9", VIDEO, alone=False, report=said.append)
     source = blocks()
@@ -143,7 +143,7 @@ def test_a_child_that_does_not_end_is_killed(
 ) -> None:
     script = f"echo $$ > {tmp_path}/pid; cat > /dev/null; exec sleep 1000"
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
-    monkeypatch.setattr(child, "_CLOSING", 0.3)
+    monkeypatch.setattr(ffmpeg_transport, "_CLOSING", 0.3)
     sink = open_sink("srt://127.0.0.1:9", VIDEO)
     sink.write(next(blocks()))
     number = await_number(tmp_path / "pid")

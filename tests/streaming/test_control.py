@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.cli.typed import typed_lines
-from sana_stream.streaming.board import Board, Cue
-from sana_stream.streaming.control import BRANCH_LIMIT, Changes, CommandError, Control
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.pace import MARGIN, Pace
-from sana_stream.streaming.sources import WatchedFile, read_lines
+from sana_stream.streaming.control.live_control import (
+    BRANCH_LIMIT,
+    Changes,
+    CommandError,
+    Control,
+    WatchedFile,
+    read_lines,
+)
+from sana_stream.streaming.control.pacing import MARGIN, Pace
+from sana_stream.streaming.run.live import typed_lines
+from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.web.status import Board, Cue
 
 from .asking import PATIENCE
 from .blocks import blocks, make_block

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from sana_stream.streaming.boxes import find, walk
-from sana_stream.streaming.feed import LiveFeed
+from sana_stream.streaming.containers.mp4_boxes import find, walk
+from sana_stream.streaming.web.live_feed import LiveFeed
 
 from .asking import VIDEO
 from .blocks import blocks

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 
-from sana_stream.streaming import ebml
-from sana_stream.streaming.boxes import walk
+from sana_stream.streaming.containers import ebml
+from sana_stream.streaming.containers.matroska import remove_index as remove_matroska_index
+from sana_stream.streaming.containers.mp4 import remove_index as remove_mp4_index
+from sana_stream.streaming.containers.mp4_boxes import walk
+from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.format import Encoding, Tags, VideoFormat
-from sana_stream.streaming.matroska_index import remove_index as remove_matroska_index
-from sana_stream.streaming.mp4_index import remove_index as remove_mp4_index
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.run_id import ANONYMOUS, run_mark
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
 
 from .blocks import FPS, HEIGHT, WIDTH, blocks, make_block, number_of, picture
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sana_stream.streaming.containers import CONTAINERS, make_muxer, resolve
+from sana_stream.streaming.containers.registry import CONTAINERS, make_muxer, resolve
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
 
 VIDEO = VideoFormat(96, 64, 16)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import pytest
 
+from sana_stream.streaming.containers.encoder import without_absent_hardware
+from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.format import Encoding, VideoFormat
-from sana_stream.streaming.hardware import without_absent_hardware
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.run_id import ANONYMOUS, run_mark
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import Encoding, VideoFormat
 
 from ..programs import needs
 from .blocks import FPS, HEIGHT, WIDTH, blocks, number_of
@@ -132,7 +132,9 @@ def test_settings_that_do_not_belong_to_the_target(
 
 
 def test_without_an_encoder_on_the_gpu_the_cpu_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sana_stream.streaming.hardware.encoder_name", lambda *_: "absent_encoder")
+    monkeypatch.setattr(
+        "sana_stream.streaming.containers.encoder.encoder_name", lambda *_: "absent_encoder"
+    )
     said: list[str] = []
     asked = Encoding("h264", nvenc=True)
     used = without_absent_hardware(asked, VIDEO, said.append)

@@ -13,12 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sana_stream.streaming.containers.mp4 import Fragmenter
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.format import Encoding, Tags, VideoFormat
-from sana_stream.streaming.hls import HlsSink
-from sana_stream.streaming.mp4 import Fragmenter
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.playlist import Playlist, Segment, playlist_text, read_playlist
+from sana_stream.streaming.outputs.hls import HlsSink
+from sana_stream.streaming.outputs.hls_playlist import (
+    Playlist,
+    Segment,
+    playlist_text,
+    read_playlist,
+)
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
 
 from ..programs import needs
 from .asking import PATIENCE

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sana_stream.streaming.containers import CONTAINERS, make_muxer
+from sana_stream.streaming.codec_limits import LIMITS
+from sana_stream.streaming.containers.registry import CONTAINERS, make_muxer
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.format import Encoding, Tags, VideoFormat, check_limits
-from sana_stream.streaming.limits import LIMITS
-from sana_stream.streaming.open import open_sink
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat, check_limits
 
 HOMES = {"h264": "mp4", "h265": "mp4", "av1": "mp4", "vp9": "webm", "ffv1": "matroska"}
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.output_lock import OutputLocks, lock_path
+from sana_stream.streaming.outputs.locks import OutputLocks, lock_path
 
 HOLD = """
 import sys, time

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from sana_stream.streaming.access import Access
-from sana_stream.streaming.control import Control
-from sana_stream.streaming.programme import (
+from sana_stream.streaming.control.job_queue import (
     Order,
     OrderError,
     Programme,
     ProgrammeFullError,
     State,
 )
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Stage
 
 from .asking import PATIENCE
 

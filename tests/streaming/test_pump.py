@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped
-from sana_stream.streaming.pump import Pump
+from sana_stream.streaming.outputs.pump import Pump
 
 from .asking import PATIENCE, await_that
 from .blocks import blocks
@@ -90,7 +90,7 @@ def test_a_slow_output_holds_the_stream_up_after_two_waiting_blocks() -> None:
 
 
 def test_a_slow_output_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sana_stream.streaming.pump._SLOW_AFTER", 0.05)
+    monkeypatch.setattr("sana_stream.streaming.outputs.pump._SLOW_AFTER", 0.05)
     slow, said = Probe("standard output", open_gate=False), []
 
     def tell(line: str) -> None:

@@ -10,11 +10,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sana_stream.cli import values
-from sana_stream.streaming.containers import make_muxer
+from sana_stream.cli import argument_types
+from sana_stream.streaming.containers.registry import make_muxer
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.format import Encoding, Tags, VideoFormat
-from sana_stream.streaming.rate import FINEST, LEAST, MOST, rate_of, read_rate
+from sana_stream.streaming.video_format import (
+    FINEST,
+    LEAST,
+    MOST,
+    Encoding,
+    Tags,
+    VideoFormat,
+    rate_of,
+    read_rate,
+)
 
 from .blocks import HEIGHT, WIDTH, blocks
 
@@ -26,7 +34,7 @@ BROADCAST = (12, 15, 24, 30, 48, 60, 72, 90, 96, 120, 144, 240)
 def test_a_rounded_broadcast_rate_is_its_fraction(whole: int, digits: int) -> None:
     exact = Fraction(whole * 1000, 1001)
     text = f"{float(exact):.{digits}f}"
-    assert values.rate(text) == rate_of(float(text)) == exact
+    assert argument_types.rate(text) == rate_of(float(text)) == exact
     assert VideoFormat(WIDTH, HEIGHT, float(text)).rate == exact
     assert rate_of(whole * 1000 / 1001) == exact
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.format import VideoFormat
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.run_id import ANONYMOUS, run_mark
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.video_format import VideoFormat
 
 from .blocks import FPS, HEIGHT, WIDTH, blocks, make_block
 from .test_file import SUFFIXES, shown

@@ -11,12 +11,12 @@ from pathlib import Path
 import av
 import pytest
 
-from sana_stream.streaming import addresses
 from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped, TargetError
-from sana_stream.streaming.format import Encoding, VideoFormat
-from sana_stream.streaming.label import label
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.sockets import Listener
+from sana_stream.streaming.outputs import addresses
+from sana_stream.streaming.outputs.base import label
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.sockets import Listener
+from sana_stream.streaming.video_format import Encoding, VideoFormat
 
 from .asking import PATIENCE, await_that
 from .blocks import HEIGHT, WIDTH, blocks, number_of, pour
@@ -164,7 +164,7 @@ def test_beside_others_a_listening_output_takes_the_next_reader() -> None:
 def test_a_lost_reader_is_called_again_at_a_block_boundary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.live._LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("sana_stream.streaming.outputs.network._LONGEST_WAIT", 0.0)
     reader, said = Reader(5000, None), []
     sink = open_sink(reader.url, VIDEO, alone=False, report=said.append)
     source = blocks(5000)

@@ -9,10 +9,10 @@ from http.client import HTTPMessage
 
 import pytest
 
-from sana_stream.streaming.access import Access, Role
-from sana_stream.streaming.control import Changes
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.live_control import Changes
+from sana_stream.streaming.web.auth import Access, Role
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Stage
 
 from .asking import PATIENCE, ask, show_of
 from .blocks import blocks
@@ -43,7 +43,7 @@ def test_a_foreign_page_cannot_show_what_is_made_here(server: WebServer, site: s
 def test_elsewhere_a_token_is_needed_and_says_what_one_may(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.access.WRONG_SECONDS", 0.0)
+    monkeypatch.setattr("sana_stream.streaming.web.auth.WRONG_SECONDS", 0.0)
     with WebServer(stage, Access.on("0.0.0.0", 0)) as server:
         access = server.access
         assert access.direct != access.watch
@@ -112,7 +112,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(server: WebServer) -> 
 def test_a_body_that_never_comes_is_not_waited_for(
     stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.web_body.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("sana_stream.streaming.web.request_body.BODY_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
         connection.sendall(
             b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
@@ -124,7 +124,7 @@ def test_a_body_that_never_comes_is_not_waited_for(
 def test_a_request_that_never_comes_is_not_waited_for(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 1.0)
     with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
         connection.sendall(b"GET /status HTTP/1.1\r\nHost: local")
         assert connection.recv(1000) == b""
@@ -134,7 +134,7 @@ def test_a_request_that_never_comes_is_not_waited_for(
 def test_nor_is_a_second_one_that_never_comes(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 1.0)
     connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
     connection.request("GET", "/status")
     assert connection.getresponse().read()

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_connections import Connections
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.web.connections import Connections
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Stage
 
 from .asking import PATIENCE, Viewer, ask, await_that, await_viewers, numbers_of, show_of, status
 from .blocks import blocks
@@ -32,8 +32,8 @@ KINDS = [b"", HALF_A_REQUEST, NO_BODY, b"\x16\x03\x01\x02\x00\x01\x00"]
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> Iterator[WebServer]:
     """A server that has room for eight connections, four of them viewers'."""
-    monkeypatch.setattr("sana_stream.streaming.web_server.connection_limit", lambda: 8)
-    from sana_stream.streaming.access import Access
+    monkeypatch.setattr("sana_stream.streaming.web.server.connection_limit", lambda: 8)
+    from sana_stream.streaming.web.auth import Access
 
     with WebServer(stage, Access.on("127.0.0.1", 0)) as server:
         yield server
@@ -112,9 +112,9 @@ def test_an_answer_that_nobody_takes_is_not_kept(
     stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the connection is to close behind it."""
-    monkeypatch.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 0.2)
-    monkeypatch.setattr("sana_stream.streaming.web_protocol.FLUSH_SECONDS", 0.2)
-    monkeypatch.setattr("sana_stream.streaming.access.SEND_SECONDS", 0.2)
+    monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.2)
+    monkeypatch.setattr("sana_stream.streaming.web.http_protocol.FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr("sana_stream.streaming.web.auth.SEND_SECONDS", 0.2)
 
     class Large:
         init = bytes(64 << 20)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from sana_stream.streaming.access import Access
-from sana_stream.streaming.control import Changes
+from sana_stream.streaming.control.live_control import Changes
 from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Stage
 
 from .asking import ask, show_of, status
 

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sana_stream.streaming.access import Access
-from sana_stream.streaming.board import Board
-from sana_stream.streaming.control import PROMPT_LIMIT, Control
-from sana_stream.streaming.feed import LiveFeed
-from sana_stream.streaming.programme import Programme
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.job_queue import Programme
+from sana_stream.streaming.control.live_control import PROMPT_LIMIT, Control
+from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Board, Stage
 
 from .asking import PATIENCE, VIDEO, ask, show_of, status
 
@@ -174,8 +173,8 @@ def fuzzed() -> Iterator[tuple[WebServer, Stage]]:
     stage, programme = Stage(), Programme()
     stage.begin(LiveFeed(VIDEO), Control(), Board(VIDEO, "a \x1b[2J <b>\udcff title"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sana_stream.streaming.web_server.HEADER_SECONDS", 0.3)
-        patched.setattr("sana_stream.streaming.web_body.BODY_SECONDS", 0.3)
+        patched.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.3)
+        patched.setattr("sana_stream.streaming.web.request_body.BODY_SECONDS", 0.3)
         with WebServer(stage, Access.on("127.0.0.1", 0), programme) as server:
             ask(server, "/status")
             gc.collect()

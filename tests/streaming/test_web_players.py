@@ -15,14 +15,13 @@ import av
 import psutil
 import pytest
 
-from sana_stream.streaming.access import Access
-from sana_stream.streaming.board import Board
-from sana_stream.streaming.control import Control
-from sana_stream.streaming.feed import LiveFeed
-from sana_stream.streaming.open import open_sink
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_download import SoFarResponse
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.responses import SoFarResponse
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Board, Stage
 
 from .asking import PATIENCE, VIDEO, ask, await_that, numbers_of, show_of
 from .blocks import blocks, number_of
@@ -78,7 +77,7 @@ def test_a_download_ends_where_the_recording_stood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the recording grows, and is completed, while it is sent."""
-    monkeypatch.setattr("sana_stream.streaming.web_download._CHUNK", 600)
+    monkeypatch.setattr("sana_stream.streaming.web.responses._CHUNK", 600)
     path, source = tmp_path / "a.mp4", blocks()
     sink = open_sink(str(path), VIDEO)
     for _ in range(3):
@@ -189,7 +188,7 @@ def test_headers_alone_are_had_without_reading_the_recording(
     def read(*_: object) -> bytes:
         raise AssertionError("it is read")
 
-    monkeypatch.setattr("sana_stream.streaming.web_download.Recorded.part", read)
+    monkeypatch.setattr("sana_stream.streaming.web.responses.Recorded.part", read)
     code, headers, _ = fetch(downloads[0], "HEAD")
     assert (code, headers["content-length"]) == (200, str(len(FILM)))
 
@@ -218,7 +217,7 @@ def test_a_removed_recording_takes_those_along_who_take_nothing(
     tmp_path: Path, downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = downloads[0]
-    monkeypatch.setattr("sana_stream.streaming.web_download._content", sent_and_broken)
+    monkeypatch.setattr("sana_stream.streaming.web.responses._content", sent_and_broken)
     with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
         connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(1000)
@@ -234,7 +233,7 @@ async def sent_and_broken(*_: object) -> AsyncIterator[bytes]:
 def test_downloads_that_nobody_takes_end(
     tmp_path: Path, downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.access.SEND_SECONDS", 0.2)
+    monkeypatch.setattr("sana_stream.streaming.web.auth.SEND_SECONDS", 0.2)
     server = downloads[0]
     with (tmp_path / "film.mp4").open("r+b") as file:
         file.truncate(256 << 20)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sana_stream.streaming.feed import LiveFeed, Piece
-from sana_stream.streaming.stage import Stage
-from sana_stream.streaming.web_server import WebServer
+from sana_stream.streaming.web.live_feed import LiveFeed, Piece
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import Stage
 
 from .asking import (
     PATIENCE,
@@ -108,7 +108,7 @@ def test_a_viewer_that_never_takes_anything_is_let_go(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.access.SEND_SECONDS", 0.2)
+    monkeypatch.setattr("sana_stream.streaming.web.auth.SEND_SECONDS", 0.2)
     feed = show_of(stage).feed
     monkeypatch.setattr(feed, "_fragments", Megabytes())
     gc.disable()  # it may be long in coming: nobody is to stay until then

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sana_stream import Engine
-from sana_stream.models.vae import WanVAE
+from sana_stream.models.vae.wan import WanVAE
 from storybook.captions import caption
 from storybook.motion import draw_path
 from storybook.scenes import draw_clip

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sana_stream.models.vae import WanVAE
-from sana_stream.models.vae_config import VaeConfig
-from sana_stream.models.vae_decoder import Upsample
-from sana_stream.models.vae_layers import AttentionBlock, ResidualBlock, RMSNorm
+from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.layers import AttentionBlock, ResidualBlock, RMSNorm
+from sana_stream.models.vae.wan import Upsample, WanVAE
 from storybook.motion import draw_path
 from storybook.scenes import Clip, draw_clip
 from storybook.world import HEIGHT, WIDTH, change_scene, draw_scene

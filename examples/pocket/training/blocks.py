@@ -19,8 +19,7 @@ from einops import rearrange
 from torch import Tensor
 
 from sana_stream.models.attention import DENOMINATOR_EPS, Sums
-from sana_stream.models.memory import Memory, MemoryPolicy
-from sana_stream.models.past import Contribution
+from sana_stream.models.memory_policy import Contribution, Memory, MemoryPolicy
 from sana_stream.models.rope import Rotation, rotate
 from sana_stream.models.transformer import (
     MASKED,

@@ -18,9 +18,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from sana_stream.models.vae import WanVAE
-from sana_stream.models.vae_encoder import TemporalDownsample
-from sana_stream.models.vae_layers import AttentionBlock, ResidualBlock, StreamLayer, Tails
+from sana_stream.models.vae.layers import AttentionBlock, ResidualBlock, StreamLayer, Tails
+from sana_stream.models.vae.wan import TemporalDownsample, WanVAE
 
 MEANS = (32, 62)  # of the channels at each of the two foldings; the others hold differences
 STEADY, SMALL = 100.0, 0.04  # of the constant channels, and of what passes the SiLU

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.vae import WanVAE
-from sana_stream.models.vae_config import VaeConfig
+from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.wan import WanVAE
 from storybook.world import FPS, HEIGHT, WIDTH
 
 from .autoencoder import CONFIG as LATENTS

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sana_stream.models.memory import parse_policy
+from sana_stream.models.memory_policy import parse_policy
 from storybook.captions import caption, plain_caption
 from storybook.world import Scene
 

@@ -1,0 +1,4 @@
+"""The commands, one file each.
+
+Open `generate.py` first.
+"""

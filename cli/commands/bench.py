@@ -1,0 +1,264 @@
+"""`sana-stream bench`: what a model does on this machine, with the machine named."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sana_stream._text import safe_text
+from sana_stream.cli import argument_types
+from sana_stream.cli.console import megabytes
+from sana_stream.cli.parser import Parser, add_device
+from sana_stream.cli.process import answer
+from sana_stream.engine.loading.locate import locate_model
+from sana_stream.models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+    from sana_stream.engine.engine import Engine
+    from sana_stream.engine.performance.benchmark import Figures
+    from sana_stream.streaming.containers.registry import Muxer
+
+
+PROMPT = "a red boat on the sea"
+
+
+def clip_seconds(engine: Engine, model: str, figures: Figures, repeats: int) -> tuple[float, float]:
+    """Median seconds for one clip of a first block's length: ours, and diffusers'.
+
+    Both encode the prompt, take the same number of Euler steps without guidance at the same size
+    and decode; ours and theirs run in turns, after one of each that is not counted.
+
+    Raises:
+        ConfigError: diffusers is not installed, or cannot run the model.
+    """
+    try:
+        from diffusers import SanaVideoPipeline
+        from diffusers.utils import logging
+    except ImportError as error:
+        raise ConfigError(
+            "--against diffusers: it is not installed; pip install diffusers"
+        ) from error
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    pipeline = SanaVideoPipeline.from_pretrained(locate_model(model), dtype=engine.dtype)
+    pipeline.to(engine.device)
+    pipeline.set_progress_bar_config(disable=True)
+    preset, pictures = engine.preset, 1 + figures.pictures
+
+    def theirs() -> None:
+        pipeline(
+            PROMPT,
+            height=figures.height,
+            width=figures.width,
+            frames=pictures,
+            num_inference_steps=figures.steps,
+            guidance_scale=1.0,
+            complex_human_instruction=list(preset.instruction),
+            max_sequence_length=preset.max_text_tokens,
+            use_resolution_binning=False,
+            output_type="np",
+        )
+
+    def ours() -> None:
+        next(
+            engine.session(
+                PROMPT,
+                height=figures.height,
+                width=figures.width,
+                guidance=1.0,
+                steps=figures.steps,
+                solver="euler",
+            )
+        )
+
+    _seconds(ours)
+    _seconds(theirs)
+    pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(repeats)]
+    return median(a for a, _ in pairs), median(b for _, b in pairs)
+
+
+def _seconds(call: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+ENCODED_BLOCKS = 4
+
+
+def add_options(parser: Parser) -> None:
+    """The options of the command."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--model",
+        type=argument_types.filled,
+        default="pocket",
+        metavar="MODEL",
+        help="as for a video",
+    )
+    what.add_argument(
+        "--shapes",
+        type=argument_types.filled,
+        metavar="NAME",
+        help="random weights in known shapes: 2b-480p, 2b-720p, pocket",
+    )
+    parser.add_argument(
+        "--size", type=argument_types.size, metavar="WxH", help="in pixels, as 832x480"
+    )
+    add_device(parser)
+    parser.add_argument(
+        "--repeats",
+        type=argument_types.positive_count,
+        default=8,
+        metavar="N",
+        help="blocks a median",
+    )
+    parser.add_argument(
+        "--warmup",
+        type=argument_types.positive_count,
+        default=2,
+        metavar="N",
+        help="blocks before that",
+    )
+    parser.add_argument(
+        "--against",
+        choices=["diffusers"],
+        help="the same clip, steps and weights there, in turns (needs diffusers, and --model)",
+    )
+    parser.add_argument(
+        "--decoder",
+        type=argument_types.filled,
+        metavar="tiny[=FILE]",
+        help="the small decoder; with --shapes no file is needed",
+    )
+    parser.add_argument(
+        "--quantize",
+        type=argument_types.filled,
+        metavar="KIND",
+        help="int8, fp8 or nvfp4, as for a video",
+    )
+    parser.add_argument("--compile", action="store_true", help="have the networks compiled first")
+    parser.add_argument("--graphs", action="store_true", help="have CUDA graphs recorded first")
+    parser.add_argument("--json", action="store_true", help="figures for a program, on one line")
+
+
+def run(args: Namespace) -> int:
+    """Measure and tell."""
+    from sana_stream.engine.performance.benchmark import measure
+
+    if args.against and args.shapes:
+        raise ConfigError("--against needs weights that both can load: use --model, not --shapes")
+    engine = _engine(args)
+    if args.compile:
+        from sana_stream.engine.performance.compile import compile_networks
+
+        compile_networks(engine)
+    width, height = args.size or (None, None)
+    if args.graphs:
+        from sana_stream.engine.performance.cuda_graphs import record_graphs
+
+        record_graphs(engine, height, width)
+    figures = measure(engine, repeats=args.repeats, warmup=args.warmup, height=height, width=width)
+    encode = _encode_seconds(engine, figures)
+    rivals = _against(args, engine, figures) if args.against else {}
+    if args.json:
+        told = asdict(figures) | {"encode": encode} | rivals
+        told |= {"frames_a_second": figures.frames_a_second, "share": figures.share_of_floor}
+        answer(json.dumps(told))
+    else:
+        _tell(Console(stderr=True), engine, figures, encode, rivals)
+    return 0
+
+
+def _engine(args: Namespace) -> Engine:
+    more = {"decoder": args.decoder, "quantize": args.quantize}
+    if args.shapes:
+        from sana_stream.engine.performance.random_model import random_engine
+
+        return random_engine(args.shapes, args.device, args.dtype, **more)
+    from . import model
+
+    return model.load(args.model, args.device, args.dtype, **more)
+
+
+def _encode_seconds(engine: Engine, figures: Figures) -> float:
+    """Median seconds to encode and mux one block as a file takes it."""
+    from sana_stream.streaming.containers.registry import make_muxer
+    from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+
+    video = VideoFormat(figures.width, figures.height, engine.preset.fps)
+    muxer = make_muxer("mp4", video, Encoding(), Tags())
+    muxer.header()
+    session = engine.session("a red boat", height=figures.height, width=figures.width)
+    return median(_timed(muxer, block) for block in islice(session, ENCODED_BLOCKS))
+
+
+def _timed(muxer: Muxer, block: Block) -> float:
+    begun = time.perf_counter()
+    muxer.add(block)
+    return time.perf_counter() - begun
+
+
+def _against(args: Namespace, engine: Engine, figures: Figures) -> dict[str, float]:
+
+    ours, theirs = clip_seconds(engine, args.model, figures, args.repeats)
+    return {"clip": ours, "clip_in_diffusers": theirs}
+
+
+def _tell(
+    console: Console, engine: Engine, figures: Figures, encode: float, rivals: dict[str, float]
+) -> None:
+    machine = ", ".join(figures.machine.values())
+    named = f"{engine.preset.name}, {figures.width}x{figures.height}: {machine}"
+    console.print(Text(safe_text(named)))
+    console.print(
+        f"a block is {figures.pictures} pictures: {figures.steps} denoising steps and a commit"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("", justify="right")
+    for name, value in (*_rows(figures, engine.preset.fps, encode), *_rival_rows(rivals)):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _rows(figures: Figures, fps: float, encode: float) -> Iterator[tuple[str, str]]:
+    yield "first picture", _ms(figures.first_picture)
+    yield "prompt to keys and values", _ms(figures.text)
+    yield "one denoising call", _ms(figures.denoise_call)
+    yield "commit", _ms(figures.commit)
+    yield "decode, to host", _ms(figures.decode)
+    yield "encode and mux", _ms(encode)
+    yield "block, stages in turn", _ms(figures.block)
+    yield "block, stages overlapped", _ms(figures.block_overlapped)
+    for index, seconds in figures.at_block.items():
+        yield f"block at number {index:,}", _ms(seconds)
+    rate = figures.frames_a_second
+    yield "pictures a second", f"{rate:.1f} ({rate / fps:.2f} x real time)"
+    yield "memory, peak", f"{megabytes(figures.memory)}, {megabytes(figures.peak_memory)}"
+    yield "kept for the next block", megabytes(figures.state)
+    yield "operations a block", f"{figures.cost.flop / 1e12:.3f} TFLOP"
+    yield "matrix product here", f"{figures.flop_rate / 1e12:.2f} TFLOP/s"
+    yield "share of the counted floor", f"{figures.share_of_floor:.0%}"
+
+
+def _rival_rows(rivals: dict[str, float]) -> Iterator[tuple[str, str]]:
+    if rivals:
+        ours, theirs = rivals.values()
+        yield "the same clip", _ms(ours)
+        yield "in diffusers", f"{_ms(theirs)} ({theirs / ours:.2f} x as long)"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms"

@@ -1,0 +1,151 @@
+"""A video from what is asked for: the model loaded, the outputs opened, the run made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sana_stream.cli.console import Lines, LiveDisplay, Reporter, Silent, closing_lines, story_notes
+from sana_stream.cli.options import Options
+from sana_stream.cli.signals import Stop
+from sana_stream.engine.story.story import Story
+from sana_stream.streaming.outputs.locks import OutputLocks
+from sana_stream.streaming.run.checkpoints import Checkpoints
+from sana_stream.streaming.run.config import Job, Request, make_request
+from sana_stream.streaming.run.inputs import (
+    Beginning,
+    check_pictures,
+    read_beginning,
+    with_first_picture,
+)
+from sana_stream.streaming.run.live import open_live
+from sana_stream.streaming.run.outputs import prepare_outputs
+
+from . import model
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+    from sana_stream.engine.loading.describe import ModelDescription
+
+
+def generate(options: Options, stdout: int | None) -> int:
+    """Make the video that is asked for; returns the exit code.
+
+    `stdout` is the descriptor for video on standard output, where one is asked for. Raises the
+    library's errors as they come.
+    """
+    return produce(Job(options, with_first_picture(options, options.story())), stdout)
+
+
+def produce(
+    job: Job,
+    stdout: int | None,
+    locks: OutputLocks | None = None,
+    notes: Sequence[str] = (),
+) -> int:
+    """Make a job's video, from its beginning or from where a checkpoint stands.
+
+    Everything is read and checked first, and every output locked; what is there changes only when
+    the first block comes. `locks` are those that are held already, `notes` what is to be said.
+    """
+    options = job.options
+    reporter = _reporter(options)
+    for line in notes:
+        reporter.note(line)
+    described = model.describe(options.model, options.parts, options.decoder, options.loras)
+    beginning = Beginning()
+    with Stop(aloud=not options.quiet) as stop, ExitStack() as opened:
+        if locks is None:
+            locks = opened.enter_context(OutputLocks(reporter.note))
+        if job.saved is None:
+            beginning = read_beginning(options, described, reporter.note)
+            job = replace(job, first_block=beginning.blocks)
+        if not job.kept:
+            job = job.with_new_id()
+        plan = partial(_plan, job, described, reporter)
+        request = plan(job.story)
+        checkpoints = opened.enter_context(Checkpoints(job, reporter.note, locks))
+        prepared = opened.enter_context(
+            prepare_outputs(job, request, locks, stop.asked, stdout, reporter.note)
+        )
+        live = opened.enter_context(open_live(options, request, plan, reporter, stop.asked))
+        reporter.plan(request, options.outputs)
+        with stop.at_once():
+            engine = load_engine(options, reporter)
+            from sana_stream.engine.cpu import shared_threads
+            from sana_stream.streaming.run.runner import begin_session, perform  # needs torch
+
+            session = begin_session(engine, request, job, beginning)
+        job = replace(job, saved=None)  # its tensors are in the session now
+        with (
+            prepared.started(live and live.feed) as pump,
+            shared_threads(engine.device, stages=1 if live else 2),
+        ):
+            progress = perform(
+                job, request, engine, session, pump, checkpoints, reporter, live, stop.asked
+            )
+        opened.close()
+        if progress.frames == job.kept:
+            stop.check()
+        for line in closing_lines(progress, options.files):
+            reporter.note(line)
+        return stop.exit_code
+
+
+def _plan(job: Job, described: ModelDescription, reporter: Reporter, story: Story) -> Request:
+    request = make_request(job.options, story, described, job.first_block, job.take)
+    for line in story_notes(story, request):
+        reporter.note(line)
+    check_pictures(request, reporter.note, job.kept)
+    return request
+
+
+def load_engine(options: Options, reporter: Reporter) -> Engine:
+    """The model that is asked for, ready to run."""
+    reporter.note(f"loading {options.model}")
+    begun = time.perf_counter()
+    engine = model.load(
+        options.model,
+        options.device,
+        options.dtype,
+        parts=options.parts,
+        loras=options.loras,
+        decode_frames=options.decode_frames,
+        decoder=options.decoder,
+        quantize=options.quantize,
+        quantize_text=options.quantize_text,
+    )
+    if options.compile:
+        from sana_stream.engine.performance.compile import compile_networks
+
+        compile_networks(engine)
+    if options.graphs:
+        _record(engine, options, reporter)
+    seconds = time.perf_counter() - begun
+    dtype = str(engine.dtype).removeprefix("torch.")
+    reporter.note(f"loaded in {seconds:.1f} s, on {engine.device} in {dtype}")
+    return engine
+
+
+def _record(engine: Engine, options: Options, reporter: Reporter) -> None:
+    from sana_stream.engine.performance.cuda_graphs import record_graphs
+
+    if engine.device.type != "cuda":
+        reporter.note(f"no graphs: they need a CUDA device, this is {engine.device}")
+        return
+    width, height = options.size or (None, None)
+    record_graphs(engine, height, width, options.block_frames)
+
+
+def _reporter(options: Options) -> Reporter:
+    if options.quiet:
+        return Silent()
+    console = Console(stderr=True)
+    moving = console.is_terminal and not options.interactive  # it would move what is being typed
+    return LiveDisplay(console) if moving else Lines(console)

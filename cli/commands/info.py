@@ -1,0 +1,139 @@
+"""`sana-stream info MODEL`: what a checkpoint is, and what it will take to run."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sana_stream._text import safe_text
+from sana_stream.cli import argument_types
+from sana_stream.cli.console import megabytes
+from sana_stream.cli.parser import Parser, add_device
+from sana_stream.cli.process import MESSAGE_LIMIT, answer
+
+if TYPE_CHECKING:
+    from sana_stream.engine.loading.inspect import Estimate, ModelInfo
+
+
+LONGEST = 4000  # characters of a row
+
+
+def add_options(parser: Parser) -> None:
+    """The options of the command."""
+    parser.add_argument(
+        "model",
+        type=argument_types.filled,
+        nargs="?",
+        default="pocket",
+        metavar="MODEL",
+        help="as for a video",
+    )
+    parser.add_argument(
+        "--parts",
+        type=argument_types.filled,
+        metavar="MODEL",
+        help="folder or hub id with the VAE and text encoder",
+    )
+    parser.add_argument(
+        "--decoder", type=argument_types.filled, metavar="tiny=FILE", help="with the small decoder"
+    )
+    parser.add_argument(
+        "--size", type=argument_types.size, metavar="WxH", help="in pixels, as 832x480"
+    )
+    add_device(parser)
+    parser.add_argument("--json", action="store_true", help="facts for a program, on one line")
+
+
+def run(args: Namespace) -> int:
+    """Look and tell; no weights are read."""
+    from sana_stream.engine.loading.inspect import estimate, inspect_model
+
+    info = inspect_model(args.model, args.parts, args.decoder)
+    width, height = args.size or (None, None)
+    expected = estimate(info, args.device, args.dtype, height, width)
+    rows = (*_rows(info), *_memory_rows(expected))
+    if args.json:
+        facts: dict[str, str] = {}
+        for name, value in rows:  # a model may have several obstacles
+            facts[name] = f"{facts[name]}; {value}" if name in facts else value
+        answer(json.dumps(facts))
+        return 0
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(safe_text(value, MESSAGE_LIMIT)))
+    Console(stderr=True).print(table)
+    return 0
+
+
+def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
+    preset = info.preset
+    yield "model", preset.name
+    yield "from", str(info.source)
+    for part in info.parts:
+        weights = part.weights
+        count = f"{weights.parameters / 1e6:,.1f} million weights in {', '.join(weights.dtypes)}"
+        told = f"{part.kind}, {count}, {megabytes(weights.file_bytes)}"
+        yield part.name.replace("_", " "), told
+    yield "licence", info.licence or "none in its folder"
+    yield (
+        "size",
+        f"{preset.width}x{preset.height} at {preset.fps} frames a second{_multiples(info)}",
+    )
+    yield "block", f"{preset.block_frames} latent frames{_pictures(info)}"
+    yield "sampling", _sampling(info)
+    yield "memory policy", preset.memory
+    if info.trained_seconds is not None:
+        yield "trained on", f"{info.trained_seconds:.0f} seconds"
+    if info.vocabulary is not None:
+        yield "words it knows", ", ".join(info.vocabulary.telling)
+    for obstacle in info.obstacles:
+        yield "does not run", obstacle
+
+
+def _multiples(info: ModelInfo) -> str:
+    if info.size_multiple is None:
+        return ""
+    down, across = info.size_multiple
+    return f"; multiples of {down}" if down == across else f"; multiples of {across}x{down}"
+
+
+def _pictures(info: ModelInfo) -> str:
+    if info.vae is None:
+        return ""
+    count = info.preset.block_frames * info.vae.temporal_factor
+    seconds = count / info.preset.fps
+    return f", {count} pictures, {seconds:g} s; the first block has 1 more"
+
+
+def _sampling(info: ModelInfo) -> str:
+    preset = info.preset
+    if preset.timesteps:
+        steps = f"timesteps {', '.join(f'{t:g}' for t in preset.timesteps)}"
+    else:
+        steps = f"{preset.steps} steps, flow shift {preset.flow_shift:g}"
+    guided = "no guidance" if preset.guidance == 1 else f"guidance {preset.guidance:g}"
+    return f"{preset.solver}, {steps}, {guided}"
+
+
+def _memory_rows(expected: Estimate | None) -> Iterator[tuple[str, str]]:
+    if expected is None:
+        return
+    memory = expected.memory
+    yield "on", f"{expected.device}, {str(expected.dtype).removeprefix('torch.')}"
+    yield "at", f"{expected.width}x{expected.height}"
+    text = megabytes(memory.text_encoder)
+    yield "weights", f"{megabytes(memory.transformer + memory.vae)}, text encoder {text}"
+    yield "kept for the next block", megabytes(memory.kept)
+    yield "while denoising", megabytes(memory.denoise)
+    yield "while decoding", f"{megabytes(memory.decode)}, {expected.decode_frames} latent frames"
+    without = f"{megabytes(memory.floor)} while the text encoder rests elsewhere"
+    yield "at the most", f"{megabytes(memory.peak)}, {without}"
+    yield "free now", megabytes(expected.free)

@@ -1,0 +1,73 @@
+"""Memory that was freed, given back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import psutil
+import torch
+
+from .cpu_share import allowed_cores
+
+_CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextmanager
+def shared_threads(device: torch.device, stages: int = 2) -> Iterator[None]:
+    """Give each of `stages` that run at once its share of torch's threads while this is entered.
+
+    Threads of two stages that compete for one core make both several times slower. A number that
+    somebody has chosen, by the environment or below the number of cores, stays; on a GPU nothing
+    changes.
+    """
+    threads = torch.get_num_threads()
+    chosen = any(name in os.environ for name in _CHOSEN_BY) or threads < core_count()
+    if device.type != "cpu" or chosen:
+        yield
+        return
+    torch.set_num_threads(max(1, min(threads, allowed_cores()) // stages))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def stay_within_quota() -> None:
+    """Lower torch's number of threads to what the process may use, unless somebody has chosen it.
+
+    torch counts processors, but not the quota of a container: on a large machine tens of threads
+    would share one processor's time.
+    """
+    if not any(name in os.environ for name in _CHOSEN_BY):
+        torch.set_num_threads(min(torch.get_num_threads(), allowed_cores()))
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    return min(psutil.cpu_count(logical=False) or os.cpu_count() or 1, allowed_cores())
+
+
+EVERY_BLOCKS = 4  # often enough for a flat curve, seldom enough to cost nothing that shows
+
+
+def trim_heap() -> None:
+    """Give the pages of freed memory back, where the C library can.
+
+    Tensors that one thread makes and another one frees leave holes in glibc's heap, which it keeps:
+    a stream would seem to grow for minutes. Elsewhere nothing is done.
+    """
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -1,0 +1,189 @@
+"""Writing a checkpoint in another layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sana_stream._files import require_regular_file
+from sana_stream._text import safe_text
+from sana_stream.engine.device import DTYPES
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.models.weights.file_format import SAFETENSORS
+from sana_stream.models.weights.files import read_json
+from sana_stream.models.weights.load import OTHER_SUFFIXES, read_transformer
+from sana_stream.models.weights.original_layout import to_original
+from sana_stream.models.weights.torch_file import SUFFIXES
+
+from .locate import INDEX, locate_model, locate_parts
+from .presets import PRESET_FILE, preset_of
+
+PARTIAL = ".part"
+MARK = ".sana-stream-partial"  # in a folder that is being written: it is ours
+SHARD = "5GB"
+COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")
+COPIED_FILES = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
+TRANSFORMER_CLASS = "SanaVideoTransformer3DModel"
+
+
+def convert_model(
+    source: str | Path, target: Path, parts: str | Path | None = None, dtype: str | None = None
+) -> None:
+    """Write a model as a folder in the diffusers layout, or as a file in the original one.
+
+    A folder holds all parts and a `stream.json` with the preset, so that it needs no telling name.
+    A file (`.pth`, `.pt`) holds the transformer alone.
+
+    Args:
+        source: as `locate_model` takes it.
+        target: must not exist; appears only when it is complete.
+        parts: where VAE, text encoder and tokenizer come from, where not from the source.
+        dtype: of the transformer's weights; as they are where `None`.
+
+    Raises:
+        ConfigError: a target that exists or lies in the source, an unknown dtype or source.
+        CheckpointError: a source that cannot be read.
+        OSError: the target cannot be written; nothing of it stays.
+    """
+    _check_target(target)
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype} is not known; use {', '.join(DTYPES)}")
+    located = locate_model(source)
+    folder = None if target.suffix in SUFFIXES else locate_parts(located, parts)
+    for place in (located, folder):
+        _check_outside(target, place)
+    preset = preset_of(located, str(source))
+    index = {} if folder is None else read_json(folder / INDEX)
+    config, tensors = read_transformer(located)
+    if dtype is not None:
+        tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
+    partial = target.with_name(target.name + PARTIAL)
+    if folder is None:
+        _write_file(partial, target, to_original(tensors))
+        return
+    with _making_folder(partial):
+        _write_transformer(partial / "transformer", config, tensors)
+        _copy_parts(folder, partial)
+        index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
+        (partial / INDEX).write_text(_json(index), encoding="utf-8")
+        (partial / PRESET_FILE).write_text(_json(asdict(preset)), encoding="utf-8")
+        if os.path.lexists(target):  # another program may have been quicker
+            raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+        os.rename(partial, target)
+        (target / MARK).unlink()
+
+
+def _check_target(target: Path) -> None:
+    if os.path.lexists(target):
+        raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+    if target.suffix in {SAFETENSORS} | OTHER_SUFFIXES:
+        raise ConfigError(
+            f"{safe_text(target)}: give a name that ends in .pth for a file, or in no suffix of"
+            " weights for a folder"
+        )
+    partial = target.with_name(target.name + PARTIAL)
+    if os.path.lexists(partial) and not _is_left_behind(partial):
+        raise ConfigError(
+            f"{safe_text(partial)} exists and is no unfinished conversion of this program; remove"
+            " it, or give another name"
+        )
+
+
+def _check_outside(target: Path, place: Path | None) -> None:
+    if place is not None and place.is_dir():
+        real, inside = place.resolve(), target.resolve()
+        if inside.is_relative_to(real):
+            raise ConfigError(f"{safe_text(target)} lies in {safe_text(place)}, which is read")
+
+
+def _is_left_behind(partial: Path) -> bool:
+    """Whether a folder is that of a conversion that was killed, or holds no file at all."""
+    if partial.is_symlink() or not partial.is_dir():
+        return False
+    return (partial / MARK).is_file() or not any(files for _, _, files in os.walk(partial))
+
+
+@contextmanager
+def _making_folder(partial: Path) -> Iterator[None]:
+    """A folder that is marked as ours while it is written, and goes if that fails."""
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    (partial / MARK).touch()
+    try:
+        yield
+    except BaseException:
+        if (partial / MARK).is_file():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_file(partial: Path, target: Path, tensors: dict[str, Tensor]) -> None:
+    whole = {name: _own(tensor) for name, tensor in tensors.items()}
+    with partial.open("xb") as file:
+        try:
+            torch.save({"state_dict": whole}, file)
+            file.flush()
+            os.fsync(file.fileno())
+            if os.path.lexists(target):  # another program may have been quicker
+                raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str, Tensor]) -> None:
+    from huggingface_hub import save_torch_state_dict
+
+    part.mkdir()
+    settings = {"_class_name": TRANSFORMER_CLASS, **asdict(config)}
+    settings |= {"qk_norm": "rms_norm_across_heads", "norm_elementwise_affine": False}
+    (part / "config.json").write_text(_json(settings), encoding="utf-8")
+    whole = {name: _own(tensor) for name, tensor in tensors.items()}
+    save_torch_state_dict(
+        whole,
+        part,
+        filename_pattern="diffusion_pytorch_model{suffix}.safetensors",
+        max_shard_size=SHARD,
+    )
+    for file in part.glob("*.safetensors"):  # the library lets its owner alone read it
+        file.chmod((part / "config.json").stat().st_mode & 0o777)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A tensor with a storage of its own: safetensors writes no part of another one."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+
+
+def _copy_parts(source: Path, target: Path) -> None:
+    for name in COPIED:
+        if (source / name).is_dir():
+            (target / name).mkdir()
+            for file in sorted((source / name).iterdir()):
+                if file.suffix in COPIED_FILES:
+                    _copy(file, target / name)
+    for file in (*source.glob("LICENSE*"), *source.glob("README*")):
+        _copy(file, target)
+
+
+def _copy(file: Path, folder: Path) -> None:
+    """Copy a file's content (the hub's cache has links), and none of its rights."""
+    try:
+        require_regular_file(file)
+    except ValueError as error:
+        raise CheckpointError(f"{safe_text(file)} cannot be copied: {error}") from error
+    shutil.copyfile(file, folder / file.name)
+
+
+def _json(values: dict[str, object]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,222 @@
+"""From a model's name to its files.
+
+Models by their hub id, through huggingface_hub: its cache, its progress, its switches.
+
+Files are fetched once into the cache that other programs share (`HF_HOME`), a broken download goes
+on where it stopped, and `HF_HUB_OFFLINE=1` uses what is there without asking.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Self
+
+from sana_stream._arguments import shown
+from sana_stream._text import safe_text
+from sana_stream.models.arguments import ARGUMENTS
+from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.models.weights.file_format import weight_format
+from sana_stream.models.weights.files import read_json
+from sana_stream.models.weights.load import OTHER_SUFFIXES, is_weights_file, read_transformer_config
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}"
+_ID = re.compile(
+    rf"(?:hf://)?(?P<repo>{_NAME}/{_NAME})"
+    r"(?P<file>(?:/[A-Za-z0-9_.-]{1,120}){1,8}\.(?:pth|pt|safetensors))?"
+    r"(?:@(?P<revision>[A-Za-z0-9_./-]{1,120}))?"
+)
+_FILE = re.compile(r".*\.(?:pth|pt|safetensors|ckpt|bin|gguf|json)", re.IGNORECASE)
+_STEPS_UP = re.compile(r"(?:^|/)\.\.?(?:/|$)")
+SMALL = ("*.json", "LICENSE*", "README.md")
+PARTS = ("vae", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """`owner/name`, `owner/name@revision` or `owner/name/path/to/file.pth`."""
+
+    repo: str
+    file: str = ""
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The model that a text names, `None` where it is no hub id."""
+        match = _ID.fullmatch(text) if len(text) < 600 else None
+        if match is None or _FILE.fullmatch(match["repo"]) or _STEPS_UP.search(text):
+            return None  # a path of a file that is not there, or one that leaves its folder
+        return cls(match["repo"], (match["file"] or "").strip("/"), match["revision"])
+
+    def fetch(self, *, parts_only: bool = False) -> Path:
+        """The model's folder or file in the cache, fetched where it is not there yet.
+
+        Args:
+            parts_only: leave the transformer out.
+
+        Raises:
+            ConfigError: the hub does not know it, does not give it, or cannot be reached.
+        """
+        from huggingface_hub import hf_hub_download, snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        folders = PARTS if parts_only else ("transformer", *PARTS)
+        wanted = [*SMALL, *(f"{folder}/*" for folder in folders)]
+        try:
+            if self.file:
+                return Path(hf_hub_download(self.repo, self.file, revision=self.revision))
+            return Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=wanted))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            raise ConfigError(self._reason(error)) from error
+
+    def _reason(self, error: Exception) -> str:
+        from huggingface_hub import constants
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            LocalEntryNotFoundError,
+            RemoteEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+
+        if constants.HF_HUB_OFFLINE:
+            return (
+                f"{self.repo} is not in the cache, and HF_HUB_OFFLINE is set;"
+                " fetch it once without it"
+            )
+        if isinstance(error, GatedRepoError):
+            return (
+                f"{self.repo} asks for its licence to be accepted: do so on"
+                f" https://huggingface.co/{self.repo}, then `hf auth login`"
+            )
+        if isinstance(error, RepositoryNotFoundError):
+            return (
+                f"{self.repo} is neither a folder here nor a model on the hub;"
+                " check the path or the id (a private one needs `hf auth login`)"
+            )
+        if isinstance(error, RevisionNotFoundError):
+            return f"{self.repo} has no revision {self.revision}; leave @{self.revision} out"
+        if isinstance(error, RemoteEntryNotFoundError):
+            return f"{self.repo} has no file {self.file}"
+        if isinstance(error, LocalEntryNotFoundError):
+            return (
+                f"{self.repo} is no folder here and not in the cache, and the hub cannot be"
+                " reached; check the path, or the network"
+            )
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"{self.repo} is no folder here, and the hub does not give it: {first}"
+
+
+EMBEDDED = "pocket"
+INDEX = "model_index.json"
+# Where a single file's VAE and text encoder are published, by latent channels.
+PUBLISHED_PARTS = {
+    16: "Efficient-Large-Model/SANA-Video_2B_480p_diffusers",
+    128: "Efficient-Large-Model/SANA-Video_2B_720p_diffusers",
+}
+
+
+def locate_model(model: str | Path) -> Path:
+    """The folder or the file of a model.
+
+    Args:
+        model: "pocket" (embedded), a folder in the diffusers layout, a .pth, .pt or .safetensors
+            file, or a hub id `owner/name[/file][@revision]`.
+
+    Raises:
+        ConfigError: no such model, or the hub does not give it.
+        CheckpointError: a folder that is not in the diffusers layout.
+    """
+    return _checked(_find(model, parts_only=False))
+
+
+def locate_parts(model: Path, parts: str | Path | None) -> Path:
+    """The folder with a located model's VAE, text encoder and tokenizer.
+
+    Args:
+        model: what `locate_model` returned.
+        parts: a folder or hub id to take them from. `None`: the model's own folder; for a single
+            file, the published model with as many latent channels.
+
+    Raises:
+        ConfigError, CheckpointError: as `locate_model`.
+    """
+    if parts is None and model.is_dir():
+        return model
+    if parts is None:
+        channels = read_transformer_config(model).in_channels
+        if channels not in PUBLISHED_PARTS:
+            raise ConfigError(
+                f"{model} holds a transformer of {channels} latent channels alone;"
+                " give --parts FOLDER with its vae/, text_encoder/ and tokenizer/"
+            )
+        parts = PUBLISHED_PARTS[channels]
+    folder = _checked(_find(parts, parts_only=True))
+    if not folder.is_dir():
+        raise ConfigError(f"parts {parts}: give a folder or a hub id in the diffusers layout")
+    return folder
+
+
+def _find(model: str | Path, *, parts_only: bool) -> Path:
+    ARGUMENTS.path("model", model)
+    if model == EMBEDDED:
+        return Path(str(files("sana_stream.models"))) / EMBEDDED
+    path = existing_path(model)
+    if path is not None:
+        return path
+    hub = HubModel.parse(str(model))
+    if hub is not None and _is_typed_wrong(str(model), hub):
+        raise ConfigError(
+            f"{safe_text(model)} is not there, and {Path(hub.repo).parent} is a folder here; check"
+            f" the path, or write hf://{hub.repo} for the hub"
+        )
+    if hub is None:
+        raise ConfigError(
+            f"model {shown(str(model))} is not known; use {EMBEDDED!r} (embedded), the path of a"
+            " folder in the diffusers layout or of a .pth file, or a hub id such as"
+            f" {PUBLISHED_PARTS[16]}"
+        )
+    return hub.fetch(parts_only=parts_only)
+
+
+def _is_typed_wrong(model: str, hub: HubModel) -> bool:
+    """Whether a name is meant for this machine: its first part is a folder here."""
+    known = "://" in model or model in PUBLISHED_PARTS.values()
+    return not known and Path(hub.repo).parent.is_dir()
+
+
+def existing_path(model: str | Path) -> Path | None:
+    """The path of something that is there; `None` where nothing is, or nothing can be."""
+    try:
+        path = Path(model).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a name that cannot be
+        return None
+
+
+def _checked(path: Path) -> Path:
+    if path.is_dir():
+        if not (path / INDEX).exists():
+            raise CheckpointError(
+                f"{safe_text(path)} has no {INDEX}; give a folder in the diffusers layout"
+            )
+        read_json(path / INDEX)
+    elif not is_weights_file(path):
+        raise CheckpointError(
+            f"{safe_text(path)} is not a checkpoint; give .pth, .pt or .safetensors"
+        )
+    else:
+        _check_content(path)
+    return path
+
+
+def _check_content(path: Path) -> None:
+    """Refuse another format by its name, before anything else is looked for."""
+    try:
+        weight_format(path)
+    except CheckpointError as error:
+        if path.suffix in OTHER_SUFFIXES:  # names of many things
+            raise CheckpointError(f"{error}; give .pth, .pt or .safetensors") from None
+        raise

@@ -1,0 +1,224 @@
+"""What a checkpoint wants to be run with: sizes, sampling, block length, memory, texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sana_stream._text import safe_text
+from sana_stream.engine.sampling.samplers import SAMPLERS
+from sana_stream.models.arguments import ARGUMENTS
+from sana_stream.models.config import Count
+from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.models.memory_policy import parse_policy
+from sana_stream.models.schema import Schema, check_values
+from sana_stream.models.weights.files import read_json
+from sana_stream.models.weights.tensor_names import name_list
+
+from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
+from .scheduler_config import read_scheduler, read_scheduler_file
+
+LARGEST = 1_000_000  # pixels a side; the memory of the machine ends far before
+
+
+def check_size(height: int, width: int, multiple: tuple[int, int]) -> None:
+    """Refuse a size that does not fill whole tokens.
+
+    Args:
+        height, width: pixels.
+        multiple: pixels of one token, down and across.
+
+    Raises:
+        ConfigError: names the nearest size that can be taken.
+    """
+    height = ARGUMENTS.whole("height", height, most=LARGEST)
+    width = ARGUMENTS.whole("width", width, most=LARGEST)
+    down, across = multiple
+    if height > 0 and width > 0 and height % down == 0 and width % across == 0:
+        return
+    nearest = f"{_nearest(width, across)}x{_nearest(height, down)}"
+    rule = f"multiples of {down}" if down == across else f"multiples of {across}x{down}"
+    raise ConfigError(
+        f"size {width}x{height} does not fit this model; use {rule}, the nearest is {nearest}"
+    )
+
+
+def _nearest(value: int, multiple: int) -> int:
+    return max(1, round(max(0, value) / multiple)) * multiple
+
+
+PRESET_FILE = "stream.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Defaults of a checkpoint; every one can be overridden by a session."""
+
+    name: str
+    fps: int = 16
+    height: int = 480  # pixels
+    width: int = 832
+    block_frames: int = 10  # latent frames a block
+    timesteps: tuple[float, ...] = (1000, 960, 889, 727)  # (): what solver, steps, flow_shift give
+    guidance: float = 1.0  # 1.0: none
+    negative_prompt: str = ""
+    memory: str = "cumulative"
+    instruction: tuple[str, ...] = ()  # lines that stand before the prompt
+    motion_score: str = ""  # what the command line appends to each prompt
+    max_text_tokens: int = 300
+    trained_latent_frames: int | None = None  # how long a stream was in training
+    solver: str = "renoise"  # or "euler", "dpm++", "unipc"
+    steps: int = 4
+    flow_shift: float = 8.0
+    full_precision: tuple[str, ...] = (  # parts of the names of layers that are not quantized
+        "patch_embedding",
+        "time_embed",
+        "caption_projection",
+        "attn2.to_k",
+        "attn2.to_v",
+        "proj_out",
+    )
+
+
+_Side = Annotated[int, Field(ge=1, le=16384)]  # pixels
+_Line = Annotated[str, Field(max_length=4000)]
+
+
+class _Fields(Schema):
+    """What each key of a `stream.json` may be."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "unknown"
+    fps: Annotated[int, Field(ge=1, le=1000)] = 1
+    height: _Side = 1
+    width: _Side = 1
+    block_frames: Count = 1
+    timesteps: list[Annotated[float, Field(gt=0, le=1000)]] = Field([], max_length=1000)
+    guidance: Annotated[float, Field(ge=0, le=1000)] = 1
+    negative_prompt: Annotated[str, Field(max_length=20_000)] = ""
+    memory: Annotated[str, Field(max_length=40)] = "cumulative"
+    instruction: list[_Line] = Field([], max_length=100)
+    motion_score: _Line = ""
+    max_text_tokens: Annotated[int, Field(ge=2, le=8192)] = 2
+    trained_latent_frames: Annotated[int, Field(ge=1, le=10**7)] | None = None
+    solver: Annotated[str, Field(max_length=40)] = "renoise"
+    steps: Annotated[int, Field(ge=1, le=1000)] = 1
+    flow_shift: Annotated[float, Field(gt=0, le=1000)] = 1
+    full_precision: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=1000)
+
+
+# ---------------------------------------------------------------------------------------------
+# The published models. One block of a 50-step model is a whole clip of 81 pictures, as trained;
+# a stream of them sees the clip before and nothing older.
+
+LONGSANA = Preset(
+    "LongSANA 2B 480p",
+    instruction=IMAGE_INSTRUCTION,
+    motion_score=" motion score: 10.",
+    trained_latent_frames=261,
+)
+SANA_480P = Preset(
+    "SANA-Video 2B 480p",
+    block_frames=20,
+    timesteps=(),
+    guidance=6.0,
+    negative_prompt=NEGATIVE_PROMPT,
+    memory="window=1",
+    instruction=VIDEO_INSTRUCTION,
+    motion_score=" motion score: 30.",
+    trained_latent_frames=21,
+    solver="dpm++",
+    steps=50,
+)
+SANA_720P = replace(
+    SANA_480P,
+    name="SANA-Video 2B 720p",
+    height=704,
+    width=1280,
+    block_frames=10,  # 8 pictures a latent frame
+    trained_latent_frames=11,
+)
+UNKNOWN = Preset("unknown")
+# ---------------------------------------------------------------------------------------------
+
+_BY_SAMPLE_SIZE = {30: SANA_480P, 22: SANA_720P}
+_AUTOREGRESSIVE = "Causal"  # in the transformer's class name
+
+
+def preset_of(model: Path, name: str) -> Preset:
+    """The preset of a checkpoint.
+
+    A `stream.json` in the folder says it itself. Else the checkpoint tells which published model
+    it is, by its transformer's class and `sample_size`, or by its name where that is all there is;
+    its scheduler then gives solver and flow shift. Any other gets `UNKNOWN`: cumulative memory, 10
+    latent frames a block, four steps.
+
+    Args:
+        model: a folder in the diffusers layout, or a file in the original layout.
+        name: what the model was asked for by, such as a hub id.
+
+    Raises:
+        CheckpointError: `stream.json` has a key that is not one of `Preset`'s fields, or the
+            scheduler is one that cannot be used.
+    """
+    file = model / PRESET_FILE
+    if model.is_dir():
+        read_scheduler_file(model)  # a damaged one is told, whoever says how to sample
+        if file.exists() or file.is_symlink():
+            return _from_dict(read_json(file), file)
+    names = f"{name} {model.name}".lower()
+    if not model.is_dir():
+        return _named(names) or SANA_480P
+    config = _config(model / "transformer" / "config.json")
+    names += f" {config.get('_name_or_path', '')}".lower()[:1000]
+    if _AUTOREGRESSIVE in str(config.get("_class_name", "")) or _named(names) == LONGSANA:
+        return LONGSANA
+    size = config.get("sample_size", 0)
+    published = (_BY_SAMPLE_SIZE.get(size) if isinstance(size, int) else None) or _named(names)
+    if published is None:
+        return replace(UNKNOWN, name=safe_text(name))
+    scheduler = read_scheduler(model)
+    if scheduler is None:
+        return published
+    return replace(published, solver=scheduler.solver, flow_shift=scheduler.flow_shift)
+
+
+def _named(names: str) -> Preset | None:
+    if "longlive" in names or "longsana" in names:
+        return LONGSANA
+    return next(
+        (p for size, p in (("480p", SANA_480P), ("720p", SANA_720P)) if size in names), None
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
+    known = {field.name for field in fields(Preset)}
+    if unknown := values.keys() - known:
+        raise CheckpointError(
+            f"{safe_text(file)} has unknown keys {name_list(unknown)};"
+            f" allowed are {', '.join(sorted(known))}"
+        )
+    settings = check_values(_Fields, values, file, CheckpointError)
+    named: dict[str, Any] = {"name": file.parent.name}
+    preset = Preset(**named | settings)
+    preset = replace(preset, name=safe_text(preset.name))
+    if preset.solver not in SAMPLERS:
+        raise CheckpointError(
+            f"{safe_text(file)}: solver is {safe_text(preset.solver, 60)};"
+            f" allowed are {', '.join(SAMPLERS)}"
+        )
+    if any(later >= earlier for earlier, later in pairwise(preset.timesteps)):
+        raise CheckpointError(f"{safe_text(file)}: timesteps must descend")
+    try:
+        parse_policy(preset.memory)
+    except ConfigError as error:
+        raise CheckpointError(f"{safe_text(file)}: {error}") from None
+    return preset

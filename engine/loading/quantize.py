@@ -1,0 +1,109 @@
+"""Weights in 8 or 4 bits, through torchao."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from sana_stream._arguments import shown
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.feedforward import FeedForward
+from sana_stream.models.text_encoder import hush_torchao
+
+# What it needs of a CUDA GPU, and where it runs. int8 keeps the weights alone in 8 bits, which is
+# closest to the model; fp8 and nvfp4 multiply in that precision, which is fast.
+CAPABILITY = {"int8": None, "fp8": (8, 9), "nvfp4": (10, 0)}
+_DTYPES = {  # of the weights, as torchao takes them
+    "int8": (torch.bfloat16, torch.float16, torch.float32),
+    "fp8": (torch.bfloat16,),
+    "nvfp4": (torch.bfloat16, torch.float32),
+}
+NVFP4_BLOCK = 16  # a weight's sides must be multiples of it
+_HARDWARE = {
+    "fp8": "an NVIDIA GPU of the Ada or Hopper generation or newer (compute capability 8.9)",
+    "nvfp4": "an NVIDIA GPU of the Blackwell generation or newer (compute capability 10.0)",
+}
+
+
+def check_quantization(
+    kind: str | None, device: torch.device, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Refuse what this machine cannot do, before anything is loaded.
+
+    Args:
+        dtype: of the weights that are to be quantized.
+
+    Raises:
+        ConfigError: an unknown kind, torchao is missing, the hardware is too old, or the kind
+            cannot be made of such weights.
+    """
+    if kind is None:
+        return
+    if not isinstance(kind, str) or kind not in CAPABILITY:
+        raise ConfigError(f"quantization {shown(kind)} is not known; use {', '.join(CAPABILITY)}")
+    needed = CAPABILITY[kind]
+    if needed is not None:
+        able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= needed
+        if not able:
+            raise ConfigError(f"{kind} needs {_HARDWARE[kind]}; use int8, which runs anywhere")
+    if dtype not in _DTYPES[kind]:
+        given = str(dtype).removeprefix("torch.")
+        raise ConfigError(f"{kind} is not made of {given} weights; use --dtype bfloat16, or int8")
+    _torchao()
+
+
+def quantize_network(network: nn.Module, kind: str, full_precision: tuple[str, ...] = ()) -> None:
+    """Quantize a network's linear layers in place.
+
+    The 1x1 convolutions of SANA-Video's feed-forward are linear layers too and are made so.
+
+    Args:
+        kind: "int8" (weights alone), "fp8" or "nvfp4" (weights and, as they come, inputs).
+        full_precision: layers whose name has one of these parts stay as they are, and for nvfp4
+            those whose sides are no multiples of 16.
+    """
+    for module in network.modules():
+        if isinstance(module, FeedForward):
+            module.conv_inverted = _as_linear(module.conv_inverted)
+            module.conv_point = _as_linear(module.conv_point)
+
+    def chosen(module: nn.Module, name: str) -> bool:
+        if not isinstance(module, nn.Linear) or any(part in name for part in full_precision):
+            return False
+        return kind != "nvfp4" or not any(side % NVFP4_BLOCK for side in module.weight.shape)
+
+    _torchao().quantize_(network, _config(kind), filter_fn=chosen)
+
+
+def _as_linear(conv: nn.Conv2d | nn.Linear) -> nn.Linear:
+    if isinstance(conv, nn.Linear):
+        return conv
+    outputs, inputs = conv.weight.shape[:2]
+    with torch.device("meta"):
+        linear = nn.Linear(inputs, outputs, bias=conv.bias is not None)
+    linear.weight = nn.Parameter(conv.weight.flatten(1), requires_grad=False)
+    linear.bias = conv.bias  # type: ignore[assignment] - None where the convolution has none
+    return linear
+
+
+def _config(kind: str) -> Any:
+    torchao = _torchao()
+    if kind == "int8":
+        return torchao.Int8WeightOnlyConfig()
+    if kind == "fp8":
+        return torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
+    formats: Any = import_module("torchao.prototype.mx_formats")
+    fused = find_spec("mslk") is not None  # torchao's fused kernel is in that package
+    return formats.NVFP4DynamicActivationNVFP4WeightConfig(use_triton_kernel=fused)
+
+
+def _torchao() -> Any:
+    hush_torchao()
+    try:
+        return import_module("torchao.quantization")
+    except ImportError as error:
+        raise ConfigError("quantization needs torchao; pip install 'sana-stream[quant]'") from error

@@ -1,0 +1,115 @@
+"""Whether a stream's sizes fit the machine at all, found out before anything is made for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.memory_policy import MemoryPolicy, parse_policy
+from sana_stream.models.state import state_bytes
+from sana_stream.models.vae.ltx2 import OverlapVaeConfig
+from sana_stream.models.vae.registry import AnyDecoderConfig
+
+from .memory_estimate import decode_bytes, denoise_bytes
+
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, on Linux
+_HARMLESS = 1 / 20  # of the machine's memory: a rough count below it is good enough
+_FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the memory that a stream takes depends on."""
+
+    height: int  # pixels
+    width: int
+    block_frames: int  # latent frames
+    memory: str
+    guided: bool = False  # guidance takes a second state
+
+
+def check_room(
+    sizes: Sizes,
+    transformer: TransformerConfig,
+    decoder: AnyDecoderConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    """Refuse a stream that cannot fit the memory of the machine, from the shapes alone.
+
+    Weights are not counted, and what other programs hold is not: what is refused here fits never.
+
+    Raises:
+        ConfigError: says how much it would take and what makes it less.
+    """
+    has = total_bytes(device)
+    if _at_least(sizes, transformer, decoder, dtype) < has * _HARMLESS:
+        return
+    needs = _at_least(sizes, transformer, decoder, dtype)
+    if needs <= has:
+        needs = max(needs, _counted(sizes, transformer, decoder, dtype))
+    if needs > has:
+        raise ConfigError(
+            f"size {sizes.width}x{sizes.height} with block_frames {sizes.block_frames} and memory"
+            f" {sizes.memory} takes {_gibibytes(needs)} or more, and this machine has"
+            f" {_gibibytes(has)}: give a smaller size, fewer block_frames or a shorter memory"
+        )
+
+
+def total_bytes(device: torch.device) -> int:
+    """All the memory that a device has for this process."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    total = psutil.virtual_memory().total
+    try:
+        return min(total, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return total
+
+
+def _at_least(
+    sizes: Sizes, transformer: TransformerConfig, decoder: AnyDecoderConfig, dtype: torch.dtype
+) -> int:
+    """What is held at one time whatever is done cleverly; plain arithmetic, for any numbers."""
+    pixels = sizes.height * sizes.width
+    pictures = pixels * 3 * (1 + sizes.block_frames * decoder.temporal_factor)
+    painted = pixels * 3 * decoder.temporal_factor * dtype.itemsize
+    return _states(sizes, transformer, decoder, dtype) + pictures + painted
+
+
+def _states(
+    sizes: Sizes, transformer: TransformerConfig, decoder: AnyDecoderConfig, dtype: torch.dtype
+) -> int:
+    _, down, across = transformer.patch_size
+    factor = decoder.spatial_factor
+    grid = sizes.height // factor // down, sizes.width // factor // across
+    policy: MemoryPolicy = parse_policy(sizes.memory)
+    return state_bytes(transformer, policy, grid, dtype.itemsize) * (1 + sizes.guided)
+
+
+def _counted(
+    sizes: Sizes, transformer: TransformerConfig, decoder: AnyDecoderConfig, dtype: torch.dtype
+) -> int:
+    """What the networks hold, by running them on no data at all."""
+    factor = decoder.spatial_factor
+    height, width = sizes.height // factor, sizes.width // factor
+    shape = (1, transformer.in_channels, sizes.block_frames + 1, height, width)
+    latents = shape[1] * shape[2] * height * width * _FLOAT
+    states = _states(sizes, transformer, decoder, dtype) + latents
+    denoise = denoise_bytes(transformer, dtype, shape)
+    if isinstance(decoder, OverlapVaeConfig):  # decodes in tiles where there is little room
+        return states + denoise
+    decode, _ = decode_bytes(decoder, dtype, (*shape[:2], 1, *shape[3:]))
+    pictures = sizes.height * sizes.width * 3 * (1 + sizes.block_frames * decoder.temporal_factor)
+    return states + max(denoise, decode + pictures)
+
+
+def _gibibytes(count: int) -> str:
+    return f"{count / (1 << 30):,.1f} GiB"

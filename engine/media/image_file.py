@@ -1,0 +1,180 @@
+"""Pictures read from files, by readers that are chosen for them and kept within bounds."""
+
+from __future__ import annotations
+
+import mmap
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
+
+from sana_stream._text import safe_text
+from sana_stream.models.errors import ConfigError
+
+from .image_colour import to_srgb
+from .inputs import AVIF_BRANDS, HEIF_BRANDS, brands, coding, is_picture, open_given
+
+Note = Callable[[str], None]
+
+# Readers that neither run anything nor open other files. TGA has no mark of its own, and would take
+# any file for a picture.
+FORMATS = (
+    "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "QOI", "PCX", "SGI",
+)  # fmt: skip
+KNOWN = "PNG, JPEG, WebP, GIF, TIFF, BMP, HEIC, AVIF, JPEG 2000, PPM, TGA"
+PIXELS = 100_000_000
+JPEG_PIXELS = 260_000_000  # phones make 200 megapixels; larger JPEGs are decoded at a fraction
+DRAFT_PIXELS = 32_000_000
+JPEG_SCANS = 100  # encoders write about ten; each costs as much as decoding a picture
+
+
+def read_image(path: str | Path, note: Note) -> np.ndarray:
+    """A picture as every viewer shows it: upright, in sRGB, without transparency.
+
+    Of an animation or of several pages it is the first picture, of a clip the first frame.
+
+    Args:
+        note: is told what was changed on the way.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ConfigError: it cannot be read, is damaged or cut short, is too large or no picture.
+    """
+    name = safe_text(path)
+    with open_given(path) as file, _reading(name):
+        transfer, primaries = coding(file)
+        image = open_image(file, Path(path).suffix.lower(), name)
+        if image is not None:
+            hdr = transfer in (16, 18) and "icc_profile" not in image.info
+            pixels = to_srgb(image, lambda said: note(f"{name}: {said}"))
+            return _in_sdr(pixels, transfer, primaries, name, note) if hdr else pixels
+    from .clip import first_frame
+    from .video_file import UnknownClipError
+
+    try:
+        return first_frame(path, note)
+    except UnknownClipError as error:
+        raise ConfigError(
+            f"{name} cannot be read: it is no picture ({KNOWN}), or damaged"
+        ) from error
+
+
+def read_pillow(image: Image.Image, note: Note) -> np.ndarray:
+    """As `read_image`, for an image that a program has opened or made.
+
+    Raises:
+        ConfigError: its file is damaged or closed, or it is too large.
+    """
+    with _reading("the image"):
+        return to_srgb(_within(image, "the image"), note)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Whatever a reader raises for a damaged file as ConfigError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is refused or harmless here
+        try:
+            yield
+        except ConfigError:
+            raise
+        except MemoryError as error:
+            raise ConfigError(f"{name} cannot be read: there is too little memory") from error
+        except Exception as error:  # readers raise some twenty kinds
+            reason = "" if isinstance(error, UnidentifiedImageError) else f": {safe_text(error)}"
+            raise ConfigError(f"{name} is damaged or cut short{reason.rstrip(': ')}") from error
+
+
+def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
+    """The picture of a file, not decoded yet; `None` for what is no picture.
+
+    Raises:
+        ConfigError: too many pixels, or a format whose reader is not installed.
+        Exception: whatever a reader raises for a damaged file.
+    """
+    kinds, head = brands(file), file.read(3)
+    file.seek(0)
+    if head == b"\xff\xd8\xff":
+        return _open_jpeg(file, name)
+    if kinds & AVIF_BRANDS:
+        if not features.check("avif"):
+            raise ConfigError(f"{name} is an AVIF picture: pip install 'pillow>=11.3'")
+    elif kinds & HEIF_BRANDS:
+        return _within(_open_heif(file, name), name)
+    formats = (*FORMATS, "TGA") if suffix in (".tga", ".targa") else FORMATS
+    try:
+        return _within(Image.open(file, formats=formats), name)
+    except UnidentifiedImageError:
+        if is_picture(file):
+            raise  # its readers know the kind, but not what is in it
+        return None
+    except Image.DecompressionBombError as error:
+        raise _too_large(name) from error
+
+
+def _in_sdr(pixels: np.ndarray, transfer: int, primaries: int, name: str, note: Note) -> np.ndarray:
+    """HDR pixels as SDR, in strips: as floats they would be large."""
+    import torch
+
+    from .clip import told_hdr
+    from .resize import to_pixels
+    from .video_frame import tone_mapped
+
+    note(told_hdr(name, transfer))
+    for top in range(0, len(pixels), 64):
+        signal = torch.tensor(pixels[top : top + 64]).permute(2, 0, 1).float() / 255
+        pixels[top : top + 64] = to_pixels(tone_mapped(signal, transfer, primaries) * 255)
+    return pixels
+
+
+def _open_jpeg(file: BinaryIO, name: str) -> Image.Image:
+    # not by Image.open, which refuses the pictures of 200 megapixels that are decoded at a fraction
+    image = JpegImagePlugin.JpegImageFile(file)
+    width, height = image.size
+    if width * height > JPEG_PIXELS or _scans(file) > JPEG_SCANS:
+        raise _too_large(name, JPEG_PIXELS)
+    fraction = next(n for n in (1, 2, 4, 8) if width * height <= n * n * DRAFT_PIXELS)
+    if fraction > 1:
+        image.draft(None, (width // fraction, height // fraction))
+    return image
+
+
+def _scans(file: BinaryIO) -> int:
+    """How many scans a JPEG has, counted a few beyond what is allowed."""
+    count, place = 0, 0
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while count <= JPEG_SCANS and (place := data.find(b"\xff\xda", place) + 1):
+            count += 1
+    return count
+
+
+def _open_heif(file: BinaryIO, name: str) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise ConfigError(
+            f"{name} is a HEIC picture: pip install 'sana-stream[heif]', or save it as PNG or JPEG"
+        ) from error
+    return HeifImageFile(file)
+
+
+def _within(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    if not width * height:
+        raise ConfigError(f"{name} has no pixel")
+    if width * height > PIXELS:
+        raise _too_large(name)
+    return image
+
+
+def _too_large(name: str, pixels: int = PIXELS) -> ConfigError:
+    return ConfigError(
+        f"{name} has more pixels than a picture may have here ({pixels / 1e6:.0f} megapixels):"
+        " make it smaller"
+    )

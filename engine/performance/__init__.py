@@ -1,0 +1,4 @@
+"""Compiled networks, CUDA graphs and benchmarks.
+
+Open `benchmark.py` first.
+"""

@@ -1,0 +1,269 @@
+"""Measuring an engine: stages, first picture, memory, share of what the machine could do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sana_stream.engine.block import Block
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.session.session import Session
+from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.models.attention import Sums
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.memory_policy import Past, Slot
+from sana_stream.models.state import State
+from sana_stream.models.transformer import SanaVideoTransformer, TextContext
+from sana_stream.models.vae.registry import AnyDecoderConfig, make_decoder
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCost:
+    """Floating-point operations (two a multiply-add) and weight bytes of one block."""
+
+    denoise_flop: int  # one call of the transformer
+    decode_flop: int  # a whole block that is not the first
+    weight_bytes: int  # what one call of the transformer reads at the least
+    calls: int  # of the transformer: the steps, and the commit
+
+    @property
+    def flop(self) -> int:
+        """Operations of the whole block."""
+        return self.calls * self.denoise_flop + self.decode_flop
+
+
+def block_cost(
+    transformer: TransformerConfig,
+    decoder: AnyDecoderConfig,
+    latent_frames: int,
+    height: int,
+    width: int,
+    steps: int,
+    text_tokens: int = 300,
+    weight_size: int = 2,
+) -> BlockCost:
+    """Count a block.
+
+    Args:
+        latent_frames: of the block.
+        height, width: pixels.
+        steps: denoising calls a block; the commit is counted as one more.
+        text_tokens: length of the prompt in tokens.
+        weight_size: bytes of one weight.
+    """
+    factor = decoder.spatial_factor
+    shape = (1, transformer.in_channels, latent_frames, height // factor, width // factor)
+    with torch.device("meta"):
+        model, painter = SanaVideoTransformer(transformer), make_decoder(decoder)
+        latents, timestep = torch.empty(shape), torch.empty(1)
+        text, past = _text(transformer, text_tokens), _past(transformer, model.grid(*shape[-2:]))
+    denoise = _count(lambda: model.denoise(latents, timestep, text, past, 0))
+    first = latents[:, :, :1]  # a stream's first latent frame is one picture, not whole
+    longer = torch.cat((first, latents), dim=2)
+    decode = _count(lambda: painter.decode(longer)) - _count(lambda: painter.decode(first))
+    weights = sum(p.numel() for p in model.transformer_blocks.parameters()) * weight_size
+    return BlockCost(denoise, decode, weights, steps + 1)
+
+
+def _count(call: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return counter.get_total_flops()
+
+
+def _text(config: TransformerConfig, tokens: int) -> TextContext:
+    heads, width = config.num_cross_attention_heads, config.cross_attention_head_dim
+    layers = tuple(torch.empty(1, heads, tokens, width) for _ in range(config.num_layers))
+    return TextContext(layers, layers, torch.empty(1, 1, 1, tokens))
+
+
+def _past(config: TransformerConfig, grid: tuple[int, int]) -> Past:
+    shape = (config.num_layers, 1, config.num_attention_heads, config.attention_head_dim)
+    sums = Sums(torch.empty(*shape, shape[-1]), torch.empty(shape))
+    return Past(sums, torch.empty(shape[0], 1, grid[0] * grid[1], config.hidden_size))
+
+
+def moved(snapshot: Snapshot, blocks: int) -> Snapshot:
+    """The snapshot as if `blocks` more blocks had gone before its past.
+
+    RoPE sees distances only, so the next block is the same, given the same noise.
+    """
+    frames = blocks * snapshot.settings.block_frames
+    states = tuple(_moved_state(state, frames) for state in snapshot.states)
+    return replace(snapshot, index=snapshot.index + blocks, states=states)
+
+
+def _moved_state(state: State, frames: int) -> State:
+    slots = tuple(_moved_slot(slot, frames) for slot in state.memory.slots)
+    memory = replace(state.memory, slots=slots)
+    return replace(state, memory=memory, position=state.position + frames)
+
+
+def _moved_slot(slot: Slot, frames: int) -> Slot:
+    start = slot.start + frames
+    return replace(slot, sums=slot.moved_to(start), start=start)
+
+
+PROMPT = "a red boat on the sea at sunset"
+FAR = (10, 1_000, 10_000)  # blocks between which a stream must not get slower
+MATRIX = 2048  # rows and columns of the product that measures the machine
+MATRIX_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured; times are seconds and medians, sizes bytes."""
+
+    machine: dict[str, str]
+    width: int
+    height: int
+    pictures: int  # of a block
+    steps: int
+    first_picture: float  # from asking for the first block to its pictures
+    text: float
+    denoise_call: float
+    commit: float
+    decode: float
+    block: float  # one block after the other
+    block_overlapped: float  # the next one drafted while this one is decoded
+    at_block: dict[int, float]  # seconds a block, far from the beginning too
+    memory: int
+    peak_memory: int
+    state: int
+    cost: BlockCost
+    flop_rate: float  # operations a second of a large matrix product on this machine
+
+    @property
+    def frames_a_second(self) -> float:
+        """Pictures a second of the faster of the two ways."""
+        return self.pictures / min(self.block, self.block_overlapped)
+
+    @property
+    def share_of_floor(self) -> float:
+        """The least time that the counted operations take here, divided by the time taken."""
+        return self.cost.flop / self.flop_rate / min(self.block, self.block_overlapped)
+
+
+def measure(
+    engine: Engine,
+    *,
+    repeats: int = 8,
+    warmup: int = 2,
+    height: int | None = None,
+    width: int | None = None,
+) -> Figures:
+    """Run an engine on one prompt and take medians.
+
+    Args:
+        repeats: blocks measured in each way.
+        warmup: blocks before that are not counted.
+        height, width: pixels, where not the preset's.
+    """
+
+    def session() -> Session:
+        return engine.session(PROMPT, height=height, width=width)
+
+    opening, first = _timed(lambda: next(session()))
+    stream = session()
+    _run(stream, 1 + warmup)
+    blocks = list(islice(stream, repeats))
+    settings = stream.snapshot().settings
+    with closing(overlapped(stream)) as ahead:
+        _run(ahead, warmup)
+        overlap = [_timed(lambda: next(ahead))[0] for _ in range(repeats)]
+    cost = block_cost(
+        engine.transformer.config,
+        engine.decoder.config,
+        settings.block_frames,
+        settings.height,
+        settings.width,
+        len(settings.timesteps),
+        engine.preset.max_text_tokens,
+        engine.dtype.itemsize,
+    )
+    return Figures(
+        machine=machine(engine.device, engine.dtype),
+        width=settings.width,
+        height=settings.height,
+        pictures=len(blocks[0].frames),
+        steps=len(settings.timesteps),
+        first_picture=opening,
+        text=first.stats.text_seconds,
+        denoise_call=_median(blocks, lambda b: b.stats.denoise_seconds) / len(settings.timesteps),
+        commit=_median(blocks, lambda b: b.stats.commit_seconds),
+        decode=_median(blocks, lambda b: b.stats.decode_seconds),
+        block=_median(blocks, lambda b: b.stats.total_seconds),
+        block_overlapped=median(overlap),
+        at_block={index: _seconds_at(engine, stream, index, repeats) for index in FAR},
+        memory=blocks[-1].stats.memory_bytes,
+        peak_memory=blocks[-1].stats.peak_memory_bytes,
+        state=blocks[-1].stats.state_bytes,
+        cost=cost,
+        flop_rate=matrix_rate(engine.device, engine.dtype),
+    )
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """What a figure was measured on."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        capability = torch.backends.cpu.get_cpu_capability()
+        name = f"{platform.machine()} with {capability}, {os.cpu_count()} cores"
+    return {
+        "device": name,
+        "threads": f"{torch.get_num_threads()} threads",
+        "dtype": str(dtype).removeprefix("torch."),
+        "torch": f"torch {torch.__version__}",
+        "python": f"Python {platform.python_version()}",
+        "system": platform.platform(terse=True),
+    }
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a square matrix product: what the machine does at its best."""
+    a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
+    rounds, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < MATRIX_SECONDS or rounds < 3:
+        torch.mm(a, a)
+        _wait(device)
+        rounds += 1
+    return rounds * 2 * MATRIX**3 / (time.perf_counter() - begun)
+
+
+def _seconds_at(engine: Engine, stream: Session, index: int, repeats: int) -> float:
+    """Seconds a block of a stream with this one's past, `index` blocks from the beginning."""
+    here = stream.snapshot()
+    far = engine.session_from(moved(here, index - here.index))
+    _run(far, 1)
+    return _median(list(islice(far, repeats)), lambda b: b.stats.total_seconds)
+
+
+def _run(blocks: Iterable[Block], count: int) -> None:
+    for _ in islice(blocks, count):
+        pass
+
+
+def _median(blocks: list[Block], value: Callable[[Block], float]) -> float:
+    return median(value(block) for block in blocks)
+
+
+def _timed(call: Callable[[], Block]) -> tuple[float, Block]:
+    begun = time.perf_counter()
+    block = call()
+    return time.perf_counter() - begun, block
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

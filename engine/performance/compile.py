@@ -1,0 +1,49 @@
+"""Compiled networks: the same numbers to rounding, in fewer and larger kernels."""
+
+from __future__ import annotations
+
+import torch
+
+from sana_stream.engine.engine import Engine
+from sana_stream.models.errors import ConfigError
+
+
+def compile_networks(engine: Engine, backend: str = "inductor") -> None:
+    """Have an engine's networks compiled when they first run.
+
+    The transformer is compiled a layer: all layers share one compiled form for each of a stream's
+    two block shapes, so compiling takes as long as for a model of one layer. On CUDA the decoder
+    is compiled too; on the CPU its convolutions are oneDNN's already.
+
+    Args:
+        engine: changed in place; sessions that run on it are not disturbed.
+        backend: one of torch.compile's.
+
+    Raises:
+        ConfigError: the machine has no compiler that torch can use.
+    """
+    _check_compiler(engine.device, backend)
+    for layer in engine.transformer.layers:
+        layer.compile(backend=backend, fullgraph=True, dynamic=False)
+    if engine.device.type == "cuda":
+        engine.decoder.decoder.compile(backend=backend, dynamic=False)
+
+
+def _check_compiler(device: torch.device, backend: str) -> None:
+    if backend != "inductor":
+        return
+    if device.type == "cpu":
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler as error:
+            raise ConfigError("compiling needs a C++ compiler: install g++ or clang") from error
+    elif device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
+            raise ConfigError("compiling for CUDA needs triton: pip install triton")
+    else:
+        raise ConfigError(f"compiling for {device.type} is not supported; leave --compile out")

@@ -1,0 +1,283 @@
+"""The networks' calls of a stream, recorded while a model is loaded and repeated in one launch.
+
+Recorded are the two shapes that a stream's blocks have (the first one, and every later one) for
+denoising and for the commit, and the steady decoding of later blocks. A memory policy shows its
+past in one shape whatever it holds, and works it out before the call: every policy is served.
+A block whose first frame is given, another size and a stream's first pictures run as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
+
+from sana_stream.models.attention import Sums
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.memory_policy import Contribution, Past
+from sana_stream.models.rope import Rotation
+from sana_stream.models.transformer import SanaVideoTransformer, TextContext
+from sana_stream.models.vae.taehv import TinyDecoder
+from sana_stream.models.vae.wan import VaeCache, WanVAE
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+
+
+WARM_UPS = 3  # runs before a recording, in which libraries choose their kernels and make workspaces
+
+Work = Callable[[], None]
+
+
+class Recorder(Protocol):
+    """Records work that reads and writes the same memory each time it is repeated."""
+
+    def record(self, work: Work) -> Work:
+        """What repeats the device's part of the work, without its Python."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Only one recording is filled, repeated and read at a time, on whichever queue."""
+        ...
+
+
+class CudaRecorder:
+    """CUDA graphs that share one pool of memory, which they may since they take turns."""
+
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
+        self._device = device
+        self._cuda = cuda
+        self._pool = cuda.graph_pool_handle()
+        self._lock = Lock()
+        self._read: Any = None  # the event after which the last turn's memory is free again
+
+    def record(self, work: Work) -> Work:
+        with self._cuda.device(self._device):
+            current, side = self._cuda.current_stream(), self._cuda.Stream()
+            side.wait_stream(current)
+            with self._cuda.stream(side):
+                for _ in range(WARM_UPS):
+                    work()
+            current.wait_stream(side)
+            graph = self._cuda.CUDAGraph()
+            with self._cuda.graph(graph, pool=self._pool):
+                work()
+        return graph.replay
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with self._lock:
+            queue = self._cuda.current_stream(self._device)
+            if self._read is not None:
+                queue.wait_event(self._read)
+            yield
+            self._read = queue.record_event()
+
+
+def recorder_for(device: torch.device) -> Recorder:
+    """The recorder of a device.
+
+    Raises:
+        ConfigError: the device has none.
+    """
+    if device.type != "cuda":
+        raise ConfigError(f"graphs need a CUDA device, this is {device.type}; leave --graphs out")
+    return CudaRecorder(device)
+
+
+R = TypeVar("R")
+Form = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording(Generic[R]):
+    """Memory that is filled, work on it, and memory that is read."""
+
+    inputs: list[Tensor]
+    repeat: Work
+    output: R
+
+
+class Recorded(Generic[R]):
+    """Calls as `function` does, faster for arguments of the forms that were recorded.
+
+    Arguments are tensors, alone and in tuples and named tuples. They are copied into a recording's
+    own memory and the result is copied out of it, so neither is changed by a later call. A form is
+    shapes, dtypes and the order of axes in memory; one that was not recorded runs as it is.
+    """
+
+    def __init__(self, function: Callable[..., R], recorder: Recorder) -> None:
+        self._function = function
+        self._recorder = recorder
+        self._recordings: dict[Form, Recording[R]] = {}
+
+    @torch.no_grad()
+    def record(self, *args: Any) -> None:
+        """Record the work for arguments of this form; their values do not matter."""
+        tensors, tree = tree_flatten(args)
+        inputs = [tensor.clone() for tensor in tensors]
+        outputs: list[R] = []
+
+        def work() -> None:
+            outputs[:] = [self._function(*tree_unflatten(inputs, tree))]
+
+        repeat = self._recorder.record(work)
+        self._recordings[_form(inputs, tree)] = Recording(inputs, repeat, outputs[0])
+
+    def __call__(self, *args: Any) -> R:
+        tensors, tree = tree_flatten(args)
+        recording = self._recordings.get(_form(tensors, tree))
+        if recording is None:
+            return self._function(*args)
+        with self._recorder.turn():
+            for own, given in zip(recording.inputs, tensors, strict=True):
+                own.copy_(given)
+            recording.repeat()
+            return tree_map(torch.clone, recording.output)
+
+
+def _form(tensors: list[Tensor], tree: TreeSpec) -> Form:
+    return tree, *((t.dtype, t.device, *map(_axis, t.shape, t.stride())) for t in tensors)
+
+
+def _axis(size: int, stride: int) -> tuple[int, int]:
+    return size, stride if size > 1 else 0  # where there is one element, no stride is taken
+
+
+# Of a decoder's cache, which is copied in and out with each call. A larger one belongs to pictures
+# so large that launching their kernels takes no time beside running them.
+CACHE_LIMIT = 64 << 20  # bytes
+
+
+class RecordedTransformer:
+    """The transformer's calls; prompts keep their padding, so that all of them have one shape."""
+
+    def __init__(self, model: SanaVideoTransformer, recorder: Recorder) -> None:
+        self._model = model
+
+        def denoise(
+            latents: Tensor, times: Tensor, text: TextContext, past: Past, rotation: Rotation
+        ) -> Tensor:
+            return model.denoise(latents, times, text, past, 0, rotation)
+
+        def commit(
+            latents: Tensor, text: TextContext, past: Past, rotation: Rotation
+        ) -> tuple[Sums, Tensor]:
+            block = model.commit(latents, text, past, 0, rotation)
+            return block.sums, block.tail
+
+        self._denoise = Recorded(denoise, recorder)
+        self._commit = Recorded(commit, recorder)
+
+    def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextContext:
+        """As the transformer's."""
+        return self._model.prepare_text(embeds, mask, whole=True)
+
+    def denoise(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextContext,
+        past: Past,
+        start: int,
+        rotation: Rotation | None = None,
+    ) -> Tensor:
+        """As the transformer's."""
+        if rotation is None:
+            rotation = self._model.rotation(latents, start)
+        return self._denoise(latents, timestep, text, past, rotation)
+
+    def commit(self, latents: Tensor, text: TextContext, past: Past, start: int) -> Contribution:
+        """As the transformer's."""
+        rotation = self._model.rotation(latents, start)
+        sums, tail = self._commit(latents, text, past, rotation)
+        return Contribution(sums, tail, start, latents.shape[2])
+
+    def record(self, latents: Tensor, text: TextContext, past: Past) -> None:
+        """Record both calls for a block of the form of latents (1, C, T, h, w)."""
+        rotation = self._model.rotation(latents, 0)
+        timestep = torch.zeros(1, 1, device=latents.device)
+        self._denoise.record(latents, timestep, text, past, rotation)
+        self._commit.record(latents, text, past, rotation)
+
+
+class RecordedDecoder:
+    """A decoder's calls in the middle of a stream."""
+
+    def __init__(self, decoder: WanVAE | TinyDecoder, recorder: Recorder) -> None:
+        self._decoder = decoder
+        self._paint = Recorded(decoder.paint, recorder)
+
+    def decode(self, latents: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+        """As the decoder's."""
+        if cache is None:
+            return self._decoder.decode(latents)
+        frames, tails = self._paint(self._decoder.prepare(latents), cache.tails)
+        return frames.clamp(-1, 1), VaeCache(tails)
+
+    def record(self, latents: Tensor, cache: VaeCache) -> None:
+        """Record the call for pieces of the form of latents (1, C, T', h, w)."""
+        self._paint.record(self._decoder.prepare(latents), cache.tails)
+
+
+@torch.no_grad()
+def record_graphs(
+    engine: Engine,
+    height: int | None = None,
+    width: int | None = None,
+    block_frames: int | None = None,
+    recorder: Recorder | None = None,
+) -> None:
+    """Have an engine's calls recorded now, for streams of one size; others run as they are.
+
+    Compile and quantize before: what is recorded stays. LoRA files may be changed afterwards.
+    Recordings hold memory of their own, as much as the largest call.
+
+    Args:
+        engine: changed in place.
+        height, width: pixels; what is not given comes from the preset.
+        block_frames: latent frames a block.
+        recorder: default: the device's.
+
+    Raises:
+        ConfigError: the device has no graphs, or the size does not fit the model.
+    """
+    mine = recorder or recorder_for(engine.device)
+    session = engine.session("a", height=height, width=width, block_frames=block_frames)
+    beginning = session.snapshot()
+    settings = beginning.settings
+    first, block = (
+        torch.zeros(engine.latent_shape(n, settings.height, settings.width), device=engine.device)
+        for n in (settings.block_frames + 1, settings.block_frames)
+    )
+    denoiser = RecordedTransformer(engine.transformer, mine)
+    text = denoiser.prepare_text(*engine.encode_prompt(""))
+    for latents in (first, block):
+        denoiser.record(latents, text, beginning.states[0].past())
+    engine.denoiser = denoiser
+    if isinstance(engine.decoder, WanVAE | TinyDecoder):
+        # it runs beside the transformer, with which it must therefore share no memory
+        own = recorder or recorder_for(engine.device)
+        decoder = RecordedDecoder(engine.decoder, own)
+        _record_decoding(decoder, first, block, engine.decode_frames_for(settings))
+        engine.painter = decoder
+
+
+def _record_decoding(decoder: RecordedDecoder, first: Tensor, block: Tensor, step: int) -> None:
+    """Decode a stream's two first blocks as they come, and record what the second one takes."""
+    cache = None
+    for piece in first.split(step, dim=2):
+        _, cache = decoder.decode(piece, cache)
+    assert cache is not None
+    if cache.nbytes > CACHE_LIMIT:
+        return
+    for piece in block.split(step, dim=2):
+        _, after = decoder.decode(piece, cache)
+        decoder.record(piece, after)
+        cache = after

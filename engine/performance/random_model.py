@@ -1,0 +1,195 @@
+"""Engines of published shapes with random weights: for measuring speed and memory, not pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sana_stream.engine.device import resolve_device, resolve_dtype
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.model import TINY, check_decoder, locate_decoder
+from sana_stream.engine.loading.presets import LONGSANA, Preset
+from sana_stream.engine.loading.quantize import check_quantization
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.text_encoder import TextEncoder
+from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.ltx2 import OverlapVaeConfig
+from sana_stream.models.vae.registry import AnyVaeConfig, make_vae
+from sana_stream.models.vae.taehv import TinyDecoder, load_tiny_decoder, settle_tiny_decoder
+from sana_stream.models.weights.load import settle_vae
+
+WEIGHT_SCALE = 0.02
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The sizes of a model and how it is run."""
+
+    transformer: TransformerConfig
+    vae: AnyVaeConfig
+    preset: Preset
+
+
+WAN_2_1 = VaeConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
+LTX_2 = OverlapVaeConfig.from_dict({"decoder_causal": False})  # diffusers' defaults but for this
+SHAPES: Mapping[str, Shapes] = {
+    "2b-480p": Shapes(TransformerConfig(), WAN_2_1, LONGSANA),
+    # in four steps, so that a call and a block can be compared with those of 480p
+    "2b-720p": Shapes(
+        TransformerConfig(in_channels=128, out_channels=128, sample_size=22, patch_size=(1, 1, 1)),
+        LTX_2,
+        replace(LONGSANA, name="LongSANA's steps on 720p", height=704, width=1280),
+    ),
+    "pocket": Shapes(
+        TransformerConfig(
+            in_channels=96,
+            out_channels=96,
+            num_attention_heads=6,
+            attention_head_dim=32,
+            num_layers=6,
+            num_cross_attention_heads=6,
+            cross_attention_head_dim=32,
+            cross_attention_dim=192,
+            caption_channels=128,
+            sample_size=14,
+            patch_size=(1, 1, 1),
+        ),
+        VaeConfig(
+            latents_mean=(0.0,) * 96,
+            latents_std=(1.0,) * 96,
+            base_dim=52,
+            decoder_base_dim=48,
+            z_dim=96,
+            dim_mult=(1, 2, 2),
+            num_res_blocks=1,
+            temperal_downsample=(True, True),
+            in_channels=48,
+            out_channels=48,
+            patch_size=4,
+            scale_factor_temporal=4,
+            scale_factor_spatial=16,
+        ),
+        replace(
+            LONGSANA,
+            name="pocket",
+            height=128,
+            width=224,
+            block_frames=4,
+            timesteps=(1000, 980, 940, 870, 740, 450),
+            memory="window=1",
+            instruction=(),
+            motion_score="",
+            max_text_tokens=64,
+            trained_latent_frames=13,
+        ),
+    ),
+}
+
+
+class RandomText(TextEncoder):
+    """A text encoder without weights: random embeddings for every prompt."""
+
+    def __init__(self, preset: Preset, width: int, device: torch.device) -> None:
+        self._shape = (1, preset.max_text_tokens, width)
+        self._device = device
+
+    def encode(self, prompt: str, *, instructed: bool = True) -> tuple[Tensor, Tensor]:
+        """Embeddings (1, L, C) that differ by prompt, and a mask (1, L) of ones."""
+        generator = torch.Generator().manual_seed(len(prompt) * 2 + instructed)
+        embeds = torch.randn(self._shape, generator=generator).to(self._device)
+        return embeds, torch.ones(self._shape[:2], dtype=torch.int64, device=self._device)
+
+    def tokens(self, prompt: str) -> list[int]:
+        """The characters' numbers."""
+        return list(map(ord, prompt))
+
+    def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """There are none."""
+        return iter(())
+
+
+def random_engine(
+    name: str,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    decoder: str | None = None,
+    quantize: str | None = None,
+) -> Engine:
+    """An engine of the shapes `name` ("2b-480p", "2b-720p", "pocket"), made on the device.
+
+    Args:
+        decoder: as for `Engine.load`; "tiny" alone has random weights too.
+        quantize: as for `Engine.load`.
+
+    Raises:
+        ConfigError: unknown shapes, device or dtype, or something that does not fit them.
+    """
+    shapes = SHAPES.get(name)
+    if shapes is None:
+        raise ConfigError(f"shapes {name!r} are not known; use {', '.join(SHAPES)}")
+    chosen = resolve_device(device)
+    check_quantization(quantize, chosen, resolve_dtype(dtype, chosen))
+    engine = engine_of(shapes, chosen, dtype, decoder=decoder)
+    engine.quantize(quantize, None)
+    return engine
+
+
+def engine_of(
+    shapes: Shapes,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    decoder: str | None = None,
+) -> Engine:
+    """An engine of any shapes, its weights drawn from torch's own seed.
+
+    Raises:
+        ConfigError: unknown device or dtype, or a decoder that does not fit.
+    """
+    chosen = resolve_device(device)
+    chosen_dtype = resolve_dtype(dtype, chosen)
+    with torch.device("meta"):
+        transformer, vae = SanaVideoTransformer(shapes.transformer), make_vae(shapes.vae)
+    text = RandomText(shapes.preset, shapes.transformer.caption_channels, chosen)
+    return Engine(
+        _materialise(transformer.to(chosen_dtype), chosen),
+        settle_vae(_materialise(vae, chosen), chosen_dtype, chosen),
+        text,
+        shapes.preset,
+        chosen,
+        chosen_dtype,
+        decoder=_decoder(decoder, shapes, chosen, chosen_dtype),
+    )
+
+
+def _decoder(
+    decoder: str | None, shapes: Shapes, device: torch.device, dtype: torch.dtype
+) -> TinyDecoder | None:
+    if decoder is None:
+        return None
+    check_decoder(shapes.vae, shapes.preset.name)
+    if decoder != TINY:
+        return load_tiny_decoder(locate_decoder(decoder), dtype, device)
+    with torch.device("meta"):
+        model = TinyDecoder()
+    return settle_tiny_decoder(_materialise(model, device), dtype, device)
+
+
+def _materialise(model: M, device: torch.device) -> M:
+    model = model.to_empty(device=device).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            parameter.data.fill_(1.0)
+        else:
+            parameter.data.normal_(std=WEIGHT_SCALE)
+    for name, buffer in model.named_buffers():  # statistics of latents
+        buffer.fill_(1.0 if name.endswith("std") else 0.0)
+    return model

@@ -1,0 +1,4 @@
+"""From noise to clean latents to frames.
+
+Open `denoise.py` first.
+"""

@@ -1,0 +1,96 @@
+"""Watching a stream: every block finite, every sum sound, the look measured against the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sana_stream.engine.block import PlannedBlock
+from sana_stream.engine.frame_stats import Look
+from sana_stream.models.errors import SanaStreamError
+from sana_stream.models.state import State
+
+ATTEMPTS = 3
+ATTEMPT_STEPS = 1 << 16  # far above any number of steps: each attempt has noise of its own
+BEGINNING_BLOCKS = 4  # what a stream's later look is compared with
+
+_WAY_OUT = "go on from a checkpoint with --dtype float32, or go back and change prompt or seed"
+
+
+class HealthError(SanaStreamError):
+    """A stream that cannot go on from where it stands: numbers not finite, no memory left."""
+
+
+def first_finite(sample: Callable[[int], Tensor], planned: PlannedBlock) -> tuple[Tensor, int]:
+    """The first attempt at a block's latents that is finite, and how many it took.
+
+    Args:
+        sample: the attempt's number, from 0, to latents; each number has noise of its own.
+        planned: the block, for the message.
+
+    Raises:
+        HealthError: no attempt was finite.
+    """
+    for attempt in range(ATTEMPTS):
+        latents = sample(attempt)
+        if is_finite(latents):
+            return latents, attempt + 1
+    raise HealthError(
+        f"block {planned.index} (from frame {planned.start}) came out not finite {ATTEMPTS} times,"
+        f" with different noise; {_WAY_OUT}"
+    )
+
+
+def check_pictures(pictures: Tensor, planned: PlannedBlock) -> None:
+    """Refuse decoded pictures that are not finite: the decoder overflowed.
+
+    Raises:
+        HealthError: with the block and a way out.
+    """
+    if not is_finite(pictures):
+        raise HealthError(
+            f"the pictures of block {planned.index} (from frame {planned.start}) are not finite;"
+            f" {_WAY_OUT}"
+        )
+
+
+def check_states(states: tuple[State, ...], planned: PlannedBlock) -> None:
+    """Refuse a memory that attention cannot divide by.
+
+    Keys are not negative, so their sum, the denominator's part of the past, may not be either.
+
+    Raises:
+        HealthError: a sum that is not finite, or a negative sum of keys.
+    """
+    for state in states:
+        for slot in state.memory.slots:
+            if not is_finite(*slot.sums) or bool((slot.sums.z < 0).any()):
+                raise HealthError(
+                    f"the memory before block {planned.index} (from frame {planned.start}) is"
+                    f" not finite; {_WAY_OUT}"
+                )
+
+
+def no_memory(planned: PlannedBlock) -> HealthError:
+    """The error for a device without room for a block."""
+    return HealthError(
+        f"the device has no memory left for block {planned.index} (from frame {planned.start});"
+        " end other programs on it and go on from the checkpoint, or begin anew with a smaller"
+        " size or shorter blocks"
+    )
+
+
+def is_finite(*tensors: Tensor) -> bool:
+    """Whether no value is infinite or not a number."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def beginning_with(beginning: Look | None, look: Look, index: int) -> Look:
+    """The look of the stream's beginning after block `index`: a mean over the first blocks."""
+    if beginning is None:
+        return look
+    if index >= BEGINNING_BLOCKS:
+        return beginning
+    return beginning.toward(look, 1 / (index + 1))

@@ -1,0 +1,58 @@
+"""Latents of a block to pictures, a few latent frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sana_stream.engine.block import PlannedBlock
+from sana_stream.engine.loading.model import DecoderCalls
+from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.models.vae.wan import VaeCache
+
+from .checks import check_pictures
+
+
+def decode_block(
+    decoder: DecoderCalls,
+    latents: Tensor,
+    before: Snapshot,
+    planned: PlannedBlock,
+    step: int,
+    to_host: Callable[[Tensor], np.ndarray],
+) -> tuple[np.ndarray, VaeCache | None]:
+    """Pictures uint8 (T, H, W, 3) of latents (1, C, T', h, w), and the cache for the next block.
+
+    Args:
+        before: the finished snapshot that the block follows.
+        step: latent frames that are decoded at a time.
+        to_host: brings uint8 pictures from the device.
+
+    Raises:
+        HealthError: pictures that are not finite.
+    """
+    cache = before.cache or remade_cache(decoder, before.recent, step)
+    parts = []
+    for piece in latents.split(step, dim=2):
+        pictures, cache = decoder.decode(piece, cache)
+        check_pictures(pictures, planned)
+        parts.append(to_host(to_pixels(pictures)))
+    return np.concatenate(parts), cache
+
+
+def remade_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) -> VaeCache | None:
+    """The decoder's cache after the `recent` latents, for a snapshot that has none."""
+    cache = None
+    for latents in recent:
+        for piece in latents.split(step, dim=2):
+            _, cache = decoder.decode(piece, cache)
+    return cache
+
+
+def to_pixels(pictures: Tensor) -> Tensor:
+    """Pictures (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
+    scaled = (pictures[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    return scaled.permute(1, 2, 3, 0).contiguous()

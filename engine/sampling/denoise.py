@@ -1,0 +1,119 @@
+"""The latents of one block, from noise: the model's velocity in the hands of a solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sana_stream.engine.device import to_device
+from sana_stream.engine.loading.model import TransformerCalls
+from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.models.memory_policy import Past
+from sana_stream.models.state import State
+from sana_stream.models.transformer import TextContext
+
+from .samplers import SAMPLERS, Velocity
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+
+
+def prepare_texts(engine: Engine, head: Snapshot) -> tuple[TextContext, ...]:
+    """The prompt's keys and values, and the negative prompt's where guidance needs them."""
+    embedded = [engine.encode_prompt(head.prompt)]
+    if len(head.states) > 1:
+        embedded.append(engine.encode_negative_prompt(head.negative_prompt))
+    return tuple(engine.denoiser.prepare_text(*pair) for pair in embedded)
+
+
+def committed(
+    transformer: TransformerCalls, head: Snapshot, texts: tuple[TextContext, ...]
+) -> tuple[State, ...]:
+    """The states with the pending block in them, under the prompt that holds now."""
+    pending = head.pending
+    if pending is None:
+        return head.states
+    return tuple(
+        state.add(transformer.commit(pending, text, state.past(), state.position))
+        for state, text in zip(head.states, texts, strict=True)
+    )
+
+
+BlockNoise = Callable[[int, tuple[int, ...]], Tensor]
+"""`(step, shape) -> tensor` of standard normal noise."""
+
+
+def denoised(
+    engine: Engine,
+    head: Snapshot,
+    start: int,
+    frames: int,
+    texts: tuple[TextContext, ...],
+    pasts: list[Past],
+    noise: BlockNoise,
+) -> Tensor:
+    """The clean latents of the block after `head`, float32 (1, C, frames, h, w).
+
+    Args:
+        engine: whose transformer is asked.
+        head: settings, and the latent frames that are given where the stream begins with a picture.
+        start: absolute index of the first latent frame.
+        frames: latent frames of the block, the given ones included.
+        texts: the prompt, and with guidance the negative prompt.
+        pasts: what each of them sees of the earlier blocks.
+        noise: of the whole block, given frames included.
+    """
+    settings, given = head.settings, head.given
+    shape = engine.latent_shape(frames, settings.height, settings.width)
+    kept = 0 if given is None else given.shape[2]
+
+    def step_noise(step: int) -> Tensor:
+        return to_device(noise(step, shape).float(), engine.device)[:, :, kept:]
+
+    velocity = _velocity(engine, shape, start, texts, pasts, settings.guidance)
+    if given is not None:
+        velocity = _with_given(velocity, given)
+    latents = SAMPLERS[settings.solver](velocity, step_noise, settings.timesteps)
+    return latents if given is None else torch.cat((given, latents), dim=2)
+
+
+def _velocity(
+    engine: Engine,
+    shape: tuple[int, ...],
+    start: int,
+    texts: tuple[TextContext, ...],
+    pasts: list[Past],
+    guidance: float,
+) -> Callable[[Tensor, float | Tensor], Tensor]:
+    """The model's velocity; with two texts `v_negative + g (v - v_negative)`."""
+    model = engine.denoiser
+    rotation = engine.transformer.rotation(torch.empty(shape, device="meta"), start, engine.device)
+
+    def velocity(latents: Tensor, timestep: float | Tensor) -> Tensor:
+        # filled on the device: a number that is copied there would be waited for
+        times = timestep if isinstance(timestep, Tensor) else latents.new_full((1,), timestep)
+        predictions = [
+            model.denoise(latents, times[None], text, past, start, rotation)
+            for text, past in zip(texts, pasts, strict=True)
+        ]
+        if len(predictions) == 1:
+            return predictions[0]
+        prompted, negative = predictions
+        return negative + guidance * (prompted - negative)
+
+    return velocity
+
+
+def _with_given(velocity: Callable[[Tensor, float | Tensor], Tensor], given: Tensor) -> Velocity:
+    """The velocity of a block's other frames, the given ones standing before them at timestep 0."""
+    kept = given.shape[2]
+
+    def of_the_rest(latents: Tensor, timestep: float) -> Tensor:
+        times = torch.full((kept + latents.shape[2],), timestep, device=latents.device)
+        times[:kept] = 0
+        return velocity(torch.cat((given, latents), dim=2), times)[:, :, kept:]
+
+    return of_the_rest

@@ -1,0 +1,107 @@
+"""Which noise levels a block goes through: pure numbers.
+
+A timestep is 1000 times the noise level sigma; `t = 1000` is noise alone, `t = 0` a clean block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from sana_stream._arguments import shown
+from sana_stream.engine.loading.presets import Preset
+from sana_stream.models.arguments import ARGUMENTS
+from sana_stream.models.errors import ConfigError
+
+from .samplers import HIGHEST, SAMPLERS
+
+SCALE = 1000
+LEAST_SHIFT = 0.001  # below it, levels cannot be told from none
+SOLVERS = ("renoise", "euler", "dpm++", "unipc")
+
+
+def plan_timesteps(
+    preset: Preset,
+    timesteps: Sequence[float] | None,
+    steps: int | None,
+    solver: str | None,
+    flow_shift: float | None,
+) -> tuple[str, tuple[float, ...]]:
+    """Solver and timesteps of a stream: what is asked for, and the preset's for the rest.
+
+    Raises:
+        ConfigError: an unknown solver, steps or shift out of range, timesteps that do not descend,
+            or timesteps together with steps or shift.
+    """
+    chosen = preset.solver if solver is None else ARGUMENTS.word("solver", solver)
+    if chosen not in SAMPLERS:
+        raise ConfigError(f"solver {shown(chosen)} is not known; use {', '.join(SOLVERS)}")
+    if timesteps is not None:
+        if steps is not None or flow_shift is not None:
+            raise ConfigError("timesteps and steps or flow_shift are given; leave one of them out")
+        return chosen, check_timesteps(timesteps)
+    if preset.timesteps and steps is None and solver is None and flow_shift is None:
+        return chosen, check_timesteps(preset.timesteps)
+    count = ARGUMENTS.whole("steps", preset.steps if steps is None else steps)
+    shift = ARGUMENTS.number("flow_shift", preset.flow_shift if flow_shift is None else flow_shift)
+    if not 1 <= count <= SCALE:
+        raise ConfigError(f"steps {shown(count)}: give 1 to {SCALE}")
+    if not LEAST_SHIFT <= shift <= SCALE:
+        raise ConfigError(f"flow_shift {shift:g}: give {LEAST_SHIFT} to {SCALE}")
+    planned = flow_timesteps(chosen, count, shift)
+    if not all(0 < timestep <= SCALE for timestep in planned):
+        raise ConfigError(
+            f"flow_shift {shift:g} leaves the last of {count} steps without noise: give a larger"
+            " flow_shift or fewer steps"
+        )
+    return chosen, planned
+
+
+def solver_from_image(preset: Preset, solver: str | None) -> str | None:
+    """The solver of a stream that begins with a picture: the published models take Euler then."""
+    return "euler" if solver is None and preset.solver != "renoise" else solver
+
+
+def flow_timesteps(solver: str, steps: int, shift: float) -> tuple[float, ...]:
+    """Evenly spaced noise levels, moved towards noise: `sigma' = s sigma / (1 + (s - 1) sigma)`.
+
+    For "euler", "dpm++" and "unipc" these are the levels of diffusers'
+    FlowMatchEulerDiscreteScheduler, DPMSolverMultistepScheduler and UniPCMultistepScheduler with
+    flow sigmas, which differ in their ends. For "renoise" they are whole numbers: 4 steps at
+    shift 8 are LongSANA's 1000, 960, 889, 727.
+    """
+    if solver.startswith("unipc"):
+        sigmas = _shifted(np.linspace(1, 1 / SCALE, steps + 1)[:-1], shift)
+        return tuple(float(sigma) * SCALE for sigma in np.minimum(sigmas, HIGHEST))
+    if solver == "dpm++":
+        sigmas = 1.0 - np.linspace(1, 1 / SCALE, steps + 1)
+        return tuple(map(float, np.flip(_shifted(sigmas, shift))[:-1] * SCALE))
+    if solver == "euler":
+        sigmas = np.linspace(1.0, _shifted(np.float64(1 / SCALE), shift), steps)
+        return tuple(map(float, _shifted(sigmas, shift) * SCALE))
+    sigmas = np.linspace(1.0, 0.0, steps + 1)[:-1]
+    return tuple(map(float, np.round(_shifted(sigmas, shift) * SCALE)))
+
+
+def check_timesteps(timesteps: Sequence[float]) -> tuple[float, ...]:
+    """Timesteps as numbers, descending from at most 1000 to more than 0.
+
+    Raises:
+        ConfigError: none given, out of range, or not descending.
+    """
+    told = "a list of numbers, such as (1000, 960, 889, 727)"
+    given = ARGUMENTS.items("timesteps", timesteps, told, SCALE)
+    values = tuple(ARGUMENTS.number("timesteps", value) for value in given)
+    falling = all(a > b for a, b in pairwise(values))
+    if not values or not falling or values[0] > SCALE or values[-1] <= 0:
+        raise ConfigError(
+            f"timesteps {', '.join(f'{v:g}' for v in values[:8]) or 'none'}: give one or more,"
+            " descending, from at most 1000 to more than 0, such as 1000,960,889,727"
+        )
+    return values
+
+
+def _shifted(sigma: np.ndarray | np.float64, shift: float) -> np.ndarray:
+    return np.asarray(shift * sigma / (1 + (shift - 1) * sigma))

@@ -1,0 +1,4 @@
+"""One stream: block after block, prompt switches, rewind, drift.
+
+Open `session.py` first.
+"""

@@ -1,0 +1,110 @@
+"""Streams that begin with something given: a picture, or a clip that they go on from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import torch
+
+from sana_stream.engine.block import BlockPlan, Take
+from sana_stream.engine.media.clip_blocks import Known, encoded_blocks
+from sana_stream.engine.media.inputs import Picture, Video, as_picture, as_video
+from sana_stream.engine.media.resize import cover, to_input
+from sana_stream.engine.sampling.denoise import committed, prepare_texts
+from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep
+from sana_stream.models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+
+
+@torch.no_grad()
+def begin_with_image(engine: Engine, beginning: Snapshot, image: Picture) -> Snapshot:
+    """The stream whose first latent frame is a picture.
+
+    The picture's latent stands at timestep 0 while the others denoise, and is not changed
+    (diffusers' SanaImageToVideoPipeline).
+
+    Args:
+        beginning: the stream before its first block.
+        image: as `as_picture` takes it, of any size; it is made to cover the stream's.
+
+    Raises:
+        ConfigError: not a picture.
+    """
+    settings = beginning.settings
+    picture = cover(as_picture(image)[None], settings.height, settings.width)
+    latents, _ = engine.vae.encode(to_input(picture, engine.device))
+    return replace(beginning, given=latents)
+
+
+def cut_to_image(engine: Engine, snapshot: Snapshot, image: Picture) -> Snapshot:
+    """The stream with a picture in place of its past, from its next block on.
+
+    Its place, prompts and seed stay; memory, positions and decoder begin anew, as in a stream
+    whose first latent frame is the picture.
+
+    Args:
+        image: as for `begin_with_image`.
+
+    Raises:
+        ConfigError: not a picture.
+    """
+    settings = snapshot.settings
+    if settings.after_cut is not None:
+        solver, timesteps = settings.after_cut
+        settings = replace(settings, solver=solver, timesteps=timesteps, after_cut=None)
+    beginning = engine.beginning(settings, snapshot.prompt, snapshot.negative_prompt)
+    plan = snapshot.plan(engine.vae.config.temporal_factor)
+    take = Take(snapshot.index, plan.block(snapshot.index).start)
+    return begin_with_image(engine, replace(beginning, index=take.index, take=take), image)
+
+
+@torch.no_grad()
+def begin_with_video(engine: Engine, beginning: Snapshot, video: Video) -> Snapshot:
+    """The stream that goes on from a clip, as if it had made the clip's blocks itself.
+
+    The clip is cut to whole blocks: pictures too many are dropped at its beginning.
+
+    Args:
+        beginning: the stream before its first block; the clip is committed under its prompt.
+        video: as `as_video` takes it, of any size; it is made to cover the stream's.
+
+    Raises:
+        ConfigError: not a clip, or shorter than one block.
+    """
+    snapshot = beginning
+    clip = as_video(video, Fraction(engine.preset.fps))
+    keep = blocks_to_keep(beginning.settings.block_frames, engine.decoder.config)
+    settings = beginning.settings
+    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
+    count = plan.blocks_for(whole_blocks(clip.frames, plan))
+    known = Known.of(settings, engine.transformer.config, keep, count)
+    texts = prepare_texts(engine, snapshot)
+    for block, latents in encoded_blocks(
+        engine.vae, plan, clip, settings, known, count, engine.device
+    ):
+        states = committed(engine.denoiser, snapshot, texts)
+        if block.index > snapshot.index:  # blocks between are of no effect any more
+            states = tuple(replace(state, position=block.latent_start) for state in states)
+            snapshot = replace(snapshot, recent=())
+        recent = (*snapshot.recent, latents)[-keep:]
+        snapshot = replace(snapshot, index=block.index + 1, states=states, recent=recent)
+    return snapshot
+
+
+def whole_blocks(frames: int, plan: BlockPlan) -> int:
+    """How many of a clip's last pictures make whole blocks, the first block one latent frame more.
+
+    Raises:
+        ConfigError: fewer pictures than one block has.
+    """
+    first, later = plan.block(0).frames, plan.block(1).frames
+    if frames < first:
+        raise ConfigError(
+            f"the video has {frames} pictures, and a block needs {first};"
+            " give a longer one or a smaller block_frames"
+        )
+    return first + (frames - first) // later * later

@@ -1,0 +1,217 @@
+"""What to do when a stream's pictures drift: say so, or lead it back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING
+
+import torch
+
+from sana_stream.engine.block import Block
+from sana_stream.engine.frame_stats import Look
+from sana_stream.engine.sampling.checks import BEGINNING_BLOCKS, beginning_with
+from sana_stream.engine.snapshot.snapshot import Ending, Snapshot, Watch
+from sana_stream.models.attention import Sums
+from sana_stream.models.errors import ConfigError
+from sana_stream.models.memory_policy import Memory, Slot, Window, parse_policy
+from sana_stream.models.state import State
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+
+    from .session import Session
+
+ACTIONS = ("off", "warn", "anchor", "restart")
+DRIFT_LIMIT = 2.5  # a factor; night after day under one prompt stays below it
+
+
+SETTLING_BLOCKS = 4  # at least, and so many latent frames
+SETTLING_FRAMES = 16
+MOVING = 1.2  # a factor from one block to the next
+MOVING_BLOCKS = 12  # how long a picture that still moves is waited for
+
+
+def settling_blocks(snapshot: Snapshot) -> int:
+    """In how many blocks from now on a planned change may still be coming into the picture.
+
+    A sum over the whole past holds as much of what was before as there was of it.
+    """
+    least = max(SETTLING_BLOCKS, ceil(SETTLING_FRAMES / snapshot.settings.block_frames))
+    policy = parse_policy(snapshot.settings.memory)
+    past = policy.size if isinstance(policy, Window) else snapshot.index - snapshot.take.index
+    return max(least, min(past, 4 * least))
+
+
+def anchored(snapshot: Snapshot) -> Snapshot:
+    """The stream with its sink right before the last block, and nothing else of the past.
+
+    Raises:
+        ConfigError: a memory without a sink.
+    """
+    check_action("anchor", snapshot.settings.memory)
+    return replace(snapshot, states=tuple(_sink_alone(state) for state in snapshot.states))
+
+
+def restarted(snapshot: Snapshot, good: Ending, engine: Engine) -> Snapshot:
+    """The stream with the last block of `good` as its only past; its prompt and place are kept.
+
+    Args:
+        good: of the same stream, from before it drifted, after one block or more.
+    """
+    assert good.recent, "a stream cannot be restarted before its first block"
+    plan = snapshot.plan(engine.vae.config.temporal_factor)
+    position = plan.block(snapshot.index).latent_start - good.recent[-1].shape[2]
+    empty = engine.beginning(snapshot.settings, snapshot.prompt, snapshot.negative_prompt)
+    states = tuple(replace(state, position=position) for state in empty.states)
+    return replace(snapshot, states=states, recent=good.recent, cache=good.cache)
+
+
+def check_action(action: str, memory: str) -> None:
+    """Refuse an action that is not known or that this memory cannot take.
+
+    Raises:
+        ConfigError: says what is allowed.
+    """
+    if action not in ACTIONS:
+        raise ConfigError(f"guard {action!r} is not known; use {', '.join(ACTIONS)}")
+    policy = parse_policy(memory)
+    if action == "anchor" and not (isinstance(policy, Window) and policy.sink):
+        raise ConfigError(
+            f"guard anchor needs a memory with a sink, this one is {memory};"
+            " use window=W,sink=K, or guard restart"
+        )
+
+
+class Guard:
+    """Watches the blocks of one session and acts when they drift.
+
+    The look of each block is held against the first blocks under the same prompt. A change that
+    was asked for (of prompt, negative prompt or seed, a cut to a picture, a step back) comes into
+    the picture over several blocks, because the past still shows what was before: these are no
+    drift, and no measure of what follows either. After an action as many blocks pass before the
+    next one. What an earlier guard knew of the stream is taken over from the session's snapshot.
+
+    Args:
+        action: "off", "warn", "anchor" or "restart".
+        limit: the drift that is too much, a factor.
+        given: the stream begins with a picture or a clip, which its prompt may change.
+
+    Raises:
+        ConfigError: an action that the session's memory cannot take.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        engine: Engine,
+        action: str,
+        limit: float = DRIFT_LIMIT,
+        *,
+        given: bool = False,
+    ) -> None:
+        snapshot = session.snapshot()
+        check_action(action, snapshot.settings.memory)
+        self.drift = 1.0  # of the last block, from the first ones under its prompt
+        self._session = session
+        self._engine = engine
+        self._action = action
+        self._limit = limit
+        self._given = given
+        self._watch = None if action == "off" else snapshot.watch
+        if self._watch is not None and action != "restart":
+            self._watch = replace(self._watch, good=None)
+        session.settle(replace(snapshot, watch=None))  # from here on it is known here
+
+    def watch(self, block: Block) -> str | None:
+        """Look at the block that the session has just given; what was done, if anything was."""
+        look = block.stats.look
+        if look is None:
+            return None
+        watch = self._present(block, look)
+        self.drift = 1.0 if watch.settling else look.drift(watch.look)
+        if watch.settling:
+            self._watch = self._settled(watch, look)
+            return None
+        if self.drift <= self._limit or self._action == "off":
+            self._watch = self._accepted(watch, look)
+            return None
+        if watch.quiet:
+            self._watch = replace(watch, quiet=watch.quiet - 1, last=look)
+            return None
+        self._watch = replace(watch, quiet=BEGINNING_BLOCKS, last=look)
+        return (
+            f"block {block.index} looks {self.drift:.1f} times different; {self._act(watch.good)}"
+        )
+
+    def known(self, snapshot: Snapshot) -> Snapshot:
+        """The session's snapshot with what is known here, to be saved."""
+        return replace(snapshot, watch=None if self._action == "off" else self._watch)
+
+    def _present(self, block: Block, look: Look) -> Watch:
+        """What is known, as it is after what was asked for with this block."""
+        now, watch = self._session.snapshot(), self._watch
+        asked = now.negative_prompt, now.settings.seed
+        cut = now.take.index == block.index
+        if watch is None or (cut and block.index == 0):
+            anew = Watch(block.prompt, look, last=look)
+            planned = self._given if block.index == now.take.index else True
+        else:
+            anew = replace(watch, prompt=block.prompt)
+            back = block.index <= watch.index
+            planned = cut or back or watch.prompt != block.prompt
+            planned = planned or (watch.index >= 0 and (watch.negative, watch.seed) != asked)
+            if cut or back:  # nothing before it counts
+                anew = replace(anew, good=None, quiet=0)
+        anew = replace(anew, negative=asked[0], seed=asked[1], index=block.index)
+        if not planned:
+            return anew
+        blocks = settling_blocks(now)
+        return replace(anew, look=look, blocks=0, settling=blocks, longer=MOVING_BLOCKS)
+
+    def _settled(self, watch: Watch, look: Look) -> Watch:
+        """One more block in which a change came into the picture, now perhaps the last one."""
+        left, longer = watch.settling - 1, watch.longer
+        if not left and longer and watch.last is not None and look.drift(watch.last) > MOVING:
+            left, longer = 1, longer - 1
+        quiet, good = max(0, watch.quiet - 1), self._way_back()
+        return replace(
+            watch, look=look, last=look, settling=left, longer=longer, quiet=quiet, good=good
+        )
+
+    def _accepted(self, watch: Watch, look: Look) -> Watch:
+        """A block as it should be: the first ones make the reference, each is a way back."""
+        return replace(
+            watch,
+            look=beginning_with(watch.look, look, watch.blocks),
+            blocks=watch.blocks + 1,
+            quiet=max(0, watch.quiet - 1),
+            good=self._way_back(),
+            last=look,
+        )
+
+    def _way_back(self) -> Ending | None:
+        return self._session.snapshot().ending if self._action == "restart" else None
+
+    def _act(self, good: Ending | None) -> str:
+        session = self._session
+        if self._action == "anchor":
+            session.settle(anchored(session.snapshot()))
+            return "the memory goes back to the stream's first blocks"
+        if self._action == "restart" and good is not None:
+            session.settle(restarted(session.snapshot(), good, self._engine))
+            return "the stream starts again from the last good picture"
+        return "it drifts away from its beginning"
+
+
+def _sink_alone(state: State) -> State:
+    slots, policy = state.memory.slots, state.memory.policy
+    assert isinstance(policy, Window)
+    sinks = slots[: policy.sink]
+    start = state.position - sum(slot.frames for slot in sinks)
+    kept = []
+    for slot in sinks:
+        kept.append(Slot(slot.moved_to(start), start, slot.frames) if slot.frames else slot)
+        start += slot.frames
+    empty = Slot(Sums(*(torch.zeros_like(part) for part in slots[0].sums)))
+    return replace(state, memory=Memory(policy, (*kept, *(empty,) * policy.size)))

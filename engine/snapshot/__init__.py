@@ -1,0 +1,4 @@
+"""Everything that the next block depends on, and its file.
+
+Open `snapshot.py` first.
+"""

@@ -1,0 +1,110 @@
+"""Whether a checkpoint's tensors fit its stream, found out before anything is made or cut.
+
+A checksum says that a file is as it was written, not who wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sana_stream._arguments import shown
+from sana_stream.engine.sampling.samplers import SAMPLERS
+from sana_stream.engine.sampling.schedule import check_timesteps
+from sana_stream.models.vae.ltx2 import OVERLAP, OverlapVaeConfig
+from sana_stream.models.vae.registry import make_decoder
+from sana_stream.models.vae.wan import VaeCache
+
+from .snapshot import Ending, SessionSettings, Snapshot
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+
+Shape = tuple[int, ...]
+
+
+def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
+    """Refuse latents and caches that the stream's next block could not be made from.
+
+    Raises:
+        ValueError: a tensor is of another shape or type, or has numbers that are not finite.
+    """
+    settings = snapshot.settings
+    if snapshot.take.index > snapshot.index:
+        raise ValueError("its past begins behind its next block")
+    for solver, timesteps in _sampling(settings):
+        if solver not in SAMPLERS:
+            raise ValueError(f"solver {shown(solver)} is not known")
+        check_timesteps(timesteps)
+    size = settings.block_frames
+    shapes = {
+        frames: engine.latent_shape(frames, settings.height, settings.width)
+        for frames in (size, size + 1)
+    }
+    endings = [snapshot.ending]
+    if snapshot.watch is not None and snapshot.watch.good is not None:
+        endings.append(snapshot.watch.good)
+    for ending in endings:
+        for latents in ending.recent:
+            _check(latents, shapes.values(), {torch.float32}, "latents of a block")
+    if snapshot.index > snapshot.take.index and not snapshot.recent:
+        raise ValueError("the latents of its last block are missing")
+    if (given := snapshot.given) is not None:
+        frames = given.shape[2] if given.ndim == 5 else 0
+        wanted = engine.latent_shape(min(max(frames, 1), size + 1), settings.height, settings.width)
+        _check(given, [wanted], {torch.float32}, "a given beginning")
+    _check_caches(endings, engine, shapes[size])
+
+
+def _sampling(settings: SessionSettings) -> list[tuple[str, tuple[float, ...]]]:
+    plain = settings.solver, settings.timesteps
+    return [plain] if settings.after_cut is None else [plain, settings.after_cut]
+
+
+def _check_caches(endings: Iterable[Ending], engine: Engine, latents: Shape) -> None:
+    caches = [ending.cache for ending in endings if ending.cache is not None]
+    if not caches:
+        return
+    config = engine.decoder.config
+    if isinstance(config, OverlapVaeConfig):  # keeps latents, of a growing number
+        wanted = [[(*latents[:2], n, *latents[3:]) for n in range(1, OVERLAP + 1)]]
+    else:
+        wanted = [[shape] for shape in _tail_shapes(engine, latents)]
+    dtypes = {torch.float32, engine.dtype}  # some layers of a decoder stay in float32
+    for cache in caches:
+        if len(cache.tails) != len(wanted):
+            raise ValueError(f"a cache of {len(cache.tails)} tensors, not of {len(wanted)}")
+        for tail, shapes in zip(cache.tails, wanted, strict=True):
+            _check(tail, shapes, dtypes, "a cache", finite=False)
+
+
+def _tail_shapes(engine: Engine, latents: Shape) -> list[Shape]:
+    """The shapes of the decoder's cache in mid-stream, found without any data."""
+    with torch.device("meta"), torch.inference_mode():
+        decoder = make_decoder(engine.decoder.config)
+        piece = torch.empty((*latents[:2], 1, *latents[3:]))
+        cache: VaeCache | None = None
+        for _ in range(2):
+            _, cache = decoder.decode(piece, cache)
+    assert cache is not None
+    return [tuple(tail.shape) for tail in cache.tails]
+
+
+def _check(
+    tensor: Tensor,
+    shapes: Iterable[Shape],
+    dtypes: Set[torch.dtype],
+    what: str,
+    finite: bool = True,
+) -> None:
+    if tuple(tensor.shape) not in shapes:
+        raise ValueError(f"{what} has shape {tuple(tensor.shape)}, not {next(iter(shapes))}")
+    if tensor.dtype not in dtypes:
+        allowed = " or ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"{what} is of type {tensor.dtype}, not {allowed}")
+    wrong = ~torch.isfinite(tensor) if finite else torch.isnan(tensor)
+    if wrong.any():
+        raise ValueError(f"{what} has numbers that are not finite")

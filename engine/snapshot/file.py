@@ -1,0 +1,186 @@
+"""A stream in one file: written whole or not at all, refused unless every bit is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sana_stream._files import require_regular_file
+from sana_stream._text import safe_text
+from sana_stream.engine.atomic import replace_file
+from sana_stream.engine.block import BlockPlan
+from sana_stream.engine.frame_stats import Look
+from sana_stream.engine.loading.fingerprint import Fingerprint
+from sana_stream.engine.loading.model import model_name
+
+from .check import check_snapshot
+from .header import SnapshotError, SnapshotHeader, checksum
+from .snapshot import Snapshot
+from .tensors import (
+    GOOD,
+    describe_states,
+    describe_watch,
+    ending_from_tensors,
+    from_tensors,
+    to_tensors,
+    watch_from,
+    without_cache,
+)
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+
+SAMPLE = "model.sample"  # the tensor by which a model is recognised
+
+
+def save_snapshot(
+    path: Path, snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write a stream to a file, from which `load_snapshot` goes on.
+
+    The file is a safetensors file with readable metadata. Prompts are kept as text and embedded
+    again; noise of the caller's own is not kept. A file that is there is replaced as a whole.
+
+    Args:
+        path: conventionally ending in `.ckpt`.
+        snapshot: of a session of `engine`.
+        extra: the caller's own small notes, anything that JSON can hold.
+
+    Raises:
+        SnapshotError: the file cannot be written; one that was there is as before.
+    """
+    tensors = to_tensors(snapshot) | {SAMPLE: engine.fingerprint.sample}
+    header = _header_of(snapshot, engine, extra or {})
+    metadata = header.sealed(tensors)
+    try:
+        replace_file(path, save(tensors, metadata))
+    except OSError as error:
+        raise SnapshotError(f"checkpoint {path} cannot be written: {_reason(error)}") from error
+
+
+def read_header(path: Path) -> SnapshotHeader:
+    """What a file says about its stream, without reading the stream.
+
+    Raises:
+        SnapshotError: not a checkpoint of a stream, or one of a newer version.
+    """
+    return _read(path, with_tensors=False)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedStream:
+    """A checkpoint that was read whole and is undamaged, before there is a model to run it."""
+
+    path: Path
+    header: SnapshotHeader
+    tensors: Mapping[str, Tensor]
+    checksum: str
+
+    def restore(self, engine: Engine) -> Snapshot:
+        """The stream on the engine's device and in its dtype.
+
+        On the device type and in the dtype that wrote it, the stream continues bit for bit.
+
+        Raises:
+            SnapshotError: it is of another model, or its tensors do not fit its header.
+        """
+        header, tensors, name = self.header, dict(self.tensors), safe_text(self.path)
+        saved = Fingerprint(header.fingerprint, tensors.pop(SAMPLE, torch.empty(0)))
+        if not engine.fingerprint.matches(saved):
+            raise SnapshotError(
+                f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"
+                f" loaded ({model_name(engine)}); give the model that it was made with"
+            )
+        if header.dtype != _dtype(engine):
+            tensors = without_cache(tensors)
+        try:
+            beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
+            snapshot = from_tensors(beginning, header.states, tensors)
+            good = ending_from_tensors(tensors, engine.device, GOOD)
+            watch = watch_from(header.watch, snapshot.ending, good)
+            look = None if header.beginning is None else Look(*header.beginning)
+            place = {"index": header.index, "take": header.take}
+            snapshot = replace(snapshot, beginning=look, watch=watch, **place)
+            check_snapshot(snapshot, engine)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
+        return snapshot
+
+
+def read_saved(path: Path) -> SavedStream:
+    """Read a checkpoint whole and check it.
+
+    Raises:
+        SnapshotError: the file is damaged, not a checkpoint, or of a newer version.
+    """
+    header, tensors, digest = _read(path, with_tensors=True)
+    return SavedStream(path, header, tensors, digest)
+
+
+def load_snapshot(path: Path, engine: Engine) -> Snapshot:
+    """Read a stream, on the engine's device and in its dtype.
+
+    Raises:
+        SnapshotError: the file is damaged, foreign, of a newer version or of another model.
+    """
+    return read_saved(path).restore(engine)
+
+
+def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> SnapshotHeader:
+    settings, beginning = snapshot.settings, snapshot.beginning
+    factor = engine.vae.config.temporal_factor
+    plan = BlockPlan(settings.block_frames, factor, (snapshot.take,))
+    return SnapshotHeader(
+        model=model_name(engine),
+        fingerprint=engine.fingerprint.shapes,
+        prompt=snapshot.prompt,
+        negative_prompt=snapshot.negative_prompt,
+        index=snapshot.index,
+        frames=plan.block(snapshot.index).start,
+        fps=engine.preset.fps,
+        settings=settings,
+        states=describe_states(snapshot.states),
+        beginning=None if beginning is None else beginning.values,
+        device=str(engine.device),
+        dtype=_dtype(engine),
+        extra=dict(extra),
+        watch=describe_watch(snapshot),
+        take=snapshot.take,
+    )
+
+
+def _dtype(engine: Engine) -> str:
+    return str(engine.dtype).removeprefix("torch.")
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Tensor], str]:
+    tensors: dict[str, Tensor] = {}
+    name = safe_text(path)
+    try:
+        require_regular_file(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            header = SnapshotHeader.from_metadata(path, metadata)
+            for key in file.keys() if with_tensors else ():
+                tensors[key] = file.get_tensor(key)
+    except FileNotFoundError:
+        raise SnapshotError(f"{name} does not exist: give the path of a checkpoint") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise SnapshotError(
+            f"{name} is not a whole checkpoint of a stream ({safe_text(_reason(error))})"
+        ) from error
+    digest = metadata.get("checksum", "")
+    if with_tensors and checksum(metadata, tensors) != digest:
+        raise SnapshotError(f"{name} is damaged: its checksum does not fit its content")
+    return header, tensors, digest
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -1,0 +1,121 @@
+"""What a checkpoint file says in words: its stream, its model, its place, and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sana_stream._text import safe_text
+from sana_stream.engine.block import FROM_THE_START, Take
+from sana_stream.models.errors import ConfigError, SanaStreamError
+from sana_stream.models.memory_policy import parse_policy
+
+from .schema import StoredHeader, read_header_values
+from .snapshot import SessionSettings
+
+FORMAT = "sana-stream checkpoint"
+VERSION = 2
+READABLE = (1, 2)  # version 1 knows of no guard and of no cut
+
+
+class SnapshotError(SanaStreamError):
+    """A checkpoint of a stream that cannot be written or gone on from: which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHeader:
+    """Everything of a saved stream that is not a tensor."""
+
+    model: str  # the name in the model's preset, for people
+    fingerprint: str
+    prompt: str
+    negative_prompt: str
+    index: int  # number of the next block
+    frames: int  # pixel frames made so far
+    fps: float
+    settings: SessionSettings
+    states: list[dict[str, Any]]  # of `describe_states`
+    beginning: tuple[float, ...] | None  # the look of the stream's first blocks
+    device: str
+    dtype: str
+    extra: dict[str, Any]  # the caller's own
+    watch: dict[str, Any] | None = None  # of `describe_watch`
+    take: Take = FROM_THE_START  # where the stream's past begins
+
+    @property
+    def seconds(self) -> float:
+        """How long the video made so far plays."""
+        return self.frames / self.fps
+
+    def sealed(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+        """The header as metadata of a safetensors file that holds these tensors."""
+        words = {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in asdict(self).items()
+        }
+        metadata = {"format": FORMAT, "version": str(VERSION), "torch": torch.__version__} | words
+        return metadata | {"checksum": checksum(metadata, tensors)}
+
+    @classmethod
+    def from_metadata(cls, path: Path, metadata: Mapping[str, str]) -> SnapshotHeader:
+        """Read the metadata of a file.
+
+        Raises:
+            SnapshotError: not of a checkpoint, of a newer version, or not as it was written.
+        """
+        if metadata.get("format") != FORMAT:
+            raise SnapshotError(
+                f"{safe_text(path)} is a safetensors file, but not a checkpoint of a stream"
+            )
+        version = metadata.get("version", "")
+        if version not in map(str, READABLE):
+            raise SnapshotError(
+                f"{safe_text(path)} has checkpoint version {safe_text(version, 40)}, this program"
+                f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
+            )
+        later = ("watch", "take")  # than version 1
+        names = tuple(f.name for f in fields(cls) if f.name not in later or version != "1")
+        try:
+            stored = read_header_values(metadata, names)
+            return cls(**_fields(stored, names))
+        except (TypeError, ValueError, ConfigError) as error:
+            raise SnapshotError(
+                f"{safe_text(path)} is damaged: its header cannot be read ({error})"
+            ) from error
+
+
+def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """A hash of the metadata, but its checksum, and of every tensor's name, form and bytes."""
+    digest = hashlib.blake2b(digest_size=32)
+    words = {name: value for name, value in metadata.items() if name != "checksum"}
+    digest.update(json.dumps(words, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a header, with its settings and its take as the records they are."""
+    values = {name: value for name, value in stored.model_dump().items() if name in names}
+    settings = values["settings"]
+    parse_policy(settings["memory"])
+    settings["timesteps"] = tuple(settings["timesteps"])
+    if (after := settings["after_cut"]) is not None:
+        solver, timesteps = after
+        if not isinstance(solver, str) or not isinstance(timesteps, list):
+            raise ValueError("settings.after_cut: a solver and its timesteps are needed")
+        settings["after_cut"] = (solver, tuple(timesteps))
+    values["settings"] = SessionSettings(**settings)
+    if stored.take is not None:
+        values["take"] = Take(stored.take.index, stored.take.start)
+    else:
+        values.pop("take", None)
+    return values

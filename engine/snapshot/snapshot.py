@@ -1,0 +1,118 @@
+"""Everything the next block depends on, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from sana_stream.engine.block import FROM_THE_START, BlockPlan, Take
+from sana_stream.engine.frame_stats import Look
+from sana_stream.models.state import State
+from sana_stream.models.vae.registry import AnyDecoderConfig
+from sana_stream.models.vae.wan import VaeCache
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The last pictures of a stream at some moment, from which it can begin again."""
+
+    recent: tuple[Tensor, ...]  # float32 (1, C, T', h, w), latents of the last blocks
+    cache: VaeCache | None  # where there is none, it is made again from `recent`
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How the blocks under the present prompt began, and what a guard has done about the rest."""
+
+    prompt: str
+    look: Look  # a mean over the first good blocks under this prompt
+    blocks: int = 0  # good blocks under this prompt
+    quiet: int = 0  # blocks to let pass before the next action
+    good: Ending | None = None  # after the last good block; for a guard that begins again
+    negative: str = ""  # the negative prompt, the seed and the number of the last block
+    seed: int = 0
+    index: int = -1
+    last: Look | None = None  # of the last block
+    settling: int = 0  # blocks in which a planned change may still be coming into the picture
+    longer: int = 0  # by how many more that may be, while the picture still moves
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What a stream is made with; fixed for its life."""
+
+    seed: int
+    height: int  # pixels
+    width: int
+    block_frames: int  # latent frames a block
+    timesteps: tuple[float, ...]
+    guidance: float
+    memory: str  # a policy as `parse_policy` reads it
+    solver: str = "renoise"
+    # solver and timesteps from a cut to a picture on, where they are others
+    after_cut: tuple[str, tuple[float, ...]] | None = None
+
+
+CACHE_LIMIT = 64 << 20  # bytes; a larger cache of the decoder is not kept
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A stream between two blocks. Immutable: keeping one is enough to come back to it."""
+
+    settings: SessionSettings
+    prompt: str
+    negative_prompt: str
+    index: int  # number of the next block
+    states: tuple[State, ...]  # one for the prompt; with guidance one for the negative prompt too
+    recent: tuple[Tensor, ...] = ()  # float32 (1, C, T', h, w), latents of the last blocks
+    cache: VaeCache | None = None  # where there is none, it is made again from `recent`
+    beginning: Look | None = None  # how the stream's first blocks looked
+    given: Tensor | None = None  # float32 (1, C, T', h, w), how the next block begins, unchanged
+    watch: Watch | None = None  # what a guard knows of the stream, where it is to be saved
+    take: Take = FROM_THE_START  # where its past begins
+
+    @property
+    def pending(self) -> Tensor | None:
+        """The last block's latents, float32 (1, C, T', h, w), which are not committed yet."""
+        return self.recent[-1] if self.recent else None
+
+    @property
+    def ending(self) -> Ending:
+        """The stream's last pictures."""
+        return Ending(self.recent, self.cache)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the next block needs; `recent` but its last costs a few pictures more."""
+        pending = 0 if self.pending is None else self.pending.nbytes
+        cache = 0 if self.cache is None else self.cache.nbytes
+        return sum(state.nbytes for state in self.states) + pending + cache
+
+    def plan(self, temporal_factor: int) -> BlockPlan:
+        """Where blocks lie, from the stream's last cut on; the factor is the VAE's."""
+        return BlockPlan(self.settings.block_frames, temporal_factor, (self.take,))
+
+    def light(self) -> Snapshot:
+        """The same place without a large decoder's cache (2 GiB at 832x480).
+
+        Going on from it decodes the `recent` blocks again, in less time than it takes to write.
+        """
+        watch = self.watch
+        if watch is not None and watch.good is not None:
+            watch = replace(watch, good=replace(watch.good, cache=_small(watch.good.cache)))
+        return replace(self, cache=_small(self.cache), watch=watch)
+
+
+def _small(cache: VaeCache | None) -> VaeCache | None:
+    return None if cache is not None and cache.nbytes > CACHE_LIMIT else cache
+
+
+def blocks_to_keep(block_frames: int, decoder: AnyDecoderConfig) -> int:
+    """How many blocks of latents make the decoder's cache again, bit for bit.
+
+    Those that the decoder sees, and one before them: the first one decoded has no past, and
+    therefore pictures of its own that may not count.
+    """
+    return -(-decoder.decoder_context // block_frames) + 1

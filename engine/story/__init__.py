@@ -1,0 +1,4 @@
+"""A prompt file as cues with times.
+
+Open `story.py` first; `read.py` chooses the reader of a format.
+"""

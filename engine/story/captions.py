@@ -1,0 +1,188 @@
+"""Stories written as captions: WebVTT, SubRip (SRT), YouTube's SBV and Advanced SubStation (ASS).
+
+Read as players read them: what programs leave out or write otherwise is understood, what is
+dropped is told in the story's notes. The start of a cue counts, not its end.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from itertools import groupby
+
+from sana_stream._text import safe_text
+
+from .cues import CaptionCue, story_of
+from .story import IMAGE_MARK, Story, StoryError
+
+_STAMP = (
+    r"(-?)\s?(?:(\d{1,9})\s?:\s?)?([0-5]?\d)\s?:\s?([0-5]?\d)"
+    r"(?:\s?[.,]\s?(\d{1,9})|:(\d{3}))?"
+)
+_ARROW = r"\s*(?:-{1,3}\s?(?:>|&gt;)|[\u2013\u2014]\s?>|\u2192)\s*"
+_TIMING = re.compile(rf"\s*{_STAMP}{_ARROW}{_STAMP}(?:\s.*|[^\W\d].*)?")
+_TIMING_LIKE = re.compile(r"\s*-?\d[\d:.,; ]*(?:-{1,3}\s?(?:>|&gt;)|[\u2013\u2014]\s?>|\u2192)")
+_SBV = re.compile(r"(-?)(?:(\d{1,9}):)?(\d{1,2}):(\d{2})\.(\d{1,3})(),(?:\d{1,9}:)?[\d:.]+\s*")
+_NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:[ \t].*)?")
+_NUMBER = re.compile(r"\s*\d{1,9}\s*")
+
+_TAG = re.compile(rf"(?!{IMAGE_MARK})<(?:/?[A-Za-z][^<>]*|[\d:.]+|/)>")
+_RUBY = re.compile(r"<rt>[^<>]*</rt>")  # how a word is read, above it
+_DRAWN = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}[^{}]*")  # a figure of SubStation, by its coordinates
+_BRACES = re.compile(r"\{(?:\\|[yYfFsScCpP]:)[^{}]*\}")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|\w{1,32});")
+
+
+def parse_captions(lines: list[str], name: str, *, vtt: bool = False) -> Story:
+    """The story in WebVTT (`vtt`, or where its header stands), SRT or SBV: one prompt a cue."""
+    first = next((line for line in lines if line.strip()), "")
+    return story_of(list(_cues(lines, name, vtt=vtt or _is_header(first))), name)
+
+
+def looks_like_captions(lines: list[str]) -> bool:
+    """Whether a text without a telling name is WebVTT, SRT or SBV."""
+    first = next((line for line in lines if line.strip()), "")
+    if _is_header(first) or _SBV.fullmatch(first.strip()):
+        return True
+    return any(_TIMING.fullmatch(line) for line in lines[:20] if len(line) < 1000)
+
+
+def _is_header(line: str) -> bool:
+    return line.split(maxsplit=1)[:1] == ["WEBVTT"]
+
+
+def _cues(lines: list[str], name: str, *, vtt: bool) -> Iterator[CaptionCue]:
+    timings = list(_timings(lines, name))
+    head = lines[: timings[0][0] if timings else len(lines)]
+    numbered = _cut_identifier(head, numbered=True) or any(map(_NUMBER.fullmatch, head))
+    _check_head(head, name, vtt=vtt)
+    ends = [index for index, _ in timings[1:]] + [len(lines)] * bool(timings)
+    for (index, match), end in zip(timings, ends, strict=True):
+        body = lines[index + 1 : end]
+        after = end < len(lines) and _cut_identifier(body, numbered=numbered)
+        text, lost = _payload(body, vtt=vtt)
+        yield CaptionCue(
+            _seconds(match, 1), _seconds(match, 7), text, line=index + 1, lost=index + 1 + lost
+        )
+        numbered = after
+
+
+def _timings(lines: list[str], name: str) -> Iterator[tuple[int, re.Match[str]]]:
+    for index, line in enumerate(lines):
+        if match := _TIMING.fullmatch(line) or _SBV.fullmatch(line):
+            yield index, match
+        elif _TIMING_LIKE.match(line):
+            raise _no_times(name, index + 1, line)
+
+
+def _no_times(name: str, number: int, text: str) -> StoryError:
+    return StoryError(
+        f"{name}, line {number}: expected the times of a cue, got {safe_text(text, 40)!r}: "
+        "write 00:00:05.000 --> 00:00:10.000"
+    )
+
+
+def _cut_identifier(body: list[str], *, numbered: bool) -> bool:
+    """Take the name or number of the next cue off the end of what stands before its times.
+
+    Returns whether it was a number. A number right behind text has no blank line before it; one
+    that is all there is belongs to the next cue if cues are numbered, and is a text else.
+    """
+    end = max((place for place, line in enumerate(body, 1) if line.strip()), default=0)
+    if end < len(body):  # a number may stand between blank lines, where every line is spaced
+        spaced = numbered and end > 1 and not body[end - 2].strip()
+        if not spaced or not _NUMBER.fullmatch(body[end - 1]):
+            return False
+        del body[end - 1 :]
+        return True
+    if not body:
+        return False
+    number = _NUMBER.fullmatch(body[-1]) is not None
+    alone = len(body) == 1 and not numbered
+    behind_blank = len(body) > 1 and not body[-2].strip()
+    if (number and not alone) or behind_blank:
+        body.pop()
+    return number and not alone
+
+
+def _check_head(head: list[str], name: str, *, vtt: bool) -> None:
+    """Nothing but a header, notes and styles may stand before the first cue."""
+    for paragraph in _paragraphs(head):
+        number, text = paragraph[0]
+        if all(_NUMBER.fullmatch(line) for _, line in paragraph):
+            continue
+        first = vtt and number == next(i for i, line in enumerate(head, 1) if line.strip())
+        if not first and not (_NO_CUE.fullmatch(text)):
+            raise _no_times(name, number, text)
+
+
+def _payload(body: list[str], *, vtt: bool) -> tuple[str, int]:
+    """The text of a cue, and where text stands that belongs to none (0 where there is none).
+
+    In WebVTT a cue ends with a blank line; in SRT what follows is shown too.
+    """
+    paragraphs = list(_paragraphs(body))
+    if not vtt:
+        return _plain(" ".join(text for part in paragraphs for _, text in part)), 0
+    # a line of spaces, as YouTube writes them, is none that ends a cue
+    shown = paragraphs and all(body[: paragraphs[0][0][0] - 1])
+    text = " ".join(text for _, text in paragraphs[0]) if shown else ""
+    rest = (part for part in paragraphs[1 if shown else 0 :] if not _NO_CUE.fullmatch(part[0][1]))
+    lost = next(rest, None)
+    return _plain_vtt(text), 0 if lost is None else lost[0][0]
+
+
+def _paragraphs(lines: list[str]) -> Iterator[list[tuple[int, str]]]:
+    numbered = enumerate(lines, start=1)
+    for blank, group in groupby(numbered, key=lambda item: not item[1].strip()):
+        if not blank:
+            yield list(group)
+
+
+def _seconds(match: re.Match[str], group: int) -> float:
+    if group > len(match.groups()):  # SBV's end does not count
+        return float("inf")
+    sign, hours, minutes, seconds, *fractions = match.groups()[group - 1 : group + 5]
+    whole = (int(hours or 0) * 60 + int(minutes)) * 60 + int(seconds)
+    fraction = next((digits for digits in fractions if digits), "0")
+    total = (whole * 1000 + int(fraction.ljust(3, "0")[:3])) / 1000
+    return -total if sign else total
+
+
+def _plain(payload: str) -> str:
+    """The text of SRT without HTML tags, braces of SubStation and MicroDVD, and line breaks."""
+    text = re.sub(r"\\[Nh]|\[br\]", " ", _BRACES.sub("", payload))
+    return _plain_vtt(text)
+
+
+def _plain_vtt(payload: str) -> str:
+    text = _ENTITY.sub(
+        lambda entity: html.unescape(entity[0]), _TAG.sub("", _RUBY.sub("", payload))
+    )
+    return " ".join(text.split())
+
+
+def parse_substation(lines: list[str], name: str) -> Story:
+    """The story in SubStation's SSA or ASS: one prompt a dialogue line."""
+    return story_of(list(_dialogues(lines, name)), name)
+
+
+def _dialogues(lines: list[str], name: str) -> Iterator[CaptionCue]:
+    fields = ["layer", "start", "end", "style", "name", "l", "r", "v", "effect", "text"]
+    section = ""
+    for number, line in enumerate(lines, 1):
+        key, _, value = line.strip().partition(":")
+        if line.strip().startswith("["):
+            section = line.strip().lower()
+        elif key.lower() == "format" and section in ("[events]", ""):
+            fields = [field.strip().lower() for field in value.split(",")]
+        elif key.lower() == "dialogue":
+            values = dict(zip(fields, value.split(",", len(fields) - 1), strict=False))
+            stamps = f"{values.get('start', '')} --> {values.get('end', '')}"
+            if (match := _TIMING.fullmatch(stamps)) is None or "text" not in values:
+                raise _no_times(name, number, line)
+            text = re.sub(
+                r"\\[Nnh]", " ", re.sub(r"\{[^{}]*\}", "", _DRAWN.sub("", values["text"]))
+            )
+            yield CaptionCue(_seconds(match, 1), _seconds(match, 7), " ".join(text.split()), number)

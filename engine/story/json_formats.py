@@ -1,0 +1,281 @@
+"""Stories in the JSON forms of other tools, so that their files play here as they are.
+
+Understood: a list of prompts, or of objects with a time and a prompt; LongLive's
+`{"prompts": [...]}`, also one a line (JSONL); maps from frame number to prompt, as Deforum,
+ComfyUI's schedules (also without braces) and AnimateDiff's prompt travel have them, with their
+settings around them; Scope's timeline of `startTime` and `prompts`; Whisper's `segments` and
+`chunks`, scenes and shots; a prompt or an object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sana_stream._files import parse_json as parse_bounded
+from sana_stream._text import safe_text
+
+from .markup import without_settings
+from .story import Cue, Story, StoryError
+from .times import read_time
+
+_FORMS = (
+    'a list of prompts, {"prompts": [...]}, a map from frame numbers to prompts '
+    '{"0": "...", "48": "..."}, or a timeline {"prompts": [{"startTime": 0, ...}]}'
+)
+_MAPS = (
+    "prompts", "prompt_map", "animation_prompts", "prompt_schedule", "segments", "timeline",
+    "scenes", "shots", "chunks",
+)  # fmt: skip
+_OTHERS = (  # keys by which files of other programs are told
+    (("keyframes", "rendered_frames"), "Parseq"),
+    (("nodes", "links"), "ComfyUI's workflows"),
+    (("wireMagic", "events"), "YouTube's captions"),
+)
+_BEFORE = ("head_prompt", "positive_prompts", "animation_prompts_positive", "pre_text")
+_BEHIND = ("tail_prompt", "app_text")
+_NEGATIVES = ("n_prompt", "negative_prompts", "animation_prompts_negative", "negative_prompt")
+_TIMES = ("startTime", "start_time", "start", "time", "timestamp", "t")
+_FRAMES = ("frame", "start_frame", "startFrame")
+_TEXTS = ("prompt", "text", "caption", "description")
+_WEIGHT = re.compile(r":`[^`]*`")  # Deforum's words with a weight that follows a formula
+_PAIR = re.compile(r'\s*"\d{1,12}"\s*:\s*"')
+_NAMED = 5  # settings that a note names
+
+
+def parse_json(text: str, name: str) -> Story:
+    """The story in one of the JSON forms; `StoryError` for any other content."""
+    if _PAIR.match(text):
+        text = "{" + text.strip().rstrip(",") + "}"
+    notes: list[str] = []
+    return Story(_Reader(name, notes).cues(_load(text, name)), name, tuple(notes))
+
+
+def looks_like_json(lines: list[str]) -> bool:
+    """Whether a text without a telling name is JSON: a list, an object, or the inside of one."""
+    first = next((line.strip() for line in lines if line.strip()), "")
+    return first.startswith("{") or bool(re.match(r'\[\s*(?:["\[\]{}]|$|-?\d[\d.]*\s*[,\]])', first)
+        or _PAIR.match(first))  # fmt: skip
+
+
+def _load(text: str, name: str) -> Any:
+    lines = [line for line in text.split("\n") if line.strip()]
+    try:
+        parse_bounded(text)  # its size, its depth and its numbers are bounded then
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise StoryError(
+                f"{name}, line {error.lineno}: not valid JSON: {error.msg.lower()}"
+            ) from None
+    except ValueError as error:
+        raise StoryError(f"{name}: not valid JSON: {safe_text(error)}") from None
+    return _lines(lines, name)
+
+
+def _lines(lines: list[str], name: str) -> list[Any]:
+    """A story of one prompt a line.
+
+    Raises:
+        StoryError: a line that is no JSON, or a story of its own.
+    """
+    found: list[Any] = []
+    for line in lines:
+        try:
+            found.append(json.loads(line, object_pairs_hook=_unique))
+        except ValueError:
+            raise StoryError(f"{name}: not valid JSON: {safe_text(line, 40)!r}") from None
+    if all(isinstance(item, str) or (isinstance(item, dict) and _is_cue(item)) for item in found):
+        return found
+    raise StoryError(
+        f"{name} holds {len(lines)} stories, one a line: a video takes one, keep only that line"
+    )
+
+
+def _is_cue(item: dict[str, Any]) -> bool:
+    return any(isinstance(item.get(key), str) for key in _TEXTS)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object none of whose keys stands twice: of two prompts one would be lost."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key '{key}' is given twice")
+        found[key] = value
+    return found
+
+
+class _Reader:
+    """Makes cues of parsed JSON, and notes what it leaves out."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self._name = name
+        self._notes = notes
+
+    def cues(self, data: Any) -> tuple[Cue, ...]:
+        """The cues in one of the forms."""
+        before = behind = ""
+        negative = None
+        self._check_others(data)
+        key = next((key for key in _MAPS if isinstance(data, dict) and key in data), None)
+        if isinstance(data, dict) and key is not None:
+            before, behind = self._text(data, _BEFORE), self._text(data, _BEHIND)
+            negative = self._text(data, _NEGATIVES) or None
+            read = {key, *_BEFORE, *_BEHIND, *_NEGATIVES}
+            self._tell_unread([other for other in data if other not in read])
+            data = data[key]
+        cues = self._listed(data) if isinstance(data, list) else self._mapped(data)
+        return tuple(self._whole(cue, before, behind, negative) for cue in cues)
+
+    def _check_others(self, data: Any) -> None:
+        """Refuse by its name what another program made, and no story can be read from."""
+        if not isinstance(data, dict):
+            return
+        for keys, what in _OTHERS:
+            if any(isinstance(data.get(key), list) for key in keys):
+                raise StoryError(f"{self._name} is JSON of {what}, and no story: give {_FORMS}")
+        if data and all(isinstance(v, dict) and "class_type" in v for v in data.values()):
+            raise StoryError(
+                f"{self._name} is JSON of ComfyUI's workflows, and no story: give {_FORMS}"
+            )
+
+    def _listed(self, data: list[Any]) -> list[Cue]:
+        if all(isinstance(item, str) for item in data):
+            return [Cue(None, prompt) for prompt in data]
+        if all(isinstance(item, dict) for item in data):
+            return [self._object(item, number) for number, item in enumerate(data, 1)]
+        raise self._unknown()
+
+    def _mapped(self, data: Any) -> list[Cue]:
+        if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+            raise self._unknown()
+        cues = [self._keyed(key, value) for key, value in data.items()]
+        return sorted(cues, key=lambda cue: (cue.start_frame or 0, cue.start_seconds or 0))
+
+    def _keyed(self, key: str, prompt: str) -> Cue:
+        if re.fullmatch(r"\s*-?\d{1,15}\s*", key):
+            return Cue(None, prompt, start_frame=int(key))
+        shown = safe_text(key, 40)
+        if ":" in key:
+            return Cue(self._clock(key, f"{shown!r}"), prompt)
+        if re.search(r"max_f|[-+*/()]", key):
+            raise StoryError(
+                f"{self._name}: {shown!r} is a formula of Deforum, not a frame number: write "
+                "the number"
+            )
+        raise StoryError(f"{self._name}: {shown!r} is not a frame number: give {_FORMS}")
+
+    def _object(self, item: dict[str, Any], number: int) -> Cue:
+        where = f"{self._name}, prompt {number}"
+        if not item.keys() & {"prompts", *_TIMES, *_FRAMES, *_TEXTS}:
+            raise self._unknown()
+        start, frame = self._start(item, number)
+        negative = item.get("negative_prompt")
+        if negative is not None and not isinstance(negative, str):
+            raise StoryError(f"{where}: negative_prompt must be text")
+        return Cue(start, self._prompt(item, where), frame, negative=negative)
+
+    def _start(self, item: dict[str, Any], number: int) -> tuple[float | None, int | None]:
+        """When an object's prompt starts, in seconds or in frames, or neither."""
+        where = f"{self._name}, prompt {number}"
+        key = next((key for key in _TIMES if key in item), None)
+        frame_key = next((key for key in _FRAMES if key in item), None)
+        if key is None and frame_key is not None:
+            frame = item[frame_key]
+            if isinstance(frame, bool) or not isinstance(frame, int):
+                raise StoryError(f"{where}: {frame_key} must be a whole number")
+            return None, frame
+        if key is None and "prompts" not in item:
+            return None, None
+        start = item.get(key or "startTime")
+        if isinstance(start, list) and len(start) == 2:  # from, to
+            start = start[0]
+        if isinstance(start, str):
+            return self._clock(_first_of_range(start), f"prompt {number}: {key}"), None
+        if isinstance(start, bool) or not isinstance(start, int | float):
+            raise StoryError(f"{where}: {key or 'startTime'} must be a number of seconds")
+        return float(start), None
+
+    def _prompt(self, item: dict[str, Any], where: str) -> str:
+        key = next((key for key in _TEXTS if key in item), None)
+        if key is not None and "prompts" not in item:
+            if not isinstance(item[key], str):
+                raise StoryError(f"{where}: {key} must be text")
+            return item[key]
+        prompts = item.get("prompts")
+        texts = [_weighted_text(prompt) for prompt in prompts] if isinstance(prompts, list) else []
+        if not texts or None in texts:
+            raise StoryError(f'{where}: prompts must be a list of {{"text": "..."}}')
+        shown = [text for text in texts if text]
+        if len(shown) > 1:
+            raise StoryError(
+                f"{where}: blends {len(shown)} prompts, and a stream shows one at a "
+                "time: keep one, or set the weight of the others to 0"
+            )
+        return "".join(shown)
+
+    def _clock(self, text: str, where: str) -> float:
+        try:
+            start = read_time(text.strip())
+        except ValueError as error:
+            raise StoryError(f"{self._name}, {where}: {error}") from None
+        if start.relative:
+            raise StoryError(f"{self._name}, {where}: write the time from the beginning: 0:20")
+        return start.seconds
+
+    def _whole(self, cue: Cue, before: str, behind: str, negative: str | None) -> Cue:
+        """A prompt with what its file wants around every one, without formulas."""
+        prompt = cue.prompt
+        if _WEIGHT.search(prompt):
+            told = f"{self._name}: weights that follow a formula (`...`) are left out"
+            self._notes.extend([told] if told not in self._notes else [])
+            prompt = _WEIGHT.sub("", prompt)
+        if (bare := without_settings(prompt)) != prompt:
+            told = f"{self._name}: weights and settings of other programs are left out"
+            self._notes.extend([told] if told not in self._notes else [])
+            prompt = bare
+        prompt, mark, own = prompt.partition("--neg")
+        parts = (before.rstrip(" ,"), prompt.strip(" ,"), behind.lstrip(" ,"))
+        if before or behind:
+            prompt = ", ".join(part for part in parts if part.strip()) + " "
+        return Cue(
+            cue.start_seconds,
+            prompt + mark + own,
+            cue.start_frame,
+            negative=cue.negative or negative,
+        )
+
+    def _text(self, data: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+        for key in keys:
+            value = data.get(key)
+            if isinstance(value, list) and all(isinstance(part, str) for part in value):
+                value = ", ".join(part for part in value if part)
+            if value is not None and not isinstance(value, str):
+                raise StoryError(f"{self._name}: {key} must be text")
+            if value and value.strip():
+                return value.strip()
+        return ""
+
+    def _tell_unread(self, keys: list[str]) -> None:
+        if keys:
+            named = ", ".join(safe_text(key, 30) for key in keys[:_NAMED])
+            more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+            self._notes.append(f"{self._name}: only the prompts are read, not {named}{more}")
+
+    def _unknown(self) -> StoryError:
+        return StoryError(f"{self._name}: JSON of an unknown form: give {_FORMS}")
+
+
+def _first_of_range(text: str) -> str:
+    """The beginning of 0:00-0:10."""
+    return re.split(r"\s*(?:-->|[-\u2013\u2014]|\bto\b)\s*", text.strip(), maxsplit=1)[0] or text
+
+
+def _weighted_text(prompt: Any) -> str | None:
+    """The text of a weighted prompt, empty at weight 0; `None` for anything else."""
+    if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
+        return None
+    return "" if prompt.get("weight") == 0 else prompt["text"].strip()

@@ -1,0 +1,197 @@
+"""Reading a story from a file or from standard input, whatever form it is written in."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import stat
+import sys
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+from sana_stream._text import safe_text
+
+from .captions import looks_like_captions, parse_captions, parse_substation
+from .json_formats import looks_like_json, parse_json
+from .markup import unfenced
+from .other_formats import SUBSTATION, check_bytes, check_suffix, check_text, is_substation
+from .story import Story, StoryError
+from .text import parse_text
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+
+
+def decode(data: bytes | str, name: str) -> tuple[str, tuple[str, ...]]:
+    """The text, with line feeds for line ends, and what is to be told of how it was read.
+
+    Raises:
+        StoryError: no text, or none in these encodings; empty.
+    """
+    text, notes = (data, ()) if isinstance(data, str) else _decoded(data, name)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
+    text = text.removesuffix("\x1a")  # the end of a file, as DOS wrote it
+    if match := _CONTROL.search(text):
+        raise StoryError(not_text(name, text.count("\n", 0, match.start()) + 1))
+    if not text.strip():
+        raise StoryError(f"{name} is empty: write one prompt a line")
+    return text, notes
+
+
+def not_text(name: str, line: int) -> str:
+    """The message for bytes that are no text."""
+    return f"{name}, line {line}: this is not text: a prompt file is text, one prompt a line"
+
+
+def _decoded(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+    encoding = next((code for mark, code in _MARKS if data.startswith(mark)), None)
+    encoding = encoding or _utf16_without_mark(data) or "utf-8"
+    try:
+        return data.decode(encoding), ()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        if encoding != "utf-8":
+            reason = f"begins as {encoding.upper()}, but is not: save it as UTF-8"
+            raise StoryError(f"{name} {reason}") from None
+        if b"\0" in data:
+            raise StoryError(not_text(name, line)) from None
+        return _western(data, name, line, data[error.start])
+
+
+def _western(data: bytes, name: str, line: int, byte: int) -> tuple[str, tuple[str, ...]]:
+    """Windows-1252, unless other characters show that it is damaged UTF-8, or it has others."""
+    told = f"{name}, line {line}: byte 0x{byte:02x} is not UTF-8"
+    valid = data.decode("utf-8", "ignore")
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        raise StoryError(f"{told}: save it as UTF-8") from None
+    if not valid.isascii():
+        raise StoryError(f"{told}: save it as UTF-8")
+    return text, (f"{told}: the file was read as Windows-1252; save it as UTF-8 if that is wrong",)
+
+
+def _utf16_without_mark(data: bytes) -> str | None:
+    """The byte order of western text in UTF-16 that has no mark: every other byte is zero."""
+    half = len(data) // 2
+    if len(data) % 2 or half < 2:
+        return None
+    even, odd = data[0::2].count(0), data[1::2].count(0)
+    if odd * 10 > half * 7 and not even:
+        return "utf-16-le"
+    return "utf-16-be" if even * 10 > half * 7 and not odd else None
+
+
+MAX_BYTES = 1 << 20  # far above any story; a video given by mistake is refused at once
+_CAPTIONS = (".vtt", ".srt", ".sbv")
+_JSON = (".json", ".jsonl")
+_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # what a shell gives for <(command)
+
+
+def read_story(path: str | Path) -> Story:
+    """The story in a file (`-`: standard input), in the form its name or its content tells.
+
+    Forms: plain text, WebVTT, SRT, SBV, SSA and ASS, and the JSON forms of `story_json`. UTF-8 or
+    UTF-16, else Windows-1252, with any line ends. Pictures are looked for in the file's own
+    folder. What was left out or understood is told in the story's `notes`.
+
+    Raises `StoryError` for a file that is missing, no regular file, not readable, too large, empty
+    or no text, one of another format, and for everything that the form does not allow, with the
+    line.
+    """
+    if str(path) == "-":
+        return parse_story(_read_standard_input(), "standard input")
+    path, shown = Path(path), safe_text(path)
+    try:
+        _check_kind(path, shown)
+        with path.open("rb") as file:
+            data = _read(file, shown)
+    except FileNotFoundError:
+        raise StoryError(f"{shown} does not exist: give the path of a prompt file") from None
+    except IsADirectoryError:
+        raise StoryError(f"{shown} is a folder: give the path of a prompt file") from None
+    except OSError as error:
+        raise StoryError(f"{shown} cannot be read: {error.strerror or error}") from None
+    except StoryError:
+        raise
+    except ValueError as error:  # a name with a NUL in it
+        raise StoryError(f"{shown} cannot be read: {error}") from None
+    return parse_story(data, str(path)).beside(path.parent)
+
+
+def parse_story(data: bytes | str, name: str) -> Story:
+    """The story in the bytes or the text of a file called `name`; raises as `read_story` does."""
+    suffix, name = PurePath(name.replace("\0", "")).suffix.lower(), safe_text(name)
+    if isinstance(data, bytes):
+        check_bytes(data, name)
+    text, notes = decode(data, name)
+    story = _parse(text, name, suffix)
+    return replace(story, notes=(*notes, *story.notes)) if notes else story
+
+
+def _parse(text: str, name: str, suffix: str) -> Story:
+    lines, outside = unfenced(text.split("\n"))
+    story = _parse_lines(lines, name, suffix)
+    if not outside:
+        return story
+    told = f"{name}: only the block of code in it is read"
+    return replace(story, notes=(told, *story.notes))
+
+
+def _parse_lines(lines: list[str], name: str, suffix: str) -> Story:
+    if is_substation(lines):
+        return parse_substation(lines, name)
+    if suffix not in _CAPTIONS:
+        check_text(lines, name)
+    if suffix in _CAPTIONS or (suffix not in _JSON and looks_like_captions(lines)):
+        return parse_captions(lines, name, vtt=suffix == ".vtt")
+    if suffix not in SUBSTATION:
+        check_suffix(suffix, name)
+    if suffix in _JSON or looks_like_json(lines):
+        return parse_json("\n".join(lines), name)
+    return parse_text(lines, name)
+
+
+def _check_kind(path: Path, shown: str) -> None:
+    """Only what ends is read: a file, or a pipe that the shell has made for this program."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    of_shell = os.path.abspath(path).startswith(_PIPES)
+    if not of_shell or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or _is_terminal(mode, path)):
+        raise StoryError(f"{shown} is no regular file: give the path of a prompt file")
+
+
+def _is_terminal(mode: int, path: Path) -> bool:
+    if not stat.S_ISCHR(mode):
+        return False
+    with path.open("rb", buffering=0) as file:
+        return file.isatty()
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - it may be closed
+        raise StoryError("standard input is closed: give the path of a prompt file")
+    try:
+        return _read(sys.stdin.buffer, "standard input")
+    except (OSError, ValueError) as error:
+        if isinstance(error, StoryError):
+            raise
+        raise StoryError(f"standard input cannot be read: {error}") from None
+
+
+def _read(file: BinaryIO, name: str) -> bytes:
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise StoryError(f"{name} is larger than 1 MiB: a prompt file is text, one prompt a line")
+    return data

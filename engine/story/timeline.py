@@ -1,0 +1,96 @@
+"""How long a video is in frames, and which prompt holds for which block of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, isfinite
+
+from sana_stream.engine.block import BlockPlan, PlanFrom, PlannedBlock
+from sana_stream.models.errors import ConfigError
+
+from .story import MAX_FRAME, Cue
+
+
+def frame_count(seconds: float | Fraction, fps: float | Fraction) -> int:
+    """The exact number of frames of so many seconds, rounded to the nearest whole frame.
+
+    60 s at 16 frames a second are 960. Raises `ConfigError` for a length below half a frame
+    or above `MAX_FRAME` frames.
+    """
+    frames = round(Fraction(seconds) * Fraction(fps)) if isfinite(seconds) else 0
+    if frames < 1:
+        raise ConfigError(f"a video of {float(seconds):g} s has no frame: ask for more than 0")
+    if frames > MAX_FRAME:
+        raise ConfigError(
+            f"a video of {frames} frames is too long: at most {MAX_FRAME} are allowed"
+        )
+    return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a cue's prompt really takes over: the first block that starts at or after its time."""
+
+    cue: Cue
+    block: int | None  # None: the prompt is never shown, the next one or the end comes first
+    frame: int | None  # the first pixel frame that shows the prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A story's schedule (starts in seconds, ascending from 0) in a stream of `fps` frames."""
+
+    cues: tuple[Cue, ...]
+    fps: float
+
+    def prompt_at(self, frame: int) -> str:
+        """The prompt for a block that starts at this pixel frame."""
+        return self.cue_at(frame).prompt
+
+    def cue_at(self, frame: int) -> Cue:
+        """The cue that holds for a block that starts at this pixel frame."""
+        return self.cues[max(0, bisect_right(self.cues, frame, key=self.frame) - 1)]
+
+    def image_between(self, before: int, frame: int) -> str | None:
+        """The picture to cut to at this pixel frame, where a block starts; the block before it
+        starts at `before`. Of two that are due the later one."""
+        first = bisect_right(self.cues, before, key=self.frame)
+        last = bisect_right(self.cues, frame, key=self.frame)
+        return next((cue.image for cue in reversed(self.cues[first:last]) if cue.image), None)
+
+    def with_cuts(self, plan: BlockPlan | PlanFrom) -> BlockPlan | PlanFrom:
+        """The plan of a stream that makes the cuts of the story."""
+        for cue in self.cues:
+            if cue.image is not None:
+                frame = self.frame(cue)
+                plan = plan.cut(plan.blocks_for(frame) if frame else 0)
+        return plan
+
+    def next_cue(self, frame: int) -> Cue | None:
+        """The first cue whose time is after this pixel frame."""
+        index = bisect_right(self.cues, frame, key=self.frame)
+        return self.cues[index] if index < len(self.cues) else None
+
+    def frame(self, cue: Cue) -> int:
+        """The first pixel frame at or after the cue's time."""
+        # Times are written to the millisecond: one rounded up still means its frame.
+        return max(0, ceil(((cue.start_seconds or 0.0) - 0.0006) * self.fps))
+
+    def place(self, plan: BlockPlan | PlanFrom, frames: int | None) -> tuple[Placement, ...]:
+        """Where each cue takes over, in a stream of so many `frames` (`None`: without an end)."""
+        wanted = [self.frame(cue) for cue in self.cues]
+        found = [plan.block(plan.blocks_for(frame) if frame else 0) for frame in wanted]
+        ends = [after.start for after in found[1:]]
+        return tuple(
+            _placement(cue, block, end, frames)
+            for cue, block, end in zip(self.cues, found, [*ends, None], strict=True)
+        )
+
+
+def _placement(cue: Cue, block: PlannedBlock, end: int | None, frames: int | None) -> Placement:
+    overtaken = end is not None and end <= block.start
+    if overtaken or (frames is not None and block.start >= frames):
+        return Placement(cue, None, None)
+    return Placement(cue, block.index, block.start)

@@ -1,0 +1,4 @@
+"""Low-rank updates of weights (LoRA).
+
+Open `stack.py` first.
+"""

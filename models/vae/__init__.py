@@ -1,0 +1,4 @@
+"""Video autoencoders that encode and decode in pieces.
+
+Open `registry.py` first.
+"""

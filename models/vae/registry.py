@@ -1,0 +1,54 @@
+"""What paints a stream's pictures: the checkpoint's own VAE, or the small decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sana_stream._text import safe_text
+from sana_stream.models.errors import ConfigError
+
+from .config import VaeConfig
+from .ltx2 import CLASSES, OverlapVAE, OverlapVaeConfig
+from .taehv import TinyDecoder, TinyDecoderConfig
+from .wan import WanVAE
+
+AnyVae = WanVAE | OverlapVAE
+AnyVaeConfig = VaeConfig | OverlapVaeConfig
+WAN = "AutoencoderKLWan"
+DEEP = "AutoencoderDC"
+
+
+def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> AnyVaeConfig:
+    """The configuration in a parsed `vae/config.json`; messages name it as `where`.
+
+    Raises:
+        ConfigError: a VAE that cannot be used, or settings that contradict each other.
+    """
+    kind = values.get("_class_name", WAN)
+    if kind == WAN:
+        return VaeConfig.from_dict(values, where)
+    if kind in CLASSES:
+        return OverlapVaeConfig.from_dict(values, where)
+    missing = ""
+    if isinstance(kind, str) and kind.startswith(DEEP):
+        missing = ": diffusers (0.42) has it for single pictures alone, none for video (DC-AE-V)"
+    usable = " and ".join((WAN, *CLASSES))
+    told = safe_text(kind, 80)
+    raise ConfigError(
+        f"{safe_text(where)}: the VAE is of the class {told}{missing}; {usable} can be used"
+    )
+
+
+def make_vae(config: AnyVaeConfig) -> AnyVae:
+    """The VAE of a configuration, on torch's default device, without weights."""
+    return WanVAE(config) if isinstance(config, VaeConfig) else OverlapVAE(config)
+
+
+AnyDecoder = AnyVae | TinyDecoder
+AnyDecoderConfig = AnyVaeConfig | TinyDecoderConfig
+
+
+def make_decoder(config: AnyDecoderConfig) -> AnyDecoder:
+    """The decoder of a configuration, on torch's default device, without weights."""
+    return TinyDecoder() if isinstance(config, TinyDecoderConfig) else make_vae(config)

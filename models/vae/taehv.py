@@ -1,0 +1,205 @@
+"""A small approximate decoder of Wan 2.1 latents, in TAEHV's published layout (taew2_1).
+
+Frames go through 2-D convolutions one by one; each memory block also sees the frame before at its
+own place, so decoding streams with one kept frame a block. It paints less exactly than the
+autoencoder does, at a small part of the time and memory.
+
+Shapes: B batch, C = 16 latent channels, T' latent frames of h × w, T pictures of H × W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sana_stream.models.errors import CheckpointError
+from sana_stream.models.weights.files import check_finite, read_weights, shape_text
+from sana_stream.models.weights.tensor_names import name_list
+
+from .config import check_latents
+from .layers import StreamLayer, Tails, from_frames, run_layers, to_frames
+from .wan import VaeCache
+
+LATENT_CHANNELS = 16
+WIDTHS = (256, 128, 64, 64)
+TEMPORAL = (1, 2, 2)  # pictures a frame becomes at each level
+MEMORIES = 3  # memory blocks at each level
+PREFIX = "decoder."
+
+
+@dataclass(frozen=True, slots=True)
+class TinyDecoderConfig:
+    """The sizes of the small decoder, which has no others."""
+
+    z_dim: int = LATENT_CHANNELS
+    temporal_factor: int = TEMPORAL[1] * TEMPORAL[2]
+    spatial_factor: int = 2 ** len(TEMPORAL)
+    decoder_dim: int = WIDTHS[-1]
+
+    @property
+    def decoder_context(self) -> int:
+        """How many latent frames back it sees: one frame a memory block, at its level's rate."""
+        rates = (1, TEMPORAL[0], TEMPORAL[0] * TEMPORAL[1])
+        return ceil(sum(MEMORIES / rate for rate in rates))
+
+
+class MemoryBlock(StreamLayer):
+    """Three convolutions of each frame together with the one before, beside a shortcut."""
+
+    tail_count = 1
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            _conv(2 * dim, dim), nn.ReLU(), _conv(dim, dim), nn.ReLU(), _conv(dim, dim)
+        )
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        before = torch.zeros_like(x[:, :, :1]) if tails is None else tails[0]
+        shifted = torch.cat((before, x[:, :, :-1]), dim=2)
+        mixed = self.conv(to_frames(torch.cat((x, shifted), dim=1)))
+        return F.relu(from_frames(mixed, x.shape[0]) + x), (x[:, :, -1:].clone(),)
+
+
+class Grow(StreamLayer):
+    """Each frame becomes `stride` frames, by a 1x1 convolution."""
+
+    def __init__(self, dim: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim * stride, 1, bias=False)
+        self.stride = stride
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        grown = self.conv(to_frames(x)).unflatten(1, (self.stride, -1)).flatten(0, 1)
+        return from_frames(grown, x.shape[0]), ()
+
+
+class PerFrame(StreamLayer):
+    """A layer that sees one frame at a time; its parameters keep the bare layer's names."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        return from_frames(self.layer(to_frames(x)), x.shape[0]), ()
+
+
+class SoftClamp(nn.Module):
+    """`3 tanh(x / 3)`: latents far out are drawn in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
+
+
+class LayerStack(nn.ModuleList):
+    """Layers one after the other, called as one layer."""
+
+    def __init__(self, layers: Iterable[StreamLayer]) -> None:
+        super().__init__(layers)
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        return run_layers(self, x, tails)  # type: ignore[arg-type]
+
+
+class TinyDecoder(nn.Module):
+    """Normalised Wan 2.1 latents to pictures, streaming; approximate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = TinyDecoderConfig()
+        layers: list[StreamLayer] = [
+            PerFrame(SoftClamp()),
+            PerFrame(_conv(LATENT_CHANNELS, WIDTHS[0])),
+            PerFrame(nn.ReLU()),
+        ]
+        for level, stride in enumerate(TEMPORAL):
+            dim, out_dim = WIDTHS[level : level + 2]
+            layers += [MemoryBlock(dim) for _ in range(MEMORIES)]
+            layers.append(PerFrame(nn.Upsample(scale_factor=2)))
+            layers.append(Grow(dim, stride))
+            layers.append(PerFrame(_conv(dim, out_dim, bias=False)))
+        layers += [PerFrame(nn.ReLU()), PerFrame(_conv(WIDTHS[-1], 3))]
+        self.decoder = LayerStack(layers)
+
+    def decode(self, latents: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+        """The pictures of the next latents of a stream, and the cache for the rest.
+
+        latents (B, 16, T', h, w), normalised; no cache is the start of the stream. Returns float32
+        frames (B, 3, T, 8h, 8w) in [-1, 1], four a latent frame and one for the stream's first.
+        """
+        check_latents(latents, LATENT_CHANNELS)
+        frames, tails = self.paint(self.prepare(latents), None if cache is None else cache.tails)
+        return frames.clamp(-1, 1), VaeCache(tails)
+
+    def prepare(self, latents: Tensor) -> Tensor:
+        """Latents as `paint` takes them."""
+        return latents.to(next(self.parameters()).dtype)
+
+    def paint(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
+        x, kept = self.decoder(prepared, tails)
+        skipped = TEMPORAL[1] * TEMPORAL[2] - 1 if tails is None else 0
+        return x[:, :, skipped:].float() * 2 - 1, kept
+
+    def load_published(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the decoder's weights from a TAEHV checkpoint; its encoder is left out.
+
+        Raises:
+            CheckpointError: a weight is missing, unknown or of another shape.
+        """
+        own = {self._published(name): name for name in self.state_dict()}
+        given = {name: t for name, t in tensors.items() if name.startswith(PREFIX)}
+        if odd := sorted(own.keys() ^ given.keys()):
+            raise CheckpointError(
+                f"not TAEHV's layout for Wan 2.1 (taew2_1): {name_list(odd)} missing or unknown"
+            )
+        expected = self.state_dict()
+        for name, tensor in given.items():
+            if tensor.shape != expected[own[name]].shape:
+                raise CheckpointError(
+                    f"not TAEHV's layout for Wan 2.1 (taew2_1): {name} has shape"
+                    f" {shape_text(tensor.shape)}, not {tuple(expected[own[name]].shape)}"
+                )
+        self.load_state_dict({own[name]: tensor for name, tensor in given.items()})
+
+    @staticmethod
+    def _published(name: str) -> str:
+        return name.replace(".layer.", ".")
+
+
+def _conv(dim: int, out_dim: int, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(dim, out_dim, 3, padding=1, bias=bias)
+
+
+def load_tiny_decoder(file: Path, dtype: torch.dtype, device: torch.device) -> TinyDecoder:
+    """Read `taew2_1`, a .pth, .pt or .safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or not of this layout.
+    """
+    tensors = read_weights(file)
+    with torch.device("meta"):
+        decoder = TinyDecoder()
+    decoder = decoder.to_empty(device="cpu")
+    try:
+        decoder.load_published(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file} is {error}") from error
+    decoder = settle_tiny_decoder(decoder, dtype, device)
+    check_finite(decoder, file)
+    return decoder
+
+
+def settle_tiny_decoder(
+    decoder: TinyDecoder, dtype: torch.dtype, device: torch.device
+) -> TinyDecoder:
+    """A decoder with its weights, made ready to run, in the layout that is fastest."""
+    decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return decoder.eval().requires_grad_(False)

@@ -1,0 +1,309 @@
+"""The Wan 2.1 causal video autoencoder, read and written as a stream.
+
+Shapes: B batch, C = `z_dim`, T pictures of H by W pixels, T' latent frames of h by w.
+Computes what diffusers' AutoencoderKLWan computes, under the same parameter names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from sana_stream.models.errors import ConfigError
+
+from .config import VaeConfig, check_frames, check_latents
+from .layers import (
+    MidBlock,
+    ResidualBlock,
+    RMSNorm,
+    StreamLayer,
+    Tails,
+    causal_conv,
+    frame_conv,
+    from_frames,
+    last_frames,
+    run_layers,
+    to_frames,
+)
+
+
+class Downsample(StreamLayer):
+    """Pictures of half the size."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.resample = nn.Sequential(
+            nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(dim, dim, 3, stride=(2, 2))
+        )
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        return from_frames(self.resample(to_frames(x)), x.shape[0]), ()
+
+
+class TemporalDownsample(Downsample):
+    """Pictures of half the size, then one frame out of two; the stream's first stays as it is."""
+
+    tail_count = 1
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.time_conv = nn.Conv3d(dim, dim, (3, 1, 1), stride=(2, 1, 1))
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        x, _ = super().forward(x, None)
+        if tails is not None:
+            x, tail = causal_conv(self.time_conv, x, tails[0])
+            return x, (tail,)
+        first, rest = x[:, :, :1], x[:, :, 1:]
+        if rest.shape[2] == 0:
+            return first, (last_frames(first, 1),)
+        rest, tail = causal_conv(self.time_conv, rest, first)
+        return torch.cat((first, rest), dim=2), (tail,)
+
+
+class Encoder(StreamLayer):
+    """(B, in_channels, T, H, W) to mean and log variance (B, 2·z_dim, T', h, w)."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        dims = [config.base_dim * mult for mult in (1, *config.dim_mult)]
+        self.conv_in = frame_conv(config.in_channels, dims[0])
+        self.down_blocks = nn.ModuleList(_down_blocks(config, dims))
+        self.mid_block = MidBlock(dims[-1], config.dropout)
+        self.norm_out = RMSNorm(dims[-1])
+        self.conv_out = frame_conv(dims[-1], 2 * config.z_dim)
+
+    @property
+    def layers(self) -> tuple[StreamLayer, ...]:
+        return (*self.down_blocks, self.mid_block)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
+        x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
+        x = F.silu(self.norm_out(x))
+        x, tail_out = causal_conv(self.conv_out, x, None if tails is None else tails[-1])
+        return x, (tail_in, *kept, tail_out)
+
+
+def _down_blocks(config: VaeConfig, dims: list[int]) -> list[StreamLayer]:
+    blocks: list[StreamLayer] = []
+    for level, (dim, out_dim) in enumerate(pairwise(dims)):
+        for i in range(config.num_res_blocks):
+            blocks.append(ResidualBlock(out_dim if i else dim, out_dim, config.dropout))
+        if level < len(config.temperal_downsample):
+            temporal = config.temperal_downsample[level]
+            blocks.append(TemporalDownsample(out_dim) if temporal else Downsample(out_dim))
+    return blocks
+
+
+class Upsample(StreamLayer):
+    """Pictures of twice the size and half the channels."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.resample = nn.Sequential(
+            nn.Upsample(scale_factor=(2.0, 2.0), mode="nearest-exact"),
+            nn.Conv2d(dim, dim // 2, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        return from_frames(self.resample(to_frames(x)), x.shape[0]), ()
+
+
+class TemporalUpsample(Upsample):
+    """Every frame twice, then pictures of twice the size.
+
+    The stream's first frame is not doubled, and the temporal convolution never sees it: its
+    history begins, with zeros, at the second frame.
+    """
+
+    tail_count = 1
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.time_conv = nn.Conv3d(dim, 2 * dim, (3, 1, 1))
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        if tails is not None:
+            x, tail = self._double(x, tails[0])
+        elif x.shape[2] > 1:
+            rest, tail = self._double(x[:, :, 1:], None)
+            x = torch.cat((x[:, :, :1], rest), dim=2)
+        else:
+            tail = torch.zeros_like(x).repeat(1, 1, 2, 1, 1)
+        x, _ = super().forward(x, None)
+        return x, (tail,)
+
+    def _double(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+        pairs, tail = causal_conv(self.time_conv, x, tail)
+        return torch.stack(pairs.chunk(2, dim=1), dim=3).flatten(2, 3), tail
+
+
+class UpBlock(StreamLayer):
+    """Residual blocks, then an upsampler except at full size."""
+
+    def __init__(self, dim: int, out_dim: int, config: VaeConfig, upsampler: Upsample | None):
+        super().__init__()
+        resnets = [ResidualBlock(dim, out_dim, config.dropout)]
+        for _ in range(config.num_res_blocks):
+            resnets.append(ResidualBlock(out_dim, out_dim, config.dropout))
+        self.resnets = nn.ModuleList(resnets)
+        self.upsamplers = nn.ModuleList([] if upsampler is None else [upsampler])
+        self.tail_count = sum(layer.tail_count for layer in self.layers)
+
+    @property
+    def layers(self) -> tuple[StreamLayer, ...]:
+        return (*self.resnets, *self.upsamplers)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        return run_layers(self.layers, x, tails)
+
+
+class Decoder(StreamLayer):
+    """(B, z_dim, T', h, w) to (B, out_channels, T, H, W)."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        dims = [config.decoder_dim * m for m in (config.dim_mult[-1], *config.dim_mult[::-1])]
+        self.conv_in = frame_conv(config.z_dim, dims[0])
+        self.mid_block = MidBlock(dims[0], config.dropout)
+        self.up_blocks = nn.ModuleList(_up_blocks(config, dims))
+        self.norm_out = RMSNorm(dims[-1])
+        self.conv_out = frame_conv(dims[-1], config.out_channels)
+
+    @property
+    def layers(self) -> tuple[StreamLayer, ...]:
+        return (self.mid_block, *self.up_blocks)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
+        x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
+        x = F.silu(self.norm_out(x))
+        x, tail_out = causal_conv(self.conv_out, x, None if tails is None else tails[-1])
+        return x, (tail_in, *kept, tail_out)
+
+
+def _up_blocks(config: VaeConfig, dims: list[int]) -> list[UpBlock]:
+    temporal = config.temperal_downsample[::-1]
+    blocks: list[UpBlock] = []
+    for level, (dim, out_dim) in enumerate(pairwise(dims)):
+        upsampler = None
+        if level < len(temporal):
+            upsampler = TemporalUpsample(out_dim) if temporal[level] else Upsample(out_dim)
+        blocks.append(UpBlock(dim // 2 if level else dim, out_dim, config, upsampler))
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class VaeCache:
+    """What one stream must keep between two calls: a few frames before each convolution.
+
+    Its size is that of the pictures times a constant. No call changes a cache it was given, so
+    an older one is a snapshot.
+    """
+
+    tails: Tails  # each (B, channels, 1 or 2, height, width), in the VAE's dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors together."""
+        return sum(tail.nbytes for tail in self.tails)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name, contiguous, for saving; `from_tensors` takes them back."""
+        return {f"tail_{i:02d}": tail.contiguous() for i, tail in enumerate(self.tails)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> VaeCache:
+        """The cache whose `tensors()` these are, on any device."""
+        return cls(tuple(tensors[f"tail_{i:02d}"] for i in range(len(tensors))))
+
+
+class WanVAE(nn.Module):
+    """Pictures to normalised latents and back; holds parameters only, never a stream's state.
+
+    Each half computes in its own parameters' dtype; normalises in float32.
+    """
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.quant_conv = nn.Conv3d(2 * config.z_dim, 2 * config.z_dim, 1)
+        self.post_quant_conv = nn.Conv3d(config.z_dim, config.z_dim, 1)
+        self.decoder = Decoder(config)
+
+    def encode(self, frames: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+        """The posterior's mean for the next pictures of a stream, and the cache for the rest.
+
+        frames (B, 3, T, H, W) in [-1, 1]: with no cache (start of the stream) T = 1 + n·k
+        pictures, later n·k, where n is the config's `temporal_factor`. Returns float32 latents
+        (B, C, T', h, w), one per n pictures and one for the stream's first. Raises ConfigError
+        for other sizes and for a cache of another stream.
+        """
+        check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
+        x = _fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
+        moments, tails = self.encoder(x, _tails(cache, x))
+        mean, _ = self.quant_conv(moments).chunk(2, dim=1)
+        shift, scale = self._statistics(mean.device)
+        return (mean.float() - shift) / scale, VaeCache(tails)
+
+    def decode(
+        self, latents: Tensor, cache: VaeCache | None = None, *, clamp: bool = True
+    ) -> tuple[Tensor, VaeCache]:
+        """The pictures of the next latents of a stream, and the cache for the rest.
+
+        latents (B, C, T', h, w), normalised, T' ≥ 1; no cache is the start of the stream. Returns
+        float32 frames (B, 3, T, H, W): `temporal_factor` pictures per latent frame, one for the
+        stream's first; inside [-1, 1] unless `clamp` is off (training). Raises ConfigError for
+        other shapes and for a cache of another stream.
+        """
+        prepared = self.prepare(latents)
+        frames, tails = self.paint(prepared, _tails(cache, prepared))
+        return frames.clamp(-1, 1) if clamp else frames, VaeCache(tails)
+
+    def prepare(self, latents: Tensor) -> Tensor:
+        """Latents as `paint` takes them; all of `decode` that depends on more than tensors."""
+        check_latents(latents, self.config.z_dim)
+        shift, scale = self._statistics(latents.device)
+        return (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
+
+    def paint(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+        """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
+        x, kept = self.decoder(self.post_quant_conv(prepared), tails)
+        return _unfold(x, self.config.patch).float(), kept
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        # not buffers: a bfloat16 module must still normalise in float32
+        values = torch.tensor((self.config.latents_mean, self.config.latents_std), device=device)
+        mean, std = values.view(2, 1, -1, 1, 1, 1)
+        return mean, std
+
+
+def _tails(cache: VaeCache | None, x: Tensor) -> Tails | None:
+    """The cache's tails, once the first one is seen to fit the input that it comes before."""
+    if cache is None:
+        return None
+    tail = cache.tails[0]
+    given = (*tail.shape[:2], *tail.shape[3:], tail.dtype)
+    wanted = (*x.shape[:2], *x.shape[3:], x.dtype)
+    if given != wanted:
+        raise ConfigError(
+            f"the cache belongs to a stream of (B, C, H, W, dtype) {given}, this one has {wanted}; "
+            "give the cache that this stream's last call returned"
+        )
+    return cache.tails
+
+
+def _fold(frames: Tensor, p: int) -> Tensor:
+    return rearrange(frames, "b c t (h ph) (w pw) -> b (c pw ph) t h w", ph=p, pw=p)
+
+
+def _unfold(x: Tensor, p: int) -> Tensor:
+    return rearrange(x, "b (c pw ph) t h w -> b c t (h ph) (w pw)", ph=p, pw=p)

@@ -1,0 +1,4 @@
+"""Weights and configurations from files, checked before use.
+
+Open `load.py` first.
+"""

@@ -1,0 +1,118 @@
+"""What a file of weights really is, by its first bytes and not by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from sana_stream._files import require_regular_file
+from sana_stream._text import safe_text
+from sana_stream.models.errors import CheckpointError
+
+Format = Literal["safetensors", "torch"]
+SAFETENSORS = ".safetensors"
+HEADER_BYTES = 32 << 20  # of a safetensors file; the published 2B model has 0.1 MiB
+_HEAD = 512  # bytes that tell
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's number, before it took zip
+
+# Other files that stand under the name of weights, by what they begin with.
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (b"GGUF", "a GGUF file (quantized for llama.cpp or ComfyUI)"),
+    (b"GGML", "a GGML file (quantized for llama.cpp)"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"version https://git-lfs", "a Git LFS pointer (run `git lfs pull` to get the file itself)"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x1f\x8b", "a gzip archive; unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+    (b"Rar!", "a RAR archive; unpack it"),
+    (b"BZh", "a bzip2 archive; unpack it"),
+    (b"\xfd7zXZ", "an xz archive; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive; unpack it"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"%PDF", "a PDF document"),
+    (b"\x1aE\xdf\xa3", "a Matroska video"),
+)
+
+
+def weight_format(path: Path) -> Format:
+    """How the weights in a file are to be read.
+
+    Raises:
+        CheckpointError: the file is missing, no regular file, empty, or of another format, which
+            is named.
+    """
+    try:
+        size = require_regular_file(path)
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{_shown(path)} is missing; the model is not complete") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{_shown(path)} cannot be read: {_reason(error)}") from error
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", _LEGACY)):
+        return "torch"
+    if (other := _other(head)) is not None:
+        raise CheckpointError(
+            f"{_shown(path)} is {other}; give weights as .safetensors or as a PyTorch file"
+        )
+    length = int.from_bytes(head[:8], "little")
+    if len(head) > 8 and head[8:9] == b"{":
+        _check_header(path, length, size)
+        return "safetensors"
+    raise CheckpointError(f"{_shown(path)} is not {_meant(path)}: {_said(head, size)}")
+
+
+def _check_header(path: Path, length: int, size: int) -> None:
+    if length > HEADER_BYTES:
+        reason = f"its header has {length} bytes, at most {HEADER_BYTES} are allowed"
+    elif 8 + length > size:
+        reason = "it ends in its header"
+    else:
+        return
+    raise CheckpointError(
+        f"{_shown(path)} is not a whole safetensors file ({reason}); fetch it again"
+    )
+
+
+def _other(head: bytes) -> str | None:
+    for start, told in _OTHERS:
+        if head.startswith(start):
+            return told
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "a web page (the download gave an error page or asks for a login)"
+    if text.startswith((b"{", b"[{")):
+        return "a text file with JSON"
+    if head[4:8] == b"ftyp":
+        return "an MP4 video"
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it"
+    if head[:1] == b"\x08" and head[1:2] < b"\x20" and head[2:3] in (b"\x12", b"\x1a", b":"):
+        return "an ONNX model"
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "a plain Python pickle, and code in it could run"
+    return None
+
+
+def _meant(path: Path) -> str:
+    """What a file's name promises."""
+    return "a whole safetensors file" if path.suffix == SAFETENSORS else "a whole PyTorch file"
+
+
+def _said(head: bytes, size: int) -> str:
+    if not size:
+        return "it is empty"
+    if not any(head):
+        return "it begins with zeros, as an interrupted download does"
+    return f"it begins with {safe_text(head[:12])}"
+
+
+def _shown(path: Path) -> str:
+    return safe_text(path)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return safe_text(error)

@@ -1,0 +1,205 @@
+"""Tensors and JSON from the files of a model folder, and from those files into a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from sana_stream._files import JSON_BYTES, parse_json, read_bounded
+from sana_stream._text import safe_text
+from sana_stream.models.errors import CheckpointError
+from sana_stream.models.schema import OpenSchema, check_values
+
+from .file_format import weight_format
+from .tensor_names import name_list, plain_names
+from .torch_file import read_pickled
+
+STEM = "diffusion_pytorch_model"
+WEIGHTS = f"{STEM}.safetensors"
+NAMED = 3  # how many keys an error message names
+READ_FAULTS = (SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError)
+
+
+class _Index(OpenSchema):
+    """The file that says which shard holds which tensor."""
+
+    weight_map: Annotated[
+        dict[str, Annotated[str, Field(max_length=255)]], Field(min_length=1, max_length=100_000)
+    ]
+
+
+def assign_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Give every parameter of a model made on the meta device its tensor.
+
+    Raises:
+        CheckpointError: keys are missing, unknown, of another shape or no real numbers; each is
+            named.
+    """
+    check_shapes(model, tensors, source)
+    model.load_state_dict(dict(tensors), assign=True)
+
+
+def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Hold names, shapes and types of tensors against a model; both may be on the meta device.
+
+    Raises:
+        CheckpointError: as `assign_weights`.
+    """
+    expected = model.state_dict()
+    _refuse(source, "lacks", expected.keys() - tensors.keys())
+    _refuse(source, "has unknown", tensors.keys() - expected.keys())
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{safe_text(source)}: {name} has shape {shape_text(tensor.shape)},"
+                f" the configuration asks for {tuple(expected[name].shape)}"
+            )
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{safe_text(source)}: {name} is of type {kind}, and weights are floating-point"
+                " numbers; quantized files cannot be used (quantize when loading instead)"
+            )
+
+
+def check_finite(model: nn.Module, source: Path) -> None:
+    """Refuse weights that are no numbers: all pictures would be black.
+
+    Raises:
+        CheckpointError: names the first tensor that holds NaN or infinity.
+    """
+    held = model.state_dict().items()
+    named = [(name, value) for name, value in held if value.numel() and not value.is_meta]
+    ends = [torch.stack(torch.aminmax(value.detach())).float() for _, value in named]
+    if not ends:
+        return
+    good = torch.isfinite(torch.stack(ends)).all(dim=1).tolist()  # one look at the device
+    bad = [name for (name, _), whole in zip(named, good, strict=True) if not whole]
+    if bad:
+        raise CheckpointError(
+            f"{safe_text(source)}: {name_list(bad)} holds NaN or infinity in"
+            f" {str(next(model.parameters()).dtype).removeprefix('torch.')}; it would make no"
+            " pictures. Fetch it again, or try another --dtype"
+        )
+
+
+def read_tensors(part: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a part of a model folder, from all its files."""
+    for file in weight_files(part):
+        yield from read_weights(file).items()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Every tensor of one file, by plain names, in whichever format it is.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or no file of weights.
+    """
+    if weight_format(path) == "torch":
+        return read_pickled(path)
+    return plain_names(read_safetensors(path), safe_text(path))
+
+
+def weight_files(part: Path) -> list[Path]:
+    """The files that hold a part's weights.
+
+    One safetensors file, the shards that an index names, a variant of either (`.fp16.`, `.bf16.`)
+    where there is no plain one, or the older `.bin`, whole or in shards.
+    """
+    older = part / f"{STEM}.bin"
+    for index in (part / f"{WEIGHTS}.index.json", *_sorted(part, f"{WEIGHTS}.index.*.json")):
+        if index.exists():
+            return shards(index)
+    for file in (part / WEIGHTS, *_sorted(part, f"{STEM}.*.safetensors"), older):
+        if file.exists():
+            return [file]
+    index = part / f"{STEM}.bin.index.json"
+    return shards(index) if index.exists() else [part / WEIGHTS]
+
+
+def shards(index: Path) -> list[Path]:
+    """The files that an index names, which lie beside it.
+
+    Raises:
+        CheckpointError: it names a file elsewhere, or is no such index.
+    """
+    values = read_json(index)
+    if not values.get("weight_map"):
+        raise CheckpointError(f"{safe_text(index)} has no weight_map; fetch it again")
+    found = check_values(_Index, values, index, CheckpointError)["weight_map"]
+    names = sorted(set(found.values()))
+    for name in names:
+        plain = PurePosixPath(name).name == name and name not in ("", "..")
+        if not plain or any(sign in name for sign in "\\:\0"):
+            told = safe_text(repr(name), 80)
+            raise CheckpointError(f"{safe_text(index)} names {told}, which is not a file beside it")
+    return [index.parent / name for name in names]
+
+
+def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of one safetensors file, by its own name.
+
+    Raises:
+        CheckpointError: the file is missing or cut short.
+    """
+    if weight_format(path) != "safetensors":
+        raise CheckpointError(f"{safe_text(path)} is not a safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                yield name, file.get_tensor(name)
+    except READ_FAULTS as error:
+        raise not_whole(path, error) from error
+
+
+def not_whole(path: Path, error: Exception) -> CheckpointError:
+    """The error for a safetensors file that its reader refuses."""
+    reason = safe_text((str(error).strip().splitlines() or [type(error).__name__])[0])
+    return CheckpointError(
+        f"{safe_text(path)} is not a whole safetensors file ({reason}); fetch it again"
+    )
+
+
+def read_json(path: Path, limit: int = JSON_BYTES, *, constants: bool = False) -> dict[str, Any]:
+    """A JSON object from a file of at most `limit` bytes; `constants` as for `parse_json`.
+
+    Raises:
+        CheckpointError: the file is missing or holds something else.
+    """
+    try:
+        value = parse_json(read_bounded(path, limit), limit, constants=constants)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{safe_text(path)} is missing; the model folder is not complete"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{safe_text(path)} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        reason = safe_text(error)
+        raise CheckpointError(f"{safe_text(path)} cannot be read: {reason}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{safe_text(path)} must hold a JSON object")
+    return value
+
+
+def shape_text(shape: Any) -> str:
+    """A shape for a message: no longer than a person reads."""
+    return safe_text(tuple(shape), 80)
+
+
+def _sorted(part: Path, pattern: str) -> list[Path]:
+    return sorted(part.glob(pattern))
+
+
+def _refuse(source: Path, what: str, keys: set[str]) -> None:
+    if keys:
+        raise CheckpointError(
+            f"{safe_text(source)} {what} {name_list(keys, NAMED)};"
+            " it is not a checkpoint of this model"
+        )

@@ -1,0 +1,187 @@
+"""The networks of a checkpoint, read from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sana_stream._text import safe_text
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.errors import CheckpointError
+from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.vae.registry import AnyVae, AnyVaeConfig, make_vae, read_vae_config
+from sana_stream.models.vae.wan import WanVAE
+
+from .file_format import SAFETENSORS
+from .files import (
+    assign_weights,
+    check_finite,
+    check_shapes,
+    read_json,
+    read_tensors,
+    read_weights,
+    weight_files,
+)
+from .headers import check_headers, empty_tensors, part_headers, read_headers
+from .original_layout import count_layers, from_original, infer_config
+from .torch_file import SUFFIXES
+
+OTHER_SUFFIXES = {".bin", ".ckpt"}  # that weights have too, beside other things
+
+
+def is_weights_file(path: Path) -> bool:
+    """Whether a path names a single file of weights: .pth, .pt, .safetensors, .bin or .ckpt."""
+    return path.suffix in SUFFIXES | {SAFETENSORS} | OTHER_SUFFIXES
+
+
+def read_transformer(model: Path) -> tuple[TransformerConfig, dict[str, Tensor]]:
+    """Configuration and tensors, under diffusers' names.
+
+    Args:
+        model: a model folder in the diffusers layout, or one file of weights, in the original
+            layout or under diffusers' names. A file's configuration follows from its shapes,
+            unless diffusers' `config.json` lies beside it.
+
+    Raises:
+        CheckpointError: a file is missing, cut short, or not of this model.
+        ConfigError: the configuration names something this model does not implement.
+    """
+    if model.is_dir():
+        part = model / "transformer"
+        config = read_transformer_config(model)
+        tensors = _published(dict(read_tensors(part)), part)
+        _check_layers(tensors, config, part)
+        return config, tensors
+    tensors = _published(read_weights(model), model)
+    beside = model.parent / "config.json"
+    if not beside.exists():
+        return _infer(tensors, model), tensors
+    config = TransformerConfig.from_dict(read_json(beside), beside)
+    _check_layers(tensors, config, model)
+    return config, tensors
+
+
+def read_transformer_config(model: Path) -> TransformerConfig:
+    """The configuration alone; raises as `read_transformer` does. No weights are read."""
+    path = (model / "transformer" if model.is_dir() else model.parent) / "config.json"
+    if model.is_dir() or path.exists():
+        return TransformerConfig.from_dict(read_json(path), path)
+    shapes = empty_tensors(read_headers(model), model)
+    return _infer(_published(shapes, model), model)
+
+
+def check_transformer_files(model: Path, config: TransformerConfig) -> None:
+    """Hold the weights' headers against the configuration; no weights are read.
+
+    Raises:
+        CheckpointError: a file is missing, cut short, or has not the layers of the configuration.
+    """
+    files = weight_files(model / "transformer") if model.is_dir() else [model]
+    tensors = _published(empty_tensors(part_headers(files), model), model)
+    _check_layers(tensors, config, model)
+    with torch.device("meta"):
+        network = SanaVideoTransformer(config)
+    check_shapes(network, tensors, model)
+
+
+def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """Tensors under diffusers' names."""
+    original = "x_embedder.proj.weight" in tensors or not source.is_dir()
+    if "patch_embedding.weight" in tensors or not original:
+        return tensors
+    try:
+        return from_original(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{safe_text(source)}: {error}") from error
+
+
+def _infer(tensors: Mapping[str, Tensor], source: Path) -> TransformerConfig:
+    try:
+        return infer_config(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{safe_text(source)}: {error}") from error
+
+
+def _check_layers(names: Iterable[str], config: TransformerConfig, source: Path) -> None:
+    """Before a network is made of as many layers as a configuration says."""
+    layers = count_layers(names)
+    if layers and layers != config.num_layers:
+        raise CheckpointError(
+            f"{safe_text(source)} has {layers} layers, the configuration asks for num_layers"
+            f" {config.num_layers}; it is not a checkpoint of this model"
+        )
+
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
+
+
+def load_transformer(model: Path, dtype: torch.dtype, device: torch.device) -> SanaVideoTransformer:
+    """Read the transformer of a model folder, or from a file in the original layout.
+
+    Raises:
+        CheckpointError: a file is missing, cut short, or does not fit the model.
+        ConfigError: the configuration names something this model does not implement.
+    """
+    config, tensors = read_transformer(model)
+    with torch.device("meta"):
+        transformer = SanaVideoTransformer(config)
+    source = model / "transformer" if model.is_dir() else model
+    assign_weights(transformer, tensors, source)
+    transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    check_finite(transformer, source)
+    return transformer
+
+
+def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> AnyVae:
+    """Read `vae/` of a model folder: the decoder in `dtype`, the encoder always in float32.
+
+    Encoding in bfloat16 loses visible detail (structural similarity 0.98 to 0.76 in a published
+    measurement), decoding does not (0.9999).
+
+    Raises:
+        CheckpointError, ConfigError: as for `load_transformer`.
+    """
+    part = folder / "vae"
+    config = read_vae_file(folder)
+    with torch.device("meta"):
+        vae = make_vae(config)
+    weights = vae if isinstance(vae, WanVAE) else vae.inner
+    assign_weights(weights, dict(read_tensors(part)), part)
+    vae = settle_vae(vae, dtype, device)
+    check_finite(weights, part)
+    return vae
+
+
+def read_vae_file(folder: Path) -> AnyVaeConfig:
+    """The configuration of a model folder's VAE; raises as `load_vae`."""
+    path = folder / "vae" / "config.json"
+    return read_vae_config(read_json(path), path)
+
+
+def check_vae_files(folder: Path, config: AnyVaeConfig) -> None:
+    """Hold the headers of a VAE's files against its configuration; no weights are read.
+
+    Raises:
+        CheckpointError, ConfigError: as for `load_transformer`.
+    """
+    with torch.device("meta"):
+        vae = make_vae(config)
+    check_headers(vae if isinstance(vae, WanVAE) else vae.inner, folder / "vae")
+
+
+def settle_vae(vae: AnyVae, dtype: torch.dtype, device: torch.device) -> AnyVae:
+    """A VAE with its weights, made ready to run: dtypes as `load_vae` says, the fastest layout."""
+    if not isinstance(vae, WanVAE):
+        vae.to(device=device)
+        vae.set_dtype(dtype)
+        return vae.eval().requires_grad_(False)
+    vae.to(device=device, dtype=torch.float32)
+    vae.decoder.to(dtype)
+    vae.post_quant_conv.to(dtype)
+    for parameter in vae.parameters():  # the layout in which convolutions are fastest
+        if parameter.ndim in _CHANNELS_LAST and device.type != "mps":  # it has no such layout
+            parameter.data = parameter.data.to(memory_format=_CHANNELS_LAST[parameter.ndim])
+    return vae.eval().requires_grad_(False)

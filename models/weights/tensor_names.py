@@ -1,0 +1,55 @@
+"""Names of tensors without what programs put before and between their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from sana_stream._text import safe_text
+from sana_stream.models.errors import CheckpointError
+
+T = TypeVar("T")
+
+# Modules that wrap another one: torch.compile, FSDP, activation checkpointing, DDP.
+_WRAPPERS = frozenset(
+    ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "module")
+)
+# What training code, peft and ComfyUI call the whole network.
+_OUTER = frozenset(
+    (
+        *("model", "diffusion_model", "generator", "ema_model", "base_model", "transformer"),
+        *("unet", "dit", "pipe", "net"),
+    )
+)
+
+
+def plain_name(name: str) -> str:
+    """A name as the bare network has it: wrappers left out anywhere, outer names in front."""
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    while len(parts) > 1 and parts[0] in _OUTER:
+        del parts[0]
+    return ".".join(parts)
+
+
+def plain_names(named: Iterable[tuple[str, T]], source: object) -> dict[str, T]:
+    """What is held under plain names.
+
+    Raises:
+        CheckpointError: two names become the same one.
+    """
+    plain: dict[str, T] = {}
+    for name, value in named:
+        short = plain_name(name)
+        if short in plain:
+            raise CheckpointError(
+                f"{source} holds {safe_text(short)} twice, once as {safe_text(name, 120)}"
+            )
+        plain[short] = value
+    return plain
+
+
+def name_list(names: Iterable[str], most: int = 3) -> str:
+    """Some names for a message: the first few and how many there are besides."""
+    ordered = sorted(names)
+    shown = ", ".join(safe_text(name, 120) for name in ordered[:most])
+    return f"{shown} and {len(ordered) - most} more" if len(ordered) > most else shown

@@ -1,0 +1,239 @@
+"""Reading `.pth`, `.pt` and `.bin` files, which can hold anything, as tensors and nothing else."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import torch
+from torch import Tensor
+
+from sana_stream._text import safe_text
+from sana_stream.models.errors import CheckpointError
+
+from .file_format import SAFETENSORS, weight_format
+from .tensor_names import plain_names
+from .torch_pickle import PICKLE_BYTES, Listing, StoredTensor, list_pickle
+
+MEMBERS = 100_000  # entries of an archive
+_ENTRY = 46  # bytes that an entry takes in an archive's directory at the least
+_DIRECTORY_END = 22  # bytes of its last record, and of a comment behind it
+_COMMENT = 1 << 16
+
+
+def list_torch_file(path: Path) -> tuple[Listing, bool]:
+    """The structure of a PyTorch file, and whether it is a zip archive (or the older format).
+
+    Raises:
+        CheckpointError: it is damaged, holds more than tensors, or lists more data than it has.
+    """
+    if weight_format(path) != "torch":
+        raise CheckpointError(f"{safe_text(path)} is a safetensors file, no PyTorch file")
+    try:
+        with path.open("rb") as file:
+            archive = file.read(2) == b"PK"
+            file.seek(0)
+            listing = _list_archive(file) if archive else _list_legacy(file)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{safe_text(path)} holds more than tensors ({safe_text(error, 80)}) and was not"
+            " opened: code in it could run; ask its author for safetensors"
+        ) from None
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{safe_text(path)} is not a whole PyTorch file: {safe_text(error)}"
+        ) from None
+    except Exception as error:  # whatever a damaged pickle brings its reader to raise
+        reason = "it ends too early" if isinstance(error, EOFError) else "its pickle is damaged"
+        raise CheckpointError(f"{safe_text(path)} is not a whole PyTorch file: {reason}") from None
+    return listing, archive
+
+
+def _list_archive(file: BinaryIO) -> Listing:
+    size = file.seek(0, 2)
+    _check_directory(file, size)
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        _check_members(list(members.values()), len(archive.infolist()), size)
+        pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(_what_archive(members))
+        if any(name.split("/")[1:2] in (["code"], ["constants.pkl"]) for name in members):
+            raise ValueError("it is a TorchScript program; give its state_dict")
+        if members[pickles[0]].file_size > PICKLE_BYTES:
+            raise ValueError(f"its list of tensors has more than {PICKLE_BYTES} bytes")
+        listing = list_pickle(io.BytesIO(archive.read(pickles[0])))
+    folder = pickles[0].removesuffix("data.pkl")
+    for key, data in listing.data.items():
+        member = members.get(f"{folder}data/{key}")
+        if member is None or member.file_size < data.nbytes:
+            raise ValueError(f"storage {key} is missing or too short")
+    return listing
+
+
+def _check_directory(file: BinaryIO, size: int) -> None:
+    """Refuse a directory of millions of entries before it is read."""
+    start = max(0, size - _COMMENT - _DIRECTORY_END)
+    file.seek(start)
+    tail = file.read()
+    found = tail.rfind(b"PK\x05\x06")
+    if found < 0:
+        raise ValueError("it ends too early")
+    length = int.from_bytes(tail[found + 12 : found + 16], "little")
+    if length == 0xFFFFFFFF:
+        long = tail.rfind(b"PK\x06\x06", 0, found)
+        if long < 0:
+            raise ValueError("its directory cannot be found")
+        length = int.from_bytes(tail[long + 40 : long + 48], "little")
+    if length > MEMBERS * 4 * _ENTRY:
+        raise ValueError(f"its directory has {length} bytes")
+
+
+def _check_members(members: list[zipfile.ZipInfo], listed: int, size: int) -> None:
+    """Members lie in the file one behind the other, as large as they say: nothing unfolds."""
+    if listed > MEMBERS or listed != len(members):
+        raise ValueError("its directory lists too many members, or one name twice")
+    end = 0
+    for member in sorted(members, key=lambda info: info.header_offset):
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+            raise ValueError(f"{safe_text(member.filename, 80)} in it is compressed")
+        if member.header_offset < end:
+            raise ValueError(f"{safe_text(member.filename, 80)} in it lies within another member")
+        end = member.header_offset + 30 + member.file_size
+    if end > size:
+        raise ValueError("its members are larger than the file")
+
+
+def _what_archive(members: dict[str, zipfile.ZipInfo]) -> str:
+    if members and all(name.endswith(".npy") for name in members):
+        return "it is a NumPy archive (.npz)"
+    return "it is a zip archive without PyTorch's data.pkl"
+
+
+def _list_legacy(file: BinaryIO) -> Listing:
+    """The older format: a number, a version, a machine, the structure, its keys, then data."""
+    for _ in range(3):
+        list_pickle(_Bounded(file))
+    listing = list_pickle(_Bounded(file))
+    keys = list_pickle(_Bounded(file)).held
+    if not isinstance(keys, list) or set(map(str, keys)) != listing.data.keys():
+        raise ValueError("its storages are not those that its tensors name")
+    start, size = file.tell(), file.seek(0, 2)
+    needed = sum(8 + data.nbytes for data in listing.data.values())
+    if start + needed > size:
+        raise ValueError(f"it lacks {start + needed - size} bytes of data")
+    return listing
+
+
+class _Bounded(io.BufferedIOBase):
+    """A file as a pickle's reader needs it, for so many bytes and no more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = PICKLE_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        return self._take(self._file.read(self._allow(size)))
+
+    def readline(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        return self._take(self._file.readline(self._left))
+
+    def _allow(self, size: int | None) -> int:
+        if size is None or not 0 <= size <= self._left:
+            raise ValueError(f"its list of tensors has more than {PICKLE_BYTES} bytes")
+        return size
+
+    def _take(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        return data
+
+
+SUFFIXES = {".pth", ".pt"}
+T = TypeVar("T")
+
+# Where training code puts the weights, the averaged ones (EMA) first: they are what is published.
+_WRAPPERS = (
+    "generator_ema",
+    "state_dict_ema",
+    "ema",
+    "ema_state_dict",
+    "ema_model",
+    "params_ema",
+    "generator",
+    "state_dict",
+    "model",
+    "module",
+    "model_state_dict",
+    "params",
+    "transformer",
+)
+_NESTING = 8  # wrappers in wrappers
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """The weights in a PyTorch file, without running anything in it and without reading it whole.
+
+    Looks inside `generator`, `state_dict` and averaged weights, takes the averaged ones where
+    there are both, and drops what wrapper modules put before the names. The format of before
+    PyTorch 1.6, which cannot be mapped into memory, is read whole.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, holds code or other objects, lists more
+            than it has, or has no dictionary of tensors.
+    """
+    listing, archive = list_torch_file(path)
+    _pick(listing.held, StoredTensor, path)  # all that could refuse it, before anything is loaded
+    mapped = archive and path.suffix != SAFETENSORS  # torch goes by that name, whatever is inside
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles' versions: it reads them or it does not
+            source = path if mapped else file
+            held = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # torch's readers raise what they like
+        reason = safe_text((str(error).strip().splitlines() or ["it ends too early"])[0])
+        raise CheckpointError(f"{safe_text(path)} is not a whole PyTorch file: {reason}") from error
+    return _pick(held, Tensor, path)
+
+
+def list_pickled(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Dtype and shape of the tensors that `read_pickled` gives; raises as it does."""
+    listing, _ = list_torch_file(path)
+    found = _pick(listing.held, StoredTensor, path)
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
+
+
+def _pick(held: Any, kind: type[T], path: Path) -> dict[str, T]:
+    """The dictionary of weights inside what a file holds, under plain names."""
+    for _ in range(_NESTING):
+        if _is_weights(held, kind):
+            _check_total(held, path)
+            return plain_names(held.items(), safe_text(path))
+        held = next((held[key] for key in _WRAPPERS if _has(held, key)), None)
+        if held is None:
+            break
+    raise CheckpointError(
+        f"{safe_text(path)} holds no dictionary of tensors; looked for {', '.join(_WRAPPERS)}"
+    )
+
+
+def _check_total(held: Mapping[str, Any], path: Path) -> None:
+    """Tensors may share their numbers, but a file does not hold far more than its bytes."""
+    if sum(tensor.nbytes for tensor in held.values()) > 2 * path.stat().st_size:
+        raise CheckpointError(f"{safe_text(path)} lists far more numbers than it holds")
+
+
+def _is_weights(held: Any, kind: type) -> bool:
+    return (
+        isinstance(held, Mapping)
+        and bool(held)
+        and all(isinstance(k, str) and isinstance(v, kind) for k, v in held.items())
+    )
+
+
+def _has(held: Any, key: str) -> bool:
+    return isinstance(held, Mapping) and isinstance(held.get(key), Mapping) and bool(held[key])

@@ -1,0 +1,4 @@
+"""Blocks as the bytes of MP4, Matroska, MPEG-TS and raw video.
+
+Open `registry.py` first.
+"""

@@ -1,0 +1,181 @@
+"""Matroska and WebM as a row of clusters, at least one a block, with an index at the end.
+
+The index that makes a row of Matroska clusters seekable, and its undoing.
+
+The header keeps room for what is only known at the end: where the index lies, how long the video
+is, how large the file is. Element names and order: RFC 9559.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, BinaryIO
+
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+
+from . import ebml
+from .block_container import Slicer
+from .ebml import Element
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+
+_UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
+_DURATION_ROOM = 11  # bytes of a duration with its header
+_SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the parts of a file lie that are written at its end."""
+
+    segment: Element
+    seek_room: Element
+    duration_room: Element
+    clusters: tuple[Element, ...]
+    end: int  # position after the last whole cluster
+
+
+def layout(file: BinaryIO) -> Layout:
+    """Read the places of a file's parts."""
+    end = ebml.length(file)
+    segment = next(part for part in ebml.walk(file, 0, end) if part.kind == ebml.SEGMENT)
+    parts = list(ebml.walk(file, segment.content, end if segment.end is None else segment.end))
+    info = next(part for part in parts if part.kind == ebml.INFO)
+    rooms = ebml.walk(file, info.content, info.end or end)
+    clusters = tuple(part for part in parts if part.kind == ebml.CLUSTER)
+    return Layout(
+        segment,
+        Element(ebml.VOID, segment.content, segment.content, info.start),
+        next(
+            room
+            for room in rooms
+            if room.kind in (ebml.VOID, ebml.DURATION) and room.end == room.start + _DURATION_ROOM
+        ),
+        clusters,
+        clusters[-1].end or end if clusters else segment.content,
+    )
+
+
+def write_index(file: BinaryIO, frame_time: Fraction) -> None:
+    """Add the index, the duration and the size; a file without clusters stays as it is."""
+    found = layout(file)
+    if not found.clusters:
+        return
+    base = found.segment.content
+    times = [_time(file, cluster) for cluster in found.clusters]
+    last = max(times[-1] + offset for offset in block_offsets(file, found.clusters[-1]))
+    cues = ebml.element(
+        ebml.CUES,
+        *(
+            _cue(time, cluster.start - base)
+            for time, cluster in zip(times, found.clusters, strict=True)
+        ),
+    )
+    file.seek(found.end)
+    file.truncate()
+    file.write(cues)
+    file.flush()
+    _overwrite(file, found.duration_room, _duration(last + float(frame_time * 1000)))
+    _overwrite(file, found.seek_room, _seek_head(found.end - base))
+    size = found.end + len(cues) - base
+    file.seek(base - 8)
+    file.write((size | 1 << 56).to_bytes(8))
+    file.flush()
+
+
+def remove_index(file: BinaryIO) -> None:
+    """Turn a finished file back into the row of clusters it was, ready to grow."""
+    found = layout(file)
+    file.seek(found.segment.content - 8)
+    file.write(_UNKNOWN_SIZE)
+    for room in (found.seek_room, found.duration_room):
+        _overwrite(file, room, b"")
+    file.truncate(found.end)
+    file.flush()
+
+
+def block_offsets(file: BinaryIO, cluster: Element) -> Iterator[int]:
+    """When each frame of a cluster is shown, in milliseconds after the cluster's own time."""
+    for part in ebml.walk(file, cluster.content, cluster.end or ebml.length(file)):
+        inner = part
+        if part.kind == _BLOCK_GROUP:
+            blocks = ebml.walk(file, part.content, part.end or 0)
+            inner = next(block for block in blocks if block.kind == _BLOCK)
+        elif part.kind != _SIMPLE_BLOCK:
+            continue
+        file.seek(inner.content + 1)
+        yield struct.unpack(">h", file.read(2))[0]
+
+
+def _time(file: BinaryIO, cluster: Element) -> int:
+    for part in ebml.walk(file, cluster.content, cluster.end or ebml.length(file)):
+        if part.kind == ebml.TIMESTAMP and part.end is not None:
+            file.seek(part.content)
+            return int.from_bytes(file.read(part.end - part.content))
+    raise ValueError("a cluster without a time")
+
+
+def _cue(time: int, position: int) -> bytes:
+    place = (ebml.number(ebml.CUE_TRACK, 1), ebml.number(ebml.CUE_CLUSTER_POSITION, position))
+    where = ebml.element(ebml.CUE_TRACK_POSITIONS, *place)
+    return ebml.element(ebml.CUE_POINT, ebml.number(ebml.CUE_TIME, time), where)
+
+
+def _duration(milliseconds: float) -> bytes:
+    return ebml.identifier(ebml.DURATION) + b"\x88" + struct.pack(">d", milliseconds)
+
+
+def _seek_head(cues: int) -> bytes:
+    target = ebml.element(ebml.SEEK_ID, ebml.identifier(ebml.CUES))
+    place = ebml.number(ebml.SEEK_POSITION, cues)
+    return ebml.element(ebml.SEEK_HEAD, ebml.element(ebml.SEEK, target, place))
+
+
+def _overwrite(file: BinaryIO, room: Element, data: bytes) -> None:
+    """Put data where room was kept, and keep what is left of it as room."""
+    assert room.end is not None
+    left = room.end - room.start - len(data)
+    file.seek(room.start)
+    file.write(data + (ebml.void(left) if left else b""))
+
+
+OPTIONS = {"cluster_time_limit": "30000", "cluster_size_limit": "1000000000"}
+
+
+class MatroskaMuxer:
+    """One Matroska or WebM stream; `container` is "matroska" or "webm".
+
+    Each block is whole clusters whose times are the stream's own, so what is written is complete
+    up to the last block. `finish` adds the index, the duration and the size.
+    """
+
+    def __init__(
+        self, video: VideoFormat, encoding: Encoding, tags: Tags, container: str = "matroska"
+    ) -> None:
+        self._slicer = Slicer(container, OPTIONS, video, encoding, tags)
+        self._header = self._slicer.header()
+        self._frame_time = video.frame_time
+
+    def header(self) -> bytes:
+        """Everything before the first cluster."""
+        return self._header
+
+    def add(self, block: Block) -> bytes:
+        """The clusters of one block."""
+        whole = self._slicer.slice(block)
+        parts = ebml.walk(io.BytesIO(whole), len(self._header), len(whole))
+        return b"".join(whole[part.start : part.end] for part in parts if part.kind == ebml.CLUSTER)
+
+    def trailer(self) -> bytes:
+        """Nothing: a row of clusters simply ends."""
+        return b""
+
+    def finish(self, file: BinaryIO) -> None:
+        """Make the file seekable and say how long it is."""
+        write_index(file, self._frame_time)

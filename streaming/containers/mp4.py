@@ -1,0 +1,227 @@
+"""MP4 and MOV as a row of fragments, one a block, that becomes an ordinary file at its end.
+
+The index that makes an ordinary MP4 of a row of fragments, and its undoing.
+
+A file being written is `ftyp free moov (moof mdat)*`. Finished it is `ftyp mdat moov`, in which the
+`mdat` covers all fragments and the new `moov` points into them: nothing is moved or
+copied. Boxes and their fields: ISO/IEC 14496-12, 8.2 to 8.7.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from array import array
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, BinaryIO
+
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+
+from .block_container import Slicer
+from .mp4_boxes import Box, Fragment, box, children, find, fragments, walk
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+
+_SPARE = 16  # bytes behind the file type, a `free` box until they become the header of the `mdat`
+
+
+def write_index(file: BinaryIO, frame_time: Fraction) -> None:
+    """Turn a file of fragments into an ordinary one; a file without fragments stays as it is.
+
+    `frame_time` is in seconds. The last step overwrites 16 bytes; until then the file is still
+    the fragmented one.
+    """
+    whole = list(fragments(file))
+    if not whole:
+        return
+    top = {part.kind: part for part in walk(file) if part.kind in ("free", "moov")}
+    file.seek(top["moov"].content)
+    old = file.read(top["moov"].end - top["moov"].content)
+    end = file.seek(whole[-1].end)
+    file.truncate()
+    file.write(_moov(old, whole, frame_time))
+    file.flush()
+    start = file.seek(top["free"].start)
+    file.write(struct.pack(">I4sQ", 1, b"mdat", end - start))
+    file.flush()
+
+
+def remove_index(file: BinaryIO) -> None:
+    """Turn a finished file back into the row of fragments it was, ready to grow."""
+    if (whole := _finished(file)) is not None:
+        file.seek(whole.start)
+        file.write(box("free", bytes(_SPARE - 8)))
+        file.truncate(whole.end)
+        file.flush()
+
+
+def all_fragments(file: BinaryIO) -> Iterator[Fragment]:
+    """The whole fragments of a file, finished or growing; the file stays as it is."""
+    if (whole := _finished(file)) is not None:
+        return fragments(file, whole.start + _SPARE, whole.end)
+    return fragments(file)
+
+
+def _finished(file: BinaryIO) -> Box | None:
+    """The `mdat` that covers all fragments of a finished file; None for a growing one."""
+    top = list(walk(file))
+    return top[1] if [part.kind for part in top] == ["ftyp", "mdat", "moov"] else None
+
+
+def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:
+    """The complete index, from the one without samples that the file began with."""
+    (ticks,) = struct.unpack_from(">I", find(old, "trak", "mdia", "mdhd"), 12)
+    duration = round(sum(len(fragment.sizes) for fragment in whole) * frame_time * ticks)
+    shift = -min(min(fragment.offsets) for fragment in whole)
+
+    def rebuilt(kind: str, content: bytes) -> bytes:
+        match kind:
+            case "mvhd" | "mdhd":
+                content = _long_header(content, struct.pack(">I", ticks), duration)
+            case "tkhd":
+                content = _long_header(content, content[12:20], duration)
+            case "stbl":
+                content = _samples(content, whole, round(frame_time * ticks), shift)
+            case "trak":
+                inner = [rebuilt(*child) for child in children(content) if child[0] != "edts"]
+                content = b"".join([inner[0], _edit_list(duration, shift), *inner[1:]])
+            case "mdia" | "minf":
+                content = b"".join(rebuilt(*child) for child in children(content))
+        return box(kind, content)
+
+    return box("moov", *(rebuilt(*child) for child in children(old) if child[0] != "mvex"))
+
+
+def _long_header(content: bytes, middle: bytes, duration: int) -> bytes:
+    """A header box of version 0 as one of version 1, whose 64-bit durations do not run out."""
+    created, modified = struct.unpack_from(">II", content, 4)
+    rest = content[16 + len(middle) :]
+    times = struct.pack(">QQ", created, modified)
+    return b"\x01" + content[1:4] + times + middle + struct.pack(">Q", duration) + rest
+
+
+def _edit_list(duration: int, shift: int) -> bytes:
+    """Show the track from the frame that is decoded first, whatever the reordering delay."""
+    return box("edts", box("elst", struct.pack(">IIQqI", 1 << 24, 1, duration, shift, 1 << 16)))
+
+
+def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
+    """The sample tables, with the codec's description taken over; one chunk a fragment."""
+    counts = [len(fragment.sizes) for fragment in whole]
+    sizes = array("I", chain.from_iterable(fragment.sizes for fragment in whole))
+    offsets = chain.from_iterable(fragment.offsets for fragment in whole)
+    chunks = ((number, count, 1) for number, count in _changes(counts))
+    waits = ((len(list(run)), offset + shift) for offset, run in groupby(offsets))
+    return b"".join(
+        (
+            box("stsd", find(old, "stsd")),
+            _table("stts", [(len(sizes), tick)]),
+            _table("ctts", waits),
+            _table("stss", ((number,) for number in _keys(whole))),
+            _table("stsc", chunks),
+            box("stsz", struct.pack(">III", 0, 0, len(sizes)), _big_endian(sizes)),
+            _table("co64", ((fragment.data,) for fragment in whole), "Q"),
+        )
+    )
+
+
+def _keys(whole: list[Fragment]) -> Iterator[int]:
+    """The numbers of the key frames, from 1."""
+    before = 1
+    for fragment in whole:
+        yield from (before + key for key in fragment.keys)
+        before += len(fragment.sizes)
+
+
+def _changes(values: list[int]) -> Iterator[tuple[int, int]]:
+    """Each value that differs from the one before it, with its position from 1."""
+    before = None
+    for position, value in enumerate(values, 1):
+        if value != before:
+            yield position, value
+        before = value
+
+
+def _table(kind: str, rows: Iterable[tuple[int, ...]], number: str = "I") -> bytes:
+    packed = [struct.pack(f">{len(row)}{number}", *row) for row in rows]
+    return box(kind, struct.pack(">II", 0, len(packed)), *packed)
+
+
+def _big_endian(values: array[int]) -> bytes:
+    return struct.pack(f">{len(values)}I", *values)
+
+
+OPTIONS = {
+    # An empty `moov` in front, then one `moof`+`mdat` a block with the stream's own time in it.
+    "movflags": "empty_moov+default_base_moof+frag_discont+negative_cts_offsets+skip_trailer",
+    "use_editlist": "0",
+    "avoid_negative_ts": "disabled",
+}
+
+
+class Fragmenter:
+    """Blocks as MP4 fragments, for files and for browsers alike.
+
+    `container` is "mp4" or "mov". Each fragment begins with a key frame and can be played after
+    `init` alone; its base decode time is the block's start.
+    """
+
+    def __init__(
+        self, video: VideoFormat, encoding: Encoding, tags: Tags, container: str = "mp4"
+    ) -> None:
+        self._slicer = Slicer(container, OPTIONS, video, encoding, tags)
+        self.init = self._slicer.header()
+        self._frame_time = video.frame_time
+
+    def fragment(self, block: Block) -> bytes:
+        """One block: a `moof` box and its `mdat`."""
+        return self._slicer.slice(block)[len(self.init) :]
+
+    def frames(self, fragment: bytes) -> range:
+        """Which frames of the stream are in a fragment; empty for one that is not whole."""
+        (ticks,) = struct.unpack_from(">I", find(self.init, "moov", "trak", "mdia", "mdhd"), 12)
+        part = next(fragments(io.BytesIO(fragment)), None)
+        start = 0 if part is None else round(part.time / (ticks * self._frame_time))
+        return range(start, start + (0 if part is None else len(part.sizes)))
+
+    def mime(self) -> str:
+        """The type that a browser's Media Source Extensions ask for; h264 only."""
+        avcc = find(self.init, "moov", "trak", "mdia", "minf", "stbl", "stsd", "avc1", "avcC")
+        return f'video/mp4; codecs="avc1.{avcc[1:4].hex()}"'
+
+
+class Mp4Muxer:
+    """One MP4 or MOV file.
+
+    While it grows it is a fragmented file, playable up to the last block written. `finish` adds
+    an index of all fragments and turns everything before it into the data of an ordinary file by
+    overwriting 16 bytes, so that no moment finds the file unreadable.
+    """
+
+    def __init__(
+        self, video: VideoFormat, encoding: Encoding, tags: Tags, container: str = "mp4"
+    ) -> None:
+        self._fragments = Fragmenter(video, encoding, tags, container)
+        self._frame_time = video.frame_time
+
+    def header(self) -> bytes:
+        """File type, 16 spare bytes for the later `mdat` header, and the `moov` of the codec."""
+        init = self._fragments.init
+        first = next(walk(init))
+        return init[: first.end] + box("free", bytes(8)) + init[first.end :]
+
+    def add(self, block: Block) -> bytes:
+        """One fragment."""
+        return self._fragments.fragment(block)
+
+    def trailer(self) -> bytes:
+        """Nothing: a fragmented stream simply ends."""
+        return b""
+
+    def finish(self, file: BinaryIO) -> None:
+        """Make the file an ordinary one, with its index at the end."""
+        write_index(file, self._frame_time)

@@ -1,0 +1,172 @@
+"""Containers made for streaming (MPEG-TS, NUT, FLV): one muxer for the whole stream.
+
+Reading back an MPEG transport stream: where each frame of its video ends (ISO/IEC 13818-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import av
+
+from sana_stream.streaming.errors import SinkError, TargetError
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat, check_limits
+
+from .encoder import encode, encoder_name, encoder_options, set_up, telling_faults
+from .run_id import run_mark
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.stream import VideoStream
+
+    from sana_stream.engine.block import Block
+
+
+PACKET = 188  # bytes
+_SYNC = 0x47
+_VIDEO = range(0xE0, 0xF0)  # stream identifiers of video
+
+
+def frame_ends(file: BinaryIO) -> Iterator[int]:
+    """The position after each frame, in the order of the file; the tables before the next one
+    belong to that one. Stops at the first thing that is not a whole packet."""
+    inside, end = False, 0
+    for position, begins, is_video in _packets(file):
+        if begins and is_video:
+            if inside:
+                yield end
+            inside = True
+        if is_video:
+            end = position + PACKET
+    if inside:
+        yield end
+
+
+def _packets(file: BinaryIO) -> Iterator[tuple[int, bool, bool]]:
+    """Each packet's position, whether it begins something, and whether that is video."""
+    video: int | None = None
+    position = file.seek(0)
+    while len(packet := file.read(PACKET)) == PACKET and packet[0] == _SYNC:
+        begins = bool(packet[1] & 0x40)
+        identifier = int.from_bytes(packet[1:3]) & 0x1FFF
+        if begins and video is None and _begins_video(packet):
+            video = identifier
+        yield position, begins, identifier == video
+        position += PACKET
+
+
+def _begins_video(packet: bytes) -> bool:
+    content = 4
+    if packet[3] & 0x20:  # an adaptation field comes first
+        content += 1 + packet[4]
+    head = packet[content : content + 4]
+    return head[:3] == b"\x00\x00\x01" and head[3] in _VIDEO
+
+
+OPTIONS = {
+    # The first packets say that counters may jump: a file may go on where an earlier run ended.
+    "mpegts": {"flush_packets": "1", "mpegts_flags": "initial_discontinuity"},
+    "nut": {"flush_packets": "1", "write_index": "0"},
+    "flv": {"flush_packets": "1", "flvflags": "no_duration_filesize+no_sequence_end"},
+}
+
+
+_LAG = 2  # frames that decoding runs ahead of showing, in every block
+
+
+class _Collector:
+    """A file that keeps what is written until it is taken; it cannot be rewound."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+
+def _metadata(container: str, tags: Tags) -> dict[str, str]:
+    """The tags; MPEG-TS has room for a title and for the name of a provider only."""
+    if container == "mpegts" and tags.run is not None:
+        return tags.metadata() | {"service_provider": run_mark(tags.run)}
+    return tags.metadata()
+
+
+class PacketMuxer:
+    """One stream in a container whose packets stand alone; `container` is "mpegts", "nut", "flv".
+
+    The container's own stream serves for its header only; packets come from the encoder of their
+    block.
+    """
+
+    def __init__(self, container: str, video: VideoFormat, encoding: Encoding, tags: Tags) -> None:
+        self._video = video
+        self._codec = encoding.codec or "h264"
+        check_limits(self._codec, video)
+        self._encoder = encoder_name(encoding, self._codec)
+        self._encoder_options = encoder_options(encoding, self._codec)
+        self._bytes = _Collector()
+        self._container = av.open(
+            self._bytes, "w", format=container, container_options=dict(OPTIONS[container])
+        )
+        self._container.metadata.update(_metadata(container, tags))
+        self._stream = cast(
+            "VideoStream",
+            self._container.add_stream(
+                self._encoder, rate=video.rate, options=dict(self._encoder_options)
+            ),
+        )
+        self._stream.time_base = video.frame_time
+        set_up(self._stream.codec_context, video)
+
+    def __del__(self) -> None:
+        # PyAV before 18 crashes when a begun container outlives the buffer it writes to.
+        if hasattr(self, "_container"):
+            self._container.close()
+
+    def header(self) -> bytes:
+        """What the container begins with."""
+        with telling_faults(self._codec, self._video, TargetError):
+            self._container.start_encoding()
+        return self._bytes.take()
+
+    def add(self, block: Block) -> bytes:
+        """The block's packets."""
+        with telling_faults(self._codec, self._video, SinkError):
+            packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))
+            self._align(packets)
+            for packet in packets:
+                packet.stream = self._stream
+                packet.time_base = self._video.frame_time
+                self._container.mux_one(packet)
+        return self._bytes.take()
+
+    def trailer(self) -> bytes:
+        """What the container ends with."""
+        self._container.close()
+        return self._bytes.take()
+
+    def finish(self, file: BinaryIO) -> None:
+        """Add the end; these containers have no index."""
+        file.seek(0, 2)
+        file.write(self.trailer())
+
+    def _fresh_encoder(self) -> VideoCodecContext:
+        context = cast("VideoCodecContext", av.CodecContext.create(self._encoder, "w"))
+        set_up(context, self._video)
+        context.options = dict(self._encoder_options)
+        context.flags = self._stream.codec_context.flags  # parameter sets in the header, or not
+        return context
+
+    def _align(self, packets: list[Packet]) -> None:
+        """Keep decode times rising: a very short block lags less behind its pictures."""
+        early = (packets[0].pts or 0) - (packets[0].dts or 0) - _LAG
+        for packet in packets:
+            packet.dts = (packet.dts or 0) + early

@@ -1,0 +1,4 @@
+"""Live commands, the job queue and pacing.
+
+Open `live_control.py` first.
+"""

@@ -1,0 +1,4 @@
+"""The places that receive a stream: files, playlists, pipes, connections.
+
+Open `open.py` first.
+"""

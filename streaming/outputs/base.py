@@ -1,0 +1,52 @@
+"""What an output is to those who feed it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+
+def label(output: str) -> str:
+    """An output by its name, an address without what may be secret: user, stream key, query."""
+    if output == "-":
+        return "standard output"
+    if "://" not in output:
+        return output
+    parts = urlsplit(output)
+    if parts.scheme == "unix":
+        return f"unix://{parts.netloc}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+class Sink(Protocol):
+    """Takes the blocks of one stream in order; made by `open_sink`, fed by one thread."""
+
+    @property
+    def label(self) -> str:
+        """What a message calls the output: a path, an address, "standard output"."""
+        ...
+
+    @property
+    def durable(self) -> bool:
+        """Whether the output keeps the video; such a one may not fail while others go on."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """How many frames are safely delivered."""
+        ...
+
+    def write(self, block: Block) -> None:
+        """Deliver one block whole; waits as long as the output is slow.
+
+        Raises ReaderGone when nobody takes the output any more, Stopped when the run was to stop
+        while waiting, and SinkError for any other failure.
+        """
+        ...
+
+    def close(self) -> None:
+        """Complete the output; raises SinkError. A second call does nothing."""
+        ...

@@ -1,0 +1,108 @@
+"""The WebVTT file beside a video: which prompt was shown from when to when."""
+
+from __future__ import annotations
+
+import os
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from sana_stream.streaming.containers.run_id import run_mark
+
+from .unbuffered_file import WholeFile
+
+_TIME = rb"\d+:\d\d:\d\d\.\d{3}"
+_CUE = re.compile(rb"\n(?P<begin>%b) --> (?P<end>%b)\n(?P<text>.*)\n" % (_TIME, _TIME))
+
+
+class CaptionFile:
+    """A caption a prompt, the last one growing with each block; complete after every call.
+
+    The file can be shown as captions and read again as a story. Times are in seconds. With `kept`,
+    the captions of an earlier run continue after so many of them. `run` is the run's id.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        overwrite: bool = False,
+        kept: Fraction = Fraction(0),
+        run: str | None = None,
+    ) -> None:
+        self.path = path
+        self._text: str | None = None
+        self._begin = Fraction(0)
+        last = _last_cue(path, kept) if kept else None
+        if last is None:
+            self._file = WholeFile(path, "w+b" if overwrite or kept else "x+b")
+            self._begin_file(run)
+        else:
+            self._file = WholeFile(path, "r+b")
+            self._go_on(last, kept)
+
+    def _begin_file(self, run: str | None) -> None:
+        """Write the head; a file that has no room for it is removed again."""
+        try:
+            self._file.write(_header(run))
+        except OSError:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+            raise
+        self._cue = self._file.tell()
+
+    def show(self, prompt: str, begin: Fraction, end: Fraction) -> None:
+        """Say that `prompt` was on screen; the same prompt as before extends its caption."""
+        self._show(caption(prompt), begin, end)
+
+    def _go_on(self, last: re.Match[bytes], kept: Fraction) -> None:
+        """Make this the last caption; at no moment less is in the file than is kept of it."""
+        self._file.truncate(last.end())
+        self._cue = last.start()
+        self._begin = _seconds(last["begin"])
+        self._text = text = last["text"].decode()
+        self._show(text, self._begin, min(_seconds(last["end"]), kept))
+
+    def _show(self, text: str, begin: Fraction, end: Fraction) -> None:
+        if text != self._text:
+            self._cue = self._file.seek(0, os.SEEK_END)
+            self._text, self._begin = text, begin
+        self._file.seek(self._cue)
+        self._file.write(f"\n{timestamp(self._begin)} --> {timestamp(end)}\n{text}\n".encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _header(run: str | None) -> bytes:
+    note = "" if run is None else f"\nNOTE {run_mark(run)}\n"
+    return f"WEBVTT\n{note}".encode()
+
+
+def timestamp(seconds: Fraction) -> str:
+    """A time as WebVTT writes it: hours, minutes, seconds, thousandths."""
+    total = round(seconds * 1000)
+    minutes, thousandths = divmod(total, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    whole, rest = divmod(thousandths, 1000)
+    return f"{hours:02}:{minutes:02}:{whole:02}.{rest:03}"
+
+
+def _last_cue(path: Path, kept: Fraction) -> re.Match[bytes] | None:
+    """The last caption of a file that begins before so many seconds."""
+    kept = _seconds(timestamp(kept).encode())  # to the millisecond, as captions are
+    found = _CUE.finditer(path.read_bytes() if path.exists() else b"")
+    return max(
+        (cue for cue in found if _seconds(cue["begin"]) < kept), key=re.Match.start, default=None
+    )
+
+
+def _seconds(time: bytes) -> Fraction:
+    hours, minutes, seconds = time.decode().split(":")
+    return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
+
+
+def caption(prompt: str) -> str:
+    """A prompt as one line of caption text, in which no character means anything."""
+    line = " ".join(prompt.split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,155 @@
+"""A pipe, such as standard output: the reader sets the pace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from sana_stream.streaming.containers.registry import Muxer
+from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped, TargetError
+
+from .transports import PIPE_CHUNK, await_ready
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+
+def claim_stdout() -> int:
+    """Take standard output for video and give everybody else standard error in its place.
+
+    Returns the descriptor to write video to. To be called once, before other modules are
+    imported, so that nothing that a library prints gets between the pictures. Raises TargetError
+    when standard output is a terminal, or closed.
+    """
+    if not _is_writable(1):
+        raise TargetError(
+            "standard output is closed, nobody would get the video; pipe it into a player "
+            "(… --out - | ffplay -) or name a file"
+        )
+    if os.isatty(1):
+        raise TargetError(
+            "standard output is a terminal, which cannot show video; pipe it into a player "
+            "(… --out - | ffplay -) or name a file"
+        )
+    video = os.dup(1)
+    os.dup2(2, 1)
+    return video
+
+
+def _is_writable(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    except OSError:
+        return False
+    return mode != os.O_RDONLY
+
+
+_LOOK_AGAIN = 0.1  # seconds between two looks for a reader of a named pipe
+
+
+class PipeSink:
+    """Writes a stream to a descriptor, which it owns and closes.
+
+    A reader that takes nothing is waited for until `stop` is set; one that has gone ends the
+    output normally.
+    """
+
+    durable = False
+
+    def __init__(self, descriptor: int, label: str, muxer: Muxer, stop: Event) -> None:
+        self.label = label
+        self.frames = 0
+        self._descriptor = descriptor
+        self._muxer = muxer
+        self._stop = stop
+        self._open = True
+        self._begun = False
+
+    def write(self, block: Block) -> None:
+        """Write one block."""
+        if not self._begun:
+            self._begun = True
+            self._send(self._muxer.header())
+        self._send(self._muxer.add(block))
+        self.frames += len(block.frames)
+
+    def close(self) -> None:
+        """Write the end of the stream and close the descriptor."""
+        if not self._open:
+            return
+        try:
+            if self._begun:
+                self._send(self._muxer.trailer())
+        finally:
+            self._end()
+
+    def _send(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view and self._open:
+                await_ready(self._descriptor, self._stop)
+                view = view[os.write(self._descriptor, view[:PIPE_CHUNK]) :]
+        except OSError as error:
+            self._end()
+            if isinstance(error, BrokenPipeError | ConnectionResetError):
+                raise ReaderGone(f"{self.label}: the reader has closed it") from error
+            if isinstance(error, Stopped):
+                raise Stopped(f"{self.label}: {error}") from error
+            raise SinkError(f"{self.label}: {error.strerror}") from error
+
+    def _end(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._descriptor)
+
+
+class NamedPipeSink(PipeSink):
+    """Writes a stream to a named pipe (`mkfifo`), which is opened when somebody reads it.
+
+    The first block waits for a reader until `stop` is set.
+    """
+
+    def __init__(self, path: Path, muxer: Muxer, stop: Event) -> None:
+        super().__init__(-1, str(path), muxer, stop)
+        self._path = path
+
+    def write(self, block: Block) -> None:
+        """Write one block."""
+        if self._descriptor < 0:
+            self._descriptor = self._opened()
+        super().write(block)
+
+    def close(self) -> None:
+        """Write the end of the stream and close the pipe, if it was opened."""
+        if self._descriptor >= 0:
+            super().close()
+
+    def _opened(self) -> int:
+        while True:
+            try:
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+                os.set_blocking(descriptor, True)
+                return descriptor
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    reason = (error.strerror or str(error)).lower()
+                    raise SinkError(f"{self.label}: cannot be written: {reason}") from error
+            if self._stop.wait(_LOOK_AGAIN):
+                raise Stopped(f"{self.label}: nobody reads it; the stream is dropped")
+
+
+def is_named_pipe(path: Path) -> bool:
+    """Whether a path is a named pipe: a stream passes through it and nothing is kept."""
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,4 @@
+"""One run: a session with its story, inputs, outputs and checkpoints.
+
+Open `runner.py` first.
+"""

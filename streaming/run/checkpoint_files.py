@@ -1,0 +1,83 @@
+"""The checkpoint beside a video: its name, and whether a file of that name may be replaced."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from sana_stream._text import safe_text
+from sana_stream.cli.options import Options, is_live, is_picture_pattern
+from sana_stream.models.errors import ConfigError
+
+SUFFIX = ".ckpt"
+_VIDEOS = (".mp4", ".mkv", ".mov", ".ts", ".webm", ".y4m", ".m3u8")
+
+
+def checkpoint_path(outputs: Sequence[str]) -> Path | None:
+    """The checkpoint's name: that of the first output on disk; None where there is none.
+
+    Raises:
+        ConfigError: the output has no name.
+    """
+    output = next((output for output in outputs if not is_live(output)), None)
+    if output is None:
+        return None
+    path = Path(output)
+    if not is_picture_pattern(output):
+        if not path.name:
+            raise ConfigError(f"{output!r} is not the name of a video: give one such as film.mp4")
+        return path.with_suffix(SUFFIX)
+    folder = path.parent  # pictures are called by their folder
+    if folder.name == "..":
+        folder = Path(os.path.abspath(folder))
+    if not folder.name:
+        return folder / f"frames{SUFFIX}"
+    return folder.with_name(folder.name + SUFFIX)
+
+
+def check_replaceable(path: Path, options: Options) -> None:
+    """Refuse to begin a video whose checkpoint would take the place of another file.
+
+    Raises:
+        ConfigError: there is a file of this name that is no checkpoint, or one that an interrupted
+            video needs.
+    """
+    if not os.path.lexists(path):
+        return
+    from sana_stream.engine.snapshot.file import read_header
+    from sana_stream.engine.snapshot.header import SnapshotError
+
+    name = safe_text(path)
+    try:
+        run = read_header(path).extra.get("run")
+    except SnapshotError as error:
+        raise ConfigError(
+            f"{name} exists and is not a checkpoint of sana-stream, so it is not replaced: choose"
+            " another name, or --checkpoint-every off"
+        ) from error
+    if not options.overwrite:
+        raise ConfigError(
+            f"{name} exists, the checkpoint of an interrupted video: go on with that one"
+            f" (sana-stream resume {shlex.quote(name)}), choose another name, or"
+            " replace it with --overwrite"
+        )
+    if (other := _video_of(path, run, options.outputs)) is not None:
+        raise ConfigError(
+            f"{name} is the checkpoint of {safe_text(other)}: choose another name, or"
+            " --checkpoint-every off"
+        )
+
+
+def _video_of(path: Path, run: object, outputs: Sequence[str]) -> Path | None:
+    """The other video that a checkpoint belongs to, if there is one beside it."""
+    from sana_stream.streaming.containers.run_id import read_run
+
+    run_id = run.get("id") if isinstance(run, dict) else None
+    named = {os.path.realpath(output) for output in outputs}
+    for suffix in _VIDEOS if run_id is not None else ():
+        video = path.with_suffix(suffix)
+        if os.path.realpath(video) not in named and read_run(video) == run_id:
+            return video
+    return None

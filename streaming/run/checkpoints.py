@@ -1,0 +1,221 @@
+"""Keeping a run's checkpoint beside its video, never ahead of what is safely in the files."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from glob import escape
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sana_stream.cli.console import one_line
+from sana_stream.cli.options import is_live, is_picture_pattern, is_video_file
+from sana_stream.engine.atomic import sync_file
+from sana_stream.streaming.outputs.existing_files import may_write
+
+from .checkpoint_files import check_replaceable, checkpoint_path
+from .config import Job
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+    from sana_stream.engine.snapshot.snapshot import Snapshot
+    from sana_stream.streaming.outputs.locks import OutputLocks
+
+
+class Written:
+    """What one output has written since the last time.
+
+    An output is a video file, or a row of them, each with its captions; a pattern of pictures; or
+    a playlist, whose segments are on the disk before it names them.
+
+    Args:
+        output: its name, as given.
+        frames: how many frames are safe already.
+        segmented: whether a video file is a row of files.
+    """
+
+    def __init__(self, output: str, frames: int, segmented: bool = False) -> None:
+        self._path = Path(output)
+        self._is_pattern = is_picture_pattern(output)
+        self._segmented = segmented and is_video_file(output)
+        self._frames = frames
+        self._part = 0  # number of the last file in a row
+
+    def sync(self, frames: int) -> None:
+        """Wait until the output's first frames are on the disk; OSError where they cannot be."""
+        for file in self._pictures(frames) if self._is_pattern else self._files():
+            sync_file(file)
+        self._frames = frames
+
+    def _pictures(self, frames: int) -> Iterator[Path]:
+        for number in range(self._frames, frames):
+            yield self._path.with_name(self._path.name % number)
+
+    def _files(self) -> Iterator[Path]:
+        for video in self._row() if self._segmented else (self._path,):
+            yield video
+            for captions in (video.with_suffix(".vtt"), video.with_name(f"{video.name}.vtt")):
+                if captions.exists():
+                    yield captions
+
+    def _row(self) -> list[Path]:
+        """The files from the last one on that was there before."""
+        stem, suffix = self._path.stem, self._path.suffix
+        found = {
+            int(match[1]): path
+            for path in self._path.parent.glob(f"{escape(stem)}-[0-9]*{escape(suffix)}")
+            if (match := re.fullmatch(r"-(\d{4,})", path.stem.removeprefix(stem)))
+            and path.is_file()
+        }
+        later = [path for number, path in sorted(found.items()) if number >= self._part]
+        self._part = max(found, default=0)
+        return later
+
+
+class Checkpoints:
+    """The checkpoint of one run, while this is entered.
+
+    The newest snapshot whose video is on the disk is written after the first block, every so
+    many seconds of the monotonic clock, and at the end; a video that is whole needs none. A
+    failure to write one is reported and does not end the run.
+
+    Raises:
+        ConfigError: the checkpoint of another video, or a foreign file, has the same name.
+    """
+
+    def __init__(self, job: Job, report: Callable[[str], None], locks: OutputLocks) -> None:
+        self._job = job
+        self._report = report
+        on_disk = (output for output in job.options.outputs if not is_live(output))
+        self._outputs = [
+            Written(output, job.kept, job.options.segment is not None) for output in on_disk
+        ]
+        self._locks = locks
+        path = checkpoint_path(job.options.outputs)
+        self._path = path if job.options.checkpoint_every else None
+        if self._path is not None and not job.kept:
+            check_replaceable(self._path, job.options)
+        self._begun = bool(job.kept)
+        self._whole = False
+        self._written = -1  # frames
+        self._failed = False  # the last attempt, so that it is reported once
+        self._reason = "no block is safely on the disk"
+        self._due = time.monotonic()
+        self._waiting: deque[tuple[int, Snapshot]] = deque()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-checkpoint")
+        self._writing: Future[None] | None = None
+        self._engine: Engine | None = None
+        self._kept: Callable[[], int] = lambda: 0
+
+    def begin(self, engine: Engine, kept: Callable[[], int]) -> None:
+        """The run is about to begin; `kept` tells how many frames every file has.
+
+        Raises:
+            TargetError: another run is writing the checkpoint.
+        """
+        self._engine, self._kept = engine, kept
+        if self._path is None:
+            return
+        if may_write(self._path.parent):
+            self._locks.acquire(self._path)
+        else:
+            self._report(f"{self._path}: its folder cannot be written, so there is no checkpoint")
+            self._path = None
+
+    def after(self, frames: int, snapshot: Snapshot) -> None:
+        """The video has so many frames up to this snapshot, delivered or about to be."""
+        if self._path is None:
+            return
+        if not self._begun:
+            self._begun = True
+            self._remove("")  # of the video that this one replaces
+        self._waiting.append((frames, snapshot.light()))
+        safe = self._safe()
+        busy = self._writing is not None and not self._writing.done()
+        if safe is not None and not busy and time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._job.options.checkpoint_every
+            self._writing = self._worker.submit(self._write, *safe)
+            if self._alone():
+                self._writing.result()
+
+    def done(self) -> None:
+        """The video is whole."""
+        self._whole = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Once the outputs are closed: remove the checkpoint, or bring it up to date."""
+        whole = self._whole and kind is None
+        safe = self._safe()
+        if safe is not None and (not whole or self._job.options.keep_checkpoint):
+            self._worker.submit(self._write, *safe)
+        self._worker.shutdown()
+        if self._path is None or self._engine is None or not self._begun:
+            return
+        if whole and not self._job.options.keep_checkpoint:
+            self._remove("; the video is whole")
+        elif not whole:
+            self._report_end(self._path)
+
+    def _report_end(self, path: Path) -> None:
+        """How an unfinished video can be resumed, or that it cannot."""
+        if path.exists():
+            video = shlex.quote(next(out for out in self._job.options.outputs if not is_live(out)))
+            self._report(f"go on with it: sana-stream resume {video}")
+            if self._failed:
+                self._report(f"it goes on from frame {max(self._written, 0)}: {self._reason}")
+        elif self._waiting:
+            self._report(f"there is no checkpoint to go on from: {self._reason}")
+
+    def _alone(self) -> bool:
+        from sana_stream.engine.device import one_thread_alone
+
+        return self._engine is not None and one_thread_alone(self._engine.device)
+
+    def _remove(self, more: str) -> None:
+        assert self._path is not None
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._report(f"{self._path} cannot be removed ({reason}){more}")
+
+    def _safe(self) -> tuple[int, Snapshot] | None:
+        """The newest snapshot that is no further than the files; older ones are forgotten."""
+        kept = self._kept()
+        while len(self._waiting) > 1 and self._waiting[1][0] <= kept:
+            self._waiting.popleft()
+        if self._waiting and self._waiting[0][0] <= kept:
+            return self._waiting[0]
+        return None
+
+    def _write(self, frames: int, snapshot: Snapshot) -> None:
+        from sana_stream.engine.snapshot.file import save_snapshot
+
+        assert self._path is not None
+        assert self._engine is not None
+        if frames <= self._written:
+            return
+        try:
+            for output in self._outputs:
+                output.sync(frames)
+            extra = {"run": self._job.to_json(), "kept": frames}
+            save_snapshot(self._path, snapshot, self._engine, extra)
+        except Exception as error:  # of any kind: nobody else sees what fails in this thread
+            if not self._failed:
+                self._report(f"{one_line(error)}; the run goes on without a new checkpoint")
+            self._failed, self._reason = True, one_line(error)
+        else:
+            self._written, self._failed = frames, False

@@ -1,0 +1,127 @@
+"""The files in which a server records its streams, and the room that they may take."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from sana_stream._text import safe_text
+from sana_stream.cli.console import megabytes
+from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.recording import RecordingSink
+from sana_stream.streaming.video_format import Tags, VideoFormat
+
+from .recordings_index import RecordingIndex
+
+SPARE = 200 << 20  # bytes left free for everybody else
+_NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
+
+
+class Recordings:
+    """A file for each stream in one folder.
+
+    With `limit`, they take at most so many bytes: the oldest is removed for a newer one. What is
+    not to be kept (`keep`) is removed as soon as another stream begins. Files that this program
+    has not made, or that were changed since, are neither counted nor touched.
+    """
+
+    def __init__(self, folder: Path, keep: bool, limit: int | None) -> None:
+        self.keep = keep
+        self._folder = folder
+        self._limit = limit
+        self._index = RecordingIndex(folder, 0o777 if keep else 0o700)
+
+    def check(self, report: Callable[[str], None]) -> None:
+        """Look at the folder before any stream; ConfigError when it is another server's.
+
+        One that cannot be written is reported: it may be different when a stream begins.
+        """
+        try:
+            self._index.claim()
+        except OSError as error:
+            report(f"{self._folder}: {_reason(error)}; streams are not recorded as long as it is")
+
+    def begin(
+        self,
+        video: VideoFormat,
+        tags: Tags,
+        report: Callable[[str], None],
+        ended: Callable[[str], None],
+    ) -> tuple[Path, RecordingSink]:
+        """Begin the file for the next stream.
+
+        `report` hears of what goes wrong with it later, `ended` what is to be told to those who
+        watch. Raises OSError, TargetError or ConfigError when nothing can be recorded now.
+        """
+        path = self.next()
+        while True:
+            try:
+                return path, self.open(path, video, tags, report, ended)
+            except TargetError:
+                if (other := self.next()) == path:
+                    raise
+                path = other  # somebody has taken the name meanwhile
+
+    def next(self) -> Path:
+        """The file for the next stream, by a name that nothing has."""
+        self._index.claim()
+        found = [_NAME.fullmatch(name) for name in os.listdir(self._folder)]
+        if not self.keep:
+            for path in self._index.recordings():
+                self._index.remove(path)
+        number = max((int(match[1]) for match in found if match), default=-1) + 1
+        return self._folder / f"stream-{number:04}.mp4"
+
+    def open(
+        self,
+        path: Path,
+        video: VideoFormat,
+        tags: Tags,
+        report: Callable[[str], None],
+        ended: Callable[[str], None],
+    ) -> RecordingSink:
+        """Make ready for the file, which is there from the first block on."""
+        self._index.check()
+        if (why := self.full(path)) is not None:
+            raise TargetError(why)
+        file = open_sink(str(path), video, tags=tags)
+        begun, whole = partial(self._index.begun, path), partial(self._index.ended, path)
+        return RecordingSink(file, video, partial(self.full, path), report, ended, begun, whole)
+
+    def full(self, running: Path) -> str | None:
+        """Why no more can be written to a file; None when there is room, or some could be made."""
+        older = [path for path in self._index.recordings() if path != running]
+        while (why := self._why_full(running)) is not None:
+            if self._limit is None or not older:
+                return why
+            self._index.remove(older.pop(0))
+        return None
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        self._index.release()
+
+    def _why_full(self, running: Path) -> str | None:
+        free = shutil.disk_usage(self._folder).free
+        if free < SPARE:
+            return f"only {megabytes(free)} are free on the disk of {safe_text(self._folder)}"
+        taken = sum(map(_size, {*self._index.recordings(), running}))
+        if self._limit is not None and taken >= self._limit:
+            return f"recordings may take {megabytes(self._limit)} (--keep)"
+        return None
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):  # somebody removes it just now
+        return path.stat().st_size
+    return 0
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,177 @@
+"""Which recordings in a folder a server has made, and the right to change them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sana_stream._files import parse_json, read_bounded, require_regular_file
+from sana_stream.engine.atomic import replace_file
+from sana_stream.models.errors import ConfigError
+from sana_stream.streaming.outputs.locks import lock_file
+
+INDEX = "recordings.json"
+LOCK = ".sana-stream.lock"
+_LIMIT = 4 << 20  # bytes of the index
+_NAME = r"^stream-[0-9]{4,9}\.(mp4|vtt)$"
+
+
+class _Made(BaseModel):
+    """One file as this program left it: whatever has changed since belongs to somebody else."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str = Field(pattern=_NAME)
+    size: int = Field(ge=0, lt=2**63)  # bytes; of one that was never completed: of its head
+    changed: int | None = Field(ge=0, lt=2**63)  # nanoseconds; None: it was never completed
+    head: str = Field(pattern=r"^[0-9a-f]{64}$")  # SHA-256 of the first bytes when it was begun
+
+
+class _Index(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    recordings: list[_Made] = Field(max_length=20_000)
+
+
+class RecordingIndex:
+    """The files in a folder that this program made there and that nobody has changed since.
+
+    They are written down in `recordings.json`. A lock on the folder, held as long as this
+    process lives, keeps other servers from it.
+    """
+
+    def __init__(self, folder: Path, mode: int = 0o777) -> None:
+        self._folder = folder
+        self._mode = mode  # of the folder, where it is made
+        self._lock: int | None = None
+        self._made: dict[str, _Made] = {}
+
+    def claim(self) -> None:
+        """Make the folder where it is not there, lock it, read what was made in it.
+
+        Raises:
+            ConfigError: another server records there, or `recordings.json` is not ours.
+            OSError: the folder cannot be written.
+        """
+        self._folder.mkdir(self._mode, parents=True, exist_ok=True)
+        if self._lock is not None and self._holds(self._lock):
+            return
+        self.release()
+        lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(lock, self._folder)
+            self._made = self._read()
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock = lock
+
+    def release(self) -> None:
+        """Leave the folder to others."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def check(self) -> None:
+        """See whether anything can be written down; OSError."""
+        self._write()
+
+    def begun(self, path: Path) -> None:
+        """The first block of a recording is there, with captions beside it; OSError."""
+        for file in (path, path.with_suffix(".vtt")):
+            size = file.stat().st_size
+            self._made[file.name] = _Made(
+                name=file.name, size=size, changed=None, head=_head(file, size)
+            )
+        self._write()
+
+    def ended(self, path: Path) -> None:
+        """A recording is as it will stay; OSError."""
+        for file in (path, path.with_suffix(".vtt")):
+            made = self._made.pop(file.name, None)
+            if made is not None and file.exists():
+                found = file.stat()
+                new = {"size": found.st_size, "changed": found.st_mtime_ns}
+                self._made[file.name] = made.model_copy(update=new)
+        self._write()
+
+    def recordings(self) -> list[Path]:
+        """The recordings that are ours, the oldest first; OSError."""
+        names = (name for name in self._made if name.endswith(".mp4"))
+        paths = (self._folder / name for name in sorted(names, key=lambda n: (len(n), n)))
+        return [path for path in paths if path.exists()]
+
+    def remove(self, path: Path) -> bool:
+        """Remove a recording and its captions; False when somebody has changed it."""
+        ours = self._is_ours(path)
+        for file in (path, path.with_suffix(".vtt")):
+            if ours and self._is_ours(file):
+                file.unlink(missing_ok=True)
+            self._made.pop(file.name, None)
+        self._write()
+        return ours
+
+    def _is_ours(self, file: Path) -> bool:
+        made = self._made.get(file.name)
+        try:
+            if made is None or require_regular_file(file) < made.size:
+                return False
+            if made.changed is None:
+                return _head(file, made.size) == made.head
+            found = file.stat()
+        except (OSError, ValueError):
+            return False
+        return (found.st_size, found.st_mtime_ns) == (made.size, made.changed)
+
+    def _holds(self, lock: int) -> bool:
+        """Whether the lock is still that of the folder, which may be another one by now."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(lock), os.stat(self._folder / LOCK))
+        return False
+
+    def _read(self) -> dict[str, _Made]:
+        path = self._folder / INDEX
+        try:
+            index = _Index.model_validate(parse_json(read_bounded(path, _LIMIT), _LIMIT))
+        except FileNotFoundError:
+            return {}
+        except (ValidationError, ValueError) as error:
+            raise ConfigError(
+                f"{path} is not a list of recordings of this program: move it away or record into"
+                " another folder"
+            ) from error
+        return {made.name: made for made in index.recordings}
+
+    def _write(self) -> None:
+        index = _Index(recordings=list(self._made.values()))
+        replace_file(self._folder / INDEX, index.model_dump_json(indent=1).encode() + b"\n")
+
+
+def _head(file: Path, size: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.sha256(opened.read(min(size, 1 << 20))).hexdigest()
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Lock a folder by a file in it, and write down which process holds it."""
+    try:
+        lock_file(descriptor)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"{folder}: another server (process {_holder(descriptor) or 'unknown'}) records there:"
+            " end it, or give another --record folder"
+        ) from error
+    if not _holder(descriptor).isdigit() and os.fstat(descriptor).st_size:
+        raise ConfigError(f"{folder / LOCK} is not a lock of this program: move it away")
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+
+
+def _holder(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.read(descriptor, 20).decode("ascii", "replace").strip()

@@ -1,0 +1,94 @@
+"""Which outputs a resumed run writes: those beside its checkpoint, and those given again.
+
+A checkpoint may come from anywhere, so what it says of outputs only names files in its own folder
+or below; where they are follows from where the checkpoint is now and what it is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from sana_stream._text import safe_text
+from sana_stream.cli.options import first_segment, is_address, is_live, is_picture_pattern
+from sana_stream.models.errors import ConfigError
+
+from .config import Job
+
+
+def resumed_outputs(
+    job: Job, checkpoint: Path, given: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The outputs of a resumed run, and those of the earlier run that are left out.
+
+    The first output beside the checkpoint is the video that is resumed; others beside it continue
+    if they are of the same run; addresses and files elsewhere only if they are `given` again.
+
+    Raises:
+        ConfigError: the video is not beside its checkpoint.
+    """
+    places = {output: _place_beside(output, job, checkpoint) for output in job.options.outputs}
+    first = next((place for place in places.values() if place is not None), None)
+    if first is not None and is_live(first):
+        raise ConfigError(f"{safe_text(first)} is a named pipe, not the video that was begun")
+    if first is None or not _first_file(first, job).exists():
+        missing = checkpoint.with_suffix(".mp4") if first is None else first
+        raise ConfigError(
+            f"{safe_text(missing)} is not there, the video that {safe_text(checkpoint)} continues:"
+            " put it beside its checkpoint, under the same name"
+        )
+    chosen, left = [first], []
+    again = {os.path.realpath(output) for output in given}
+    for output, place in places.items():
+        if place == first or output in given or (place and os.path.realpath(place) in again):
+            continue
+        if place is not None and _is_of_run(place, job):
+            chosen.append(place)
+        else:
+            left.append(output)
+    taken = {os.path.realpath(output) for output in chosen}
+    chosen += [output for output in given if os.path.realpath(output) not in taken]
+    return tuple(chosen), tuple(left)
+
+
+def places_beside(job: Job, checkpoint: Path) -> tuple[str, ...]:
+    """Where the outputs of a checkpoint's run are now, as far as they are beside it."""
+    places = (_place_beside(output, job, checkpoint) for output in job.options.outputs)
+    return tuple(place for place in places if place is not None)
+
+
+def _place_beside(output: str, job: Job, checkpoint: Path) -> str | None:
+    """An output's present place, if it was in the checkpoint's folder or below."""
+    before = job.checkpoint
+    if is_address(output) or before is None:
+        return None
+    try:
+        relative = PurePath(os.path.relpath(output, before.parent))
+    except ValueError:  # on another drive
+        return None
+    if relative.is_absolute() or ".." in relative.parts or not relative.name:
+        return None
+    top, *inner = relative.parts
+    stem, suffix = (top, "") if inner else (PurePath(top).stem, PurePath(top).suffix)
+    if stem == before.stem:  # a video and its checkpoint have one name, whatever it is now
+        top = checkpoint.stem + suffix
+    return str(Path(checkpoint.parent, top, *inner))
+
+
+def _first_file(output: str, job: Job) -> Path:
+    """The file with which an output begins."""
+    if is_picture_pattern(output):
+        try:
+            return Path(output).with_name(Path(output).name % 0)
+        except (TypeError, ValueError):
+            return Path(output)
+    is_video = not output.lower().endswith(".m3u8")
+    return Path(first_segment(output) if is_video and job.options.segment else output)
+
+
+def _is_of_run(output: str, job: Job) -> bool:
+    from sana_stream.streaming.containers.run_id import read_run
+
+    file = _first_file(output, job)
+    return file.is_file() and read_run(file) == job.id

@@ -1,0 +1,231 @@
+"""What a stream looks like and how it is compressed, as plain data."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from numbers import Rational
+from typing import cast
+
+from sana_stream._arguments import shown
+from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
+
+from .arguments import ARGUMENTS
+from .codec_limits import LIMITS
+from .errors import TargetError
+
+FINEST = 100_000  # the largest denominator that a container keeps
+MOST = 1000
+LEAST = Fraction(1, 1000)
+_DECIMAL = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}")
+
+
+def read_rate(text: str) -> Fraction | None:
+    """The rate that a text names, `None` where it names none.
+
+    Whole and decimal numbers and fractions of them are read: 16, 23.976, 24000/1001, 24/1.001. A
+    rounded broadcast rate becomes the fraction that it stands for.
+    """
+    over, slash, under = text.strip().partition("/")
+    over, under = over.strip(), under.strip()
+    if not _DECIMAL.fullmatch(over) or (slash and not _DECIMAL.fullmatch(under)):
+        return None
+    if slash:
+        return Fraction(over) / Fraction(under) if Fraction(under) else None
+    return _broadcast(over) or Fraction(over).limit_denominator(FINEST)
+
+
+def rate_of(value: float | Fraction) -> Fraction:
+    """The rate of a number; a float is read as its decimal digits, a fraction is exact."""
+    if isinstance(value, Rational):
+        return Fraction(int(value.numerator), int(value.denominator))
+    found = read_rate(str(value))  # numpy's floats of 32 bits have digits of their own
+    return Fraction(float(value)).limit_denominator(FINEST) if found is None else found
+
+
+def _broadcast(text: str) -> Fraction | None:
+    """`N * 1000 / 1001` where that, rounded to as many digits, is what was written."""
+    digits = len(text.partition(".")[2].rstrip("0"))
+    if digits < 2:
+        return None
+    value = Fraction(text)
+    rate = Fraction(ceil(value) * 1000, 1001)
+    # in two digits only the usual ones: 23.98 is one of them, 24.98 is a rate of somebody's own
+    usual = digits > 2 or not (ceil(value) % 12 and ceil(value) % 15)
+    # the last digit may have been cut off in place of rounded
+    slack = Fraction(1, 2 * 10**digits) if digits <= 3 else Fraction(1, 10**digits)
+    return rate if usual and abs(rate - value) <= max(slack, Fraction(1, 10**9)) else None
+
+
+CODECS = tuple(LIMITS)
+NVENC_CODECS = ("h264", "h265", "av1")
+MOST_PROMPTS = 1_000_000  # in the tags of one file
+LARGEST = 1 << 16  # pixels a side, of pictures without an encoder
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """Picture size in pixels and frames a second of the stream that an output is to take.
+
+    `fps` becomes an exact fraction: a float of 29.97 is 30000/1001. Raises TargetError for a size
+    or rate that no output can hold.
+    """
+
+    width: int
+    height: int
+    fps: Fraction | float
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            value = ARGUMENTS.whole(name, getattr(self, name), most=LARGEST)
+            object.__setattr__(self, name, value)
+            if value < 2 or value % 2:
+                nearest = max(2, value // 2 * 2)
+                raise TargetError(
+                    f"{name} {value}: video is stored with half the colour resolution, which "
+                    f"needs an even number of pixels; {nearest} is the nearest"
+                )
+        object.__setattr__(self, "fps", _exact_rate(self.fps))
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second."""
+        return Fraction(self.fps)
+
+    @property
+    def frame_time(self) -> Fraction:
+        """Seconds that one frame is shown."""
+        return 1 / self.rate
+
+    def seconds(self, frames: int) -> float:
+        """How long so many frames last."""
+        return float(frames * self.frame_time)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How pictures are compressed; None is the usual choice of the container or the codec.
+
+    `crf` is the quality of the codec's own scale (lower is better), `preset` its speed: a name
+    for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8). ffv1 is lossless and has
+    neither. `nvenc` asks for the encoder of an NVIDIA GPU, which has presets of its own. Raises
+    TargetError for a value outside these.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    nvenc: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("codec", "preset"):
+            if getattr(self, name) is not None:
+                ARGUMENTS.word(name, getattr(self, name))
+        if self.crf is not None:
+            object.__setattr__(self, "crf", ARGUMENTS.whole("crf", self.crf))
+        ARGUMENTS.flag("nvenc", self.nvenc)
+        if self.codec is not None and self.codec not in CODECS:
+            raise TargetError(f"codec {shown(self.codec)}: one of {', '.join(CODECS)}")
+        if self.codec is not None:
+            self.check(self.codec)
+
+    def check(self, codec: str) -> None:
+        """Refuse values that `codec` does not take."""
+        if self.nvenc and codec not in NVENC_CODECS:
+            raise TargetError(f"codec {codec!r}: NVIDIA GPUs encode {', '.join(NVENC_CODECS)}")
+        if self.nvenc and self.preset is not None:
+            raise TargetError(f"preset {shown(self.preset)}: leave it out when the GPU encodes")
+        limits = LIMITS[codec]
+        if self.crf is not None:
+            if limits.crf is None:
+                raise TargetError(f"crf {shown(self.crf)}: {codec} is lossless; leave it out")
+            if not 0 <= self.crf <= limits.crf:
+                raise TargetError(f"crf {shown(self.crf)}: {codec} takes 0 to {limits.crf}")
+        if self.preset is not None and self.preset not in limits.presets:
+            allowed = ", ".join(limits.presets) or "none; leave it out"
+            raise TargetError(f"preset {shown(self.preset)}: {codec} takes {allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What is written into a file about how it was made."""
+
+    title: str = ""
+    prompts: tuple[str, ...] = ()
+    seed: int | None = None
+    run: str | None = ANONYMOUS  # the run's id; None where no version of it wrote one
+
+    def __post_init__(self) -> None:
+        ARGUMENTS.word("title", self.title)
+        prompts = ARGUMENTS.items("prompts", self.prompts, "the prompts' texts", MOST_PROMPTS)
+        for prompt in prompts:
+            ARGUMENTS.word("prompts", prompt)
+        object.__setattr__(self, "prompts", tuple(prompts))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", ARGUMENTS.whole("seed", self.seed, 0, 2**63 - 1))
+
+    def metadata(self) -> dict[str, str]:
+        """The tags by the names that MP4 and Matroska share; `comment` is JSON."""
+        facts = {"seed": self.seed, "run": None if self.run is None else run_mark(self.run)}
+        told = {name: value for name, value in facts.items() if value is not None}
+        tags = {
+            "title": self.title,
+            "description": "\n".join(self.prompts),
+            "comment": json.dumps(told) if told else "",
+        }
+        return {name: _storable(text) for name, text in tags.items() if text}
+
+
+def check_limits(codec: str, video: VideoFormat) -> None:
+    """Refuse a stream that the encoder of `codec` does not take.
+
+    Raises:
+        TargetError: its size or rate, with the limit and what to do.
+    """
+    limits, size = LIMITS[codec], f"{video.width}x{video.height}"
+    others = ", ".join(name for name in CODECS if name != codec and _takes(name, video))
+    advice = f"; take another codec ({others})" if others else "; give another size"
+    (least_width, least_height), (most_width, most_height) = limits.smallest, limits.largest
+    if video.width < least_width or video.height < least_height:
+        raise TargetError(
+            f"codec {codec}: {size} is too small for its encoder, which takes pictures from"
+            f" {least_width}x{least_height} on{advice}"
+        )
+    if video.width > most_width or video.height > most_height:
+        raise TargetError(
+            f"codec {codec}: {size} is too large for its encoder, which takes pictures of at most"
+            f" {most_width}x{most_height}{advice}"
+        )
+    if video.rate > limits.fastest:
+        raise TargetError(
+            f"codec {codec}: {float(video.rate):g} frames a second are too many for its encoder,"
+            f" which takes {limits.fastest}; give fewer"
+        )
+
+
+def _takes(codec: str, video: VideoFormat) -> bool:
+    limits = LIMITS[codec]
+    sides = zip(limits.smallest, (video.width, video.height), limits.largest, strict=True)
+    return all(least <= side <= most for least, side, most in sides)
+
+
+def _exact_rate(given: object) -> Fraction:
+    if not isinstance(given, Fraction):
+        ARGUMENTS.number("fps", given, most=MOST, above=0)
+    rate = rate_of(cast("float", given))
+    if not LEAST <= rate <= MOST:
+        raise TargetError(f"{shown(float(rate))} frames a second: give {float(LEAST):g} to {MOST}")
+    if rate.denominator > FINEST:
+        raise TargetError(
+            f"fps {rate.numerator}/{rate.denominator}: give a fraction with a denominator of at"
+            f" most {FINEST}; {rate.limit_denominator(FINEST)} is the nearest"
+        )
+    return rate
+
+
+def _storable(text: str) -> str:
+    """A tag without what a container cannot hold: it ends at a NUL, and is UTF-8."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,4 @@
+"""The web page, its server and its live video.
+
+Open `app.py` first.
+"""

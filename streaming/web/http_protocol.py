@@ -1,0 +1,111 @@
+"""HTTP on one connection: what is no request is answered, and nobody is waited for without end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .connections import Connections
+
+FLUSH_SECONDS = 30.0  # for what was answered to be taken, once the connection is to close
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that lets go of a connection on which no whole request comes within `patience`.
+
+    `abort` and `hold` are handed to the application in the state of each request: to close the
+    connection at once, and to say that it stays open for long.
+    """
+
+    def __init__(self, connections: Connections, patience: float, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.app_state = {**self.app_state, "abort": self.abort, "hold": self._hold}
+        self.held = False
+        self._known = connections
+        self._patience = patience  # seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request."""
+        super().connection_made(transport)
+        self._settle()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; it may be a request."""
+        super().data_received(data)
+        self._settle()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self.held = False
+        super().on_response_complete()
+        self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._cancel_timer()
+        self._known.forget(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever is still to be sent."""
+        self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, as far as an answer is still possible, and close."""
+        error = sys.exc_info()[1]
+        status = getattr(error, "error_status_hint", 400)
+        if status == 431 and b"\n" not in self.conn.trailing_data[0]:
+            status = 414
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.write(_answer(status))
+        self.conn.send_failed()
+        self.transport.close()
+
+    def _hold(self) -> None:
+        self.held = True
+
+    def _settle(self) -> None:
+        """A connection without a request has so long to bring one."""
+        if self.transport.is_closing():
+            self._timer = self._timer or self.loop.call_later(FLUSH_SECONDS, self.abort)
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self._known.busy(self)
+            self._cancel_timer()
+        else:
+            self._known.idle(self)
+            if self._timer is None:
+                self._timer = self.loop.call_later(self._patience, self._give_up)
+
+    def _give_up(self) -> None:
+        self.transport.close()
+        self._timer = self.loop.call_later(FLUSH_SECONDS, self.abort)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _answer(status: int) -> bytes:
+    text = f"{_REASONS.get(status, _REASONS[400])}\n".encode()
+    return (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain\r\n"
+        f"Connection: close\r\nContent-Length: {len(text)}\r\n\r\n"
+    ).encode() + text
+
+
+_REASONS = {
+    400: "this is not HTTP",
+    414: "the address is too long",
+    431: "the headers are too long",
+    501: "this transfer encoding is not known: send chunked, or a Content-Length",
+}

@@ -1,0 +1,111 @@
+"""The newest blocks as fragments, for any number of viewers that each go at their own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from sana_stream.streaming.containers.mp4 import Fragmenter
+from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+_KEPT = 12  # fragments; a viewer that is further behind goes on with the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One block as a fragment of MP4."""
+
+    number: int
+    seconds: float
+    data: bytes
+
+
+class LiveFeed:
+    """An output that keeps the last 12 blocks for viewers and never waits for any of them."""
+
+    durable = False
+    label = "web page"
+
+    def __init__(self, video: VideoFormat, encoding: Encoding | None = None) -> None:
+        self.frames = 0
+        self._video = video
+        self._fragments = Fragmenter(video, encoding or Encoding("h264"), Tags())
+        self._lock = Lock()
+        self._pieces: deque[Piece] = deque(maxlen=_KEPT)
+        self._count = 0
+        self._closed = False
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    @property
+    def init(self) -> bytes:
+        """What a viewer needs before any fragment."""
+        return self._fragments.init
+
+    @property
+    def mime(self) -> str:
+        """The type to give to Media Source Extensions."""
+        return self._fragments.mime()
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more blocks come."""
+        return self._closed
+
+    def write(self, block: Block) -> None:
+        """Add a block."""
+        data = self._fragments.fragment(block)
+        with self._lock:
+            seconds = self._video.seconds(len(block.frames))
+            self._pieces.append(Piece(self._count, seconds, data))
+            self._count += 1
+        self.frames += len(block.frames)
+        self._wake()
+
+    def close(self) -> None:
+        """Tell the viewers that no more comes."""
+        self._closed = True
+        self._wake()
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """The blocks that are kept, oldest first."""
+        with self._lock:
+            return tuple(self._pieces)
+
+    async def after(self, number: int | None) -> Piece | None:
+        """The piece behind the one with this number, as soon as there is one.
+
+        The newest one for a viewer that has none yet (None) or is too far behind; None after the
+        last.
+        """
+        woken = asyncio.Event()
+        waiter = (asyncio.get_running_loop(), woken)
+        self._waiting.add(waiter)
+        try:
+            while True:
+                woken.clear()
+                closed, piece = self._closed, self._find(number)
+                if piece is not None or closed:
+                    return piece
+                await woken.wait()
+        finally:
+            self._waiting.discard(waiter)
+
+    def _find(self, number: int | None) -> Piece | None:
+        with self._lock:
+            if not self._pieces or self._pieces[-1].number == number:
+                return None
+            if number is not None and self._pieces[0].number <= number + 1:
+                return self._pieces[number + 1 - self._pieces[0].number]
+            return self._pieces[-1]
+
+    def _wake(self) -> None:
+        for loop, woken in tuple(self._waiting):
+            with contextlib.suppress(RuntimeError):  # a loop that has ended has no viewers
+                loop.call_soon_threadsafe(woken.set)

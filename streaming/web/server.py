@@ -1,0 +1,123 @@
+"""The web server beside the run, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from threading import Thread
+
+import uvicorn
+
+from sana_stream.streaming.control.job_queue import Programme
+from sana_stream.streaming.errors import TargetError
+
+from .app import Limits, make_app
+from .auth import Access
+from .connections import Connections, connection_limit, notice_dead_peers, refuse
+from .http_protocol import PatientProtocol
+from .status import Stage
+
+HEADER_SECONDS = 10.0  # for a connection to say what it wants
+_WAITING = 1024  # connections that the system may hold for us
+_AT_ONCE = 16  # connections taken before others have their turn
+_USED_UP = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.01  # seconds; however many come, the run has the processor for most of the time
+
+
+class WebServer:
+    """Serves a stage until it is closed.
+
+    The port is taken at once; port 0 is any free one. `access` then has the port that was got.
+    With a programme it takes orders for streams. Raises TargetError when the address cannot be
+    used.
+    """
+
+    def __init__(self, stage: Stage, access: Access, programme: Programme | None = None) -> None:
+        try:
+            family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
+            self._socket = socket.create_server(
+                (access.host, access.port), family=family, backlog=_WAITING
+            )
+        except OSError as error:
+            raise TargetError(
+                f"port {access.port} on {access.host}: {(error.strerror or str(error)).lower()}; "
+                "choose another port"
+            ) from error
+        self.access = replace(access, port=self._socket.getsockname()[1])
+        self._socket.setblocking(False)
+        self._connections = Connections(connection_limit())
+        limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(stage, self.access, programme, limits),
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                lifespan="off",
+                http=PatientProtocol,
+                ws="none",
+                server_header=False,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._thread = Thread(target=self._run, name="web server", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving; viewers are let go after a second."""
+        self._server.should_exit = True
+        if self._loop is not None and self._accepting is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._accepting.cancel)
+        self._thread.join(5)
+
+    def __enter__(self) -> WebServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        with self._socket:
+            asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda *_: None)  # of a connection: it is closed then
+        self._accepting = self._loop.create_task(self._accept())
+        await self._server.serve([])
+        self._accepting.cancel()
+
+    async def _accept(self) -> None:
+        """Take connections, no faster than it can be afforded."""
+        loop = asyncio.get_running_loop()
+        while True:
+            for _ in range(_AT_ONCE):
+                try:
+                    connection, _ = await loop.sock_accept(self._socket)
+                    await self._admit(connection)
+                except OSError as error:  # it has gone again, or no descriptor is left
+                    if error.errno in _USED_UP:
+                        self._connections.evict()
+                    break
+            await asyncio.sleep(_PAUSE)
+
+    async def _admit(self, connection: socket.socket) -> None:
+        if not self._connections.make_room():
+            refuse(connection)
+            return
+        notice_dead_peers(connection)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(self._make_protocol, connection)
+
+    def _make_protocol(self) -> PatientProtocol:
+        server = self._server
+        return PatientProtocol(
+            self._connections, HEADER_SECONDS, server.config, server.server_state, {}
+        )

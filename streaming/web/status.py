@@ -1,0 +1,177 @@
+"""What the web page shows: the stream of now, which may be followed by another."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.video_format import VideoFormat
+
+from .live_feed import LiveFeed
+
+if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
+
+
+_CUES_KEPT = 500
+_CHARACTERS_KEPT = 1 << 16  # of their prompts: everybody who looks on fetches them every second
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A prompt and the stream's frame from which it is on."""
+
+    start: int
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a run at one moment; times in seconds of video, memory in bytes."""
+
+    state: str  # "starting", "running" or "finished"
+    title: str
+    fps: float
+    width: int
+    height: int
+    seed: int | None
+    total_seconds: float | None  # None: endless
+    seconds: float  # made so far
+    blocks: int
+    speed: float  # of the last blocks, against real time
+    memory_bytes: int
+    peak_memory_bytes: int
+    shown: tuple[Cue, ...]  # what has been on, up to the prompt of the newest block
+    coming: tuple[Cue, ...]  # what the story still holds
+    notice: str  # what whoever watches should know
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields by name, for JSON."""
+        return asdict(self)
+
+
+class Board:
+    """Kept up to date by the run, read by anybody. Holds the last 500 changes of prompt, of
+    65536 characters."""
+
+    def __init__(
+        self,
+        video: VideoFormat,
+        title: str = "",
+        seed: int | None = None,
+        total_frames: int | None = None,
+        story: Sequence[Cue] = (),
+    ) -> None:
+        self._lock = Lock()
+        self._video = video
+        self._title = title
+        self._seed = seed
+        self._total_frames = total_frames
+        self._coming = tuple(story)
+        self._shown: deque[Cue] = deque(maxlen=_CUES_KEPT)
+        self._recent: deque[tuple[int, float]] = deque(maxlen=4)  # frames, seconds of making
+        self._frames = self._blocks = self._memory = self._peak = 0
+        self._finished = False
+        self._notice = ""
+
+    def made(self, block: Block) -> None:
+        """Take a finished block into account."""
+        with self._lock:
+            self._frames = block.start + len(block.frames)
+            self._blocks += 1
+            self._recent.append((len(block.frames), block.stats.total_seconds))
+            self._memory = block.stats.memory_bytes
+            self._peak = block.stats.peak_memory_bytes
+            if not self._shown or self._shown[-1].prompt != block.prompt:
+                self._show(Cue(block.start, block.prompt))
+            self._coming = tuple(cue for cue in self._coming if cue.start >= self._frames)
+
+    def _show(self, cue: Cue) -> None:
+        self._shown.append(cue)
+        while len(self._shown) > 1 and sum(len(c.prompt) for c in self._shown) > _CHARACTERS_KEPT:
+            self._shown.popleft()
+
+    def plan(self, story: Sequence[Cue]) -> None:
+        """Replace what is still to come."""
+        with self._lock:
+            self._coming = tuple(cue for cue in story if cue.start >= self._frames)
+
+    def reseed(self, seed: int) -> None:
+        """Say that the noise comes from another seed."""
+        with self._lock:
+            self._seed = seed
+
+    def tell(self, notice: str) -> None:
+        """Tell those who watch something; it stands until there is something else to tell."""
+        with self._lock:
+            self._notice = notice
+
+    def finish(self) -> None:
+        """Say that no more blocks come."""
+        with self._lock:
+            self._finished = True
+
+    def snapshot(self) -> Snapshot:
+        """Everything as it is now."""
+        with self._lock:
+            return Snapshot(
+                state="finished" if self._finished else "running" if self._blocks else "starting",
+                title=self._title,
+                fps=float(self._video.rate),
+                width=self._video.width,
+                height=self._video.height,
+                seed=self._seed,
+                total_seconds=self._total_seconds(),
+                seconds=self._video.seconds(self._frames),
+                blocks=self._blocks,
+                speed=self._speed(),
+                memory_bytes=self._memory,
+                peak_memory_bytes=self._peak,
+                shown=tuple(self._shown),
+                coming=self._coming,
+                notice=self._notice,
+            )
+
+    def _total_seconds(self) -> float | None:
+        return None if self._total_frames is None else self._video.seconds(self._total_frames)
+
+    def _speed(self) -> float:
+        seconds = sum(taken for _, taken in self._recent)
+        frames = sum(count for count, _ in self._recent)
+        return self._video.seconds(frames) / seconds if seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """One stream with all that belongs to it."""
+
+    number: int
+    feed: LiveFeed
+    control: Control
+    board: Board
+    recording: Path | None = None  # the video file that grows with it, for download
+
+
+class Stage:
+    """Holds the stream that is on; set by the run, read by the web server."""
+
+    def __init__(self) -> None:
+        self._show: Show | None = None
+
+    @property
+    def show(self) -> Show | None:
+        """The stream of now, or the last one; None before the first."""
+        return self._show
+
+    def begin(
+        self, feed: LiveFeed, control: Control, board: Board, recording: Path | None = None
+    ) -> Show:
+        """Put another stream on."""
+        number = 0 if self._show is None else self._show.number + 1
+        self._show = Show(number, feed, control, board, recording)
+        return self._show
