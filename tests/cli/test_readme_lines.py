@@ -1,4 +1,4 @@
-"""The lines of the README's section on streaming, each as it stands there."""
+"""The command lines of the guides on outputs and live control, each as it stands there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .run import environment
 
 pytestmark = pytest.mark.programs
 HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
+GUIDES = [HERE.parents[1] / "examples" / "guides" / name for name in ("outputs.md", "live.md")]
 FRAMES = 81  # of the stand-in's five blocks
 PATIENCE = 120  # seconds for what a busy machine does late
 LOST = 17  # of them srt may lose at its end
@@ -36,9 +36,9 @@ RECEIVERS = {  # that of datagrams knows the end by their absence, and must not 
 
 
 def streaming_lines(program: str = "sana-stream") -> list[str]:
-    """The lines of the section's blocks for the shell that begin with a program's name."""
-    section = README.read_text("utf-8").partition("\n## Streaming\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    """The lines of the guides' blocks for the shell that begin with a program's name."""
+    text = "\n".join(guide.read_text("utf-8") for guide in GUIDES)
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.startswith(program)]
 
 
@@ -190,6 +190,11 @@ def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str],
     expected = {"/prompt": b"fog comes in", "/command": b"ok", "/status": b'"title":"A harbour"'}
     for path, answer in expected.items():
         assert path not in line or answer in done.stdout
+
+
+def test_the_lines_are_found() -> None:
+    assert [len(lines) for lines in (PIPES, ADDRESSES, FILES, LIVE)] == [5, 4, 2, 3]
+    assert [len(streaming_lines(word)) for word in ("curl", "mpv http")] == [3, 1]
 
 
 def test_directed_streams_are_lines_of_their_own() -> None:
