@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import av
@@ -164,6 +166,17 @@ def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
     assert [count(part) for part in parts] == [33, 32, 16]
 
 
+def await_stream(port: str) -> None:
+    """Wait for the stream: a server gives its address before it has one."""
+    until = time.monotonic() + PATIENCE
+    state = "empty"
+    while state == "empty":
+        assert time.monotonic() < until, "no stream begins"
+        with closing(HTTPConnection("127.0.0.1", int(port), timeout=PATIENCE)) as connection:
+            connection.request("GET", "/status")
+            state = json.load(connection.getresponse())["state"]
+
+
 @pytest.mark.parametrize("line", [*streaming_lines("curl"), *streaming_lines("mpv http")])
 def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str], line: str) -> None:
     need("bash", line.split()[0])
@@ -175,6 +188,7 @@ def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str],
         assert process.stderr
         assert process.stderr.readline().startswith(b"at http://127.0.0.1:" + port.encode())
         assert ":8765/" in line
+        await_stream(port)
         done = subprocess.run(
             ["bash", "-c", line.replace(":8765/", f":{port}/").replace("curl", "curl -fsS", 1)],
             cwd=tmp_path,
