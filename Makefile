@@ -1,4 +1,4 @@
-# Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+# For a fresh machine with Python 3.11 or newer: `make demo`, `make test` and `make docs`.
 PYTHON ?= python3
 DEMO := .venv-demo
 TEST := .venv-test
@@ -13,7 +13,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: demo test test-bare types wheel clean
+.PHONY: demo test test-bare types docs wheel clean
 
 demo: $(DEMO)/installed  ## make a one-minute video from examples/story.txt on this machine
 	$(DEMO)/$(BIN)/sana-stream --prompt-file examples/story.txt --minutes 1 --overwrite
@@ -33,6 +33,10 @@ types:  ## type-check the sources under their import names
 test-bare: wheel  ## once more the tests that start programs, with all that can be missing hidden
 	$(TEST)/$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --hide-programs
 
+docs: wheel  ## build the guides and references as a static site in site/
+	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[docs]"
+	NO_MKDOCS_2_WARNING=1 $(TEST)/$(BIN)/python -m mkdocs build --quiet --strict --config-file examples/mkdocs.yml
+
 wheel: $(TEST)/pip
 	rm -rf build dist
 	$(TEST)/$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -49,4 +53,4 @@ $(DEMO)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(DEMO) $(TEST) build dist *.egg-info
+	rm -rf $(DEMO) $(TEST) build dist site *.egg-info

@@ -1,4 +1,4 @@
-"""Every command that the README shows is one that the program understands."""
+"""Every command that the README and the guides show is one that the program understands."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ import pytest
 from sana_stream.cli.main import find_command
 from sana_stream.cli.parser import build_parser
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+PAGES = [ROOT / "README.md", EXAMPLES / "README.md", *sorted(EXAMPLES.glob("guides/*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+PLACEHOLDERS = r"info MODEL|NAME`"
 COMMANDS = sorted(
-    set(re.findall(r"(?:^|`)(sana-stream (?!info MODEL)[^`\n]+)", README, re.MULTILINE))
+    set(re.findall(rf"(?:^|`)(sana-stream (?!{PLACEHOLDERS})[^`\n]+)", TEXT, re.MULTILINE))
 )
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) > 10
+    assert len(COMMANDS) > 45
 
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_program_understands(line: str):
-    argv = shlex.split(line.partition(" | ")[0])[1:]
+    argv = shlex.split(line.partition(" | ")[0], comments=True)[1:]
     command = find_command(argv)
     parser = command.parser() if command else build_parser("")
     parser.parse(argv[1:] if command else argv)

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, with the embedded model."""
+"""The Python of the README and the guides runs as it stands, with the embedded model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", ROOT / "CONTRIBUTING.md", *GUIDES]
+
+
+def snippets(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def test_the_opening_example_makes_the_blocks_that_it_says(capsys: pytest.CaptureFixture[str]):
-    (snippet,) = SNIPPETS
+    snippet, *_ = snippets(ROOT / "README.md")
     exec(compile(snippet, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     starts = [int(line.split()[0]) for line in lines]
@@ -23,8 +28,32 @@ def test_the_opening_example_makes_the_blocks_that_it_says(capsys: pytest.Captur
     assert all(line.endswith(boat) for line in lines[:2])
 
 
-def test_pictures_and_pages_that_are_linked_are_there():
-    root = Path(__file__).parent.parent
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert "examples/demo.png" in links
-    assert [link for link in links if not (root / link).exists()] == []
+@pytest.mark.parametrize("page", [page for page in GUIDES if snippets(page)], ids=lambda p: p.stem)
+def test_the_python_of_a_guide_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """From top to bottom, each snippet with the names of those before it."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for snippet in snippets(page):
+        exec(compile(snippet, page.name, "exec"), names)
+    assert capsys.readouterr().out
+
+
+def test_guides_have_python():
+    assert sum(len(snippets(page)) for page in GUIDES) >= 4
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_images_and_pages_that_are_linked_are_there(page: Path):
+    text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_shows_the_demo():
+    assert "](examples/demo.png)" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
-"""The lines of the README's section on streaming, each as it stands there."""
+"""The command lines of the guides on outputs and live control, each as it stands there."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import av
@@ -23,7 +25,7 @@ from .run import environment
 
 pytestmark = pytest.mark.programs
 HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
+GUIDES = [HERE.parents[1] / "examples" / "guides" / name for name in ("outputs.md", "live.md")]
 FRAMES = 81  # of the stand-in's five blocks
 PATIENCE = 120  # seconds for what a busy machine does late
 LOST = 17  # of them srt may lose at its end
@@ -36,9 +38,9 @@ RECEIVERS = {  # that of datagrams knows the end by their absence, and must not 
 
 
 def streaming_lines(program: str = "sana-stream") -> list[str]:
-    """The lines of the section's blocks for the shell that begin with a program's name."""
-    section = README.read_text("utf-8").partition("\n## Streaming\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    """The lines of the guides' blocks for the shell that begin with a program's name."""
+    text = "\n".join(guide.read_text("utf-8") for guide in GUIDES)
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.startswith(program)]
 
 
@@ -164,6 +166,17 @@ def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
     assert [count(part) for part in parts] == [33, 32, 16]
 
 
+def await_stream(port: str) -> None:
+    """Wait for the stream: a server gives its address before it has one."""
+    until = time.monotonic() + PATIENCE
+    state = "empty"
+    while state == "empty":
+        assert time.monotonic() < until, "no stream begins"
+        with closing(HTTPConnection("127.0.0.1", int(port), timeout=PATIENCE)) as connection:
+            connection.request("GET", "/status")
+            state = json.load(connection.getresponse())["state"]
+
+
 @pytest.mark.parametrize("line", [*streaming_lines("curl"), *streaming_lines("mpv http")])
 def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str], line: str) -> None:
     need("bash", line.split()[0])
@@ -175,6 +188,7 @@ def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str],
         assert process.stderr
         assert process.stderr.readline().startswith(b"at http://127.0.0.1:" + port.encode())
         assert ":8765/" in line
+        await_stream(port)
         done = subprocess.run(
             ["bash", "-c", line.replace(":8765/", f":{port}/").replace("curl", "curl -fsS", 1)],
             cwd=tmp_path,
@@ -190,6 +204,11 @@ def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str],
     expected = {"/prompt": b"fog comes in", "/command": b"ok", "/status": b'"title":"A harbour"'}
     for path, answer in expected.items():
         assert path not in line or answer in done.stdout
+
+
+def test_the_lines_are_found() -> None:
+    assert [len(lines) for lines in (PIPES, ADDRESSES, FILES, LIVE)] == [5, 4, 2, 3]
+    assert [len(streaming_lines(word)) for word in ("curl", "mpv http")] == [3, 1]
 
 
 def test_directed_streams_are_lines_of_their_own() -> None:

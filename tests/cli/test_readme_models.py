@@ -1,4 +1,4 @@
-"""The commands of the README's table of models, each made with a small checkpoint in its layout."""
+"""The commands of the guide on models, each made with a small checkpoint in its layout."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from .run import pictures, run
 from .test_beginning import moving, write_clip
 
-README = Path(__file__).parents[2] / "README.md"
-TABLE = README.read_text("utf-8").partition("\n## Models\n")[2].partition("\n## ")[0]
+GUIDE = Path(__file__).parents[2] / "examples" / "guides" / "models.md"
+TABLE = GUIDE.read_text("utf-8").partition("\n## Commands\n")[2].partition("\n## ")[0]
 COMMANDS = re.findall(r"^\| .* \| `(sana-stream [^`]+)` \|$", TABLE, re.MULTILINE)
 ELSEWHERE = ("720p", "--decoder", "--compile", "convert")  # have tests of their own
 LENGTH = re.compile(r"--(?:minutes|seconds|frames) \d+")

@@ -20,12 +20,15 @@ from sana_stream.engine.story.read import read_story
 from ..programs import needs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+BENCHMARKS = EXAMPLES / "benchmarks"
 needs_ffmpeg = needs("ffmpeg")
 
 
 def run(name: str, *argv: str | Path) -> None:
-    """Run an example's `main` in this process."""
-    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    """Run the `main` of an example or a benchmark in this process."""
+    paths = (folder / f"{name}.py" for folder in (EXAMPLES, BENCHMARKS))
+    path = next(path for path in paths if path.exists())
+    spec = importlib.util.spec_from_file_location(f"example_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -119,7 +122,7 @@ def test_stories_can_be_read(path: Path) -> None:
 
 def test_soak() -> None:
     """In a process of its own: what other tests leave open is not counted."""
-    argv = [sys.executable, str(EXAMPLES / "soak.py"), "--hours", "0.05", "--rows", "5"]
+    argv = [sys.executable, str(BENCHMARKS / "soak.py"), "--hours", "0.05", "--rows", "5"]
     told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=500).stdout
     rows = [line.split("|")[1:-1] for line in told.splitlines()[2:7]]
     assert [row[0].strip() for row in rows] == ["0.01 h", "0.02 h", "0.03 h", "0.04 h", "0.05 h"]
@@ -152,7 +155,7 @@ def test_kill_and_resume(
 
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text("utf-8")
-    for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")):
+    for path in (*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py"), *EXAMPLES.glob("*.sh")):
         assert f'"{path.stem}' in here, f"{path.name} is not tested"
 
 

@@ -1,7 +1,7 @@
 """`sana-stream`, killed within a write: part of it reaches the file, the rest never does.
 
-python examples/doomed.py video 3 0.5 --prompt "a red boat" --out boat.mp4
-python examples/doomed.py checkpoint 1 0.9 resume boat.mp4
+python examples/benchmarks/doomed.py video 3 0.5 --prompt "a red boat" --out boat.mp4
+python examples/benchmarks/doomed.py checkpoint 1 0.9 resume boat.mp4
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Made-up pictures go to every kind of output, three blocks each. More than 0.1 s would be felt: on
 the live page, by Ctrl-C, in the making of the next block.
 
-python examples/delivery/outputs.py                                # 224x128, blocks of 16 pictures
-python examples/delivery/outputs.py --size 832x480 --pictures 40   # blocks of the 2B models
+python examples/benchmarks/delivery/outputs.py   # 224x128, blocks of 16 pictures
+python examples/benchmarks/delivery/outputs.py --size 832x480 --pictures 40   # 2B blocks
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fill the speed table: checks, a profile, and every way to run a shape, in under ten minutes.
 
-python examples/measure.py                          # the small model on this machine
-python examples/measure.py --shapes 2b-480p         # random 2B weights on a GPU
+python examples/benchmarks/measure.py                          # the small model on this machine
+python examples/benchmarks/measure.py --shapes 2b-480p         # random 2B weights on a GPU
 
 Each check and each way is a process of its own, so that one that fails costs no other; the report
 is written anew after each of them.
@@ -83,7 +83,7 @@ def checked(clock: Clock, name: str, what: list[str], report: Report) -> None:
     """Run one check of `measure_checks.py`."""
     command = ["measure_checks.py", name, *what]
     told, why = clock.run(str(HERE / command[0]), *command[1:])
-    report.commands.append(f"python examples/{shlex.join(command)}")
+    report.commands.append(f"python examples/benchmarks/{shlex.join(command)}")
     if why:
         report.checks.append(_row(name, why, "", ""))
         return
@@ -97,7 +97,7 @@ def checked(clock: Clock, name: str, what: list[str], report: Report) -> None:
 def profiled(clock: Clock, what: list[str], out: Path, report: Report) -> None:
     """Write the table of `measure_profile.py` beside the report."""
     told, why = clock.run(str(HERE / "measure_profile.py"), *what)
-    report.commands.append(f"python examples/measure_profile.py {shlex.join(what)}")
+    report.commands.append(f"python examples/benchmarks/measure_profile.py {shlex.join(what)}")
     (out / "profile.txt").write_text(told or f"{why}\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """Two versions of the code side by side: the latents of a block, in turns, in CPU time.
 
 git worktree add ../before COMMIT
-python examples/compare.py ../before
+python examples/benchmarks/compare.py ../before
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 
 
 def serve(model: str, dtype: str) -> None:

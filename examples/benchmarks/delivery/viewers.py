@@ -3,7 +3,7 @@
 The viewers are connections from a process of their own. Of ten, six read all they get, two read
 slowly and two never read, as a phone does that has left the room.
 
-python examples/delivery/viewers.py --viewers 50
+python examples/benchmarks/delivery/viewers.py --viewers 50
 """
 
 from __future__ import annotations

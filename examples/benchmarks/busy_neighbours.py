@@ -3,8 +3,8 @@
 A directed stream has every core to itself: its threads wait for one another thousands of times a
 second. "spinning" is what OpenMP does when nothing is said, "default" what this program says.
 
-python examples/busy_neighbours.py                    # in about ten minutes
-python examples/busy_neighbours.py --repeats 1 --frames 64 --neighbours 0 2
+python examples/benchmarks/busy_neighbours.py                    # in about ten minutes
+python examples/benchmarks/busy_neighbours.py --repeats 1 --frames 64 --neighbours 0 2
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ going on with what the one before has left. Kills fall evenly on the start of a 
 between writes, a write of the video and a write of the checkpoint. When one falls is counted in
 blocks and in the process's own CPU time, so that a busy machine changes nothing.
 
-python examples/kill_and_resume.py --kills 30
+python examples/benchmarks/kill_and_resume.py --kills 30
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import psutil
 
 from sana_stream.streaming.containers.mp4_boxes import fragments
 
-STORY = Path(__file__).parent / "story.txt"
+STORY = Path(__file__).parents[1] / "story.txt"
 DOOMED = str(Path(__file__).parent / "doomed.py")
 START, BETWEEN, VIDEO, CHECKPOINT = PLACES = (
     "while starting",

@@ -2,7 +2,7 @@
 
 Of ten, six read all they get, two read slowly and two never read.
 
-python examples/delivery/crowd.py 8765 50
+python examples/benchmarks/delivery/crowd.py 8765 50
 """
 
 from __future__ import annotations

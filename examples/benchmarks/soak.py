@@ -3,8 +3,8 @@
 Counts memory, open files and threads while blocks are made, encoded, checkpointed and thrown away,
 and holds the sum of keys, which only ever grows, against the same sum in float64.
 
-python examples/soak.py                    # 24 hours of video in some minutes
-python examples/soak.py --hours 1 --rows 6
+python examples/benchmarks/soak.py                    # 24 hours of video in some minutes
+python examples/benchmarks/soak.py --hours 1 --rows 6
 """
 
 from __future__ import annotations

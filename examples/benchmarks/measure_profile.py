@@ -1,6 +1,6 @@
 """What the slowest stage of a block spends its time on: torch's profiler, the top of its table.
 
-python examples/measure_profile.py --shapes 2b-480p
+python examples/benchmarks/measure_profile.py --shapes 2b-480p
 """
 
 from __future__ import annotations

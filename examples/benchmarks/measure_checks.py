@@ -1,6 +1,6 @@
 """One check of the machine, on two layers of a shape with random weights; prints a line of JSON.
 
-python examples/measure_checks.py float32 --shapes 2b-480p
+python examples/benchmarks/measure_checks.py float32 --shapes 2b-480p
 """
 
 from __future__ import annotations
