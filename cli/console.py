@@ -20,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sana_stream._text import safe_text
-from sana_stream.engine.story.story import Story, clock
+from sana_stream.engine.story.story import Story, format_time
 from sana_stream.engine.story.timeline import Placement
-from sana_stream.streaming.outputs.base import label
+from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.run.config import Request
 from sana_stream.streaming.run.progress import Progress
 
@@ -68,7 +68,7 @@ def megabytes(count: int) -> str:
 
 def rounded_clock(seconds: float) -> str:
     """A time to the second, as 1:05."""
-    return clock(round(seconds))
+    return format_time(round(seconds))
 
 
 def speed(frames_per_second: float, fps: float) -> str:
@@ -80,7 +80,7 @@ def headline(request: Request) -> str:
     """What is about to be made."""
     length = "endless"
     if request.frames is not None:
-        play = clock(request.seconds or 0.0)
+        play = format_time(request.seconds or 0.0)
         length = (
             f"{_count(request.frames, 'frame')} ({play}) in {_count(request.blocks or 1, 'block')}"
         )
@@ -90,9 +90,9 @@ def headline(request: Request) -> str:
     )
 
 
-def not_understood(prompt: str, request: Request) -> str | None:
+def unknown_word_notes(prompt: str, request: Request) -> str | None:
     """What is to be said of a prompt of which the model knows no word, if it is one."""
-    if request.vocabulary is None or not request.vocabulary.knows_nothing_of(prompt):
+    if request.vocabulary is None or not request.vocabulary.knows_no_word_of(prompt):
         return None
     return (
         f'of "{safe_text(prompt)}" no word is known to this model, it will show what it likes;'
@@ -126,7 +126,7 @@ def progress_line(progress: Progress) -> str:
 
 def closing_lines(progress: Progress, outputs: tuple[str, ...]) -> list[str]:
     """What was made, where it is, how fast it came and how to play it."""
-    made = f"{_count(progress.frames, 'frame')}, {clock(progress.made_seconds)} of video"
+    made = f"{_count(progress.frames, 'frame')}, {format_time(progress.made_seconds)} of video"
     took = f"{rounded_clock(progress.spent)}: {speed(progress.speed, progress.fps)}"
     lines = [f"{made} in {took}, peak memory {megabytes(progress.peak)}"]
     files = [output for output in outputs if not is_live(output)]
@@ -166,7 +166,7 @@ class Reporter(Protocol):
     def block(self, progress: Progress) -> None: ...
 
 
-class Silent:
+class QuietReporter:
     """Says nothing."""
 
     def plan(self, request: Request, outputs: tuple[str, ...]) -> None:
@@ -185,7 +185,7 @@ class Silent:
         pass
 
 
-class Lines:
+class PlainReporter:
     """Plain lines, for a log: a progress line every few seconds and one at the end."""
 
     def __init__(self, console: Console) -> None:
@@ -195,10 +195,10 @@ class Lines:
     def plan(self, request: Request, outputs: tuple[str, ...]) -> None:
         """The run, and where each prompt takes over."""
         self.note(headline(request))
-        self.note(f"to {', '.join(map(label, outputs))}")
+        self.note(f"to {', '.join(map(redact_url, outputs))}")
         self._show(_plan_table(request))
         prompts = dict.fromkeys(placement.cue.prompt for placement in request.placements)
-        unknown = [told for prompt in prompts if (told := not_understood(prompt, request))]
+        unknown = [told for prompt in prompts if (told := unknown_word_notes(prompt, request))]
         for told in unknown[:UNKNOWN_ROWS]:
             self.note(told)
         if (more := len(unknown) - UNKNOWN_ROWS) > 0:
@@ -215,7 +215,7 @@ class Lines:
 
     def switch(self, prompt: str, frame: int, seconds: float) -> None:
         """A prompt takes over at a frame."""
-        self.note(f"from frame {frame} ({clock(seconds)}): {prompt}")
+        self.note(f"from frame {frame} ({format_time(seconds)}): {prompt}")
 
     def block(self, progress: Progress) -> None:
         """One more block is made."""
@@ -242,18 +242,18 @@ def _plan_table(request: Request) -> Table:
 
 
 def _plan_row(placement: Placement, request: Request) -> tuple[str, str, Text]:
-    asked = clock(placement.cue.start_seconds or 0.0)
+    asked = format_time(placement.cue.start_seconds or 0.0)
     prompt, image = placement.cue.prompt, placement.cue.image
     told = Text(
         safe_text(prompt if image is None else f"{prompt} (picture {image})", MESSAGE_LIMIT)
     )
     if placement.frame is None:
         return asked, "never: no block starts in its time", told
-    shown = f"{clock(request.seconds_of(placement.frame))} (block {placement.block})"
+    shown = f"{format_time(request.seconds_of(placement.frame))} (block {placement.block})"
     return asked, shown, told
 
 
-class LiveDisplay(Lines):
+class TerminalReporter(PlainReporter):
     """Keeps prompt, bar and numbers at the foot of the terminal; notes scroll by above."""
 
     def __init__(self, console: Console) -> None:

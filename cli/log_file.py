@@ -49,7 +49,7 @@ class LogFile(io.RawIOBase):
             self._send()
         return len(taken)
 
-    def settle(self, seconds: float = _PATIENCE) -> None:
+    def drain(self, seconds: float = _PATIENCE) -> None:
         """Wait for a late reader, at most so long."""
         until = time.monotonic() + seconds
         with self._lock:

@@ -10,12 +10,12 @@ from importlib import import_module
 
 from sana_stream import __version__
 from sana_stream.models.errors import ConfigError
-from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.outputs.pipe import claim_stdout
 
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, Parser, build_parser, command_parser
-from .process import leave_process, lost_answer, prepare_process, stray_output, tell
+from .process import leave_process, lost_answer, prepare_process, print_message, stray_output
 from .signals import Interrupted
 
 
@@ -116,7 +116,7 @@ def _fail(error: BaseException, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt | Interrupted):
         code = error.args[0] if error.args else INTERRUPTED
         return _tell("stopped before the first block", code)
-    if isinstance(error, ConfigError | TargetError):
+    if isinstance(error, ConfigError | InvalidOutputError):
         return _tell(one_line(error), USAGE_ERROR)
     if isinstance(error, SanaStreamError | OSError) or is_out_of_memory(error):
         return _tell(one_line(error), FAILURE)
@@ -126,5 +126,5 @@ def _fail(error: BaseException, debug: bool) -> int:
 
 
 def _tell(message: str, code: int) -> int:
-    tell(message)
+    print_message(message)
     return code

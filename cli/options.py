@@ -190,7 +190,7 @@ def is_address(output: str) -> bool:
     return output == STDOUT or "://" in output
 
 
-def is_picture_pattern(output: str) -> bool:
+def is_image_pattern(output: str) -> bool:
     """Whether an output is a row of PNG pictures in a folder, such as frames/%06d.png."""
     return not is_address(output) and output.lower().endswith(".png")
 

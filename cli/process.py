@@ -74,7 +74,7 @@ def leave_process(code: int) -> int:
         code = code or lost_answer(error)
     raw = getattr(sys.stderr, "buffer", None)
     if isinstance(raw, LogFile):
-        raw.settle()
+        raw.drain()
     return code
 
 
@@ -91,11 +91,11 @@ def lost_answer(error: OSError) -> int:
     """The exit code for an answer that could not be written; a reader may leave when it likes."""
     if isinstance(error, BrokenPipeError):
         return 0
-    tell(f"standard output: {(error.strerror or str(error)).lower()}")
+    print_message(f"standard output: {(error.strerror or str(error)).lower()}")
     return 1
 
 
-def tell(message: object) -> None:
+def print_message(message: object) -> None:
     """Say one line on standard error."""
     sys.stderr.write(f"sana-stream: {safe_text(message, MESSAGE_LIMIT)}\n")
 
@@ -105,13 +105,15 @@ def report_thread(args: Any) -> None:
     if args.exc_type is SystemExit:
         return
     name = "a thread" if args.thread is None else args.thread.name
-    tell(f"{name} has failed: {_described(args.exc_value or args.exc_type)}; the run goes on")
+    print_message(
+        f"{name} has failed: {_described(args.exc_value or args.exc_type)}; the run goes on"
+    )
     _trace(args.exc_value)
 
 
 def report_unraisable(args: Any) -> None:
     """An error in a place from which it cannot reach anybody, such as a finalizer."""
-    tell(f"ignored: {_described(args.exc_value or args.exc_type)}")
+    print_message(f"ignored: {_described(args.exc_value or args.exc_type)}")
     _trace(args.exc_value)
 
 

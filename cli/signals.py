@@ -27,16 +27,16 @@ class Interrupted(BaseException):
     """
 
 
-class Stop:
+class SignalHandler:
     """Listens to Ctrl-C, SIGTERM and SIGHUP while it is entered.
 
-    The first signal sets `asked`, so that a block and a file can be finished; inside `at_once` it
-    raises `Interrupted`. A second one ends the process.
+    The first signal sets `asked`, so that a block and a file can be finished; inside
+    `interruptible` it raises `Interrupted`. A second one ends the process.
     """
 
-    def __init__(self, aloud: bool) -> None:
-        self.asked = threading.Event()
-        self._aloud = aloud
+    def __init__(self, announce: bool) -> None:
+        self.requested = threading.Event()
+        self._aloud = announce
         self._at_once = False
         self._signal: int | None = None
         self._came: SimpleQueue[bool] = SimpleQueue()
@@ -48,7 +48,7 @@ class Stop:
         return 0 if self._signal is None else 128 + self._signal
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
+    def interruptible(self) -> Iterator[None]:
         """A signal ends what runs inside, however long it would take."""
         self._at_once = True
         try:
@@ -86,7 +86,7 @@ class Stop:
     def _relay(self) -> None:
         """Set `asked` from a thread: the main one may be inside the event that it would set."""
         if self._came.get():
-            self.asked.set()
+            self.requested.set()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:

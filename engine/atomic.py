@@ -9,7 +9,7 @@ from pathlib import Path
 from sana_stream._files import open_partial, partial_path
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Write a file beside `path`, bring it to the disk, then give it the name.
 
     The name of the partial file is always the same, so that a killed process leaves one at most,

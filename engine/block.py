@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from .frame_stats import Look
+    from .frame_stats import FrameStats
 
 
 MOST_BLOCK_FRAMES = 10_000  # latent frames
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedBlock:
+class BlockSpan:
     """Where one block lies in the stream."""
 
     index: int
@@ -30,14 +30,14 @@ class PlannedBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class Shot:
     """Where the past begins anew: with the stream's first block, and with that after a cut."""
 
     index: int = 0  # number of the block
     start: int = 0  # its first pixel frame
 
 
-FROM_THE_START = Take()
+FIRST_SHOT = Shot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class BlockPlan:
 
     block_frames: int
     temporal_factor: int = 4
-    takes: tuple[Take, ...] = (FROM_THE_START,)  # ascending; no block before them is known
+    shots: tuple[Shot, ...] = (FIRST_SHOT,)  # ascending; no block before them is known
 
     def __post_init__(self) -> None:
         given = ARGUMENTS.whole("block_frames", self.block_frames, most=MOST_BLOCK_FRAMES)
@@ -61,33 +61,33 @@ class BlockPlan:
                 f"block_frames {self.block_frames}: a block needs 1 latent frame or more"
             )
 
-    def block(self, index: int) -> PlannedBlock:
+    def block(self, index: int) -> BlockSpan:
         """The block number `index`, from 0."""
         size, factor = self.block_frames, self.temporal_factor
-        take = [take for take in self.takes if take.index <= index][-1]
+        take = [take for take in self.shots if take.index <= index][-1]
         number = index - take.index
         if number == 0:
-            return PlannedBlock(index, 0, size + 1, take.start, 1 + size * factor)
+            return BlockSpan(index, 0, size + 1, take.start, 1 + size * factor)
         latent_start = 1 + number * size
         start = take.start + 1 + number * size * factor
-        return PlannedBlock(index, latent_start, size, start, size * factor)
+        return BlockSpan(index, latent_start, size, start, size * factor)
 
     def blocks_for(self, frames: int) -> int:
         """How many blocks hold the first `frames` pixel frames."""
-        begun = [take for take in self.takes if take.start < frames]
-        take = begun[-1] if begun else self.takes[0]
+        begun = [take for take in self.shots if take.start < frames]
+        take = begun[-1] if begun else self.shots[0]
         inside = frames - take.start
         size = self.block_frames * self.temporal_factor
         return take.index + max(1, -(-(inside - 1) // size))
 
     def cut(self, index: int) -> BlockPlan:
         """The plan in which a take begins with block `index`, and no later one."""
-        kept = tuple(take for take in self.takes if take.index < index)
-        return replace(self, takes=(*kept, Take(index, self.block(index).start)))
+        kept = tuple(take for take in self.shots if take.index < index)
+        return replace(self, shots=(*kept, Shot(index, self.block(index).start)))
 
 
 @dataclass(frozen=True, slots=True)
-class PlanFrom:
+class PlanView:
     """A plan as it looks from one of its blocks: that block is number 0 and starts at frame 0."""
 
     plan: BlockPlan
@@ -103,7 +103,7 @@ class PlanFrom:
         """The stream's pixel frame that is number 0 here."""
         return self.plan.block(self.first).start
 
-    def block(self, index: int) -> PlannedBlock:
+    def block(self, index: int) -> BlockSpan:
         """The block number `index` from here; its latent frames are counted as in the stream."""
         block = self.plan.block(self.first + index)
         return replace(block, index=index, start=block.start - self.start)
@@ -112,7 +112,7 @@ class PlanFrom:
         """How many blocks hold the first `frames` pixel frames from here."""
         return self.plan.blocks_for(self.start + frames) - self.first
 
-    def cut(self, index: int) -> PlanFrom:
+    def cut(self, index: int) -> PlanView:
         """The plan in which a take begins with block `index` from here, and no later one."""
         return replace(self, plan=self.plan.cut(self.first + index))
 
@@ -133,7 +133,7 @@ class BlockStats:
     peak_memory_bytes: int  # highest value of the same measure since the session began
     state_bytes: int  # everything kept for the next block: memory, convolution tails, VAE cache
     attempts: int = 1  # more: the block was not finite and was made again with other noise
-    look: Look | None = None  # brightness, contrast, saturation of the block's pictures
+    look: FrameStats | None = None  # brightness, contrast, saturation of the block's pictures
     drift: float = 1.0  # the factor by which the look differs from the stream's beginning
 
     @property

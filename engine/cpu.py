@@ -19,7 +19,7 @@ _CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
-def shared_threads(device: torch.device, stages: int = 2) -> Iterator[None]:
+def limit_threads(device: torch.device, stages: int = 2) -> Iterator[None]:
     """Give each of `stages` that run at once its share of torch's threads while this is entered.
 
     Threads of two stages that compete for one core make both several times slower. A number that
@@ -56,7 +56,7 @@ def core_count() -> int:
 EVERY_BLOCKS = 4  # often enough for a flat curve, seldom enough to cost nothing that shows
 
 
-def trim_heap() -> None:
+def trim_malloc() -> None:
     """Give the pages of freed memory back, where the C library can.
 
     Tensors that one thread makes and another one frees leave holes in glibc's heap, which it keeps:

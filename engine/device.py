@@ -62,7 +62,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     return chosen
 
 
-def resting_device(device: torch.device, offload: bool | None) -> torch.device | None:
+def text_offload_device(device: torch.device, offload: bool | None) -> torch.device | None:
     """Where a network that is needed now and then stays in between; `None`: where it works."""
     if offload is None:
         offload = device.type == "cuda" and (
@@ -71,7 +71,7 @@ def resting_device(device: torch.device, offload: bool | None) -> torch.device |
     return torch.device("cpu") if offload and device.type != "cpu" else None
 
 
-def one_thread_alone(device: torch.device) -> bool:
+def is_single_threaded(device: torch.device) -> bool:
     """Whether a second thread must not use the device at the same time.
 
     torch's Metal queue breaks off the process then (pytorch issue 197805).
@@ -97,10 +97,10 @@ def _has_bfloat16(device: torch.device) -> bool:
 T = TypeVar("T")
 
 
-class Lane(Protocol):
+class SideStream(Protocol):
     """Runs work that follows other work of the same device."""
 
-    def mark(self) -> Any:
+    def record_event(self) -> Any:
         """A point in the caller's own queue, up to which its tensors are whole."""
         ...
 
@@ -113,10 +113,10 @@ class Lane(Protocol):
         ...
 
 
-class DirectLane:
+class InlineStream:
     """Work is done at once: the CPU, and devices with one queue."""
 
-    def mark(self) -> None:
+    def record_event(self) -> None:
         return None
 
     def run(self, work: Callable[[], T], mark: None, reads: Tensor) -> T:
@@ -126,7 +126,7 @@ class DirectLane:
         return tensor.cpu().numpy()
 
 
-class CudaLane:
+class CudaSideStream:
     """A second CUDA stream; pictures leave through pinned memory and are read after an event."""
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
@@ -134,7 +134,7 @@ class CudaLane:
         self._cuda = cuda
         self._stream = cuda.Stream(device)
 
-    def mark(self) -> Any:
+    def record_event(self) -> Any:
         return self._cuda.current_stream(self._device).record_event()
 
     def run(self, work: Callable[[], T], mark: Any, reads: Tensor) -> T:
@@ -158,6 +158,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def lane_for(device: torch.device) -> Lane:
+def side_stream_for(device: torch.device) -> SideStream:
     """The lane of a device."""
-    return CudaLane(device) if device.type == "cuda" else DirectLane()
+    return CudaSideStream(device) if device.type == "cuda" else InlineStream()

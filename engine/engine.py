@@ -12,15 +12,15 @@ from torch import Tensor
 from sana_stream._arguments import shown
 from sana_stream.engine.loading.describe import check_loras, check_parts
 from sana_stream.engine.loading.fingerprint import Fingerprint, fingerprint_of
-from sana_stream.engine.loading.locate import locate_model, locate_parts
-from sana_stream.engine.loading.memory_estimate import fitting_decode_frames, free_bytes
+from sana_stream.engine.loading.locate import resolve_components, resolve_model
+from sana_stream.engine.loading.memory_estimate import free_bytes, max_decode_frames
 from sana_stream.engine.loading.model import DecoderCalls, TransformerCalls, load_decoder
-from sana_stream.engine.loading.presets import Preset, check_size, preset_of
+from sana_stream.engine.loading.presets import Preset, check_size, preset_for
 from sana_stream.engine.loading.quantize import CAPABILITY, check_quantization, quantize_network
-from sana_stream.engine.loading.size_limits import Sizes, check_room
+from sana_stream.engine.loading.size_limits import StreamSizes, check_sizes
 from sana_stream.engine.media.inputs import Picture, Video
-from sana_stream.engine.sampling.schedule import plan_timesteps, solver_from_image
-from sana_stream.engine.session.conditioning import begin_with_image, begin_with_video
+from sana_stream.engine.sampling.schedule import default_image_solver, resolve_timesteps
+from sana_stream.engine.session.conditioning import start_from_image, start_from_video
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.file import load_snapshot
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot
@@ -28,13 +28,13 @@ from sana_stream.models.arguments import ARGUMENTS
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.lora.stack import LoraStack
-from sana_stream.models.memory_policy import parse_policy
-from sana_stream.models.state import State
+from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.state import StreamState
 from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.ltx2 import OverlapVAE
-from sana_stream.models.vae.registry import AnyVae
-from sana_stream.models.vae.taehv import TinyDecoder
+from sana_stream.models.vae.ltx2 import LTX2VAE
+from sana_stream.models.vae.registry import VideoVAE
+from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.weights.load import (
     load_transformer,
     load_vae,
@@ -43,7 +43,7 @@ from sana_stream.models.weights.load import (
 )
 
 from .block import BlockPlan
-from .device import resolve_device, resolve_dtype, resting_device
+from .device import resolve_device, resolve_dtype, text_offload_device
 from .noise import NoiseSource, check_noise, check_seed
 
 T = TypeVar("T")
@@ -56,14 +56,14 @@ class Engine:
     def __init__(
         self,
         transformer: SanaVideoTransformer,
-        vae: AnyVae,
+        vae: VideoVAE,
         text_encoder: TextEncoder,
         preset: Preset,
         device: torch.device,
         dtype: torch.dtype,
         *,
         decode_frames: int | None = None,
-        decoder: TinyDecoder | None = None,
+        decoder: TAEHVDecoder | None = None,
     ) -> None:
         self.transformer = transformer
         self.vae = vae
@@ -73,8 +73,10 @@ class Engine:
         self.dtype = dtype
         self.decode_frames = decode_frames
         self.decoder = decoder or vae
-        self.denoiser: TransformerCalls = transformer  # or recordings of its work, so the painter
-        self.painter: DecoderCalls = self.decoder
+        self.transformer_calls: TransformerCalls = (
+            transformer  # or recordings of its work, so the painter
+        )
+        self.decoder_calls: DecoderCalls = self.decoder
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._exact: Fingerprint | None = None  # of the weights before they were quantized
         if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
@@ -133,9 +135,9 @@ class Engine:
         text_dtype = torch.float32 if chosen == torch.float16 else chosen
         check_quantization(quantize, chosen_device, chosen)
         check_quantization(quantize_text, chosen_device, text_dtype)
-        located = locate_model(model)
-        folder = locate_parts(located, parts)
-        preset = preset_of(located, str(model))
+        located = resolve_model(model)
+        folder = resolve_components(located, parts)
+        preset = preset_for(located, str(model))
         check_parts(read_transformer_config(located), read_vae_file(folder), folder)
         loras = list(loras)
         check_loras(located, loras)
@@ -146,7 +148,7 @@ class Engine:
             preset.max_text_tokens,
             chosen_device,
             text_dtype,
-            resting_device(chosen_device, offload_text),
+            text_offload_device(chosen_device, offload_text),
         )
         engine = cls(
             load_transformer(located, chosen, chosen_device),
@@ -205,7 +207,7 @@ class Engine:
     def encode_negative_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embed a negative prompt: the same, without the instruction."""
         prompt = ARGUMENTS.text("negative_prompt", prompt, empty=True)
-        return self.text_encoder.encode(prompt, instructed=False)
+        return self.text_encoder.encode(prompt, with_instruction=False)
 
     def session(
         self,
@@ -256,9 +258,9 @@ class Engine:
         noise = check_noise(noise)
         if image is not None and video is not None:
             raise ConfigError("an image and a video are given; a stream begins with one of them")
-        asked, pictured = solver, solver_from_image(preset, solver)
+        asked, pictured = solver, default_image_solver(preset, solver)
         plain, after_cut = (
-            plan_timesteps(preset, timesteps, steps, solver, flow_shift)
+            resolve_timesteps(preset, timesteps, steps, solver, flow_shift)
             for solver in (asked, pictured)
         )
         solver, timesteps = plain if image is None else after_cut
@@ -277,9 +279,9 @@ class Engine:
         )
         beginning = self.beginning(settings, prompt, negative)
         if image is not None:
-            beginning = begin_with_image(self, beginning, image)
+            beginning = start_from_image(self, beginning, image)
         if video is not None:
-            beginning = begin_with_video(self, beginning, video)
+            beginning = start_from_video(self, beginning, video)
         return Session(self, beginning, noise)
 
     def session_from(self, snapshot: Snapshot, noise: NoiseSource | None = None) -> Session:
@@ -314,8 +316,8 @@ class Engine:
             return min(frames, self.decode_frames)
         shape = self.latent_shape(frames, settings.height, settings.width)
         free = free_bytes(self.device)
-        fitting = fitting_decode_frames(self.decoder.config, self.dtype, shape, free)
-        if isinstance(self.decoder, OverlapVAE) and fitting < frames:
+        fitting = max_decode_frames(self.decoder.config, self.dtype, shape, free)
+        if isinstance(self.decoder, LTX2VAE) and fitting < frames:
             self.decoder.decode_in_tiles()  # in time it has seams already
             return frames
         return fitting
@@ -334,9 +336,9 @@ class Engine:
         """
         self._check(settings)
         *_, rows, columns = self.latent_shape(1, settings.height, settings.width)
-        state = State.empty(
+        state = StreamState.empty(
             self.transformer.config,
-            parse_policy(settings.memory),
+            parse_memory_policy(settings.memory),
             self.transformer.grid(rows, columns),
             self.dtype,
             self.device,
@@ -352,14 +354,14 @@ class Engine:
         check_seed(settings.seed)
         if settings.guidance < 0:
             raise ConfigError(f"guidance {settings.guidance:g} is negative; 1.0 is none")
-        sizes = Sizes(
+        sizes = StreamSizes(
             settings.height,
             settings.width,
             settings.block_frames,
             settings.memory,
             settings.guidance != 1,
         )
-        check_room(sizes, self.transformer.config, self.decoder.config, self.dtype, self.device)
+        check_sizes(sizes, self.transformer.config, self.decoder.config, self.dtype, self.device)
 
     def _check_states(self, snapshot: Snapshot) -> None:
         """Refuse states of other shapes than this model's: they would fail in mid-work."""
@@ -367,7 +369,7 @@ class Engine:
         *_, rows, columns = self.latent_shape(1, settings.height, settings.width)
         rows, columns = self.transformer.grid(rows, columns)
         tail = config.num_layers, 1, rows * columns, config.hidden_size
-        if any(tuple(state.tail.shape) != tail for state in snapshot.states):
+        if any(tuple(state.conv_state.shape) != tail for state in snapshot.states):
             raise ConfigError("the snapshot is of another model than the one loaded: give its own")
 
 

@@ -11,19 +11,19 @@ _FLOOR = 0.02  # differences below this are not seen; keeps ratios of dark pictu
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FrameStats:
     """Brightness, contrast and saturation, each a mean over pictures, 0 to 1."""
 
     brightness: float  # mean of luma
     contrast: float  # standard deviation of luma within a picture
     saturation: float  # largest minus smallest of R, G, B
 
-    def toward(self, other: Look, share: float) -> Look:
+    def lerp(self, other: FrameStats, share: float) -> FrameStats:
         """This look moved by a share of the way to another one."""
         mine, others = self.values, other.values
-        return Look(*(a + share * (b - a) for a, b in zip(mine, others, strict=True)))
+        return FrameStats(*(a + share * (b - a) for a, b in zip(mine, others, strict=True)))
 
-    def drift(self, beginning: Look) -> float:
+    def ratio_to(self, beginning: FrameStats) -> float:
         """By which factor, 1 or more, the value that differs most has grown or shrunk."""
         ratios = [
             (now + _FLOOR) / (then + _FLOOR)
@@ -37,9 +37,9 @@ class Look:
         return self.brightness, self.contrast, self.saturation
 
 
-def look_of(frames: np.ndarray) -> Look:
+def measure_frames(frames: np.ndarray) -> FrameStats:
     """The look of pictures, uint8 (T, H, W, 3); luma weights of BT.709."""
     pixels = frames[:, ::STEP, ::STEP].astype(np.float32) / 255
     luma = pixels @ np.array((0.2126, 0.7152, 0.0722), dtype=np.float32)
     spread = pixels.max(axis=-1) - pixels.min(axis=-1)
-    return Look(float(luma.mean()), float(luma.std(axis=(1, 2)).mean()), float(spread.mean()))
+    return FrameStats(float(luma.mean()), float(luma.std(axis=(1, 2)).mean()), float(spread.mean()))

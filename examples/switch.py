@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from sana_stream import Engine
-from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.video_format import VideoFormat
 
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     session = engine.session("a yellow boat on the sea at noon", seed=1)
     frames = round(args.seconds * preset.fps)
 
-    sink = open_sink(args.out, VideoFormat(preset.width, preset.height, preset.fps))
+    sink = open_output(args.out, VideoFormat(preset.width, preset.height, preset.fps))
     try:
         while session.next_start < frames:
             if session.next_start >= frames / 2 and "night" not in session.prompt:

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import TransformerConfig
-from .rope import Rotation, rotate
+from .rope import RotaryEmbedding, apply_rotary_emb
 
 DENOMINATOR_EPS = 1e-15
 QK_NORM_EPS = 1e-5
 
 
-class Sums(NamedTuple):
+class AttentionState(NamedTuple):
     """What linear attention keeps of a set of tokens, always float32.
 
     `S = sum of v rope(k)^T` with shape (..., B, H, d, d), value channels first, and
@@ -30,8 +30,8 @@ class Sums(NamedTuple):
 
 
 def linear_attention(
-    query: Tensor, key: Tensor, value: Tensor, rotation: Rotation, past: Sums
-) -> tuple[Tensor, Sums]:
+    query: Tensor, key: Tensor, value: Tensor, rotation: RotaryEmbedding, past: AttentionState
+) -> tuple[Tensor, AttentionState]:
     """Attend to the whole block and to everything summed in `past`.
 
     Args:
@@ -45,9 +45,9 @@ def linear_attention(
     """
     # float32 whatever the weights are: in bfloat16 these sums lose new blocks as they grow
     query, key, value = query.float(), key.float(), value.float()
-    turned_query = rotate(query, rotation).transpose(1, 2)  # (B, H, N, d)
-    turned_key = rotate(key, rotation).permute(0, 2, 3, 1)  # (B, H, d, N)
-    own = Sums(
+    turned_query = apply_rotary_emb(query, rotation).transpose(1, 2)  # (B, H, N, d)
+    turned_key = apply_rotary_emb(key, rotation).permute(0, 2, 3, 1)  # (B, H, d, N)
+    own = AttentionState(
         S=(turned_key @ value.transpose(1, 2)).transpose(-1, -2),
         z=key.sum(dim=1),
     )
@@ -81,7 +81,9 @@ class SelfAttention(nn.Module):
             self.to_v(x).unflatten(-1, heads),
         )
 
-    def forward(self, x: Tensor, rotation: Rotation, past: Sums) -> tuple[Tensor, Sums]:
+    def forward(
+        self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
+    ) -> tuple[Tensor, AttentionState]:
         """Tokens x (B, N, D) to the attention's output (B, N, D) and the block's own sums."""
         output, own = linear_attention(*self.features(x), rotation, past)
         return self.to_out[0](output.flatten(2).to(x.dtype)), own

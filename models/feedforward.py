@@ -27,7 +27,9 @@ class FeedForward(nn.Module):
         self.conv_point: nn.Conv2d | nn.Linear = nn.Conv2d(hidden, width, 1, bias=False)
         self.conv_temp = nn.Conv2d(width, width, (3, 1), padding=(1, 0), bias=False)
 
-    def forward(self, x: Tensor, height: int, width: int, tail: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, height: int, width: int, conv_state: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Run on tokens by frame.
 
         Args:
@@ -38,28 +40,30 @@ class FeedForward(nn.Module):
         Returns:
             (B, T, P, D), and this block's own tail (B, P, D).
         """
-        spatial = self.mix_space(x, height, width)
-        return self.mix_time(spatial, tail), spatial[:, -1]
+        spatial = self.spatial_conv(x, height, width)
+        return self.temporal_conv(spatial, conv_state), spatial[:, -1]
 
-    def mix_space(self, x: Tensor, height: int, width: int) -> Tensor:
+    def spatial_conv(self, x: Tensor, height: int, width: int) -> Tensor:
         """The gated convolution of each frame alone: (B, T, P, D) to the same."""
-        image = self.widen(x.flatten(0, 1), height, width)
-        return self.narrow(self.conv_depth(image)).view_as(x)
+        image = self.expand(x.flatten(0, 1), height, width)
+        return self.project(self.conv_depth(image)).view_as(x)
 
-    def widen(self, x: Tensor, height: int, width: int) -> Tensor:
+    def expand(self, x: Tensor, height: int, width: int) -> Tensor:
         """Frames of tokens (n, P, D) to images (n, C, h, w) for the depthwise convolution."""
         hidden = F.silu(_pointwise(self.conv_inverted, x))
         # (n, h, w, C) seen as (n, C, h, w) is the channels-last layout: no copy either way
         return hidden.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
-    def narrow(self, image: Tensor) -> Tensor:
+    def project(self, image: Tensor) -> Tensor:
         """What the depthwise convolution made, (n, C, h, w), gated, to tokens (n, P, D)."""
         value, gate = image.permute(0, 2, 3, 1).chunk(2, dim=-1)
         return _pointwise(self.conv_point, value * F.silu(gate)).flatten(1, 2)
 
-    def mix_time(self, x: Tensor, tail: Tensor) -> Tensor:
+    def temporal_conv(self, x: Tensor, conv_state: Tensor) -> Tensor:
         """Add the temporal convolution of x (B, T, P, D) to it, `tail` (B, P, D) on its left."""
-        padded = torch.cat((tail.unsqueeze(1).to(x.dtype), x, torch.zeros_like(x[:, :1])), dim=1)
+        padded = torch.cat(
+            (conv_state.unsqueeze(1).to(x.dtype), x, torch.zeros_like(x[:, :1])), dim=1
+        )
         # one product over the frame before, the frame itself and the one after, side by side
         seen = torch.cat((padded[:, :-2], x, padded[:, 2:]), dim=-1)
         weight = self.conv_temp.weight.squeeze(-1).transpose(1, 2).flatten(1)  # (D, 3*D)

@@ -22,7 +22,7 @@ from torch import Tensor
 from sana_stream._arguments import shown
 
 from .arguments import ARGUMENTS
-from .attention import Sums
+from .attention import AttentionState
 from .errors import ConfigError
 from .rope import shift_in_time
 
@@ -30,20 +30,20 @@ from .rope import shift_in_time
 class Past(NamedTuple):
     """What one block sees of all earlier ones."""
 
-    sums: Sums  # float32, S (n, B, H, d, d) and z (n, B, H, d)
-    tail: Tensor  # (n, B, P, D), the temporal convolutions' left neighbours
+    sums: AttentionState  # float32, S (n, B, H, d, d) and z (n, B, H, d)
+    conv_state: Tensor  # (n, B, P, D), the temporal convolutions' left neighbours
 
-    def layer(self, index: int) -> tuple[Sums, Tensor]:
+    def layer(self, index: int) -> tuple[AttentionState, Tensor]:
         """The past of one layer: its sums, and its tail (B, P, D)."""
-        return Sums(self.sums.S[index], self.sums.z[index]), self.tail[index]
+        return AttentionState(self.sums.S[index], self.sums.z[index]), self.conv_state[index]
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class StateUpdate:
     """What one committed block adds."""
 
-    sums: Sums  # float32, S (n, B, H, d, d) and z (n, B, H, d)
-    tail: Tensor  # (n, B, P, D)
+    sums: AttentionState  # float32, S (n, B, H, d, d) and z (n, B, H, d)
+    conv_state: Tensor  # (n, B, P, D)
     start: int  # absolute index of the block's first latent frame
     frames: int  # latent frames of the block
 
@@ -53,19 +53,19 @@ ALLOWED = "cumulative, window=W, window=W,sink=K or decay=G (W, K whole numbers,
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class MemorySlot:
     """Sums kept apart: of one block, or of all that a running sum has taken in."""
 
-    sums: Sums
+    sums: AttentionState
     start: int = 0  # absolute index of the first latent frame
     frames: int = 0  # latent frames of the block; 0 while the slot is empty
 
-    def moved_to(self, start: int) -> Sums:
+    def moved_to(self, start: int) -> AttentionState:
         """The sums as if the block had begun at latent frame `start`."""
-        return Sums(shift_in_time(self.sums.S, start - self.start), self.sums.z)
+        return AttentionState(shift_in_time(self.sums.S, start - self.start), self.sums.z)
 
 
-Slots = tuple[Slot, ...]
+Slots = tuple[MemorySlot, ...]
 
 
 class MemoryPolicy(Protocol):
@@ -76,17 +76,17 @@ class MemoryPolicy(Protocol):
         """Number of slots, full or not."""
         ...
 
-    def add(self, slots: Slots, block: Contribution) -> Slots:
+    def add(self, slots: Slots, block: StateUpdate) -> Slots:
         """The slots after a block."""
         ...
 
-    def view(self, slots: Slots) -> Sums:
+    def view(self, slots: Slots) -> AttentionState:
         """What the next block sees: S (n, B, H, d, d) and z (n, B, H, d), float32."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Decay:
+class DecayPolicy:
     """One running sum, `S <- rate * S + S_block`; rate 1 keeps everything."""
 
     rate: float
@@ -95,13 +95,13 @@ class Decay:
     def slots(self) -> int:
         return 1
 
-    def add(self, slots: Slots, block: Contribution) -> Slots:
+    def add(self, slots: Slots, block: StateUpdate) -> Slots:
         old = slots[0]
         S = old.sums.S * self.rate + block.sums.S
         z = old.sums.z * self.rate + block.sums.z
-        return (Slot(Sums(S, z), 0, old.frames + block.frames),)
+        return (MemorySlot(AttentionState(S, z), 0, old.frames + block.frames),)
 
-    def view(self, slots: Slots) -> Sums:
+    def view(self, slots: Slots) -> AttentionState:
         return slots[0].sums
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class Decay:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class WindowPolicy:
     """The last `size` blocks, and the first `sink` blocks right before them."""
 
     size: int
@@ -119,14 +119,14 @@ class Window:
     def slots(self) -> int:
         return self.sink + self.size
 
-    def add(self, slots: Slots, block: Contribution) -> Slots:
-        new = Slot(block.sums, block.start, block.frames)
+    def add(self, slots: Slots, block: StateUpdate) -> Slots:
+        new = MemorySlot(block.sums, block.start, block.frames)
         for i in range(self.sink):
             if not slots[i].frames:
                 return (*slots[:i], new, *slots[i + 1 :])
         return (*slots[: self.sink], *slots[self.sink + 1 :], new)
 
-    def view(self, slots: Slots) -> Sums:
+    def view(self, slots: Slots) -> AttentionState:
         sinks, recent = slots[: self.sink], slots[self.sink :]
         held = [slot for slot in recent if slot.frames]
         sink_frames = sum(slot.frames for slot in sinks)
@@ -139,29 +139,29 @@ class Window:
             parts.append(slot.moved_to(start))
             start += slot.frames
         S = torch.stack([part.S for part in parts]).sum(0)
-        return Sums(S, torch.stack([part.z for part in parts]).sum(0))
+        return AttentionState(S, torch.stack([part.z for part in parts]).sum(0))
 
     def __str__(self) -> str:
         return f"window={self.size}" + (f",sink={self.sink}" if self.sink else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class BlockMemory:
     """A policy and its slots: immutable, of constant size from the first block on."""
 
     policy: MemoryPolicy
     slots: Slots
 
     @classmethod
-    def empty(cls, policy: MemoryPolicy, nothing: Sums) -> Self:
+    def empty(cls, policy: MemoryPolicy, nothing: AttentionState) -> Self:
         """Memory of no block; `nothing` are zero sums of the model's shapes."""
-        return cls(policy, (Slot(nothing),) * policy.slots)
+        return cls(policy, (MemorySlot(nothing),) * policy.slots)
 
-    def add(self, block: Contribution) -> Memory:
+    def add(self, block: StateUpdate) -> BlockMemory:
         """Memory after one more block."""
-        return Memory(self.policy, self.policy.add(self.slots, block))
+        return BlockMemory(self.policy, self.policy.add(self.slots, block))
 
-    def view(self) -> Sums:
+    def view(self) -> AttentionState:
         """What the next block sees: S (n, B, H, d, d) and z (n, B, H, d), float32."""
         return self.policy.view(self.slots)
 
@@ -171,7 +171,7 @@ class Memory:
         return sum(part.nbytes for slot in self.slots for part in slot.sums)
 
 
-def parse_policy(text: str) -> MemoryPolicy:
+def parse_memory_policy(text: str) -> MemoryPolicy:
     """Read a policy as the command line and presets write it.
 
     Raises:
@@ -179,15 +179,15 @@ def parse_policy(text: str) -> MemoryPolicy:
     """
     ARGUMENTS.word("memory", text)
     if text == "cumulative":
-        return Decay(1.0)
+        return DecayPolicy(1.0)
     if match := re.fullmatch(r"window=(\d{1,9})(?:,sink=(\d{1,9}))?", text):
         size, sink = int(match[1]), int(match[2] or 0)
         if size + sink > MOST_SLOTS:
             raise ConfigError(f"memory {text}: window and sink hold at most {MOST_SLOTS} blocks")
         if size >= 1:
-            return Window(size, sink)
+            return WindowPolicy(size, sink)
     if match := re.fullmatch(r"decay=(\d{0,9}\.?\d{1,20})", text):
         rate = float(match[1])
         if 0 < rate < 1:
-            return Decay(rate)
+            return DecayPolicy(rate)
     raise ConfigError(f"memory {shown(text)} is not known; use {ALLOWED}")

@@ -15,7 +15,7 @@ from torch import Tensor
 THETA = 10000.0
 
 
-class Rotation(NamedTuple):
+class RotaryEmbedding(NamedTuple):
     """Cosines and sines, float32 (B or 1, N, 1, d/2): one angle a token and channel pair."""
 
     cos: Tensor
@@ -28,14 +28,14 @@ def axis_widths(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * side, side, side
 
 
-def block_rotation(
+def rotary_embedding(
     head_dim: int,
     frames: int,
     height: int,
     width: int,
     start: int | Tensor,
     device: torch.device | str = "cpu",
-) -> Rotation:
+) -> RotaryEmbedding:
     """Angles of a block of `frames` x `height` x `width` tokens.
 
     Args:
@@ -61,10 +61,10 @@ def block_rotation(
         )
         return torch.cat(parts, dim=-1).flatten(1, 3).unsqueeze(2)
 
-    return Rotation(spread("cos"), spread("sin"))
+    return RotaryEmbedding(spread("cos"), spread("sin"))
 
 
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+def apply_rotary_emb(x: Tensor, rotation: RotaryEmbedding) -> Tensor:
     """Turn every channel pair of `x` (B, N, H, d) by its angle; same dtype out."""
     if x.dtype == torch.float32 and x.device.type != "mps" and not torch.compiler.is_compiling():
         # one pass over x; a compiler makes one of what stands below, and none of complex numbers

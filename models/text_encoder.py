@@ -29,15 +29,15 @@ from sana_stream.models.weights.tokenizer_files import check_tokenizer_files
 
 from .errors import CheckpointError, SanaStreamError
 
-_TALKERS = ("torchao", "torch.utils._pytree")
+_NOISY_LOGGERS = ("torchao", "torch.utils._pytree")
 
 
-def hush_torchao() -> None:
+def silence_torchao() -> None:
     """Keep torchao from naming every kernel not built for this machine when it is imported.
 
     transformers imports it wherever it is installed, so this goes before both.
     """
-    for talker in _TALKERS:
+    for talker in _NOISY_LOGGERS:
         getLogger(talker).setLevel(ERROR)
 
 
@@ -60,15 +60,15 @@ class TextEncoder:
         instruction: tuple[str, ...],
         max_tokens: int,
         device: torch.device,
-        resting: torch.device | None = None,
+        offload_device: torch.device | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._model = model
         self._instruction = "\n".join(instruction)
         self._max_tokens = max_tokens
         self._device = device
-        self._resting = resting
-        model.to(resting or device)
+        self._resting = offload_device
+        model.to(offload_device or device)
         tokenizer.padding_side = "right"
 
     @property
@@ -87,7 +87,7 @@ class TextEncoder:
         return self._model.dtype
 
     @torch.no_grad()
-    def encode(self, prompt: str, *, instructed: bool = True) -> tuple[Tensor, Tensor]:
+    def encode(self, prompt: str, *, with_instruction: bool = True) -> tuple[Tensor, Tensor]:
         """Embed one prompt.
 
         The text is lowered and stripped, put behind the model's instruction, padded on the right
@@ -103,8 +103,8 @@ class TextEncoder:
         Returns:
             Embeddings (1, L, C) and mask (1, L), int64: 1 for a token, 0 for padding.
         """
-        text, length = self._behind_instruction(prompt, instructed)
-        if told := self.unread(prompt, instructed=instructed):
+        text, length = self._behind_instruction(prompt, with_instruction)
+        if told := self.unread(prompt, with_instruction=with_instruction):
             _LOG.warning(told)
         tokens = self._tokenizer(
             [text],
@@ -115,17 +115,17 @@ class TextEncoder:
             return_tensors="pt",
         )
         mask = tokens.attention_mask.to(self._device)
-        with self._awake():
+        with self._on_device():
             hidden = self._model(tokens.input_ids.to(self._device), attention_mask=mask)[0]
         kept = [0, *range(length - self._max_tokens + 1, length)]
         return hidden[:, kept], mask[:, kept]
 
-    def unread(self, prompt: str, *, instructed: bool = True) -> str | None:
+    def unread(self, prompt: str, *, with_instruction: bool = True) -> str | None:
         """What is to be said of a prompt that is not read to its end; `None` of one that is.
 
         How many tokens it has, how many are read, and with which words the rest begins.
         """
-        text, length = self._behind_instruction(prompt, instructed)
+        text, length = self._behind_instruction(prompt, with_instruction)
         if len(prompt.lower().encode("utf-8", "replace")) + 2 < self._max_tokens:
             return None  # no token is shorter than a byte
         with_places = bool(getattr(self._tokenizer, "is_fast", False))
@@ -142,16 +142,16 @@ class TextEncoder:
             f" tokens, and the model reads {self._max_tokens}{where}"
         )
 
-    def _behind_instruction(self, prompt: str, instructed: bool) -> tuple[str, int]:
+    def _behind_instruction(self, prompt: str, with_instruction: bool) -> tuple[str, int]:
         """The text that is embedded, and how many tokens of it are read."""
         text, length = prompt.lower().strip(), self._max_tokens
-        if instructed and self._instruction:
+        if with_instruction and self._instruction:
             text = self._instruction + text
             length += len(self._tokenizer.encode(self._instruction)) - 2
         return text, length
 
     @contextmanager
-    def _awake(self) -> Iterator[None]:
+    def _on_device(self) -> Iterator[None]:
         if self._resting is None:
             yield
             return
@@ -176,7 +176,7 @@ def load_text_encoder(
     max_tokens: int,
     device: torch.device,
     dtype: torch.dtype,
-    resting: torch.device | None = None,
+    offload_device: torch.device | None = None,
 ) -> TextEncoder:
     """Read `tokenizer/` and `text_encoder/` of a model folder.
 
@@ -206,7 +206,7 @@ def load_text_encoder(
         raise CheckpointError(
             f"{safe_text(folder)}: its tokenizer gives tokens that its text encoder does not have"
         )
-    encoder = TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, resting)
+    encoder = TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, offload_device)
     check_finite(model, folder / "text_encoder")
     return encoder
 
@@ -226,7 +226,7 @@ def check_text_files(folder: Path) -> dict[str, Any]:
 
 
 def _read_parts(folder: Path, headers: dict[str, Header], dtype: torch.dtype) -> tuple[Any, Any]:
-    hush_torchao()
+    silence_torchao()
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
 

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import CrossAttention, SelfAttention, Sums
+from .attention import AttentionState, CrossAttention, SelfAttention
 from .config import TransformerConfig
 from .feedforward import FeedForward
-from .memory_policy import Contribution, Past
-from .rope import Rotation, block_rotation
+from .memory_policy import Past, StateUpdate
+from .rope import RotaryEmbedding, rotary_embedding
 
 SINUSOID_WIDTH = 256
 MAX_PERIOD = 10000.0
@@ -80,7 +80,7 @@ OUTPUT_NORM_EPS = 1e-6
 MASKED = -10000.0  # added to the score of a padding token, as in training
 
 
-class TextContext(NamedTuple):
+class TextKV(NamedTuple):
     """A prompt as every layer sees it: made once, used by every call until the prompt changes."""
 
     keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
@@ -88,7 +88,7 @@ class TextContext(NamedTuple):
     bias: Tensor  # (B, 1, 1, L), 0 or MASKED
 
 
-class Layer(nn.Module):
+class TransformerBlock(nn.Module):
     """Linear attention, cross attention and feed-forward, each added to the stream of tokens."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -104,11 +104,11 @@ class Layer(nn.Module):
         self,
         x: Tensor,
         modulation: Tensor,
-        rotation: Rotation,
+        rotation: RotaryEmbedding,
         text: tuple[Tensor, Tensor, Tensor],
-        past: tuple[Sums, Tensor],
+        past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
-    ) -> tuple[Tensor, Sums, Tensor]:
+    ) -> tuple[Tensor, AttentionState, Tensor]:
         """Tokens by frame x (B, T, P, D) to the same, and the block's own sums and tail (B, P, D).
 
         `modulation` is (B, T or 1, 6, D), `text` keys, values, bias, `past` sums and tail.
@@ -143,11 +143,13 @@ class SanaVideoTransformer(nn.Module):
         self.time_embed = TimeEmbedding(width)
         self.caption_projection = TextProjection(config.caption_channels, width)
         self.caption_norm = nn.RMSNorm(width, eps=TEXT_NORM_EPS)
-        self.transformer_blocks = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(config) for _ in range(config.num_layers)
+        )
         self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
         self.proj_out = nn.Linear(width, patch[0] * patch[1] * patch[2] * config.out_channels)
 
-    def prepare_text(self, embeds: Tensor, mask: Tensor, *, whole: bool = False) -> TextContext:
+    def prepare_text(self, embeds: Tensor, mask: Tensor, *, keep_padding: bool = False) -> TextKV:
         """Project a prompt and make each layer's keys and values.
 
         Args:
@@ -156,22 +158,22 @@ class SanaVideoTransformer(nn.Module):
                 batch is dropped: its weight in the softmax is exactly zero.
             whole: keep it, so that all prompts have one shape.
         """
-        length = embeds.shape[1] if whole else int(mask.any(dim=0).nonzero().max()) + 1
+        length = embeds.shape[1] if keep_padding else int(mask.any(dim=0).nonzero().max()) + 1
         dtype = self.proj_out.weight.dtype
         text = self.caption_norm(self.caption_projection(embeds[:, :length].to(dtype)))
         pairs = [layer.attn2.keys_values(text) for layer in self.layers]
         bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED
         keys, values = zip(*pairs, strict=True)
-        return TextContext(keys, values, bias)
+        return TextKV(keys, values, bias)
 
     def denoise(
         self,
         latents: Tensor,
         timestep: Tensor,
-        text: TextContext,
+        text: TextKV,
         past: Past,
         start: int | Tensor,
-        rotation: Rotation | None = None,
+        rotation: RotaryEmbedding | None = None,
     ) -> Tensor:
         """The velocity `noise - x0` of noisy latents; the past is read, never written.
 
@@ -196,11 +198,11 @@ class SanaVideoTransformer(nn.Module):
     def commit(
         self,
         latents: Tensor,
-        text: TextContext,
+        text: TextKV,
         past: Past,
         start: int,
-        rotation: Rotation | None = None,
-    ) -> Contribution:
+        rotation: RotaryEmbedding | None = None,
+    ) -> StateUpdate:
         """What a clean block adds to the past: one call at timestep 0.
 
         Arguments as for `denoise`, with `latents` the clean block x0.
@@ -211,19 +213,19 @@ class SanaVideoTransformer(nn.Module):
         _, _, contributions = self._run(latents, timestep, text, past, rotation)
         sums, tails = zip(*contributions, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
-        return Contribution(Sums(S, z), torch.stack(tails), start, latents.shape[2])
+        return StateUpdate(AttentionState(S, z), torch.stack(tails), start, latents.shape[2])
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[TransformerBlock]:
         """The layers, first to last."""
-        return [layer for layer in self.transformer_blocks if isinstance(layer, Layer)]
+        return [layer for layer in self.transformer_blocks if isinstance(layer, TransformerBlock)]
 
     def rotation(
         self, latents: Tensor, start: int | Tensor, device: torch.device | None = None
-    ) -> Rotation:
+    ) -> RotaryEmbedding:
         """Angles of every token of a block shaped as latents (B, C, T, h, w), on their device."""
         frames, grid = latents.shape[2], self.grid(latents.shape[-2], latents.shape[-1])
-        return block_rotation(
+        return rotary_embedding(
             self.config.attention_head_dim, frames, *grid, start, device or latents.device
         )
 
@@ -232,8 +234,8 @@ class SanaVideoTransformer(nn.Module):
         return height // self.config.patch_size[1], width // self.config.patch_size[2]
 
     def _run(
-        self, latents: Tensor, timestep: Tensor, text: TextContext, past: Past, rotation: Rotation
-    ) -> tuple[Tensor, Tensor, list[tuple[Sums, Tensor]]]:
+        self, latents: Tensor, timestep: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
+    ) -> tuple[Tensor, Tensor, list[tuple[AttentionState, Tensor]]]:
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
         x = rearrange(x, "b d t h w -> b t (h w) d")

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from sana_stream._arguments import Arguments
 
-from .errors import TargetError
+from .errors import InvalidOutputError
 
-ARGUMENTS = Arguments(TargetError)
+ARGUMENTS = Arguments(InvalidOutputError)

@@ -7,22 +7,22 @@ from sana_stream._text import safe_text
 LONGEST_MESSAGE = 1000  # characters
 
 
-class SinkError(OSError):
+class OutputError(OSError):
     """An output failed: which one, why, and what of the video is safe."""
 
     def __str__(self) -> str:
         return safe_text(super().__str__(), LONGEST_MESSAGE)
 
 
-class ReaderGone(SinkError):  # noqa: N818 - an end, not a fault
+class ReaderDisconnected(OutputError):  # noqa: N818 - an end, not a fault
     """Whoever took the video has closed the other end."""
 
 
-class Stopped(SinkError):  # noqa: N818 - likewise
+class OutputCancelled(OutputError):  # noqa: N818 - likewise
     """The run was asked to stop while the output waited for a reader that takes nothing."""
 
 
-class TargetError(ValueError):
+class InvalidOutputError(ValueError):
     """An output that cannot be opened as asked: what was given, what is allowed."""
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 
 from .arguments import ARGUMENTS
 from .codec_limits import LIMITS
-from .errors import TargetError
+from .errors import InvalidOutputError
 
 FINEST = 100_000  # the largest denominator that a container keeps
 MOST = 1000
@@ -70,8 +70,8 @@ LARGEST = 1 << 16  # pixels a side, of pictures without an encoder
 class VideoFormat:
     """Picture size in pixels and frames a second of the stream that an output is to take.
 
-    `fps` becomes an exact fraction: a float of 29.97 is 30000/1001. Raises TargetError for a size
-    or rate that no output can hold.
+    `fps` becomes an exact fraction: a float of 29.97 is 30000/1001. Raises InvalidOutputError for a
+    size or rate that no output can hold.
     """
 
     width: int
@@ -84,7 +84,7 @@ class VideoFormat:
             object.__setattr__(self, name, value)
             if value < 2 or value % 2:
                 nearest = max(2, value // 2 * 2)
-                raise TargetError(
+                raise InvalidOutputError(
                     f"{name} {value}: video is stored with half the colour resolution, which "
                     f"needs an even number of pixels; {nearest} is the nearest"
                 )
@@ -106,13 +106,13 @@ class VideoFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
+class EncoderSettings:
     """How pictures are compressed; None is the usual choice of the container or the codec.
 
     `crf` is the quality of the codec's own scale (lower is better), `preset` its speed: a name
     for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8). ffv1 is lossless and has
     neither. `nvenc` asks for the encoder of an NVIDIA GPU, which has presets of its own. Raises
-    TargetError for a value outside these.
+    InvalidOutputError for a value outside these.
     """
 
     codec: str | None = None
@@ -128,29 +128,35 @@ class Encoding:
             object.__setattr__(self, "crf", ARGUMENTS.whole("crf", self.crf))
         ARGUMENTS.flag("nvenc", self.nvenc)
         if self.codec is not None and self.codec not in CODECS:
-            raise TargetError(f"codec {shown(self.codec)}: one of {', '.join(CODECS)}")
+            raise InvalidOutputError(f"codec {shown(self.codec)}: one of {', '.join(CODECS)}")
         if self.codec is not None:
             self.check(self.codec)
 
     def check(self, codec: str) -> None:
         """Refuse values that `codec` does not take."""
         if self.nvenc and codec not in NVENC_CODECS:
-            raise TargetError(f"codec {codec!r}: NVIDIA GPUs encode {', '.join(NVENC_CODECS)}")
+            raise InvalidOutputError(
+                f"codec {codec!r}: NVIDIA GPUs encode {', '.join(NVENC_CODECS)}"
+            )
         if self.nvenc and self.preset is not None:
-            raise TargetError(f"preset {shown(self.preset)}: leave it out when the GPU encodes")
+            raise InvalidOutputError(
+                f"preset {shown(self.preset)}: leave it out when the GPU encodes"
+            )
         limits = LIMITS[codec]
         if self.crf is not None:
             if limits.crf is None:
-                raise TargetError(f"crf {shown(self.crf)}: {codec} is lossless; leave it out")
+                raise InvalidOutputError(
+                    f"crf {shown(self.crf)}: {codec} is lossless; leave it out"
+                )
             if not 0 <= self.crf <= limits.crf:
-                raise TargetError(f"crf {shown(self.crf)}: {codec} takes 0 to {limits.crf}")
+                raise InvalidOutputError(f"crf {shown(self.crf)}: {codec} takes 0 to {limits.crf}")
         if self.preset is not None and self.preset not in limits.presets:
             allowed = ", ".join(limits.presets) or "none; leave it out"
-            raise TargetError(f"preset {shown(self.preset)}: {codec} takes {allowed}")
+            raise InvalidOutputError(f"preset {shown(self.preset)}: {codec} takes {allowed}")
 
 
 @dataclass(frozen=True, slots=True)
-class Tags:
+class Metadata:
     """What is written into a file about how it was made."""
 
     title: str = ""
@@ -167,7 +173,7 @@ class Tags:
         if self.seed is not None:
             object.__setattr__(self, "seed", ARGUMENTS.whole("seed", self.seed, 0, 2**63 - 1))
 
-    def metadata(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, str]:
         """The tags by the names that MP4 and Matroska share; `comment` is JSON."""
         facts = {"seed": self.seed, "run": None if self.run is None else run_mark(self.run)}
         told = {name: value for name, value in facts.items() if value is not None}
@@ -183,24 +189,24 @@ def check_limits(codec: str, video: VideoFormat) -> None:
     """Refuse a stream that the encoder of `codec` does not take.
 
     Raises:
-        TargetError: its size or rate, with the limit and what to do.
+        InvalidOutputError: its size or rate, with the limit and what to do.
     """
     limits, size = LIMITS[codec], f"{video.width}x{video.height}"
     others = ", ".join(name for name in CODECS if name != codec and _takes(name, video))
     advice = f"; take another codec ({others})" if others else "; give another size"
     (least_width, least_height), (most_width, most_height) = limits.smallest, limits.largest
     if video.width < least_width or video.height < least_height:
-        raise TargetError(
+        raise InvalidOutputError(
             f"codec {codec}: {size} is too small for its encoder, which takes pictures from"
             f" {least_width}x{least_height} on{advice}"
         )
     if video.width > most_width or video.height > most_height:
-        raise TargetError(
+        raise InvalidOutputError(
             f"codec {codec}: {size} is too large for its encoder, which takes pictures of at most"
             f" {most_width}x{most_height}{advice}"
         )
     if video.rate > limits.fastest:
-        raise TargetError(
+        raise InvalidOutputError(
             f"codec {codec}: {float(video.rate):g} frames a second are too many for its encoder,"
             f" which takes {limits.fastest}; give fewer"
         )
@@ -217,9 +223,11 @@ def _exact_rate(given: object) -> Fraction:
         ARGUMENTS.number("fps", given, most=MOST, above=0)
     rate = rate_of(cast("float", given))
     if not LEAST <= rate <= MOST:
-        raise TargetError(f"{shown(float(rate))} frames a second: give {float(LEAST):g} to {MOST}")
+        raise InvalidOutputError(
+            f"{shown(float(rate))} frames a second: give {float(LEAST):g} to {MOST}"
+        )
     if rate.denominator > FINEST:
-        raise TargetError(
+        raise InvalidOutputError(
             f"fps {rate.numerator}/{rate.denominator}: give a fraction with a denominator of at"
             f" most {FINEST}; {rate.limit_denominator(FINEST)} is the nearest"
         )

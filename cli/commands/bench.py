@@ -20,20 +20,22 @@ from sana_stream.cli import argument_types
 from sana_stream.cli.console import megabytes
 from sana_stream.cli.parser import Parser, add_device
 from sana_stream.cli.process import answer
-from sana_stream.engine.loading.locate import locate_model
+from sana_stream.engine.loading.locate import resolve_model
 from sana_stream.models.errors import ConfigError
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
     from sana_stream.engine.engine import Engine
-    from sana_stream.engine.performance.benchmark import Figures
+    from sana_stream.engine.performance.benchmark import BenchmarkResult
     from sana_stream.streaming.containers.registry import Muxer
 
 
 PROMPT = "a red boat on the sea"
 
 
-def clip_seconds(engine: Engine, model: str, figures: Figures, repeats: int) -> tuple[float, float]:
+def clip_seconds(
+    engine: Engine, model: str, figures: BenchmarkResult, repeats: int
+) -> tuple[float, float]:
     """Median seconds for one clip of a first block's length: ours, and diffusers'.
 
     Both encode the prompt, take the same number of Euler steps without guidance at the same size
@@ -51,7 +53,7 @@ def clip_seconds(engine: Engine, model: str, figures: Figures, repeats: int) -> 
         ) from error
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    pipeline = SanaVideoPipeline.from_pretrained(locate_model(model), dtype=engine.dtype)
+    pipeline = SanaVideoPipeline.from_pretrained(resolve_model(model), dtype=engine.dtype)
     pipeline.to(engine.device)
     pipeline.set_progress_bar_config(disable=True)
     preset, pictures = engine.preset, 1 + figures.pictures
@@ -155,7 +157,7 @@ def add_options(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Measure and tell."""
-    from sana_stream.engine.performance.benchmark import measure
+    from sana_stream.engine.performance.benchmark import run_benchmark
 
     if args.against and args.shapes:
         raise ConfigError("--against needs weights that both can load: use --model, not --shapes")
@@ -166,10 +168,12 @@ def run(args: Namespace) -> int:
         compile_networks(engine)
     width, height = args.size or (None, None)
     if args.graphs:
-        from sana_stream.engine.performance.cuda_graphs import record_graphs
+        from sana_stream.engine.performance.cuda_graphs import capture_graphs
 
-        record_graphs(engine, height, width)
-    figures = measure(engine, repeats=args.repeats, warmup=args.warmup, height=height, width=width)
+        capture_graphs(engine, height, width)
+    figures = run_benchmark(
+        engine, repeats=args.repeats, warmup=args.warmup, height=height, width=width
+    )
     encode = _encode_seconds(engine, figures)
     rivals = _against(args, engine, figures) if args.against else {}
     if args.json:
@@ -192,13 +196,13 @@ def _engine(args: Namespace) -> Engine:
     return model.load(args.model, args.device, args.dtype, **more)
 
 
-def _encode_seconds(engine: Engine, figures: Figures) -> float:
+def _encode_seconds(engine: Engine, figures: BenchmarkResult) -> float:
     """Median seconds to encode and mux one block as a file takes it."""
-    from sana_stream.streaming.containers.registry import make_muxer
-    from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+    from sana_stream.streaming.containers.registry import create_muxer
+    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
     video = VideoFormat(figures.width, figures.height, engine.preset.fps)
-    muxer = make_muxer("mp4", video, Encoding(), Tags())
+    muxer = create_muxer("mp4", video, EncoderSettings(), Metadata())
     muxer.header()
     session = engine.session("a red boat", height=figures.height, width=figures.width)
     return median(_timed(muxer, block) for block in islice(session, ENCODED_BLOCKS))
@@ -210,14 +214,18 @@ def _timed(muxer: Muxer, block: Block) -> float:
     return time.perf_counter() - begun
 
 
-def _against(args: Namespace, engine: Engine, figures: Figures) -> dict[str, float]:
+def _against(args: Namespace, engine: Engine, figures: BenchmarkResult) -> dict[str, float]:
 
     ours, theirs = clip_seconds(engine, args.model, figures, args.repeats)
     return {"clip": ours, "clip_in_diffusers": theirs}
 
 
 def _tell(
-    console: Console, engine: Engine, figures: Figures, encode: float, rivals: dict[str, float]
+    console: Console,
+    engine: Engine,
+    figures: BenchmarkResult,
+    encode: float,
+    rivals: dict[str, float],
 ) -> None:
     machine = ", ".join(figures.machine.values())
     named = f"{engine.preset.name}, {figures.width}x{figures.height}: {machine}"
@@ -233,7 +241,7 @@ def _tell(
     console.print(table)
 
 
-def _rows(figures: Figures, fps: float, encode: float) -> Iterator[tuple[str, str]]:
+def _rows(figures: BenchmarkResult, fps: float, encode: float) -> Iterator[tuple[str, str]]:
     yield "first picture", _ms(figures.first_picture)
     yield "prompt to keys and values", _ms(figures.text)
     yield "one denoising call", _ms(figures.denoise_call)

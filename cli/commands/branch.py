@@ -67,10 +67,10 @@ def run(args: Namespace) -> int:
         raise ConfigError("a branch is a video of its own: give it a name with --out FILE")
     options = _options(args, path, header, job)
     stdout = claim_stdout() if STDOUT in options.outputs else None
-    from .generate import produce
+    from .generate import generate_job
 
     branch = Job(options, options.story(), header.index, header.take, saved=saved)
-    return produce(branch, stdout)
+    return generate_job(branch, stdout)
 
 
 def _options(args: Namespace, path: Path, header: SnapshotHeader, job: Job | None) -> Options:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sana_stream.cli import argument_types
 from sana_stream.cli.parser import Parser
-from sana_stream.cli.process import tell
+from sana_stream.cli.process import print_message
 
 
 def add_options(parser: Parser) -> None:
@@ -41,5 +41,5 @@ def run(args: Namespace) -> int:
     from sana_stream.engine.loading.convert import convert_model
 
     convert_model(args.source, Path(args.target), args.parts, args.dtype)
-    tell(f"{safe_text(args.target)} is written")
+    print_message(f"{safe_text(args.target)} is written")
     return 0

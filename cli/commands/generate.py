@@ -11,17 +11,24 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sana_stream.cli.console import Lines, LiveDisplay, Reporter, Silent, closing_lines, story_notes
+from sana_stream.cli.console import (
+    PlainReporter,
+    QuietReporter,
+    Reporter,
+    TerminalReporter,
+    closing_lines,
+    story_notes,
+)
 from sana_stream.cli.options import Options
-from sana_stream.cli.signals import Stop
+from sana_stream.cli.signals import SignalHandler
 from sana_stream.engine.story.story import Story
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.run.checkpoints import Checkpoints
-from sana_stream.streaming.run.config import Job, Request, make_request
+from sana_stream.streaming.run.config import Job, Request, resolve_request
 from sana_stream.streaming.run.inputs import (
-    Beginning,
+    VideoStart,
     check_pictures,
-    read_beginning,
+    read_video_start,
     with_first_picture,
 )
 from sana_stream.streaming.run.live import open_live
@@ -40,10 +47,10 @@ def generate(options: Options, stdout: int | None) -> int:
     `stdout` is the descriptor for video on standard output, where one is asked for. Raises the
     library's errors as they come.
     """
-    return produce(Job(options, with_first_picture(options, options.story())), stdout)
+    return generate_job(Job(options, with_first_picture(options, options.story())), stdout)
 
 
-def produce(
+def generate_job(
     job: Job,
     stdout: int | None,
     locks: OutputLocks | None = None,
@@ -59,12 +66,12 @@ def produce(
     for line in notes:
         reporter.note(line)
     described = model.describe(options.model, options.parts, options.decoder, options.loras)
-    beginning = Beginning()
-    with Stop(aloud=not options.quiet) as stop, ExitStack() as opened:
+    beginning = VideoStart()
+    with SignalHandler(announce=not options.quiet) as stop, ExitStack() as opened:
         if locks is None:
             locks = opened.enter_context(OutputLocks(reporter.note))
         if job.saved is None:
-            beginning = read_beginning(options, described, reporter.note)
+            beginning = read_video_start(options, described, reporter.note)
             job = replace(job, first_block=beginning.blocks)
         if not job.kept:
             job = job.with_new_id()
@@ -72,23 +79,23 @@ def produce(
         request = plan(job.story)
         checkpoints = opened.enter_context(Checkpoints(job, reporter.note, locks))
         prepared = opened.enter_context(
-            prepare_outputs(job, request, locks, stop.asked, stdout, reporter.note)
+            prepare_outputs(job, request, locks, stop.requested, stdout, reporter.note)
         )
-        live = opened.enter_context(open_live(options, request, plan, reporter, stop.asked))
+        live = opened.enter_context(open_live(options, request, plan, reporter, stop.requested))
         reporter.plan(request, options.outputs)
-        with stop.at_once():
+        with stop.interruptible():
             engine = load_engine(options, reporter)
-            from sana_stream.engine.cpu import shared_threads
-            from sana_stream.streaming.run.runner import begin_session, perform  # needs torch
+            from sana_stream.engine.cpu import limit_threads
+            from sana_stream.streaming.run.runner import begin_session, run_stream  # needs torch
 
             session = begin_session(engine, request, job, beginning)
         job = replace(job, saved=None)  # its tensors are in the session now
         with (
             prepared.started(live and live.feed) as pump,
-            shared_threads(engine.device, stages=1 if live else 2),
+            limit_threads(engine.device, stages=1 if live else 2),
         ):
-            progress = perform(
-                job, request, engine, session, pump, checkpoints, reporter, live, stop.asked
+            progress = run_stream(
+                job, request, engine, session, pump, checkpoints, reporter, live, stop.requested
             )
         opened.close()
         if progress.frames == job.kept:
@@ -99,7 +106,7 @@ def produce(
 
 
 def _plan(job: Job, described: ModelDescription, reporter: Reporter, story: Story) -> Request:
-    request = make_request(job.options, story, described, job.first_block, job.take)
+    request = resolve_request(job.options, story, described, job.first_block, job.shot)
     for line in story_notes(story, request):
         reporter.note(line)
     check_pictures(request, reporter.note, job.kept)
@@ -134,18 +141,18 @@ def load_engine(options: Options, reporter: Reporter) -> Engine:
 
 
 def _record(engine: Engine, options: Options, reporter: Reporter) -> None:
-    from sana_stream.engine.performance.cuda_graphs import record_graphs
+    from sana_stream.engine.performance.cuda_graphs import capture_graphs
 
     if engine.device.type != "cuda":
         reporter.note(f"no graphs: they need a CUDA device, this is {engine.device}")
         return
     width, height = options.size or (None, None)
-    record_graphs(engine, height, width, options.block_frames)
+    capture_graphs(engine, height, width, options.block_frames)
 
 
 def _reporter(options: Options) -> Reporter:
     if options.quiet:
-        return Silent()
+        return QuietReporter()
     console = Console(stderr=True)
     moving = console.is_terminal and not options.interactive  # it would move what is being typed
-    return LiveDisplay(console) if moving else Lines(console)
+    return TerminalReporter(console) if moving else PlainReporter(console)

@@ -18,7 +18,7 @@ from sana_stream.cli.parser import Parser, add_device
 from sana_stream.cli.process import MESSAGE_LIMIT, answer
 
 if TYPE_CHECKING:
-    from sana_stream.engine.loading.inspect import Estimate, ModelInfo
+    from sana_stream.engine.loading.inspect import MemoryEstimate, ModelInfo
 
 
 LONGEST = 4000  # characters of a row
@@ -52,11 +52,11 @@ def add_options(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Look and tell; no weights are read."""
-    from sana_stream.engine.loading.inspect import estimate, inspect_model
+    from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
 
     info = inspect_model(args.model, args.parts, args.decoder)
     width, height = args.size or (None, None)
-    expected = estimate(info, args.device, args.dtype, height, width)
+    expected = estimate_memory(info, args.device, args.dtype, height, width)
     rows = (*_rows(info), *_memory_rows(expected))
     if args.json:
         facts: dict[str, str] = {}
@@ -93,8 +93,8 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     if info.trained_seconds is not None:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"
     if info.vocabulary is not None:
-        yield "words it knows", ", ".join(info.vocabulary.telling)
-    for obstacle in info.obstacles:
+        yield "words it knows", ", ".join(info.vocabulary.content_words)
+    for obstacle in info.problems:
         yield "does not run", obstacle
 
 
@@ -123,7 +123,7 @@ def _sampling(info: ModelInfo) -> str:
     return f"{preset.solver}, {steps}, {guided}"
 
 
-def _memory_rows(expected: Estimate | None) -> Iterator[tuple[str, str]]:
+def _memory_rows(expected: MemoryEstimate | None) -> Iterator[tuple[str, str]]:
     if expected is None:
         return
     memory = expected.memory

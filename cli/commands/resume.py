@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
 from sana_stream.cli.live_options import add_live
-from sana_stream.cli.options import STDOUT, Options, check_live, check_outputs, is_picture_pattern
+from sana_stream.cli.options import STDOUT, Options, check_live, check_outputs, is_image_pattern
 from sana_stream.cli.parser import Parser, add_device, add_quiet
 from sana_stream.models.errors import ConfigError
-from sana_stream.streaming.outputs.base import label
+from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.pipe import claim_stdout
 from sana_stream.streaming.run.checkpoint_files import SUFFIX, checkpoint_path
@@ -65,14 +65,14 @@ def run(args: Namespace) -> int:
         outputs, left = resumed_outputs(job, path, args.out or ())
         options = _options(args, job.options, outputs)
         stdout = claim_stdout() if STDOUT in outputs else None
-        from .generate import produce
+        from .generate import generate_job
 
         kept = saved.header.extra["kept"]
-        notes = [f"{label(output)} is left out: give it again with --out" for output in left]
+        notes = [f"{redact_url(output)} is left out: give it again with --out" for output in left]
         if job.options.live and not options.live:
             notes.append("nobody can direct it now: give --interactive, --watch or --web again")
         job = replace(job, options=options, saved=saved, kept=kept)
-        return produce(job, stdout, locks, notes)
+        return generate_job(job, stdout, locks, notes)
 
 
 def find_checkpoint(video: str) -> Path:
@@ -86,7 +86,7 @@ def find_checkpoint(video: str) -> Path:
         raise ConfigError(f"{name} is not a file name: it holds a NUL character")
     own = Path(video).suffix == SUFFIX
     path = Path(video) if own else checkpoint_path([video])
-    if path is not None and not path.exists() and is_picture_pattern(video):
+    if path is not None and not path.exists() and is_image_pattern(video):
         path = Path(video).parent.with_suffix(SUFFIX)  # as old versions called it
     if path is None:
         raise ConfigError(f"{name} keeps no video: give a video file or its checkpoint")

@@ -22,25 +22,25 @@ from sana_stream.cli.options import Length, Options
 from sana_stream.cli.parser import Parser, add_model, add_picture, build_parser
 from sana_stream.engine.story.read import parse_story
 from sana_stream.models.errors import ConfigError, SanaStreamError
-from sana_stream.streaming.control.job_queue import Order, OrderError, Programme
-from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.control.job_queue import JobError, JobQueue, StreamJob
+from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.run.checkpoints import Checkpoints
-from sana_stream.streaming.run.config import Job, Request, make_request
-from sana_stream.streaming.run.inputs import Beginning
-from sana_stream.streaming.run.live import Live, Page
+from sana_stream.streaming.run.config import Job, Request, resolve_request
+from sana_stream.streaming.run.inputs import VideoStart
+from sana_stream.streaming.run.live import LivePage, LiveSession
 from sana_stream.streaming.run.outputs import prepare_outputs, prompts_of, title
 from sana_stream.streaming.run.recordings import Recordings
-from sana_stream.streaming.run.runner import begin_session, perform
-from sana_stream.streaming.video_format import Tags, VideoFormat
+from sana_stream.streaming.run.runner import begin_session, run_stream
+from sana_stream.streaming.video_format import Metadata, VideoFormat
 
 from . import model
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
-    from sana_stream.streaming.outputs.pump import Pump
-    from sana_stream.streaming.outputs.recording import RecordingSink
-    from sana_stream.streaming.web.status import Show
+    from sana_stream.streaming.outputs.pump import OutputPump
+    from sana_stream.streaming.outputs.recording import LimitedRecording
+    from sana_stream.streaming.web.status import ActiveStream
 
 
 _REASON = 300  # characters of why a stream is not recorded
@@ -59,30 +59,30 @@ class Server:
         self._described = model.describe(
             options.model, options.parts, options.decoder, options.loras
         )
-        self._programme = Programme(self._check)
+        self._programme = JobQueue(self._check)
 
     @contextmanager
     def page(self) -> Iterator[None]:
         """Serve the page, which takes orders, while this is entered."""
         options, note = self._options, self._reporter.note
         port = options.web or 0
-        with Page(options.host, port, options.token, note, self._programme) as self._page:
+        with LivePage(options.host, port, options.token, note, self._programme) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 
-    def order(self, prompts: Sequence[str]) -> None:
+    def submit(self, prompts: Sequence[str]) -> None:
         """Order a stream of prompts, unless there are none; `ConfigError` for what is none."""
         if not prompts:
             return
         try:
             self._programme.submit({"story": "\n".join(prompts)})
-        except OrderError as error:
+        except JobError as error:
             raise ConfigError(f"--prompt: {error}") from error
 
     def serve(self, engine: Engine) -> None:
         """Make streams until it is to stop."""
         while (order := self._programme.next(self._stop)) is not None:
-            control, failure = Control(), ""
+            control, failure = LiveControl(), ""
             self._programme.begin(order, control)
             if self._stop.is_set():
                 control.end()
@@ -93,7 +93,7 @@ class Server:
                 self._reporter.note(f"stream {order.number}: {failure}")
             self._programme.end(order, failure)
 
-    def _make(self, order: Order, control: Control, engine: Engine) -> None:
+    def _make(self, order: StreamJob, control: LiveControl, engine: Engine) -> None:
         job, request = self._planned(order)
         job = job.with_new_id()
         path, recording, why = self._record(job, request)
@@ -104,7 +104,7 @@ class Server:
             note(f"stream {order.number}: {line}")
         if why is not None:
             note(f"stream {order.number} is not recorded: {why}")
-            show.board.tell(f"This stream is not recorded: {why}.")
+            show.status.set_notice(f"This stream is not recorded: {why}.")
         self._reporter.plan(request, kept or ("the page",))
         try:
             with (
@@ -112,8 +112,8 @@ class Server:
                 Checkpoints(job, note, locks) as checkpoints,
                 self._outputs(job, request, control.stop, show, recording, locks) as pump,
             ):
-                session = begin_session(engine, request, job, Beginning())
-                perform(
+                session = begin_session(engine, request, job, VideoStart())
+                run_stream(
                     job,
                     request,
                     engine,
@@ -121,22 +121,22 @@ class Server:
                     pump,
                     checkpoints,
                     self._reporter,
-                    Live(control, None, show),
+                    LiveSession(control, None, show),
                     control.stop,
                 )
         finally:
             if recording is not None:
                 recording.close()
-            show.board.finish()
+            show.status.finish()
 
     def _record(
         self, job: Job, request: Request
-    ) -> tuple[Path | None, RecordingSink | None, str | None]:
+    ) -> tuple[Path | None, LimitedRecording | None, str | None]:
         """The recording of a stream, or why there is none; the stream goes on without."""
         video = VideoFormat(request.width, request.height, request.fps)
-        tags = Tags(title(job.options), prompts_of(request), request.seed, job.id)
+        tags = Metadata(title(job.options), prompts_of(request), request.seed, job.id)
         try:
-            begun = self._recordings.begin(video, tags, self._reporter.note, self._page.tell)
+            begun = self._recordings.begin(video, tags, self._reporter.note, self._page.set_notice)
         except (OSError, ValueError, SanaStreamError) as error:
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
             return None, None, safe_text(why, _REASON)
@@ -148,10 +148,10 @@ class Server:
         job: Job,
         request: Request,
         stop: Event,
-        show: Show,
-        recording: RecordingSink | None,
+        show: ActiveStream,
+        recording: LimitedRecording | None,
         locks: OutputLocks,
-    ) -> Iterator[Pump]:
+    ) -> Iterator[OutputPump]:
         """The page, and the recording beside it."""
         job, note = replace(job, options=replace(job.options, outputs=())), self._reporter.note
         with (
@@ -160,10 +160,10 @@ class Server:
         ):
             yield pump
 
-    def _check(self, order: Order) -> None:
+    def _check(self, order: StreamJob) -> None:
         self._planned(order)
 
-    def _planned(self, order: Order) -> tuple[Job, Request]:
+    def _planned(self, order: StreamJob) -> tuple[Job, Request]:
         """The order as a run; `ConfigError` for a story that cannot be read or does not fit."""
         story = parse_story(order.story, "the story")
         if any(cue.image is not None for cue in story.cues):
@@ -174,11 +174,11 @@ class Server:
             length=Length(seconds=order.seconds, endless=order.seconds is None),
             seed=self._options.seed if order.seed is None else order.seed,
         )
-        return Job(options, story), make_request(options, story, self._described)
+        return Job(options, story), resolve_request(options, story, self._described)
 
     def _end_all(self) -> None:
         self._stop.wait()
-        for order in self._programme.orders():
+        for order in self._programme.jobs():
             self._programme.cancel(order.number)
 
 
@@ -236,8 +236,8 @@ def run(args: Namespace) -> int:
     """Serve until a signal; one stream at a time, the others wait."""
     from rich.console import Console
 
-    from sana_stream.cli.console import Lines
-    from sana_stream.cli.signals import Stop
+    from sana_stream.cli.console import PlainReporter
+    from sana_stream.cli.signals import SignalHandler
     from sana_stream.streaming.run.recordings import Recordings
 
     from .generate import load_engine
@@ -245,16 +245,16 @@ def run(args: Namespace) -> int:
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     options = replace(Options.of(Namespace(**defaults | given)), checkpoint_every=0.0)
-    reporter = Lines(Console(stderr=True))
-    with Stop(aloud=True) as stop, _folder(args.record) as folder:
+    reporter = PlainReporter(Console(stderr=True))
+    with SignalHandler(announce=True) as stop, _folder(args.record) as folder:
         keep = args.record is not None
         limit = args.keep or (None if keep else TEMPORARY_BYTES)
         recordings = Recordings(folder, keep, limit)
         recordings.check(reporter.note)
-        server = Server(options, reporter, recordings, stop.asked)
+        server = Server(options, reporter, recordings, stop.requested)
         with closing(recordings), server.page():
-            server.order(args.prompt or [])
-            with stop.at_once():
+            server.submit(args.prompt or [])
+            with stop.interruptible():
                 engine = load_engine(options, reporter)
             server.serve(engine)
         return stop.exit_code

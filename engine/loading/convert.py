@@ -24,8 +24,8 @@ from sana_stream.models.weights.load import OTHER_SUFFIXES, read_transformer
 from sana_stream.models.weights.original_layout import to_original
 from sana_stream.models.weights.torch_file import SUFFIXES
 
-from .locate import INDEX, locate_model, locate_parts
-from .presets import PRESET_FILE, preset_of
+from .locate import INDEX, resolve_components, resolve_model
+from .presets import PRESET_FILE, preset_for
 
 PARTIAL = ".part"
 MARK = ".sana-stream-partial"  # in a folder that is being written: it is ours
@@ -44,7 +44,7 @@ def convert_model(
     A file (`.pth`, `.pt`) holds the transformer alone.
 
     Args:
-        source: as `locate_model` takes it.
+        source: as `resolve_model` takes it.
         target: must not exist; appears only when it is complete.
         parts: where VAE, text encoder and tokenizer come from, where not from the source.
         dtype: of the transformer's weights; as they are where `None`.
@@ -57,11 +57,11 @@ def convert_model(
     _check_target(target)
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype} is not known; use {', '.join(DTYPES)}")
-    located = locate_model(source)
-    folder = None if target.suffix in SUFFIXES else locate_parts(located, parts)
+    located = resolve_model(source)
+    folder = None if target.suffix in SUFFIXES else resolve_components(located, parts)
     for place in (located, folder):
         _check_outside(target, place)
-    preset = preset_of(located, str(source))
+    preset = preset_for(located, str(source))
     index = {} if folder is None else read_json(folder / INDEX)
     config, tensors = read_transformer(located)
     if dtype is not None:

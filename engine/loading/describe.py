@@ -15,14 +15,14 @@ from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.lora.stack import fit_lora, read_lora
 from sana_stream.models.text_encoder import check_text_files
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.registry import AnyDecoderConfig, AnyVaeConfig
-from sana_stream.models.vae.taehv import TinyDecoderConfig
+from sana_stream.models.vae.registry import VideoDecoderConfig, VideoVAEConfig
+from sana_stream.models.vae.taehv import TAEHVConfig
 from sana_stream.models.weights.load import read_transformer_config, read_vae_file
 from sana_stream.models.weights.text_encoder_files import read_text_config
 
-from .locate import locate_model, locate_parts
+from .locate import resolve_components, resolve_model
 from .model import check_decoder, locate_decoder
-from .presets import Preset, preset_of
+from .presets import Preset, preset_for
 from .vocabulary import Vocabulary
 
 
@@ -34,7 +34,7 @@ class ModelDescription:
     size_multiple: tuple[int, int]  # pixels down and across that a size must be a multiple of
     temporal_factor: int  # pictures per latent frame
     transformer: TransformerConfig
-    decoder: AnyDecoderConfig  # of what paints the pictures
+    decoder: VideoDecoderConfig  # of what paints the pictures
     vocabulary: Vocabulary | None = None  # where the model knows some words only
 
 
@@ -51,9 +51,9 @@ def describe_model(
     Raises `ConfigError` for an unknown model, a value that cannot be used or a decoder that does
     not fit it, `CheckpointError` for a folder without its parts or with damaged ones.
     """
-    located = locate_model(model)
-    preset = preset_of(located, str(model))
-    folder = locate_parts(located, parts)
+    located = resolve_model(model)
+    preset = preset_for(located, str(model))
+    folder = resolve_components(located, parts)
     vae = read_vae_file(folder)
     if decoder is not None:
         check_decoder(vae, preset.name)
@@ -70,12 +70,12 @@ def describe_model(
         (down * factor, across * factor),
         vae.temporal_factor,
         transformer,
-        vae if decoder is None else TinyDecoderConfig(),
+        vae if decoder is None else TAEHVConfig(),
         Vocabulary.read(folder),
     )
 
 
-def check_parts(transformer: TransformerConfig, vae: AnyVaeConfig, folder: Path) -> None:
+def check_parts(transformer: TransformerConfig, vae: VideoVAEConfig, folder: Path) -> None:
     """Hold the configurations of a model's parts against each other, before any is loaded.
 
     Args:
@@ -105,7 +105,7 @@ def check_loras(model: Path, loras: Iterable[tuple[str | Path, float]]) -> None:
     """Hold LoRA files against a model's shapes, before its weights are loaded.
 
     Args:
-        model: what `locate_model` returned.
+        model: what `resolve_model` returned.
         loras: files with their scales, as for `Engine.load`.
 
     Raises:

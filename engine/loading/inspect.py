@@ -13,11 +13,11 @@ from sana_stream._text import safe_text
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import CheckpointError, SanaStreamError
-from sana_stream.models.memory_policy import parse_policy
-from sana_stream.models.state import state_bytes
+from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.text_encoder import check_text_files
-from sana_stream.models.vae.registry import AnyDecoderConfig, AnyVaeConfig, make_decoder
-from sana_stream.models.vae.taehv import TinyDecoderConfig
+from sana_stream.models.vae.registry import VideoDecoderConfig, VideoVAEConfig, build_decoder
+from sana_stream.models.vae.taehv import TAEHVConfig
 from sana_stream.models.weights.files import read_json, weight_files
 from sana_stream.models.weights.headers import WeightSummary
 from sana_stream.models.weights.load import (
@@ -29,16 +29,16 @@ from sana_stream.models.weights.load import (
 from sana_stream.models.weights.text_encoder_files import text_weight_files
 
 from .describe import check_parts
-from .locate import locate_model, locate_parts
+from .locate import resolve_components, resolve_model
 from .memory_estimate import (
-    MemoryPlan,
+    MemoryBreakdown,
     decode_bytes,
     denoise_bytes,
-    fitting_decode_frames,
     free_bytes,
+    max_decode_frames,
 )
 from .model import check_decoder, locate_decoder
-from .presets import UNKNOWN, Preset, check_size, preset_of
+from .presets import GENERIC, Preset, check_size, preset_for
 from .vocabulary import Vocabulary
 
 MENTIONED = 10  # licence files that are named
@@ -63,16 +63,16 @@ class ModelInfo:
     transformer: TransformerConfig
     parts: tuple[PartInfo, ...]
     licence: str | None
-    obstacles: tuple[str, ...]  # why it will not run here; none where it will
-    vae: AnyVaeConfig | None  # None where it is an obstacle
-    decoder: AnyDecoderConfig | None  # the VAE's, or the small one that is asked for
+    problems: tuple[str, ...]  # why it will not run here; none where it will
+    vae: VideoVAEConfig | None  # None where it is an obstacle
+    decoder: VideoDecoderConfig | None  # the VAE's, or the small one that is asked for
     size_multiple: tuple[int, int] | None  # pixels down and across
     trained_seconds: float | None
     vocabulary: Vocabulary | None  # where the model knows some words only
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class MemoryEstimate:
     """What a stream of a size will take on a device."""
 
     device: torch.device
@@ -80,7 +80,7 @@ class Estimate:
     height: int
     width: int
     decode_frames: int  # latent frames decoded at once
-    memory: MemoryPlan
+    memory: MemoryBreakdown
     free: int  # bytes the device has left now
 
 
@@ -96,19 +96,19 @@ def inspect_model(
         CheckpointError: the transformer's files are missing or damaged. What is wrong with the
             other parts is told in `obstacles`.
     """
-    source = locate_model(model)
+    source = resolve_model(model)
     config = read_transformer_config(source)
     check_transformer_files(source, config)
     obstacles: list[str] = []
     try:
-        preset = preset_of(source, str(model))
+        preset = preset_for(source, str(model))
     except CheckpointError as error:
-        preset = replace(UNKNOWN, name=safe_text(model))
+        preset = replace(GENERIC, name=safe_text(model))
         obstacles.append(str(error))
     found = [PartInfo("transformer", _class(source / "transformer"), _transformer_weights(source))]
     vae, folder = None, source
     try:
-        folder = locate_parts(source, parts)
+        folder = resolve_components(source, parts)
         vae = read_vae_file(folder)
         check_vae_files(folder, vae)  # says where diffusers is missing, too
         check_parts(config, vae, folder)
@@ -126,7 +126,7 @@ def inspect_model(
         check_decoder(vae, preset.name)
         file = locate_decoder(decoder)
         found.append(PartInfo("decoder", f"small, from {file.name}", WeightSummary.of([file])))
-        painter = TinyDecoderConfig()
+        painter = TAEHVConfig()
     if not (folder / "tokenizer").is_dir():
         obstacles.append(f"{folder} has no tokenizer/")
     multiple = trained = None
@@ -143,7 +143,7 @@ def inspect_model(
         transformer=config,
         parts=tuple(found),
         licence=find_licence(source if source.is_dir() else folder),
-        obstacles=tuple(dict.fromkeys(obstacles)),
+        problems=tuple(dict.fromkeys(obstacles)),
         vae=vae,
         decoder=painter,
         size_multiple=multiple,
@@ -159,13 +159,13 @@ def _vocabulary(folder: Path) -> Vocabulary | None:
         return None
 
 
-def estimate(
+def estimate_memory(
     info: ModelInfo,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     height: int | None = None,
     width: int | None = None,
-) -> Estimate | None:
+) -> MemoryEstimate | None:
     """The memory a stream will take, counted from the shapes; `None` where it cannot run.
 
     Raises:
@@ -173,7 +173,7 @@ def estimate(
     """
     chosen = resolve_device(device)
     kind = resolve_dtype(dtype, chosen)
-    if info.obstacles or not (info.vae and info.decoder) or info.size_multiple is None:
+    if info.problems or not (info.vae and info.decoder) or info.size_multiple is None:
         return None
     preset, config, decoder = info.preset, info.transformer, info.decoder
     height = preset.height if height is None else height
@@ -185,11 +185,11 @@ def estimate(
     weights = {part.name: part.weights.parameters * kind.itemsize for part in info.parts}
     free = free_bytes(chosen)
     rest = free - sum(weights.values())
-    pieces = fitting_decode_frames(decoder, kind, latents, rest)
+    pieces = max_decode_frames(decoder, kind, latents, rest)
     decode, cache = decode_bytes(decoder, kind, (*latents[:2], pieces, *latents[3:]))
     states = 1 if preset.guidance == 1 else 2
-    state = state_bytes(config, parse_policy(preset.memory), grid, kind.itemsize)
-    plan = MemoryPlan(
+    state = stream_state_bytes(config, parse_memory_policy(preset.memory), grid, kind.itemsize)
+    plan = MemoryBreakdown(
         transformer=weights["transformer"],
         vae=weights["vae"] + _small_decoder_weights(info) * kind.itemsize,
         text_encoder=weights["text_encoder"],
@@ -197,7 +197,7 @@ def estimate(
         denoise=denoise_bytes(config, kind, latents),
         decode=decode,
     )
-    return Estimate(chosen, kind, height, width, pieces, plan, free)
+    return MemoryEstimate(chosen, kind, height, width, pieces, plan, free)
 
 
 def _small_decoder_weights(info: ModelInfo) -> int:
@@ -205,7 +205,7 @@ def _small_decoder_weights(info: ModelInfo) -> int:
     if info.decoder is None or info.decoder is info.vae:
         return 0
     with torch.device("meta"):
-        return sum(weight.numel() for weight in make_decoder(info.decoder).parameters())
+        return sum(weight.numel() for weight in build_decoder(info.decoder).parameters())
 
 
 def find_licence(folder: Path) -> str | None:

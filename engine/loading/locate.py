@@ -118,7 +118,7 @@ PUBLISHED_PARTS = {
 }
 
 
-def locate_model(model: str | Path) -> Path:
+def resolve_model(model: str | Path) -> Path:
     """The folder or the file of a model.
 
     Args:
@@ -132,16 +132,16 @@ def locate_model(model: str | Path) -> Path:
     return _checked(_find(model, parts_only=False))
 
 
-def locate_parts(model: Path, parts: str | Path | None) -> Path:
+def resolve_components(model: Path, parts: str | Path | None) -> Path:
     """The folder with a located model's VAE, text encoder and tokenizer.
 
     Args:
-        model: what `locate_model` returned.
+        model: what `resolve_model` returned.
         parts: a folder or hub id to take them from. `None`: the model's own folder; for a single
             file, the published model with as many latent channels.
 
     Raises:
-        ConfigError, CheckpointError: as `locate_model`.
+        ConfigError, CheckpointError: as `resolve_model`.
     """
     if parts is None and model.is_dir():
         return model

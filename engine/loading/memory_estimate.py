@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import Past
-from sana_stream.models.transformer import SanaVideoTransformer, TextContext
-from sana_stream.models.vae.registry import AnyDecoderConfig, make_decoder
+from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
 
 class _LiveBytes(TorchDispatchMode):
@@ -68,7 +68,7 @@ _HARMLESS = 64  # bytes a decoded pixel and channel takes at the most, and then 
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryPlan:
+class MemoryBreakdown:
     """Bytes on the device, by what they are for."""
 
     transformer: int  # weights
@@ -97,33 +97,33 @@ def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[
     with torch.device("meta"):
         model = SanaVideoTransformer(config).to(dtype)
     tokens = latents[-2] // config.patch_size[1] * (latents[-1] // config.patch_size[2])
-    sums = Sums(
+    sums = AttentionState(
         torch.empty(layers, 1, heads, dim, dim, device="meta"),
         torch.empty(layers, 1, heads, dim, device="meta"),
     )
     past = Past(sums, torch.empty(layers, 1, tokens, config.hidden_size, **size))
     shape = (1, config.num_cross_attention_heads, TEXT_TOKENS, config.cross_attention_head_dim)
     keys = tuple(torch.empty(shape, **size) for _ in range(layers))
-    text = TextContext(keys, keys, torch.empty(1, 1, 1, TEXT_TOKENS, **size))
+    text = TextKV(keys, keys, torch.empty(1, 1, 1, TEXT_TOKENS, **size))
     noisy = torch.empty(latents, device="meta")
     times = torch.empty(1, device="meta")
     return peak_bytes(lambda: model.denoise(noisy, times, text, past, 0))
 
 
 def decode_bytes(
-    config: AnyDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...]
+    config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...]
 ) -> tuple[int, int]:
     """What decoding latents (1, C, T', h, w) in mid-stream holds, and what the cache is of it."""
     with torch.device("meta"):
-        decoder = make_decoder(config).to(dtype)
+        decoder = build_decoder(config).to(dtype)
         first, cache = decoder.decode(torch.empty((*latents[:2], 1, *latents[3:])))
         piece = torch.empty(latents)
     del first
     return peak_bytes(lambda: decoder.decode(piece, cache)), cache.nbytes
 
 
-def fitting_decode_frames(
-    config: AnyDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
+def max_decode_frames(
+    config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
 ) -> int:
     """How many latent frames of a block can be decoded at once in so much free memory.
 

@@ -12,13 +12,13 @@ from sana_stream._arguments import shown
 from sana_stream._text import safe_text
 from sana_stream.models.arguments import ARGUMENTS
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory_policy import Contribution, Past
-from sana_stream.models.rope import Rotation
-from sana_stream.models.transformer import TextContext
-from sana_stream.models.vae.config import VaeConfig
-from sana_stream.models.vae.registry import AnyVaeConfig
-from sana_stream.models.vae.taehv import TinyDecoder, TinyDecoderConfig, load_tiny_decoder
-from sana_stream.models.vae.wan import VaeCache
+from sana_stream.models.memory_policy import Past, StateUpdate
+from sana_stream.models.rope import RotaryEmbedding
+from sana_stream.models.transformer import TextKV
+from sana_stream.models.vae.config import WanVAEConfig
+from sana_stream.models.vae.registry import VideoVAEConfig
+from sana_stream.models.vae.taehv import TAEHVConfig, TAEHVDecoder, load_taehv
+from sana_stream.models.vae.wan import VAECache
 from sana_stream.models.weights.load import is_weights_file, read_vae_file
 
 from .locate import HubModel, existing_path
@@ -30,27 +30,25 @@ if TYPE_CHECKING:
 class TransformerCalls(Protocol):
     """`SanaVideoTransformer`'s calls, with its shapes and dtypes."""
 
-    def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextContext: ...
+    def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextKV: ...
 
     def denoise(
         self,
         latents: Tensor,
         timestep: Tensor,
-        text: TextContext,
+        text: TextKV,
         past: Past,
         start: int,
-        rotation: Rotation | None = None,
+        rotation: RotaryEmbedding | None = None,
     ) -> Tensor: ...
 
-    def commit(
-        self, latents: Tensor, text: TextContext, past: Past, start: int
-    ) -> Contribution: ...
+    def commit(self, latents: Tensor, text: TextKV, past: Past, start: int) -> StateUpdate: ...
 
 
 class DecoderCalls(Protocol):
     """A decoder's call, as `WanVAE.decode` describes it."""
 
-    def decode(self, latents: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]: ...
+    def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]: ...
 
 
 TINY = "tiny"
@@ -86,13 +84,13 @@ def locate_decoder(decoder: str) -> Path:
     return hub.fetch()
 
 
-def check_decoder(vae: AnyVaeConfig, model: str) -> None:
+def check_decoder(vae: VideoVAEConfig, model: str) -> None:
     """Refuse the small decoder for latents that it was not made for: those of another VAE.
 
     Raises:
         ConfigError: with the two kinds of latents.
     """
-    tiny = TinyDecoderConfig()
+    tiny = TAEHVConfig()
     wanted = (tiny.z_dim, tiny.temporal_factor, tiny.spatial_factor)
     given = (vae.z_dim, vae.temporal_factor, vae.spatial_factor)
     if given != wanted:
@@ -100,7 +98,7 @@ def check_decoder(vae: AnyVaeConfig, model: str) -> None:
             f"the {TINY} decoder paints latents of {_latents(*wanted)}, {model}'s VAE has"
             f" {_latents(*given)}; leave --decoder out"
         )
-    if not isinstance(vae, VaeConfig) or vae.patch != 1:
+    if not isinstance(vae, WanVAEConfig) or vae.patch != 1:
         raise ConfigError(
             f"the {TINY} decoder paints latents of the Wan 2.1 VAE, {model} has a VAE of its own;"
             " leave --decoder out"
@@ -109,7 +107,7 @@ def check_decoder(vae: AnyVaeConfig, model: str) -> None:
 
 def load_decoder(
     decoder: str | None, parts: Path, model: str, dtype: torch.dtype, device: torch.device
-) -> TinyDecoder | None:
+) -> TAEHVDecoder | None:
     """The small decoder with its weights, where one is asked for.
 
     Args:
@@ -124,7 +122,7 @@ def load_decoder(
     if decoder is None:
         return None
     check_decoder(read_vae_file(parts), model)
-    return load_tiny_decoder(locate_decoder(decoder), dtype, device)
+    return load_taehv(locate_decoder(decoder), dtype, device)
 
 
 def model_name(engine: Engine) -> str:

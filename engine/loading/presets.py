@@ -15,7 +15,7 @@ from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.models.arguments import ARGUMENTS
 from sana_stream.models.config import Count
 from sana_stream.models.errors import CheckpointError, ConfigError
-from sana_stream.models.memory_policy import parse_policy
+from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.schema import Schema, check_values
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.tensor_names import name_list
@@ -142,14 +142,14 @@ SANA_720P = replace(
     block_frames=10,  # 8 pictures a latent frame
     trained_latent_frames=11,
 )
-UNKNOWN = Preset("unknown")
+GENERIC = Preset("unknown")
 # ---------------------------------------------------------------------------------------------
 
 _BY_SAMPLE_SIZE = {30: SANA_480P, 22: SANA_720P}
 _AUTOREGRESSIVE = "Causal"  # in the transformer's class name
 
 
-def preset_of(model: Path, name: str) -> Preset:
+def preset_for(model: Path, name: str) -> Preset:
     """The preset of a checkpoint.
 
     A `stream.json` in the folder says it itself. Else the checkpoint tells which published model
@@ -180,7 +180,7 @@ def preset_of(model: Path, name: str) -> Preset:
     size = config.get("sample_size", 0)
     published = (_BY_SAMPLE_SIZE.get(size) if isinstance(size, int) else None) or _named(names)
     if published is None:
-        return replace(UNKNOWN, name=safe_text(name))
+        return replace(GENERIC, name=safe_text(name))
     scheduler = read_scheduler(model)
     if scheduler is None:
         return published
@@ -218,7 +218,7 @@ def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
     if any(later >= earlier for earlier, later in pairwise(preset.timesteps)):
         raise CheckpointError(f"{safe_text(file)}: timesteps must descend")
     try:
-        parse_policy(preset.memory)
+        parse_memory_policy(preset.memory)
     except ConfigError as error:
         raise CheckpointError(f"{safe_text(file)}: {error}") from None
     return preset

@@ -12,7 +12,7 @@ from torch import nn
 from sana_stream._arguments import shown
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.feedforward import FeedForward
-from sana_stream.models.text_encoder import hush_torchao
+from sana_stream.models.text_encoder import silence_torchao
 
 # What it needs of a CUDA GPU, and where it runs. int8 keeps the weights alone in 8 bits, which is
 # closest to the model; fp8 and nvfp4 multiply in that precision, which is fast.
@@ -102,7 +102,7 @@ def _config(kind: str) -> Any:
 
 
 def _torchao() -> Any:
-    hush_torchao()
+    silence_torchao()
     try:
         return import_module("torchao.quantization")
     except ImportError as error:

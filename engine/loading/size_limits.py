@@ -10,10 +10,10 @@ import torch
 
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory_policy import MemoryPolicy, parse_policy
-from sana_stream.models.state import state_bytes
-from sana_stream.models.vae.ltx2 import OverlapVaeConfig
-from sana_stream.models.vae.registry import AnyDecoderConfig
+from sana_stream.models.memory_policy import MemoryPolicy, parse_memory_policy
+from sana_stream.models.state import stream_state_bytes
+from sana_stream.models.vae.ltx2 import LTX2VAEConfig
+from sana_stream.models.vae.registry import VideoDecoderConfig
 
 from .memory_estimate import decode_bytes, denoise_bytes
 
@@ -23,7 +23,7 @@ _FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class StreamSizes:
     """What the memory that a stream takes depends on."""
 
     height: int  # pixels
@@ -33,10 +33,10 @@ class Sizes:
     guided: bool = False  # guidance takes a second state
 
 
-def check_room(
-    sizes: Sizes,
+def check_sizes(
+    sizes: StreamSizes,
     transformer: TransformerConfig,
-    decoder: AnyDecoderConfig,
+    decoder: VideoDecoderConfig,
     dtype: torch.dtype,
     device: torch.device,
 ) -> None:
@@ -75,7 +75,10 @@ def total_bytes(device: torch.device) -> int:
 
 
 def _at_least(
-    sizes: Sizes, transformer: TransformerConfig, decoder: AnyDecoderConfig, dtype: torch.dtype
+    sizes: StreamSizes,
+    transformer: TransformerConfig,
+    decoder: VideoDecoderConfig,
+    dtype: torch.dtype,
 ) -> int:
     """What is held at one time whatever is done cleverly; plain arithmetic, for any numbers."""
     pixels = sizes.height * sizes.width
@@ -85,17 +88,23 @@ def _at_least(
 
 
 def _states(
-    sizes: Sizes, transformer: TransformerConfig, decoder: AnyDecoderConfig, dtype: torch.dtype
+    sizes: StreamSizes,
+    transformer: TransformerConfig,
+    decoder: VideoDecoderConfig,
+    dtype: torch.dtype,
 ) -> int:
     _, down, across = transformer.patch_size
     factor = decoder.spatial_factor
     grid = sizes.height // factor // down, sizes.width // factor // across
-    policy: MemoryPolicy = parse_policy(sizes.memory)
-    return state_bytes(transformer, policy, grid, dtype.itemsize) * (1 + sizes.guided)
+    policy: MemoryPolicy = parse_memory_policy(sizes.memory)
+    return stream_state_bytes(transformer, policy, grid, dtype.itemsize) * (1 + sizes.guided)
 
 
 def _counted(
-    sizes: Sizes, transformer: TransformerConfig, decoder: AnyDecoderConfig, dtype: torch.dtype
+    sizes: StreamSizes,
+    transformer: TransformerConfig,
+    decoder: VideoDecoderConfig,
+    dtype: torch.dtype,
 ) -> int:
     """What the networks hold, by running them on no data at all."""
     factor = decoder.spatial_factor
@@ -104,7 +113,7 @@ def _counted(
     latents = shape[1] * shape[2] * height * width * _FLOAT
     states = _states(sizes, transformer, decoder, dtype) + latents
     denoise = denoise_bytes(transformer, dtype, shape)
-    if isinstance(decoder, OverlapVaeConfig):  # decodes in tiles where there is little room
+    if isinstance(decoder, LTX2VAEConfig):  # decodes in tiles where there is little room
         return states + denoise
     decode, _ = decode_bytes(decoder, dtype, (*shape[:2], 1, *shape[3:]))
     pictures = sizes.height * sizes.width * 3 * (1 + sizes.block_frames * decoder.temporal_factor)

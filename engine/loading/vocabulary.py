@@ -48,13 +48,13 @@ class Vocabulary:
         return list(dict.fromkeys(word for word in _words(prompt) if word not in self.words))
 
     @property
-    def telling(self) -> list[str]:
+    def content_words(self) -> list[str]:
         """The words that show something, in the order of the alphabet."""
         return sorted(self.words.difference(_FILLERS.split()))
 
-    def knows_nothing_of(self, prompt: str) -> bool:
+    def knows_no_word_of(self, prompt: str) -> bool:
         """Whether no word of a prompt that shows something is known."""
-        return not set(self.telling).intersection(_words(prompt))
+        return not set(self.content_words).intersection(_words(prompt))
 
 
 def _words(prompt: str) -> list[str]:

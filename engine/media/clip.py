@@ -43,7 +43,7 @@ class Advance:
             self._note(f"{self._doing} {self._name}: {float(seconds):.0f} s{self._of}")
 
 
-def told_flaws(
+def describe_flaws(
     name: str, damage: Damage, jumps: int, seconds: Fraction, length: Fraction | None
 ) -> Iterator[str]:
     """What of a clip cannot be shown; `length` is what its file promises."""
@@ -58,16 +58,16 @@ def told_flaws(
         yield f"{name}: its times jump in {jumps} places, which are passed over"
 
 
-def told_hdr(name: str, transfer: int) -> str:
+def describe_hdr(name: str, transfer: int) -> str:
     """What is done to HDR, by its transfer characteristics."""
     kind = "PQ" if transfer == PQ else "HLG"
     return f"{name} is HDR ({kind}): shown in SDR, its white of {WHITE:.0f} cd/m2 almost white"
 
 
-def tell_colours(note: Note, name: str, frame: VideoFrame) -> None:
+def note_colours(note: Note, name: str, frame: VideoFrame) -> None:
     """Say what is done to colours that are not ordinary ones."""
     if is_hdr(frame):
-        note(told_hdr(name, int(frame.color_trc)))
+        note(describe_hdr(name, int(frame.color_trc)))
     elif is_transparent(frame):
         note(f"{name}: its transparent parts are shown on white")
 
@@ -110,7 +110,7 @@ class Clip:
             raise ConfigError(f"{name} has changed since it was looked at: begin again")
 
 
-def look_at_clip(path: str | Path, fps: Fraction, note: Note) -> Clip:
+def inspect_clip(path: str | Path, fps: Fraction, note: Note) -> Clip:
     """Decode a clip once from end to end: how many pictures it has, and what ails it.
 
     Args:
@@ -131,10 +131,10 @@ def look_at_clip(path: str | Path, fps: Fraction, note: Note) -> Clip:
         if first is None:
             raise _no_picture(name)
         damage.ended |= breaks_off(file)
-        flaws = tuple(told_flaws(name, damage, clock.jumps, count / fps, clip.length))
+        flaws = tuple(describe_flaws(name, damage, clock.jumps, count / fps, clip.length))
         for flaw in flaws:
             note(flaw)
-        tell_colours(note, name, first)
+        note_colours(note, name, first)
         size = shown_size(first, float(clip.pixel_aspect))
         return Clip(Path(path), fps, count, size, note, flaws, _identity(file))
 
@@ -152,7 +152,7 @@ def first_frame(path: str | Path, note: Note) -> np.ndarray:
             raise _no_picture(name)
         aspect = float(clip.pixel_aspect)
         note(f"{name} is a clip: its first frame is taken")
-        tell_colours(note, name, frame)
+        note_colours(note, name, frame)
         return shown(frame, aspect, *shown_size(frame, aspect))
 
 

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sana_stream.engine.block import BlockPlan, PlannedBlock
+from sana_stream.engine.block import BlockPlan, BlockSpan
 from sana_stream.engine.snapshot.snapshot import SessionSettings
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory_policy import Window, parse_policy
-from sana_stream.models.vae.registry import AnyVae
-from sana_stream.models.vae.wan import VaeCache, WanVAE
+from sana_stream.models.memory_policy import WindowPolicy, parse_memory_policy
+from sana_stream.models.vae.registry import VideoVAE
+from sana_stream.models.vae.wan import VAECache, WanVAE
 
 from .inputs import GivenClip
 from .resize import to_input
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownBlocks:
     """Blocks of a clip on which the state behind its last one depends."""
 
     sink: int  # how many of its first ones
@@ -31,7 +31,7 @@ class Known:
     @classmethod
     def of(
         cls, settings: SessionSettings, config: TransformerConfig, keep: int, count: int
-    ) -> Known:
+    ) -> KnownBlocks:
         """With a window, each layer sees that many blocks of the layer before it, and one frame of
         the block before; so a block is without effect after as many blocks as all layers see.
 
@@ -39,8 +39,8 @@ class Known:
             keep: how many of the last blocks' latents are kept.
             count: blocks of the clip.
         """
-        policy = parse_policy(settings.memory)
-        if not isinstance(policy, Window):
+        policy = parse_memory_policy(settings.memory)
+        if not isinstance(policy, WindowPolicy):
             return cls(0, 0)
         reach = policy.size + config.num_layers * (policy.size + 1)
         begin = count - max(reach, keep)
@@ -48,9 +48,9 @@ class Known:
 
 
 def encoded_blocks(
-    vae: AnyVae, plan: BlockPlan, clip: GivenClip, settings: SessionSettings, known: Known,
+    vae: VideoVAE, plan: BlockPlan, clip: GivenClip, settings: SessionSettings, known: KnownBlocks,
     count: int, device: torch.device,
-) -> Iterator[tuple[PlannedBlock, Tensor]]:  # fmt: skip
+) -> Iterator[tuple[BlockSpan, Tensor]]:  # fmt: skip
     """Each block that is known, with its latents (1, C, T', h, w), as in encoding the whole clip.
 
     One block of the clip is in memory at a time. Its pictures too many are left out at its
@@ -66,7 +66,7 @@ def encoded_blocks(
         first = _warm(vae, settings.block_frames, begin)
         start = plan.block(first).start - (first > 0)
         pictures = clip.pictures(*size, left_out + start)
-        cache: VaeCache | None = None
+        cache: VAECache | None = None
         for index in range(first, stop):
             block = plan.block(index)
             piece = np.stack(list(islice(pictures, block.frames + (0 < index == first))))
@@ -75,7 +75,7 @@ def encoded_blocks(
                 yield block, latents
 
 
-def _warm(vae: AnyVae, block_frames: int, begin: int) -> int:
+def _warm(vae: VideoVAE, block_frames: int, begin: int) -> int:
     """The block from which on to encode, so that block `begin` is as in the whole clip.
 
     Each convolution of the encoder looks back by two of its frames, which are never longer than

@@ -122,11 +122,11 @@ def _in_sdr(pixels: np.ndarray, transfer: int, primaries: int, name: str, note: 
     """HDR pixels as SDR, in strips: as floats they would be large."""
     import torch
 
-    from .clip import told_hdr
+    from .clip import describe_hdr
     from .resize import to_pixels
     from .video_frame import tone_mapped
 
-    note(told_hdr(name, transfer))
+    note(describe_hdr(name, transfer))
     for top in range(0, len(pixels), 64):
         signal = torch.tensor(pixels[top : top + 64]).permute(2, 0, 1).float() / 255
         pixels[top : top + 64] = to_pixels(tone_mapped(signal, transfer, primaries) * 255)

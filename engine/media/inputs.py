@@ -151,9 +151,9 @@ def as_video(video: Video, fps: Fraction) -> GivenClip:
         ConfigError: a file that cannot be read, or anything else that is no clip.
     """
     if isinstance(video, str | os.PathLike):
-        from .clip import look_at_clip
+        from .clip import inspect_clip
 
-        return look_at_clip(os.fspath(video), fps, _silent)
+        return inspect_clip(os.fspath(video), fps, _silent)
     if hasattr(video, "pictures"):
         return video  # type: ignore[return-value]
     return ArrayClip(_pixels(video, "video", "(T, H, W, 3)"))

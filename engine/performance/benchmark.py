@@ -16,15 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory_policy import Past, Slot
-from sana_stream.models.state import State
-from sana_stream.models.transformer import SanaVideoTransformer, TextContext
-from sana_stream.models.vae.registry import AnyDecoderConfig, make_decoder
+from sana_stream.models.memory_policy import MemorySlot, Past
+from sana_stream.models.state import StreamState
+from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class BlockCost:
 
 def block_cost(
     transformer: TransformerConfig,
-    decoder: AnyDecoderConfig,
+    decoder: VideoDecoderConfig,
     latent_frames: int,
     height: int,
     width: int,
@@ -64,7 +64,7 @@ def block_cost(
     factor = decoder.spatial_factor
     shape = (1, transformer.in_channels, latent_frames, height // factor, width // factor)
     with torch.device("meta"):
-        model, painter = SanaVideoTransformer(transformer), make_decoder(decoder)
+        model, painter = SanaVideoTransformer(transformer), build_decoder(decoder)
         latents, timestep = torch.empty(shape), torch.empty(1)
         text, past = _text(transformer, text_tokens), _past(transformer, model.grid(*shape[-2:]))
     denoise = _count(lambda: model.denoise(latents, timestep, text, past, 0))
@@ -81,35 +81,35 @@ def _count(call: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def _text(config: TransformerConfig, tokens: int) -> TextContext:
+def _text(config: TransformerConfig, tokens: int) -> TextKV:
     heads, width = config.num_cross_attention_heads, config.cross_attention_head_dim
     layers = tuple(torch.empty(1, heads, tokens, width) for _ in range(config.num_layers))
-    return TextContext(layers, layers, torch.empty(1, 1, 1, tokens))
+    return TextKV(layers, layers, torch.empty(1, 1, 1, tokens))
 
 
 def _past(config: TransformerConfig, grid: tuple[int, int]) -> Past:
     shape = (config.num_layers, 1, config.num_attention_heads, config.attention_head_dim)
-    sums = Sums(torch.empty(*shape, shape[-1]), torch.empty(shape))
+    sums = AttentionState(torch.empty(*shape, shape[-1]), torch.empty(shape))
     return Past(sums, torch.empty(shape[0], 1, grid[0] * grid[1], config.hidden_size))
 
 
-def moved(snapshot: Snapshot, blocks: int) -> Snapshot:
+def shift_position(snapshot: Snapshot, blocks: int) -> Snapshot:
     """The snapshot as if `blocks` more blocks had gone before its past.
 
     RoPE sees distances only, so the next block is the same, given the same noise.
     """
     frames = blocks * snapshot.settings.block_frames
     states = tuple(_moved_state(state, frames) for state in snapshot.states)
-    return replace(snapshot, index=snapshot.index + blocks, states=states)
+    return replace(snapshot, next_index=snapshot.next_index + blocks, states=states)
 
 
-def _moved_state(state: State, frames: int) -> State:
+def _moved_state(state: StreamState, frames: int) -> StreamState:
     slots = tuple(_moved_slot(slot, frames) for slot in state.memory.slots)
     memory = replace(state.memory, slots=slots)
     return replace(state, memory=memory, position=state.position + frames)
 
 
-def _moved_slot(slot: Slot, frames: int) -> Slot:
+def _moved_slot(slot: MemorySlot, frames: int) -> MemorySlot:
     start = slot.start + frames
     return replace(slot, sums=slot.moved_to(start), start=start)
 
@@ -121,7 +121,7 @@ MATRIX_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class BenchmarkResult:
     """What was measured; times are seconds and medians, sizes bytes."""
 
     machine: dict[str, str]
@@ -154,14 +154,14 @@ class Figures:
         return self.cost.flop / self.flop_rate / min(self.block, self.block_overlapped)
 
 
-def measure(
+def run_benchmark(
     engine: Engine,
     *,
     repeats: int = 8,
     warmup: int = 2,
     height: int | None = None,
     width: int | None = None,
-) -> Figures:
+) -> BenchmarkResult:
     """Run an engine on one prompt and take medians.
 
     Args:
@@ -178,7 +178,7 @@ def measure(
     _run(stream, 1 + warmup)
     blocks = list(islice(stream, repeats))
     settings = stream.snapshot().settings
-    with closing(overlapped(stream)) as ahead:
+    with closing(generate_ahead(stream)) as ahead:
         _run(ahead, warmup)
         overlap = [_timed(lambda: next(ahead))[0] for _ in range(repeats)]
     cost = block_cost(
@@ -191,7 +191,7 @@ def measure(
         engine.preset.max_text_tokens,
         engine.dtype.itemsize,
     )
-    return Figures(
+    return BenchmarkResult(
         machine=machine(engine.device, engine.dtype),
         width=settings.width,
         height=settings.height,
@@ -244,7 +244,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 def _seconds_at(engine: Engine, stream: Session, index: int, repeats: int) -> float:
     """Seconds a block of a stream with this one's past, `index` blocks from the beginning."""
     here = stream.snapshot()
-    far = engine.session_from(moved(here, index - here.index))
+    far = engine.session_from(shift_position(here, index - here.next_index))
     _run(far, 1)
     return _median(list(islice(far, repeats)), lambda b: b.stats.total_seconds)
 

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory_policy import Contribution, Past
-from sana_stream.models.rope import Rotation
-from sana_stream.models.transformer import SanaVideoTransformer, TextContext
-from sana_stream.models.vae.taehv import TinyDecoder
-from sana_stream.models.vae.wan import VaeCache, WanVAE
+from sana_stream.models.memory_policy import Past, StateUpdate
+from sana_stream.models.rope import RotaryEmbedding
+from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.vae.taehv import TAEHVDecoder
+from sana_stream.models.vae.wan import VAECache, WanVAE
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
@@ -35,19 +35,19 @@ WARM_UPS = 3  # runs before a recording, in which libraries choose their kernels
 Work = Callable[[], None]
 
 
-class Recorder(Protocol):
+class GraphCapture(Protocol):
     """Records work that reads and writes the same memory each time it is repeated."""
 
-    def record(self, work: Work) -> Work:
+    def capture(self, work: Work) -> Work:
         """What repeats the device's part of the work, without its Python."""
         ...
 
-    def turn(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Only one recording is filled, repeated and read at a time, on whichever queue."""
         ...
 
 
-class CudaRecorder:
+class CudaGraphCapture:
     """CUDA graphs that share one pool of memory, which they may since they take turns."""
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
@@ -57,7 +57,7 @@ class CudaRecorder:
         self._lock = Lock()
         self._read: Any = None  # the event after which the last turn's memory is free again
 
-    def record(self, work: Work) -> Work:
+    def capture(self, work: Work) -> Work:
         with self._cuda.device(self._device):
             current, side = self._cuda.current_stream(), self._cuda.Stream()
             side.wait_stream(current)
@@ -71,7 +71,7 @@ class CudaRecorder:
         return graph.replay
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         with self._lock:
             queue = self._cuda.current_stream(self._device)
             if self._read is not None:
@@ -80,7 +80,7 @@ class CudaRecorder:
             self._read = queue.record_event()
 
 
-def recorder_for(device: torch.device) -> Recorder:
+def graph_capture_for(device: torch.device) -> GraphCapture:
     """The recorder of a device.
 
     Raises:
@@ -88,7 +88,7 @@ def recorder_for(device: torch.device) -> Recorder:
     """
     if device.type != "cuda":
         raise ConfigError(f"graphs need a CUDA device, this is {device.type}; leave --graphs out")
-    return CudaRecorder(device)
+    return CudaGraphCapture(device)
 
 
 R = TypeVar("R")
@@ -96,15 +96,15 @@ Form = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Recording(Generic[R]):
+class CapturedGraph(Generic[R]):
     """Memory that is filled, work on it, and memory that is read."""
 
     inputs: list[Tensor]
-    repeat: Work
+    replay: Work
     output: R
 
 
-class Recorded(Generic[R]):
+class GraphedFunction(Generic[R]):
     """Calls as `function` does, faster for arguments of the forms that were recorded.
 
     Arguments are tensors, alone and in tuples and named tuples. They are copied into a recording's
@@ -112,13 +112,13 @@ class Recorded(Generic[R]):
     shapes, dtypes and the order of axes in memory; one that was not recorded runs as it is.
     """
 
-    def __init__(self, function: Callable[..., R], recorder: Recorder) -> None:
+    def __init__(self, function: Callable[..., R], recorder: GraphCapture) -> None:
         self._function = function
         self._recorder = recorder
-        self._recordings: dict[Form, Recording[R]] = {}
+        self._recordings: dict[Form, CapturedGraph[R]] = {}
 
     @torch.no_grad()
-    def record(self, *args: Any) -> None:
+    def capture(self, *args: Any) -> None:
         """Record the work for arguments of this form; their values do not matter."""
         tensors, tree = tree_flatten(args)
         inputs = [tensor.clone() for tensor in tensors]
@@ -127,18 +127,18 @@ class Recorded(Generic[R]):
         def work() -> None:
             outputs[:] = [self._function(*tree_unflatten(inputs, tree))]
 
-        repeat = self._recorder.record(work)
-        self._recordings[_form(inputs, tree)] = Recording(inputs, repeat, outputs[0])
+        repeat = self._recorder.capture(work)
+        self._recordings[_form(inputs, tree)] = CapturedGraph(inputs, repeat, outputs[0])
 
     def __call__(self, *args: Any) -> R:
         tensors, tree = tree_flatten(args)
         recording = self._recordings.get(_form(tensors, tree))
         if recording is None:
             return self._function(*args)
-        with self._recorder.turn():
+        with self._recorder.exclusive():
             for own, given in zip(recording.inputs, tensors, strict=True):
                 own.copy_(given)
-            recording.repeat()
+            recording.replay()
             return tree_map(torch.clone, recording.output)
 
 
@@ -155,84 +155,84 @@ def _axis(size: int, stride: int) -> tuple[int, int]:
 CACHE_LIMIT = 64 << 20  # bytes
 
 
-class RecordedTransformer:
+class GraphedTransformer:
     """The transformer's calls; prompts keep their padding, so that all of them have one shape."""
 
-    def __init__(self, model: SanaVideoTransformer, recorder: Recorder) -> None:
+    def __init__(self, model: SanaVideoTransformer, recorder: GraphCapture) -> None:
         self._model = model
 
         def denoise(
-            latents: Tensor, times: Tensor, text: TextContext, past: Past, rotation: Rotation
+            latents: Tensor, times: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
         ) -> Tensor:
             return model.denoise(latents, times, text, past, 0, rotation)
 
         def commit(
-            latents: Tensor, text: TextContext, past: Past, rotation: Rotation
-        ) -> tuple[Sums, Tensor]:
+            latents: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
+        ) -> tuple[AttentionState, Tensor]:
             block = model.commit(latents, text, past, 0, rotation)
-            return block.sums, block.tail
+            return block.sums, block.conv_state
 
-        self._denoise = Recorded(denoise, recorder)
-        self._commit = Recorded(commit, recorder)
+        self._denoise = GraphedFunction(denoise, recorder)
+        self._commit = GraphedFunction(commit, recorder)
 
-    def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextContext:
+    def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextKV:
         """As the transformer's."""
-        return self._model.prepare_text(embeds, mask, whole=True)
+        return self._model.prepare_text(embeds, mask, keep_padding=True)
 
     def denoise(
         self,
         latents: Tensor,
         timestep: Tensor,
-        text: TextContext,
+        text: TextKV,
         past: Past,
         start: int,
-        rotation: Rotation | None = None,
+        rotation: RotaryEmbedding | None = None,
     ) -> Tensor:
         """As the transformer's."""
         if rotation is None:
             rotation = self._model.rotation(latents, start)
         return self._denoise(latents, timestep, text, past, rotation)
 
-    def commit(self, latents: Tensor, text: TextContext, past: Past, start: int) -> Contribution:
+    def commit(self, latents: Tensor, text: TextKV, past: Past, start: int) -> StateUpdate:
         """As the transformer's."""
         rotation = self._model.rotation(latents, start)
         sums, tail = self._commit(latents, text, past, rotation)
-        return Contribution(sums, tail, start, latents.shape[2])
+        return StateUpdate(sums, tail, start, latents.shape[2])
 
-    def record(self, latents: Tensor, text: TextContext, past: Past) -> None:
+    def capture(self, latents: Tensor, text: TextKV, past: Past) -> None:
         """Record both calls for a block of the form of latents (1, C, T, h, w)."""
         rotation = self._model.rotation(latents, 0)
         timestep = torch.zeros(1, 1, device=latents.device)
-        self._denoise.record(latents, timestep, text, past, rotation)
-        self._commit.record(latents, text, past, rotation)
+        self._denoise.capture(latents, timestep, text, past, rotation)
+        self._commit.capture(latents, text, past, rotation)
 
 
-class RecordedDecoder:
+class GraphedDecoder:
     """A decoder's calls in the middle of a stream."""
 
-    def __init__(self, decoder: WanVAE | TinyDecoder, recorder: Recorder) -> None:
+    def __init__(self, decoder: WanVAE | TAEHVDecoder, recorder: GraphCapture) -> None:
         self._decoder = decoder
-        self._paint = Recorded(decoder.paint, recorder)
+        self._paint = GraphedFunction(decoder.decode_frames, recorder)
 
-    def decode(self, latents: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+    def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
         """As the decoder's."""
         if cache is None:
             return self._decoder.decode(latents)
-        frames, tails = self._paint(self._decoder.prepare(latents), cache.tails)
-        return frames.clamp(-1, 1), VaeCache(tails)
+        frames, tails = self._paint(self._decoder.denormalize(latents), cache.tails)
+        return frames.clamp(-1, 1), VAECache(tails)
 
-    def record(self, latents: Tensor, cache: VaeCache) -> None:
+    def capture(self, latents: Tensor, cache: VAECache) -> None:
         """Record the call for pieces of the form of latents (1, C, T', h, w)."""
-        self._paint.record(self._decoder.prepare(latents), cache.tails)
+        self._paint.capture(self._decoder.denormalize(latents), cache.tails)
 
 
 @torch.no_grad()
-def record_graphs(
+def capture_graphs(
     engine: Engine,
     height: int | None = None,
     width: int | None = None,
     block_frames: int | None = None,
-    recorder: Recorder | None = None,
+    recorder: GraphCapture | None = None,
 ) -> None:
     """Have an engine's calls recorded now, for streams of one size; others run as they are.
 
@@ -248,7 +248,7 @@ def record_graphs(
     Raises:
         ConfigError: the device has no graphs, or the size does not fit the model.
     """
-    mine = recorder or recorder_for(engine.device)
+    mine = recorder or graph_capture_for(engine.device)
     session = engine.session("a", height=height, width=width, block_frames=block_frames)
     beginning = session.snapshot()
     settings = beginning.settings
@@ -256,20 +256,20 @@ def record_graphs(
         torch.zeros(engine.latent_shape(n, settings.height, settings.width), device=engine.device)
         for n in (settings.block_frames + 1, settings.block_frames)
     )
-    denoiser = RecordedTransformer(engine.transformer, mine)
+    denoiser = GraphedTransformer(engine.transformer, mine)
     text = denoiser.prepare_text(*engine.encode_prompt(""))
     for latents in (first, block):
-        denoiser.record(latents, text, beginning.states[0].past())
-    engine.denoiser = denoiser
-    if isinstance(engine.decoder, WanVAE | TinyDecoder):
+        denoiser.capture(latents, text, beginning.states[0].past())
+    engine.transformer_calls = denoiser
+    if isinstance(engine.decoder, WanVAE | TAEHVDecoder):
         # it runs beside the transformer, with which it must therefore share no memory
-        own = recorder or recorder_for(engine.device)
-        decoder = RecordedDecoder(engine.decoder, own)
+        own = recorder or graph_capture_for(engine.device)
+        decoder = GraphedDecoder(engine.decoder, own)
         _record_decoding(decoder, first, block, engine.decode_frames_for(settings))
-        engine.painter = decoder
+        engine.decoder_calls = decoder
 
 
-def _record_decoding(decoder: RecordedDecoder, first: Tensor, block: Tensor, step: int) -> None:
+def _record_decoding(decoder: GraphedDecoder, first: Tensor, block: Tensor, step: int) -> None:
     """Decode a stream's two first blocks as they come, and record what the second one takes."""
     cache = None
     for piece in first.split(step, dim=2):
@@ -279,5 +279,5 @@ def _record_decoding(decoder: RecordedDecoder, first: Tensor, block: Tensor, ste
         return
     for piece in block.split(step, dim=2):
         _, after = decoder.decode(piece, cache)
-        decoder.record(piece, after)
+        decoder.capture(piece, after)
         cache = after

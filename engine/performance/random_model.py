@@ -18,36 +18,36 @@ from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.text_encoder import TextEncoder
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.config import VaeConfig
-from sana_stream.models.vae.ltx2 import OverlapVaeConfig
-from sana_stream.models.vae.registry import AnyVaeConfig, make_vae
-from sana_stream.models.vae.taehv import TinyDecoder, load_tiny_decoder, settle_tiny_decoder
-from sana_stream.models.weights.load import settle_vae
+from sana_stream.models.vae.config import WanVAEConfig
+from sana_stream.models.vae.ltx2 import LTX2VAEConfig
+from sana_stream.models.vae.registry import VideoVAEConfig, build_vae
+from sana_stream.models.vae.taehv import TAEHVDecoder, finalize_taehv, load_taehv
+from sana_stream.models.weights.load import finalize_vae
 
 WEIGHT_SCALE = 0.02
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
-class Shapes:
+class ModelShapes:
     """The sizes of a model and how it is run."""
 
     transformer: TransformerConfig
-    vae: AnyVaeConfig
+    vae: VideoVAEConfig
     preset: Preset
 
 
-WAN_2_1 = VaeConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
-LTX_2 = OverlapVaeConfig.from_dict({"decoder_causal": False})  # diffusers' defaults but for this
-SHAPES: Mapping[str, Shapes] = {
-    "2b-480p": Shapes(TransformerConfig(), WAN_2_1, LONGSANA),
+WAN_2_1 = WanVAEConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
+LTX_2 = LTX2VAEConfig.from_dict({"decoder_causal": False})  # diffusers' defaults but for this
+SHAPES: Mapping[str, ModelShapes] = {
+    "2b-480p": ModelShapes(TransformerConfig(), WAN_2_1, LONGSANA),
     # in four steps, so that a call and a block can be compared with those of 480p
-    "2b-720p": Shapes(
+    "2b-720p": ModelShapes(
         TransformerConfig(in_channels=128, out_channels=128, sample_size=22, patch_size=(1, 1, 1)),
         LTX_2,
         replace(LONGSANA, name="LongSANA's steps on 720p", height=704, width=1280),
     ),
-    "pocket": Shapes(
+    "pocket": ModelShapes(
         TransformerConfig(
             in_channels=96,
             out_channels=96,
@@ -61,7 +61,7 @@ SHAPES: Mapping[str, Shapes] = {
             sample_size=14,
             patch_size=(1, 1, 1),
         ),
-        VaeConfig(
+        WanVAEConfig(
             latents_mean=(0.0,) * 96,
             latents_std=(1.0,) * 96,
             base_dim=52,
@@ -93,16 +93,16 @@ SHAPES: Mapping[str, Shapes] = {
 }
 
 
-class RandomText(TextEncoder):
+class RandomTextEncoder(TextEncoder):
     """A text encoder without weights: random embeddings for every prompt."""
 
     def __init__(self, preset: Preset, width: int, device: torch.device) -> None:
         self._shape = (1, preset.max_text_tokens, width)
         self._device = device
 
-    def encode(self, prompt: str, *, instructed: bool = True) -> tuple[Tensor, Tensor]:
+    def encode(self, prompt: str, *, with_instruction: bool = True) -> tuple[Tensor, Tensor]:
         """Embeddings (1, L, C) that differ by prompt, and a mask (1, L) of ones."""
-        generator = torch.Generator().manual_seed(len(prompt) * 2 + instructed)
+        generator = torch.Generator().manual_seed(len(prompt) * 2 + with_instruction)
         embeds = torch.randn(self._shape, generator=generator).to(self._device)
         return embeds, torch.ones(self._shape[:2], dtype=torch.int64, device=self._device)
 
@@ -143,7 +143,7 @@ def random_engine(
 
 
 def engine_of(
-    shapes: Shapes,
+    shapes: ModelShapes,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     *,
@@ -157,11 +157,11 @@ def engine_of(
     chosen = resolve_device(device)
     chosen_dtype = resolve_dtype(dtype, chosen)
     with torch.device("meta"):
-        transformer, vae = SanaVideoTransformer(shapes.transformer), make_vae(shapes.vae)
-    text = RandomText(shapes.preset, shapes.transformer.caption_channels, chosen)
+        transformer, vae = SanaVideoTransformer(shapes.transformer), build_vae(shapes.vae)
+    text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
     return Engine(
         _materialise(transformer.to(chosen_dtype), chosen),
-        settle_vae(_materialise(vae, chosen), chosen_dtype, chosen),
+        finalize_vae(_materialise(vae, chosen), chosen_dtype, chosen),
         text,
         shapes.preset,
         chosen,
@@ -171,16 +171,16 @@ def engine_of(
 
 
 def _decoder(
-    decoder: str | None, shapes: Shapes, device: torch.device, dtype: torch.dtype
-) -> TinyDecoder | None:
+    decoder: str | None, shapes: ModelShapes, device: torch.device, dtype: torch.dtype
+) -> TAEHVDecoder | None:
     if decoder is None:
         return None
     check_decoder(shapes.vae, shapes.preset.name)
     if decoder != TINY:
-        return load_tiny_decoder(locate_decoder(decoder), dtype, device)
+        return load_taehv(locate_decoder(decoder), dtype, device)
     with torch.device("meta"):
-        model = TinyDecoder()
-    return settle_tiny_decoder(_materialise(model, device), dtype, device)
+        model = TAEHVDecoder()
+    return finalize_taehv(_materialise(model, device), dtype, device)
 
 
 def _materialise(model: M, device: torch.device) -> M:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sana_stream.engine.block import PlannedBlock
-from sana_stream.engine.frame_stats import Look
+from sana_stream.engine.block import BlockSpan
+from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.models.errors import SanaStreamError
-from sana_stream.models.state import State
+from sana_stream.models.state import StreamState
 
 ATTEMPTS = 3
 ATTEMPT_STEPS = 1 << 16  # far above any number of steps: each attempt has noise of its own
@@ -23,7 +23,7 @@ class HealthError(SanaStreamError):
     """A stream that cannot go on from where it stands: numbers not finite, no memory left."""
 
 
-def first_finite(sample: Callable[[int], Tensor], planned: PlannedBlock) -> tuple[Tensor, int]:
+def sample_until_finite(sample: Callable[[int], Tensor], planned: BlockSpan) -> tuple[Tensor, int]:
     """The first attempt at a block's latents that is finite, and how many it took.
 
     Args:
@@ -43,7 +43,7 @@ def first_finite(sample: Callable[[int], Tensor], planned: PlannedBlock) -> tupl
     )
 
 
-def check_pictures(pictures: Tensor, planned: PlannedBlock) -> None:
+def check_pictures(pictures: Tensor, planned: BlockSpan) -> None:
     """Refuse decoded pictures that are not finite: the decoder overflowed.
 
     Raises:
@@ -56,7 +56,7 @@ def check_pictures(pictures: Tensor, planned: PlannedBlock) -> None:
         )
 
 
-def check_states(states: tuple[State, ...], planned: PlannedBlock) -> None:
+def check_states(states: tuple[StreamState, ...], planned: BlockSpan) -> None:
     """Refuse a memory that attention cannot divide by.
 
     Keys are not negative, so their sum, the denominator's part of the past, may not be either.
@@ -73,7 +73,7 @@ def check_states(states: tuple[State, ...], planned: PlannedBlock) -> None:
                 )
 
 
-def no_memory(planned: PlannedBlock) -> HealthError:
+def out_of_memory(planned: BlockSpan) -> HealthError:
     """The error for a device without room for a block."""
     return HealthError(
         f"the device has no memory left for block {planned.index} (from frame {planned.start});"
@@ -87,10 +87,10 @@ def is_finite(*tensors: Tensor) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
-def beginning_with(beginning: Look | None, look: Look, index: int) -> Look:
+def update_reference(beginning: FrameStats | None, look: FrameStats, index: int) -> FrameStats:
     """The look of the stream's beginning after block `index`: a mean over the first blocks."""
     if beginning is None:
         return look
     if index >= BEGINNING_BLOCKS:
         return beginning
-    return beginning.toward(look, 1 / (index + 1))
+    return beginning.lerp(look, 1 / (index + 1))

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sana_stream.engine.block import PlannedBlock
+from sana_stream.engine.block import BlockSpan
 from sana_stream.engine.loading.model import DecoderCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.vae.wan import VaeCache
+from sana_stream.models.vae.wan import VAECache
 
 from .checks import check_pictures
 
@@ -20,10 +20,10 @@ def decode_block(
     decoder: DecoderCalls,
     latents: Tensor,
     before: Snapshot,
-    planned: PlannedBlock,
+    planned: BlockSpan,
     step: int,
     to_host: Callable[[Tensor], np.ndarray],
-) -> tuple[np.ndarray, VaeCache | None]:
+) -> tuple[np.ndarray, VAECache | None]:
     """Pictures uint8 (T, H, W, 3) of latents (1, C, T', h, w), and the cache for the next block.
 
     Args:
@@ -34,7 +34,7 @@ def decode_block(
     Raises:
         HealthError: pictures that are not finite.
     """
-    cache = before.cache or remade_cache(decoder, before.recent, step)
+    cache = before.cache or rebuild_cache(decoder, before.recent_latents, step)
     parts = []
     for piece in latents.split(step, dim=2):
         pictures, cache = decoder.decode(piece, cache)
@@ -43,7 +43,7 @@ def decode_block(
     return np.concatenate(parts), cache
 
 
-def remade_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) -> VaeCache | None:
+def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) -> VAECache | None:
     """The decoder's cache after the `recent` latents, for a snapshot that has none."""
     cache = None
     for latents in recent:

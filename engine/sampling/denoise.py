@@ -12,8 +12,8 @@ from sana_stream.engine.device import to_device
 from sana_stream.engine.loading.model import TransformerCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.memory_policy import Past
-from sana_stream.models.state import State
-from sana_stream.models.transformer import TextContext
+from sana_stream.models.state import StreamState
+from sana_stream.models.transformer import TextKV
 
 from .samplers import SAMPLERS, Velocity
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
 
 
-def prepare_texts(engine: Engine, head: Snapshot) -> tuple[TextContext, ...]:
+def encode_prompts(engine: Engine, snapshot: Snapshot) -> tuple[TextKV, ...]:
     """The prompt's keys and values, and the negative prompt's where guidance needs them."""
-    embedded = [engine.encode_prompt(head.prompt)]
-    if len(head.states) > 1:
-        embedded.append(engine.encode_negative_prompt(head.negative_prompt))
-    return tuple(engine.denoiser.prepare_text(*pair) for pair in embedded)
+    embedded = [engine.encode_prompt(snapshot.prompt)]
+    if len(snapshot.states) > 1:
+        embedded.append(engine.encode_negative_prompt(snapshot.negative_prompt))
+    return tuple(engine.transformer_calls.prepare_text(*pair) for pair in embedded)
 
 
-def committed(
-    transformer: TransformerCalls, head: Snapshot, texts: tuple[TextContext, ...]
-) -> tuple[State, ...]:
+def commit_pending(
+    transformer: TransformerCalls, snapshot: Snapshot, texts: tuple[TextKV, ...]
+) -> tuple[StreamState, ...]:
     """The states with the pending block in them, under the prompt that holds now."""
-    pending = head.pending
+    pending = snapshot.uncommitted
     if pending is None:
-        return head.states
+        return snapshot.states
     return tuple(
         state.add(transformer.commit(pending, text, state.past(), state.position))
-        for state, text in zip(head.states, texts, strict=True)
+        for state, text in zip(snapshot.states, texts, strict=True)
     )
 
 
@@ -46,12 +46,12 @@ BlockNoise = Callable[[int, tuple[int, ...]], Tensor]
 """`(step, shape) -> tensor` of standard normal noise."""
 
 
-def denoised(
+def denoise_block(
     engine: Engine,
-    head: Snapshot,
+    snapshot: Snapshot,
     start: int,
     frames: int,
-    texts: tuple[TextContext, ...],
+    texts: tuple[TextKV, ...],
     pasts: list[Past],
     noise: BlockNoise,
 ) -> Tensor:
@@ -66,7 +66,7 @@ def denoised(
         pasts: what each of them sees of the earlier blocks.
         noise: of the whole block, given frames included.
     """
-    settings, given = head.settings, head.given
+    settings, given = snapshot.settings, snapshot.fixed_latents
     shape = engine.latent_shape(frames, settings.height, settings.width)
     kept = 0 if given is None else given.shape[2]
 
@@ -84,12 +84,12 @@ def _velocity(
     engine: Engine,
     shape: tuple[int, ...],
     start: int,
-    texts: tuple[TextContext, ...],
+    texts: tuple[TextKV, ...],
     pasts: list[Past],
     guidance: float,
 ) -> Callable[[Tensor, float | Tensor], Tensor]:
     """The model's velocity; with two texts `v_negative + g (v - v_negative)`."""
-    model = engine.denoiser
+    model = engine.transformer_calls
     rotation = engine.transformer.rotation(torch.empty(shape, device="meta"), start, engine.device)
 
     def velocity(latents: Tensor, timestep: float | Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor
 HIGHEST = 1 - 1e-6  # at noise alone lambda would be infinite
 
 
-class Known(NamedTuple):
+class ModelOutput(NamedTuple):
     """What the model said at a noise level."""
 
     sigma: float
@@ -49,10 +49,10 @@ def sample_unipc(
     # in float32, as diffusers has them: near noise alone the rounding moves lambda
     levels = [float(np.float32(min(timestep / 1000, HIGHEST))) for timestep in timesteps]
     x = corrected = noise(0)
-    known: list[Known] = []
+    known: list[ModelOutput] = []
     used = 0
     for step, (timestep, sigma) in enumerate(zip(timesteps, levels, strict=True)):
-        here = Known(sigma, x - sigma * velocity(x, float(int(timestep))))
+        here = ModelOutput(sigma, x - sigma * velocity(x, float(int(timestep))))
         if known:
             x = _moved(corrected, known[:used], sigma, variant, here)
         corrected, known = x, [here, *known[: order - 1]]
@@ -63,7 +63,11 @@ def sample_unipc(
 
 
 def _moved(
-    x: Tensor, known: Sequence[Known], sigma: float, variant: str, ahead: Known | None = None
+    x: Tensor,
+    known: Sequence[ModelOutput],
+    sigma: float,
+    variant: str,
+    ahead: ModelOutput | None = None,
 ) -> Tensor:
     """`x` at the newest known level, moved to the level `sigma`; `ahead` is known there already."""
     base, *older = known

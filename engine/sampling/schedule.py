@@ -22,7 +22,7 @@ LEAST_SHIFT = 0.001  # below it, levels cannot be told from none
 SOLVERS = ("renoise", "euler", "dpm++", "unipc")
 
 
-def plan_timesteps(
+def resolve_timesteps(
     preset: Preset,
     timesteps: Sequence[float] | None,
     steps: int | None,
@@ -59,7 +59,7 @@ def plan_timesteps(
     return chosen, planned
 
 
-def solver_from_image(preset: Preset, solver: str | None) -> str | None:
+def default_image_solver(preset: Preset, solver: str | None) -> str | None:
     """The solver of a stream that begins with a picture: the published models take Euler then."""
     return "euler" if solver is None and preset.solver != "renoise" else solver
 

@@ -14,30 +14,35 @@ import psutil
 import torch
 from torch import Tensor
 
-from sana_stream.engine.block import Block, BlockStats, PlannedBlock
-from sana_stream.engine.cpu import EVERY_BLOCKS, trim_heap
-from sana_stream.engine.device import lane_for
-from sana_stream.engine.frame_stats import Look, look_of
+from sana_stream.engine.block import Block, BlockSpan, BlockStats
+from sana_stream.engine.cpu import EVERY_BLOCKS, trim_malloc
+from sana_stream.engine.device import side_stream_for
+from sana_stream.engine.frame_stats import FrameStats, measure_frames
 from sana_stream.engine.noise import NoiseSource
 from sana_stream.engine.sampling.checks import (
     ATTEMPT_STEPS,
-    beginning_with,
     check_states,
-    first_finite,
-    no_memory,
+    out_of_memory,
+    sample_until_finite,
+    update_reference,
 )
 from sana_stream.engine.sampling.decode import decode_block
-from sana_stream.engine.sampling.denoise import BlockNoise, committed, denoised, prepare_texts
+from sana_stream.engine.sampling.denoise import (
+    BlockNoise,
+    commit_pending,
+    denoise_block,
+    encode_prompts,
+)
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
-from sana_stream.models.state import State
-from sana_stream.models.transformer import TextContext
-from sana_stream.models.vae.wan import VaeCache
+from sana_stream.models.state import StreamState
+from sana_stream.models.transformer import TextKV
+from sana_stream.models.vae.wan import VAECache
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
 
 
-class Meter:
+class StageTimer:
     """Measures the stages of one block."""
 
     def __init__(self, device: torch.device) -> None:
@@ -70,24 +75,24 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class LatentBlock:
     """A block whose latents are made and whose pictures are not decoded yet."""
 
-    planned: PlannedBlock
-    head: Snapshot  # what it was made from
+    span: BlockSpan
+    snapshot: Snapshot  # what it was made from
     after: Snapshot  # what follows it, all but the VAE cache
-    meter: Meter
+    meter: StageTimer
     attempts: int
-    mark: Any  # from when on the latents are whole, on a device with queues
+    event: Any  # from when on the latents are whole, on a device with queues
 
     @property
     def latents(self) -> Tensor:
         """float32 (1, C, T', h, w), normalised."""
-        assert self.after.pending is not None
-        return self.after.pending
+        assert self.after.uncommitted is not None
+        return self.after.uncommitted
 
 
-class BlockMaker:
+class BlockGenerator:
     """Makes the blocks of one stream, each from the snapshot that it is given.
 
     It knows no place in the stream. What it keeps is small: the prompts prepared last, how much
@@ -99,13 +104,13 @@ class BlockMaker:
         self._engine = engine
         self._kept_blocks = blocks_to_keep(settings.block_frames, engine.decoder.config)
         self._decode_frames = engine.decode_frames_for(settings)
-        self._lane = lane_for(engine.device)
+        self._lane = side_stream_for(engine.device)
         self._peak_bytes = 0
-        self._texts: tuple[TextContext, ...] = ()
+        self._texts: tuple[TextKV, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
 
     @torch.no_grad()
-    def draft(self, head: Snapshot, noise: NoiseSource) -> Draft:
+    def sample(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         """Commit the block before and make the latents of the one after `head`.
 
         Reads no VAE cache.
@@ -114,14 +119,14 @@ class BlockMaker:
             HealthError: the memory or the latents are not finite, or there is no room on the
                 device.
         """
-        planned = head.plan(self._engine.vae.config.temporal_factor).block(head.index)
+        planned = snapshot.plan(self._engine.vae.config.temporal_factor).block(snapshot.next_index)
         try:
-            return self._draft(head, planned, noise)
+            return self._sample(snapshot, planned, noise)
         except torch.OutOfMemoryError as error:
-            raise no_memory(planned) from error
+            raise out_of_memory(planned) from error
 
     @torch.no_grad()
-    def finish(self, draft: Draft, before: Snapshot) -> tuple[Block, Snapshot]:
+    def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
         """Decode a draft: the block, and the snapshot that follows it.
 
         Where the device has no room, fewer frames are decoded at a time from then on.
@@ -132,47 +137,55 @@ class BlockMaker:
         Raises:
             HealthError: pictures that are not finite, or no room for a single frame.
         """
-        latents, planned = draft.latents, draft.planned
+        latents, planned = latent_block.latents, latent_block.span
         decode = partial(self._decode, latents, before, planned)
-        with draft.meter.stage("decode"):
-            frames, cache = self._lane.run(decode, draft.mark, latents)
+        with latent_block.meter.stage("decode"):
+            frames, cache = self._lane.run(decode, latent_block.event, latents)
         if planned.index % EVERY_BLOCKS == 0:
-            trim_heap()
-        look = look_of(frames)
-        beginning = beginning_with(before.beginning, look, planned.index - draft.head.take.index)
-        after = replace(draft.after, cache=cache, beginning=beginning)
-        stats = self._stats(draft, after, look, look.drift(beginning))
-        prompt = draft.head.prompt
+            trim_malloc()
+        look = measure_frames(frames)
+        beginning = update_reference(
+            before.reference_stats, look, planned.index - latent_block.snapshot.shot.index
+        )
+        after = replace(latent_block.after, cache=cache, reference_stats=beginning)
+        stats = self._stats(latent_block, after, look, look.ratio_to(beginning))
+        prompt = latent_block.snapshot.prompt
         block = Block(planned.index, planned.start, frames, latents.cpu(), prompt, stats)
         return block, after
 
-    def _draft(self, head: Snapshot, planned: PlannedBlock, noise: NoiseSource) -> Draft:
-        meter = Meter(self._engine.device)
+    def _sample(self, snapshot: Snapshot, planned: BlockSpan, noise: NoiseSource) -> LatentBlock:
+        meter = StageTimer(self._engine.device)
         with meter.stage("text"):
-            texts = self._prepare_texts(head)
+            texts = self._encode_prompts(snapshot)
         with meter.stage("commit"):
-            states = committed(self._engine.denoiser, head, texts)
+            states = commit_pending(self._engine.transformer_calls, snapshot, texts)
             check_states(states, planned)
         with meter.stage("denoise"):
-            latents, attempts = self._denoise(head, planned, texts, states, noise)
-        recent = (*head.recent, latents)[-self._kept_blocks :]
-        after = replace(head, index=head.index + 1, states=states, recent=recent, given=None)
-        return Draft(planned, head, after, meter, attempts, self._lane.mark())
+            latents, attempts = self._denoise(snapshot, planned, texts, states, noise)
+        recent = (*snapshot.recent_latents, latents)[-self._kept_blocks :]
+        after = replace(
+            snapshot,
+            next_index=snapshot.next_index + 1,
+            states=states,
+            recent_latents=recent,
+            fixed_latents=None,
+        )
+        return LatentBlock(planned, snapshot, after, meter, attempts, self._lane.record_event())
 
-    def _prepare_texts(self, head: Snapshot) -> tuple[TextContext, ...]:
+    def _encode_prompts(self, snapshot: Snapshot) -> tuple[TextKV, ...]:
         """The prompt's keys and values, and the negative prompt's where guidance needs them."""
-        prompts = head.prompt, head.negative_prompt
+        prompts = snapshot.prompt, snapshot.negative_prompt
         if prompts != self._texts_of:
-            self._texts = prepare_texts(self._engine, head)
+            self._texts = encode_prompts(self._engine, snapshot)
             self._texts_of = prompts
         return self._texts
 
     def _denoise(
         self,
-        head: Snapshot,
-        planned: PlannedBlock,
-        texts: tuple[TextContext, ...],
-        states: tuple[State, ...],
+        snapshot: Snapshot,
+        planned: BlockSpan,
+        texts: tuple[TextKV, ...],
+        states: tuple[StreamState, ...],
         noise: NoiseSource,
     ) -> tuple[Tensor, int]:
         """The block's latents, and how many attempts they took."""
@@ -181,26 +194,30 @@ class BlockMaker:
 
         def sample(attempt: int) -> Tensor:
             drawn = _noise_of(noise, planned.index, attempt)
-            return denoised(self._engine, head, start, frames, texts, pasts, drawn)
+            return denoise_block(self._engine, snapshot, start, frames, texts, pasts, drawn)
 
-        latents, attempts = first_finite(sample, planned)
+        latents, attempts = sample_until_finite(sample, planned)
         return latents.contiguous(), attempts  # a saved stream goes on from this same layout
 
     def _decode(
-        self, latents: Tensor, before: Snapshot, planned: PlannedBlock
-    ) -> tuple[np.ndarray, VaeCache | None]:
+        self, latents: Tensor, before: Snapshot, planned: BlockSpan
+    ) -> tuple[np.ndarray, VAECache | None]:
         """The block's pictures; in smaller steps from the moment that memory runs out."""
         while True:
             try:
                 step, to_host = self._decode_frames, self._lane.to_host
-                return decode_block(self._engine.painter, latents, before, planned, step, to_host)
+                return decode_block(
+                    self._engine.decoder_calls, latents, before, planned, step, to_host
+                )
             except torch.OutOfMemoryError as error:
                 if self._decode_frames == 1:
-                    raise no_memory(planned) from error
+                    raise out_of_memory(planned) from error
             self._decode_frames = max(1, min(self._decode_frames, latents.shape[2]) // 2)
 
-    def _stats(self, draft: Draft, after: Snapshot, look: Look, drift: float) -> BlockStats:
-        meter = draft.meter
+    def _stats(
+        self, latent_block: LatentBlock, after: Snapshot, look: FrameStats, drift: float
+    ) -> BlockStats:
+        meter = latent_block.meter
         memory = meter.memory_bytes()
         self._peak_bytes = max(self._peak_bytes, meter.peak_bytes)
         return BlockStats(
@@ -211,7 +228,7 @@ class BlockMaker:
             memory_bytes=memory,
             peak_memory_bytes=self._peak_bytes,
             state_bytes=after.nbytes,
-            attempts=draft.attempts,
+            attempts=latent_block.attempts,
             look=look,
             drift=drift,
         )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sana_stream.engine.block import BlockPlan, Take
-from sana_stream.engine.media.clip_blocks import Known, encoded_blocks
+from sana_stream.engine.block import BlockPlan, Shot
+from sana_stream.engine.media.clip_blocks import KnownBlocks, encoded_blocks
 from sana_stream.engine.media.inputs import Picture, Video, as_picture, as_video
 from sana_stream.engine.media.resize import cover, to_input
-from sana_stream.engine.sampling.denoise import committed, prepare_texts
+from sana_stream.engine.sampling.denoise import commit_pending, encode_prompts
 from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep
 from sana_stream.models.errors import ConfigError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def begin_with_image(engine: Engine, beginning: Snapshot, image: Picture) -> Snapshot:
+def start_from_image(engine: Engine, beginning: Snapshot, image: Picture) -> Snapshot:
     """The stream whose first latent frame is a picture.
 
     The picture's latent stands at timestep 0 while the others denoise, and is not changed
@@ -37,7 +37,7 @@ def begin_with_image(engine: Engine, beginning: Snapshot, image: Picture) -> Sna
     settings = beginning.settings
     picture = cover(as_picture(image)[None], settings.height, settings.width)
     latents, _ = engine.vae.encode(to_input(picture, engine.device))
-    return replace(beginning, given=latents)
+    return replace(beginning, fixed_latents=latents)
 
 
 def cut_to_image(engine: Engine, snapshot: Snapshot, image: Picture) -> Snapshot:
@@ -47,7 +47,7 @@ def cut_to_image(engine: Engine, snapshot: Snapshot, image: Picture) -> Snapshot
     whose first latent frame is the picture.
 
     Args:
-        image: as for `begin_with_image`.
+        image: as for `start_from_image`.
 
     Raises:
         ConfigError: not a picture.
@@ -58,12 +58,12 @@ def cut_to_image(engine: Engine, snapshot: Snapshot, image: Picture) -> Snapshot
         settings = replace(settings, solver=solver, timesteps=timesteps, after_cut=None)
     beginning = engine.beginning(settings, snapshot.prompt, snapshot.negative_prompt)
     plan = snapshot.plan(engine.vae.config.temporal_factor)
-    take = Take(snapshot.index, plan.block(snapshot.index).start)
-    return begin_with_image(engine, replace(beginning, index=take.index, take=take), image)
+    take = Shot(snapshot.next_index, plan.block(snapshot.next_index).start)
+    return start_from_image(engine, replace(beginning, next_index=take.index, shot=take), image)
 
 
 @torch.no_grad()
-def begin_with_video(engine: Engine, beginning: Snapshot, video: Video) -> Snapshot:
+def start_from_video(engine: Engine, beginning: Snapshot, video: Video) -> Snapshot:
     """The stream that goes on from a clip, as if it had made the clip's blocks itself.
 
     The clip is cut to whole blocks: pictures too many are dropped at its beginning.
@@ -81,17 +81,19 @@ def begin_with_video(engine: Engine, beginning: Snapshot, video: Video) -> Snaps
     settings = beginning.settings
     plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
     count = plan.blocks_for(whole_blocks(clip.frames, plan))
-    known = Known.of(settings, engine.transformer.config, keep, count)
-    texts = prepare_texts(engine, snapshot)
+    known = KnownBlocks.of(settings, engine.transformer.config, keep, count)
+    texts = encode_prompts(engine, snapshot)
     for block, latents in encoded_blocks(
         engine.vae, plan, clip, settings, known, count, engine.device
     ):
-        states = committed(engine.denoiser, snapshot, texts)
-        if block.index > snapshot.index:  # blocks between are of no effect any more
+        states = commit_pending(engine.transformer_calls, snapshot, texts)
+        if block.index > snapshot.next_index:  # blocks between are of no effect any more
             states = tuple(replace(state, position=block.latent_start) for state in states)
-            snapshot = replace(snapshot, recent=())
-        recent = (*snapshot.recent, latents)[-keep:]
-        snapshot = replace(snapshot, index=block.index + 1, states=states, recent=recent)
+            snapshot = replace(snapshot, recent_latents=())
+        recent = (*snapshot.recent_latents, latents)[-keep:]
+        snapshot = replace(
+            snapshot, next_index=block.index + 1, states=states, recent_latents=recent
+        )
     return snapshot
 
 

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from sana_stream.engine.block import Block
-from sana_stream.engine.frame_stats import Look
-from sana_stream.engine.sampling.checks import BEGINNING_BLOCKS, beginning_with
-from sana_stream.engine.snapshot.snapshot import Ending, Snapshot, Watch
-from sana_stream.models.attention import Sums
+from sana_stream.engine.frame_stats import FrameStats
+from sana_stream.engine.sampling.checks import BEGINNING_BLOCKS, update_reference
+from sana_stream.engine.snapshot.snapshot import DriftReference, RecoveryPoint, Snapshot
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory_policy import Memory, Slot, Window, parse_policy
-from sana_stream.models.state import State
+from sana_stream.models.memory_policy import (
+    BlockMemory,
+    MemorySlot,
+    WindowPolicy,
+    parse_memory_policy,
+)
+from sana_stream.models.state import StreamState
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
@@ -38,12 +43,16 @@ def settling_blocks(snapshot: Snapshot) -> int:
     A sum over the whole past holds as much of what was before as there was of it.
     """
     least = max(SETTLING_BLOCKS, ceil(SETTLING_FRAMES / snapshot.settings.block_frames))
-    policy = parse_policy(snapshot.settings.memory)
-    past = policy.size if isinstance(policy, Window) else snapshot.index - snapshot.take.index
+    policy = parse_memory_policy(snapshot.settings.memory)
+    past = (
+        policy.size
+        if isinstance(policy, WindowPolicy)
+        else snapshot.next_index - snapshot.shot.index
+    )
     return max(least, min(past, 4 * least))
 
 
-def anchored(snapshot: Snapshot) -> Snapshot:
+def anchor_to_sink(snapshot: Snapshot) -> Snapshot:
     """The stream with its sink right before the last block, and nothing else of the past.
 
     Raises:
@@ -53,18 +62,18 @@ def anchored(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, states=tuple(_sink_alone(state) for state in snapshot.states))
 
 
-def restarted(snapshot: Snapshot, good: Ending, engine: Engine) -> Snapshot:
+def restart_from(snapshot: Snapshot, recovery: RecoveryPoint, engine: Engine) -> Snapshot:
     """The stream with the last block of `good` as its only past; its prompt and place are kept.
 
     Args:
         good: of the same stream, from before it drifted, after one block or more.
     """
-    assert good.recent, "a stream cannot be restarted before its first block"
+    assert recovery.recent, "a stream cannot be restarted before its first block"
     plan = snapshot.plan(engine.vae.config.temporal_factor)
-    position = plan.block(snapshot.index).latent_start - good.recent[-1].shape[2]
+    position = plan.block(snapshot.next_index).latent_start - recovery.recent[-1].shape[2]
     empty = engine.beginning(snapshot.settings, snapshot.prompt, snapshot.negative_prompt)
     states = tuple(replace(state, position=position) for state in empty.states)
-    return replace(snapshot, states=states, recent=good.recent, cache=good.cache)
+    return replace(snapshot, states=states, recent_latents=recovery.recent, cache=recovery.cache)
 
 
 def check_action(action: str, memory: str) -> None:
@@ -75,15 +84,15 @@ def check_action(action: str, memory: str) -> None:
     """
     if action not in ACTIONS:
         raise ConfigError(f"guard {action!r} is not known; use {', '.join(ACTIONS)}")
-    policy = parse_policy(memory)
-    if action == "anchor" and not (isinstance(policy, Window) and policy.sink):
+    policy = parse_memory_policy(memory)
+    if action == "anchor" and not (isinstance(policy, WindowPolicy) and policy.sink):
         raise ConfigError(
             f"guard anchor needs a memory with a sink, this one is {memory};"
             " use window=W,sink=K, or guard restart"
         )
 
 
-class Guard:
+class DriftGuard:
     """Watches the blocks of one session and acts when they drift.
 
     The look of each block is held against the first blocks under the same prompt. A change that
@@ -118,100 +127,105 @@ class Guard:
         self._action = action
         self._limit = limit
         self._given = given
-        self._watch = None if action == "off" else snapshot.watch
+        self._watch = None if action == "off" else snapshot.drift_reference
         if self._watch is not None and action != "restart":
-            self._watch = replace(self._watch, good=None)
-        session.settle(replace(snapshot, watch=None))  # from here on it is known here
+            self._watch = replace(self._watch, recovery=None)
+        session.advance_to(replace(snapshot, drift_reference=None))  # from here on it is known here
 
-    def watch(self, block: Block) -> str | None:
+    def check(self, block: Block) -> str | None:
         """Look at the block that the session has just given; what was done, if anything was."""
         look = block.stats.look
         if look is None:
             return None
         watch = self._present(block, look)
-        self.drift = 1.0 if watch.settling else look.drift(watch.look)
+        self.drift = 1.0 if watch.settling else look.ratio_to(watch.reference)
         if watch.settling:
             self._watch = self._settled(watch, look)
             return None
         if self.drift <= self._limit or self._action == "off":
             self._watch = self._accepted(watch, look)
             return None
-        if watch.quiet:
-            self._watch = replace(watch, quiet=watch.quiet - 1, last=look)
+        if watch.cooldown:
+            self._watch = replace(watch, cooldown=watch.cooldown - 1, last=look)
             return None
-        self._watch = replace(watch, quiet=BEGINNING_BLOCKS, last=look)
-        return (
-            f"block {block.index} looks {self.drift:.1f} times different; {self._act(watch.good)}"
-        )
+        self._watch = replace(watch, cooldown=BEGINNING_BLOCKS, last=look)
+        action = self._act(watch.recovery)
+        return f"block {block.index} looks {self.drift:.1f} times different; {action}"
 
-    def known(self, snapshot: Snapshot) -> Snapshot:
+    def with_reference(self, snapshot: Snapshot) -> Snapshot:
         """The session's snapshot with what is known here, to be saved."""
-        return replace(snapshot, watch=None if self._action == "off" else self._watch)
+        return replace(snapshot, drift_reference=None if self._action == "off" else self._watch)
 
-    def _present(self, block: Block, look: Look) -> Watch:
+    def _present(self, block: Block, look: FrameStats) -> DriftReference:
         """What is known, as it is after what was asked for with this block."""
         now, watch = self._session.snapshot(), self._watch
         asked = now.negative_prompt, now.settings.seed
-        cut = now.take.index == block.index
+        cut = now.shot.index == block.index
         if watch is None or (cut and block.index == 0):
-            anew = Watch(block.prompt, look, last=look)
-            planned = self._given if block.index == now.take.index else True
+            anew = DriftReference(block.prompt, look, last=look)
+            planned = self._given if block.index == now.shot.index else True
         else:
             anew = replace(watch, prompt=block.prompt)
             back = block.index <= watch.index
             planned = cut or back or watch.prompt != block.prompt
             planned = planned or (watch.index >= 0 and (watch.negative, watch.seed) != asked)
             if cut or back:  # nothing before it counts
-                anew = replace(anew, good=None, quiet=0)
+                anew = replace(anew, recovery=None, cooldown=0)
         anew = replace(anew, negative=asked[0], seed=asked[1], index=block.index)
         if not planned:
             return anew
         blocks = settling_blocks(now)
-        return replace(anew, look=look, blocks=0, settling=blocks, longer=MOVING_BLOCKS)
+        return replace(anew, reference=look, blocks=0, settling=blocks, longer=MOVING_BLOCKS)
 
-    def _settled(self, watch: Watch, look: Look) -> Watch:
+    def _settled(self, watch: DriftReference, look: FrameStats) -> DriftReference:
         """One more block in which a change came into the picture, now perhaps the last one."""
         left, longer = watch.settling - 1, watch.longer
-        if not left and longer and watch.last is not None and look.drift(watch.last) > MOVING:
+        if not left and longer and watch.last is not None and look.ratio_to(watch.last) > MOVING:
             left, longer = 1, longer - 1
-        quiet, good = max(0, watch.quiet - 1), self._way_back()
+        quiet, good = max(0, watch.cooldown - 1), self._way_back()
         return replace(
-            watch, look=look, last=look, settling=left, longer=longer, quiet=quiet, good=good
+            watch,
+            reference=look,
+            last=look,
+            settling=left,
+            longer=longer,
+            cooldown=quiet,
+            recovery=good,
         )
 
-    def _accepted(self, watch: Watch, look: Look) -> Watch:
+    def _accepted(self, watch: DriftReference, look: FrameStats) -> DriftReference:
         """A block as it should be: the first ones make the reference, each is a way back."""
         return replace(
             watch,
-            look=beginning_with(watch.look, look, watch.blocks),
+            reference=update_reference(watch.reference, look, watch.blocks),
             blocks=watch.blocks + 1,
-            quiet=max(0, watch.quiet - 1),
-            good=self._way_back(),
+            cooldown=max(0, watch.cooldown - 1),
+            recovery=self._way_back(),
             last=look,
         )
 
-    def _way_back(self) -> Ending | None:
-        return self._session.snapshot().ending if self._action == "restart" else None
+    def _way_back(self) -> RecoveryPoint | None:
+        return self._session.snapshot().recovery_point if self._action == "restart" else None
 
-    def _act(self, good: Ending | None) -> str:
+    def _act(self, good: RecoveryPoint | None) -> str:
         session = self._session
         if self._action == "anchor":
-            session.settle(anchored(session.snapshot()))
+            session.advance_to(anchor_to_sink(session.snapshot()))
             return "the memory goes back to the stream's first blocks"
         if self._action == "restart" and good is not None:
-            session.settle(restarted(session.snapshot(), good, self._engine))
+            session.advance_to(restart_from(session.snapshot(), good, self._engine))
             return "the stream starts again from the last good picture"
         return "it drifts away from its beginning"
 
 
-def _sink_alone(state: State) -> State:
+def _sink_alone(state: StreamState) -> StreamState:
     slots, policy = state.memory.slots, state.memory.policy
-    assert isinstance(policy, Window)
+    assert isinstance(policy, WindowPolicy)
     sinks = slots[: policy.sink]
     start = state.position - sum(slot.frames for slot in sinks)
     kept = []
     for slot in sinks:
-        kept.append(Slot(slot.moved_to(start), start, slot.frames) if slot.frames else slot)
+        kept.append(MemorySlot(slot.moved_to(start), start, slot.frames) if slot.frames else slot)
         start += slot.frames
-    empty = Slot(Sums(*(torch.zeros_like(part) for part in slots[0].sums)))
-    return replace(state, memory=Memory(policy, (*kept, *(empty,) * policy.size)))
+    empty = MemorySlot(AttentionState(*(torch.zeros_like(part) for part in slots[0].sums)))
+    return replace(state, memory=BlockMemory(policy, (*kept, *(empty,) * policy.size)))

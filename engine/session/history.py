@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
 
 
-class Shelf(Protocol):
+class SnapshotStore(Protocol):
     """Keeps snapshots, without their decoder's cache, under numbers that it gives out."""
 
     def put(self, snapshot: Snapshot) -> int:
@@ -42,7 +42,7 @@ class Shelf(Protocol):
         ...
 
 
-class MemoryShelf:
+class MemorySnapshotStore:
     """Snapshots in the machine's memory, never on the device; shared tensors are held once."""
 
     def __init__(self, device: torch.device) -> None:
@@ -82,7 +82,7 @@ class MemoryShelf:
         return self._hosted[tensor]
 
 
-class FolderShelf:
+class DiskSnapshotStore:
     """Snapshots as checkpoint files in a folder, each of which `Engine.resume` takes.
 
     Files that are there already keep their names.
@@ -131,9 +131,9 @@ class History:
         max_bytes: what the shelf may hold; the oldest snapshots go first.
     """
 
-    def __init__(self, shelf: Shelf, frames: int, max_bytes: int) -> None:
+    def __init__(self, store: SnapshotStore, frames: int, max_bytes: int) -> None:
         check_history(frames, max_bytes)
-        self._shelf = shelf
+        self._shelf = store
         self._frames = frames
         self._max_bytes = max_bytes
         self._entries: deque[_Entry] = deque()

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from sana_stream.engine.block import Block
-from sana_stream.engine.device import one_thread_alone
+from sana_stream.engine.device import is_single_threaded
 from sana_stream.engine.snapshot.snapshot import Snapshot
 
-from .block_generator import Draft
+from .block_generator import LatentBlock
 from .session import Session
 
 PromptAt = Callable[[int], str | None]
@@ -33,7 +33,7 @@ def no_cut(start: int) -> np.ndarray | None:
     return None
 
 
-def overlapped(
+def generate_ahead(
     session: Session,
     prompt_at: PromptAt = keep_prompt,
     end: int | None = None,
@@ -56,46 +56,46 @@ def overlapped(
     """
 
     def directed(head: Snapshot) -> Snapshot:
-        start = session.plan.block(head.index).start
+        start = session.plan.block(head.next_index).start
         prompt, picture = prompt_at(start), picture_at(start)
         negative = negative_at(start)
         head = head if prompt is None else replace(head, prompt=prompt)
         head = head if negative is None else replace(head, negative_prompt=negative)
-        return head if picture is None else session.cut_of(head, picture)
+        return head if picture is None else session.apply_cut(head, picture)
 
-    def draft_next() -> Draft:
-        session.settle(directed(session.snapshot()))
-        return session.draft(session.snapshot())
+    def draft_next() -> LatentBlock:
+        session.advance_to(directed(session.snapshot()))
+        return session.sample(session.snapshot())
 
     with ThreadPoolExecutor(1, thread_name_prefix="sana-stream-decode") as worker:
         draft = draft_next()
         while True:
-            decoding = worker.submit(session.finish, draft, session.snapshot())
-            if end is not None and session.plan.block(draft.after.index).start >= end:
+            decoding = worker.submit(session.decode, draft, session.snapshot())
+            if end is not None and session.plan.block(draft.after.next_index).start >= end:
                 block, settled = decoding.result()
-                session.settle(settled)
+                session.advance_to(settled)
                 yield block
                 return
-            if one_thread_alone(session.device):
+            if is_single_threaded(session.device):
                 wait((decoding,))
-            ahead = _guess(session, draft.after, directed)
+            ahead = _sample_ahead(session, draft.after, directed)
             block, settled = decoding.result()
-            head = settled if ahead is None else ahead.head
+            head = settled if ahead is None else ahead.snapshot
             expected = replace(settled, prompt=head.prompt, negative_prompt=head.negative_prompt)
-            session.settle(expected)
+            session.advance_to(expected)
             yield block
             if ahead is None or session.snapshot() is not expected:
                 ahead = draft_next()
-            elif ahead.head.take != expected.take:
-                session.settle(ahead.head)
+            elif ahead.snapshot.shot != expected.shot:
+                session.advance_to(ahead.snapshot)
             draft = ahead
 
 
-def _guess(
+def _sample_ahead(
     session: Session, after: Snapshot, directed: Callable[[Snapshot], Snapshot]
-) -> Draft | None:
+) -> LatentBlock | None:
     """A draft made ahead; what goes wrong with it is not to cost the block in decoding."""
     try:
-        return session.draft(directed(after))
+        return session.sample(directed(after))
     except Exception:
         return None

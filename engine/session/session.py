@@ -13,7 +13,7 @@ import torch
 
 from sana_stream._arguments import shown
 from sana_stream._text import safe_text
-from sana_stream.engine.block import Block, BlockPlan, PlannedBlock
+from sana_stream.engine.block import Block, BlockPlan, BlockSpan
 from sana_stream.engine.media.inputs import Picture
 from sana_stream.engine.noise import NoiseSource, check_noise, check_seed, counter_noise
 from sana_stream.engine.snapshot.file import save_snapshot
@@ -21,9 +21,9 @@ from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.arguments import ARGUMENTS
 from sana_stream.models.errors import ConfigError
 
-from .block_generator import BlockMaker, Draft
+from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image
-from .history import FolderShelf, History, MemoryShelf, check_history
+from .history import DiskSnapshotStore, History, MemorySnapshotStore, check_history
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
@@ -48,7 +48,7 @@ class Session:
         self._now = snapshot
         self._noise = check_noise(noise)  # the caller's own; else the seed decides
         self._lock = RLock()  # held while the stream moves on
-        self._maker = BlockMaker(engine, snapshot.settings)
+        self._maker = BlockGenerator(engine, snapshot.settings)
         self._history: History | None = None
 
     @property
@@ -69,7 +69,7 @@ class Session:
     @property
     def next_index(self) -> int:
         """Number of the next block."""
-        return self._now.index
+        return self._now.next_index
 
     @property
     def next_start(self) -> int:
@@ -84,7 +84,7 @@ class Session:
     @property
     def last_frames(self) -> int:
         """Pixel frames of the block before the next one; 0 where nothing goes before it."""
-        index, first = self._now.index, self._now.take.index
+        index, first = self._now.next_index, self._now.shot.index
         return self.plan.block(index - 1).frames if index > first else 0
 
     def switch(self, prompt: str, negative_prompt: str | None = None) -> None:
@@ -125,11 +125,11 @@ class Session:
             ARGUMENTS.text("prompt", prompt)
         with self._lock:
             now = self._now if prompt is None else replace(self._now, prompt=prompt)
-            self._now = self.cut_of(now, image)
+            self._now = self.apply_cut(now, image)
 
-    def cut_of(self, head: Snapshot, image: Picture) -> Snapshot:
+    def apply_cut(self, snapshot: Snapshot, image: Picture) -> Snapshot:
         """`head` with a picture in place of its past."""
-        return cut_to_image(self._engine, head, image)
+        return cut_to_image(self._engine, snapshot, image)
 
     def reseed(self, seed: int) -> None:
         """Draw the noise from another seed, from the next block on.
@@ -166,33 +166,33 @@ class Session:
     def __next__(self) -> Block:
         """Commit the block before, generate the next one and decode it."""
         with self._lock:
-            block, snapshot = self.finish(self.draft(self._now), self._now)
-            self.settle(snapshot)
+            block, snapshot = self.decode(self.sample(self._now), self._now)
+            self.advance_to(snapshot)
         return block
 
-    def draft(self, head: Snapshot) -> Draft:
+    def sample(self, snapshot: Snapshot) -> LatentBlock:
         """The latents of the block after `head`; the session itself stays where it is.
 
         Raises:
-            HealthError: as `BlockMaker.draft`.
+            HealthError: as `BlockGenerator.draft`.
         """
-        return self._maker.draft(head, self._noise or counter_noise(head.settings.seed))
+        return self._maker.sample(snapshot, self._noise or counter_noise(snapshot.settings.seed))
 
-    def finish(self, draft: Draft, before: Snapshot) -> tuple[Block, Snapshot]:
+    def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
         """The block of a draft, and where it leads; the session itself stays where it is.
 
         Args:
             before: the finished snapshot that the draft follows.
 
         Raises:
-            HealthError: as `BlockMaker.finish`.
+            HealthError: as `BlockGenerator.finish`.
         """
-        return self._maker.finish(draft, before)
+        return self._maker.decode(latent_block, before)
 
-    def settle(self, snapshot: Snapshot) -> None:
+    def advance_to(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot: of the block just delivered, or of an earlier moment."""
         with self._lock:
-            if self._history is not None and snapshot.index > self._now.index:
+            if self._history is not None and snapshot.next_index > self._now.next_index:
                 self._history.keep(self.next_start, self._now)
             self._now = snapshot
 
@@ -214,9 +214,9 @@ class Session:
         max_bytes = ARGUMENTS.whole("max_bytes", max_bytes)
         frames = round(seconds * engine.preset.fps)
         check_history(frames, max_bytes)
-        shelf = MemoryShelf(engine.device)
+        shelf = MemorySnapshotStore(engine.device)
         if folder is not None:
-            shelf = _folder_shelf(ARGUMENTS.path("folder", folder), engine)
+            shelf = _disk_store(ARGUMENTS.path("folder", folder), engine)
         with self._lock:
             self._history = History(shelf, frames, max_bytes)
 
@@ -256,8 +256,8 @@ class Session:
         return self.next_start
 
     @property
-    def _next(self) -> PlannedBlock:
-        return self.plan.block(self._now.index)
+    def _next(self) -> BlockSpan:
+        return self.plan.block(self._now.next_index)
 
 
 def check_notes(extra: object) -> Mapping[str, Any] | None:
@@ -280,9 +280,9 @@ def check_notes(extra: object) -> Mapping[str, Any] | None:
     return extra
 
 
-def _folder_shelf(folder: Path, engine: Engine) -> FolderShelf:
+def _disk_store(folder: Path, engine: Engine) -> DiskSnapshotStore:
     try:
-        return FolderShelf(folder, engine)
+        return DiskSnapshotStore(folder, engine)
     except OSError as error:
         reason = (error.strerror or "it cannot be used").lower()
         raise ConfigError(f"folder {safe_text(folder)}: {reason}") from error

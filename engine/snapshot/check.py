@@ -14,11 +14,11 @@ from torch import Tensor
 from sana_stream._arguments import shown
 from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.engine.sampling.schedule import check_timesteps
-from sana_stream.models.vae.ltx2 import OVERLAP, OverlapVaeConfig
-from sana_stream.models.vae.registry import make_decoder
-from sana_stream.models.vae.wan import VaeCache
+from sana_stream.models.vae.ltx2 import OVERLAP, LTX2VAEConfig
+from sana_stream.models.vae.registry import build_decoder
+from sana_stream.models.vae.wan import VAECache
 
-from .snapshot import Ending, SessionSettings, Snapshot
+from .snapshot import RecoveryPoint, SessionSettings, Snapshot
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
@@ -33,7 +33,7 @@ def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
         ValueError: a tensor is of another shape or type, or has numbers that are not finite.
     """
     settings = snapshot.settings
-    if snapshot.take.index > snapshot.index:
+    if snapshot.shot.index > snapshot.next_index:
         raise ValueError("its past begins behind its next block")
     for solver, timesteps in _sampling(settings):
         if solver not in SAMPLERS:
@@ -44,15 +44,15 @@ def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
         frames: engine.latent_shape(frames, settings.height, settings.width)
         for frames in (size, size + 1)
     }
-    endings = [snapshot.ending]
-    if snapshot.watch is not None and snapshot.watch.good is not None:
-        endings.append(snapshot.watch.good)
+    endings = [snapshot.recovery_point]
+    if snapshot.drift_reference is not None and snapshot.drift_reference.recovery is not None:
+        endings.append(snapshot.drift_reference.recovery)
     for ending in endings:
         for latents in ending.recent:
             _check(latents, shapes.values(), {torch.float32}, "latents of a block")
-    if snapshot.index > snapshot.take.index and not snapshot.recent:
+    if snapshot.next_index > snapshot.shot.index and not snapshot.recent_latents:
         raise ValueError("the latents of its last block are missing")
-    if (given := snapshot.given) is not None:
+    if (given := snapshot.fixed_latents) is not None:
         frames = given.shape[2] if given.ndim == 5 else 0
         wanted = engine.latent_shape(min(max(frames, 1), size + 1), settings.height, settings.width)
         _check(given, [wanted], {torch.float32}, "a given beginning")
@@ -64,12 +64,12 @@ def _sampling(settings: SessionSettings) -> list[tuple[str, tuple[float, ...]]]:
     return [plain] if settings.after_cut is None else [plain, settings.after_cut]
 
 
-def _check_caches(endings: Iterable[Ending], engine: Engine, latents: Shape) -> None:
+def _check_caches(endings: Iterable[RecoveryPoint], engine: Engine, latents: Shape) -> None:
     caches = [ending.cache for ending in endings if ending.cache is not None]
     if not caches:
         return
     config = engine.decoder.config
-    if isinstance(config, OverlapVaeConfig):  # keeps latents, of a growing number
+    if isinstance(config, LTX2VAEConfig):  # keeps latents, of a growing number
         wanted = [[(*latents[:2], n, *latents[3:]) for n in range(1, OVERLAP + 1)]]
     else:
         wanted = [[shape] for shape in _tail_shapes(engine, latents)]
@@ -84,9 +84,9 @@ def _check_caches(endings: Iterable[Ending], engine: Engine, latents: Shape) -> 
 def _tail_shapes(engine: Engine, latents: Shape) -> list[Shape]:
     """The shapes of the decoder's cache in mid-stream, found without any data."""
     with torch.device("meta"), torch.inference_mode():
-        decoder = make_decoder(engine.decoder.config)
+        decoder = build_decoder(engine.decoder.config)
         piece = torch.empty((*latents[:2], 1, *latents[3:]))
-        cache: VaeCache | None = None
+        cache: VAECache | None = None
         for _ in range(2):
             _, cache = decoder.decode(piece, cache)
     assert cache is not None

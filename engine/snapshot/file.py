@@ -14,9 +14,9 @@ from torch import Tensor
 
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
-from sana_stream.engine.atomic import replace_file
+from sana_stream.engine.atomic import atomic_write
 from sana_stream.engine.block import BlockPlan
-from sana_stream.engine.frame_stats import Look
+from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.fingerprint import Fingerprint
 from sana_stream.engine.loading.model import model_name
 
@@ -60,7 +60,7 @@ def save_snapshot(
     header = _header_of(snapshot, engine, extra or {})
     metadata = header.sealed(tensors)
     try:
-        replace_file(path, save(tensors, metadata))
+        atomic_write(path, save(tensors, metadata))
     except OSError as error:
         raise SnapshotError(f"checkpoint {path} cannot be written: {_reason(error)}") from error
 
@@ -104,10 +104,10 @@ class SavedStream:
             beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
             snapshot = from_tensors(beginning, header.states, tensors)
             good = ending_from_tensors(tensors, engine.device, GOOD)
-            watch = watch_from(header.watch, snapshot.ending, good)
-            look = None if header.beginning is None else Look(*header.beginning)
-            place = {"index": header.index, "take": header.take}
-            snapshot = replace(snapshot, beginning=look, watch=watch, **place)
+            watch = watch_from(header.watch, snapshot.recovery_point, good)
+            look = None if header.beginning is None else FrameStats(*header.beginning)
+            place = {"next_index": header.index, "shot": header.take}
+            snapshot = replace(snapshot, reference_stats=look, drift_reference=watch, **place)
             check_snapshot(snapshot, engine)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
@@ -134,16 +134,16 @@ def load_snapshot(path: Path, engine: Engine) -> Snapshot:
 
 
 def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> SnapshotHeader:
-    settings, beginning = snapshot.settings, snapshot.beginning
+    settings, beginning = snapshot.settings, snapshot.reference_stats
     factor = engine.vae.config.temporal_factor
-    plan = BlockPlan(settings.block_frames, factor, (snapshot.take,))
+    plan = BlockPlan(settings.block_frames, factor, (snapshot.shot,))
     return SnapshotHeader(
         model=model_name(engine),
         fingerprint=engine.fingerprint.shapes,
         prompt=snapshot.prompt,
         negative_prompt=snapshot.negative_prompt,
-        index=snapshot.index,
-        frames=plan.block(snapshot.index).start,
+        index=snapshot.next_index,
+        frames=plan.block(snapshot.next_index).start,
         fps=engine.preset.fps,
         settings=settings,
         states=describe_states(snapshot.states),
@@ -152,7 +152,7 @@ def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> 
         dtype=_dtype(engine),
         extra=dict(extra),
         watch=describe_watch(snapshot),
-        take=snapshot.take,
+        take=snapshot.shot,
     )
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from sana_stream._text import safe_text
-from sana_stream.engine.block import FROM_THE_START, Take
+from sana_stream.engine.block import FIRST_SHOT, Shot
 from sana_stream.models.errors import ConfigError, SanaStreamError
-from sana_stream.models.memory_policy import parse_policy
+from sana_stream.models.memory_policy import parse_memory_policy
 
 from .schema import StoredHeader, read_header_values
 from .snapshot import SessionSettings
@@ -47,7 +47,7 @@ class SnapshotHeader:
     dtype: str
     extra: dict[str, Any]  # the caller's own
     watch: dict[str, Any] | None = None  # of `describe_watch`
-    take: Take = FROM_THE_START  # where the stream's past begins
+    take: Shot = FIRST_SHOT  # where the stream's past begins
 
     @property
     def seconds(self) -> float:
@@ -106,7 +106,7 @@ def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
     """The fields of a header, with its settings and its take as the records they are."""
     values = {name: value for name, value in stored.model_dump().items() if name in names}
     settings = values["settings"]
-    parse_policy(settings["memory"])
+    parse_memory_policy(settings["memory"])
     settings["timesteps"] = tuple(settings["timesteps"])
     if (after := settings["after_cut"]) is not None:
         solver, timesteps = after
@@ -115,7 +115,7 @@ def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
         settings["after_cut"] = (solver, tuple(timesteps))
     values["settings"] = SessionSettings(**settings)
     if stored.take is not None:
-        values["take"] = Take(stored.take.index, stored.take.start)
+        values["take"] = Shot(stored.take.index, stored.take.start)
     else:
         values.pop("take", None)
     return values

@@ -6,34 +6,36 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from sana_stream.engine.block import FROM_THE_START, BlockPlan, Take
-from sana_stream.engine.frame_stats import Look
-from sana_stream.models.state import State
-from sana_stream.models.vae.registry import AnyDecoderConfig
-from sana_stream.models.vae.wan import VaeCache
+from sana_stream.engine.block import FIRST_SHOT, BlockPlan, Shot
+from sana_stream.engine.frame_stats import FrameStats
+from sana_stream.models.state import StreamState
+from sana_stream.models.vae.registry import VideoDecoderConfig
+from sana_stream.models.vae.wan import VAECache
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RecoveryPoint:
     """The last pictures of a stream at some moment, from which it can begin again."""
 
     recent: tuple[Tensor, ...]  # float32 (1, C, T', h, w), latents of the last blocks
-    cache: VaeCache | None  # where there is none, it is made again from `recent`
+    cache: VAECache | None  # where there is none, it is made again from `recent`
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class DriftReference:
     """How the blocks under the present prompt began, and what a guard has done about the rest."""
 
     prompt: str
-    look: Look  # a mean over the first good blocks under this prompt
+    reference: FrameStats  # a mean over the first good blocks under this prompt
     blocks: int = 0  # good blocks under this prompt
-    quiet: int = 0  # blocks to let pass before the next action
-    good: Ending | None = None  # after the last good block; for a guard that begins again
+    cooldown: int = 0  # blocks to let pass before the next action
+    recovery: RecoveryPoint | None = (
+        None  # after the last good block; for a guard that begins again
+    )
     negative: str = ""  # the negative prompt, the seed and the number of the last block
     seed: int = 0
     index: int = -1
-    last: Look | None = None  # of the last block
+    last: FrameStats | None = None  # of the last block
     settling: int = 0  # blocks in which a planned change may still be coming into the picture
     longer: int = 0  # by how many more that may be, while the picture still moves
 
@@ -48,7 +50,7 @@ class SessionSettings:
     block_frames: int  # latent frames a block
     timesteps: tuple[float, ...]
     guidance: float
-    memory: str  # a policy as `parse_policy` reads it
+    memory: str  # a policy as `parse_memory_policy` reads it
     solver: str = "renoise"
     # solver and timesteps from a cut to a picture on, where they are others
     after_cut: tuple[str, tuple[float, ...]] | None = None
@@ -64,52 +66,60 @@ class Snapshot:
     settings: SessionSettings
     prompt: str
     negative_prompt: str
-    index: int  # number of the next block
-    states: tuple[State, ...]  # one for the prompt; with guidance one for the negative prompt too
-    recent: tuple[Tensor, ...] = ()  # float32 (1, C, T', h, w), latents of the last blocks
-    cache: VaeCache | None = None  # where there is none, it is made again from `recent`
-    beginning: Look | None = None  # how the stream's first blocks looked
-    given: Tensor | None = None  # float32 (1, C, T', h, w), how the next block begins, unchanged
-    watch: Watch | None = None  # what a guard knows of the stream, where it is to be saved
-    take: Take = FROM_THE_START  # where its past begins
+    next_index: int  # number of the next block
+    states: tuple[
+        StreamState, ...
+    ]  # one for the prompt; with guidance one for the negative prompt too
+    recent_latents: tuple[Tensor, ...] = ()  # float32 (1, C, T', h, w), latents of the last blocks
+    cache: VAECache | None = None  # where there is none, it is made again from `recent`
+    reference_stats: FrameStats | None = None  # how the stream's first blocks looked
+    fixed_latents: Tensor | None = (
+        None  # float32 (1, C, T', h, w), how the next block begins, unchanged
+    )
+    drift_reference: DriftReference | None = (
+        None  # what a guard knows of the stream, where it is to be saved
+    )
+    shot: Shot = FIRST_SHOT  # where its past begins
 
     @property
-    def pending(self) -> Tensor | None:
+    def uncommitted(self) -> Tensor | None:
         """The last block's latents, float32 (1, C, T', h, w), which are not committed yet."""
-        return self.recent[-1] if self.recent else None
+        return self.recent_latents[-1] if self.recent_latents else None
 
     @property
-    def ending(self) -> Ending:
+    def recovery_point(self) -> RecoveryPoint:
         """The stream's last pictures."""
-        return Ending(self.recent, self.cache)
+        return RecoveryPoint(self.recent_latents, self.cache)
 
     @property
     def nbytes(self) -> int:
         """Bytes of what the next block needs; `recent` but its last costs a few pictures more."""
-        pending = 0 if self.pending is None else self.pending.nbytes
+        pending = 0 if self.uncommitted is None else self.uncommitted.nbytes
         cache = 0 if self.cache is None else self.cache.nbytes
         return sum(state.nbytes for state in self.states) + pending + cache
 
     def plan(self, temporal_factor: int) -> BlockPlan:
         """Where blocks lie, from the stream's last cut on; the factor is the VAE's."""
-        return BlockPlan(self.settings.block_frames, temporal_factor, (self.take,))
+        return BlockPlan(self.settings.block_frames, temporal_factor, (self.shot,))
 
-    def light(self) -> Snapshot:
+    def without_large_cache(self) -> Snapshot:
         """The same place without a large decoder's cache (2 GiB at 832x480).
 
         Going on from it decodes the `recent` blocks again, in less time than it takes to write.
         """
-        watch = self.watch
-        if watch is not None and watch.good is not None:
-            watch = replace(watch, good=replace(watch.good, cache=_small(watch.good.cache)))
-        return replace(self, cache=_small(self.cache), watch=watch)
+        watch = self.drift_reference
+        if watch is not None and watch.recovery is not None:
+            watch = replace(
+                watch, recovery=replace(watch.recovery, cache=_small(watch.recovery.cache))
+            )
+        return replace(self, cache=_small(self.cache), drift_reference=watch)
 
 
-def _small(cache: VaeCache | None) -> VaeCache | None:
+def _small(cache: VAECache | None) -> VAECache | None:
     return None if cache is not None and cache.nbytes > CACHE_LIMIT else cache
 
 
-def blocks_to_keep(block_frames: int, decoder: AnyDecoderConfig) -> int:
+def blocks_to_keep(block_frames: int, decoder: VideoDecoderConfig) -> int:
     """How many blocks of latents make the decoder's cache again, bit for bit.
 
     Those that the decoder sees, and one before them: the first one decoded has no past, and

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sana_stream.engine.frame_stats import Look
-from sana_stream.models.attention import Sums
-from sana_stream.models.memory_policy import Memory, Slot
-from sana_stream.models.state import State
-from sana_stream.models.vae.wan import VaeCache
+from sana_stream.engine.frame_stats import FrameStats
+from sana_stream.models.attention import AttentionState
+from sana_stream.models.memory_policy import BlockMemory, MemorySlot
+from sana_stream.models.state import StreamState
+from sana_stream.models.vae.wan import VAECache
 
-from .snapshot import Ending, Snapshot, Watch
+from .snapshot import DriftReference, RecoveryPoint, Snapshot
 
 CACHE = "cache."
 GOOD = "good."
 
 
-def ending_to_tensors(ending: Ending, prefix: str = "") -> dict[str, Tensor]:
+def ending_to_tensors(ending: RecoveryPoint, prefix: str = "") -> dict[str, Tensor]:
     """Latents and, where there is one, the decoder's cache, by name."""
     tensors = {f"{prefix}recent.{n}": latents for n, latents in enumerate(ending.recent)}
     if ending.cache is not None:
@@ -34,30 +34,30 @@ def ending_to_tensors(ending: Ending, prefix: str = "") -> dict[str, Tensor]:
 
 def ending_from_tensors(
     tensors: Mapping[str, Tensor], device: torch.device, prefix: str = ""
-) -> Ending:
+) -> RecoveryPoint:
     """The ending whose `ending_to_tensors` these are, on a device; KeyError for a missing one."""
     count = sum(name.startswith(f"{prefix}recent.") for name in tensors)
     recent = tuple(tensors[f"{prefix}recent.{n}"].to(device) for n in range(count))
     tails = tuple(tail.to(device) for tail in _tails(tensors, prefix + CACHE))
-    return Ending(recent, VaeCache(tails) if tails else None)
+    return RecoveryPoint(recent, VAECache(tails) if tails else None)
 
 
-def own_good(snapshot: Snapshot) -> Ending | None:
+def own_good(snapshot: Snapshot) -> RecoveryPoint | None:
     """The ending to begin again from, where it is not that of the stream itself."""
-    good = None if snapshot.watch is None else snapshot.watch.good
-    return None if good is None or good.recent is snapshot.recent else good
+    good = None if snapshot.drift_reference is None else snapshot.drift_reference.recovery
+    return None if good is None or good.recent is snapshot.recent_latents else good
 
 
 def describe_watch(snapshot: Snapshot) -> dict[str, Any] | None:
     """What a guard knows, but tensors."""
-    if (watch := snapshot.watch) is None:
+    if (watch := snapshot.drift_reference) is None:
         return None
     return {
         "prompt": watch.prompt,
-        "look": watch.look.values,
+        "look": watch.reference.values,
         "blocks": watch.blocks,
-        "quiet": watch.quiet,
-        "good": watch.good is not None,
+        "quiet": watch.cooldown,
+        "good": watch.recovery is not None,
         "negative": watch.negative,
         "seed": watch.seed,
         "index": watch.index,
@@ -67,7 +67,9 @@ def describe_watch(snapshot: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def watch_from(described: dict[str, Any] | None, stream: Ending, good: Ending) -> Watch | None:
+def watch_from(
+    described: dict[str, Any] | None, stream: RecoveryPoint, good: RecoveryPoint
+) -> DriftReference | None:
     """What `describe_watch` tells of a stream with this ending; `good` is empty if it is the same.
 
     Raises:
@@ -76,8 +78,8 @@ def watch_from(described: dict[str, Any] | None, stream: Ending, good: Ending) -
     if described is None:
         return None
     kept = (good if good.recent else stream) if described["good"] else None
-    look, last = Look(*described["look"]), described.get("last")
-    return Watch(
+    look, last = FrameStats(*described["look"]), described.get("last")
+    return DriftReference(
         described["prompt"],
         look,
         described["blocks"],
@@ -86,7 +88,7 @@ def watch_from(described: dict[str, Any] | None, stream: Ending, good: Ending) -
         negative=described.get("negative", ""),  # files of before know none of these
         seed=described.get("seed", 0),
         index=described.get("index", -1),
-        last=None if last is None else Look(*last),
+        last=None if last is None else FrameStats(*last),
         settling=described.get("settling", 0),
         longer=described.get("longer", 0),
     )
@@ -118,23 +120,23 @@ Described = dict[str, Any]  # {"position": int, "slots": Slots}
 def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
     """What the snapshot holds, on the CPU and contiguous, without what is empty and what it leaves
     out to be light."""
-    snapshot, tensors = snapshot.light(), {}
+    snapshot, tensors = snapshot.without_large_cache(), {}
     for number, state in enumerate(snapshot.states):
         if state.position:
-            tensors[f"state.{number}.tail"] = state.tail
+            tensors[f"state.{number}.tail"] = state.conv_state
         for place, slot in enumerate(state.memory.slots):
             if slot.frames:
                 tensors[f"state.{number}.slot.{place}.S"] = slot.sums.S
                 tensors[f"state.{number}.slot.{place}.z"] = slot.sums.z
-    tensors |= ending_to_tensors(snapshot.ending)
+    tensors |= ending_to_tensors(snapshot.recovery_point)
     if (good := own_good(snapshot)) is not None:  # some of its latents may be the stream's own
         tensors |= {name: part.clone() for name, part in ending_to_tensors(good, GOOD).items()}
-    if snapshot.given is not None:
-        tensors["given"] = snapshot.given
+    if snapshot.fixed_latents is not None:
+        tensors["given"] = snapshot.fixed_latents
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def describe_states(states: tuple[State, ...]) -> list[Described]:
+def describe_states(states: tuple[StreamState, ...]) -> list[Described]:
     """Where each state is and what its slots hold, in whole numbers."""
     return [
         {
@@ -161,10 +163,16 @@ def from_tensors(
     """
     pairs = zip(beginning.states, described, strict=True)
     states = tuple(_state(n, empty, known, tensors) for n, (empty, known) in enumerate(pairs))
-    device = beginning.states[0].tail.device
+    device = beginning.states[0].conv_state.device
     ending = ending_from_tensors(tensors, device)
     given = tensors["given"].to(device) if "given" in tensors else None
-    return replace(beginning, states=states, recent=ending.recent, cache=ending.cache, given=given)
+    return replace(
+        beginning,
+        states=states,
+        recent_latents=ending.recent,
+        cache=ending.cache,
+        fixed_latents=given,
+    )
 
 
 def without_cache(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -176,25 +184,31 @@ def without_cache(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snapshot:
     """The snapshot with every tensor changed; the decoder's cache is left out."""
     states = tuple(
-        State(
-            Memory(
+        StreamState(
+            BlockMemory(
                 state.memory.policy,
                 tuple(
-                    Slot(Sums(change(slot.sums.S), change(slot.sums.z)), slot.start, slot.frames)
+                    MemorySlot(
+                        AttentionState(change(slot.sums.S), change(slot.sums.z)),
+                        slot.start,
+                        slot.frames,
+                    )
                     for slot in state.memory.slots
                 ),
             ),
-            change(state.tail),
+            change(state.conv_state),
             state.position,
         )
         for state in snapshot.states
     )
-    recent = tuple(change(latents) for latents in snapshot.recent)
-    given = None if snapshot.given is None else change(snapshot.given)
-    return replace(snapshot, states=states, recent=recent, given=given, cache=None)
+    recent = tuple(change(latents) for latents in snapshot.recent_latents)
+    given = None if snapshot.fixed_latents is None else change(snapshot.fixed_latents)
+    return replace(snapshot, states=states, recent_latents=recent, fixed_latents=given, cache=None)
 
 
-def _state(number: int, empty: State, known: Described, tensors: Mapping[str, Tensor]) -> State:
+def _state(
+    number: int, empty: StreamState, known: Described, tensors: Mapping[str, Tensor]
+) -> StreamState:
     if not known["position"]:
         return empty
     slots = tuple(
@@ -203,15 +217,19 @@ def _state(number: int, empty: State, known: Described, tensors: Mapping[str, Te
             zip(empty.memory.slots, known["slots"], strict=True)
         )
     )
-    tail = _fitting(f"state.{number}.tail", empty.tail, tensors)
-    return State(Memory(empty.memory.policy, slots), tail, int(known["position"]))
+    tail = _fitting(f"state.{number}.tail", empty.conv_state, tensors)
+    return StreamState(BlockMemory(empty.memory.policy, slots), tail, int(known["position"]))
 
 
-def _slot(name: str, empty: Slot, start: int, frames: int, tensors: Mapping[str, Tensor]) -> Slot:
+def _slot(
+    name: str, empty: MemorySlot, start: int, frames: int, tensors: Mapping[str, Tensor]
+) -> MemorySlot:
     if not frames:
         return empty
     S = _fitting(f"{name}.S", empty.sums.S, tensors)
-    return Slot(Sums(S, _fitting(f"{name}.z", empty.sums.z, tensors)), int(start), int(frames))
+    return MemorySlot(
+        AttentionState(S, _fitting(f"{name}.z", empty.sums.z, tensors)), int(start), int(frames)
+    )
 
 
 def _fitting(name: str, like: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:

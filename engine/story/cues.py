@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from .story import IMAGE_MARK, Cue, Story, StoryError, clock
+from .story import IMAGE_MARK, Cue, Story, StoryError, format_time
 
 _NAMED = 3  # places that a note names
 
@@ -48,7 +48,7 @@ def story_of(cues: list[CaptionCue], name: str) -> Story:
     joined = list(_joined(ordered, name, notes))
     merged = [next(same) for _, same in groupby(joined, key=lambda cue: cue.prompt)]
     if merged and merged[0].start_seconds:
-        first = clock(merged[0].start_seconds)
+        first = format_time(merged[0].start_seconds)
         notes.append(f"{name}: its first cue starts at {first} and holds from the beginning")
         merged[0] = replace(merged[0], start_seconds=0.0)
     return Story(tuple(merged), name, tuple(notes))
@@ -59,7 +59,9 @@ def _from_first_hour(cues: list[CaptionCue], name: str, notes: list[str]) -> lis
     begin = cues[0].start // 3600 * 3600 if cues else 0.0
     if not begin:
         return cues
-    notes.append(f"{name}: its first cue starts after {clock(begin)}, which is taken for 0:00")
+    notes.append(
+        f"{name}: its first cue starts after {format_time(begin)}, which is taken for 0:00"
+    )
     return [replace(cue, start=round(cue.start - begin, 3)) for cue in cues]
 
 

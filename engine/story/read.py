@@ -124,7 +124,7 @@ def read_story(path: str | Path) -> Story:
         raise
     except ValueError as error:  # a name with a NUL in it
         raise StoryError(f"{shown} cannot be read: {error}") from None
-    return parse_story(data, str(path)).beside(path.parent)
+    return parse_story(data, str(path)).with_image_root(path.parent)
 
 
 def parse_story(data: bytes | str, name: str) -> Story:

@@ -82,7 +82,7 @@ class Story:
         """A story of prompts without times."""
         return cls(tuple(Cue(None, prompt) for prompt in prompts), name)
 
-    def beside(self, folder: Path) -> Story:
+    def with_image_root(self, folder: Path) -> Story:
         """The story with its pictures' paths as they are seen from there."""
 
         def found(cue: Cue) -> Cue:
@@ -129,7 +129,7 @@ class Story:
         return DEFAULT_SPACING_SECONDS if seconds is None else seconds / len(self.cues)
 
 
-def clock(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """A time as people write it: 0:20, 1:05.5, 1:02:03 (to the millisecond)."""
     millis = round(seconds * 1000)
     minutes, millis = divmod(millis, 60_000)
@@ -246,8 +246,8 @@ def _check_fits(cue: Cue, seconds: float | None, story: Story) -> None:
     if seconds is None or start is None or start < seconds:
         return
     raise StoryError(
-        f"{story.where(cue)}: {_short(cue.prompt)} would start at {clock(start)}, but the video "
-        f"ends at {clock(seconds)}: make it longer, or start the prompt earlier"
+        f"{story.where(cue)}: {_short(cue.prompt)} would start at {format_time(start)}, but the"
+        f" video ends at {format_time(seconds)}: make it longer, or start the prompt earlier"
     )
 
 
@@ -258,7 +258,7 @@ def _start(cue: Cue) -> float | None:
 def _written(cue: Cue) -> str:
     if cue.start_frame is not None:
         return f"frame {cue.start_frame}"
-    return "no time" if cue.start_seconds is None else clock(cue.start_seconds)
+    return "no time" if cue.start_seconds is None else format_time(cue.start_seconds)
 
 
 def _in_seconds(cue: Cue, fps: float) -> Cue:

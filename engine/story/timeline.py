@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, isfinite
 
-from sana_stream.engine.block import BlockPlan, PlanFrom, PlannedBlock
+from sana_stream.engine.block import BlockPlan, BlockSpan, PlanView
 from sana_stream.models.errors import ConfigError
 
 from .story import MAX_FRAME, Cue
@@ -60,7 +60,7 @@ class Timeline:
         last = bisect_right(self.cues, frame, key=self.frame)
         return next((cue.image for cue in reversed(self.cues[first:last]) if cue.image), None)
 
-    def with_cuts(self, plan: BlockPlan | PlanFrom) -> BlockPlan | PlanFrom:
+    def with_cuts(self, plan: BlockPlan | PlanView) -> BlockPlan | PlanView:
         """The plan of a stream that makes the cuts of the story."""
         for cue in self.cues:
             if cue.image is not None:
@@ -78,7 +78,7 @@ class Timeline:
         # Times are written to the millisecond: one rounded up still means its frame.
         return max(0, ceil(((cue.start_seconds or 0.0) - 0.0006) * self.fps))
 
-    def place(self, plan: BlockPlan | PlanFrom, frames: int | None) -> tuple[Placement, ...]:
+    def place(self, plan: BlockPlan | PlanView, frames: int | None) -> tuple[Placement, ...]:
         """Where each cue takes over, in a stream of so many `frames` (`None`: without an end)."""
         wanted = [self.frame(cue) for cue in self.cues]
         found = [plan.block(plan.blocks_for(frame) if frame else 0) for frame in wanted]
@@ -89,7 +89,7 @@ class Timeline:
         )
 
 
-def _placement(cue: Cue, block: PlannedBlock, end: int | None, frames: int | None) -> Placement:
+def _placement(cue: Cue, block: BlockSpan, end: int | None, frames: int | None) -> Placement:
     overtaken = end is not None and end <= block.start
     if overtaken or (frames is not None and block.start >= frames):
         return Placement(cue, None, None)

@@ -26,7 +26,7 @@ def serve(model: str, dtype: str) -> None:
     head = session.snapshot()
     for _ in sys.stdin:
         begun = time.process_time()
-        session.draft(head)
+        session.sample(head)
         sys.stdout.write(f"{time.process_time() - begun}\n")
         sys.stdout.flush()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sana_stream.cli.main import main as sana_stream
-from sana_stream.streaming.outputs.unbuffered_file import WholeFile
+from sana_stream.streaming.outputs.unbuffered_file import UnbufferedFile
 
 
 def die() -> None:
@@ -23,9 +23,9 @@ def die() -> None:
 
 def die_in_video(number: int, share: float) -> None:
     """Write that share of the `number`-th write to the video."""
-    write, left = WholeFile.write, [number]
+    write, left = UnbufferedFile.write, [number]
 
-    def torn(file: WholeFile, data: Any) -> int:
+    def torn(file: UnbufferedFile, data: Any) -> int:
         left[0] -= not str(file.name).endswith(".vtt")
         if left[0]:
             return write(file, data)
@@ -33,7 +33,7 @@ def die_in_video(number: int, share: float) -> None:
         die()
         raise AssertionError
 
-    WholeFile.write = torn
+    UnbufferedFile.write = torn
 
 
 def die_in_checkpoint(number: int, share: float) -> None:

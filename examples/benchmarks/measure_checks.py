@@ -16,12 +16,12 @@ from torch import Tensor
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance.compile import compile_networks
 from sana_stream.engine.performance.cuda_graphs import (
-    RecordedTransformer,
-    record_graphs,
-    recorder_for,
+    GraphedTransformer,
+    capture_graphs,
+    graph_capture_for,
 )
-from sana_stream.engine.performance.random_model import SHAPES, Shapes, engine_of
-from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.performance.random_model import SHAPES, ModelShapes, engine_of
+from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 
 LAYERS, BLOCKS = 2, 3
@@ -37,12 +37,12 @@ class Check:
     allowed: float
 
 
-def small(name: str) -> Shapes:
+def small(name: str) -> ModelShapes:
     """A shape at its full width, but of two layers, short blocks and a small picture."""
     shapes = SHAPES[name]
     down, across = (p * shapes.vae.spatial_factor for p in shapes.transformer.patch_size[1:])
     size = {"height": ROWS * down, "width": COLUMNS * across, "block_frames": 2}
-    return Shapes(
+    return ModelShapes(
         replace(shapes.transformer, num_layers=LAYERS), shapes.vae, replace(shapes.preset, **size)
     )
 
@@ -61,7 +61,7 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def twin(engine: Engine, shapes: Shapes, device: str, dtype: str) -> Engine:
+def twin(engine: Engine, shapes: ModelShapes, device: str, dtype: str) -> Engine:
     """The same weights elsewhere."""
     other = engine_of(shapes, device, dtype)
     other.transformer.load_state_dict(engine.transformer.state_dict())
@@ -69,7 +69,7 @@ def twin(engine: Engine, shapes: Shapes, device: str, dtype: str) -> Engine:
     return other
 
 
-def parity(shapes: Shapes, device: str, dtype: str, allowed: float) -> Check:
+def parity(shapes: ModelShapes, device: str, dtype: str, allowed: float) -> Check:
     torch.backends.cudnn.allow_tf32 = False  # by default convolutions round to 10 bits
     cpu = engine_of(shapes, "cpu", "float32")
     other = twin(cpu, shapes, device, dtype)
@@ -77,15 +77,15 @@ def parity(shapes: Shapes, device: str, dtype: str, allowed: float) -> Check:
     return Check(what, difference(latents(other), latents(cpu)), allowed)
 
 
-def pipelined(shapes: Shapes, device: str) -> Check:
+def pipelined(shapes: ModelShapes, device: str) -> Check:
     engine = engine_of(shapes, device)
-    ahead = itertools.islice(overlapped(stream(engine)), BLOCKS)
+    ahead = itertools.islice(generate_ahead(stream(engine)), BLOCKS)
     pairs = zip(ahead, stream(engine), strict=False)
     worst = max(abs(a.frames.astype(int) - b.frames).max() for a, b in pairs)
     return Check("stages at once and in turn, pictures", float(worst), 0.0)
 
 
-def compiled(shapes: Shapes, device: str) -> Check:
+def compiled(shapes: ModelShapes, device: str) -> Check:
     torch.backends.cudnn.allow_tf32 = False
     engine = engine_of(shapes, device, "float32")
     eager = latents(engine)
@@ -93,12 +93,14 @@ def compiled(shapes: Shapes, device: str) -> Check:
     return Check("compiled and eager, float32", difference(latents(engine), eager), 1e-3)
 
 
-def graphs(shapes: Shapes, device: str) -> Check:
+def graphs(shapes: ModelShapes, device: str) -> Check:
     engine = engine_of(shapes, device)
     # prompts padded as those of recorded calls are
-    engine.denoiser = RecordedTransformer(engine.transformer, recorder_for(engine.device))
+    engine.transformer_calls = GraphedTransformer(
+        engine.transformer, graph_capture_for(engine.device)
+    )
     eager = latents(engine)
-    record_graphs(engine)
+    capture_graphs(engine)
     return Check("graphs and eager", difference(latents(engine), eager), 0.0)
 
 

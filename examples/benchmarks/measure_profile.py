@@ -31,14 +31,14 @@ def main(argv: list[str] | None = None) -> None:
     }
     slowest = max(spent, key=lambda stage: spent[stage])
     head = session.snapshot()
-    draft = session.draft(head)
+    draft = session.sample(head)
     on_gpu = engine.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]
     with profile(activities=activities) as profiler:
         if slowest == "decoding":
-            session.finish(draft, head)
+            session.decode(draft, head)
         else:
-            session.draft(head)
+            session.sample(head)
         if on_gpu:
             torch.cuda.synchronize()
     order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"

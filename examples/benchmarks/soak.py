@@ -22,16 +22,16 @@ import torch
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.presets import Preset
-from sana_stream.engine.performance.random_model import Shapes, engine_of
+from sana_stream.engine.performance.random_model import ModelShapes, engine_of
 from sana_stream.engine.session.session import Session
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.vae.config import VaeConfig
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.models.vae.config import WanVAEConfig
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.video_format import VideoFormat
 
 FPS = 16
-SHAPES = Shapes(
+SHAPES = ModelShapes(
     TransformerConfig(
         in_channels=4,
         out_channels=4,
@@ -43,7 +43,7 @@ SHAPES = Shapes(
         cross_attention_dim=24,
         caption_channels=16,
     ),
-    VaeConfig(
+    WanVAEConfig(
         latents_mean=(0.0,) * 4,
         latents_std=(1.0,) * 4,
         base_dim=4,
@@ -96,8 +96,8 @@ def soak(hours: float, rows: int, folder: Path) -> Iterator[Row]:
     session = engine.session("a red boat", memory="cumulative")
     session.keep_history(seconds=60)
     end, counted = hours * 3600 * FPS, 0
-    sink = open_sink(str(folder / "live.m3u8"), VideoFormat(16, 16, FPS), window=5)
-    with Pump([sink], print) as pump:
+    sink = open_output(str(folder / "live.m3u8"), VideoFormat(16, 16, FPS), window=5)
+    with OutputPump([sink], print) as pump:
         for block in session:
             pump.write(block)
             made = block.start + len(block.frames)

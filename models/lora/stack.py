@@ -17,7 +17,7 @@ from sana_stream.models.errors import CheckpointError
 from sana_stream.models.weights.file_format import weight_format
 from sana_stream.models.weights.files import READ_FAULTS, not_whole, shape_text
 from sana_stream.models.weights.tensor_names import name_list
-from sana_stream.models.weights.torch_file import read_pickled
+from sana_stream.models.weights.torch_file import read_torch_file
 
 from .keys import find_modules, split_key
 from .settings import alpha_of, check_scale, read_settings
@@ -187,7 +187,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.exists():
         raise CheckpointError(f"{safe_text(path)} is missing; give a LoRA's .safetensors file")
     if weight_format(path) == "torch":
-        return read_pickled(path), {}
+        return read_torch_file(path), {}
     try:
         with safe_open(path, framework="pt") as file:
             keys = list(file.keys())

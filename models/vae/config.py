@@ -81,7 +81,7 @@ class _Fields(Schema):
 
 
 @dataclass(frozen=True, slots=True)
-class VaeConfig:
+class WanVAEConfig:
     """The sizes of a Wan 2.1 autoencoder, under the names that diffusers gives them.
 
     `patch_size` P folds P by P pixels into channels before the encoder and after the decoder.
@@ -110,7 +110,7 @@ class VaeConfig:
         _refuse_contradictions(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: object = "VAE config") -> VaeConfig:
+    def from_dict(cls, values: Mapping[str, Any], where: object = "VAE config") -> WanVAEConfig:
         """Read a parsed `vae/config.json`; keys that begin with an underscore are left out.
 
         Unknown keys that are off (null, false, empty) are those of a newer writer.
@@ -169,14 +169,14 @@ class VaeConfig:
         return ceil(frames + 2 / rate) + 1
 
 
-def _refuse_unsupported(config: VaeConfig) -> None:
+def _refuse_unsupported(config: WanVAEConfig) -> None:
     if config.is_residual:
         raise ConfigError("VAE config has is_residual true (Wan 2.2); use a Wan 2.1 VAE")
     if config.attn_scales:
         raise ConfigError(f"VAE config has attn_scales {list(config.attn_scales)}; only [] works")
 
 
-def _refuse_contradictions(config: VaeConfig) -> None:
+def _refuse_contradictions(config: WanVAEConfig) -> None:
     _expect("latents_mean", "numbers", len(config.latents_mean), config.z_dim, "z_dim")
     _expect("latents_std", "numbers", len(config.latents_std), config.z_dim, "z_dim")
     levels = len(config.dim_mult) - 1

@@ -14,22 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Tails = tuple[Tensor, ...]
+ConvCache = tuple[Tensor, ...]
 
 
-class StreamLayer(nn.Module):
-    """A layer called as `layer(x, tails) -> (y, tails)`, with `tail_count` tensors of state."""
+class StreamingLayer(nn.Module):
+    """A layer called as `layer(x, tails) -> (y, tails)`, with `num_cached` tensors of state."""
 
-    tail_count = 0
+    num_cached = 0
 
 
 def run_layers(
-    layers: Iterable[StreamLayer], x: Tensor, tails: Tails | None
-) -> tuple[Tensor, Tails]:
+    layers: Iterable[StreamingLayer], x: Tensor, tails: ConvCache | None
+) -> tuple[Tensor, ConvCache]:
     """Send a piece through layers in turn, handing each one its own share of the tails."""
-    kept: Tails = ()
+    kept: ConvCache = ()
     for layer in layers:
-        own = None if tails is None else tails[len(kept) : len(kept) + layer.tail_count]
+        own = None if tails is None else tails[len(kept) : len(kept) + layer.num_cached]
         x, new = layer(x, own)
         kept += new
     return x, kept
@@ -76,10 +76,10 @@ class RMSNorm(nn.Module):
         return (exact * scale * self.gamma).to(x.dtype)
 
 
-class ResidualBlock(StreamLayer):
+class ResidualBlock(StreamingLayer):
     """Two normalised causal convolutions beside a shortcut."""
 
-    tail_count = 2
+    num_cached = 2
 
     def __init__(self, dim: int, out_dim: int, dropout: float) -> None:
         super().__init__()
@@ -90,14 +90,14 @@ class ResidualBlock(StreamLayer):
         self.conv2 = frame_conv(out_dim, out_dim)
         self.conv_shortcut = nn.Conv3d(dim, out_dim, 1) if dim != out_dim else nn.Identity()
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         tail1, tail2 = tails if tails is not None else (None, None)
         y, tail1 = causal_conv(self.conv1, F.silu(self.norm1(x)), tail1)
         y, tail2 = causal_conv(self.conv2, self.dropout(F.silu(self.norm2(y))), tail2)
         return self.conv_shortcut(x) + y, (tail1, tail2)
 
 
-class AttentionBlock(StreamLayer):
+class AttentionBlock(StreamingLayer):
     """Self-attention with one head among the pixels of each frame; no state."""
 
     def __init__(self, dim: int) -> None:
@@ -106,7 +106,7 @@ class AttentionBlock(StreamLayer):
         self.to_qkv = nn.Conv2d(dim, dim * 3, 1)
         self.proj = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         frames = to_frames(x)
         qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)  # (B·T, H·W, 3·C)
         q, k, v = qkv.unsqueeze(1).chunk(3, dim=-1)
@@ -115,19 +115,19 @@ class AttentionBlock(StreamLayer):
         return x + from_frames(y, x.shape[0]), ()
 
 
-class MidBlock(StreamLayer):
+class MidBlock(StreamingLayer):
     """The narrowest part of encoder and decoder: attention between two residual blocks."""
 
-    tail_count = 4
+    num_cached = 4
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
         self.attentions = nn.ModuleList([AttentionBlock(dim)])
         self.resnets = nn.ModuleList([ResidualBlock(dim, dim, dropout) for _ in range(2)])
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         first, last = self.resnets
-        layers = cast("tuple[StreamLayer, ...]", (first, self.attentions[0], last))
+        layers = cast("tuple[StreamingLayer, ...]", (first, self.attentions[0], last))
         return run_layers(layers, x, tails)
 
 

@@ -26,7 +26,7 @@ from sana_stream.models.errors import ConfigError
 from sana_stream.models.schema import Schema, check_values, refuse_unknown, without_idle
 
 from .config import check_frames, check_latents
-from .wan import VaeCache
+from .wan import VAECache
 
 OVERLAP = 6  # latent frames before a piece that are decoded with it, and thrown away
 CLASSES = ("AutoencoderKLLTX2Video",)
@@ -76,7 +76,7 @@ class _Fields(Schema):
 
 
 @dataclass(frozen=True, slots=True)
-class OverlapVaeConfig:
+class LTX2VAEConfig:
     """The sizes of a diffusers VAE, and the settings it is made from."""
 
     z_dim: int
@@ -114,10 +114,10 @@ class OverlapVaeConfig:
         return OVERLAP
 
 
-class OverlapVAE(nn.Module):
+class LTX2VAE(nn.Module):
     """Pictures to normalised latents and back, as `WanVAE` does it, by a VAE of diffusers."""
 
-    def __init__(self, config: OverlapVaeConfig) -> None:
+    def __init__(self, config: LTX2VAEConfig) -> None:
         super().__init__()
         try:
             from diffusers import AutoencoderKLLTX2Video
@@ -148,7 +148,7 @@ class OverlapVAE(nn.Module):
         """Decode pictures larger than 512 pixels in overlapping tiles, to take less memory."""
         self.inner.enable_tiling()
 
-    def encode(self, frames: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+    def encode(self, frames: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
         """As `WanVAE.encode`; later pieces are encoded behind the last pictures before them."""
         check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
         count = frames.shape[2] // self.config.temporal_factor + (cache is None)
@@ -156,11 +156,11 @@ class OverlapVAE(nn.Module):
         mean = self.inner.encode(seen.float(), return_dict=False)[0].mode()[:, :, -count:]
         shift, scale = self._statistics(mean.device)
         kept = 1 + OVERLAP * self.config.temporal_factor
-        return (mean.float() - shift) / scale, VaeCache((seen[:, :, -kept:].clone(),))
+        return (mean.float() - shift) / scale, VAECache((seen[:, :, -kept:].clone(),))
 
     def decode(
-        self, latents: Tensor, cache: VaeCache | None = None, *, clamp: bool = True
-    ) -> tuple[Tensor, VaeCache]:
+        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
+    ) -> tuple[Tensor, VAECache]:
         """As `WanVAE.decode`, by overlap: not equal to decoding the whole, but close to it."""
         check_latents(latents, self.config.z_dim)
         seen = latents if cache is None else torch.cat((cache.tails[0], latents), dim=2)
@@ -172,7 +172,7 @@ class OverlapVAE(nn.Module):
         if cache is None:
             count -= self.config.temporal_factor - 1  # the stream's first latent frame is one
         frames = frames[:, :, -count:]
-        kept = VaeCache((seen[:, :, -OVERLAP:].clone(),))
+        kept = VAECache((seen[:, :, -OVERLAP:].clone(),))
         return frames.clamp(-1, 1) if clamp else frames, kept
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:

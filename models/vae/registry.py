@@ -8,18 +8,18 @@ from typing import Any
 from sana_stream._text import safe_text
 from sana_stream.models.errors import ConfigError
 
-from .config import VaeConfig
-from .ltx2 import CLASSES, OverlapVAE, OverlapVaeConfig
-from .taehv import TinyDecoder, TinyDecoderConfig
+from .config import WanVAEConfig
+from .ltx2 import CLASSES, LTX2VAE, LTX2VAEConfig
+from .taehv import TAEHVConfig, TAEHVDecoder
 from .wan import WanVAE
 
-AnyVae = WanVAE | OverlapVAE
-AnyVaeConfig = VaeConfig | OverlapVaeConfig
+VideoVAE = WanVAE | LTX2VAE
+VideoVAEConfig = WanVAEConfig | LTX2VAEConfig
 WAN = "AutoencoderKLWan"
 DEEP = "AutoencoderDC"
 
 
-def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> AnyVaeConfig:
+def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> VideoVAEConfig:
     """The configuration in a parsed `vae/config.json`; messages name it as `where`.
 
     Raises:
@@ -27,9 +27,9 @@ def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> 
     """
     kind = values.get("_class_name", WAN)
     if kind == WAN:
-        return VaeConfig.from_dict(values, where)
+        return WanVAEConfig.from_dict(values, where)
     if kind in CLASSES:
-        return OverlapVaeConfig.from_dict(values, where)
+        return LTX2VAEConfig.from_dict(values, where)
     missing = ""
     if isinstance(kind, str) and kind.startswith(DEEP):
         missing = ": diffusers (0.42) has it for single pictures alone, none for video (DC-AE-V)"
@@ -40,15 +40,15 @@ def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> 
     )
 
 
-def make_vae(config: AnyVaeConfig) -> AnyVae:
+def build_vae(config: VideoVAEConfig) -> VideoVAE:
     """The VAE of a configuration, on torch's default device, without weights."""
-    return WanVAE(config) if isinstance(config, VaeConfig) else OverlapVAE(config)
+    return WanVAE(config) if isinstance(config, WanVAEConfig) else LTX2VAE(config)
 
 
-AnyDecoder = AnyVae | TinyDecoder
-AnyDecoderConfig = AnyVaeConfig | TinyDecoderConfig
+VideoDecoder = VideoVAE | TAEHVDecoder
+VideoDecoderConfig = VideoVAEConfig | TAEHVConfig
 
 
-def make_decoder(config: AnyDecoderConfig) -> AnyDecoder:
+def build_decoder(config: VideoDecoderConfig) -> VideoDecoder:
     """The decoder of a configuration, on torch's default device, without weights."""
-    return TinyDecoder() if isinstance(config, TinyDecoderConfig) else make_vae(config)
+    return TAEHVDecoder() if isinstance(config, TAEHVConfig) else build_vae(config)

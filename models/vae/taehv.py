@@ -23,8 +23,8 @@ from sana_stream.models.weights.files import check_finite, read_weights, shape_t
 from sana_stream.models.weights.tensor_names import name_list
 
 from .config import check_latents
-from .layers import StreamLayer, Tails, from_frames, run_layers, to_frames
-from .wan import VaeCache
+from .layers import ConvCache, StreamingLayer, from_frames, run_layers, to_frames
+from .wan import VAECache
 
 LATENT_CHANNELS = 16
 WIDTHS = (256, 128, 64, 64)
@@ -34,7 +34,7 @@ PREFIX = "decoder."
 
 
 @dataclass(frozen=True, slots=True)
-class TinyDecoderConfig:
+class TAEHVConfig:
     """The sizes of the small decoder, which has no others."""
 
     z_dim: int = LATENT_CHANNELS
@@ -49,10 +49,10 @@ class TinyDecoderConfig:
         return ceil(sum(MEMORIES / rate for rate in rates))
 
 
-class MemoryBlock(StreamLayer):
+class MemBlock(StreamingLayer):
     """Three convolutions of each frame together with the one before, beside a shortcut."""
 
-    tail_count = 1
+    num_cached = 1
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -60,14 +60,14 @@ class MemoryBlock(StreamLayer):
             _conv(2 * dim, dim), nn.ReLU(), _conv(dim, dim), nn.ReLU(), _conv(dim, dim)
         )
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         before = torch.zeros_like(x[:, :, :1]) if tails is None else tails[0]
         shifted = torch.cat((before, x[:, :, :-1]), dim=2)
         mixed = self.conv(to_frames(torch.cat((x, shifted), dim=1)))
         return F.relu(from_frames(mixed, x.shape[0]) + x), (x[:, :, -1:].clone(),)
 
 
-class Grow(StreamLayer):
+class TGrow(StreamingLayer):
     """Each frame becomes `stride` frames, by a 1x1 convolution."""
 
     def __init__(self, dim: int, stride: int) -> None:
@@ -75,19 +75,19 @@ class Grow(StreamLayer):
         self.conv = nn.Conv2d(dim, dim * stride, 1, bias=False)
         self.stride = stride
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         grown = self.conv(to_frames(x)).unflatten(1, (self.stride, -1)).flatten(0, 1)
         return from_frames(grown, x.shape[0]), ()
 
 
-class PerFrame(StreamLayer):
+class PerFrame(StreamingLayer):
     """A layer that sees one frame at a time; its parameters keep the bare layer's names."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         return from_frames(self.layer(to_frames(x)), x.shape[0]), ()
 
 
@@ -101,48 +101,50 @@ class SoftClamp(nn.Module):
 class LayerStack(nn.ModuleList):
     """Layers one after the other, called as one layer."""
 
-    def __init__(self, layers: Iterable[StreamLayer]) -> None:
+    def __init__(self, layers: Iterable[StreamingLayer]) -> None:
         super().__init__(layers)
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         return run_layers(self, x, tails)  # type: ignore[arg-type]
 
 
-class TinyDecoder(nn.Module):
+class TAEHVDecoder(nn.Module):
     """Normalised Wan 2.1 latents to pictures, streaming; approximate."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = TinyDecoderConfig()
-        layers: list[StreamLayer] = [
+        self.config = TAEHVConfig()
+        layers: list[StreamingLayer] = [
             PerFrame(SoftClamp()),
             PerFrame(_conv(LATENT_CHANNELS, WIDTHS[0])),
             PerFrame(nn.ReLU()),
         ]
         for level, stride in enumerate(TEMPORAL):
             dim, out_dim = WIDTHS[level : level + 2]
-            layers += [MemoryBlock(dim) for _ in range(MEMORIES)]
+            layers += [MemBlock(dim) for _ in range(MEMORIES)]
             layers.append(PerFrame(nn.Upsample(scale_factor=2)))
-            layers.append(Grow(dim, stride))
+            layers.append(TGrow(dim, stride))
             layers.append(PerFrame(_conv(dim, out_dim, bias=False)))
         layers += [PerFrame(nn.ReLU()), PerFrame(_conv(WIDTHS[-1], 3))]
         self.decoder = LayerStack(layers)
 
-    def decode(self, latents: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+    def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
         """The pictures of the next latents of a stream, and the cache for the rest.
 
         latents (B, 16, T', h, w), normalised; no cache is the start of the stream. Returns float32
         frames (B, 3, T, 8h, 8w) in [-1, 1], four a latent frame and one for the stream's first.
         """
         check_latents(latents, LATENT_CHANNELS)
-        frames, tails = self.paint(self.prepare(latents), None if cache is None else cache.tails)
-        return frames.clamp(-1, 1), VaeCache(tails)
+        frames, tails = self.decode_frames(
+            self.denormalize(latents), None if cache is None else cache.tails
+        )
+        return frames.clamp(-1, 1), VAECache(tails)
 
-    def prepare(self, latents: Tensor) -> Tensor:
+    def denormalize(self, latents: Tensor) -> Tensor:
         """Latents as `paint` takes them."""
         return latents.to(next(self.parameters()).dtype)
 
-    def paint(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
         x, kept = self.decoder(prepared, tails)
         skipped = TEMPORAL[1] * TEMPORAL[2] - 1 if tails is None else 0
@@ -178,7 +180,7 @@ def _conv(dim: int, out_dim: int, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(dim, out_dim, 3, padding=1, bias=bias)
 
 
-def load_tiny_decoder(file: Path, dtype: torch.dtype, device: torch.device) -> TinyDecoder:
+def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
     """Read `taew2_1`, a .pth, .pt or .safetensors file.
 
     Raises:
@@ -186,20 +188,18 @@ def load_tiny_decoder(file: Path, dtype: torch.dtype, device: torch.device) -> T
     """
     tensors = read_weights(file)
     with torch.device("meta"):
-        decoder = TinyDecoder()
+        decoder = TAEHVDecoder()
     decoder = decoder.to_empty(device="cpu")
     try:
         decoder.load_published(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{file} is {error}") from error
-    decoder = settle_tiny_decoder(decoder, dtype, device)
+    decoder = finalize_taehv(decoder, dtype, device)
     check_finite(decoder, file)
     return decoder
 
 
-def settle_tiny_decoder(
-    decoder: TinyDecoder, dtype: torch.dtype, device: torch.device
-) -> TinyDecoder:
+def finalize_taehv(decoder: TAEHVDecoder, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
     """A decoder with its weights, made ready to run, in the layout that is fastest."""
     decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return decoder.eval().requires_grad_(False)

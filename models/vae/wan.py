@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from sana_stream.models.errors import ConfigError
 
-from .config import VaeConfig, check_frames, check_latents
+from .config import WanVAEConfig, check_frames, check_latents
 from .layers import (
+    ConvCache,
     MidBlock,
     ResidualBlock,
     RMSNorm,
-    StreamLayer,
-    Tails,
+    StreamingLayer,
     causal_conv,
     frame_conv,
     from_frames,
@@ -33,7 +33,7 @@ from .layers import (
 )
 
 
-class Downsample(StreamLayer):
+class Downsample(StreamingLayer):
     """Pictures of half the size."""
 
     def __init__(self, dim: int) -> None:
@@ -42,20 +42,20 @@ class Downsample(StreamLayer):
             nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(dim, dim, 3, stride=(2, 2))
         )
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         return from_frames(self.resample(to_frames(x)), x.shape[0]), ()
 
 
 class TemporalDownsample(Downsample):
     """Pictures of half the size, then one frame out of two; the stream's first stays as it is."""
 
-    tail_count = 1
+    num_cached = 1
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
         self.time_conv = nn.Conv3d(dim, dim, (3, 1, 1), stride=(2, 1, 1))
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         x, _ = super().forward(x, None)
         if tails is not None:
             x, tail = causal_conv(self.time_conv, x, tails[0])
@@ -67,10 +67,10 @@ class TemporalDownsample(Downsample):
         return torch.cat((first, rest), dim=2), (tail,)
 
 
-class Encoder(StreamLayer):
+class Encoder(StreamingLayer):
     """(B, in_channels, T, H, W) to mean and log variance (B, 2·z_dim, T', h, w)."""
 
-    def __init__(self, config: VaeConfig) -> None:
+    def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
         dims = [config.base_dim * mult for mult in (1, *config.dim_mult)]
         self.conv_in = frame_conv(config.in_channels, dims[0])
@@ -80,10 +80,10 @@ class Encoder(StreamLayer):
         self.conv_out = frame_conv(dims[-1], 2 * config.z_dim)
 
     @property
-    def layers(self) -> tuple[StreamLayer, ...]:
+    def layers(self) -> tuple[StreamingLayer, ...]:
         return (*self.down_blocks, self.mid_block)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
         x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
         x = F.silu(self.norm_out(x))
@@ -91,8 +91,8 @@ class Encoder(StreamLayer):
         return x, (tail_in, *kept, tail_out)
 
 
-def _down_blocks(config: VaeConfig, dims: list[int]) -> list[StreamLayer]:
-    blocks: list[StreamLayer] = []
+def _down_blocks(config: WanVAEConfig, dims: list[int]) -> list[StreamingLayer]:
+    blocks: list[StreamingLayer] = []
     for level, (dim, out_dim) in enumerate(pairwise(dims)):
         for i in range(config.num_res_blocks):
             blocks.append(ResidualBlock(out_dim if i else dim, out_dim, config.dropout))
@@ -102,7 +102,7 @@ def _down_blocks(config: VaeConfig, dims: list[int]) -> list[StreamLayer]:
     return blocks
 
 
-class Upsample(StreamLayer):
+class Upsample(StreamingLayer):
     """Pictures of twice the size and half the channels."""
 
     def __init__(self, dim: int) -> None:
@@ -112,7 +112,7 @@ class Upsample(StreamLayer):
             nn.Conv2d(dim, dim // 2, 3, padding=1),
         )
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         return from_frames(self.resample(to_frames(x)), x.shape[0]), ()
 
 
@@ -123,13 +123,13 @@ class TemporalUpsample(Upsample):
     history begins, with zeros, at the second frame.
     """
 
-    tail_count = 1
+    num_cached = 1
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
         self.time_conv = nn.Conv3d(dim, 2 * dim, (3, 1, 1))
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         if tails is not None:
             x, tail = self._double(x, tails[0])
         elif x.shape[2] > 1:
@@ -145,30 +145,30 @@ class TemporalUpsample(Upsample):
         return torch.stack(pairs.chunk(2, dim=1), dim=3).flatten(2, 3), tail
 
 
-class UpBlock(StreamLayer):
+class UpBlock(StreamingLayer):
     """Residual blocks, then an upsampler except at full size."""
 
-    def __init__(self, dim: int, out_dim: int, config: VaeConfig, upsampler: Upsample | None):
+    def __init__(self, dim: int, out_dim: int, config: WanVAEConfig, upsampler: Upsample | None):
         super().__init__()
         resnets = [ResidualBlock(dim, out_dim, config.dropout)]
         for _ in range(config.num_res_blocks):
             resnets.append(ResidualBlock(out_dim, out_dim, config.dropout))
         self.resnets = nn.ModuleList(resnets)
         self.upsamplers = nn.ModuleList([] if upsampler is None else [upsampler])
-        self.tail_count = sum(layer.tail_count for layer in self.layers)
+        self.num_cached = sum(layer.num_cached for layer in self.layers)
 
     @property
-    def layers(self) -> tuple[StreamLayer, ...]:
+    def layers(self) -> tuple[StreamingLayer, ...]:
         return (*self.resnets, *self.upsamplers)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         return run_layers(self.layers, x, tails)
 
 
-class Decoder(StreamLayer):
+class Decoder(StreamingLayer):
     """(B, z_dim, T', h, w) to (B, out_channels, T, H, W)."""
 
-    def __init__(self, config: VaeConfig) -> None:
+    def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
         dims = [config.decoder_dim * m for m in (config.dim_mult[-1], *config.dim_mult[::-1])]
         self.conv_in = frame_conv(config.z_dim, dims[0])
@@ -178,10 +178,10 @@ class Decoder(StreamLayer):
         self.conv_out = frame_conv(dims[-1], config.out_channels)
 
     @property
-    def layers(self) -> tuple[StreamLayer, ...]:
+    def layers(self) -> tuple[StreamingLayer, ...]:
         return (self.mid_block, *self.up_blocks)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
         x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
         x = F.silu(self.norm_out(x))
@@ -189,7 +189,7 @@ class Decoder(StreamLayer):
         return x, (tail_in, *kept, tail_out)
 
 
-def _up_blocks(config: VaeConfig, dims: list[int]) -> list[UpBlock]:
+def _up_blocks(config: WanVAEConfig, dims: list[int]) -> list[UpBlock]:
     temporal = config.temperal_downsample[::-1]
     blocks: list[UpBlock] = []
     for level, (dim, out_dim) in enumerate(pairwise(dims)):
@@ -201,14 +201,14 @@ def _up_blocks(config: VaeConfig, dims: list[int]) -> list[UpBlock]:
 
 
 @dataclass(frozen=True, slots=True)
-class VaeCache:
+class VAECache:
     """What one stream must keep between two calls: a few frames before each convolution.
 
     Its size is that of the pictures times a constant. No call changes a cache it was given, so
     an older one is a snapshot.
     """
 
-    tails: Tails  # each (B, channels, 1 or 2, height, width), in the VAE's dtype
+    tails: ConvCache  # each (B, channels, 1 or 2, height, width), in the VAE's dtype
 
     @property
     def nbytes(self) -> int:
@@ -220,7 +220,7 @@ class VaeCache:
         return {f"tail_{i:02d}": tail.contiguous() for i, tail in enumerate(self.tails)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> VaeCache:
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> VAECache:
         """The cache whose `tensors()` these are, on any device."""
         return cls(tuple(tensors[f"tail_{i:02d}"] for i in range(len(tensors))))
 
@@ -231,7 +231,7 @@ class WanVAE(nn.Module):
     Each half computes in its own parameters' dtype; normalises in float32.
     """
 
-    def __init__(self, config: VaeConfig) -> None:
+    def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
@@ -239,7 +239,7 @@ class WanVAE(nn.Module):
         self.post_quant_conv = nn.Conv3d(config.z_dim, config.z_dim, 1)
         self.decoder = Decoder(config)
 
-    def encode(self, frames: Tensor, cache: VaeCache | None = None) -> tuple[Tensor, VaeCache]:
+    def encode(self, frames: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
         """The posterior's mean for the next pictures of a stream, and the cache for the rest.
 
         frames (B, 3, T, H, W) in [-1, 1]: with no cache (start of the stream) T = 1 + n·k
@@ -252,11 +252,11 @@ class WanVAE(nn.Module):
         moments, tails = self.encoder(x, _tails(cache, x))
         mean, _ = self.quant_conv(moments).chunk(2, dim=1)
         shift, scale = self._statistics(mean.device)
-        return (mean.float() - shift) / scale, VaeCache(tails)
+        return (mean.float() - shift) / scale, VAECache(tails)
 
     def decode(
-        self, latents: Tensor, cache: VaeCache | None = None, *, clamp: bool = True
-    ) -> tuple[Tensor, VaeCache]:
+        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
+    ) -> tuple[Tensor, VAECache]:
         """The pictures of the next latents of a stream, and the cache for the rest.
 
         latents (B, C, T', h, w), normalised, T' ≥ 1; no cache is the start of the stream. Returns
@@ -264,17 +264,17 @@ class WanVAE(nn.Module):
         stream's first; inside [-1, 1] unless `clamp` is off (training). Raises ConfigError for
         other shapes and for a cache of another stream.
         """
-        prepared = self.prepare(latents)
-        frames, tails = self.paint(prepared, _tails(cache, prepared))
-        return frames.clamp(-1, 1) if clamp else frames, VaeCache(tails)
+        prepared = self.denormalize(latents)
+        frames, tails = self.decode_frames(prepared, _tails(cache, prepared))
+        return frames.clamp(-1, 1) if clamp else frames, VAECache(tails)
 
-    def prepare(self, latents: Tensor) -> Tensor:
+    def denormalize(self, latents: Tensor) -> Tensor:
         """Latents as `paint` takes them; all of `decode` that depends on more than tensors."""
         check_latents(latents, self.config.z_dim)
         shift, scale = self._statistics(latents.device)
         return (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
 
-    def paint(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
         x, kept = self.decoder(self.post_quant_conv(prepared), tails)
         return _unfold(x, self.config.patch).float(), kept
@@ -286,7 +286,7 @@ class WanVAE(nn.Module):
         return mean, std
 
 
-def _tails(cache: VaeCache | None, x: Tensor) -> Tails | None:
+def _tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
     """The cache's tails, once the first one is seen to fit the input that it comes before."""
     if cache is None:
         return None

@@ -18,7 +18,7 @@ from sana_stream.models.schema import OpenSchema, check_values
 
 from .file_format import weight_format
 from .tensor_names import name_list, plain_names
-from .torch_file import read_pickled
+from .torch_file import read_torch_file
 
 STEM = "diffusion_pytorch_model"
 WEIGHTS = f"{STEM}.safetensors"
@@ -102,7 +102,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: the file is missing, cut short, or no file of weights.
     """
     if weight_format(path) == "torch":
-        return read_pickled(path)
+        return read_torch_file(path)
     return plain_names(read_safetensors(path), safe_text(path))
 
 

@@ -19,7 +19,7 @@ from sana_stream.models.errors import CheckpointError
 from .file_format import weight_format
 from .files import check_shapes, not_whole, weight_files
 from .tensor_names import plain_names
-from .torch_file import list_pickled
+from .torch_file import list_torch_tensors
 
 _NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
           "F8_E4M3": "float8_e4m3fn", "I64": "int64", "I32": "int32", "I8": "int8",
@@ -60,7 +60,7 @@ def read_headers(file: Path) -> dict[str, Header]:
         CheckpointError: the file is missing, cut short, or no file of weights.
     """
     if weight_format(file) == "torch":
-        listed = list_pickled(file).items()
+        listed = list_torch_tensors(file).items()
         return {n: (str(dtype).removeprefix("torch."), shape) for n, (dtype, shape) in listed}
     found: dict[str, Header] = {}
     try:

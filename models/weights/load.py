@@ -12,7 +12,7 @@ from sana_stream._text import safe_text
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import CheckpointError
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.registry import AnyVae, AnyVaeConfig, make_vae, read_vae_config
+from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
 from sana_stream.models.vae.wan import WanVAE
 
 from .file_format import SAFETENSORS
@@ -135,7 +135,7 @@ def load_transformer(model: Path, dtype: torch.dtype, device: torch.device) -> S
     return transformer
 
 
-def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> AnyVae:
+def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> VideoVAE:
     """Read `vae/` of a model folder: the decoder in `dtype`, the encoder always in float32.
 
     Encoding in bfloat16 loses visible detail (structural similarity 0.98 to 0.76 in a published
@@ -147,32 +147,32 @@ def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> AnyVae:
     part = folder / "vae"
     config = read_vae_file(folder)
     with torch.device("meta"):
-        vae = make_vae(config)
+        vae = build_vae(config)
     weights = vae if isinstance(vae, WanVAE) else vae.inner
     assign_weights(weights, dict(read_tensors(part)), part)
-    vae = settle_vae(vae, dtype, device)
+    vae = finalize_vae(vae, dtype, device)
     check_finite(weights, part)
     return vae
 
 
-def read_vae_file(folder: Path) -> AnyVaeConfig:
+def read_vae_file(folder: Path) -> VideoVAEConfig:
     """The configuration of a model folder's VAE; raises as `load_vae`."""
     path = folder / "vae" / "config.json"
     return read_vae_config(read_json(path), path)
 
 
-def check_vae_files(folder: Path, config: AnyVaeConfig) -> None:
+def check_vae_files(folder: Path, config: VideoVAEConfig) -> None:
     """Hold the headers of a VAE's files against its configuration; no weights are read.
 
     Raises:
         CheckpointError, ConfigError: as for `load_transformer`.
     """
     with torch.device("meta"):
-        vae = make_vae(config)
+        vae = build_vae(config)
     check_headers(vae if isinstance(vae, WanVAE) else vae.inner, folder / "vae")
 
 
-def settle_vae(vae: AnyVae, dtype: torch.dtype, device: torch.device) -> AnyVae:
+def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> VideoVAE:
     """A VAE with its weights, made ready to run: dtypes as `load_vae` says, the fastest layout."""
     if not isinstance(vae, WanVAE):
         vae.to(device=device)

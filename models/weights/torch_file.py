@@ -175,7 +175,7 @@ _WRAPPERS = (
 _NESTING = 8  # wrappers in wrappers
 
 
-def read_pickled(path: Path) -> dict[str, Tensor]:
+def read_torch_file(path: Path) -> dict[str, Tensor]:
     """The weights in a PyTorch file, without running anything in it and without reading it whole.
 
     Looks inside `generator`, `state_dict` and averaged weights, takes the averaged ones where
@@ -200,8 +200,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     return _pick(held, Tensor, path)
 
 
-def list_pickled(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-    """Dtype and shape of the tensors that `read_pickled` gives; raises as it does."""
+def list_torch_tensors(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Dtype and shape of the tensors that `read_torch_file` gives; raises as it does."""
     listing, _ = list_torch_file(path)
     found = _pick(listing.held, StoredTensor, path)
     return {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}

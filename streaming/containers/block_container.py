@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
-from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat, check_limits
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
 
-from .encoder import CODECS, encode, encoder_name, encoder_options, set_up, telling_faults
+from .encoder import (
+    CODECS,
+    configure_encoder,
+    encode,
+    encoder_name,
+    encoder_options,
+    explain_encoder_errors,
+)
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
 
-class Slicer:
+class SingleBlockContainer:
     """Makes containers in memory that differ in nothing but the block they hold.
 
     So the header of one serves them all, and the rest of each can follow the rest of the one
@@ -33,8 +40,8 @@ class Slicer:
         container: str,
         options: dict[str, str],
         video: VideoFormat,
-        encoding: Encoding,
-        tags: Tags,
+        encoding: EncoderSettings,
+        tags: Metadata,
     ) -> None:
         self._container = container
         self._options = options
@@ -43,18 +50,21 @@ class Slicer:
         check_limits(self._codec, video)
         self._encoder = encoder_name(encoding, self._codec)
         self._encoder_options = encoder_options(encoding, self._codec)
-        self._tags = tags.metadata()
+        self._tags = tags.as_dict()
 
     def header(self) -> bytes:
         """What every slice begins with."""
         buffer = io.BytesIO()
-        with telling_faults(self._codec, self._video, TargetError), self._open(buffer):
+        with (
+            explain_encoder_errors(self._codec, self._video, InvalidOutputError),
+            self._open(buffer),
+        ):
             return buffer.getvalue()
 
-    def slice(self, block: Block) -> bytes:
+    def add(self, block: Block) -> bytes:
         """The whole container of one block."""
         buffer = io.BytesIO()
-        faults = telling_faults(self._codec, self._video, SinkError)
+        faults = explain_encoder_errors(self._codec, self._video, OutputError)
         with faults, self._open(buffer) as (container, stream):
             packets = encode(stream.codec_context, block.frames, block.start, self._video)
             container.mux(list(packets))
@@ -76,7 +86,7 @@ class Slicer:
             ),
         )
         stream.time_base = self._video.frame_time
-        set_up(stream.codec_context, self._video)
+        configure_encoder(stream.codec_context, self._video)
         if codec.mp4_tag and self._container in ("mp4", "mov"):
             stream.codec_context.codec_tag = codec.mp4_tag
         container.start_encoding()

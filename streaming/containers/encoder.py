@@ -19,16 +19,16 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 
 from sana_stream._text import safe_text
-from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.video_format import Encoding, VideoFormat
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
 
 if TYPE_CHECKING:
     from av.packet import Packet
 
 
-def without_absent_hardware(
-    encoding: Encoding, video: VideoFormat, report: Callable[[str], None]
-) -> Encoding:
+def fall_back_to_software(
+    encoding: EncoderSettings, video: VideoFormat, report: Callable[[str], None]
+) -> EncoderSettings:
     """The encoding as it is, or without the GPU when that cannot encode; `report` says why.
 
     Many GPUs made for computing have no encoder at all, so one frame is tried.
@@ -47,10 +47,10 @@ def without_absent_hardware(
     return encoding
 
 
-def _try_one_frame(encoding: Encoding, video: VideoFormat) -> None:
+def _try_one_frame(encoding: EncoderSettings, video: VideoFormat) -> None:
     codec = encoding.codec or "h264"
     context = cast("VideoCodecContext", av.CodecContext.create(encoder_name(encoding, codec), "w"))
-    set_up(context, video)
+    configure_encoder(context, video)
     context.options = encoder_options(encoding, codec)
     black = np.zeros((1, video.height, video.width, 3), np.uint8)
     if not list(encode(context, black, 0, video)):
@@ -87,12 +87,12 @@ CODECS = {
 _NVENC = {"h264": "h264_nvenc", "h265": "hevc_nvenc", "av1": "av1_nvenc"}
 
 
-def encoder_name(encoding: Encoding, codec: str) -> str:
+def encoder_name(encoding: EncoderSettings, codec: str) -> str:
     """Which encoder makes `codec`."""
     return _NVENC[codec] if encoding.nvenc else CODECS[codec].encoder
 
 
-def encoder_options(encoding: Encoding, codec: str) -> dict[str, str]:
+def encoder_options(encoding: EncoderSettings, codec: str) -> dict[str, str]:
     """The options given to the encoder of `codec`, with the codec's defaults filled in."""
     known = CODECS[codec]
     if encoding.nvenc:
@@ -108,7 +108,7 @@ def encoder_options(encoding: Encoding, codec: str) -> dict[str, str]:
     return options
 
 
-def set_up(context: VideoCodecContext, video: VideoFormat) -> None:
+def configure_encoder(context: VideoCodecContext, video: VideoFormat) -> None:
     """Give an encoder that is not open yet the size, clock and colours of the stream."""
     if context.name == "libsvtav1":
         # It tells its life at every block, and listens to nothing else.
@@ -124,8 +124,8 @@ def set_up(context: VideoCodecContext, video: VideoFormat) -> None:
 
 
 @contextmanager
-def telling_faults(
-    codec: str, video: VideoFormat, kind: type[SinkError] | type[TargetError]
+def explain_encoder_errors(
+    codec: str, video: VideoFormat, kind: type[OutputError] | type[InvalidOutputError]
 ) -> Iterator[None]:
     """Tell what an encoder or a container refuses in words; libav's own are a call and a number."""
     try:

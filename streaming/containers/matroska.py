@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from . import ebml
-from .block_container import Slicer
+from .block_container import SingleBlockContainer
 from .ebml import Element
 
 if TYPE_CHECKING:
@@ -156,9 +156,13 @@ class MatroskaMuxer:
     """
 
     def __init__(
-        self, video: VideoFormat, encoding: Encoding, tags: Tags, container: str = "matroska"
+        self,
+        video: VideoFormat,
+        encoding: EncoderSettings,
+        tags: Metadata,
+        container: str = "matroska",
     ) -> None:
-        self._slicer = Slicer(container, OPTIONS, video, encoding, tags)
+        self._slicer = SingleBlockContainer(container, OPTIONS, video, encoding, tags)
         self._header = self._slicer.header()
         self._frame_time = video.frame_time
 
@@ -168,7 +172,7 @@ class MatroskaMuxer:
 
     def add(self, block: Block) -> bytes:
         """The clusters of one block."""
-        whole = self._slicer.slice(block)
+        whole = self._slicer.add(block)
         parts = ebml.walk(io.BytesIO(whole), len(self._header), len(whole))
         return b"".join(whole[part.start : part.end] for part in parts if part.kind == ebml.CLUSTER)
 

@@ -17,9 +17,9 @@ from fractions import Fraction
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, BinaryIO
 
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
-from .block_container import Slicer
+from .block_container import SingleBlockContainer
 from .mp4_boxes import Box, Fragment, box, children, find, fragments, walk
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ OPTIONS = {
 }
 
 
-class Fragmenter:
+class Mp4Fragmenter:
     """Blocks as MP4 fragments, for files and for browsers alike.
 
     `container` is "mp4" or "mov". Each fragment begins with a key frame and can be played after
@@ -171,15 +171,15 @@ class Fragmenter:
     """
 
     def __init__(
-        self, video: VideoFormat, encoding: Encoding, tags: Tags, container: str = "mp4"
+        self, video: VideoFormat, encoding: EncoderSettings, tags: Metadata, container: str = "mp4"
     ) -> None:
-        self._slicer = Slicer(container, OPTIONS, video, encoding, tags)
+        self._slicer = SingleBlockContainer(container, OPTIONS, video, encoding, tags)
         self.init = self._slicer.header()
         self._frame_time = video.frame_time
 
     def fragment(self, block: Block) -> bytes:
         """One block: a `moof` box and its `mdat`."""
-        return self._slicer.slice(block)[len(self.init) :]
+        return self._slicer.add(block)[len(self.init) :]
 
     def frames(self, fragment: bytes) -> range:
         """Which frames of the stream are in a fragment; empty for one that is not whole."""
@@ -203,9 +203,9 @@ class Mp4Muxer:
     """
 
     def __init__(
-        self, video: VideoFormat, encoding: Encoding, tags: Tags, container: str = "mp4"
+        self, video: VideoFormat, encoding: EncoderSettings, tags: Metadata, container: str = "mp4"
     ) -> None:
-        self._fragments = Fragmenter(video, encoding, tags, container)
+        self._fragments = Mp4Fragmenter(video, encoding, tags, container)
         self._frame_time = video.frame_time
 
     def header(self) -> bytes:

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
 
-from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat, check_limits
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
 
-from .encoder import encode, encoder_name, encoder_options, set_up, telling_faults
+from .encoder import (
+    configure_encoder,
+    encode,
+    encoder_name,
+    encoder_options,
+    explain_encoder_errors,
+)
 from .run_id import run_mark
 
 if TYPE_CHECKING:
@@ -92,21 +98,23 @@ class _Collector:
         return data
 
 
-def _metadata(container: str, tags: Tags) -> dict[str, str]:
+def _metadata(container: str, tags: Metadata) -> dict[str, str]:
     """The tags; MPEG-TS has room for a title and for the name of a provider only."""
     if container == "mpegts" and tags.run is not None:
-        return tags.metadata() | {"service_provider": run_mark(tags.run)}
-    return tags.metadata()
+        return tags.as_dict() | {"service_provider": run_mark(tags.run)}
+    return tags.as_dict()
 
 
-class PacketMuxer:
+class StreamMuxer:
     """One stream in a container whose packets stand alone; `container` is "mpegts", "nut", "flv".
 
     The container's own stream serves for its header only; packets come from the encoder of their
     block.
     """
 
-    def __init__(self, container: str, video: VideoFormat, encoding: Encoding, tags: Tags) -> None:
+    def __init__(
+        self, container: str, video: VideoFormat, encoding: EncoderSettings, tags: Metadata
+    ) -> None:
         self._video = video
         self._codec = encoding.codec or "h264"
         check_limits(self._codec, video)
@@ -124,7 +132,7 @@ class PacketMuxer:
             ),
         )
         self._stream.time_base = video.frame_time
-        set_up(self._stream.codec_context, video)
+        configure_encoder(self._stream.codec_context, video)
 
     def __del__(self) -> None:
         # PyAV before 18 crashes when a begun container outlives the buffer it writes to.
@@ -133,13 +141,13 @@ class PacketMuxer:
 
     def header(self) -> bytes:
         """What the container begins with."""
-        with telling_faults(self._codec, self._video, TargetError):
+        with explain_encoder_errors(self._codec, self._video, InvalidOutputError):
             self._container.start_encoding()
         return self._bytes.take()
 
     def add(self, block: Block) -> bytes:
         """The block's packets."""
-        with telling_faults(self._codec, self._video, SinkError):
+        with explain_encoder_errors(self._codec, self._video, OutputError):
             packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))
             self._align(packets)
             for packet in packets:
@@ -160,7 +168,7 @@ class PacketMuxer:
 
     def _fresh_encoder(self) -> VideoCodecContext:
         context = cast("VideoCodecContext", av.CodecContext.create(self._encoder, "w"))
-        set_up(context, self._video)
+        configure_encoder(context, self._video)
         context.options = dict(self._encoder_options)
         context.flags = self._stream.codec_context.flags  # parameter sets in the header, or not
         return context

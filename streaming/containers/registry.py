@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .matroska import MatroskaMuxer
 from .mp4 import Mp4Muxer
-from .mpegts import PacketMuxer
+from .mpegts import StreamMuxer
 from .raw import RawMuxer, Y4mMuxer
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Muxer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class ContainerInfo:
     """The codecs it can hold, the usual one first (none: bare pictures), and its file suffix."""
 
     codecs: tuple[str, ...]
@@ -52,23 +52,25 @@ class Container:
 
 
 CONTAINERS = {
-    "mp4": Container(("h264", "h265", "av1", "vp9"), ".mp4"),
-    "mov": Container(("h264", "h265"), ".mov"),
-    "matroska": Container(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv"),
-    "webm": Container(("vp9", "av1"), ".webm"),
-    "mpegts": Container(("h264", "h265"), ".ts"),
-    "nut": Container(("h264", "h265", "ffv1"), None),
-    "flv": Container(("h264",), None),
-    "y4m": Container((), ".y4m"),
-    "rawvideo": Container((), None),
+    "mp4": ContainerInfo(("h264", "h265", "av1", "vp9"), ".mp4"),
+    "mov": ContainerInfo(("h264", "h265"), ".mov"),
+    "matroska": ContainerInfo(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv"),
+    "webm": ContainerInfo(("vp9", "av1"), ".webm"),
+    "mpegts": ContainerInfo(("h264", "h265"), ".ts"),
+    "nut": ContainerInfo(("h264", "h265", "ffv1"), None),
+    "flv": ContainerInfo(("h264",), None),
+    "y4m": ContainerInfo((), ".y4m"),
+    "rawvideo": ContainerInfo((), None),
 }
 BY_SUFFIX = {kind.suffix: name for name, kind in CONTAINERS.items() if kind.suffix}
 
 
-def make_muxer(container: str, video: VideoFormat, encoding: Encoding, tags: Tags) -> Muxer:
+def create_muxer(
+    container: str, video: VideoFormat, encoding: EncoderSettings, tags: Metadata
+) -> Muxer:
     """The writer of one stream in the container of this name.
 
-    Raises TargetError for an unknown container or a codec that it cannot hold.
+    Raises InvalidOutputError for an unknown container or a codec that it cannot hold.
     """
     encoding = resolve(container, encoding)
     match container:
@@ -81,19 +83,22 @@ def make_muxer(container: str, video: VideoFormat, encoding: Encoding, tags: Tag
         case "matroska" | "webm":
             return MatroskaMuxer(video, encoding, tags, container)
         case _:
-            return PacketMuxer(container, video, encoding, tags)
+            return StreamMuxer(container, video, encoding, tags)
 
 
-def resolve(container: str, encoding: Encoding) -> Encoding:
-    """The encoding with the container's usual codec filled in; TargetError where they disagree."""
+def resolve(container: str, encoding: EncoderSettings) -> EncoderSettings:
+    """The encoding with the container's usual codec filled in; InvalidOutputError where they
+    disagree."""
     if container not in CONTAINERS:
-        raise TargetError(f"format {container!r}: one of {', '.join(CONTAINERS)}")
+        raise InvalidOutputError(f"format {container!r}: one of {', '.join(CONTAINERS)}")
     allowed = CONTAINERS[container].codecs
     if not allowed:
-        if encoding != Encoding():
-            raise TargetError(f"{container} is not compressed: leave codec, crf and preset out")
+        if encoding != EncoderSettings():
+            raise InvalidOutputError(
+                f"{container} is not compressed: leave codec, crf and preset out"
+            )
         return encoding
     chosen = replace(encoding, codec=encoding.codec or allowed[0])
     if chosen.codec not in allowed:
-        raise TargetError(f"codec {chosen.codec!r}: {container} takes {', '.join(allowed)}")
+        raise InvalidOutputError(f"codec {chosen.codec!r}: {container} takes {', '.join(allowed)}")
     return chosen  # which has checked crf and preset against the codec

@@ -58,7 +58,7 @@ def find_cut(file: BinaryIO, container: str, frames: int) -> Cut:
     raise ValueError(f"only {found} whole frames are in it, {frames} are needed")
 
 
-def cut_back(file: BinaryIO, container: str, frames: int) -> None:
+def truncate_to_frames(file: BinaryIO, container: str, frames: int) -> None:
     """Keep the first `frames` frames of a file and make it ready to grow.
 
     An index that a clean end has added is taken out again. `file` is open for reading and writing.

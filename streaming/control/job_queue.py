@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sana_stream._text import safe_text
 
-from .live_control import Control
+from .live_control import LiveControl
 
 STORY_LIMIT = 16 << 10  # characters
 WAITING_LIMIT = 16  # orders
@@ -37,33 +37,33 @@ class _Fields(BaseModel):
     seconds: float | None = Field(None, gt=0, lt=1e9, allow_inf_nan=False)
 
 
-class OrderError(ValueError):
+class JobError(ValueError):
     """A stream that cannot be made: what was given, what is allowed."""
 
 
-class ProgrammeFullError(OrderError):
+class QueueFullError(JobError):
     """Too many streams are waiting."""
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """What has become of an order."""
 
-    WAITING = "waiting"
-    ON = "on"
+    QUEUED = "queued"
+    RUNNING = "running"
     FINISHED = "finished"
     CANCELLED = "cancelled"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class StreamJob:
     """A stream somebody wants: its story, as text in any form a story may have."""
 
     number: int
     story: str
     seed: int | None = None
     seconds: float | None = None  # of video; None: without end
-    state: State = State.WAITING
+    state: JobState = JobState.QUEUED
     message: str = ""  # why it failed
 
     def as_dict(self) -> dict[str, object]:
@@ -71,31 +71,31 @@ class Order:
         return asdict(self)
 
 
-class Programme:
+class JobQueue:
     """A queue of orders between the web server and the run.
 
     `check` is asked about each order before it is taken and raises ValueError with the reason
     against it. Holds at most 16 waiting orders and the last 32 that are over.
     """
 
-    def __init__(self, check: Callable[[Order], None] = lambda _: None) -> None:
+    def __init__(self, check: Callable[[StreamJob], None] = lambda _: None) -> None:
         self._check = check
         self._changed = Condition()
-        self._orders: dict[int, Order] = {}
-        self._control: Control | None = None
+        self._orders: dict[int, StreamJob] = {}
+        self._control: LiveControl | None = None
         self._count = 0
 
-    def submit(self, request: object) -> Order:
+    def submit(self, request: object) -> StreamJob:
         """Take an order from the fields of a JSON object: `story`, and if wanted `seed`, `seconds`.
 
-        Raises OrderError.
+        Raises JobError.
         """
         order = _order(self._count, request)
         self._require_room()
         try:
             self._check(order)
         except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            raise OrderError(safe_text(error, _MESSAGE)) from error
+            raise JobError(safe_text(error, _MESSAGE)) from error
         with self._changed:
             self._require_room()
             order = replace(order, number=self._count)
@@ -104,81 +104,81 @@ class Programme:
             self._changed.notify_all()
         return order
 
-    def next(self, stop: Event) -> Order | None:
+    def next(self, stop: Event) -> StreamJob | None:
         """The next order, as soon as there is one; None when the run is to stop."""
         with self._changed:
             while not stop.is_set():
                 for order in self._orders.values():
-                    if order.state is State.WAITING:
+                    if order.state is JobState.QUEUED:
                         return order
                 self._changed.wait(0.2)
         return None
 
-    def begin(self, order: Order, control: Control) -> None:
+    def begin(self, job: StreamJob, control: LiveControl) -> None:
         """Say that an order is on, and how it is directed; one just taken back is ended."""
         with self._changed:
-            if self._orders.get(order.number) is not order:
+            if self._orders.get(job.number) is not job:
                 control.end()
                 return
-            self._orders[order.number] = replace(order, state=State.ON)
+            self._orders[job.number] = replace(job, state=JobState.RUNNING)
             self._control = control
 
-    def end(self, order: Order, error: str = "") -> None:
+    def end(self, job: StreamJob, error: str = "") -> None:
         """Say that an order is over, or has failed and why."""
         with self._changed:
-            before = self._orders.get(order.number, order)
+            before = self._orders.get(job.number, job)
             self._control = None
             if error:
                 told = safe_text(error, _MESSAGE)
-                self._orders[order.number] = replace(before, state=State.FAILED, message=told)
-            elif before.state is State.ON:
-                self._orders[order.number] = replace(before, state=State.FINISHED)
+                self._orders[job.number] = replace(before, state=JobState.FAILED, message=told)
+            elif before.state is JobState.RUNNING:
+                self._orders[job.number] = replace(before, state=JobState.FINISHED)
             self._forget()
 
     def cancel(self, number: int) -> bool:
         """Take an order back, or end it when it is on; False when there is none to end."""
         with self._changed:
             order = self._orders.get(number)
-            if order is None or order.state not in (State.WAITING, State.ON):
+            if order is None or order.state not in (JobState.QUEUED, JobState.RUNNING):
                 return False
-            if order.state is State.ON and self._control:
+            if order.state is JobState.RUNNING and self._control:
                 self._control.end()
-            self._orders[number] = replace(order, state=State.CANCELLED)
+            self._orders[number] = replace(order, state=JobState.CANCELLED)
             self._forget()
             return True
 
-    def orders(self) -> tuple[Order, ...]:
+    def jobs(self) -> tuple[StreamJob, ...]:
         """All orders, oldest first."""
         with self._changed:
             return tuple(self._orders.values())
 
     def _require_room(self) -> None:
-        waiting = sum(each.state is State.WAITING for each in self.orders())
+        waiting = sum(each.state is JobState.QUEUED for each in self.jobs())
         if waiting >= WAITING_LIMIT:
-            raise ProgrammeFullError(f"{WAITING_LIMIT} streams are waiting; try again later")
+            raise QueueFullError(f"{WAITING_LIMIT} streams are waiting; try again later")
 
     def _forget(self) -> None:
         over = [
             number
             for number, order in self._orders.items()
-            if order.state not in (State.WAITING, State.ON)
+            if order.state not in (JobState.QUEUED, JobState.RUNNING)
         ]
         for number in over[:-_ENDED_KEPT]:
             del self._orders[number]
 
 
-def _order(number: int, request: object) -> Order:
+def _order(number: int, request: object) -> StreamJob:
     if not isinstance(request, dict) or "story" not in request:
-        raise OrderError('send JSON: {"story": "…", "seed": 0, "seconds": 60}')
+        raise JobError('send JSON: {"story": "…", "seed": 0, "seconds": 60}')
     try:
         fields = _Fields.model_validate(request)
     except ValidationError as error:
-        raise OrderError(_told(error)) from error
+        raise JobError(_told(error)) from error
     if not fields.story.strip():
-        raise OrderError(f"story: {_ALLOWED['story']}")
+        raise JobError(f"story: {_ALLOWED['story']}")
     if _NO_TEXT.search(fields.story):
-        raise OrderError("story: holds characters that are no text")
-    return Order(number, fields.story, fields.seed, fields.seconds)
+        raise JobError("story: holds characters that are no text")
+    return StreamJob(number, fields.story, fields.seed, fields.seconds)
 
 
 def _told(error: ValidationError) -> str:

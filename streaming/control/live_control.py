@@ -11,7 +11,7 @@ from threading import Condition, Event, Thread
 from sana_stream._text import safe_text
 
 
-def read_lines(lines: Iterable[str], control: Control, report: Callable[[str], None]) -> Thread:
+def read_lines(lines: Iterable[str], control: LiveControl, report: Callable[[str], None]) -> Thread:
     """Give each line to the mailbox as it comes, in a thread of its own; returns the thread.
 
     At the end of the lines the stream goes on with its last prompt. `report` hears of lines that
@@ -22,7 +22,7 @@ def read_lines(lines: Iterable[str], control: Control, report: Callable[[str], N
         try:
             for line in lines:
                 try:
-                    control.say(line)
+                    control.submit(line)
                 except CommandError as error:
                     report(str(error))
         except OSError as error:  # the terminal has gone, say
@@ -88,7 +88,7 @@ class CommandError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class PendingChanges:
     """What was asked for since the last block; None where nothing was."""
 
     prompt: str | None = None
@@ -98,7 +98,7 @@ class Changes:
     branch: str | None = None
 
 
-class Control:
+class LiveControl:
     """Takes prompts and commands from any thread; the run reads them at each block's start.
 
     Of several prompts between two blocks the last one holds. `stop` is the run's own event.
@@ -115,7 +115,7 @@ class Control:
         self._branches = 0  # asked for from afar
         self._paused = False
 
-    def say(self, line: str, remote: bool = False) -> None:
+    def submit(self, line: str, remote: bool = False) -> None:
         """Take one line: a command if it begins with a slash, else a prompt; empty is nothing.
 
         Raises CommandError for a command that there is not, for a prompt of more than 4000
@@ -209,14 +209,16 @@ class Control:
         """The prompt that the next block will have, if another one was asked for."""
         return self._prompt
 
-    def take(self) -> Changes:
+    def drain(self) -> PendingChanges:
         """Everything asked for since the last call; to be called at a block's start."""
         with self._changed:
-            changes = Changes(self._prompt, self._negative, self._seed, self._back, self._branch)
+            changes = PendingChanges(
+                self._prompt, self._negative, self._seed, self._back, self._branch
+            )
             self._prompt = self._negative = self._seed = self._back = self._branch = None
             return changes
 
-    def await_resume(self) -> None:
+    def wait_while_paused(self) -> None:
         """Wait while the stream is held; returns at once when it is not, or is to stop."""
         with self._changed:
             while self._paused and not self.stop.is_set():

@@ -8,10 +8,10 @@ from threading import Event
 
 from sana_stream.streaming.video_format import VideoFormat
 
-MARGIN = 0.4  # seconds of finished video to spare when a block begins
+LEAD_SECONDS = 0.4  # seconds of finished video to spare when a block begins
 
 
-class Pace:
+class RealtimePacer:
     """Lets a block begin when what is left to play lasts about as long as making it.
 
     So a prompt shows soon after it was given, however fast the blocks could be made. Playing is
@@ -27,7 +27,7 @@ class Pace:
         self._played_out = clock()  # when everything made so far will have been shown
         self._making = 0.0
 
-    def made(self, frames: int, seconds: float) -> None:
+    def on_block(self, frames: int, seconds: float) -> None:
         """Say that a block was finished, and how long its making took."""
         now = self._clock()
         self._played_out = max(self._played_out, now) + self._video.seconds(frames)
@@ -36,7 +36,7 @@ class Pace:
     def delay(self) -> float:
         """Seconds to wait before the next block begins; never negative."""
         left = self._played_out - self._clock()
-        return max(0.0, left - self._making - MARGIN)
+        return max(0.0, left - self._making - LEAD_SECONDS)
 
     def wait(self) -> None:
         """Wait so long, or until the run is to stop."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
 
-def label(output: str) -> str:
+def redact_url(output: str) -> str:
     """An output by its name, an address without what may be secret: user, stream key, query."""
     if output == "-":
         return "standard output"
@@ -21,11 +21,11 @@ def label(output: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-class Sink(Protocol):
-    """Takes the blocks of one stream in order; made by `open_sink`, fed by one thread."""
+class Output(Protocol):
+    """Takes the blocks of one stream in order; made by `open_output`, fed by one thread."""
 
     @property
-    def label(self) -> str:
+    def name(self) -> str:
         """What a message calls the output: a path, an address, "standard output"."""
         ...
 
@@ -42,11 +42,11 @@ class Sink(Protocol):
     def write(self, block: Block) -> None:
         """Deliver one block whole; waits as long as the output is slow.
 
-        Raises ReaderGone when nobody takes the output any more, Stopped when the run was to stop
-        while waiting, and SinkError for any other failure.
+        Raises ReaderDisconnected when nobody takes the output any more, Stopped when the run was to
+        stop while waiting, and OutputError for any other failure.
         """
         ...
 
     def close(self) -> None:
-        """Complete the output; raises SinkError. A second call does nothing."""
+        """Complete the output; raises OutputError. A second call does nothing."""
         ...

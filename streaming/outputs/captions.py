@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sana_stream.streaming.containers.run_id import run_mark
 
-from .unbuffered_file import WholeFile
+from .unbuffered_file import UnbufferedFile
 
 _TIME = rb"\d+:\d\d:\d\d\.\d{3}"
 _CUE = re.compile(rb"\n(?P<begin>%b) --> (?P<end>%b)\n(?P<text>.*)\n" % (_TIME, _TIME))
@@ -34,10 +34,10 @@ class CaptionFile:
         self._begin = Fraction(0)
         last = _last_cue(path, kept) if kept else None
         if last is None:
-            self._file = WholeFile(path, "w+b" if overwrite or kept else "x+b")
+            self._file = UnbufferedFile(path, "w+b" if overwrite or kept else "x+b")
             self._begin_file(run)
         else:
-            self._file = WholeFile(path, "r+b")
+            self._file = UnbufferedFile(path, "r+b")
             self._go_on(last, kept)
 
     def _begin_file(self, run: str | None) -> None:

@@ -13,9 +13,9 @@ from threading import Event
 from urllib.parse import urlsplit
 
 from sana_stream._text import safe_text
-from sana_stream.streaming.errors import Stopped, TargetError
+from sana_stream.streaming.errors import InvalidOutputError, OutputCancelled
 
-from .transports import PIPE_CHUNK, await_ready
+from .transports import PIPE_CHUNK, wait_until_ready
 
 FORMATS = {"rtmp": "flv", "rtmps": "flv", "srt": "mpegts", "http": "mpegts", "https": "mpegts"}
 _CLOSING = 10.0  # seconds that the child may take to deliver the rest, once it has played
@@ -24,7 +24,7 @@ _LAST_BYTES = 1 << 16  # of what a child has said; it may complain for hours
 _SOURCE = re.compile(r"^(\[[^\]]*\]\s*)+")  # which part of ffmpeg speaks
 
 
-class ChildTransport:
+class FFmpegTransport:
     """Feeds Matroska to an ffmpeg that copies it to an address as fast as it plays.
 
     A child that takes nothing for `timeout` seconds, or has ended, is an OSError that says what
@@ -60,9 +60,9 @@ class ChildTransport:
         view = memoryview(data)
         try:
             while view:
-                await_ready(descriptor, self._stop, timeout=self._timeout)
+                wait_until_ready(descriptor, self._stop, timeout=self._timeout)
                 view = view[os.write(descriptor, view[:PIPE_CHUNK]) :]
-        except Stopped:
+        except OutputCancelled:
             raise
         except OSError as error:
             self._end(0.5)
@@ -99,7 +99,7 @@ class ChildTransport:
         if self._child.poll() is None:
             self._end(0.0)
             if self._stop.is_set():
-                raise Stopped("the rest is dropped")
+                raise OutputCancelled("the rest is dropped")
             return None
         return self._child.returncode
 
@@ -134,11 +134,11 @@ def _secrets_of(address: str) -> tuple[str, ...]:
 
 
 def find_ffmpeg(address: str) -> str:
-    """Where ffmpeg is; TargetError without it."""
+    """Where ffmpeg is; InvalidOutputError without it."""
     path = shutil.which("ffmpeg")
     if path is None:
         scheme = address.split(":")[0]
-        raise TargetError(
+        raise InvalidOutputError(
             f"{scheme}:// needs the program ffmpeg, which is not installed; install it, or write "
             "to a file, standard output, tcp://, unix:// or udp://"
         )

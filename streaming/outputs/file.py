@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
 from sana_stream.streaming.containers.registry import BY_SUFFIX, Muxer
-from sana_stream.streaming.containers.truncate import cut_back, find_cut
-from sana_stream.streaming.errors import SinkError, TargetError
+from sana_stream.streaming.containers.truncate import find_cut, truncate_to_frames
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
 from .captions import CaptionFile
 from .existing_files import check_companion, check_new, check_own
 from .locks import OutputLocks
-from .unbuffered_file import WholeFile
+from .unbuffered_file import UnbufferedFile
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
 
-class FileSink:
+class FileOutput:
     """Writes a stream to one file: after each block, everything so far is there and plays.
 
     Everything is checked at once and the file is locked; it is opened for writing when the first
-    block comes. Raises TargetError for a folder that is not there or cannot be written, for a file
-    that another run is writing, and for one that exists, unless `overwrite` is set. With `kept`,
-    the file of an earlier run continues after so many frames: it must bear the id `run`, and what
-    is in it beyond these frames is cut off with the first new block. `captions` is the WebVTT
-    file, by default `path` with the ending `.vtt`.
+    block comes. Raises InvalidOutputError for a folder that is not there or cannot be written, for
+    a file that another run is writing, and for one that exists, unless `overwrite` is set. With
+    `kept`, the file of an earlier run continues after so many frames: it must bear the id `run`,
+    and what is in it beyond these frames is cut off with the first new block. `captions` is the
+    WebVTT file, by default `path` with the ending `.vtt`.
     """
 
     durable = True
@@ -41,23 +41,23 @@ class FileSink:
         muxer: Muxer,
         video: VideoFormat,
         overwrite: bool = False,
-        kept: int = 0,
+        resume_frames: int = 0,
         *,
         run: str | None = None,
         captions: Path | None = None,
         locks: OutputLocks | None = None,
     ) -> None:
-        self.label = safe_text(path)
-        self.frames = kept
+        self.name = safe_text(path)
+        self.frames = resume_frames
         self._path = path
         self._captions_path = captions or path.with_suffix(".vtt")
         self._muxer = muxer
         self._header = muxer.header()
         self._video = video
         self._overwrite = overwrite
-        self._kept_before = kept
+        self._kept_before = resume_frames
         self._run = run
-        self._file: WholeFile | None = None
+        self._file: UnbufferedFile | None = None
         self._end = 0
         self._closed = False
         self._locks = locks or OutputLocks()
@@ -82,13 +82,13 @@ class FileSink:
             self._end = file.tell()
             self.frames += len(block.frames)
         except FileNotFoundError as error:
-            raise SinkError(
-                f"{self.label}: it was moved or removed while it was being made, with"
+            raise OutputError(
+                f"{self.name}: it was moved or removed while it was being made, with"
                 f" {self._amount()} in it; put it back to resume it"
             ) from error
         except OSError as error:
             self._drop_torn_block(file)
-            raise SinkError(f"{self.label}: {_reason(error)}; {self._kept()}") from error
+            raise OutputError(f"{self.name}: {_reason(error)}; {self._kept()}") from error
 
     def close(self) -> None:
         """Complete the file; one without a single frame is removed."""
@@ -115,7 +115,7 @@ class FileSink:
             with self._path.open("rb") as file:
                 find_cut(file, self._container, self._kept_before)
         except (OSError, ValueError) as error:
-            raise TargetError(f"{self.label}: cannot be resumed: {_reason(error)}") from error
+            raise InvalidOutputError(f"{self.name}: cannot be resumed: {_reason(error)}") from error
 
     @property
     def _container(self) -> str:
@@ -124,12 +124,12 @@ class FileSink:
     def _begin(self) -> None:
         """Open for writing, which is when anything that is there changes."""
         kept, overwrite = self._kept_before, self._overwrite
-        file: WholeFile | None = None
-        label = self.label
+        file: UnbufferedFile | None = None
+        label = self.name
         try:
-            file = WholeFile(self._path, "r+b" if kept else "w+b" if overwrite else "x+b")
+            file = UnbufferedFile(self._path, "r+b" if kept else "w+b" if overwrite else "x+b")
             if kept:
-                cut_back(file, self._container, kept)
+                truncate_to_frames(file, self._container, kept)
             else:
                 file.write(self._header)
             label = safe_text(self._captions_path)
@@ -141,7 +141,7 @@ class FileSink:
                 file.close()
                 if not kept:
                     self._path.unlink(missing_ok=True)
-            raise SinkError(f"{label}: cannot be written: {_reason(error)}") from error
+            raise OutputError(f"{label}: cannot be written: {_reason(error)}") from error
         self._file, self._end = file, file.tell()
 
     def _is_whole(self) -> bool:
@@ -154,14 +154,14 @@ class FileSink:
         except (OSError, ValueError):
             return False
 
-    def _finish(self, file: WholeFile) -> None:
+    def _finish(self, file: UnbufferedFile) -> None:
         try:
             if self.frames:
                 self._muxer.finish(file)
         except OSError as error:
             self._drop_torn_block(file)
-            raise SinkError(
-                f"{self.label}: {_reason(error)}, so it has no index; {self._kept()}"
+            raise OutputError(
+                f"{self.name}: {_reason(error)}, so it has no index; {self._kept()}"
             ) from error
         finally:
             file.close()
@@ -175,12 +175,12 @@ class FileSink:
         end = block.start + len(block.frames)
         self._captions.show(block.prompt, block.start * time, end * time)
 
-    def _require_file(self, file: WholeFile) -> None:
+    def _require_file(self, file: UnbufferedFile) -> None:
         """A file removed by somebody would swallow the rest of the video without a word."""
         if not os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):
             raise FileNotFoundError(2, "another file has taken its place")
 
-    def _drop_torn_block(self, file: WholeFile) -> None:
+    def _drop_torn_block(self, file: UnbufferedFile) -> None:
         with contextlib.suppress(OSError):  # a torn block at the end harms no reader
             file.seek(self._end)
             file.truncate()

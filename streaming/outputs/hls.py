@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from sana_stream._files import PARTIAL, open_partial, partial_path
 from sana_stream._text import safe_text
-from sana_stream.streaming.containers.mp4 import Fragmenter
+from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
 from sana_stream.streaming.containers.run_id import read_run
-from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .existing_files import check_new, check_own, make_folder
 from .hls_playlist import INIT, Playlist, Segment, playlist_entry, playlist_text, read_playlist
@@ -29,13 +29,14 @@ _NAMES = r"(init\.mp4|segment\d{6,}\.m4s)"
 _OURS = re.compile(rf"{_NAMES}|\.{_NAMES}{re.escape(PARTIAL)}")
 
 
-class HlsSink:
+class HlsOutput:
     """Writes `live.m3u8`, `init.mp4` and `segment000000.m4s`, … into one folder.
 
     Without `window` the playlist keeps every block and only grows; with it, the playlist names
     the last so many blocks and older segments are removed. The folder is made and locked at once;
-    files change when the first block comes. Raises TargetError for a folder that cannot be written
-    or holds a stream already, unless `overwrite` is set and the stream is one of this program.
+    files change when the first block comes. Raises InvalidOutputError for a folder that cannot be
+    written or holds a stream already, unless `overwrite` is set and the stream is one of this
+    program.
 
     With `kept`, the playlist of an earlier run, which bears the same id, continues after so many
     frames. One with a window has been watched further than that: what it names stays, and blocks
@@ -48,36 +49,36 @@ class HlsSink:
         self,
         playlist: Path,
         video: VideoFormat,
-        encoding: Encoding,
-        tags: Tags,
+        encoding: EncoderSettings,
+        tags: Metadata,
         *,
         window: int | None = None,
         overwrite: bool = False,
-        kept: int = 0,
+        resume_frames: int = 0,
         locks: OutputLocks | None = None,
     ) -> None:
         if window is not None and window < 3:
-            raise TargetError(f"a window of {window} blocks: players need at least 3")
-        self.label = safe_text(playlist)
-        self.frames = kept
+            raise InvalidOutputError(f"a window of {window} blocks: players need at least 3")
+        self.name = safe_text(playlist)
+        self.frames = resume_frames
         self._playlist = playlist
         self._video = video
         self._window = window
         self._longest = 0.0
         self._next = 0  # number of the next segment
-        self._end = kept  # the frame after the last segment
+        self._end = resume_frames  # the frame after the last segment
         self._jumps = 0  # segments behind a jump in time that have left the window
         self._recent: deque[Segment] = deque(maxlen=window or 1)
-        self._kept = kept
+        self._kept = resume_frames
         self._run = tags.run
         self._begun = self._closed = False
-        self._fragments = Fragmenter(video, encoding, tags)
+        self._fragments = Mp4Fragmenter(video, encoding, tags)
         self._locks = locks or OutputLocks()
         self._made_folder = make_folder(playlist.parent)
         try:
             self._locks.acquire(playlist)
             self._locks.acquire(playlist.parent / INIT)  # another playlist has the same segments
-            self._resumed = kept > 0 and (window is None or playlist.exists())
+            self._resumed = resume_frames > 0 and (window is None or playlist.exists())
             self._stay = self._check(overwrite)
         except BaseException:
             self._release()
@@ -95,8 +96,8 @@ class HlsSink:
                 self._put(name, self._fragments.fragment(block))
                 self._announce(Segment(self._video.seconds(len(block.frames)), name, jump))
             except OSError as error:
-                raise SinkError(
-                    f"{self.label}: {(error.strerror or str(error)).lower()}; {self.frames} frames "
+                raise OutputError(
+                    f"{self.name}: {(error.strerror or str(error)).lower()}; {self.frames} frames "
                     f"({self._video.seconds(self.frames):.1f} s) can be played"
                 ) from error
             self._next += 1
@@ -114,7 +115,7 @@ class HlsSink:
             elif self._begun or (self._resumed and self._is_whole()):
                 self._append("#EXT-X-ENDLIST\n")
         except OSError as error:
-            raise SinkError(f"{self.label}: has no end: {error.strerror}") from error
+            raise OutputError(f"{self.name}: has no end: {error.strerror}") from error
         finally:
             self._release()
 
@@ -123,10 +124,10 @@ class HlsSink:
         self._longest = max(self._longest, segment.seconds)
         self._recent.append(segment)
         if self._window is None and self._next:
-            self._append(playlist_entry(segment.seconds, segment.name, segment.jump))
+            self._append(playlist_entry(segment.seconds, segment.name, segment.discontinuity))
             return
         if leaving is not None:
-            self._jumps += leaving.jump
+            self._jumps += leaving.discontinuity
         first = self._next - len(self._recent) + 1
         self._put_playlist(Playlist(self._longest, first, self._jumps, tuple(self._recent)))
         if leaving is not None:
@@ -138,7 +139,7 @@ class HlsSink:
         if not self._resumed:
             for path in old:
                 if not overwrite and not self._kept:
-                    raise TargetError(
+                    raise InvalidOutputError(
                         f"{safe_text(path)} exists; choose another folder or add --overwrite"
                     )
             if not self._kept:
@@ -150,7 +151,7 @@ class HlsSink:
         try:
             playlist = read_playlist(self._playlist.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise TargetError(f"{self.label}: cannot be resumed: it is damaged") from error
+            raise InvalidOutputError(f"{self.name}: cannot be resumed: it is damaged") from error
         whole = self._window is not None
         stay = self._whole_ones(playlist) if whole else self._first_frames(playlist, self._kept)
         return replace(playlist, segments=stay)
@@ -161,12 +162,12 @@ class HlsSink:
         run = read_run(self._playlist.parent / INIT)
         ours = run == self._run if self._kept else run is not None
         if segments and not ours:
-            raise TargetError(
+            raise InvalidOutputError(
                 f"{safe_text(segments[0])} exists and is of another stream, so it is neither"
                 " replaced nor removed: move it or choose another folder"
             )
         if segments and (other := self._other_playlist(run)) is not None:
-            raise TargetError(
+            raise InvalidOutputError(
                 f"{safe_text(segments[0])} exists and belongs to {safe_text(other)}: choose another"
                 " folder"
             )
@@ -185,8 +186,8 @@ class HlsSink:
         try:
             if self._stay is not None:
                 stay = self._stay
-                self._next = stay.first + len(stay.segments)
-                self._jumps, self._longest = stay.jumps, stay.longest
+                self._next = stay.media_sequence + len(stay.segments)
+                self._jumps, self._longest = stay.discontinuity_sequence, stay.target_duration
                 self._recent.extend(stay.segments)
                 self._put_playlist(stay)
                 names = {segment.name for segment in stay.segments}
@@ -196,7 +197,7 @@ class HlsSink:
             self._put(INIT, self._fragments.init)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise SinkError(f"{self.label}: cannot be written: {reason}") from error
+            raise OutputError(f"{self.name}: cannot be written: {reason}") from error
         self._begun = True
 
     def _is_whole(self) -> bool:
@@ -222,8 +223,8 @@ class HlsSink:
             frames += round(segment.seconds / self._video.frame_time)
         if frames == kept:
             return old.segments
-        raise TargetError(
-            f"{self.label}: cannot be resumed: no segment in it ends after {kept} frames"
+        raise InvalidOutputError(
+            f"{self.name}: cannot be resumed: no segment in it ends after {kept} frames"
         )
 
     def _whole_ones(self, old: Playlist) -> tuple[Segment, ...]:

@@ -25,25 +25,25 @@ class Segment:
 
     seconds: float
     name: str
-    jump: bool = False  # its time does not follow that of the one before
+    discontinuity: bool = False  # its time does not follow that of the one before
 
 
 @dataclass(frozen=True, slots=True)
 class Playlist:
     """The segments of a playlist, and what has gone before them."""
 
-    longest: float  # seconds; no segment of the stream is longer
-    first: int  # number of the first segment
-    jumps: int  # how many of the segments before it had a jump
+    target_duration: float  # seconds; no segment of the stream is longer
+    media_sequence: int  # number of the first segment
+    discontinuity_sequence: int  # how many of the segments before it had a jump
     segments: tuple[Segment, ...]
 
 
 def playlist_head(
-    longest: float,
-    first: int,
+    target_duration: float,
+    media_sequence: int,
     init: str = INIT,
     growing: bool = False,
-    jumps: int = 0,
+    discontinuity_sequence: int = 0,
     run: str | None = None,
 ) -> str:
     """The lines before the segments: `longest` in seconds, `first` the first segment's number."""
@@ -51,9 +51,13 @@ def playlist_head(
         "#EXTM3U",
         "#EXT-X-VERSION:7",
         *([f"# {run_mark(run)}"] if run is not None else []),
-        f"#EXT-X-TARGETDURATION:{math.ceil(longest)}",
-        f"#EXT-X-MEDIA-SEQUENCE:{first}",
-        *([f"#EXT-X-DISCONTINUITY-SEQUENCE:{jumps}"] if jumps else []),
+        f"#EXT-X-TARGETDURATION:{math.ceil(target_duration)}",
+        f"#EXT-X-MEDIA-SEQUENCE:{media_sequence}",
+        *(
+            [f"#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity_sequence}"]
+            if discontinuity_sequence
+            else []
+        ),
         *(["#EXT-X-PLAYLIST-TYPE:EVENT"] if growing else []),
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{init}"',
@@ -61,18 +65,24 @@ def playlist_head(
     return "\n".join(lines) + "\n"
 
 
-def playlist_entry(seconds: float, name: str, jump: bool = False) -> str:
+def playlist_entry(seconds: float, name: str, discontinuity: bool = False) -> str:
     """The lines of one segment."""
-    before = "#EXT-X-DISCONTINUITY\n" if jump else ""
+    before = "#EXT-X-DISCONTINUITY\n" if discontinuity else ""
     return f"{before}#EXTINF:{seconds:.6f},\n{name}\n"
 
 
 def playlist_text(playlist: Playlist, growing: bool = False, run: str | None = None) -> str:
     """A playlist that has not ended; `run` is the id of the run that writes it."""
     head = playlist_head(
-        playlist.longest, playlist.first, growing=growing, jumps=playlist.jumps, run=run
+        playlist.target_duration,
+        playlist.media_sequence,
+        growing=growing,
+        discontinuity_sequence=playlist.discontinuity_sequence,
+        run=run,
     )
-    lines = (playlist_entry(each.seconds, each.name, each.jump) for each in playlist.segments)
+    lines = (
+        playlist_entry(each.seconds, each.name, each.discontinuity) for each in playlist.segments
+    )
     return head + "".join(lines)
 
 

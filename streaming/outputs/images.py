@@ -14,7 +14,7 @@ import av
 from sana_stream._files import open_partial, partial_path
 from sana_stream._text import safe_text
 from sana_stream.streaming.containers.run_id import mark_png
-from sana_stream.streaming.errors import SinkError, TargetError
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
 from .existing_files import check_new, check_own, make_folder
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"%(0\d{1,2})?d")
 
 
-def is_picture_pattern(output: str) -> bool:
+def is_image_pattern(output: str) -> bool:
     """Whether an output is a row of pictures: a PNG name with one number in it (`%06d.png`)."""
     return output.lower().endswith(".png") and "://" not in output
 
 
-class ImageSink:
+class ImageSequenceOutput:
     """Writes frame n of the stream to the name that a pattern such as `frames/%06d.png` gives.
 
     A picture appears under its name only when it is whole. The folder is made and locked at once;
-    pictures are written from the first block on. Raises TargetError for a pattern without exactly
-    one number, a folder that cannot be written, or pictures that exist, unless `overwrite` is set.
-    With `kept`, the pictures of an earlier run continue after so many: those bear the id `run`.
+    pictures are written from the first block on. Raises InvalidOutputError for a pattern without
+    exactly one number, a folder that cannot be written, or pictures that exist, unless `overwrite`
+    is set. With `kept`, the pictures of an earlier run continue after so many: those bear the id
+    `run`.
     """
 
     durable = True
@@ -51,25 +52,27 @@ class ImageSink:
         pattern: str,
         video: VideoFormat,
         overwrite: bool = False,
-        kept: int = 0,
+        resume_frames: int = 0,
         *,
         run: str | None = None,
         locks: OutputLocks | None = None,
     ) -> None:
-        self.label = safe_text(pattern)
-        self.frames = kept
+        self.name = safe_text(pattern)
+        self.frames = resume_frames
         self._video = video
         self._run = run
         self._path = Path(pattern)
         self._folder, self._name = self._path.parent, self._path.name
         if len(_NUMBER.findall(self._name)) != 1 or self._name.count("%") != 1:
-            raise TargetError(f"{self.label}: needs one frame number in its name, as in %06d.png")
+            raise InvalidOutputError(
+                f"{self.name}: needs one frame number in its name, as in %06d.png"
+            )
         self._closed = False
         self._locks = locks or OutputLocks()
         self._made_folder = make_folder(self._folder)
         try:
             self._locks.acquire(self._path)
-            self._check(overwrite, kept)
+            self._check(overwrite, resume_frames)
         except BaseException:
             self.close()
             raise
@@ -87,7 +90,7 @@ class ImageSink:
                 os.replace(part, target)
             except OSError as error:
                 part.unlink(missing_ok=True)
-                raise SinkError(
+                raise OutputError(
                     f"{safe_text(target)}: {error.strerror}; {self.frames} pictures are written"
                 ) from error
             self.frames += 1
@@ -112,7 +115,7 @@ class ImageSink:
             return
         for path in old.values():
             if not overwrite:
-                raise TargetError(
+                raise InvalidOutputError(
                     f"{safe_text(path)} exists; choose another folder or add --overwrite"
                 )
             check_new(path, overwrite)

@@ -22,7 +22,7 @@ from typing import Self
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text
-from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.errors import InvalidOutputError
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """The error numbers of a file system that has no locks."""
@@ -80,7 +80,8 @@ class OutputLocks:
         """Hold the lock of an output.
 
         Raises:
-            TargetError: another run holds it (the message says which), or the folder is not there
+            InvalidOutputError: another run holds it (the message says which), or the folder is not
+            there
                 or cannot be written.
         """
         path = lock_path(output)
@@ -123,7 +124,7 @@ class OutputLocks:
         try:
             return _locked(path)
         except BlockingIOError as error:
-            raise TargetError(
+            raise InvalidOutputError(
                 f"{safe_text(output)}: is being written by {_holder(path)}; wait for it, stop it,"
                 " or choose another name"
             ) from error
@@ -131,7 +132,7 @@ class OutputLocks:
             if error.errno not in NO_LOCKS:
                 reason = (error.strerror or str(error)).lower()
                 what = f" its lock {safe_text(path.name)}" if os.path.lexists(path) else ""
-                raise TargetError(
+                raise InvalidOutputError(
                     f"{safe_text(output)}:{what} cannot be written: {reason}"
                 ) from error
             self._report(

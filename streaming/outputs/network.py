@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sana_stream.streaming.containers.registry import Muxer
-from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped
+from sana_stream.streaming.errors import OutputCancelled, OutputError, ReaderDisconnected
 from sana_stream.streaming.video_format import VideoFormat
 
 from .transports import Transport
@@ -19,7 +19,7 @@ _MISSING = "the stream has not arrived, or not to its end"
 _LONGEST_WAIT = 30.0  # seconds between two attempts to connect again
 
 
-class LiveSink:
+class NetworkOutput:
     """Sends a stream over a connection.
 
     `connect` gives a connection, or raises OSError. As the only output, a lost connection is its
@@ -32,23 +32,23 @@ class LiveSink:
 
     def __init__(
         self,
-        label: str,
+        name: str,
         connect: Callable[[], Transport],
-        make_muxer: Callable[[], Muxer],
+        create_muxer: Callable[[], Muxer],
         video: VideoFormat,
         report: Callable[[str], None],
         *,
-        alone: bool = True,
+        sole_output: bool = True,
         listening: bool = False,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.label = label
+        self.name = name
         self.frames = 0
         self._connect = connect
-        self._make_muxer = make_muxer
+        self._make_muxer = create_muxer
         self._video = video
         self._report = report
-        self._alone = alone
+        self._alone = sole_output
         self._listening = listening
         self._close = close
         self._begun = False
@@ -75,9 +75,9 @@ class LiveSink:
                 self._muxer = muxer
                 self._transport.send(muxer.header(), 0.0)
             self._transport.send(muxer.add(block), self._video.seconds(len(block.frames)))
-        except Stopped as error:
+        except OutputCancelled as error:
             self._drop_connection()
-            raise Stopped(f"{self.label}: {error}") from error
+            raise OutputCancelled(f"{self.name}: {error}") from error
         except OSError as error:
             self._lost(error)
             self._dropped += len(block.frames)
@@ -88,8 +88,8 @@ class LiveSink:
     def close(self) -> None:
         """Send the end of the stream, see that it arrives, and close the connection.
 
-        Raises ReaderGone for a reader that came to us and has left, SinkError when the stream has
-        not arrived, Stopped when the run was to stop meanwhile.
+        Raises ReaderDisconnected for a reader that came to us and has left, OutputError when the
+        stream has not arrived, Stopped when the run was to stop meanwhile.
         """
         if self._closed:
             return
@@ -104,17 +104,19 @@ class LiveSink:
     def _deliver_end(self) -> None:
         if self._transport is None or self._muxer is None:
             if self._dropped and not (self._listening and self.frames):
-                raise SinkError(f"{self.label}: {_MISSING}: {self._fault}")
+                raise OutputError(f"{self.name}: {_MISSING}: {self._fault}")
             return
         try:
             self._transport.send(self._muxer.trailer(), 0.0)
             self._transport.finish()
-        except Stopped as error:
-            raise Stopped(f"{self.label}: {error}") from error
+        except OutputCancelled as error:
+            raise OutputCancelled(f"{self.name}: {error}") from error
         except OSError as error:
             if self._listening and isinstance(error, ConnectionError):
-                raise ReaderGone(f"{self.label}: the reader has gone before the end") from error
-            raise SinkError(f"{self.label}: {_MISSING}: {_reason(error)}") from error
+                raise ReaderDisconnected(
+                    f"{self.name}: the reader has gone before the end"
+                ) from error
+            raise OutputError(f"{self.name}: {_MISSING}: {_reason(error)}") from error
 
     def _open(self) -> None:
         self._transport = self._connect()
@@ -124,8 +126,8 @@ class LiveSink:
             return False
         try:
             self._open()
-        except Stopped as error:
-            raise Stopped(f"{self.label}: nobody has come to watch") from error
+        except OutputCancelled as error:
+            raise OutputCancelled(f"{self.name}: nobody has come to watch") from error
         except OSError as error:
             if not isinstance(error, BlockingIOError):
                 self._fault = _reason(error)
@@ -133,7 +135,7 @@ class LiveSink:
             return False
         if self._dropped:
             self._report(
-                f"{self.label}: connected again; {self._dropped} frames were dropped meanwhile"
+                f"{self.name}: connected again; {self._dropped} frames were dropped meanwhile"
             )
             self._dropped = 0
         return True
@@ -142,10 +144,10 @@ class LiveSink:
         self._drop_connection()
         self._fault = _reason(error)
         if self._alone and self._listening and isinstance(error, ConnectionError):
-            raise ReaderGone(f"{self.label}: the reader has gone") from error
+            raise ReaderDisconnected(f"{self.name}: the reader has gone") from error
         if self._alone:
-            raise SinkError(f"{self.label}: {_reason(error)}") from error
-        self._report(f"{self.label}: {_reason(error)}; the others go on, trying again")
+            raise OutputError(f"{self.name}: {_reason(error)}") from error
+        self._report(f"{self.name}: {_reason(error)}; the others go on, trying again")
         self._plan_next_try()
 
     def _plan_next_try(self) -> None:

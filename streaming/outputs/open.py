@@ -10,19 +10,19 @@ from threading import Event
 from sana_stream._arguments import shown
 from sana_stream._text import safe_text
 from sana_stream.streaming.arguments import ARGUMENTS
-from sana_stream.streaming.containers.encoder import without_absent_hardware
-from sana_stream.streaming.containers.registry import BY_SUFFIX, make_muxer, resolve
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.containers.encoder import fall_back_to_software
+from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer, resolve
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .addresses import open_address
-from .base import Sink
-from .file import FileSink
-from .hls import HlsSink
-from .images import ImageSink
+from .base import Output
+from .file import FileOutput
+from .hls import HlsOutput
+from .images import ImageSequenceOutput
 from .locks import OutputLocks
-from .pipe import NamedPipeSink, PipeSink, claim_stdout, is_named_pipe
-from .segmented import SegmentedSink
+from .pipe import NamedPipeOutput, PipeOutput, claim_stdout, is_named_pipe
+from .segmented import SegmentedOutput
 
 MOST_BLOCKS = 10**9
 LONGEST_SEGMENT = 1e9  # seconds
@@ -36,8 +36,8 @@ def check_request(
     *,
     container: object,
     overwrite: object,
-    alone: object,
-    kept: object,
+    sole_output: object,
+    resume_frames: object,
     segment_seconds: object,
     window: object,
     stop: object,
@@ -47,23 +47,23 @@ def check_request(
     """The target as text.
 
     Raises:
-        TargetError: an argument of `open_sink` of the wrong kind or out of its range.
+        InvalidOutputError: an argument of `open_output` of the wrong kind or out of its range.
     """
     for name, value, kind in (
         ("video", video, VideoFormat),
-        ("encoding", encoding, Encoding),
-        ("tags", tags, Tags),
+        ("encoding", encoding, EncoderSettings),
+        ("tags", tags, Metadata),
         ("stop", stop, Event),
     ):
         if not isinstance(value, kind):
-            raise TargetError(f"{name} {shown(value)}: give a {kind.__name__}")
+            raise InvalidOutputError(f"{name} {shown(value)}: give a {kind.__name__}")
     if not isinstance(report, Callable):
-        raise TargetError(f"report {shown(report)}: give a function that takes a line")
+        raise InvalidOutputError(f"report {shown(report)}: give a function that takes a line")
     if container is not None:
         ARGUMENTS.word("container", container)
     ARGUMENTS.flag("overwrite", overwrite)
-    ARGUMENTS.flag("alone", alone)
-    ARGUMENTS.whole("kept", kept, 0)
+    ARGUMENTS.flag("alone", sole_output)
+    ARGUMENTS.whole("kept", resume_frames, 0)
     if segment_seconds is not None:
         ARGUMENTS.number("segment_seconds", segment_seconds, most=LONGEST_SEGMENT)
     if window is not None:
@@ -75,33 +75,33 @@ def check_request(
 
 def _target(target: object) -> str:
     if not isinstance(target, str | os.PathLike):
-        raise TargetError(f"target {shown(target)}: give a path, - or an address")
+        raise InvalidOutputError(f"target {shown(target)}: give a path, - or an address")
     text = os.fspath(target)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise TargetError(f"target {shown(text)}: give a path, - or an address")
+        raise InvalidOutputError(f"target {shown(text)}: give a path, - or an address")
     if "://" not in text and Path(text).name == "":
-        raise TargetError(f"target {shown(text)} is a folder: give the name of a file in it")
+        raise InvalidOutputError(f"target {shown(text)} is a folder: give the name of a file in it")
     return text
 
 
-def open_sink(
+def open_output(
     target: str | os.PathLike[str],
     video: VideoFormat,
-    encoding: Encoding | None = None,
+    encoding: EncoderSettings | None = None,
     *,
-    tags: Tags | None = None,
+    tags: Metadata | None = None,
     container: str | None = None,
     overwrite: bool = False,
-    kept: int = 0,
+    resume_frames: int = 0,
     segment_seconds: float | None = None,
     window: int | None = None,
     captions: Path | None = None,
     locks: OutputLocks | None = None,
-    alone: bool = True,
+    sole_output: bool = True,
     stop: Event | None = None,
     stdout: int | None = None,
     report: Callable[[str], None] = lambda _: None,
-) -> Sink:
+) -> Output:
     """Check an output and lock it; a file changes only when the first block is written.
 
     `target` is a file (`.mp4 .mkv .mov .ts .webm .y4m`) or a named pipe of such a name, a pattern
@@ -115,10 +115,10 @@ def open_sink(
     run, where several outputs share one. `alone` says that no other output is open, so that a lost
     connection ends the run instead of being tried again. `stop` ends all waiting; `stdout` is the
     descriptor that `claim_stdout` gave; `report` gets what a person should know.
-    Raises TargetError for a target that cannot be used.
+    Raises InvalidOutputError for a target that cannot be used.
     """
-    encoding = Encoding() if encoding is None else encoding
-    tags, stop = Tags() if tags is None else tags, Event() if stop is None else stop
+    encoding = EncoderSettings() if encoding is None else encoding
+    tags, stop = Metadata() if tags is None else tags, Event() if stop is None else stop
     target = check_request(
         target,
         video,
@@ -126,63 +126,72 @@ def open_sink(
         tags,
         container=container,
         overwrite=overwrite,
-        alone=alone,
-        kept=kept,
+        sole_output=sole_output,
+        resume_frames=resume_frames,
         segment_seconds=segment_seconds,
         window=window,
         stop=stop,
         stdout=stdout,
         report=report,
     )
-    encoding = without_absent_hardware(encoding, video, report)
+    encoding = fall_back_to_software(encoding, video, report)
     path, suffix, name = Path(target), Path(target).suffix.lower(), safe_text(target)
     live = target == "-" or "://" in target
     if container is not None and not live:
-        raise TargetError(f"{name}: a file's name decides its format; leave the format out")
+        raise InvalidOutputError(f"{name}: a file's name decides its format; leave the format out")
     if segment_seconds is not None and (live or suffix not in BY_SUFFIX):
-        raise TargetError(f"{name}: only a video file can be cut into several")
+        raise InvalidOutputError(f"{name}: only a video file can be cut into several")
     if window is not None and suffix != ".m3u8":
-        raise TargetError(f"{name}: only a playlist (.m3u8) has a window")
+        raise InvalidOutputError(f"{name}: only a playlist (.m3u8) has a window")
     if target == "-":
-        muxer = make_muxer(container or "matroska", video, encoding, tags)
+        muxer = create_muxer(container or "matroska", video, encoding, tags)
         descriptor = claim_stdout() if stdout is None else stdout
-        return PipeSink(descriptor, "standard output", muxer, stop)
+        return PipeOutput(descriptor, "standard output", muxer, stop)
     if live:
-        return open_address(target, video, encoding, tags, container, stop, report, alone)
+        return open_address(target, video, encoding, tags, container, stop, report, sole_output)
     if suffix == ".m3u8":
-        return HlsSink(
+        return HlsOutput(
             path,
             video,
             resolve("mp4", encoding),
             tags,
             window=window,
             overwrite=overwrite,
-            kept=kept,
+            resume_frames=resume_frames,
             locks=locks,
         )
     if suffix == ".png":
-        if encoding != Encoding():
-            raise TargetError(f"{name}: pictures take no codec, crf or preset")
-        return ImageSink(target, video, overwrite, kept, run=tags.run, locks=locks)
+        if encoding != EncoderSettings():
+            raise InvalidOutputError(f"{name}: pictures take no codec, crf or preset")
+        return ImageSequenceOutput(
+            target, video, overwrite, resume_frames, run=tags.run, locks=locks
+        )
     if suffix not in BY_SUFFIX:
-        raise TargetError(
+        raise InvalidOutputError(
             f"{name}: its ending names no format; use one of {' '.join(BY_SUFFIX)} .m3u8, a "
             "pattern such as frames/%06d.png, - for standard output, or a URL"
         )
     if is_named_pipe(path):
         if segment_seconds is not None:
-            raise TargetError(f"{name}: a named pipe cannot be cut into several files")
-        return NamedPipeSink(path, make_muxer(BY_SUFFIX[suffix], video, encoding, tags), stop)
+            raise InvalidOutputError(f"{name}: a named pipe cannot be cut into several files")
+        return NamedPipeOutput(path, create_muxer(BY_SUFFIX[suffix], video, encoding, tags), stop)
 
-    def open_file(path: Path, kept: int, overwrite: bool) -> FileSink:
-        muxer = make_muxer(BY_SUFFIX[suffix], video, encoding, tags)
+    def open_file(path: Path, kept: int, overwrite: bool) -> FileOutput:
+        muxer = create_muxer(BY_SUFFIX[suffix], video, encoding, tags)
         beside = captions if segment_seconds is None else None
-        return FileSink(
+        return FileOutput(
             path, muxer, video, overwrite, kept, run=tags.run, captions=beside, locks=locks
         )
 
     if segment_seconds is not None:
-        return SegmentedSink(
-            path, segment_seconds, video, open_file, overwrite, kept, run=tags.run, locks=locks
+        return SegmentedOutput(
+            path,
+            segment_seconds,
+            video,
+            open_file,
+            overwrite,
+            resume_frames,
+            run=tags.run,
+            locks=locks,
         )
-    return open_file(path, kept, overwrite)
+    return open_file(path, resume_frames, overwrite)

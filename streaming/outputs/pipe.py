@@ -11,9 +11,14 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from sana_stream.streaming.containers.registry import Muxer
-from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped, TargetError
+from sana_stream.streaming.errors import (
+    InvalidOutputError,
+    OutputCancelled,
+    OutputError,
+    ReaderDisconnected,
+)
 
-from .transports import PIPE_CHUNK, await_ready
+from .transports import PIPE_CHUNK, wait_until_ready
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -23,16 +28,16 @@ def claim_stdout() -> int:
     """Take standard output for video and give everybody else standard error in its place.
 
     Returns the descriptor to write video to. To be called once, before other modules are
-    imported, so that nothing that a library prints gets between the pictures. Raises TargetError
-    when standard output is a terminal, or closed.
+    imported, so that nothing that a library prints gets between the pictures. Raises
+    InvalidOutputError when standard output is a terminal, or closed.
     """
     if not _is_writable(1):
-        raise TargetError(
+        raise InvalidOutputError(
             "standard output is closed, nobody would get the video; pipe it into a player "
             "(… --out - | ffplay -) or name a file"
         )
     if os.isatty(1):
-        raise TargetError(
+        raise InvalidOutputError(
             "standard output is a terminal, which cannot show video; pipe it into a player "
             "(… --out - | ffplay -) or name a file"
         )
@@ -56,7 +61,7 @@ def _is_writable(descriptor: int) -> bool:
 _LOOK_AGAIN = 0.1  # seconds between two looks for a reader of a named pipe
 
 
-class PipeSink:
+class PipeOutput:
     """Writes a stream to a descriptor, which it owns and closes.
 
     A reader that takes nothing is waited for until `stop` is set; one that has gone ends the
@@ -65,8 +70,8 @@ class PipeSink:
 
     durable = False
 
-    def __init__(self, descriptor: int, label: str, muxer: Muxer, stop: Event) -> None:
-        self.label = label
+    def __init__(self, descriptor: int, name: str, muxer: Muxer, stop: Event) -> None:
+        self.name = name
         self.frames = 0
         self._descriptor = descriptor
         self._muxer = muxer
@@ -96,15 +101,15 @@ class PipeSink:
         view = memoryview(data)
         try:
             while view and self._open:
-                await_ready(self._descriptor, self._stop)
+                wait_until_ready(self._descriptor, self._stop)
                 view = view[os.write(self._descriptor, view[:PIPE_CHUNK]) :]
         except OSError as error:
             self._end()
             if isinstance(error, BrokenPipeError | ConnectionResetError):
-                raise ReaderGone(f"{self.label}: the reader has closed it") from error
-            if isinstance(error, Stopped):
-                raise Stopped(f"{self.label}: {error}") from error
-            raise SinkError(f"{self.label}: {error.strerror}") from error
+                raise ReaderDisconnected(f"{self.name}: the reader has closed it") from error
+            if isinstance(error, OutputCancelled):
+                raise OutputCancelled(f"{self.name}: {error}") from error
+            raise OutputError(f"{self.name}: {error.strerror}") from error
 
     def _end(self) -> None:
         if self._open:
@@ -112,7 +117,7 @@ class PipeSink:
             os.close(self._descriptor)
 
 
-class NamedPipeSink(PipeSink):
+class NamedPipeOutput(PipeOutput):
     """Writes a stream to a named pipe (`mkfifo`), which is opened when somebody reads it.
 
     The first block waits for a reader until `stop` is set.
@@ -142,9 +147,9 @@ class NamedPipeSink(PipeSink):
             except OSError as error:
                 if error.errno != errno.ENXIO:
                     reason = (error.strerror or str(error)).lower()
-                    raise SinkError(f"{self.label}: cannot be written: {reason}") from error
+                    raise OutputError(f"{self.name}: cannot be written: {reason}") from error
             if self._stop.wait(_LOOK_AGAIN):
-                raise Stopped(f"{self.label}: nobody reads it; the stream is dropped")
+                raise OutputCancelled(f"{self.name}: nobody reads it; the stream is dropped")
 
 
 def is_named_pipe(path: Path) -> bool:

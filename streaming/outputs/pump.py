@@ -10,9 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sana_stream._arguments import shown
-from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped, TargetError
+from sana_stream.streaming.errors import (
+    InvalidOutputError,
+    OutputCancelled,
+    OutputError,
+    ReaderDisconnected,
+)
 
-from .base import Sink
+from .base import Output
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -21,7 +26,7 @@ _WAITING_BLOCKS = 2  # an output may lag so many blocks before it holds up the s
 _SLOW_AFTER = 5.0  # seconds of waiting for one output before it is said
 
 
-class Pump:
+class OutputPump:
     """Feeds outputs, a thread and a queue of two blocks each.
 
     An output that keeps the video stops everything when it fails; any other only ends itself,
@@ -29,21 +34,25 @@ class Pump:
     is a normal end. `report` gets what a person should know, one line each.
     """
 
-    def __init__(self, sinks: Sequence[Sink], report: Callable[[str], None]) -> None:
-        if isinstance(sinks, str | bytes) or not isinstance(sinks, Sequence) or not sinks:
-            raise TargetError(f"sinks {shown(sinks)}: a pump needs a list of one output or more")
-        for sink in sinks:
-            if not all(hasattr(sink, name) for name in ("write", "close", "durable", "label")):
-                raise TargetError(f"sinks {shown(sink)}: give outputs as open_sink returns them")
-        self._keeping = [sink for sink in sinks if sink.durable]
-        self._feeds = [_Feed(sink) for sink in sinks]
+    def __init__(self, outputs: Sequence[Output], report: Callable[[str], None]) -> None:
+        if isinstance(outputs, str | bytes) or not isinstance(outputs, Sequence) or not outputs:
+            raise InvalidOutputError(
+                f"sinks {shown(outputs)}: a pump needs a list of one output or more"
+            )
+        for sink in outputs:
+            if not all(hasattr(sink, name) for name in ("write", "close", "durable", "name")):
+                raise InvalidOutputError(
+                    f"sinks {shown(sink)}: give outputs as open_output returns them"
+                )
+        self._keeping = [sink for sink in outputs if sink.durable]
+        self._feeds = [_OutputThread(sink) for sink in outputs]
         self._failed: list[str] = []  # outputs that the run went on without
         self._report = report
 
     def write(self, block: Block) -> bool:
         """Hand a block to every output, waiting for slow ones.
 
-        Returns False when no output takes blocks any more. Raises SinkError when an output failed
+        Returns False when no output takes blocks any more. Raises OutputError when an output failed
         that the run cannot go on without.
         """
         for feed in self._feeds:
@@ -52,12 +61,12 @@ class Pump:
         return bool(self._feeds)
 
     @property
-    def kept(self) -> int:
+    def saved_frames(self) -> int:
         """How many frames every output has that keeps the video; 0 where there is none."""
         return min((sink.frames for sink in self._keeping), default=0)
 
     def close(self) -> None:
-        """Deliver what is waiting, complete every output; raises SinkError as `write` does."""
+        """Deliver what is waiting, complete every output; raises OutputError as `write` does."""
         feeds = list(self._feeds)
         for feed in feeds:
             feed.put(None, self._report)
@@ -69,7 +78,7 @@ class Pump:
         for line in failed:
             self._report(f"not delivered to its end: {line}")
 
-    def __enter__(self) -> Pump:
+    def __enter__(self) -> OutputPump:
         return self
 
     def __exit__(
@@ -96,12 +105,12 @@ class Pump:
             match feed.error:
                 case None:
                     continue
-                case ReaderGone() | Stopped() as end:
+                case ReaderDisconnected() | OutputCancelled() as end:
                     self._report(str(end))
-                case SinkError() as failure if not feed.sink.durable and self._feeds:
+                case OutputError() as failure if not feed.sink.durable and self._feeds:
                     self._report(f"{failure}; the other outputs go on")
                     self._failed.append(str(failure))
-                case SinkError() as failure if not feed.sink.durable and whole:
+                case OutputError() as failure if not feed.sink.durable and whole:
                     self._report(f"{failure}; the other outputs are whole")
                 case failure:
                     fatal = fatal or failure
@@ -109,14 +118,14 @@ class Pump:
             raise fatal
 
 
-class _Feed:
+class _OutputThread:
     """One output with its queue and its thread."""
 
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
+    def __init__(self, output: Output) -> None:
+        self.sink = output
         self.error: Exception | None = None
         self._queue: Queue[Block | None] = Queue(_WAITING_BLOCKS)
-        self._thread = Thread(target=self._run, name=f"output {sink.label}", daemon=True)
+        self._thread = Thread(target=self._run, name=f"output {output.name}", daemon=True)
         self._thread.start()
 
     @property
@@ -132,7 +141,7 @@ class _Feed:
                 return
             except Full:
                 if not told and time.monotonic() - begun > _SLOW_AFTER:
-                    report(f"{self.sink.label}: is slower than the video is made; waiting for it")
+                    report(f"{self.sink.name}: is slower than the video is made; waiting for it")
                     told = True
 
     def join(self) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sana_stream.streaming.errors import SinkError
+from sana_stream.streaming.errors import OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
-from .base import Sink
+from .base import Output
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
 
-class RecordingSink:
+class LimitedRecording:
     """Writes to a file as long as that is possible; whatever happens to it, the stream goes on.
 
     `full` is asked before each block and says why no more can be recorded, or None. `report` and
@@ -26,7 +26,7 @@ class RecordingSink:
 
     def __init__(
         self,
-        file: Sink,
+        file: Output,
         video: VideoFormat,
         full: Callable[[], str | None],
         report: Callable[[str], None],
@@ -44,9 +44,9 @@ class RecordingSink:
         self._over = False
 
     @property
-    def label(self) -> str:
+    def name(self) -> str:
         """The file's name."""
-        return self._file.label
+        return self._file.name
 
     @property
     def frames(self) -> int:
@@ -65,9 +65,11 @@ class RecordingSink:
                     self._begun()
                 return
             kept = f"{self.frames} frames ({self._video.seconds(self.frames):.1f} s) are recorded"
-            self._end(why, f"{self.label}: {why}; {kept}")
+            self._end(why, f"{self.name}: {why}; {kept}")
         except Exception as error:  # of any kind: no recording is a reason to end a stream
-            told = str(error) if isinstance(error, SinkError) else f"{self.label}: {_reason(error)}"
+            told = (
+                str(error) if isinstance(error, OutputError) else f"{self.name}: {_reason(error)}"
+            )
             self._end(_reason(error.__cause__ or error), told)
 
     def close(self) -> None:

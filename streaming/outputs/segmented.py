@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
 from sana_stream.streaming.containers.truncate import count_frames
-from sana_stream.streaming.errors import SinkError, TargetError
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
-from .base import Sink
+from .base import Output
 from .existing_files import check_companion, check_own
 from .locks import OutputLocks
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
-OpenFile = Callable[[Path, int, bool], Sink]
+OpenFile = Callable[[Path, int, bool], Output]
 """Opens one file: its path, how many frames of it are kept, whether it may be replaced."""
 
 
-class SegmentedSink:
+class SegmentedOutput:
     """Writes `name-0001.mp4`, `name-0002.mp4`, …, changing at the first block after `seconds`.
 
-    Times in each file begin at zero. Raises TargetError when files of such names exist, unless
-    `overwrite` is set and this program has written them. With `kept`, the files of an earlier run
-    continue after so many frames in all; they bear the id `run`. Files of that row that are not to
-    stay are removed when the first block comes.
+    Times in each file begin at zero. Raises InvalidOutputError when files of such names exist,
+    unless `overwrite` is set and this program has written them. With `kept`, the files of an
+    earlier run continue after so many frames in all; they bear the id `run`. Files of that row that
+    are not to stay are removed when the first block comes.
     """
 
     durable = True
@@ -42,14 +42,14 @@ class SegmentedSink:
         video: VideoFormat,
         open_file: OpenFile,
         overwrite: bool = False,
-        kept: int = 0,
+        resume_frames: int = 0,
         *,
         run: str | None = None,
         locks: OutputLocks | None = None,
     ) -> None:
         if seconds <= 0:
-            raise TargetError(f"files of {seconds:g} seconds: must be more than 0")
-        self.label = safe_text(path.with_stem(path.stem + "-*"))
+            raise InvalidOutputError(f"files of {seconds:g} seconds: must be more than 0")
+        self.name = safe_text(path.with_stem(path.stem + "-*"))
         self._path = path
         self._seconds = seconds
         self._video = video
@@ -61,8 +61,10 @@ class SegmentedSink:
         self._locks = locks or OutputLocks()
         self._locks.acquire(path)
         try:
-            self._check(overwrite, kept, run)
-            self._file = self._open_file(self._part(self._number), kept - self._before, overwrite)
+            self._check(overwrite, resume_frames, run)
+            self._file = self._open_file(
+                self._part(self._number), resume_frames - self._before, overwrite
+            )
         except BaseException:
             self._locks.release(path)
             raise
@@ -96,13 +98,15 @@ class SegmentedSink:
         finally:
             self._locks.release(self._path)
 
-    def _open_next(self) -> Sink:
+    def _open_next(self) -> Output:
         """In mid-stream a file that cannot be begun is a failure of the output, not of a wish."""
         try:
             return self._open_file(self._part(self._number + 1), 0, False)
-        except TargetError as error:
+        except InvalidOutputError as error:
             seconds = self._video.seconds(self.frames)
-            raise SinkError(f"{error}; {self.frames} frames ({seconds:.1f} s) are kept") from error
+            raise OutputError(
+                f"{error}; {self.frames} frames ({seconds:.1f} s) are kept"
+            ) from error
 
     def _part(self, number: int) -> Path:
         return self._path.with_stem(f"{self._path.stem}-{number:04}")

@@ -12,9 +12,9 @@ import socket
 import time
 from threading import Event
 
-from sana_stream.streaming.errors import Stopped
+from sana_stream.streaming.errors import OutputCancelled
 
-from .transports import PATIENCE, await_ready, unread_bytes
+from .transports import STOP_GRACE_SECONDS, unread_bytes, wait_until_ready
 
 CONNECT_SECONDS = 10.0
 _LINGER = 2.0  # seconds in which a reader that has everything closes its side, or breaks it
@@ -36,7 +36,7 @@ class SocketTransport:
         """Send everything at the reader's pace."""
         view = memoryview(data)
         while view:
-            await_ready(self._socket.fileno(), self._stop, timeout=self._timeout)
+            wait_until_ready(self._socket.fileno(), self._stop, timeout=self._timeout)
             with contextlib.suppress(BlockingIOError):
                 view = view[self._socket.send(view) :]
 
@@ -58,8 +58,8 @@ class SocketTransport:
                 asked = now if asked is None else asked
             if not unread and now - begun > _LINGER:
                 return
-            if asked is not None and now - asked > PATIENCE:
-                raise Stopped("the reader takes nothing; the rest is dropped")
+            if asked is not None and now - asked > STOP_GRACE_SECONDS:
+                raise OutputCancelled("the reader takes nothing; the rest is dropped")
             if now - moved > self._timeout:
                 raise TimeoutError(f"the reader took nothing for {self._timeout:g} s")
 
@@ -78,12 +78,12 @@ class SocketTransport:
     def _is_open(self) -> bool:
         """Whether the reader has not closed its side, after a short wait; what it says is lost."""
         with contextlib.suppress(TimeoutError, BlockingIOError):
-            await_ready(self._socket.fileno(), Event(), reading=True, timeout=_LOOK_SECONDS)
+            wait_until_ready(self._socket.fileno(), Event(), reading=True, timeout=_LOOK_SECONDS)
             return bool(self._socket.recv(1 << 16))
         return True
 
 
-class DatagramTransport:
+class UdpTransport:
     """Datagrams to an address, spread over the time that they play; nobody needs to listen yet.
 
     The other machine, or this one, may answer that nobody listens. When that was the answer to
@@ -195,7 +195,7 @@ class Listener:
         Raises Stopped when the run is to stop, BlockingIOError when no new reader has come.
         """
         if not self._had_reader:
-            await_ready(self._server.fileno(), self._stop, reading=True)
+            wait_until_ready(self._server.fileno(), self._stop, reading=True)
         connection, _ = self._server.accept()
         self._had_reader = True
         return SocketTransport(connection, self._stop, self._timeout)

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from sana_stream.streaming.errors import Stopped
+from sana_stream.streaming.errors import OutputCancelled
 
 _TABLES = {socket.AF_INET: Path("/proc/net/tcp"), socket.AF_INET6: Path("/proc/net/tcp6")}
 
@@ -58,7 +58,9 @@ def _as_listed(address: tuple[str, int]) -> str:
     return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
 
 
-PATIENCE = 0.5  # seconds without progress after which a run that is to stop waits no longer
+STOP_GRACE_SECONDS = (
+    0.5  # seconds without progress after which a run that is to stop waits no longer
+)
 PIPE_CHUNK = getattr(select, "PIPE_BUF", 1 << 16)  # a ready pipe takes so much without blocking
 _SLICE = 0.1  # seconds between two looks at the stop event
 
@@ -86,21 +88,21 @@ class Transport(Protocol):
         ...
 
 
-def await_ready(
+def wait_until_ready(
     descriptor: int, stop: Event, *, reading: bool = False, timeout: float | None = None
 ) -> None:
     """Wait until a descriptor takes data (or has some), in slices, so that `stop` is seen.
 
-    Raises Stopped when `stop` is set and nothing moved for PATIENCE seconds, TimeoutError after
-    `timeout` seconds. Pipes on Windows cannot be waited for; there this returns at once.
+    Raises Stopped when `stop` is set and nothing moved for STOP_GRACE_SECONDS seconds, TimeoutError
+    after `timeout` seconds. Pipes on Windows cannot be waited for; there this returns at once.
     """
     begun, asked = time.monotonic(), None
     while not _ready(descriptor, reading):
         now = time.monotonic()
         if stop.is_set():
             asked = now if asked is None else asked
-            if now - asked > PATIENCE:
-                raise Stopped("the reader takes nothing; the rest is dropped")
+            if now - asked > STOP_GRACE_SECONDS:
+                raise OutputCancelled("the reader takes nothing; the rest is dropped")
         if timeout is not None and now - begun > timeout:
             raise TimeoutError(f"the reader took nothing for {timeout:g} s")
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-class WholeFile(io.FileIO):
+class UnbufferedFile(io.FileIO):
     """What `write` has taken is with the system, so a killed process loses none of it."""
 
     def write(self, data: ReadableBuffer, /) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sana_stream._text import safe_text
-from sana_stream.cli.options import Options, is_live, is_picture_pattern
+from sana_stream.cli.options import Options, is_image_pattern, is_live
 from sana_stream.models.errors import ConfigError
 
 SUFFIX = ".ckpt"
@@ -25,7 +25,7 @@ def checkpoint_path(outputs: Sequence[str]) -> Path | None:
     if output is None:
         return None
     path = Path(output)
-    if not is_picture_pattern(output):
+    if not is_image_pattern(output):
         if not path.name:
             raise ConfigError(f"{output!r} is not the name of a video: give one such as film.mp4")
         return path.with_suffix(SUFFIX)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sana_stream.cli.console import one_line
-from sana_stream.cli.options import is_live, is_picture_pattern, is_video_file
+from sana_stream.cli.options import is_image_pattern, is_live, is_video_file
 from sana_stream.engine.atomic import sync_file
 from sana_stream.streaming.outputs.existing_files import may_write
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sana_stream.streaming.outputs.locks import OutputLocks
 
 
-class Written:
+class OutputSync:
     """What one output has written since the last time.
 
     An output is a video file, or a row of them, each with its captions; a pattern of pictures; or
@@ -41,7 +41,7 @@ class Written:
 
     def __init__(self, output: str, frames: int, segmented: bool = False) -> None:
         self._path = Path(output)
-        self._is_pattern = is_picture_pattern(output)
+        self._is_pattern = is_image_pattern(output)
         self._segmented = segmented and is_video_file(output)
         self._frames = frames
         self._part = 0  # number of the last file in a row
@@ -93,7 +93,7 @@ class Checkpoints:
         self._report = report
         on_disk = (output for output in job.options.outputs if not is_live(output))
         self._outputs = [
-            Written(output, job.kept, job.options.segment is not None) for output in on_disk
+            OutputSync(output, job.kept, job.options.segment is not None) for output in on_disk
         ]
         self._locks = locks
         path = checkpoint_path(job.options.outputs)
@@ -116,7 +116,7 @@ class Checkpoints:
         """The run is about to begin; `kept` tells how many frames every file has.
 
         Raises:
-            TargetError: another run is writing the checkpoint.
+            InvalidOutputError: another run is writing the checkpoint.
         """
         self._engine, self._kept = engine, kept
         if self._path is None:
@@ -127,14 +127,14 @@ class Checkpoints:
             self._report(f"{self._path}: its folder cannot be written, so there is no checkpoint")
             self._path = None
 
-    def after(self, frames: int, snapshot: Snapshot) -> None:
+    def on_block(self, frames: int, snapshot: Snapshot) -> None:
         """The video has so many frames up to this snapshot, delivered or about to be."""
         if self._path is None:
             return
         if not self._begun:
             self._begun = True
             self._remove("")  # of the video that this one replaces
-        self._waiting.append((frames, snapshot.light()))
+        self._waiting.append((frames, snapshot.without_large_cache()))
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
         if safe is not None and not busy and time.monotonic() >= self._due:
@@ -143,7 +143,7 @@ class Checkpoints:
             if self._alone():
                 self._writing.result()
 
-    def done(self) -> None:
+    def finish(self) -> None:
         """The video is whole."""
         self._whole = True
 
@@ -180,9 +180,9 @@ class Checkpoints:
             self._report(f"there is no checkpoint to go on from: {self._reason}")
 
     def _alone(self) -> bool:
-        from sana_stream.engine.device import one_thread_alone
+        from sana_stream.engine.device import is_single_threaded
 
-        return self._engine is not None and one_thread_alone(self._engine.device)
+        return self._engine is not None and is_single_threaded(self._engine.device)
 
     def _remove(self, more: str) -> None:
         assert self._path is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sana_stream._files import expand_user
 from sana_stream.cli.options import Length, Options, is_live
-from sana_stream.engine.block import FROM_THE_START, BlockPlan, PlanFrom, Take
+from sana_stream.engine.block import FIRST_SHOT, BlockPlan, PlanView, Shot
 from sana_stream.engine.story.story import Cue, Story
 from sana_stream.engine.story.timeline import Placement, Timeline
 from sana_stream.models.errors import ConfigError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sana_stream.engine.loading.describe import ModelDescription
     from sana_stream.engine.loading.vocabulary import Vocabulary
     from sana_stream.engine.snapshot.file import SavedStream
-    from sana_stream.streaming.web.status import Cue as BoardCue
+    from sana_stream.streaming.web.status import ShownPrompt as BoardCue
 
 
 # options that change nothing in the video's frames or in how they are encoded
@@ -48,7 +48,7 @@ class Job:
     options: Options
     story: Story
     first_block: int = 0  # number of the stream's block with which the video begins
-    take: Take = FROM_THE_START  # where the stream's past begins then
+    shot: Shot = FIRST_SHOT  # where the stream's past begins then
     saved: SavedStream | None = None  # the stream to continue
     kept: int = 0  # frames of the video that are there
     checkpoint: Path | None = None  # where the run's checkpoint was when it was written
@@ -88,7 +88,7 @@ class Job:
             "options": options | {"token": None},
             "story": {"name": self.story.name, "cues": cues},
             "first_block": self.first_block,
-            "take": [self.take.index, self.take.start],
+            "take": [self.shot.index, self.shot.start],
             "id": self.id,
             "checkpoint": None if beside is None else _absolute(str(beside)),
         }
@@ -122,7 +122,7 @@ class Job:
                 "loras": tuple((str(file), float(scale)) for file, scale in given["loras"]),
             }
         )
-        take = Take(*stored.take)
+        take = Shot(*stored.take)
         told = Story(story, stored.story.name)
         before = stored.checkpoint or checkpoint_path(options.outputs)
         checkpoint = None if before is None else Path(before)
@@ -173,7 +173,7 @@ class Request:
     height: int
     fps: Fraction
     frames: int | None  # of the whole video, `None` without an end
-    plan: BlockPlan | PlanFrom
+    plan: BlockPlan | PlanView
     timeline: Timeline
     placements: tuple[Placement, ...]
     seed: int
@@ -188,13 +188,13 @@ class Request:
     vocabulary: Vocabulary | None  # where the model knows some words only
 
     @property
-    def origin(self) -> int:
+    def first_frame(self) -> int:
         """The stream's frame with which the video begins."""
-        return self.plan.start if isinstance(self.plan, PlanFrom) else 0
+        return self.plan.start if isinstance(self.plan, PlanView) else 0
 
-    def board_cues(self) -> tuple[BoardCue, ...]:
+    def shown_prompts(self) -> tuple[BoardCue, ...]:
         """What is shown from which frame on."""
-        from sana_stream.streaming.web.status import Cue as BoardCue
+        from sana_stream.streaming.web.status import ShownPrompt as BoardCue
 
         return tuple(
             BoardCue(placement.frame, placement.cue.prompt)
@@ -217,12 +217,12 @@ class Request:
         return float(frames / self.fps)
 
 
-def make_request(
+def resolve_request(
     options: Options,
     story: Story,
     model: ModelDescription,
     first_block: int = 0,
-    take: Take = FROM_THE_START,
+    shot: Shot = FIRST_SHOT,
 ) -> Request:
     """Fill in the model's defaults; `ConfigError` for what the model or the story cannot do.
 
@@ -231,9 +231,9 @@ def make_request(
     """
     from sana_stream.engine.device import resolve_device, resolve_dtype
     from sana_stream.engine.loading.presets import check_size
-    from sana_stream.engine.loading.size_limits import Sizes, check_room
-    from sana_stream.engine.sampling.schedule import plan_timesteps
-    from sana_stream.models.memory_policy import parse_policy
+    from sana_stream.engine.loading.size_limits import StreamSizes, check_sizes
+    from sana_stream.engine.sampling.schedule import resolve_timesteps
+    from sana_stream.models.memory_policy import parse_memory_policy
 
     preset = model.preset
     width, height = options.size or (preset.width, preset.height)
@@ -243,19 +243,19 @@ def make_request(
     seconds = None if frames is None else float(frames / fps)
     timeline = Timeline(story.schedule(seconds, options.every, float(fps)), float(fps))
     size = options.block_frames or preset.block_frames
-    whole = BlockPlan(size, model.temporal_factor, (take,))
-    plan = timeline.with_cuts(PlanFrom(whole, first_block) if first_block else whole)
+    whole = BlockPlan(size, model.temporal_factor, (shot,))
+    plan = timeline.with_cuts(PlanView(whole, first_block) if first_block else whole)
     memory = options.memory or preset.memory
-    parse_policy(memory)
+    parse_memory_policy(memory)
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
     given, steps = _steps(options.steps)
-    plan_timesteps(preset, given, steps, options.solver, options.flow_shift)
+    resolve_timesteps(preset, given, steps, options.solver, options.flow_shift)
     guidance = preset.guidance if options.guidance is None else options.guidance
     if guidance > 1000:
         raise ConfigError(f"--guidance {guidance:g} is not possible: give at most 1000")
-    sizes = Sizes(height, width, size, memory, guidance != 1)
-    check_room(sizes, model.transformer, model.decoder, dtype, device)
+    sizes = StreamSizes(height, width, size, memory, guidance != 1)
+    check_sizes(sizes, model.transformer, model.decoder, dtype, device)
     negative = options.negative_prompt
     if negative is not None and guidance == 1:
         raise ConfigError("--negative-prompt has no effect at guidance 1: add --guidance 4")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class VideoStart:
     """The clip that a stream goes on from, and how many of its blocks it makes."""
 
     video: Clip | None = None
@@ -67,29 +67,29 @@ def read_picture(path: str, request: Request, note: Callable[[str], None]) -> np
     return cover(picture[None], request.height, request.width)[0]
 
 
-def read_beginning(
+def read_video_start(
     options: Options, model: ModelDescription, note: Callable[[str], None]
-) -> Beginning:
+) -> VideoStart:
     """Look at the clip that a run goes on from, as a whole, and say what is cut off.
 
     Raises:
         ConfigError: a file that cannot be read, or a clip that is shorter than a block.
     """
     if options.video is None:
-        return Beginning()
-    from sana_stream.engine.media.clip import look_at_clip
+        return VideoStart()
+    from sana_stream.engine.media.clip import inspect_clip
     from sana_stream.engine.session.conditioning import whole_blocks
 
     preset = model.preset
     width, height = options.size or (preset.width, preset.height)
-    clip = look_at_clip(options.video, options.fps or Fraction(preset.fps), note)
+    clip = inspect_clip(options.video, options.fps or Fraction(preset.fps), note)
     _tell_cut(options.video, clip.size, (height, width), note)
     plan = BlockPlan(options.block_frames or preset.block_frames, model.temporal_factor)
     kept = whole_blocks(clip.frames, plan)
     if kept < clip.frames:
         name, left_out = safe_text(options.video), clip.frames - kept
         note(f"{name}: its first {left_out} frames fill no block and are left out")
-    return Beginning(video=clip, blocks=plan.blocks_for(kept))
+    return VideoStart(video=clip, blocks=plan.blocks_for(kept))
 
 
 def _tell_cut(

@@ -16,18 +16,23 @@ from sana_stream.cli.options import Options
 from sana_stream.engine.story.read import read_story
 from sana_stream.engine.story.story import Story
 from sana_stream.models.errors import ConfigError
-from sana_stream.streaming.control.live_control import COMMANDS, Control, WatchedFile, read_lines
+from sana_stream.streaming.control.live_control import (
+    COMMANDS,
+    LiveControl,
+    WatchedFile,
+    read_lines,
+)
 from sana_stream.streaming.video_format import VideoFormat
-from sana_stream.streaming.web.auth import Access, Role
+from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Board, Show, Stage
+from sana_stream.streaming.web.status import ActiveStream, CurrentStream, RunStatus
 
 from .config import Request
 from .outputs import recording, title
 
 if TYPE_CHECKING:
-    from sana_stream.streaming.control.job_queue import Programme
+    from sana_stream.streaming.control.job_queue import JobQueue
 
 
 LINE_BYTES = 64 << 10  # far more than the 4000 characters that a prompt may have
@@ -74,11 +79,11 @@ class WatchedStory:
         return request
 
 
-class Page:
+class LivePage:
     """Serves the page while it is entered; shows one stream after another.
 
     A given `token` is needed on any address; else one is made where the page can be reached from
-    other machines. `report` is told the addresses. Raises `TargetError` for an address that
+    other machines. `report` is told the addresses. Raises `InvalidOutputError` for an address that
     cannot be used.
     """
 
@@ -88,28 +93,30 @@ class Page:
         port: int,
         token: str | None,
         report: Callable[[str], None],
-        programme: Programme | None = None,
+        jobs: JobQueue | None = None,
     ) -> None:
-        access = Access.on(host, port)
+        access = AccessPolicy.on(host, port)
         if token is not None:
-            access = replace(access, direct=token)
-        self._stage = Stage()
-        self._server = WebServer(self._stage, access, programme)
+            access = replace(access, control_token=token)
+        self._stage = CurrentStream()
+        self._server = WebServer(self._stage, access, jobs)
         access = self._server.access
         report(f"the page is at {access.url()}")
-        if access.watch is not None:
-            report(f"to look on only: {access.url(Role.WATCH)}")
+        if access.view_token is not None:
+            report(f"to look on only: {access.url(Role.VIEW)}")
 
-    def begin(self, request: Request, title: str, control: Control, recording: Path | None) -> Show:
+    def begin(
+        self, request: Request, title: str, control: LiveControl, recording: Path | None
+    ) -> ActiveStream:
         """Show the stream that is about to be made; `recording` can be downloaded."""
         video = VideoFormat(request.width, request.height, request.fps)
-        board = Board(video, title, request.seed, request.frames, request.board_cues())
+        board = RunStatus(video, title, request.seed, request.frames, request.shown_prompts())
         return self._stage.begin(LiveFeed(video), control, board, recording)
 
-    def tell(self, notice: str) -> None:
+    def set_notice(self, notice: str) -> None:
         """Tell those who watch the stream of now something."""
-        if self._stage.show is not None:
-            self._stage.show.board.tell(notice)
+        if self._stage.stream is not None:
+            self._stage.stream.status.set_notice(notice)
 
     def __enter__(self) -> Self:
         return self
@@ -119,22 +126,22 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveSession:
     """The mailbox of a run, the story that may change, the page that shows the stream."""
 
-    control: Control
+    control: LiveControl
     watched: WatchedStory | None = None
-    show: Show | None = None
+    stream: ActiveStream | None = None
 
     @property
     def feed(self) -> LiveFeed | None:
         """The output that the page shows."""
-        return None if self.show is None else self.show.feed
+        return None if self.stream is None else self.stream.feed
 
     @property
-    def board(self) -> Board | None:
+    def status(self) -> RunStatus | None:
         """What the page says of the run."""
-        return None if self.show is None else self.show.board
+        return None if self.stream is None else self.stream.status
 
 
 @contextmanager
@@ -144,19 +151,19 @@ def open_live(
     plan: Callable[[Story], Request],
     reporter: Reporter,
     stop: Event,
-) -> Iterator[Live | None]:
+) -> Iterator[LiveSession | None]:
     """Everything that may direct the run, while this is entered; None when nothing may.
 
-    `plan` fits a story that has changed into the video. Raises `TargetError` for a page that
+    `plan` fits a story that has changed into the video. Raises `InvalidOutputError` for a page that
     cannot be served.
     """
     if not options.live:
         yield None
         return
-    control, show, watched = Control(stop), None, None
+    control, show, watched = LiveControl(stop), None, None
     with ExitStack() as opened:
         if options.web is not None:
-            page = Page(options.host, options.web, options.token, reporter.note)
+            page = LivePage(options.host, options.web, options.token, reporter.note)
             opened.enter_context(page)
             show = page.begin(request, title(options), control, recording(options))
         if options.watch and options.prompt_file is not None:
@@ -164,6 +171,6 @@ def open_live(
         if options.interactive:
             reporter.note(f"type a prompt, or one of: {', '.join(COMMANDS)}")
             read_lines(typed_lines(), control, reporter.note)
-        yield Live(control, watched, show)
+        yield LiveSession(control, watched, show)
         if show is not None:
-            show.board.finish()
+            show.status.finish()

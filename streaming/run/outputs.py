@@ -17,8 +17,8 @@ from sana_stream.cli.options import (
     Options,
     first_segment,
     is_address,
+    is_image_pattern,
     is_live,
-    is_picture_pattern,
     is_playlist,
     is_video_file,
 )
@@ -30,9 +30,9 @@ from .config import Job, Request
 from .output_files import caption_files, check_apart
 
 if TYPE_CHECKING:
-    from sana_stream.streaming.outputs.base import Sink
+    from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.locks import OutputLocks
-    from sana_stream.streaming.outputs.pump import Pump
+    from sana_stream.streaming.outputs.pump import OutputPump
     from sana_stream.streaming.web.live_feed import LiveFeed
 
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
@@ -41,17 +41,17 @@ LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows any
 class PreparedOutputs:
     """The outputs of a run, checked and locked; nothing has been written yet."""
 
-    def __init__(self, sinks: list[Sink], report: Callable[[str], None]) -> None:
+    def __init__(self, sinks: list[Output], report: Callable[[str], None]) -> None:
         self._sinks = sinks
         self._report = report
 
     @contextmanager
-    def started(self, feed: LiveFeed | None = None) -> Iterator[Pump]:
+    def started(self, feed: LiveFeed | None = None) -> Iterator[OutputPump]:
         """All of them and the page's feed, fed by one pump and completed at the end."""
-        from sana_stream.streaming.outputs.pump import Pump
+        from sana_stream.streaming.outputs.pump import OutputPump
 
         sinks = self._sinks if feed is None else [feed, *self._sinks]
-        with Pump(sinks, self._report) as pump:
+        with OutputPump(sinks, self._report) as pump:
             yield pump
 
 
@@ -63,45 +63,45 @@ def prepare_outputs(
     stop: Event,
     stdout: int | None,
     report: Callable[[str], None],
-    recording: Sink | None = None,
+    recording: Output | None = None,
 ) -> Iterator[PreparedOutputs]:
     """Check every output of a run and lock it, before anything heavy is loaded.
 
     Files change only when the first block comes; an output that gets no frame leaves nothing
-    behind, and what was there before it as it was. Raises `TargetError` or `ConfigError` for an
-    output that cannot be used.
+    behind, and what was there before it as it was. Raises `InvalidOutputError` or `ConfigError` for
+    an output that cannot be used.
     """
-    from sana_stream.streaming.outputs.open import open_sink
-    from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+    from sana_stream.streaming.outputs.open import open_output
+    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
     options = job.options
     check_apart(options.outputs, options.segment is not None)
     check_inputs_stay(options, job.story)
     for output in options.outputs:
         if not is_live(output):
-            check_room(output)
+            check_disk_space(output)
     video = VideoFormat(request.width, request.height, request.fps)
-    encoding = Encoding(options.codec, options.crf, options.preset, options.nvenc)
+    encoding = EncoderSettings(options.codec, options.crf, options.preset, options.nvenc)
     captions = caption_files(options.outputs)
     with ExitStack() as opened:
-        sinks: list[Sink] = []
+        sinks: list[Output] = []
         if recording is not None:
             opened.callback(recording.close)
             sinks.append(recording)
         for output in options.outputs:
-            sink = open_sink(
+            sink = open_output(
                 output,
                 video,
                 encoding,
-                tags=Tags(title(options), prompts_of(request), request.seed, job.id),
+                tags=Metadata(title(options), prompts_of(request), request.seed, job.id),
                 container=options.container if is_address(output) else None,
                 overwrite=options.overwrite,
-                kept=job.kept,
+                resume_frames=job.kept,
                 segment_seconds=options.segment if is_video_file(output) else None,
                 window=options.window if is_playlist(output) else None,
                 captions=captions.get(output),
                 locks=locks,
-                alone=len(options.outputs) == 1 and options.web is None,
+                sole_output=len(options.outputs) == 1 and options.web is None,
                 stop=stop,
                 stdout=stdout,
                 report=report,
@@ -142,7 +142,7 @@ def _would_replace(output: str, path: Path, options: Options) -> bool:
     try:
         if not path.is_file():
             return False
-        if is_picture_pattern(output):
+        if is_image_pattern(output):
             same_folder = path.parent.resolve() == Path(output).parent.resolve()
             return same_folder and _is_of_pattern(path.name, Path(output).name)
         written = [Path(output), Path(output).with_suffix(".vtt"), Path(output + ".vtt")]
@@ -160,7 +160,7 @@ def _is_of_pattern(name: str, pattern: str) -> bool:
     return re.fullmatch(re.escape(before) + r"\d+" + re.escape(after), name) is not None
 
 
-def check_room(output: str) -> None:
+def check_disk_space(output: str) -> None:
     """Refuse a file on a full disk."""
     folder = Path(output).parent
     if folder.is_dir() and (free := shutil.disk_usage(folder).free) < LEAST_SPACE:

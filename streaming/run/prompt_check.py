@@ -30,7 +30,9 @@ class PromptCheck:
         cut = [found for prompt in prompts if (found := self.encoder.unread(prompt))]
         if request.guidance != 1:
             negatives = dict.fromkeys([request.negative_prompt, *(cue.negative for cue in cues)])
-            found = (self.encoder.unread(text, instructed=False) for text in negatives if text)
+            found = (
+                self.encoder.unread(text, with_instruction=False) for text in negatives if text
+            )
             cut += [f"negative prompt: {told}" for told in found if told]
         for told in cut[:_TOLD]:
             self.note(told)
@@ -44,12 +46,12 @@ class PromptCheck:
 
     def negative(self, prompt: str) -> None:
         """Look at a negative prompt that somebody gives."""
-        if told := self.encoder.unread(prompt, instructed=False):
+        if told := self.encoder.unread(prompt, with_instruction=False):
             self.note(f"negative prompt: {told}")
 
 
 @contextmanager
-def told_here() -> Iterator[None]:
+def log_once_here() -> Iterator[None]:
     """While this is entered, the library's own warning of a long prompt is not repeated."""
     log = logging.getLogger("sana_stream.models.text_encoder")
     before, log.disabled = log.disabled, True

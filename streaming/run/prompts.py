@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sana_stream.cli.console import Reporter, not_understood
-from sana_stream.engine.story.story import IMAGE_MARK, clock, split_negative
+from sana_stream.cli.console import Reporter, unknown_word_notes
+from sana_stream.engine.story.story import IMAGE_MARK, format_time, split_negative
 from sana_stream.models.errors import ConfigError, SanaStreamError
 
 from .config import Request
-from .live import Live
+from .live import LiveSession
 from .prompt_check import PromptCheck
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from sana_stream.engine.block import Block
     from sana_stream.engine.session.session import Session
-    from sana_stream.streaming.control.live_control import Changes
-    from sana_stream.streaming.control.pacing import Pace
+    from sana_stream.streaming.control.live_control import PendingChanges
+    from sana_stream.streaming.control.pacing import RealtimePacer
 
 
-class Director:
+class PromptScheduler:
     """Finds each block's prompt and announces every change with the frame of its effect.
 
     A prompt that somebody gives holds until the story's next one takes over. Without a `pace`
@@ -36,8 +36,8 @@ class Director:
         request: Request,
         reporter: Reporter,
         picture: Callable[[str], np.ndarray],
-        live: Live | None = None,
-        pace: Pace | None = None,
+        live: LiveSession | None = None,
+        pace: RealtimePacer | None = None,
         keep: Callable[[Session, str], str] | None = None,
         check: PromptCheck | None = None,
     ) -> None:
@@ -54,7 +54,7 @@ class Director:
         self._planned: str | None = None  # the story's prompt of the last block
         self._shown: str | None = None  # the prompt of the last block
 
-    def go_on(self, prompt: str, frame: int) -> None:
+    def resume_at(self, prompt: str, frame: int) -> None:
         """The block at this frame of the video, the last one of an earlier run, had this prompt."""
         self._planned = self._request.timeline.prompt_at(frame)
         self._shown = prompt.removesuffix(self._request.prompt_suffix)
@@ -100,11 +100,11 @@ class Director:
             self._reporter.note(f"{error}; the film goes on without a cut")
             return None
         told = "cut to" if frame else "begins with"
-        where = f"from frame {frame} ({clock(self._request.seconds_of(frame))})"
+        where = f"from frame {frame} ({format_time(self._request.seconds_of(frame))})"
         self._reporter.note(f"{where}: {told} {path}")
         return picture
 
-    def direct(self, session: Session, frame: int) -> None:
+    def apply(self, session: Session, frame: int) -> None:
         """Put to a session what holds for its next block, which starts at this frame of the video.
 
         Whatever was asked for since the last block takes effect with this one.
@@ -112,7 +112,7 @@ class Director:
         given = negative = None
         if self.live is not None:
             self._read_again(self.live)
-            changes = self.live.control.take()
+            changes = self.live.control.drain()
             self._apply(changes, session, self.live)
             self._travel(changes, session)
             given, negative = self._words(changes.prompt)
@@ -128,19 +128,19 @@ class Director:
         """Wait while the stream is held, or is further ahead of its viewers than it has to be."""
         if self.live is not None and self.live.control.paused:
             self._reporter.note("the stream is held; /resume goes on")
-            self.live.control.await_resume()
+            self.live.control.wait_while_paused()
         if self._pace is not None:
             self._pace.wait()
 
-    def made(self, frames: int, seconds: float) -> None:
+    def on_block(self, frames: int, seconds: float) -> None:
         """So many frames were made in so many seconds."""
         if self._pace is not None:
-            self._pace.made(frames, seconds)
+            self._pace.on_block(frames, seconds)
 
-    def delivered(self, block: Block) -> None:
+    def on_delivered(self, block: Block) -> None:
         """A block has gone out."""
-        if self.live is not None and self.live.board is not None:
-            self.live.board.made(block)
+        if self.live is not None and self.live.status is not None:
+            self.live.status.on_block(block)
 
     def _words(self, given: str | None) -> tuple[str | None, str | None]:
         """A prompt that somebody gives, and a negative one behind it, without a picture, which only
@@ -149,7 +149,7 @@ class Director:
         if mark:
             self._reporter.note("a picture is named in the story: --watch, and write it there")
         words, negative = split_negative(words)
-        if words and (told := not_understood(words.strip(), self._request)):
+        if words and (told := unknown_word_notes(words.strip(), self._request)):
             self._reporter.note(told)
         if words and self._check is not None:
             self._check.prompt(words.strip() + self._request.prompt_suffix)
@@ -163,16 +163,16 @@ class Director:
             self._check.negative(given)
         return given
 
-    def _read_again(self, live: Live) -> None:
+    def _read_again(self, live: LiveSession) -> None:
         if live.watched is None or (request := live.watched.changed()) is None:
             return
         self._request = request
         if self._check is not None:
             self._check.story(request)
-        if live.board is not None:
-            live.board.plan(request.board_cues())
+        if live.status is not None:
+            live.status.plan(request.shown_prompts())
 
-    def _travel(self, changes: Changes, session: Session) -> None:
+    def _travel(self, changes: PendingChanges, session: Session) -> None:
         """Keep this moment, or go back to another one; the video goes on in either case."""
         try:
             if changes.branch is not None and self._keep is not None:
@@ -187,7 +187,7 @@ class Director:
         except SanaStreamError as error:
             self._reporter.note(str(error))
 
-    def _apply(self, changes: Changes, session: Session, live: Live) -> None:
+    def _apply(self, changes: PendingChanges, session: Session, live: LiveSession) -> None:
         if changes.seed is None:
             return
         try:
@@ -195,6 +195,6 @@ class Director:
         except ConfigError as error:
             self._reporter.note(f"/seed: {error}")
             return
-        if live.board is not None:
-            live.board.reseed(changes.seed)
+        if live.status is not None:
+            live.status.reseed(changes.seed)
         self._reporter.note(f"seed {changes.seed} from the next block on")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from sana_stream._text import safe_text
 from sana_stream.cli.console import megabytes
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.outputs.recording import RecordingSink
-from sana_stream.streaming.video_format import Tags, VideoFormat
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.recording import LimitedRecording
+from sana_stream.streaming.video_format import Metadata, VideoFormat
 
 from .recordings_index import RecordingIndex
 
@@ -50,20 +50,20 @@ class Recordings:
     def begin(
         self,
         video: VideoFormat,
-        tags: Tags,
+        tags: Metadata,
         report: Callable[[str], None],
         ended: Callable[[str], None],
-    ) -> tuple[Path, RecordingSink]:
+    ) -> tuple[Path, LimitedRecording]:
         """Begin the file for the next stream.
 
         `report` hears of what goes wrong with it later, `ended` what is to be told to those who
-        watch. Raises OSError, TargetError or ConfigError when nothing can be recorded now.
+        watch. Raises OSError, InvalidOutputError or ConfigError when nothing can be recorded now.
         """
         path = self.next()
         while True:
             try:
                 return path, self.open(path, video, tags, report, ended)
-            except TargetError:
+            except InvalidOutputError:
                 if (other := self.next()) == path:
                     raise
                 path = other  # somebody has taken the name meanwhile
@@ -82,17 +82,17 @@ class Recordings:
         self,
         path: Path,
         video: VideoFormat,
-        tags: Tags,
+        tags: Metadata,
         report: Callable[[str], None],
         ended: Callable[[str], None],
-    ) -> RecordingSink:
+    ) -> LimitedRecording:
         """Make ready for the file, which is there from the first block on."""
         self._index.check()
         if (why := self.full(path)) is not None:
-            raise TargetError(why)
-        file = open_sink(str(path), video, tags=tags)
-        begun, whole = partial(self._index.begun, path), partial(self._index.ended, path)
-        return RecordingSink(file, video, partial(self.full, path), report, ended, begun, whole)
+            raise InvalidOutputError(why)
+        file = open_output(str(path), video, tags=tags)
+        begun, whole = partial(self._index.add, path), partial(self._index.complete, path)
+        return LimitedRecording(file, video, partial(self.full, path), report, ended, begun, whole)
 
     def full(self, running: Path) -> str | None:
         """Why no more can be written to a file; None when there is room, or some could be made."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sana_stream._files import parse_json, read_bounded, require_regular_file
-from sana_stream.engine.atomic import replace_file
+from sana_stream.engine.atomic import atomic_write
 from sana_stream.models.errors import ConfigError
 from sana_stream.streaming.outputs.locks import lock_file
 
@@ -80,7 +80,7 @@ class RecordingIndex:
         """See whether anything can be written down; OSError."""
         self._write()
 
-    def begun(self, path: Path) -> None:
+    def add(self, path: Path) -> None:
         """The first block of a recording is there, with captions beside it; OSError."""
         for file in (path, path.with_suffix(".vtt")):
             size = file.stat().st_size
@@ -89,7 +89,7 @@ class RecordingIndex:
             )
         self._write()
 
-    def ended(self, path: Path) -> None:
+    def complete(self, path: Path) -> None:
         """A recording is as it will stay; OSError."""
         for file in (path, path.with_suffix(".vtt")):
             made = self._made.pop(file.name, None)
@@ -148,7 +148,7 @@ class RecordingIndex:
 
     def _write(self) -> None:
         index = _Index(recordings=list(self._made.values()))
-        replace_file(self._folder / INDEX, index.model_dump_json(indent=1).encode() + b"\n")
+        atomic_write(self._folder / INDEX, index.model_dump_json(indent=1).encode() + b"\n")
 
 
 def _head(file: Path, size: int) -> str:

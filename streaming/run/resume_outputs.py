@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from sana_stream._text import safe_text
-from sana_stream.cli.options import first_segment, is_address, is_live, is_picture_pattern
+from sana_stream.cli.options import first_segment, is_address, is_image_pattern, is_live
 from sana_stream.models.errors import ConfigError
 
 from .config import Job
@@ -78,7 +78,7 @@ def _place_beside(output: str, job: Job, checkpoint: Path) -> str | None:
 
 def _first_file(output: str, job: Job) -> Path:
     """The file with which an output begins."""
-    if is_picture_pattern(output):
+    if is_image_pattern(output):
         try:
             return Path(output).with_name(Path(output).name % 0)
         except (TypeError, ValueError):

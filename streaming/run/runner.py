@@ -13,43 +13,43 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from sana_stream.cli.console import Reporter
-from sana_stream.engine.session.drift import Guard
-from sana_stream.engine.story.story import clock
+from sana_stream.engine.session.drift import DriftGuard
+from sana_stream.engine.story.story import format_time
 from sana_stream.models.errors import ConfigError
-from sana_stream.streaming.control.pacing import Pace
+from sana_stream.streaming.control.pacing import RealtimePacer
 from sana_stream.streaming.video_format import VideoFormat
 
 from .checkpoint_files import SUFFIX, checkpoint_path
 from .checkpoints import Checkpoints
 from .config import Job, Request
-from .inputs import Beginning, read_picture
-from .live import Live
+from .inputs import VideoStart, read_picture
+from .live import LiveSession
 from .progress import Progress
-from .prompt_check import PromptCheck, told_here
-from .prompts import Director
+from .prompt_check import PromptCheck, log_once_here
+from .prompts import PromptScheduler
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.session import Session
-    from sana_stream.streaming.outputs.pump import Pump
+    from sana_stream.streaming.outputs.pump import OutputPump
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Runner:
     """Everything that takes part in one run."""
 
     request: Request
     kept: int  # frames of an earlier run
     session: Session
-    director: Director
-    guard: Guard
-    pump: Pump
+    prompts: PromptScheduler
+    guard: DriftGuard
+    pump: OutputPump
     checkpoints: Checkpoints
     reporter: Reporter
     stop: Event
 
-    def go(self) -> Progress:
+    def run(self) -> Progress:
         """Make the video; how it went."""
         request, kept = self.request, self.kept
         before = 0 if not kept else request.plan.blocks_for(kept)
@@ -57,23 +57,25 @@ class Run:
             float(request.fps), request.frames, request.blocks, before, kept, kept=kept
         )
         if kept:
-            self.reporter.note(f"going on from frame {kept} ({clock(request.seconds_of(kept))})")
+            self.reporter.note(
+                f"going on from frame {kept} ({format_time(request.seconds_of(kept))})"
+            )
         begun = time.perf_counter()
         with self.reporter.running(progress), closing(self._blocks()) as blocks:
             for block in blocks:
                 wanted = self.pump.write(block)
-                said = self.guard.watch(block)
+                said = self.guard.check(block)
                 progress = progress.after(block, time.perf_counter() - begun, self.guard.drift)
                 self.reporter.block(progress)
-                self.director.delivered(block)
+                self.prompts.on_delivered(block)
                 if said is not None:
                     self.reporter.note(said)
-                snapshot = self.guard.known(self.session.snapshot())
-                self.checkpoints.after(progress.frames, snapshot)
+                snapshot = self.guard.with_reference(self.session.snapshot())
+                self.checkpoints.on_block(progress.frames, snapshot)
                 if not wanted or self.stop.is_set():
                     break
         if progress.frames == request.frames:
-            self.checkpoints.done()
+            self.checkpoints.finish()
         return progress
 
     def _blocks(self) -> Generator[Block]:
@@ -85,39 +87,39 @@ class Run:
         request = self.request
         with closing(self._made()) as made:
             while request.frames is None or self._next_frame < request.frames:
-                self.director.wait()
+                self.prompts.wait()
                 if self.stop.is_set():
                     return
                 start, begun = self._next_frame, time.perf_counter()
                 block = next(made)
-                self.director.made(len(block.frames), time.perf_counter() - begun)
+                self.prompts.on_block(len(block.frames), time.perf_counter() - begun)
                 end = None if request.frames is None else request.frames - start
                 prompt = block.prompt.removesuffix(request.prompt_suffix)
                 yield replace(block, start=start, frames=block.frames[:end], prompt=prompt)
 
     def _made(self) -> Generator[Block]:
         """The session's blocks: two at once where nobody can interfere, else one by one."""
-        from sana_stream.engine.session.lookahead import overlapped
+        from sana_stream.engine.session.lookahead import generate_ahead
 
-        if self.director.live:
+        if self.prompts.live:
             return self._directed()
         frames, offset = self.request.frames, self._offset
         end = None if frames is None else frames + offset
-        return overlapped(
+        return generate_ahead(
             self.session,
             lambda start: self._prompt_at(start - offset),
             end,
-            lambda start: self.director.picture_at(start - offset),
-            lambda start: self.director.negative_at(start - offset),
+            lambda start: self.prompts.picture_at(start - offset),
+            lambda start: self.prompts.negative_at(start - offset),
         )
 
     def _directed(self) -> Generator[Block]:
         while True:
-            self.director.direct(self.session, self._next_frame)
+            self.prompts.apply(self.session, self._next_frame)
             yield next(self.session)
 
     def _prompt_at(self, frame: int) -> str:
-        return self.director.prompt_at(frame) + self.request.prompt_suffix
+        return self.prompts.prompt_at(frame) + self.request.prompt_suffix
 
     @property
     def _next_frame(self) -> int:
@@ -128,44 +130,46 @@ class Run:
     def _offset(self) -> int:
         """The stream's frame that is the video's first: it may begin in the middle of the stream,
         and the stream may have been taken back since."""
-        return self.request.origin - self.director.shift
+        return self.request.first_frame - self.prompts.shift
 
 
 BRANCH_SPARE = 200 << 20  # bytes left free for everybody else
 
 
-@told_here()
-def perform(
+@log_once_here()
+def run_stream(
     job: Job,
     request: Request,
     engine: Engine,
     session: Session,
-    pump: Pump,
+    pump: OutputPump,
     checkpoints: Checkpoints,
     reporter: Reporter,
-    live: Live | None,
+    live: LiveSession | None,
     stop: Event,
 ) -> Progress:
     """Make the rest of a job's video with a session of `begin_session`."""
-    checkpoints.begin(engine, lambda: pump.kept)
+    checkpoints.begin(engine, lambda: pump.saved_frames)
     if live is not None:
         session.keep_history(job.options.history * float(request.fps) / engine.preset.fps)
     keep = partial(keep_branch, job)
     picture = partial(read_picture, request=request, note=lambda line: None)
     check = PromptCheck(engine.text_encoder, reporter.note)
     check.story(request)
-    director = Director(request, reporter, picture, live, _pace(job, request, stop), keep, check)
+    director = PromptScheduler(
+        request, reporter, picture, live, _pace(job, request, stop), keep, check
+    )
     if job.kept:
-        director.shift = job.kept - session.next_start + request.origin
-        director.go_on(session.prompt, job.kept - session.last_frames)
+        director.shift = job.kept - session.next_start + request.first_frame
+        director.resume_at(session.prompt, job.kept - session.last_frames)
     clip = job.first_block > 0 and not job.kept
     given = clip or request.timeline.cues[0].image is not None
-    guard = Guard(session, engine, job.options.guard, given=given)
-    run = Run(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop)
-    return run.go()
+    guard = DriftGuard(session, engine, job.options.guard, given=given)
+    run = Runner(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop)
+    return run.run()
 
 
-def begin_session(engine: Engine, request: Request, job: Job, beginning: Beginning) -> Session:
+def begin_session(engine: Engine, request: Request, job: Job, beginning: VideoStart) -> Session:
     """The stream from its beginning, from a clip, or from where a checkpoint stands.
 
     Raises:
@@ -226,7 +230,7 @@ def keep_branch(job: Job, session: Session, name: str) -> str:
     return f"kept: sana-stream branch {shlex.quote(str(path))} --prompt TEXT --out FILE"
 
 
-def _pace(job: Job, request: Request, stop: Event) -> Pace | None:
+def _pace(job: Job, request: Request, stop: Event) -> RealtimePacer | None:
     if not job.options.paced:
         return None
-    return Pace(VideoFormat(request.width, request.height, request.fps), stop)
+    return RealtimePacer(VideoFormat(request.width, request.height, request.fps), stop)

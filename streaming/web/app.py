@@ -21,38 +21,38 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sana_stream.streaming.control.job_queue import OrderError, Programme, ProgrammeFullError
+from sana_stream.streaming.control.job_queue import JobError, JobQueue, QueueFullError
 from sana_stream.streaming.control.live_control import CommandError
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
 
-from .auth import Access, Guard, Role, require_director
+from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .live_feed import LiveFeed
 from .request_body import read_json, read_text
-from .responses import JsonResponse, SoFarResponse, StreamedResponse, answer_error
-from .status import Show, Stage
+from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
+from .status import ActiveStream, CurrentStream
 
 
-class OrderHandlers:
+class JobHandlers:
     """Answers requests about a programme; only those who may direct see or change it."""
 
-    def __init__(self, programme: Programme) -> None:
-        self._programme = programme
+    def __init__(self, jobs: JobQueue) -> None:
+        self._programme = jobs
 
     async def all_or_another(self, request: Request) -> Response:
         """Every order, oldest first; or take one more.
 
         An order is `{"story": "…", "seed": 0, "seconds": 60}`; only the story must be.
         """
-        require_director(request)
+        require_control(request)
         if request.method == "POST":
             return await self._submit(request)
-        return JsonResponse([order.as_dict() for order in self._programme.orders()])
+        return JsonResponse([order.as_dict() for order in self._programme.jobs()])
 
     async def cancel(self, request: Request) -> Response:
         """End the order of this number."""
-        require_director(request)
+        require_control(request)
         number = request.path_params["number"]
-        known = {str(order.number) for order in self._programme.orders()}
+        known = {str(order.number) for order in self._programme.jobs()}
         if number not in known or not self._programme.cancel(int(number)):
             raise HTTPException(404, "no such stream is waiting or on")
         return Response(status_code=204)
@@ -61,9 +61,9 @@ class OrderHandlers:
         fields = await read_json(request)
         try:
             order = await run_in_threadpool(self._programme.submit, fields)
-        except ProgrammeFullError as error:
+        except QueueFullError as error:
             raise HTTPException(503, str(error)) from error
-        except OrderError as error:
+        except JobError as error:
             raise HTTPException(400, str(error)) from error
         return JsonResponse(order.as_dict(), 201)
 
@@ -86,17 +86,17 @@ class Limits:
     downloads: int = 64
 
 
-def make_app(
-    stage: Stage,
-    access: Access,
-    programme: Programme | None = None,
+def create_app(
+    current: CurrentStream,
+    access: AccessPolicy,
+    jobs: JobQueue | None = None,
     limits: Limits = Limits(),
 ) -> Starlette:
     """The web application that shows a stage to those who have access.
 
     With a programme it also takes orders for streams.
     """
-    handlers = _Handlers(stage, programme, limits)
+    handlers = _Handlers(current, jobs, limits)
     routes = [
         *(Route(path, handlers.page, methods=["GET"]) for path in _PAGE),
         Route("/live.mp4", handlers.live, methods=["GET"]),
@@ -108,15 +108,15 @@ def make_app(
         Route("/command", handlers.command, methods=["POST"]),
         Route("/download", handlers.download, methods=["GET"]),
     ]
-    if programme is not None:
-        orders = OrderHandlers(programme)
+    if jobs is not None:
+        orders = JobHandlers(jobs)
         routes += [
             Route("/streams", orders.all_or_another, methods=["GET", "POST"]),
             Route("/streams/{number}", orders.cancel, methods=["DELETE"]),
         ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, access=access)],
+        middleware=[Middleware(AccessMiddleware, access=access)],
         exception_handlers={HTTPException: answer_error},
     )
     app.router.redirect_slashes = False  # to an address that the client's headers decide
@@ -133,7 +133,7 @@ async def _sliced(data: bytes) -> AsyncIterator[bytes]:
 
 
 class _Handlers:
-    def __init__(self, stage: Stage, programme: Programme | None, limits: Limits) -> None:
+    def __init__(self, stage: CurrentStream, programme: JobQueue | None, limits: Limits) -> None:
         self._stage = stage
         self._limits = limits
         self._downloads = 0
@@ -149,12 +149,12 @@ class _Handlers:
         return Response(content, media_type=kind)
 
     async def status(self, request: Request) -> Response:
-        show = self._stage.show
-        may_direct = request.state.role is Role.DIRECT
+        show = self._stage.stream
+        may_direct = request.state.role is Role.CONTROL
         may = {"may_direct": may_direct, "may_begin": may_direct and self._takes_orders}
         if show is None:
             return JsonResponse({"state": "empty", **may})
-        snapshot = show.board.snapshot()
+        snapshot = show.status.snapshot()
         paused = show.control.paused and snapshot.state != "finished"
         return JsonResponse(
             {
@@ -192,7 +192,7 @@ class _Handlers:
 
     async def playlist(self, request: Request) -> Response:
         feed = self._require_show().feed
-        pieces = feed.pieces()
+        pieces = feed.segments()
         if not pieces:
             raise HTTPException(503, "the first block is being made")
         query = request.state.query
@@ -208,7 +208,7 @@ class _Handlers:
 
     async def segment(self, request: Request) -> Response:
         number = request.path_params["number"]
-        for piece in self._require_show().feed.pieces():
+        for piece in self._require_show().feed.segments():
             if str(piece.number) == number:
                 length = {"content-length": str(len(piece.data))}
                 return StreamedResponse(_sliced(piece.data), headers=length, media_type="video/mp4")
@@ -232,7 +232,7 @@ class _Handlers:
         if not text.startswith("/"):
             raise HTTPException(400, "a command begins with a slash")
         try:
-            show.control.say(text, remote=True)
+            show.control.submit(text, remote=True)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
         return PlainTextResponse("ok\n", 202)
@@ -243,11 +243,11 @@ class _Handlers:
             raise HTTPException(404, "this stream is not recorded")
         if self._downloads >= self._limits.downloads:
             raise HTTPException(503, f"{self._downloads} downloads are on; try again later")
-        complete = show.board.snapshot().state == "finished"
+        complete = show.status.snapshot().state == "finished"
         asked, unchanged = (request.headers.get(name) for name in ("range", "if-range"))
         try:
             answer = await run_in_threadpool(
-                SoFarResponse, show.recording, complete, asked, unchanged, bare
+                GrowingFileResponse, show.recording, complete, asked, unchanged, bare
             )
         except (OSError, ValueError) as error:
             raise HTTPException(404, "this stream is not recorded") from error
@@ -263,13 +263,13 @@ class _Handlers:
         finally:
             self._downloads -= 1
 
-    def _require_show(self) -> Show:
-        if self._stage.show is None:
+    def _require_show(self) -> ActiveStream:
+        if self._stage.stream is None:
             raise HTTPException(503, "no stream has begun")
-        return self._stage.show
+        return self._stage.stream
 
-    def _require_director(self, request: Request) -> Show:
-        require_director(request)
+    def _require_director(self, request: Request) -> ActiveStream:
+        require_control(request)
         return self._require_show()
 
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 
-from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.errors import InvalidOutputError
 
 from .request_body import refused_body
 
@@ -39,12 +39,12 @@ class Role(Enum):
     """What somebody may do."""
 
     NONE = auto()
-    WATCH = auto()
-    DIRECT = auto()
+    VIEW = auto()
+    CONTROL = auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessPolicy:
     """The address of the page and the tokens that open it.
 
     On a loopback address no token is needed: whoever is on the machine may direct. Elsewhere the
@@ -53,21 +53,21 @@ class Access:
 
     host: str
     port: int
-    direct: str | None = None
-    watch: str | None = None
+    control_token: str | None = None
+    view_token: str | None = None
 
     @classmethod
-    def on(cls, host: str, port: int) -> Access:
-        """Access at an address, with new tokens where it is not loopback; TargetError."""
+    def on(cls, host: str, port: int) -> AccessPolicy:
+        """Access at an address, with new tokens where it is not loopback; InvalidOutputError."""
         if not 0 <= port < 65536:
-            raise TargetError(f"port {port}: must be between 0 and 65535")
+            raise InvalidOutputError(f"port {port}: must be between 0 and 65535")
         if is_loopback(host):
             return cls(host, port)
         return cls(host, port, secrets.token_urlsafe(18), secrets.token_urlsafe(18))
 
-    def url(self, role: Role = Role.DIRECT) -> str:
+    def url(self, role: Role = Role.CONTROL) -> str:
         """What to open in a browser."""
-        token = self.direct if role is Role.DIRECT else self.watch
+        token = self.control_token if role is Role.CONTROL else self.view_token
         name = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{name}:{self.port}/" + (f"?token={token}" if token else "")
 
@@ -78,9 +78,9 @@ class Access:
 
     def role(self, token: str | None) -> Role:
         """What the holder of a token may do."""
-        if self.direct is None:
-            return Role.DIRECT
-        for known, role in ((self.direct, Role.DIRECT), (self.watch, Role.WATCH)):
+        if self.control_token is None:
+            return Role.CONTROL
+        for known, role in ((self.control_token, Role.CONTROL), (self.view_token, Role.VIEW)):
             if token and known and hmac.compare_digest(token.encode(), known.encode()):
                 return role
         return Role.NONE
@@ -94,7 +94,9 @@ class Access:
         host = host.lower()
         name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdecimal() else host
         return (
-            self.direct is not None or name in (self.host.lower(), "localhost") or is_loopback(name)
+            self.control_token is not None
+            or name in (self.host.lower(), "localhost")
+            or is_loopback(name)
         )
 
 
@@ -106,20 +108,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def require_director(request: Request) -> None:
+def require_control(request: Request) -> None:
     """Refuse a request of somebody who may only look on."""
-    if request.state.role is not Role.DIRECT:
+    if request.state.role is not Role.CONTROL:
         raise HTTPException(403, "this token is for watching")
 
 
-class Guard:
+class AccessMiddleware:
     """Stands before the application: names, origins, tokens, and viewers that take nothing.
 
     What the holder of the request's token may do is put into the request's state as `role`, and as
     `query` what further addresses need behind them, for players that keep no cookie.
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: AccessPolicy) -> None:
         self._app = app
         self._access = access
 
@@ -172,7 +174,7 @@ class Guard:
 
     def _given(self, scope: Scope) -> str | None:
         """The token in the address; where none is needed, whatever stands there means nothing."""
-        if self._access.direct is None:
+        if self._access.control_token is None:
             return None
         return QueryParams(scope["query_string"]).get("token")
 

@@ -15,19 +15,21 @@ from .connections import Connections
 FLUSH_SECONDS = 30.0  # for what was answered to be taken, once the connection is to close
 
 
-class PatientProtocol(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """HTTP/1.1 that lets go of a connection on which no whole request comes within `patience`.
 
     `abort` and `hold` are handed to the application in the state of each request: to close the
     connection at once, and to say that it stays open for long.
     """
 
-    def __init__(self, connections: Connections, patience: float, *args: Any, **more: Any) -> None:
+    def __init__(
+        self, connections: Connections, header_seconds: float, *args: Any, **more: Any
+    ) -> None:
         super().__init__(*args, **more)
         self.app_state = {**self.app_state, "abort": self.abort, "hold": self._hold}
         self.held = False
         self._known = connections
-        self._patience = patience  # seconds
+        self._patience = header_seconds  # seconds
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

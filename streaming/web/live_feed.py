@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from sana_stream.streaming.containers.mp4 import Fragmenter
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -19,7 +19,7 @@ _KEPT = 12  # fragments; a viewer that is further behind goes on with the newest
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class MediaSegment:
     """One block as a fragment of MP4."""
 
     number: int
@@ -31,14 +31,14 @@ class LiveFeed:
     """An output that keeps the last 12 blocks for viewers and never waits for any of them."""
 
     durable = False
-    label = "web page"
+    name = "web page"
 
-    def __init__(self, video: VideoFormat, encoding: Encoding | None = None) -> None:
+    def __init__(self, video: VideoFormat, encoding: EncoderSettings | None = None) -> None:
         self.frames = 0
         self._video = video
-        self._fragments = Fragmenter(video, encoding or Encoding("h264"), Tags())
+        self._fragments = Mp4Fragmenter(video, encoding or EncoderSettings("h264"), Metadata())
         self._lock = Lock()
-        self._pieces: deque[Piece] = deque(maxlen=_KEPT)
+        self._pieces: deque[MediaSegment] = deque(maxlen=_KEPT)
         self._count = 0
         self._closed = False
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
@@ -63,7 +63,7 @@ class LiveFeed:
         data = self._fragments.fragment(block)
         with self._lock:
             seconds = self._video.seconds(len(block.frames))
-            self._pieces.append(Piece(self._count, seconds, data))
+            self._pieces.append(MediaSegment(self._count, seconds, data))
             self._count += 1
         self.frames += len(block.frames)
         self._wake()
@@ -73,12 +73,12 @@ class LiveFeed:
         self._closed = True
         self._wake()
 
-    def pieces(self) -> tuple[Piece, ...]:
+    def segments(self) -> tuple[MediaSegment, ...]:
         """The blocks that are kept, oldest first."""
         with self._lock:
             return tuple(self._pieces)
 
-    async def after(self, number: int | None) -> Piece | None:
+    async def after(self, number: int | None) -> MediaSegment | None:
         """The piece behind the one with this number, as soon as there is one.
 
         The newest one for a viewer that has none yet (None) or is too far behind; None after the
@@ -97,7 +97,7 @@ class LiveFeed:
         finally:
             self._waiting.discard(waiter)
 
-    def _find(self, number: int | None) -> Piece | None:
+    def _find(self, number: int | None) -> MediaSegment | None:
         with self._lock:
             if not self._pieces or self._pieces[-1].number == number:
                 return None

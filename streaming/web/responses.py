@@ -55,7 +55,7 @@ _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})", re.IGNOREC
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedPart:
     """A recording as it is at one moment.
 
     Its size is taken once: what is written meanwhile would be more than was announced. Its first
@@ -91,7 +91,7 @@ class Recorded:
             return file.read(min(end - begin, _CHUNK))
 
 
-class SoFarResponse(StreamedResponse):
+class GrowingFileResponse(StreamedResponse):
     """A recording as it is now, to be kept as a file, or a part of it.
 
     OSError or ValueError when there is none. `asked` and `unless_changed` are the headers `Range`
@@ -107,7 +107,7 @@ class SoFarResponse(StreamedResponse):
         unless_changed: str | None = None,
         bare: bool = False,
     ) -> None:
-        recorded = Recorded.at(path, complete)
+        recorded = RecordedPart.at(path, complete)
         part = None
         if asked is not None and (unless_changed is None or unless_changed == recorded.tag):
             part = _asked_part(asked, recorded.size)
@@ -145,7 +145,7 @@ def _asked_part(asked: str, size: int) -> tuple[int, int] | None:
     return begin, end
 
 
-async def _content(recorded: Recorded, begin: int, end: int) -> AsyncIterator[bytes]:
+async def _content(recorded: RecordedPart, begin: int, end: int) -> AsyncIterator[bytes]:
     while begin < end:
         part = await run_in_threadpool(recorded.part, begin, end)
         if not part:

@@ -11,14 +11,14 @@ from threading import Thread
 
 import uvicorn
 
-from sana_stream.streaming.control.job_queue import Programme
-from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.errors import InvalidOutputError
 
-from .app import Limits, make_app
-from .auth import Access
+from .app import Limits, create_app
+from .auth import AccessPolicy
 from .connections import Connections, connection_limit, notice_dead_peers, refuse
-from .http_protocol import PatientProtocol
-from .status import Stage
+from .http_protocol import HeaderTimeoutProtocol
+from .status import CurrentStream
 
 HEADER_SECONDS = 10.0  # for a connection to say what it wants
 _WAITING = 1024  # connections that the system may hold for us
@@ -31,18 +31,20 @@ class WebServer:
     """Serves a stage until it is closed.
 
     The port is taken at once; port 0 is any free one. `access` then has the port that was got.
-    With a programme it takes orders for streams. Raises TargetError when the address cannot be
-    used.
+    With a programme it takes orders for streams. Raises InvalidOutputError when the address cannot
+    be used.
     """
 
-    def __init__(self, stage: Stage, access: Access, programme: Programme | None = None) -> None:
+    def __init__(
+        self, current: CurrentStream, access: AccessPolicy, jobs: JobQueue | None = None
+    ) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
             self._socket = socket.create_server(
                 (access.host, access.port), family=family, backlog=_WAITING
             )
         except OSError as error:
-            raise TargetError(
+            raise InvalidOutputError(
                 f"port {access.port} on {access.host}: {(error.strerror or str(error)).lower()}; "
                 "choose another port"
             ) from error
@@ -52,12 +54,12 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(stage, self.access, programme, limits),
+                create_app(current, self.access, jobs, limits),
                 log_config=None,
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
-                http=PatientProtocol,
+                http=HeaderTimeoutProtocol,
                 ws="none",
                 server_header=False,
                 timeout_keep_alive=5,
@@ -116,8 +118,8 @@ class WebServer:
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(self._make_protocol, connection)
 
-    def _make_protocol(self) -> PatientProtocol:
+    def _make_protocol(self) -> HeaderTimeoutProtocol:
         server = self._server
-        return PatientProtocol(
+        return HeaderTimeoutProtocol(
             self._connections, HEADER_SECONDS, server.config, server.server_state, {}
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.video_format import VideoFormat
 
 from .live_feed import LiveFeed
@@ -23,7 +23,7 @@ _CHARACTERS_KEPT = 1 << 16  # of their prompts: everybody who looks on fetches t
 
 
 @dataclass(frozen=True, slots=True)
-class Cue:
+class ShownPrompt:
     """A prompt and the stream's frame from which it is on."""
 
     start: int
@@ -31,7 +31,7 @@ class Cue:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class StatusSnapshot:
     """The state of a run at one moment; times in seconds of video, memory in bytes."""
 
     state: str  # "starting", "running" or "finished"
@@ -46,8 +46,8 @@ class Snapshot:
     speed: float  # of the last blocks, against real time
     memory_bytes: int
     peak_memory_bytes: int
-    shown: tuple[Cue, ...]  # what has been on, up to the prompt of the newest block
-    coming: tuple[Cue, ...]  # what the story still holds
+    shown: tuple[ShownPrompt, ...]  # what has been on, up to the prompt of the newest block
+    coming: tuple[ShownPrompt, ...]  # what the story still holds
     notice: str  # what whoever watches should know
 
     def as_dict(self) -> dict[str, object]:
@@ -55,7 +55,7 @@ class Snapshot:
         return asdict(self)
 
 
-class Board:
+class RunStatus:
     """Kept up to date by the run, read by anybody. Holds the last 500 changes of prompt, of
     65536 characters."""
 
@@ -65,7 +65,7 @@ class Board:
         title: str = "",
         seed: int | None = None,
         total_frames: int | None = None,
-        story: Sequence[Cue] = (),
+        story: Sequence[ShownPrompt] = (),
     ) -> None:
         self._lock = Lock()
         self._video = video
@@ -73,13 +73,13 @@ class Board:
         self._seed = seed
         self._total_frames = total_frames
         self._coming = tuple(story)
-        self._shown: deque[Cue] = deque(maxlen=_CUES_KEPT)
+        self._shown: deque[ShownPrompt] = deque(maxlen=_CUES_KEPT)
         self._recent: deque[tuple[int, float]] = deque(maxlen=4)  # frames, seconds of making
         self._frames = self._blocks = self._memory = self._peak = 0
         self._finished = False
         self._notice = ""
 
-    def made(self, block: Block) -> None:
+    def on_block(self, block: Block) -> None:
         """Take a finished block into account."""
         with self._lock:
             self._frames = block.start + len(block.frames)
@@ -88,15 +88,15 @@ class Board:
             self._memory = block.stats.memory_bytes
             self._peak = block.stats.peak_memory_bytes
             if not self._shown or self._shown[-1].prompt != block.prompt:
-                self._show(Cue(block.start, block.prompt))
+                self._show(ShownPrompt(block.start, block.prompt))
             self._coming = tuple(cue for cue in self._coming if cue.start >= self._frames)
 
-    def _show(self, cue: Cue) -> None:
+    def _show(self, cue: ShownPrompt) -> None:
         self._shown.append(cue)
         while len(self._shown) > 1 and sum(len(c.prompt) for c in self._shown) > _CHARACTERS_KEPT:
             self._shown.popleft()
 
-    def plan(self, story: Sequence[Cue]) -> None:
+    def plan(self, story: Sequence[ShownPrompt]) -> None:
         """Replace what is still to come."""
         with self._lock:
             self._coming = tuple(cue for cue in story if cue.start >= self._frames)
@@ -106,7 +106,7 @@ class Board:
         with self._lock:
             self._seed = seed
 
-    def tell(self, notice: str) -> None:
+    def set_notice(self, notice: str) -> None:
         """Tell those who watch something; it stands until there is something else to tell."""
         with self._lock:
             self._notice = notice
@@ -116,10 +116,10 @@ class Board:
         with self._lock:
             self._finished = True
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StatusSnapshot:
         """Everything as it is now."""
         with self._lock:
-            return Snapshot(
+            return StatusSnapshot(
                 state="finished" if self._finished else "running" if self._blocks else "starting",
                 title=self._title,
                 fps=float(self._video.rate),
@@ -147,31 +147,31 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
+class ActiveStream:
     """One stream with all that belongs to it."""
 
     number: int
     feed: LiveFeed
-    control: Control
-    board: Board
+    control: LiveControl
+    status: RunStatus
     recording: Path | None = None  # the video file that grows with it, for download
 
 
-class Stage:
+class CurrentStream:
     """Holds the stream that is on; set by the run, read by the web server."""
 
     def __init__(self) -> None:
-        self._show: Show | None = None
+        self._show: ActiveStream | None = None
 
     @property
-    def show(self) -> Show | None:
+    def stream(self) -> ActiveStream | None:
         """The stream of now, or the last one; None before the first."""
         return self._show
 
     def begin(
-        self, feed: LiveFeed, control: Control, board: Board, recording: Path | None = None
-    ) -> Show:
+        self, feed: LiveFeed, control: LiveControl, status: RunStatus, recording: Path | None = None
+    ) -> ActiveStream:
         """Put another stream on."""
         number = 0 if self._show is None else self._show.number + 1
-        self._show = Show(number, feed, control, board, recording)
+        self._show = ActiveStream(number, feed, control, status, recording)
         return self._show

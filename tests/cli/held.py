@@ -13,7 +13,7 @@ from sana_stream.engine.session.session import Session
 
 def hold(block: int, release: Path) -> None:
     """Keep every session in this process before `block` until `release` exists."""
-    finish = Session.finish
+    finish = Session.decode
 
     def held(session: Session, draft: Any, before: Any) -> Any:
         while draft.planned.index == block and not release.exists():

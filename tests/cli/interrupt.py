@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from sana_stream.engine.block import Block
-from sana_stream.engine.session.block_generator import Draft
+from sana_stream.engine.session.block_generator import LatentBlock
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.streaming.control.live_control import Changes, Control
+from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
 
 from .run import run
 
@@ -28,10 +28,10 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them
 
 def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], None]) -> None:
     """Something happens while the block is decoded."""
-    finish = Session.finish
+    finish = Session.decode
 
-    def disturbed(session: Session, draft: Draft, before: Snapshot) -> tuple[Block, Snapshot]:
-        if draft.planned.index == block:
+    def disturbed(session: Session, draft: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
+        if draft.span.index == block:
             what()
         return finish(session, draft, before)
 
@@ -64,10 +64,12 @@ def make_interrupted(monkeypatch: pytest.MonkeyPatch, block: int, name: str, *mo
         assert make(name, *more) == 130
 
 
-def say_before(monkeypatch: pytest.MonkeyPatch, block: int, said: Changes) -> None:
+def say_before(monkeypatch: pytest.MonkeyPatch, block: int, said: PendingChanges) -> None:
     """Something is asked for before the block, which is the so many-th that is made."""
     calls = iter(range(1000))
-    monkeypatch.setattr(Control, "take", lambda _: said if next(calls) == block else Changes())
+    monkeypatch.setattr(
+        LiveControl, "take", lambda _: said if next(calls) == block else PendingChanges()
+    )
 
 
 def fork(*argv: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sana_stream.cli.console import LiveDisplay, closing_lines, megabytes, progress_line
+from sana_stream.cli.console import TerminalReporter, closing_lines, megabytes, progress_line
 from sana_stream.engine.block import Block, BlockStats
 from sana_stream.streaming.run.progress import Progress
 
@@ -83,7 +83,7 @@ def test_large_memory_is_in_gib() -> None:
 def test_the_display_shows_prompt_and_numbers_and_goes_away() -> None:
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=100, color_system=None)
-    display = LiveDisplay(console)
+    display = TerminalReporter(console)
     with display.running(Progress(16.0, 96, 6)):
         display._live.refresh()
         display.note("a note [bold]as it is")

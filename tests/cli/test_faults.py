@@ -192,7 +192,7 @@ def test_an_interrupted_run_says_that_it_has_no_checkpoint(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sana_stream.engine.snapshot.file.replace_file", refuse)
+    monkeypatch.setattr("sana_stream.engine.snapshot.file.atomic_write", refuse)
     make_interrupted(monkeypatch, 3, "a.mp4", *tiny)
     said = capfd.readouterr().err
     assert "there is no checkpoint to go on from: checkpoint a.ckpt cannot be written" in said
@@ -210,7 +210,7 @@ def test_an_older_checkpoint_survives_and_is_named(
         path.write_bytes(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sana_stream.engine.snapshot.file.replace_file", refuse_later)
+        patch.setattr("sana_stream.engine.snapshot.file.atomic_write", refuse_later)
         make_interrupted(patch, 4, "a.mp4", "--checkpoint-every", "0.001s", *tiny)
     said = capfd.readouterr().err
     frames = read_header(Path("a.ckpt")).frames

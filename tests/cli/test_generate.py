@@ -200,10 +200,10 @@ def test_a_fault_on_the_way_keeps_what_was_made(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    draft = Session.draft
+    draft = Session.sample
 
     def fail_at_two(session: Session, head: Snapshot) -> object:
-        if head.index == 2:
+        if head.next_index == 2:
             raise RuntimeError("gone\nastray")
         return draft(session, head)
 

@@ -18,8 +18,8 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.engine.story.read import read_story
-from sana_stream.streaming.control.live_control import Control
-from sana_stream.streaming.control.pacing import Pace
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pacing import RealtimePacer
 
 from .run import pictures, run
 
@@ -31,10 +31,10 @@ FAST = "--no-realtime"
 def during(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
     """What happens while the block of a number is being made."""
     actions: dict[int, Callable[[], object]] = {}
-    draft = Session.draft
+    draft = Session.sample
 
     def acting(session: Session, head: Snapshot) -> object:
-        actions.get(head.index, lambda: None)()
+        actions.get(head.next_index, lambda: None)()
         return draft(session, head)
 
     monkeypatch.setattr(Session, "draft", acting)
@@ -191,11 +191,11 @@ def test_a_stream_is_held_and_directed_on_its_page(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     held, seen = threading.Event(), []
-    await_resume = Control.await_resume
+    wait_while_paused = LiveControl.wait_while_paused
 
-    def waiting(control: Control) -> None:
+    def waiting(control: LiveControl) -> None:
         held.set()
-        await_resume(control)
+        wait_while_paused(control)
 
     def direct(browser: Browser) -> None:
         assert held.wait(120)
@@ -210,7 +210,7 @@ def test_a_stream_is_held_and_directed_on_its_page(
         threading.Thread(target=direct, args=[browser], daemon=True).start()
         during[5] = lambda: browser.ask("/command", "/stop")
 
-    monkeypatch.setattr(Control, "await_resume", waiting)
+    monkeypatch.setattr(LiveControl, "wait_while_paused", waiting)
     during[2] = pause
     argv = ("--prompt", "a fox", "--prompt", "a boat", "--every", "9", "--web", "0", FAST)
     assert run(*argv, "--out", "a.mp4", *tiny) == 0
@@ -236,7 +236,7 @@ def test_blocks_wait_for_their_time_where_somebody_may_direct(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], waits: int
 ) -> None:
     waited = []
-    monkeypatch.setattr(Pace, "wait", lambda pace: waited.append(pace))
+    monkeypatch.setattr(RealtimePacer, "wait", lambda pace: waited.append(pace))
     assert run("--prompt", "a fox", "--frames", "20", *options, *tiny) == 0
     assert len(waited) == waits
 

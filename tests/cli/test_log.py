@@ -21,7 +21,7 @@ from .run import command, environment, pictures, run
 from .test_readme_lines import free_port
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
-PATIENCE = 120
+TIMEOUT_SECONDS = 120
 DIFFERENT = ("closed", "reader gone", "never read", "terminal never read")  # in what they do
 STORY = "a red boat\n0:01 night \x1b[31m falls\n0:02 a \u26f5 [bold]boat[/nothing] :boat:\n"
 FILM = ("--prompt-file", "s.txt", "--frames", "60", "--out", "a.mp4")
@@ -38,7 +38,7 @@ def story(tmp_path: Path, tiny_folder: Path) -> Path:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> bytes:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "s.txt").write_text(STORY.replace("\x1b", ""), "utf-8")
-    assert begin((*FILM, "--model", tiny_folder), folder).wait(PATIENCE) == 0
+    assert begin((*FILM, "--model", tiny_folder), folder).wait(TIMEOUT_SECONDS) == 0
     return (folder / "a.mp4").read_bytes()
 
 
@@ -48,7 +48,7 @@ def test_a_film_is_made_whole(story: Path, tiny_folder: Path, undisturbed: bytes
     how = ("--quiet",) if quiet else ()
     with BROKEN[kind]() as more:
         process = begin((*FILM, *how, "--model", tiny_folder), story, **more)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
     assert (story / "a.mp4").read_bytes() == undisturbed
     assert sorted(os.listdir(story)) == ["a.mp4", "a.vtt", "s.txt"]
 
@@ -59,7 +59,7 @@ def test_a_film_is_gone_on_with(
 ):
     make_interrupted(monkeypatch, 3, "a.mp4", *tiny)
     with BROKEN[broken]() as more:
-        assert begin(("resume", "a.mp4"), tmp_path, **more).wait(PATIENCE) == 0
+        assert begin(("resume", "a.mp4"), tmp_path, **more).wait(TIMEOUT_SECONDS) == 0
     assert len(pictures("a.mp4")) == 60
 
 
@@ -73,7 +73,7 @@ def test_a_directed_film_is_made(tmp_path: Path, tiny_folder: Path, broken: str)
             **more | {"stdin": subprocess.PIPE},
         )
         with suppress(BrokenPipeError):
-            typed.communicate(b"the moon\n/back many\n/nothing\n" * 50, timeout=PATIENCE)
+            typed.communicate(b"the moon\n/back many\n/nothing\n" * 50, timeout=TIMEOUT_SECONDS)
     assert typed.returncode == 0
     assert len(pictures(tmp_path / "a.mp4")) == 60
 
@@ -91,18 +91,18 @@ def test_a_server_makes_its_streams(tmp_path: Path, tiny_folder: Path, broken: s
                 time.sleep(0.05)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+            assert process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
     assert len(pictures(tmp_path / "films" / "stream-0000.mp4")) == 32
 
 
 def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
     """The server's answer, as soon as it is there."""
     data = None if body is None else json.dumps(body).encode()
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
             request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data)
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 return json.load(answer)
         except OSError:
             assert time.monotonic() < until, "nobody answers"
@@ -170,7 +170,7 @@ def test_every_terminal_will_do(
     process = begin((*FILM, "--model", tiny_folder), story, stderr=theirs, environ=environ)
     os.close(theirs)
     said = read_all(ours)
-    assert process.wait(PATIENCE) == 0, said
+    assert process.wait(TIMEOUT_SECONDS) == 0, said
     assert (story / "a.mp4").read_bytes() == undisturbed
     assert b"Traceback" not in said
     assert b"Error" not in said
@@ -190,7 +190,7 @@ def test_a_late_reader_gets_every_line(story: Path, tiny_folder: Path):
     process = begin((*FILM, "--model", tiny_folder), story, stderr=write)
     os.close(write)
     said = read_all(read)
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(TIMEOUT_SECONDS) == 0
     assert b"the video is in a.mp4" in said
     assert said.count(b"from frame") == 2
     assert b"could not be written" not in said
@@ -220,7 +220,7 @@ def test_what_was_left_out_is_counted(tmp_path: Path):
         said += os.read(process.stderr.fileno(), 40_000 - len(said))
     process.stdin.close()
     said += process.stderr.read()
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(TIMEOUT_SECONDS) == 0
     lines = said.decode().splitlines()
     kept = sum(line == "x" * 9999 for line in lines)
     assert lines[-2] == f"sana-stream: {100 - kept} lines could not be written here"
@@ -248,7 +248,7 @@ def test_a_library_cannot_wait_for_the_log_either():
     for broken in ("never read", "terminal never read", "reader gone", "closed", "full disk"):
         with BROKEN[broken]() as more:
             process = subprocess.Popen([sys.executable, "-c", code], **more)
-            assert process.wait(PATIENCE) == 0, broken
+            assert process.wait(TIMEOUT_SECONDS) == 0, broken
 
 
 def test_failures_of_threads_are_one_line(tmp_path: Path):

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.programs
 HERE = Path(__file__).parent
 GUIDES = [HERE.parents[1] / "examples" / "guides" / name for name in ("outputs.md", "live.md")]
 FRAMES = 81  # of the stand-in's five blocks
-PATIENCE = 120  # seconds for what a busy machine does late
+TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
 LOST = 17  # of them srt may lose at its end
 RECEIVERS = {  # that of datagrams knows the end by their absence, and must not be there too late
     "rtmp": ["-listen", "1", "-f", "flv", "-i", "rtmp://127.0.0.1:{port}/live/key"],
@@ -83,7 +83,7 @@ def test_pipes(tmp_path: Path, shell: dict[str, str], line: str) -> None:
         env=shell,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert b"rror" not in done.stderr.replace(b"Error resilience", b""), done.stderr
@@ -101,7 +101,7 @@ def receiver(scheme: str, port: int, out: Path) -> Iterator[subprocess.Popen[byt
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT_SECONDS)
 
 
 def free_port() -> int:
@@ -120,7 +120,7 @@ def is_taken(port: int, kind: socket.SocketKind) -> bool:
 
 
 def await_taken(port: int, kind: socket.SocketKind) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not is_taken(port, kind):
         assert time.monotonic() < until, "nobody listens"
         time.sleep(0.05)
@@ -143,13 +143,13 @@ def test_addresses(tmp_path: Path, shell: dict[str, str], line: str) -> None:
             if sender is None:
                 await_taken(port, kind)
                 sender = subprocess.Popen(command, cwd=tmp_path, env=shell, stderr=subprocess.PIPE)
-            _, said = sender.communicate(timeout=PATIENCE)
+            _, said = sender.communicate(timeout=TIMEOUT_SECONDS)
             assert sender.returncode == 0, said
-            received.wait(PATIENCE)
+            received.wait(TIMEOUT_SECONDS)
     finally:
         if sender is not None:
             sender.kill()
-            sender.communicate(timeout=PATIENCE)
+            sender.communicate(timeout=TIMEOUT_SECONDS)
     assert count(out) >= FRAMES - (LOST if scheme == "srt" else 0)
     if "story.mp4" in line:
         assert count(tmp_path / "story.mp4") == FRAMES
@@ -159,7 +159,9 @@ def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
     need("bash")
     playlist, row = FILES
     for line in (playlist, row.replace("1h", "2s")):
-        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=shell, check=True, timeout=PATIENCE)
+        subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, env=shell, check=True, timeout=TIMEOUT_SECONDS
+        )
     assert count(tmp_path / "live" / "live.m3u8") == FRAMES
     parts = sorted(tmp_path.glob("story-*.mp4"))
     assert [part.name for part in parts] == [f"story-{n:04}.mp4" for n in (1, 2, 3)]
@@ -168,11 +170,11 @@ def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
 
 def await_stream(port: str) -> None:
     """Wait for the stream: a server gives its address before it has one."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     state = "empty"
     while state == "empty":
         assert time.monotonic() < until, "no stream begins"
-        with closing(HTTPConnection("127.0.0.1", int(port), timeout=PATIENCE)) as connection:
+        with closing(HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_SECONDS)) as connection:
             connection.request("GET", "/status")
             state = json.load(connection.getresponse())["state"]
 
@@ -195,11 +197,11 @@ def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str],
             env=shell,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_SECONDS,
         )
     finally:
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT_SECONDS)
     assert done.returncode == 0, done.stderr
     expected = {"/prompt": b"fog comes in", "/command": b"ok", "/status": b'"title":"A harbour"'}
     for path, answer in expected.items():

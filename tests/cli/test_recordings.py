@@ -14,12 +14,12 @@ import pytest
 
 from sana_stream.cli.argument_types import size_in_bytes
 from sana_stream.models.errors import ConfigError
-from sana_stream.streaming.errors import SinkError
-from sana_stream.streaming.outputs.pump import Pump
-from sana_stream.streaming.outputs.recording import RecordingSink
+from sana_stream.streaming.errors import OutputError
+from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.outputs.recording import LimitedRecording
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.recordings_index import RecordingIndex
-from sana_stream.streaming.video_format import Tags, VideoFormat
+from sana_stream.streaming.video_format import Metadata, VideoFormat
 from sana_stream.streaming.web.live_feed import LiveFeed
 
 from ..streaming.asking import await_that
@@ -42,8 +42,8 @@ def old(folder: Path, number: int, size: int) -> Path:
     path.with_suffix(".vtt").write_text("WEBVTT\n")
     index = RecordingIndex(folder)
     index.claim()
-    index.begun(path)
-    index.ended(path)
+    index.add(path)
+    index.complete(path)
     index.release()
     return path
 
@@ -80,9 +80,9 @@ def test_what_nobody_asked_to_keep_goes_when_the_next_stream_begins(tmp_path: Pa
 
 def test_a_recording_that_has_no_more_room_ends_and_its_stream_goes_on(tmp_path: Path) -> None:
     recordings, said, told = Recordings(tmp_path, keep=False, limit=20_000), [], []
-    path, recording = recordings.begin(VIDEO, Tags(), said.append, told.append)
+    path, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
     feed = LiveFeed(VIDEO)
-    with Pump([feed, recording], said.append) as pump:
+    with OutputPump([feed, recording], said.append) as pump:
         for block in blocks(40):
             assert pump.write(block)
     assert feed.frames == 641
@@ -102,8 +102,8 @@ def test_a_disk_that_is_nearly_full_is_left_alone(
 ) -> None:
     kept = old(tmp_path, 0, 1000)
     recordings, feed, said, told = Recordings(tmp_path, True, None), LiveFeed(VIDEO), [], []
-    path, recording = recordings.begin(VIDEO, Tags(), said.append, told.append)
-    with Pump([feed, recording], said.append) as pump:
+    path, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
+    with OutputPump([feed, recording], said.append) as pump:
         source = blocks(4)
         pump.write(next(source))
         await_that(lambda: feed.frames >= 17 and path.stat().st_size, "nothing is recorded")
@@ -124,8 +124,8 @@ def going_on_after(folder: Path) -> Iterator[None]:
     told: list[str] = []
     source, feed = blocks(6), LiveFeed(VIDEO)
     recordings = Recordings(folder, keep=True, limit=None)
-    _, recording = recordings.begin(VIDEO, Tags(), said.append, told.append)
-    with Pump([feed, recording], said.append) as pump:
+    _, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
+    with OutputPump([feed, recording], said.append) as pump:
         for _ in range(2):
             pump.write(next(source))
         await_that(lambda: recording.frames == 33, "it is not recorded")
@@ -145,7 +145,7 @@ def test_a_folder_that_goes_away_ends_no_stream(tmp_path: Path) -> None:
     with going_on_after(folder):
         shutil.rmtree(folder)
     recordings = Recordings(folder, keep=True, limit=None)
-    recordings.begin(VIDEO, Tags(), print, print)[1].close()
+    recordings.begin(VIDEO, Metadata(), print, print)[1].close()
     recordings.close()
 
 
@@ -165,8 +165,8 @@ def test_a_recording_that_fails_in_any_way_ends_no_stream(
         raise error
 
     with going_on_after(tmp_path):
-        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileSink.write", fail)
-        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileSink.close", fail)
+        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.write", fail)
+        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.close", fail)
 
 
 def test_a_recording_that_cannot_be_completed_ends_no_stream(
@@ -175,13 +175,13 @@ def test_a_recording_that_cannot_be_completed_ends_no_stream(
     said: list[str] = []
     told: list[str] = []
     recordings, feed = Recordings(tmp_path, keep=True, limit=None), LiveFeed(VIDEO)
-    _, recording = recordings.begin(VIDEO, Tags(), said.append, told.append)
+    _, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
 
     def fail(*_: object) -> None:
-        raise SinkError("no space") from OSError(28, "No space left on device")
+        raise OutputError("no space") from OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sana_stream.streaming.outputs.file.FileSink.close", fail)
-    with Pump([feed, recording], said.append) as pump:
+    monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.close", fail)
+    with OutputPump([feed, recording], said.append) as pump:
         pump.write(next(blocks()))
     assert told == ["The recording is not complete: no space left on device."]
     assert said[0].startswith("no space")
@@ -194,9 +194,9 @@ def test_what_cannot_be_begun_leaves_nothing_and_the_next_one_is_tried(
     with monkeypatch.context() as patched:
         patched.setattr(RecordingIndex, "check", lambda *_: (_ for _ in ()).throw(OSError(28)))
         with pytest.raises(OSError, match="28"):
-            recordings.begin(VIDEO, Tags(), print, print)
+            recordings.begin(VIDEO, Metadata(), print, print)
     assert not list(tmp_path.glob("stream-*"))
-    path, recording = recordings.begin(VIDEO, Tags(), print, print)
+    path, recording = recordings.begin(VIDEO, Metadata(), print, print)
     recording.write(next(blocks()))
     recording.close()
     assert len(pictures(path)) == 17
@@ -223,7 +223,7 @@ def test_what_this_program_has_not_made_is_never_touched(tmp_path: Path) -> None
 
 def test_a_killed_servers_last_recording_is_still_ours(tmp_path: Path) -> None:
     killed = Recordings(tmp_path, keep=True, limit=None)
-    path, recording = killed.begin(VIDEO, Tags(), print, print)
+    path, recording = killed.begin(VIDEO, Metadata(), print, print)
     recording.write(next(blocks()))
     killed.close()
     index = RecordingIndex(tmp_path)
@@ -250,13 +250,13 @@ def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
 ) -> None:
     recordings, opened = Recordings(tmp_path, keep=True, limit=None), Recordings.open
 
-    def late(self: Recordings, path: Path, *more: Any) -> RecordingSink:
+    def late(self: Recordings, path: Path, *more: Any) -> LimitedRecording:
         if path.name == "stream-0000.mp4":
             path.write_bytes(b"theirs")
         return opened(self, path, *more)
 
     monkeypatch.setattr(Recordings, "open", late)
-    path, recording = recordings.begin(VIDEO, Tags(), print, print)
+    path, recording = recordings.begin(VIDEO, Metadata(), print, print)
     recording.close()
     assert path.name == "stream-0001.mp4"
     assert (tmp_path / "stream-0000.mp4").read_bytes() == b"theirs"

@@ -78,7 +78,7 @@ def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_pat
     assert status == 201
     assert json.loads(order)["number"] == 1
     served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
-    assert served.states() == ["on", "waiting"]
+    assert served.states() == ["running", "queued"]
     assert served.json("/status")["seed"] == 3
     assert served.json("/status")["coming"] == [{"start": 641, "prompt": "a fox"}]
     assert served.ask("POST", "/prompt", {"text": "the night falls"})[0] == 202

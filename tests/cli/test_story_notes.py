@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sana_stream.engine.engine import Engine
-from sana_stream.streaming.control.live_control import Changes
+from sana_stream.streaming.control.live_control import PendingChanges
 
 from .interrupt import LIVE, at_block, interrupt, posix, say_before
 from .run import pictures, run
@@ -38,7 +38,7 @@ def test_words_that_the_model_does_not_read_are_told_at_the_start(
 def test_words_of_a_live_prompt_that_are_not_read_are_told(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    say_before(monkeypatch, 2, Changes(prompt=LONG, negative=LONG))
+    say_before(monkeypatch, 2, PendingChanges(prompt=LONG, negative=LONG))
     assert run(*LIVE, "--frames", "33", "--guidance", "2", "--out", "a.mp4", *tiny) == 0
     said = capfd.readouterr().err
     assert said.count("is too long") == 2
@@ -66,10 +66,10 @@ def test_only_what_is_cut_off_is_told(tiny_engine: Engine, instructed: bool, wor
 
     def embedded(count: int) -> np.ndarray:
         text = " ".join(["boat"] * (count - 1) + ["moon"])
-        states, mask = encoder.encode(text, instructed=instructed)
+        states, mask = encoder.encode(text, with_instruction=instructed)
         return states.numpy() * mask[..., None].numpy()
 
-    told = encoder.unread(" ".join(["boat"] * words), instructed=instructed)
+    told = encoder.unread(" ".join(["boat"] * words), with_instruction=instructed)
     unread = np.array_equal(embedded(words), embedded(words + 1))
     assert (told is not None) == unread
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-from sana_stream.engine.media.clip import look_at_clip
+from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.engine.media.image_file import read_image
 from sana_stream.models.errors import ConfigError
 
@@ -47,7 +47,7 @@ def read(file: Path) -> None:
     if file.name.startswith("picture"):
         read_image(file, lambda said: None)
         return
-    clip = look_at_clip(file, Fraction(16), lambda said: None)
+    clip = inspect_clip(file, Fraction(16), lambda said: None)
     for picture in islice(clip.pictures(32, 48), 50):
         assert picture.shape == (32, 48, 3)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sana_stream.engine.media.clip import look_at_clip
+from sana_stream.engine.media.clip import inspect_clip
 
 FPS = Fraction(16)
 
@@ -18,4 +18,4 @@ def silent(said: str) -> None:
 
 def taken(path: Path | str, height: int = 64, width: int = 96, first: int = 0) -> list[np.ndarray]:
     """A clip's pictures."""
-    return list(look_at_clip(path, FPS, silent).pictures(height, width, first))
+    return list(inspect_clip(path, FPS, silent).pictures(height, width, first))

@@ -64,7 +64,7 @@ class TapeRecorder:
         self.repeated = 0
         self._turn = Lock()
 
-    def record(self, work: Work) -> Work:
+    def capture(self, work: Work) -> Work:
         work()
         with Tape() as tape:
             work()
@@ -77,7 +77,7 @@ class TapeRecorder:
         return repeat
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         with self._turn:
             yield
 

@@ -104,8 +104,8 @@ def test_going_on_from_a_clip_equals_having_made_it(tiny_engine: Engine, guidanc
         )
     made = tiny_engine.session(PROMPT, seed=2, guidance=guidance)
     for latents in whole.split((3, 2, 2), dim=2):
-        after = made.draft(made.snapshot()).after
-        made.settle(replace(after, recent=(*made.snapshot().recent, latents)))
+        after = made.sample(made.snapshot()).after
+        made.advance_to(replace(after, recent_latents=(*made.snapshot().recent_latents, latents)))
     for _ in range(2):
         one, other = next(session), next(made)
         assert (one.index, one.start) == (other.index, other.start)

@@ -17,7 +17,7 @@ from diffusers import (
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import counter_noise
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past
 
 HEIGHT, WIDTH, FRAMES = 32, 64, 13  # one block of 4 latent frames
@@ -98,7 +98,7 @@ def test_the_block_after_a_clip_sees_it_in_two_states(tiny_engine: Engine, solve
     ]
     n, heads, width = 2, 2, 14
     nothing = Past(
-        Sums(torch.zeros(n, 1, heads, width, width), torch.zeros(n, 1, heads, width)),
+        AttentionState(torch.zeros(n, 1, heads, width, width), torch.zeros(n, 1, heads, width)),
         torch.zeros(n, 1, 6, heads * width),
     )
     pasts = [model.commit(first.latents, text, nothing, 0) for text in texts]
@@ -108,7 +108,7 @@ def test_the_block_after_a_clip_sees_it_in_two_states(tiny_engine: Engine, solve
     x = counter_noise(9)(1, 0, tuple(second.latents.shape))
     for t in scheduler.timesteps:
         prompted, negative = (
-            model.denoise(x, t.float().reshape(1), text, Past(past.sums, past.tail), 3)
+            model.denoise(x, t.float().reshape(1), text, Past(past.sums, past.conv_state), 3)
             for text, past in zip(texts, pasts, strict=True)
         )
         velocity = negative + 4.0 * (prompted - negative)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.media.clip import look_at_clip
+from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.models.errors import ConfigError
 
 from ..programs import needs
@@ -35,10 +35,10 @@ def test_a_clip_that_is_cut_short_is_told(tmp_path: Path, name: str) -> None:
     write_clip(tmp_path / name, noise, **CUT[name])
     whole = (tmp_path / name).read_bytes()
     told: list[str] = []
-    assert look_at_clip(tmp_path / name, FPS, told.append).frames == 64
+    assert inspect_clip(tmp_path / name, FPS, told.append).frames == 64
     assert told == []
     (tmp_path / name).write_bytes(whole[: len(whole) * 6 // 10])
-    clip = look_at_clip(tmp_path / name, FPS, told.append)
+    clip = inspect_clip(tmp_path / name, FPS, told.append)
     assert 25 < clip.frames < 50
     assert any("cut short" in line for line in told)
     again: list[str] = []
@@ -52,7 +52,7 @@ def test_a_clip_of_which_nothing_is_left_is_refused(tmp_path: Path, name: str) -
     write_clip(tmp_path / name, [scene()] * 9, "mpeg4")
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:300])
     with pytest.raises(ConfigError, match=r"damaged|holds no picture"):
-        look_at_clip(tmp_path / name, FPS, silent)
+        inspect_clip(tmp_path / name, FPS, silent)
 
 
 def test_other_files_and_addresses_are_not_followed(
@@ -68,10 +68,10 @@ def test_other_files_and_addresses_are_not_followed(
                  "none.mp4", "http://127.0.0.1:9/clip.mp4", ".",
                  "subfile,,start,0,end,9,,:clip.mp4"):  # fmt: skip
         with pytest.raises(ConfigError):
-            look_at_clip(name, FPS, silent)
+            inspect_clip(name, FPS, silent)
     for name in ("12:30.mp4", "%03d.mp4", "-x.mp4", "http:x.mp4", "a|b.mp4", "concat:x.mp4"):
         Path(name).write_bytes(Path("clip.mp4").read_bytes())
-        assert look_at_clip(name, FPS, silent).frames == 9
+        assert inspect_clip(name, FPS, silent).frames == 9
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tiff", "bmp", "avif"])
@@ -83,7 +83,7 @@ def test_a_picture_is_no_clip(tmp_path: Path, kind: str) -> None:
     if kind == "bmp":
         (tmp_path / "a.bmp").write_bytes(b"BM" + bytes(99))
     with pytest.raises(ConfigError, match="is a picture, not a clip"):
-        look_at_clip(tmp_path / f"a.{kind}", FPS, silent)
+        inspect_clip(tmp_path / f"a.{kind}", FPS, silent)
 
 
 def test_frames_of_too_many_pixels_are_refused(
@@ -92,12 +92,12 @@ def test_frames_of_too_many_pixels_are_refused(
     write_clip(tmp_path / "a.mp4", [scene()] * 9)
     monkeypatch.setattr("sana_stream.engine.media.video_file.PIXELS", 64 * 96 - 1)
     with pytest.raises(ConfigError, match=r"cannot be read|megapixels"):
-        look_at_clip(tmp_path / "a.mp4", FPS, silent)
+        inspect_clip(tmp_path / "a.mp4", FPS, silent)
 
 
 def test_a_file_that_is_another_one_by_then_is_told(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", [scene()] * 9)
-    clip = look_at_clip(tmp_path / "a.mp4", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mp4", FPS, silent)
     write_clip(tmp_path / "b.mp4", [scene()] * 5)
     (tmp_path / "b.mp4").replace(tmp_path / "a.mp4")
     with pytest.raises(ConfigError, match="has changed"):
@@ -120,7 +120,7 @@ def test_interlaced_frames_lose_their_combs(tmp_path: Path) -> None:
         flagged = [frame.interlaced_frame for frame in container.decode(video=0)]
     if not any(flagged):
         pytest.skip("this libav does not write interlaced MPEG-2")
-    clip = look_at_clip(tmp_path / "a.mpg", Fraction(25), silent)
+    clip = inspect_clip(tmp_path / "a.mpg", Fraction(25), silent)
     middle = list(clip.pictures(64, 96))[4].astype(int)
     combs = np.abs(middle[1:-1] - (middle[:-2] + middle[2:]) / 2).mean()
     assert len(flagged) == clip.frames == 9
@@ -163,7 +163,7 @@ def test_frames_that_theora_repeats_are_no_damage(tmp_path: Path) -> None:
     if subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode:
         pytest.skip("this ffmpeg has no libtheora")
     told: list[str] = []
-    assert look_at_clip(tmp_path / "a.ogv", FPS, told.append).frames == 36
+    assert inspect_clip(tmp_path / "a.ogv", FPS, told.append).frames == 36
     assert told == []
     pictures = taken(tmp_path / "a.ogv")
     assert far(pictures[20], scene()) < 20 < far(pictures[30], scene())
@@ -172,7 +172,7 @@ def test_frames_that_theora_repeats_are_no_damage(tmp_path: Path) -> None:
 def test_a_clip_whose_times_begin_late_is_whole(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mkv", noise_of(16), times=[50_000 + 62 * n for n in range(16)])
     told: list[str] = []
-    assert look_at_clip(tmp_path / "a.mkv", FPS, told.append).frames == 16
+    assert inspect_clip(tmp_path / "a.mkv", FPS, told.append).frames == 16
     assert told == []
 
 
@@ -184,7 +184,7 @@ def test_a_hole_in_a_clip_is_told(tmp_path: Path, name: str) -> None:
     data[middle : middle + 3000] = np.random.default_rng(1).bytes(3000)
     (tmp_path / name).write_bytes(data)
     told: list[str] = []
-    assert look_at_clip(tmp_path / name, FPS, told.append).frames > 30
+    assert inspect_clip(tmp_path / name, FPS, told.append).frames > 30
     assert any("is damaged" in line for line in told)
 
 
@@ -194,7 +194,7 @@ def test_a_ts_that_breaks_off_in_a_packet_is_told(tmp_path: Path) -> None:
     for packets, cut in ((len(whole) // 188, False), (len(whole) // 376, True)):
         (tmp_path / "a.ts").write_bytes(whole[: packets * 188 + 50 * cut])
         told: list[str] = []
-        look_at_clip(tmp_path / "a.ts", FPS, told.append)
+        inspect_clip(tmp_path / "a.ts", FPS, told.append)
         assert any("cut short" in line for line in told) == cut
 
 
@@ -202,10 +202,10 @@ def test_short_pieces_of_ts_that_are_joined_play_one_after_the_other(tmp_path: P
     write_clip(tmp_path / "a.ts", noise_of(16))
     (tmp_path / "b.ts").write_bytes((tmp_path / "a.ts").read_bytes() * 2)
     told: list[str] = []
-    assert look_at_clip(tmp_path / "b.ts", FPS, told.append).frames == 32
+    assert inspect_clip(tmp_path / "b.ts", FPS, told.append).frames == 32
     assert any("jump" in line for line in told)
 
 
 def test_an_address_is_no_clip() -> None:
     with pytest.raises(ConfigError, match=r"http://example\.org/a\.mp4 is an address"):
-        look_at_clip("http://example.org/a.mp4", FPS, silent)
+        inspect_clip("http://example.org/a.mp4", FPS, silent)

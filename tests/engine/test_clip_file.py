@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from sana_stream.engine.media.clip import look_at_clip
+from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.engine.media.resize import cover
 from sana_stream.models.errors import ConfigError
 
@@ -20,7 +20,7 @@ from .taken_clips import FPS, silent, taken
 def test_a_clip_is_read_in_order_and_from_any_place(tmp_path: Path) -> None:
     frames = [np.full((32, 48, 3), 7 * i, np.uint8) for i in range(20)]
     write_clip(tmp_path / "a.mkv", frames, "ffv1", "bgr0")
-    clip = look_at_clip(tmp_path / "a.mkv", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mkv", FPS, silent)
     assert (clip.frames, clip.size) == (20, (32, 48))
     for first in (0, 1, 13, 19, 20):
         assert np.array_equal(list(clip.pictures(32, 48, first)), frames[first:]) or first == 20
@@ -44,7 +44,7 @@ def test_a_phones_clip_stands_upright(tmp_path: Path, orientation: int) -> None:
     stored = turned(scene(), orientation)
     write_clip(tmp_path / "a.mp4", [stored] * 9, options={"crf": "5"})
     set_matrix(tmp_path / "a.mp4", MATRICES[orientation], (stored.shape[1], stored.shape[0]))
-    clip = look_at_clip(tmp_path / "a.mp4", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mp4", FPS, silent)
     assert clip.size == (64, 96)
     assert far(next(clip.pictures(64, 96)), scene()) < 8
 
@@ -63,7 +63,7 @@ def test_the_turns_of_libav_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(1, 2), Fraction(16, 15)])
 def test_pixels_that_are_not_square_are_stretched(tmp_path: Path, aspect: Fraction) -> None:
     write_clip(tmp_path / "a.mp4", [scene()] * 9, sample_aspect_ratio=aspect)
-    clip = look_at_clip(tmp_path / "a.mp4", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mp4", FPS, silent)
     assert clip.size == (64, round(96 * aspect))
     assert (
         far(next(clip.pictures(*clip.size)), cover(scene()[None], *clip.size, float(aspect))[0]) < 8
@@ -73,7 +73,7 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path, aspect: Fracti
 @pytest.mark.parametrize("aspect", [Fraction(1000), Fraction(1, 1000)])
 def test_pixels_of_an_absurd_shape_count_as_square(tmp_path: Path, aspect: Fraction) -> None:
     write_clip(tmp_path / "a.mp4", [scene()] * 9, sample_aspect_ratio=aspect)
-    assert look_at_clip(tmp_path / "a.mp4", FPS, silent).size == (64, 96)
+    assert inspect_clip(tmp_path / "a.mp4", FPS, silent).size == (64, 96)
 
 
 @pytest.mark.parametrize("matrix", [1, 5])
@@ -126,7 +126,7 @@ def test_hdr_is_shown_in_sdr_and_told(tmp_path: Path) -> None:
     nits = np.array([0.0, 20, 50, 100, 203, 400, 1000, 4000])
     hdr_clip(tmp_path / "a.mkv", pq_of(nits), 16)
     told: list[str] = []
-    clip = look_at_clip(tmp_path / "a.mkv", FPS, told.append)
+    clip = inspect_clip(tmp_path / "a.mkv", FPS, told.append)
     shown = next(clip.pictures(32, 64))[16, 4::8, 0].astype(int)
     assert any("is HDR (PQ)" in line for line in told)
     assert (np.diff(shown[:7]) > 2).all()  # everything up to 1000 cd/m2 can be told apart
@@ -140,7 +140,7 @@ def test_hdr_is_shown_in_sdr_and_told(tmp_path: Path) -> None:
 def test_hlg_is_shown_in_sdr_and_told(tmp_path: Path) -> None:
     hdr_clip(tmp_path / "a.mkv", np.array([0.0, 0.25, 0.5, 0.75, 1, 0, 0, 0]) * 65535, 18)
     told: list[str] = []
-    clip = look_at_clip(tmp_path / "a.mkv", FPS, told.append)
+    clip = inspect_clip(tmp_path / "a.mkv", FPS, told.append)
     shown = next(clip.pictures(32, 64))[16, 4:40:8, 0].astype(int)
     assert any("is HDR (HLG)" in line for line in told)
     assert (np.diff(shown) > 2).all()
@@ -153,7 +153,7 @@ def test_transparent_parts_of_a_clip_are_white_and_told(tmp_path: Path) -> None:
     frame = np.concatenate((scene(), alpha), axis=2)
     write_clip(tmp_path / "a.mov", [frame] * 9, "png", "rgba")
     told: list[str] = []
-    clip = look_at_clip(tmp_path / "a.mov", FPS, told.append)
+    clip = inspect_clip(tmp_path / "a.mov", FPS, told.append)
     expected = scene()
     expected[:, :48] = 255
     assert far(next(clip.pictures(64, 96)), expected) == 0
@@ -171,7 +171,7 @@ def test_frames_are_shown_until_the_next_one(tmp_path: Path) -> None:
 def test_times_that_jump_repeat_no_frame_for_ever(tmp_path: Path, times: list[int]) -> None:
     write_clip(tmp_path / "a.nut", [scene()] * 3, "ffv1", "bgr0", times=sorted(times))
     told: list[str] = []
-    clip = look_at_clip(tmp_path / "a.nut", FPS, told.append)
+    clip = inspect_clip(tmp_path / "a.nut", FPS, told.append)
     assert clip.frames < 20
     assert any("times jump" in line for line in told)
     assert len(list(clip.pictures(64, 96))) == clip.frames
@@ -185,12 +185,12 @@ def test_a_cover_picture_and_sound_are_not_the_video(tmp_path: Path) -> None:
         sound.rate = 8000
         container.mux(stream.encode(sound))
     with pytest.raises(ConfigError, match="no clip of a known kind"):
-        look_at_clip(tmp_path / "sound.wav", FPS, silent)
+        inspect_clip(tmp_path / "sound.wav", FPS, silent)
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         container.mux(stream.encode(sound))
     with pytest.raises(ConfigError, match="holds no picture"):
-        look_at_clip(tmp_path / "sound.mkv", FPS, silent)
+        inspect_clip(tmp_path / "sound.mkv", FPS, silent)
 
 
 def test_a_size_that_changes_midway_is_followed(tmp_path: Path) -> None:

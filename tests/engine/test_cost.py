@@ -6,9 +6,9 @@ import pytest
 
 from sana_stream.engine.performance.benchmark import block_cost
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.config import WanVAEConfig
 
-WAN = VaeConfig((0.0,) * 16, (1.0,) * 16)
+WAN = WanVAEConfig((0.0,) * 16, (1.0,) * 16)
 
 
 def test_the_published_block_costs_what_was_counted_by_hand():

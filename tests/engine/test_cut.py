@@ -14,11 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.block import BlockPlan, PlanFrom, Take
+from sana_stream.engine.block import BlockPlan, PlanView, Shot
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import NoiseSource, counter_noise
-from sana_stream.engine.session.drift import Guard
-from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.session.drift import DriftGuard
+from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.story.story import Cue
 from sana_stream.engine.story.timeline import Timeline
 from sana_stream.models.errors import ConfigError
@@ -92,7 +92,7 @@ def test_an_overlapped_stream_makes_the_cut_and_is_not_ahead_of_it(tiny_engine: 
     session = tiny_engine.session("a red boat", seed=3)
     prompts = {17: NIGHT}.get
     made, kept = [], []
-    with closing(overlapped(session, prompts, 34, at(17, PICTURE))) as blocks:
+    with closing(generate_ahead(session, prompts, 34, at(17, PICTURE))) as blocks:
         for block in blocks:
             made.append(block)
             kept.append(session.snapshot())
@@ -144,10 +144,10 @@ def test_the_published_models_take_euler_from_a_cut_on(tiny_engine: Engine, tmp_
 def test_a_guard_judges_what_follows_by_itself(tiny_engine: Engine):
     """Under the same prompt too: however the picture looks, it is no drift."""
     session = tiny_engine.session("a red boat", seed=3)
-    guard = Guard(session, tiny_engine, "restart", limit=1.05)
-    guard.watch(next(session))
+    guard = DriftGuard(session, tiny_engine, "restart", limit=1.05)
+    guard.check(next(session))
     session.cut(np.full((32, 48, 3), 250, np.uint8))
-    assert guard.watch(next(session)) is None
+    assert guard.check(next(session)) is None
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_blocks_of_a_plan_with_cuts_follow_one_another(
     whole = BlockPlan(block_frames)
     for index in cuts:
         whole = whole.cut(index)
-    plan = PlanFrom(whole, first) if first else whole
+    plan = PlanView(whole, first) if first else whole
     end = 0
     for index in range(15 - first):
         block = plan.block(index)
@@ -201,7 +201,7 @@ def test_a_story_is_placed_with_its_cuts():
     timeline = Timeline(cues, 16)
     plan = timeline.with_cuts(BlockPlan(2))
     assert isinstance(plan, BlockPlan)
-    assert plan.takes == (Take(0, 0), Take(4, 33), Take(8, 66))
+    assert plan.shots == (Shot(0, 0), Shot(4, 33), Shot(8, 66))
     placed = [placement.frame for placement in timeline.place(plan, None)]
     assert placed == [0, 17, None, 33, 66]
     starts = [plan.block(index).start for index in range(10)]

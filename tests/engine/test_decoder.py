@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import save_file
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.inspect import estimate, inspect_model
+from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
 from sana_stream.engine.loading.locate import HubModel
 from sana_stream.engine.loading.model import check_decoder, locate_decoder
-from sana_stream.engine.performance.cuda_graphs import record_graphs
+from sana_stream.engine.performance.cuda_graphs import capture_graphs
 from sana_stream.engine.performance.random_model import LTX_2, WAN_2_1
 from sana_stream.engine.sampling.decode import to_pixels
 from sana_stream.engine.snapshot.header import SnapshotError
 from sana_stream.models.errors import CheckpointError, ConfigError
-from sana_stream.models.vae.taehv import TinyDecoder, load_tiny_decoder
+from sana_stream.models.vae.taehv import TAEHVDecoder, load_taehv
 
 from ..tiny import save_tiny_model
 from .tape import TapeRecorder
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 def published(seed: int) -> dict[str, torch.Tensor]:
     """Random weights under the published names, with an encoder's beside them."""
     torch.manual_seed(seed)
-    named = TinyDecoder().state_dict().items()
+    named = TAEHVDecoder().state_dict().items()
     weights = {name.replace(".layer.", "."): tensor for name, tensor in named}
     return weights | {"encoder.0.weight": torch.zeros(3)}
 
@@ -63,7 +63,7 @@ def full(folder: Path) -> Engine:
 def test_a_stream_is_painted_by_it_and_drawn_as_before(small: Engine, full: Engine, folder: Path):
     blocks, before = (take(engine.session("a red boat"), 3) for engine in (small, full))
     assert all(torch.equal(a.latents, b.latents) for a, b in zip(blocks, before, strict=True))
-    own = load_tiny_decoder(folder / "taew2_1.safetensors", torch.float32, CPU)
+    own = load_taehv(folder / "taew2_1.safetensors", torch.float32, CPU)
     whole, _ = own.decode(torch.cat([block.latents for block in blocks], dim=2))
     shown = np.concatenate([block.frames for block in blocks]).astype(int)
     assert shown.shape == (25, 32, 48, 3)
@@ -106,7 +106,7 @@ def test_a_stream_does_not_go_on_with_another_decoder(
 
 def test_it_sees_as_far_back_as_its_configuration_says():
     torch.manual_seed(2)
-    decoder = TinyDecoder().eval()
+    decoder = TAEHVDecoder().eval()
     context = decoder.config.decoder_context
     tail = torch.randn(1, 16, context, 2, 2)
 
@@ -123,7 +123,7 @@ def test_it_sees_as_far_back_as_its_configuration_says():
 
 def test_recorded_calls_paint_the_same(small: Engine, folder: Path):
     engine, tape = load(folder, f"tiny={folder / 'taew2_1.safetensors'}"), TapeRecorder()
-    record_graphs(engine, recorder=tape)
+    capture_graphs(engine, recorder=tape)
     before = tape.repeated
     blocks, plain = (take(e.session("a red boat"), 3) for e in (engine, small))
     for a, b in zip(blocks, plain, strict=True):  # prompts are padded for recorded calls
@@ -134,13 +134,13 @@ def test_recorded_calls_paint_the_same(small: Engine, folder: Path):
 def test_its_memory_is_counted(folder: Path, small: Engine):
     info = inspect_model(folder, decoder=f"tiny={folder / 'taew2_1.safetensors'}")
     assert [part.name for part in info.parts][-1] == "decoder"
-    counted = estimate(info, "cpu", "float32")
+    counted = estimate_memory(info, "cpu", "float32")
     assert counted is not None
     weights = [*small.vae.parameters(), *small.decoder.parameters()]
     assert counted.memory.vae == 4 * sum(weight.numel() for weight in weights)
     session = small.session("a red boat")
     take(session, 2)
-    pending = session.snapshot().pending
+    pending = session.snapshot().uncommitted
     assert pending is not None
     assert counted.memory.kept == session.snapshot().nbytes - pending.nbytes
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sana_stream.engine.device import one_thread_alone, resolve_dtype
+from sana_stream.engine.device import is_single_threaded, resolve_dtype
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.sampling import decode
 from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.engine.session import block_generator
-from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.weights.load import load_transformer, load_vae
@@ -51,7 +51,7 @@ def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(block_generator, "check_states", lambda *_: None)
     monkeypatch.setattr(decode, "check_pictures", lambda *_: None)
     monkeypatch.setattr(
-        "sana_stream.engine.device.DirectLane.to_host",
+        "sana_stream.engine.device.InlineStream.to_host",
         lambda _, tensor: np.zeros(tensor.shape, np.uint8),
     )
     prepare = partialmethod(SanaVideoTransformer.prepare_text, whole=True)
@@ -59,7 +59,7 @@ def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.Monke
     encode = tiny_engine.text_encoder.encode
 
     def embedded(prompt: str, *, instructed: bool = True) -> tuple[Tensor, ...]:
-        return tuple(part.to(META) for part in encode(prompt, instructed=instructed))
+        return tuple(part.to(META) for part in encode(prompt, with_instruction=instructed))
 
     dtype = resolve_dtype("auto", torch.device("mps"))
     return Engine(
@@ -103,9 +103,9 @@ def test_mps_takes_float32_unless_told():
 
 
 def test_only_apples_device_is_for_one_thread_at_a_time():
-    assert one_thread_alone(torch.device("mps"))
-    assert not one_thread_alone(torch.device("cpu"))
-    assert not one_thread_alone(torch.device("cuda"))
+    assert is_single_threaded(torch.device("mps"))
+    assert not is_single_threaded(torch.device("cpu"))
+    assert not is_single_threaded(torch.device("cuda"))
 
 
 def test_one_thread_at_a_time_works_where_the_device_needs_it(
@@ -114,7 +114,7 @@ def test_one_thread_at_a_time_works_where_the_device_needs_it(
     """Two threads that use Metal through torch at once end the process."""
     expected = take(tiny_engine.session("a red boat"), 3)
     monkeypatch.setattr(
-        "sana_stream.engine.session.lookahead.one_thread_alone", lambda device: True
+        "sana_stream.engine.session.lookahead.is_single_threaded", lambda device: True
     )
     busy, together = threading.Lock(), []
 
@@ -132,7 +132,7 @@ def test_one_thread_at_a_time_works_where_the_device_needs_it(
 
     for name in ("draft", "finish"):
         monkeypatch.setattr(Session, name, _method(alone, getattr(Session, name)))
-    with closing(overlapped(tiny_engine.session("a red boat"))) as blocks:
+    with closing(generate_ahead(tiny_engine.session("a red boat"))) as blocks:
         assert same(list(itertools.islice(blocks, 3)), expected)
     assert not together
 

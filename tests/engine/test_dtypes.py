@@ -14,11 +14,11 @@ from torch.utils._pytree import tree_leaves
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.engine.sampling.schedule import flow_timesteps
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.rope import shift_in_time
-from sana_stream.models.transformer import SanaVideoTransformer, TextContext
-from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.wan import WanVAE
 
 
@@ -53,11 +53,11 @@ def test_no_float64_leaves_the_cpu(tiny_engine: Engine):
     config = tiny_engine.transformer.config
     with torch.device("meta"):
         model = SanaVideoTransformer(config)
-        vae = WanVAE(VaeConfig((0.0,) * 4, (1.0,) * 4, base_dim=4, z_dim=4, num_res_blocks=1))
-        sums = Sums(torch.empty(2, 1, 2, 14, 14), torch.empty(2, 1, 2, 14))
+        vae = WanVAE(WanVAEConfig((0.0,) * 4, (1.0,) * 4, base_dim=4, z_dim=4, num_res_blocks=1))
+        sums = AttentionState(torch.empty(2, 1, 2, 14, 14), torch.empty(2, 1, 2, 14))
         past = Past(sums, torch.empty(2, 1, 6, 28))
         keys = (torch.empty(1, 2, 12, 14),) * 2
-        text = TextContext(keys, keys, torch.empty(1, 1, 1, 12))
+        text = TextKV(keys, keys, torch.empty(1, 1, 1, 12))
         noise = torch.empty(1, 4, 3, 4, 6)
 
     def velocity(latents: Tensor, timestep: float) -> Tensor:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.media import clip_blocks
-from sana_stream.engine.media.clip_blocks import Known
+from sana_stream.engine.media.clip_blocks import KnownBlocks
 from sana_stream.engine.media.resize import cover
 from sana_stream.models.errors import ConfigError
 
@@ -160,7 +160,7 @@ def test_of_a_long_clip_only_what_memory_knows_is_encoded(
     settings: Any = {"memory": memory, "guidance": guidance, "video": clip}
     session = tiny_engine.session(PROMPT, **settings)
     encoded, count[0] = count[0], 0
-    monkeypatch.setattr(clip_blocks.Known, "of", lambda *_: Known(0, 0))
+    monkeypatch.setattr(clip_blocks.KnownBlocks, "of", lambda *_: KnownBlocks(0, 0))
     whole = tiny_engine.session(PROMPT, **settings)
     assert count[0] == 50
     assert (encoded < 40) == saves

@@ -10,8 +10,8 @@ import torch
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance import cuda_graphs
-from sana_stream.engine.performance.cuda_graphs import RecordedTransformer, record_graphs
-from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.performance.cuda_graphs import GraphedTransformer, capture_graphs
+from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.models.errors import ConfigError
 
 from .tape import TapeRecorder
@@ -28,7 +28,7 @@ def tape() -> TapeRecorder:
 @pytest.fixture(scope="module")
 def recorded(tiny_folder: Path, tape: TapeRecorder) -> Engine:
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
-    record_graphs(engine, recorder=tape)
+    capture_graphs(engine, recorder=tape)
     return engine
 
 
@@ -36,7 +36,7 @@ def recorded(tiny_folder: Path, tape: TapeRecorder) -> Engine:
 def plain(tiny_folder: Path) -> Engine:
     """Without any recording, its prompts padded as those of recorded calls are."""
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
-    engine.denoiser = RecordedTransformer(engine.transformer, TapeRecorder())
+    engine.transformer_calls = GraphedTransformer(engine.transformer, TapeRecorder())
     return engine
 
 
@@ -75,7 +75,7 @@ def test_padding_of_prompts_changes_no_more_than_rounding(recorded: Engine, tiny
 
 def test_blocks_made_ahead_are_the_same(recorded: Engine):
     session = recorded.session("a red boat", seed=3)
-    ahead = [block for _, block in zip(range(3), overlapped(session), strict=False)]
+    ahead = [block for _, block in zip(range(3), generate_ahead(session), strict=False)]
     assert same(ahead, take(recorded.session("a red boat", seed=3), 3))
 
 
@@ -96,7 +96,7 @@ def test_a_stream_goes_on_from_a_file_bit_for_bit(recorded: Engine, tmp_path: Pa
 def test_smaller_pieces_are_recorded_too(tiny_folder: Path, plain: Engine):
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32", decode_frames=1)
     own = TapeRecorder()
-    record_graphs(engine, recorder=own)
+    capture_graphs(engine, recorder=own)
     before = own.repeated
     blocks = story(engine)
     # of the first block's pieces all but one
@@ -110,15 +110,15 @@ def test_a_large_cache_is_not_carried_through_recordings(
     monkeypatch.setattr(cuda_graphs, "CACHE_LIMIT", 0)
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
     own = TapeRecorder()
-    record_graphs(engine, recorder=own)
+    capture_graphs(engine, recorder=own)
     assert same(story(engine), story(plain))
     assert own.repeated == 4 * STEPS + 3
 
 
 def test_a_machine_without_cuda_and_a_wrong_size_are_told(tiny_engine: Engine):
     with pytest.raises(ConfigError, match="graphs need a CUDA device"):
-        record_graphs(tiny_engine)
+        capture_graphs(tiny_engine)
     with pytest.raises(ConfigError, match="33"):
-        record_graphs(tiny_engine, height=33, recorder=TapeRecorder())
-    assert tiny_engine.denoiser is tiny_engine.transformer
-    assert tiny_engine.painter is tiny_engine.vae
+        capture_graphs(tiny_engine, height=33, recorder=TapeRecorder())
+    assert tiny_engine.transformer_calls is tiny_engine.transformer
+    assert tiny_engine.decoder_calls is tiny_engine.vae

@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.frame_stats import Look
-from sana_stream.engine.session.drift import Guard
+from sana_stream.engine.frame_stats import FrameStats
+from sana_stream.engine.session.drift import DriftGuard
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.file import load_snapshot, save_snapshot
 
 SINK = "window=2,sink=1"
 
 
-def watched(engine: Engine, action: str) -> tuple[Session, Guard]:
+def watched(engine: Engine, action: str) -> tuple[Session, DriftGuard]:
     session = engine.session("a red boat", memory=SINK)
-    return session, Guard(session, engine, action, limit=2)
+    return session, DriftGuard(session, engine, action, limit=2)
 
 
 def looking(session: Session, brightness: float) -> Block:
     """The session's next block, as if it looked so bright."""
     block = next(session)
-    return replace(block, stats=replace(block.stats, look=Look(brightness, 0.2, 0.2)))
+    return replace(block, stats=replace(block.stats, look=FrameStats(brightness, 0.2, 0.2)))
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def looking(session: Session, brightness: float) -> Block:
 )
 def test_a_guard_acts_once_and_waits(tiny_engine: Engine, action: str, words: str):
     session, guard = watched(tiny_engine, action)
-    assert guard.watch(looking(session, 0.2)) is None
-    assert guard.watch(looking(session, 0.3)) is None
+    assert guard.check(looking(session, 0.2)) is None
+    assert guard.check(looking(session, 0.3)) is None
     good = session.snapshot()
     block = looking(session, 0.8)
     before = session.snapshot()
-    assert guard.watch(block) == f"block 2 looks {0.82 / 0.27:.1f} times different; {words}"
+    assert guard.check(block) == f"block 2 looks {0.82 / 0.27:.1f} times different; {words}"
     match action:
         case "warn":
             assert session.snapshot() is before
         case "anchor":
             assert [s.frames for s in session.snapshot().states[0].memory.slots] == [3, 0, 0]
         case "restart":
-            assert session.snapshot().pending is good.pending
+            assert session.snapshot().uncommitted is good.uncommitted
     for _ in range(3):
-        assert guard.watch(looking(session, 0.8)) is None
+        assert guard.check(looking(session, 0.8)) is None
 
 
 def nights(session: Session) -> None:
@@ -90,7 +90,7 @@ def test_a_planned_change_may_take_its_time_and_look_as_it_likes(
     coming = (0.75, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.1)
     for light in coming:
         block, before = looking(session, light), session.snapshot()
-        assert guard.watch(block) is None
+        assert guard.check(block) is None
         assert session.snapshot() is before
     assert all(said is None for said, _ in judged(session, guard, (0.1,) * 20))
     (said, _), *_ = judged(session, guard, (0.8,))
@@ -111,9 +111,9 @@ def test_no_planned_change_is_drift_however_often_and_slowly(
     for number, wanted in enumerate(looks):
         for n in range(blocks):
             light += pace * (wanted - light)
-            seen = Look(light, 0.2, 0.2)
+            seen = FrameStats(light, 0.2, 0.2)
             shown = replace(block, index=number * blocks + n + 1, prompt=f"p{number}")
-            assert guard.watch(replace(shown, stats=replace(block.stats, look=seen))) is None
+            assert guard.check(replace(shown, stats=replace(block.stats, look=seen))) is None
 
 
 @given(settled=st.integers(8, 40), away=st.floats(0.62, 0.95))
@@ -124,8 +124,8 @@ def test_what_drifts_under_one_prompt_is_found_after_a_change_too(
     block, index = next(session), iter(range(1, 1000))
 
     def said(prompt: str, light: float) -> str | None:
-        stats = replace(block.stats, look=Look(light, 0.2, 0.2))
-        return guard.watch(replace(block, index=next(index), prompt=prompt, stats=stats))
+        stats = replace(block.stats, look=FrameStats(light, 0.2, 0.2))
+        return guard.check(replace(block, index=next(index), prompt=prompt, stats=stats))
 
     assert said("a", 0.9) is None
     assert all(said("b", 0.3) is None for _ in range(settled + 12))
@@ -135,7 +135,7 @@ def test_what_drifts_under_one_prompt_is_found_after_a_change_too(
 
 def test_a_picture_at_the_beginning_may_become_what_its_prompt_says(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", image=np.zeros((32, 48, 3), np.uint8))
-    guard = Guard(session, tiny_engine, "restart", limit=2, given=True)
+    guard = DriftGuard(session, tiny_engine, "restart", limit=2, given=True)
     lights = (0.02, 0.2, 0.4, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7)
     assert all(said is None for said, _ in judged(session, guard, lights))
 
@@ -143,16 +143,16 @@ def test_a_picture_at_the_beginning_may_become_what_its_prompt_says(tiny_engine:
 def test_no_change_of_a_story_is_called_drift_with_the_embedded_model():
     engine = Engine.load("pocket", device="cpu")
     session = engine.session("a red boat", seed=0)
-    guard = Guard(session, engine, "warn")
+    guard = DriftGuard(session, engine, "warn")
     for prompt in ("a red boat", "snow", "black night"):
         session.switch(prompt)
         for _ in range(5):
-            assert guard.watch(next(session)) is None, prompt
+            assert guard.check(next(session)) is None, prompt
 
 
 def test_a_guard_that_is_off_does_nothing(tiny_engine: Engine):
     session, guard = watched(tiny_engine, "off")
-    assert [guard.watch(looking(session, light)) for light in (0.1, 0.9)] == [None, None]
+    assert [guard.check(looking(session, light)) for light in (0.1, 0.9)] == [None, None]
 
 
 # bright, then drifting for long: an action, four quiet blocks of which one is good, another action
@@ -160,11 +160,11 @@ BRIGHTNESS = (0.2, 0.3, 0.25, 0.8, 0.9, 0.3, 0.9, 0.8, 0.9, 0.8, 0.2)
 
 
 def judged(
-    session: Session, guard: Guard, lights: tuple[float, ...]
+    session: Session, guard: DriftGuard, lights: tuple[float, ...]
 ) -> list[tuple[str | None, torch.Tensor]]:
     """What the guard says of blocks of such brightness, and their latents."""
     blocks = ((light, looking(session, light)) for light in lights)
-    return [(guard.watch(block), block.latents) for _, block in blocks]
+    return [(guard.check(block), block.latents) for _, block in blocks]
 
 
 @pytest.mark.parametrize("action", ["off", "warn", "anchor", "restart"])
@@ -179,18 +179,20 @@ def test_a_stream_that_is_gone_on_with_is_judged_as_if_it_had_not_stopped(
         assert again[0][0] == straight[index][0], f"block {index}"
         assert torch.equal(again[0][1], straight[index][1]), f"block {index}"
         path = tmp_path / f"{index}.ckpt"
-        save_snapshot(path, guard.known(session.snapshot()), tiny_engine)
+        save_snapshot(path, guard.with_reference(session.snapshot()), tiny_engine)
         session = tiny_engine.session_from(load_snapshot(path, tiny_engine))
-        guard = Guard(session, tiny_engine, action, limit=2)
+        guard = DriftGuard(session, tiny_engine, action, limit=2)
 
 
 def test_a_guard_that_does_not_begin_again_keeps_no_pictures(tiny_engine: Engine):
     session, guard = watched(tiny_engine, "restart")
     judged(session, guard, (0.2, 0.3))
-    known = guard.known(session.snapshot())
-    assert known.watch is not None
-    assert known.watch.good == session.snapshot().ending
+    known = guard.with_reference(session.snapshot())
+    assert known.drift_reference is not None
+    assert known.drift_reference.recovery == session.snapshot().recovery_point
     session = tiny_engine.session_from(known)
-    taken = Guard(session, tiny_engine, "warn").known(session.snapshot()).watch
-    assert taken == replace(known.watch, good=None)
-    assert session.snapshot().watch is None
+    taken = (
+        DriftGuard(session, tiny_engine, "warn").with_reference(session.snapshot()).drift_reference
+    )
+    assert taken == replace(known.drift_reference, recovery=None)
+    assert session.snapshot().drift_reference is None

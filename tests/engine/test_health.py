@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.frame_stats import Look, look_of
+from sana_stream.engine.frame_stats import FrameStats, measure_frames
 from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.sampling.checks import ATTEMPT_STEPS, ATTEMPTS, HealthError
-from sana_stream.engine.session.drift import anchored, check_action, restarted
+from sana_stream.engine.session.drift import anchor_to_sink, check_action, restart_from
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.wan import VaeCache, WanVAE
+from sana_stream.models.vae.wan import VAECache, WanVAE
 
 from .test_session import same, take
 
@@ -69,9 +69,9 @@ def test_a_memory_that_cannot_be_divided_by_is_refused(tiny_engine: Engine, valu
     take(session, 2)
     state = session.snapshot().states[0]
     slot = state.memory.slots[0]
-    bad = replace(slot, sums=Sums(slot.sums.S, torch.full_like(slot.sums.z, value)))
+    bad = replace(slot, sums=AttentionState(slot.sums.S, torch.full_like(slot.sums.z, value)))
     memory = replace(state.memory, slots=(bad,))
-    session.settle(replace(session.snapshot(), states=(replace(state, memory=memory),)))
+    session.advance_to(replace(session.snapshot(), states=(replace(state, memory=memory),)))
     with pytest.raises(HealthError, match=r"memory before block 2 \(from frame 17\)"):
         next(session)
 
@@ -95,7 +95,7 @@ def test_pictures_are_decoded_in_smaller_steps_where_memory_runs_out(
     expected = take(tiny_engine.session("a red boat", block_frames=4), 3)
     session, decode, steps = tiny_engine.session("a red boat", block_frames=4), WanVAE.decode, []
 
-    def small(vae: WanVAE, latents: torch.Tensor, cache: VaeCache | None):
+    def small(vae: WanVAE, latents: torch.Tensor, cache: VAECache | None):
         if latents.shape[2] > room:
             raise torch.OutOfMemoryError("no room")
         steps.append(latents.shape[2])
@@ -131,29 +131,29 @@ def test_without_any_room_the_stream_stops_where_it_stood(
 
 def test_the_look_of_known_pictures():
     grey = np.full((2, 8, 8, 3), 51, dtype=np.uint8)
-    assert look_of(grey).values == pytest.approx((0.2, 0, 0), abs=1e-6)
+    assert measure_frames(grey).values == pytest.approx((0.2, 0, 0), abs=1e-6)
     red = np.zeros((1, 8, 8, 3), dtype=np.uint8)
     red[..., 0] = 255
-    assert look_of(red).values == pytest.approx((0.2126, 0, 1), abs=1e-6)
+    assert measure_frames(red).values == pytest.approx((0.2126, 0, 1), abs=1e-6)
     halves = np.zeros((1, 8, 8, 3), dtype=np.uint8)
     halves[:, :4] = 255
-    assert look_of(halves).values == pytest.approx((0.5, 0.5, 0), abs=1e-6)
+    assert measure_frames(halves).values == pytest.approx((0.5, 0.5, 0), abs=1e-6)
 
 
 def test_drift_is_the_largest_factor_in_either_direction():
-    beginning = Look(0.48, 0.18, 0.28)
-    assert beginning.drift(beginning) == 1
-    assert Look(0.48, 0.18, 0.88).drift(beginning) == pytest.approx(3)
-    assert Look(0.23, 0.03, 0.28).drift(beginning) == pytest.approx(4)
+    beginning = FrameStats(0.48, 0.18, 0.28)
+    assert beginning.ratio_to(beginning) == 1
+    assert FrameStats(0.48, 0.18, 0.88).ratio_to(beginning) == pytest.approx(3)
+    assert FrameStats(0.23, 0.03, 0.28).ratio_to(beginning) == pytest.approx(4)
 
 
 def test_stats_tell_drift_against_the_mean_of_the_first_blocks(tiny_engine: Engine):
     blocks = take(tiny_engine.session("a red boat"), 6)
     looks = [b.stats.look for b in blocks]
-    assert looks == [look_of(b.frames) for b in blocks]
+    assert looks == [measure_frames(b.frames) for b in blocks]
     mean = np.mean([look.values for look in looks[:4] if look], axis=0)
     assert blocks[0].stats.drift == 1
-    assert blocks[5].stats.drift == pytest.approx(looks[5].drift(Look(*mean)))  # type: ignore[union-attr]
+    assert blocks[5].stats.drift == pytest.approx(looks[5].ratio_to(FrameStats(*mean)))  # type: ignore[union-attr]
 
 
 def one_noise(engine: Engine, snapshot: Snapshot) -> torch.Tensor:
@@ -172,12 +172,16 @@ def test_anchoring_leaves_the_sink_right_before_the_last_block(tiny_engine: Engi
     session = tiny_engine.session("a red boat", memory=SINK)
     take(session, 2)
     early = session.snapshot()
-    assert torch.equal(one_noise(tiny_engine, anchored(early)), one_noise(tiny_engine, early))
+    assert torch.equal(one_noise(tiny_engine, anchor_to_sink(early)), one_noise(tiny_engine, early))
     take(session, 4)
     late = session.snapshot()
-    tail = late.states[0].tail
-    short = replace(early, states=(replace(early.states[0], tail=tail),), recent=late.recent)
-    assert close(one_noise(tiny_engine, anchored(late)), one_noise(tiny_engine, short))
+    tail = late.states[0].conv_state
+    short = replace(
+        early,
+        states=(replace(early.states[0], conv_state=tail),),
+        recent_latents=late.recent_latents,
+    )
+    assert close(one_noise(tiny_engine, anchor_to_sink(late)), one_noise(tiny_engine, short))
     assert not close(one_noise(tiny_engine, late), one_noise(tiny_engine, short))
 
 
@@ -186,12 +190,12 @@ def test_restarting_leaves_the_good_block_alone(tiny_engine: Engine):
     take(session, 1)
     good = session.snapshot()
     assert same(
-        take(tiny_engine.session_from(restarted(good, good.ending, tiny_engine)), 2),
+        take(tiny_engine.session_from(restart_from(good, good.recovery_point, tiny_engine)), 2),
         take(tiny_engine.session_from(good), 2),
     )
     take(session, 4)
-    late = restarted(session.snapshot(), good.ending, tiny_engine)
-    assert (late.index, late.prompt, late.cache) == (5, "a red boat", good.cache)
+    late = restart_from(session.snapshot(), good.recovery_point, tiny_engine)
+    assert (late.next_index, late.prompt, late.cache) == (5, "a red boat", good.cache)
     assert close(one_noise(tiny_engine, late), one_noise(tiny_engine, good))
     assert not close(one_noise(tiny_engine, session.snapshot()), one_noise(tiny_engine, good))
 

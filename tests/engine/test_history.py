@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.session.history import History, MemoryShelf
+from sana_stream.engine.session.history import History, MemorySnapshotStore
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.errors import ConfigError
@@ -58,15 +58,15 @@ class Walk:
                 self.marked = self.session.snapshot(), list(self.path)
             case "return" if self.marked is not None:
                 snapshot, path = self.marked
-                self.go_on(self.engine.session_from(snapshot))
+                self.resume_at(self.engine.session_from(snapshot))
                 self.path = list(path)
             case "rewind":
                 self.rewind(*given)
             case "resume":
                 self.session.save(self.folder / "walk.ckpt")
-                self.go_on(self.engine.resume(self.folder / "walk.ckpt"))
+                self.resume_at(self.engine.resume(self.folder / "walk.ckpt"))
 
-    def go_on(self, session: Session) -> None:
+    def resume_at(self, session: Session) -> None:
         self.session = session
         session.keep_history(seconds=100)
 
@@ -87,7 +87,7 @@ def test_any_actions_equal_the_straight_run_with_the_same_choices(
         return tiny_engine.session(PROMPTS[0], memory="window=2,sink=1", timesteps=(1000, 700))
 
     walk = Walk(tiny_engine, tmp_path, begin())
-    walk.go_on(walk.session)
+    walk.resume_at(walk.session)
     for action in actions:
         walk.take(*action)
     straight, expected = begin(), []
@@ -128,13 +128,13 @@ def test_too_far_back_is_refused_and_changes_nothing(tiny_engine: Engine):
     with pytest.raises(ConfigError, match=r"cannot go back 2 s: the history holds 0\.5 s"):
         session.rewind(1.5 + 0.5)
     assert session.rewind(0.5) == 17
-    assert session.snapshot().index == before.index
+    assert session.snapshot().next_index == before.next_index
 
 
 def test_the_bytes_kept_are_bounded_and_what_is_shared_counts_once(tiny_engine: Engine):
     session = tiny_engine.session(PROMPTS[0], memory="window=4,sink=1")
-    alone = History(MemoryShelf(tiny_engine.device), frames=10**6, max_bytes=1 << 40)
-    bounded = History(MemoryShelf(tiny_engine.device), frames=10**6, max_bytes=30_000)
+    alone = History(MemorySnapshotStore(tiny_engine.device), frames=10**6, max_bytes=1 << 40)
+    bounded = History(MemorySnapshotStore(tiny_engine.device), frames=10**6, max_bytes=30_000)
     for _ in range(12):
         for history in (alone, bounded):
             history.keep(session.next_start, session.snapshot())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.describe import describe_model
-from sana_stream.engine.loading.inspect import estimate, inspect_model
+from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
 from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
 
 FILES = (
@@ -80,7 +80,7 @@ def load(folder: Path) -> object:
 
 WAYS: dict[str, Callable[[Path], object]] = {
     "describe": describe_model,
-    "info": lambda folder: estimate(inspect_model(folder), "cpu", "float32"),
+    "info": lambda folder: estimate_memory(inspect_model(folder), "cpu", "float32"),
     "load": load,
 }
 
@@ -208,5 +208,5 @@ def test_an_idle_key_of_a_newer_writer_is_passed_over(
     shutil.copytree(tiny_folder, folder)
     known = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(known | {"of_a_newer_writer": value}))
-    assert inspect_model(folder).obstacles == ()
+    assert inspect_model(folder).problems == ()
     Engine.load(folder, "cpu", "float32")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.inspect import estimate, find_licence, inspect_model
+from sana_stream.engine.loading.inspect import estimate_memory, find_licence, inspect_model
 from sana_stream.models.errors import CheckpointError, ConfigError
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
@@ -33,19 +33,19 @@ def test_parts_are_counted_without_loading(tiny_folder: Path, tiny_engine: Engin
         assert part.weights.parameters == counted(network)
         assert part.weights.dtypes == ("float32",)
         assert part.weights.file_bytes > 4 * part.weights.parameters
-    assert info.obstacles == ()
+    assert info.problems == ()
     assert info.size_multiple == (16, 16)
 
 
 def test_the_estimate_agrees_with_a_session(tiny_folder: Path, tiny_engine: Engine):
-    expected = estimate(inspect_model(tiny_folder), "cpu", "float32")
+    expected = estimate_memory(inspect_model(tiny_folder), "cpu", "float32")
     assert expected is not None
     session = tiny_engine.session("a red boat")
     next(session)
     stats = next(session).stats
     memory = expected.memory
     assert memory.transformer == 4 * counted(tiny_engine.transformer)
-    pending = session.snapshot().pending
+    pending = session.snapshot().uncommitted
     assert pending is not None
     assert memory.kept == stats.state_bytes - pending.nbytes
     assert memory.peak == memory.floor + memory.text_encoder
@@ -55,12 +55,12 @@ def test_the_estimate_agrees_with_a_session(tiny_folder: Path, tiny_engine: Engi
 
 def test_larger_pictures_take_more(tiny_folder: Path):
     info = inspect_model(tiny_folder)
-    small, large = (estimate(info, "cpu", "float32", 32 * n, 48 * n) for n in (1, 4))
+    small, large = (estimate_memory(info, "cpu", "float32", 32 * n, 48 * n) for n in (1, 4))
     assert small is not None
     assert large is not None
     assert large.memory.decode > 10 * small.memory.decode
     with pytest.raises(ConfigError, match="the nearest is 48x32"):
-        estimate(info, "cpu", "float32", 33, 48)
+        estimate_memory(info, "cpu", "float32", 33, 48)
 
 
 def test_what_is_missing_is_an_obstacle(tiny_folder: Path, tmp_path: Path):
@@ -69,10 +69,10 @@ def test_what_is_missing_is_an_obstacle(tiny_folder: Path, tmp_path: Path):
     shutil.rmtree(folder / "tokenizer")
     (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
     info = inspect_model(folder)
-    assert len(info.obstacles) == 2
-    assert "diffusion_pytorch_model.safetensors is missing" in info.obstacles[0]
-    assert "has no tokenizer/" in info.obstacles[1]
-    assert estimate(info, "cpu") is None
+    assert len(info.problems) == 2
+    assert "diffusion_pytorch_model.safetensors is missing" in info.problems[0]
+    assert "has no tokenizer/" in info.problems[1]
+    assert estimate_memory(info, "cpu") is None
 
 
 def test_a_vae_that_needs_an_extra_is_an_obstacle(
@@ -84,7 +84,7 @@ def test_a_vae_that_needs_an_extra_is_an_obstacle(
     monkeypatch.setitem(sys.modules, "diffusers", None)
     for kind, told in kinds.items():
         (folder / "vae/config.json").write_text(json.dumps({"_class_name": kind}))
-        assert told in inspect_model(folder).obstacles[0]
+        assert told in inspect_model(folder).problems[0]
 
 
 def test_an_original_file_is_described(tiny_folder: Path, tmp_path: Path):
@@ -95,9 +95,9 @@ def test_an_original_file_is_described(tiny_folder: Path, tmp_path: Path):
     info = inspect_model(path, parts=tiny_folder)
     assert (info.preset.name, info.parts[0].kind) == ("LongSANA 2B 480p", "original layout")
     assert info.trained_seconds == pytest.approx((1 + 260 * 4) / 16)
-    assert info.obstacles == ()
+    assert info.problems == ()
     alone = inspect_model(path)
-    assert "give --parts FOLDER" in alone.obstacles[0]
+    assert "give --parts FOLDER" in alone.problems[0]
 
 
 def test_a_cut_transformer_is_refused(tiny_folder: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sana_stream.engine.device import CudaLane, DirectLane, to_device
+from sana_stream.engine.device import CudaSideStream, InlineStream, to_device
 
 
 class RecordingCuda:
@@ -80,9 +80,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> RecordingCuda:
 
 
 def test_work_waits_for_what_it_reads(cuda: RecordingCuda):
-    lane = CudaLane(torch.device("cuda", 0), cuda)
+    lane = CudaSideStream(torch.device("cuda", 0), cuda)
     latents = torch.ones(2)
-    mark = lane.mark()
+    mark = lane.record_event()
     assert lane.run(lambda: cuda.calls.append("decode") or 7, mark, latents) == 7
     assert cuda.calls == [
         "record on main",
@@ -95,15 +95,15 @@ def test_work_waits_for_what_it_reads(cuda: RecordingCuda):
 
 
 def test_pictures_are_read_after_their_copy_has_ended(cuda: RecordingCuda):
-    lane = CudaLane(torch.device("cuda", 0), cuda)
+    lane = CudaSideStream(torch.device("cuda", 0), cuda)
     pictures = torch.arange(6, dtype=torch.uint8).reshape(2, 3)
     assert np.array_equal(lane.to_host(pictures), [[0, 1, 2], [3, 4, 5]])
     assert cuda.calls == ["pinned", "copy", "record on side", "synchronize"]
 
 
 def test_the_cpu_has_one_queue():
-    lane = DirectLane()
-    assert lane.run(lambda: 3, lane.mark(), torch.ones(1)) == 3
+    lane = InlineStream()
+    assert lane.run(lambda: 3, lane.record_event(), torch.ones(1)) == 3
     assert np.array_equal(lane.to_host(torch.tensor([1, 2])), [1, 2])
 
 

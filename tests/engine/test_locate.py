@@ -14,7 +14,12 @@ from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file, save_file
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.locate import PUBLISHED_PARTS, HubModel, locate_model, locate_parts
+from sana_stream.engine.loading.locate import (
+    PUBLISHED_PARTS,
+    HubModel,
+    resolve_components,
+    resolve_model,
+)
 from sana_stream.models.errors import CheckpointError, ConfigError
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
@@ -71,9 +76,9 @@ def test_a_model_in_the_cache_is_loaded_by_its_id(
 
 def test_a_revision_is_kept_apart(cache: Path, tiny_folder: Path):
     put_into_cache(cache, "someone/tiny", tiny_folder, revision="v2")
-    assert locate_model("someone/tiny@v2").name == COMMIT
+    assert resolve_model("someone/tiny@v2").name == COMMIT
     with pytest.raises(ConfigError, match="not in the cache, and HF_HUB_OFFLINE is set"):
-        locate_model("someone/tiny")
+        resolve_model("someone/tiny")
 
 
 def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -82,14 +87,14 @@ def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ConfigError, match="not in the cache, and the hub cannot be reached"):
-        locate_model("someone/nothing")
+        resolve_model("someone/nothing")
 
 
 def test_a_file_on_the_hub(cache: Path, tmp_path: Path):
     (tmp_path / "repo/checkpoints").mkdir(parents=True)
     torch.save({"x": torch.zeros(1)}, tmp_path / "repo/checkpoints/m.pth")
     put_into_cache(cache, "someone/orig", tmp_path / "repo")
-    assert locate_model("someone/orig/checkpoints/m.pth").name == "m.pth"
+    assert resolve_model("someone/orig/checkpoints/m.pth").name == "m.pth"
 
 
 def test_the_original_file_with_parts_from_elsewhere(
@@ -109,14 +114,14 @@ def test_the_original_file_with_parts_from_elsewhere(
             *(e.encode_negative_prompt("red")[1][:, :12] for e in (engine, tiny_engine))
         )
     with pytest.raises(ConfigError, match="4 latent channels alone; give --parts FOLDER"):
-        locate_parts(tmp_path / "m.pth", None)
+        resolve_components(tmp_path / "m.pth", None)
 
 
 def test_a_published_file_takes_the_published_parts(cache: Path, tmp_path: Path, tiny_folder: Path):
     put_into_cache(cache, PUBLISHED_PARTS[16], tiny_folder)
     (tmp_path / "config.json").write_text(json.dumps({"in_channels": 16}))
     save_file({"patch_embedding.weight": torch.zeros(1)}, tmp_path / "m.safetensors")
-    assert locate_parts(tmp_path / "m.safetensors", None).name == COMMIT
+    assert resolve_components(tmp_path / "m.safetensors", None).name == COMMIT
 
 
 def shard(part: Path, tensors: Any) -> None:
@@ -168,7 +173,7 @@ def test_a_missing_shard_is_named(tmp_path: Path, tiny_folder: Path):
 def test_other_files_are_refused(tmp_path: Path):
     (tmp_path / "model.ckpt").write_text("x")
     with pytest.raises(CheckpointError, match=r"give \.pth, \.pt or \.safetensors"):
-        locate_model(tmp_path / "model.ckpt")
+        resolve_model(tmp_path / "model.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def test_other_files_are_refused(tmp_path: Path):
 def test_odd_texts_do_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, text: str):
     monkeypatch.setattr("sana_stream.engine.loading.locate.HubModel.fetch", pytest.fail)
     with pytest.raises(ConfigError, match=r"is not known|is no path") as caught:
-        locate_model(text)
+        resolve_model(text)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
 
@@ -191,12 +196,12 @@ def test_a_path_that_is_typed_wrong_does_not_go_to_the_hub(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     with pytest.raises(ConfigError, match=r"models is a folder here; .*hf://models/tiny"):
-        locate_model("models/tiny")
-    assert locate_model("hf://models/tiny").name == COMMIT
+        resolve_model("models/tiny")
+    assert resolve_model("hf://models/tiny").name == COMMIT
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.pth", "model.safetensors", "model.bin"])
 def test_another_format_is_named_when_the_model_is_looked_for(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(CheckpointError, match="is a GGUF file"):
-        locate_model(tmp_path / name)
+        resolve_model(tmp_path / name)

@@ -13,16 +13,16 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.memory_estimate import (
     decode_bytes,
     denoise_bytes,
-    fitting_decode_frames,
+    max_decode_frames,
     peak_bytes,
 )
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory_policy import parse_policy
-from sana_stream.models.state import state_bytes
-from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.state import stream_state_bytes
+from sana_stream.models.vae.config import WanVAEConfig
 
-WAN = VaeConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
+WAN = WanVAEConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
 BLOCK_480P = (1, 16, 10, 60, 104)
 GIB = 1 << 30
 
@@ -53,7 +53,7 @@ def test_the_count_equals_a_real_run_on_the_cpu(tiny_engine: Engine):
 
 def test_a_published_block_is_decoded_in_pieces_on_a_small_gpu():
     def frames(free: float) -> int:
-        return fitting_decode_frames(WAN, torch.bfloat16, BLOCK_480P, int(free * GIB))
+        return max_decode_frames(WAN, torch.bfloat16, BLOCK_480P, int(free * GIB))
 
     assert frames(200) == 10
     assert frames(1) == 1
@@ -66,7 +66,7 @@ def test_a_published_block_is_decoded_in_pieces_on_a_small_gpu():
 
 
 def test_the_published_state_takes_what_was_counted():
-    kept = state_bytes(TransformerConfig(), parse_policy("cumulative"), (30, 52), 2)
+    kept = stream_state_bytes(TransformerConfig(), parse_memory_policy("cumulative"), (30, 52), 2)
     assert kept / (1 << 20) == pytest.approx(152.6, abs=0.05)
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.session.block_generator import Draft
-from sana_stream.engine.session.lookahead import overlapped
+from sana_stream.engine.session.block_generator import LatentBlock
+from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.snapshot.snapshot import Snapshot
 
 from .test_session import same, take
@@ -23,7 +23,7 @@ PROMPTS = ["a red boat", "night falls", "the sun rises over the sea"]
 def test_blocks_are_those_of_the_session(tiny_engine: Engine):
     expected = take(tiny_engine.session("a red boat", memory="window=2,sink=1"), 4)
     session = tiny_engine.session("a red boat", memory="window=2,sink=1")
-    with closing(overlapped(session)) as blocks:
+    with closing(generate_ahead(session)) as blocks:
         assert same(list(itertools.islice(blocks, 4)), expected)
 
 
@@ -35,13 +35,13 @@ def test_switches_and_rewinds_in_between_equal_the_sequential_stream(
     runs = []
     for overlap in (False, True):
         session = tiny_engine.session(PROMPTS[0])
-        blocks = overlapped(session) if overlap else iter(session)
+        blocks = generate_ahead(session) if overlap else iter(session)
         before, taken = session.snapshot(), []
         for action in actions:
             if isinstance(action, int):
                 session.switch(PROMPTS[action])
             elif action == "back":
-                session.settle(before)
+                session.advance_to(before)
             before = session.snapshot()
             taken.append(next(blocks))
         runs.append(taken)
@@ -58,7 +58,7 @@ def test_planned_switches_fall_where_a_switch_by_hand_would(tiny_engine: Engine)
     for _ in range(4):
         by_hand.switch(plan.get(by_hand.next_start, by_hand.prompt))
         expected.append(next(by_hand))
-    with closing(overlapped(tiny_engine.session(PROMPTS[0]), plan.get)) as blocks:
+    with closing(generate_ahead(tiny_engine.session(PROMPTS[0]), plan.get)) as blocks:
         assert same(list(itertools.islice(blocks, 4)), expected)
 
 
@@ -68,16 +68,16 @@ def test_no_block_behind_the_end_is_drafted(
 ):
     expected = take(tiny_engine.session("a red boat"), drafts)
     session, drafted = tiny_engine.session("a red boat"), []
-    draft = session.draft
+    draft = session.sample
     monkeypatch.setattr(session, "draft", lambda head: drafted.append(head) or draft(head))
-    assert same(list(overlapped(session, end=end)), expected)
+    assert same(list(generate_ahead(session, end=end)), expected)
     assert len(drafted) == drafts
     assert same([next(session)], take(tiny_engine.session("a red boat"), drafts + 1)[-1:])
 
 
 def test_an_abandoned_stream_leaves_no_thread(tiny_engine: Engine):
     before = set(threading.enumerate())  # of which other tests' threads may end meanwhile
-    blocks = overlapped(tiny_engine.session("a red boat"))
+    blocks = generate_ahead(tiny_engine.session("a red boat"))
     next(blocks)
     blocks.close()  # type: ignore[attr-defined]
     assert set(threading.enumerate()) <= before
@@ -87,7 +87,7 @@ def test_an_error_while_decoding_reaches_the_reader(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     session = tiny_engine.session("a red boat")
-    with closing(overlapped(session)) as blocks:
+    with closing(generate_ahead(session)) as blocks:
         next(blocks)
         reached = session.snapshot()
 
@@ -105,15 +105,15 @@ def test_an_error_while_drafting_ahead_costs_no_finished_block(
 ):
     expected = take(tiny_engine.session("a red boat"), 2)
     session = tiny_engine.session("a red boat")
-    draft = session.draft
+    draft = session.sample
 
-    def fail_at_two(head: Snapshot) -> Draft:
-        if head.index == 2:
+    def fail_at_two(head: Snapshot) -> LatentBlock:
+        if head.next_index == 2:
             raise MemoryError("no room for latents")
         return draft(head)
 
     monkeypatch.setattr(session, "draft", fail_at_two)
-    with closing(overlapped(session)) as blocks:
+    with closing(generate_ahead(session)) as blocks:
         assert same(list(itertools.islice(blocks, 2)), expected)
         with pytest.raises(MemoryError, match="no room"):
             next(blocks)

@@ -15,7 +15,7 @@ from diffusers import (
 
 from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.loading.instructions import IMAGE_INSTRUCTION, VIDEO_INSTRUCTION
-from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, SANA_720P, preset_of
+from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, SANA_720P, preset_for
 from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.models.errors import CheckpointError
 
@@ -56,12 +56,12 @@ def model(size: int, kind: str = "SanaVideoTransformer3DModel", **more: str) -> 
 def test_the_checkpoint_itself_decides(
     tmp_path: Path, transformer: dict[str, Any], scheduler: dict[str, Any], expected: Any
 ):
-    assert preset_of(folder(tmp_path / "renamed", transformer, scheduler), "renamed") == expected
+    assert preset_for(folder(tmp_path / "renamed", transformer, scheduler), "renamed") == expected
 
 
 def test_the_scheduler_gives_solver_and_shift(tmp_path: Path):
     scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
-    preset = preset_of(folder(tmp_path / "x", model(30), scheduler), "x")
+    preset = preset_for(folder(tmp_path / "x", model(30), scheduler), "x")
     assert (preset.solver, preset.flow_shift, preset.steps) == ("euler", 3.0, 50)
 
 
@@ -82,7 +82,7 @@ def test_what_diffusers_writes_is_understood(tmp_path: Path, scheduler: Any, sol
     """The three schedulers that diffusers' own conversion of SANA-Video can write."""
     place = folder(tmp_path / "x", model(30), {})
     scheduler.save_pretrained(place / "scheduler")
-    preset = preset_of(place, "x")
+    preset = preset_for(place, "x")
     assert (preset.solver, preset.flow_shift, preset.steps) == (solver, 5.0, 50)
     assert preset.solver in SAMPLERS
 
@@ -119,7 +119,7 @@ def test_options_that_are_not_honoured_are_refused_by_name(
     tmp_path: Path, scheduler: dict[str, Any], message: str
 ):
     with pytest.raises(CheckpointError, match=message):
-        preset_of(folder(tmp_path / "x", model(30), scheduler), "x")
+        preset_for(folder(tmp_path / "x", model(30), scheduler), "x")
 
 
 @pytest.mark.parametrize(
@@ -132,22 +132,22 @@ def test_options_that_are_not_honoured_are_refused_by_name(
     ],
 )
 def test_a_file_is_known_by_its_name(tmp_path: Path, file: str, expected: Any):
-    assert preset_of(tmp_path / file, str(tmp_path / file)) == expected
+    assert preset_for(tmp_path / file, str(tmp_path / file)) == expected
 
 
 def test_an_unknown_checkpoint_gets_plain_defaults(tmp_path: Path):
-    preset = preset_of(folder(tmp_path / "mine", model(7), {}), "mine")
+    preset = preset_for(folder(tmp_path / "mine", model(7), {}), "mine")
     assert (preset.name, preset.memory, preset.block_frames) == ("mine", "cumulative", 10)
 
 
 def test_a_stream_file_wins_and_its_keys_are_checked(tmp_path: Path):
     place = folder(tmp_path / "longlive", model(30), DPM)
     (place / "stream.json").write_text('{"name": "own", "steps": 2, "timesteps": []}')
-    preset = preset_of(place, "longlive")
+    preset = preset_for(place, "longlive")
     assert (preset.name, preset.steps, preset.timesteps) == ("own", 2, ())
     (place / "stream.json").write_text('{"stepps": 2}')
     with pytest.raises(CheckpointError, match="unknown keys stepps"):
-        preset_of(place, "longlive")
+        preset_for(place, "longlive")
 
 
 def test_a_block_of_the_50_step_models_is_their_whole_clip():

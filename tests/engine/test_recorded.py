@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sana_stream.engine.performance.cuda_graphs import Recorded
+from sana_stream.engine.performance.cuda_graphs import GraphedFunction
 
 from .tape import NotOnATapeError, TapeRecorder
 
@@ -49,8 +49,8 @@ def recorder() -> TapeRecorder:
 
 def test_each_call_has_its_own_numbers_without_running_python(recorder: TapeRecorder):
     scaled, eager = Scaled(), Scaled()
-    recorded = Recorded(scaled, recorder)
-    recorded.record(*inputs(0))
+    recorded = GraphedFunction(scaled, recorder)
+    recorded.capture(*inputs(0))
     ran = scaled.runs
     for seed in (1, 2, 3):
         got, wanted = flat(recorded(*inputs(seed))), flat(eager(*inputs(seed)))
@@ -60,8 +60,8 @@ def test_each_call_has_its_own_numbers_without_running_python(recorder: TapeReco
 
 
 def test_a_result_is_not_changed_by_later_calls(recorder: TapeRecorder):
-    recorded = Recorded(Scaled(), recorder)
-    recorded.record(*inputs(0))
+    recorded = GraphedFunction(Scaled(), recorder)
+    recorded.capture(*inputs(0))
     first = flat(recorded(*inputs(1)))
     before = [tensor.clone() for tensor in first]
     second = flat(recorded(*inputs(2)))
@@ -71,9 +71,9 @@ def test_a_result_is_not_changed_by_later_calls(recorder: TapeRecorder):
 
 
 def test_arguments_are_copied_not_kept(recorder: TapeRecorder):
-    recorded = Recorded(Scaled(), recorder)
+    recorded = GraphedFunction(Scaled(), recorder)
     sample = inputs(0)
-    recorded.record(*sample)
+    recorded.capture(*sample)
     expected = flat(recorded(*inputs(1)))
     for tensor in (sample[0], *sample[1]):
         tensor.fill_(torch.nan)
@@ -93,17 +93,17 @@ def test_arguments_are_copied_not_kept(recorder: TapeRecorder):
 )
 def test_what_was_not_recorded_runs_as_it_is(recorder: TapeRecorder, other: tuple[Tensor, Pair]):
     scaled = Scaled()
-    recorded = Recorded(scaled, recorder)
-    recorded.record(*inputs(0))
+    recorded = GraphedFunction(scaled, recorder)
+    recorded.capture(*inputs(0))
     ran = scaled.runs
     assert all(map(torch.equal, flat(recorded(*other)), flat(Scaled()(*other))))
     assert (scaled.runs, recorder.repeated) == (ran + 1, 0)
 
 
 def test_several_forms_are_kept(recorder: TapeRecorder):
-    recorded = Recorded(Scaled(), recorder)
+    recorded = GraphedFunction(Scaled(), recorder)
     for rows in (2, 3):
-        recorded.record(*inputs(0, rows))
+        recorded.capture(*inputs(0, rows))
     for rows in (3, 2, 3):
         expected = flat(Scaled()(*inputs(rows, rows)))
         assert all(map(torch.equal, flat(recorded(*inputs(rows, rows))), expected))
@@ -112,8 +112,8 @@ def test_several_forms_are_kept(recorder: TapeRecorder):
 
 def test_weights_may_change_in_place(recorder: TapeRecorder):
     scaled, eager = Scaled(), Scaled()
-    recorded = Recorded(scaled, recorder)
-    recorded.record(*inputs(0))
+    recorded = GraphedFunction(scaled, recorder)
+    recorded.capture(*inputs(0))
     for each in (scaled, eager):
         each.weight.copy_(torch.tensor([5.0, 6.0, 7.0]))
     assert all(map(torch.equal, flat(recorded(*inputs(1))), flat(eager(*inputs(1)))))
@@ -132,4 +132,4 @@ def test_weights_may_change_in_place(recorder: TapeRecorder):
 )
 def test_the_tape_refuses_what_a_graph_cannot_hold(function, recorder: TapeRecorder):
     with pytest.raises(NotOnATapeError):
-        Recorded(function, recorder).record(torch.ones(2, 3))
+        GraphedFunction(function, recorder).capture(torch.ones(2, 3))

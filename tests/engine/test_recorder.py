@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sana_stream.engine.performance.cuda_graphs import WARM_UPS, CudaRecorder, recorder_for
+from sana_stream.engine.performance.cuda_graphs import WARM_UPS, CudaGraphCapture, graph_capture_for
 from sana_stream.models.errors import ConfigError
 
 DEVICE = torch.device("cuda", 1)
@@ -78,7 +78,9 @@ class Queue:
 
 def test_work_is_warmed_up_beside_and_then_captured():
     cuda: Any = WrittenCuda()
-    repeat = CudaRecorder(DEVICE, cuda).record(lambda: cuda.calls.append(f"work on {cuda.current}"))
+    repeat = CudaGraphCapture(DEVICE, cuda).capture(
+        lambda: cuda.calls.append(f"work on {cuda.current}")
+    )
     assert cuda.calls == [
         "on cuda:1",
         "side waits for main",
@@ -95,19 +97,19 @@ def test_work_is_warmed_up_beside_and_then_captured():
 
 def test_recordings_of_one_recorder_share_a_pool_and_of_two_do_not():
     cuda: Any = WrittenCuda()
-    one, other = CudaRecorder(DEVICE, cuda), CudaRecorder(DEVICE, cuda)
+    one, other = CudaGraphCapture(DEVICE, cuda), CudaGraphCapture(DEVICE, cuda)
     for recorder in (one, one, other):
-        recorder.record(lambda: None)
+        recorder.capture(lambda: None)
     pools = [call for call in cuda.calls if call.startswith("capture into")]
     assert pools == ["capture into pool 1", "capture into pool 1", "capture into pool 2"]
 
 
 def test_a_turn_waits_until_the_one_before_was_read_on_its_queue():
     cuda: Any = WrittenCuda()
-    recorder = CudaRecorder(DEVICE, cuda)
+    recorder = CudaGraphCapture(DEVICE, cuda)
     for queue in ("main", "side"):
         cuda.current = queue
-        with recorder.turn():
+        with recorder.exclusive():
             cuda.calls.append(f"fill, repeat, read on {queue}")
     assert cuda.calls == [
         "fill, repeat, read on main",
@@ -120,4 +122,4 @@ def test_a_turn_waits_until_the_one_before_was_read_on_its_queue():
 
 def test_devices_without_graphs_are_told():
     with pytest.raises(ConfigError, match="need a CUDA device, this is cpu; leave --graphs out"):
-        recorder_for(torch.device("cpu"))
+        graph_capture_for(torch.device("cpu"))

@@ -12,9 +12,9 @@ import torch
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import counter_noise
-from sana_stream.engine.performance.benchmark import moved
+from sana_stream.engine.performance.benchmark import shift_position
 from sana_stream.engine.session.session import Session
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.errors import ConfigError
 from sana_stream.models.memory_policy import Past
 
@@ -107,14 +107,16 @@ def rollout(
     tail = torch.zeros(config.num_layers, 1, 2 * 3, config.hidden_size)
     start = 0
     for latents, commit_text in zip(clean, commit_texts, strict=True):
-        added = model.commit(latents, commit_text, Past(Sums(S, z), tail), start)
-        S, z, tail = S + added.sums.S, z + added.sums.z, added.tail
+        added = model.commit(latents, commit_text, Past(AttentionState(S, z), tail), start)
+        S, z, tail = S + added.sums.S, z + added.sums.z, added.conv_state
         start += latents.shape[2]
     noise = counter_noise(seed)
     timesteps = (1000, 960, 889, 727)
     x = x0 = noise(len(clean), 0, (1, 4, 2, 4, 6))
     for i, t in enumerate(timesteps):
-        v = model.denoise(x, torch.tensor([float(t)]), text, Past(Sums(S, z), tail), start)
+        v = model.denoise(
+            x, torch.tensor([float(t)]), text, Past(AttentionState(S, z), tail), start
+        )
         x0 = x - t / 1000 * v
         if i + 1 < len(timesteps):
             sigma = timesteps[i + 1] / 1000
@@ -159,7 +161,7 @@ def test_a_stream_goes_far_beyond_1024_latent_frames(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", memory="window=2")
     take(session, 3)
     here = session.snapshot()
-    far = moved(here, 10**6)
+    far = shift_position(here, 10**6)
     noise = counter_noise(0)
     near_block = next(tiny_engine.session_from(here, noise=lambda b, s, shape: noise(0, s, shape)))
     far_block = next(tiny_engine.session_from(far, noise=lambda b, s, shape: noise(0, s, shape)))

@@ -43,7 +43,7 @@ def saved(tiny_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_a_resumed_stream_equals_the_straight_one_at_every_boundary(
     tiny_engine: Engine, tmp_path: Path, guidance: float, memory: str
 ):
-    def go_on(session: Session, until: int) -> Iterator[Block]:
+    def resume_at(session: Session, until: int) -> Iterator[Block]:
         while (i := session.next_index) < until:
             if i == 3:
                 session.switch("night falls over the sea")
@@ -51,10 +51,10 @@ def test_a_resumed_stream_equals_the_straight_one_at_every_boundary(
             yield next(session)
 
     session = tiny_engine.session("a red boat", seed=3, guidance=guidance, memory=memory)
-    blocks = list(go_on(session, 5))
+    blocks = list(resume_at(session, 5))
     for i in range(5):
         count = min(5 - i, 2)
-        resumed = list(go_on(tiny_engine.resume(tmp_path / f"{i}.ckpt"), i + count))
+        resumed = list(resume_at(tiny_engine.resume(tmp_path / f"{i}.ckpt"), i + count))
         assert same(resumed, blocks[i : i + count])
         assert [b.prompt for b in resumed] == [b.prompt for b in blocks[i : i + count]]
         assert [b.stats.drift for b in resumed] == [b.stats.drift for b in blocks[i : i + count]]
@@ -68,7 +68,7 @@ def test_a_decoder_whose_cache_is_too_large_to_write_goes_on_exactly(
     session = tiny_engine.session("a red boat", block_frames=8, timesteps=(1000,))
     kept = blocks_to_keep(8, tiny_engine.vae.config)
     take(session, kept + 1)
-    assert len(session.snapshot().recent) == kept
+    assert len(session.snapshot().recent_latents) == kept
     session.save(tmp_path / "long.ckpt")
     assert load_snapshot(tmp_path / "long.ckpt", tiny_engine).cache is None
     assert same(take(tiny_engine.resume(tmp_path / "long.ckpt"), 2), take(session, 2))
@@ -201,7 +201,7 @@ def test_the_first_version_is_still_gone_on_with(tiny_engine: Engine, saved: Pat
     metadata["checksum"] = checksum(metadata, tensors)
     save_file(tensors, tmp_path / "old.ckpt", metadata)
     old = tiny_engine.resume(tmp_path / "old.ckpt")
-    assert old.snapshot().watch is None
+    assert old.snapshot().drift_reference is None
     assert same(take(old, 2), take(tiny_engine.resume(saved), 2))
 
 

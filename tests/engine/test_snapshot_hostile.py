@@ -95,11 +95,11 @@ def test_tensors_that_are_missing(tiny_engine: Engine, tmp_path: Path, parts: Pa
 def test_tensors_that_are_too_many(tiny_engine: Engine, tmp_path: Path, parts: Parts, name: str):
     metadata, tensors = parts
     more = tensors | {name: torch.zeros(1, 2, 3, 4, 5)}
-    changes = {"watch": json.dumps(WATCH)}
+    changes = {"watch": json.dumps(VIEW)}
     refused(tiny_engine, sealed(tmp_path / "a.ckpt", metadata | changes, more))
 
 
-WATCH = {"prompt": "a", "look": [0.1] * 3, "blocks": 1, "quiet": 1, "good": True}
+VIEW = {"prompt": "a", "look": [0.1] * 3, "blocks": 1, "quiet": 1, "good": True}
 HEADER: list[tuple[str, Any]] = [
     ("settings.height", 10_000),
     ("settings.height", 1 << 15),
@@ -119,7 +119,7 @@ HEADER: list[tuple[str, Any]] = [
     ("take.index", 3),
     ("take.index", 1 << 53),
     ("beginning", [0.5]),
-    ("watch", WATCH | {"last": [0] * 16}),
+    ("watch", VIEW | {"last": [0] * 16}),
     ("index", 1 << 54),
     ("fps", 0),
 ]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, Preset
 from sana_stream.engine.sampling.samplers import SAMPLERS, sample_dpm
-from sana_stream.engine.sampling.schedule import flow_timesteps, plan_timesteps
+from sana_stream.engine.sampling.schedule import flow_timesteps, resolve_timesteps
 from sana_stream.models.errors import ConfigError
 
 SHAPE = (1, 2, 3, 4, 5)
@@ -131,17 +131,17 @@ def test_dpm_is_of_second_order():
 
 def test_longsana_timesteps_are_four_steps_at_shift_8():
     assert flow_timesteps("renoise", 4, 8.0) == LONGSANA.timesteps
-    assert plan_timesteps(LONGSANA, None, None, None, None) == ("renoise", LONGSANA.timesteps)
-    assert plan_timesteps(LONGSANA, None, 4, None, None) == ("renoise", LONGSANA.timesteps)
-    assert plan_timesteps(LONGSANA, None, 2, None, None) == ("renoise", (1000.0, 889.0))
-    assert plan_timesteps(LONGSANA, (900, 300), None, None, None)[1] == (900.0, 300.0)
+    assert resolve_timesteps(LONGSANA, None, None, None, None) == ("renoise", LONGSANA.timesteps)
+    assert resolve_timesteps(LONGSANA, None, 4, None, None) == ("renoise", LONGSANA.timesteps)
+    assert resolve_timesteps(LONGSANA, None, 2, None, None) == ("renoise", (1000.0, 889.0))
+    assert resolve_timesteps(LONGSANA, (900, 300), None, None, None)[1] == (900.0, 300.0)
 
 
 def test_the_published_50_steps():
-    solver, timesteps = plan_timesteps(SANA_480P, None, None, None, None)
+    solver, timesteps = resolve_timesteps(SANA_480P, None, None, None, None)
     assert (solver, len(timesteps)) == ("dpm++", 50)
     assert timesteps == flow_timesteps("dpm++", 50, 8.0)
-    assert plan_timesteps(SANA_480P, None, 20, "euler", 3.0) == (
+    assert resolve_timesteps(SANA_480P, None, 20, "euler", 3.0) == (
         "euler",
         flow_timesteps("euler", 20, 3.0),
     )
@@ -160,4 +160,4 @@ def test_the_published_50_steps():
 def test_wrong_schedules_are_refused(asked: dict[str, Any], message: str):
     given = {"timesteps": None, "steps": None, "solver": None, "flow_shift": None} | asked
     with pytest.raises(ConfigError, match=message):
-        plan_timesteps(Preset("any"), **given)
+        resolve_timesteps(Preset("any"), **given)

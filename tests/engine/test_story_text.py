@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.story.read import parse_story
-from sana_stream.engine.story.story import IMAGE_MARK, Cue, Story, StoryError, clock
+from sana_stream.engine.story.story import IMAGE_MARK, Cue, Story, StoryError, format_time
 
 
 def parse(text: str) -> Story:
@@ -112,7 +112,7 @@ def timed_stories(draw: st.DrawFn) -> Story:
 
 @given(timed_stories())
 def test_timed_story_round_trip(story: Story) -> None:
-    lines = [f"{clock(cue.start_seconds or 0)} \\{cue.prompt}" for cue in story.cues]
+    lines = [f"{format_time(cue.start_seconds or 0)} \\{cue.prompt}" for cue in story.cues]
     assert parse("\n".join(lines)) == story
 
 
@@ -125,7 +125,7 @@ def test_untimed_story_round_trip(texts: list[str]) -> None:
 
 @given(timed_stories(), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
 def test_line_ends_and_byte_order_mark_change_nothing(story: Story, end: str, bom: bool) -> None:
-    lines = [f"{clock(cue.start_seconds or 0)} \\{cue.prompt}" for cue in story.cues]
+    lines = [f"{format_time(cue.start_seconds or 0)} \\{cue.prompt}" for cue in story.cues]
     data = end.join(lines).encode("utf-8-sig" if bom else "utf-8")
     assert parse_story(data, "story.txt") == story
 
@@ -139,7 +139,7 @@ def test_continuation_lines_join_with_one_space(story: Story, data: st.DataObjec
             data.draw(st.sampled_from([" ", "\n    \\", "\n\t\\", "\n\n  \\"])) for _ in words
         ]
         text = words[0] + "".join(b + w for b, w in zip(breaks, words[1:], strict=False))
-        lines.append(f"{clock(cue.start_seconds or 0)} \\{text}")
+        lines.append(f"{format_time(cue.start_seconds or 0)} \\{text}")
     assert parse("\n".join(lines)) == story
 
 
@@ -168,6 +168,6 @@ def test_any_text_gives_a_story_or_one_line(text: str) -> None:
 
 @given(st.integers(0, 10**8))
 def test_clock_is_what_people_write(millis: int) -> None:
-    assert re.fullmatch(r"(\d+:)?\d{1,2}:\d{2}(\.\d{1,3})?", clock(millis / 1000))
-    story = parse(f"a\n{clock(millis / 1000)} b") if millis else parse("0:00 b")
+    assert re.fullmatch(r"(\d+:)?\d{1,2}:\d{2}(\.\d{1,3})?", format_time(millis / 1000))
+    story = parse(f"a\n{format_time(millis / 1000)} b") if millis else parse("0:00 b")
     assert story.cues[-1].start_seconds == pytest.approx(millis / 1000, abs=1e-9)

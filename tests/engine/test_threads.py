@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sana_stream.engine import cpu
-from sana_stream.engine.cpu import core_count, shared_threads, stay_within_quota
+from sana_stream.engine.cpu import core_count, limit_threads, stay_within_quota
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("eight")
 @pytest.mark.parametrize(("stages", "each"), [(1, 8), (2, 4), (3, 2), (20, 1)])
 def test_each_stage_has_its_share_for_as_long_as_they_run(stages: int, each: int) -> None:
-    with pytest.raises(ValueError), shared_threads(CPU, stages):  # noqa: PT011, PT012
+    with pytest.raises(ValueError), limit_threads(CPU, stages):  # noqa: PT011, PT012
         assert torch.get_num_threads() == each
         seen = []
         worker = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -44,17 +44,17 @@ def test_each_stage_has_its_share_for_as_long_as_they_run(stages: int, each: int
 @pytest.mark.usefixtures("eight")
 def test_a_chosen_number_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(6)
-    with shared_threads(CPU):
+    with limit_threads(CPU):
         assert torch.get_num_threads() == 6
     torch.set_num_threads(8)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    with shared_threads(CPU):
+    with limit_threads(CPU):
         assert torch.get_num_threads() == 8
 
 
 @pytest.mark.usefixtures("eight")
 def test_a_gpu_needs_no_sharing() -> None:
-    with shared_threads(torch.device("cuda")):
+    with limit_threads(torch.device("cuda")):
         assert torch.get_num_threads() == 8
 
 

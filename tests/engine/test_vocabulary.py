@@ -25,8 +25,8 @@ def test_words_are_those_of_the_tokenizer(tiny_folder: Path):
 def test_the_embedded_model_knows_its_world():
     vocabulary = describe_model("pocket").vocabulary
     assert vocabulary is not None
-    assert {"boat", "train", "red", "sunset", "snow", "fox"} <= set(vocabulary.telling)
-    assert {"a", "the", "over"} <= vocabulary.words - set(vocabulary.telling)
+    assert {"boat", "train", "red", "sunset", "snow", "fox"} <= set(vocabulary.content_words)
+    assert {"a", "the", "over"} <= vocabulary.words - set(vocabulary.content_words)
     assert vocabulary.unknown("A red Zeppelin, over the fjord: zeppelin!") == ["zeppelin", "fjord"]
 
 
@@ -44,7 +44,7 @@ def test_the_embedded_model_knows_its_world():
 def test_a_prompt_without_a_known_word_is_found(tiny_folder: Path, prompt: str, nothing: bool):
     vocabulary = Vocabulary.read(tiny_folder)
     assert vocabulary is not None
-    assert vocabulary.knows_nothing_of(prompt) == nothing
+    assert vocabulary.knows_no_word_of(prompt) == nothing
 
 
 def test_a_tokenizer_of_parts_of_words_knows_every_word(tmp_path: Path):

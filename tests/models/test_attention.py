@@ -9,8 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sana_stream.models.attention import Sums, linear_attention
-from sana_stream.models.rope import Rotation, block_rotation, rotate, shift_in_time
+from sana_stream.models.attention import AttentionState, linear_attention
+from sana_stream.models.rope import (
+    RotaryEmbedding,
+    apply_rotary_emb,
+    rotary_embedding,
+    shift_in_time,
+)
 
 BATCH, HEADS, HEAD_DIM = 2, 3, 14
 
@@ -21,17 +26,21 @@ def features(tokens: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, to
     return q.abs(), k.abs(), v
 
 
-def nothing() -> Sums:
+def nothing() -> AttentionState:
     shape = (BATCH, HEADS, HEAD_DIM)
-    return Sums(torch.zeros(*shape, HEAD_DIM), torch.zeros(shape))
+    return AttentionState(torch.zeros(*shape, HEAD_DIM), torch.zeros(shape))
 
 
 def naive(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rotation: Rotation, past: Sums
-) -> tuple[torch.Tensor, Sums]:
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rotation: RotaryEmbedding,
+    past: AttentionState,
+) -> tuple[torch.Tensor, AttentionState]:
     """The definition, token by token, in float64."""
     query, key, value = query.double(), key.double(), value.double()
-    turned_query, turned_key = rotate(query, rotation), rotate(key, rotation)
+    turned_query, turned_key = apply_rotary_emb(query, rotation), apply_rotary_emb(key, rotation)
     S, z = past.S.double(), past.z.double()
     for n in range(key.shape[1]):
         S = S + torch.einsum("bhv,bhk->bhvk", value[:, n], turned_key[:, n])
@@ -41,15 +50,15 @@ def naive(
         / torch.einsum("bhk,bhk->bh", z, query[:, n])[..., None]
         for n in range(query.shape[1])
     ]
-    return torch.stack(outputs, dim=1), Sums(S - past.S, z - past.z)
+    return torch.stack(outputs, dim=1), AttentionState(S - past.S, z - past.z)
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (3, 3, 7), (4, 5, 5)], ids=str)
 def test_equals_the_definition(size: tuple[int, int, int]):
-    rotation = block_rotation(HEAD_DIM, *size, start=37)
+    rotation = rotary_embedding(HEAD_DIM, *size, start=37)
     q, k, v = features(size[0] * size[1] * size[2])
     _, past = linear_attention(
-        *features(5, seed=1), block_rotation(HEAD_DIM, 5, 1, 1, 0), nothing()
+        *features(5, seed=1), rotary_embedding(HEAD_DIM, 5, 1, 1, 0), nothing()
     )
     output, own = linear_attention(q, k, v, rotation, past)
     expected, expected_own = naive(q, k, v, rotation, past)
@@ -61,13 +70,13 @@ def test_equals_the_definition(size: tuple[int, int, int]):
 @settings(max_examples=25, deadline=None)
 @given(cuts=st.sets(st.integers(1, 62), max_size=6))
 def test_sums_do_not_depend_on_how_tokens_are_split(cuts: set[int]):
-    rotation = block_rotation(HEAD_DIM, 7, 3, 3, start=2000)
+    rotation = rotary_embedding(HEAD_DIM, 7, 3, 3, start=2000)
     q, k, v = features(63)
     _, whole = linear_attention(q, k, v, rotation, nothing())
     S, z = nothing()
     edges = [0, *sorted(cuts), 63]
     for low, high in itertools.pairwise(edges):
-        part = Rotation(rotation.cos[:, low:high], rotation.sin[:, low:high])
+        part = RotaryEmbedding(rotation.cos[:, low:high], rotation.sin[:, low:high])
         tokens = slice(low, high)
         _, own = linear_attention(q[:, tokens], k[:, tokens], v[:, tokens], part, nothing())
         S, z = S + own.S, z + own.z
@@ -82,7 +91,7 @@ def test_moving_sums_equals_recomputing_them_elsewhere(start: int, frames: int):
         frames = -frames
     q, k, v = features(12)
     here, there = (
-        linear_attention(q, k, v, block_rotation(HEAD_DIM, 3, 2, 2, at), nothing())[1]
+        linear_attention(q, k, v, rotary_embedding(HEAD_DIM, 3, 2, 2, at), nothing())[1]
         for at in (start, start + frames)
     )
     torch.testing.assert_close(shift_in_time(here.S, frames), there.S, rtol=1e-4, atol=1e-4)
@@ -93,18 +102,20 @@ def test_attention_depends_on_distance_not_on_position():
     outputs = []
     for origin in (0, 1020, 10**7):  # before, across and far beyond the published table's end
         _, past = linear_attention(
-            *features(8, seed=1), block_rotation(HEAD_DIM, 2, 2, 2, origin), nothing()
+            *features(8, seed=1), rotary_embedding(HEAD_DIM, 2, 2, 2, origin), nothing()
         )
-        rotation = block_rotation(HEAD_DIM, 3, 2, 2, origin + 2)
+        rotation = rotary_embedding(HEAD_DIM, 3, 2, 2, origin + 2)
         outputs.append(linear_attention(q, k, v, rotation, past)[0])
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(outputs[0], outputs[2], rtol=1e-4, atol=1e-5)
 
 
 def test_pairs_turn_alike_in_every_precision():
-    rotation = block_rotation(HEAD_DIM, 3, 2, 2, 1000)
+    rotation = rotary_embedding(HEAD_DIM, 3, 2, 2, 1000)
     x = torch.randn(2, 12, 3, HEAD_DIM, generator=torch.Generator().manual_seed(0))
-    turned = rotate(x, rotation)  # as complex numbers
-    torch.testing.assert_close(turned, rotate(x.double(), rotation).float(), rtol=0, atol=1e-6)
+    turned = apply_rotary_emb(x, rotation)  # as complex numbers
+    torch.testing.assert_close(
+        turned, apply_rotary_emb(x.double(), rotation).float(), rtol=0, atol=1e-6
+    )
     spread = x.transpose(1, 2).contiguous().transpose(1, 2)
-    assert torch.equal(rotate(spread, rotation), turned)
+    assert torch.equal(apply_rotary_emb(spread, rotation), turned)

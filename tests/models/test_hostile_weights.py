@@ -18,7 +18,7 @@ READERS = [
     "sana_stream.models.weights.headers:read_headers",
     "sana_stream.models.weights.files:read_weights",
     "sana_stream.models.lora.stack:read_lora",
-    "sana_stream.engine.loading.locate:locate_model",
+    "sana_stream.engine.loading.locate:resolve_model",
     "sana_stream.engine.loading.inspect:inspect_model",
 ]
 HARMLESS = (  # weights that are read, though not of this model
@@ -51,7 +51,7 @@ def test_every_one_ends_in_one_line(told: dict[str, Any]):
         if name == "rss":
             continue
         if not ended["error"]:  # to find a file is not to read it
-            assert name.startswith(HARMLESS) or name.endswith("locate_model"), name
+            assert name.startswith(HARMLESS) or name.endswith("resolve_model"), name
             continue
         assert "SanaStreamError" in ended["error"], (name, ended)
         assert ended["message"].isprintable(), name

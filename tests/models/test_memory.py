@@ -6,11 +6,11 @@ import pytest
 import torch
 from einops import rearrange
 
-from sana_stream.models.attention import Sums
+from sana_stream.models.attention import AttentionState
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.memory_policy import Contribution, Memory, parse_policy
-from sana_stream.models.rope import rotate, shift_in_time
-from sana_stream.models.state import State, state_bytes
+from sana_stream.models.memory_policy import BlockMemory, StateUpdate, parse_memory_policy
+from sana_stream.models.rope import apply_rotary_emb, shift_in_time
+from sana_stream.models.state import StreamState, stream_state_bytes
 from sana_stream.models.transformer import OUTPUT_NORM_EPS, modulate
 
 from .test_transformer import TOLERANCE, build, inputs, relative_error
@@ -18,27 +18,27 @@ from .test_transformer import TOLERANCE, build, inputs, relative_error
 SHAPE = (2, 1, 3, 14)  # layers, batch, heads, head width
 
 
-def block(index: int, start: int, frames: int) -> Contribution:
+def block(index: int, start: int, frames: int) -> StateUpdate:
     generator = torch.Generator().manual_seed(index)
     S = torch.randn(*SHAPE, SHAPE[-1], generator=generator)
     z = torch.rand(SHAPE, generator=generator)
-    return Contribution(Sums(S, z), torch.zeros(2, 1, 4, 42), start, frames)
+    return StateUpdate(AttentionState(S, z), torch.zeros(2, 1, 4, 42), start, frames)
 
 
-def stream(count: int, frames: int = 3) -> list[Contribution]:
+def stream(count: int, frames: int = 3) -> list[StateUpdate]:
     return [block(i, max(0, i * frames + (i > 0)), frames + (i == 0)) for i in range(count)]
 
 
-def fill(policy: str, blocks: list[Contribution]) -> Memory:
-    nothing = Sums(torch.zeros(*SHAPE, SHAPE[-1]), torch.zeros(SHAPE))
-    memory = Memory.empty(parse_policy(policy), nothing)
+def fill(policy: str, blocks: list[StateUpdate]) -> BlockMemory:
+    nothing = AttentionState(torch.zeros(*SHAPE, SHAPE[-1]), torch.zeros(SHAPE))
+    memory = BlockMemory.empty(parse_memory_policy(policy), nothing)
     for each in blocks:
         memory = memory.add(each)
     return memory
 
 
-def total(blocks: list[Sums]) -> Sums:
-    return Sums(
+def total(blocks: list[AttentionState]) -> AttentionState:
+    return AttentionState(
         torch.stack([b.S for b in blocks]).sum(0), torch.stack([b.z for b in blocks]).sum(0)
     )
 
@@ -57,7 +57,7 @@ def test_sink_stands_right_before_the_window(count: int):
     sinks, recent = blocks[:2], blocks[2:][-3:]
     sink_frames = sum(b.frames for b in sinks)
     move = recent[0].start - sink_frames if recent else 0
-    moved = [Sums(shift_in_time(b.sums.S, move), b.sums.z) for b in sinks]
+    moved = [AttentionState(shift_in_time(b.sums.S, move), b.sums.z) for b in sinks]
     expected = total(moved + [b.sums for b in recent])
     view = fill("window=3,sink=2", blocks).view()
     torch.testing.assert_close(view, expected, rtol=1e-4, atol=1e-4)
@@ -65,7 +65,7 @@ def test_sink_stands_right_before_the_window(count: int):
 
 def test_decay_weighs_by_age():
     blocks = stream(6)
-    expected = total([Sums(b.sums.S * 0.6 ** (5 - i), b.sums.z * 0.6 ** (5 - i))
+    expected = total([AttentionState(b.sums.S * 0.6 ** (5 - i), b.sums.z * 0.6 ** (5 - i))
                       for i, b in enumerate(blocks)])  # fmt: skip
     torch.testing.assert_close(fill("decay=0.6", blocks).view(), expected)
 
@@ -82,7 +82,7 @@ def test_size_is_constant_and_old_memory_untouched(policy: str):
 
 @pytest.mark.parametrize("text", ["window=2,sink=1", "window=7", "decay=0.25", "cumulative"])
 def test_policies_are_read_as_they_are_written(text: str):
-    assert str(parse_policy(text)) == text
+    assert str(parse_memory_policy(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -90,20 +90,20 @@ def test_policies_are_read_as_they_are_written(text: str):
 )
 def test_other_policies_are_refused(text: str):
     with pytest.raises(ConfigError, match="use cumulative, window=W"):
-        parse_policy(text)
+        parse_memory_policy(text)
 
 
 def test_state_bytes_are_those_of_a_state_and_of_the_published_model():
     _, model = build()
     for text in ("cumulative", "window=3,sink=1"):
-        policy = parse_policy(text)
-        state = State.empty(model.config, policy, (2, 3), torch.bfloat16)
-        assert state.nbytes == state_bytes(model.config, policy, (2, 3))
+        policy = parse_memory_policy(text)
+        state = StreamState.empty(model.config, policy, (2, 3), torch.bfloat16)
+        assert state.nbytes == stream_state_bytes(model.config, policy, (2, 3))
     published = type(model.config)()
     # 152.6 MiB at 480x832: 30x52 tokens a frame, float32 sums, bfloat16 tails
-    assert state_bytes(published, parse_policy("cumulative"), (30, 52)) / 2**20 == pytest.approx(
-        152.61, abs=0.01
-    )
+    assert stream_state_bytes(
+        published, parse_memory_policy("cumulative"), (30, 52)
+    ) / 2**20 == pytest.approx(152.61, abs=0.01)
 
 
 @pytest.mark.parametrize("policy", ["cumulative", "window=2"])
@@ -114,7 +114,7 @@ def test_rollout_equals_one_pass_over_all_blocks(policy: str):
     latents, embeds, mask = inputs(model, 1, 10, 4, 4)
     text, timestep = model.prepare_text(embeds, mask), torch.tensor([0.0])
     cuts = [(0, 4), (4, 7), (7, 10)]
-    state = State.empty(model.config, parse_policy(policy), (2, 2))
+    state = StreamState.empty(model.config, parse_memory_policy(policy), (2, 2))
     outputs = []
     for low, high in cuts:
         chunk = latents[:, :, low:high]
@@ -142,7 +142,12 @@ def masked_pass(model, latents, timestep, text, cuts):
     a = modulate(x, shift, scale, layer.eps).flatten(1, 2)
     q, k, v = layer.attn1.features(a)
     rotation = model.rotation(latents, 0)
-    scores = torch.einsum("bnhd,bmhd->bhnm", rotate(q, rotation), rotate(k, rotation)) * visible
+    scores = (
+        torch.einsum(
+            "bnhd,bmhd->bhnm", apply_rotary_emb(q, rotation), apply_rotary_emb(k, rotation)
+        )
+        * visible
+    )
     weights = torch.einsum("bnhd,bmhd->bhnm", q, k) * visible
     out = torch.einsum("bhnm,bmhd->bnhd", scores, v)
     out = out / weights.sum(-1).transpose(1, 2).unsqueeze(-1)
@@ -150,7 +155,7 @@ def masked_pass(model, latents, timestep, text, cuts):
     cross = layer.attn2(x.flatten(1, 2), text.keys[0], text.values[0], text.bias)
     x = x + cross.unflatten(1, (frames, -1))
 
-    spatial = layer.ff.mix_space(modulate(x, ff_shift, ff_scale, layer.eps), 2, 2)
+    spatial = layer.ff.spatial_conv(modulate(x, ff_shift, ff_scale, layer.eps), 2, 2)
     left, here, right = layer.ff.conv_temp.weight.squeeze(-1).unbind(-1)
     mixed = spatial + spatial @ here.T
     mixed[:, 1:] += spatial[:, :-1] @ left.T

@@ -17,7 +17,7 @@ from sana_stream.models.errors import CheckpointError
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import from_original, infer_config, to_original
-from sana_stream.models.weights.torch_file import read_pickled
+from sana_stream.models.weights.torch_file import read_torch_file
 
 D, CAPTION, HIDDEN = 2240, 2304, 6720
 LAYER = {
@@ -164,7 +164,7 @@ def test_code_in_a_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     else:
         path.write_bytes(pickle.dumps(Malicious()))
     with pytest.raises(CheckpointError, match=r"bad\.pth") as caught:
-        read_pickled(path)
+        read_torch_file(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "hacked").exists()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sana_stream.engine.device import resting_device
+from sana_stream.engine.device import text_offload_device
 from sana_stream.models.text_encoder import TextEncoder
 
 from ..tiny import tiny_text_encoder, tiny_tokenizer
@@ -74,10 +74,10 @@ def test_small_gpus_offload(
 ):
     properties = type("Properties", (), {"total_memory": total << 30})()
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    resting = resting_device(torch.device("cuda"), offload)
+    resting = text_offload_device(torch.device("cuda"), offload)
     assert resting == (None if expected is None else torch.device(expected))
 
 
 def test_the_cpu_has_nowhere_else_to_rest():
-    assert resting_device(torch.device("cpu"), None) is None
-    assert resting_device(torch.device("cpu"), True) is None
+    assert text_offload_device(torch.device("cpu"), None) is None
+    assert text_offload_device(torch.device("cpu"), True) is None

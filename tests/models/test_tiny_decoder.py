@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sana_stream.models.errors import CheckpointError
-from sana_stream.models.vae.taehv import TinyDecoder
+from sana_stream.models.vae.taehv import TAEHVDecoder
 
 FRAMES = 5
 MEMORY, UPSAMPLE, GROW, CONV = "memory", "upsample", "grow", "conv"
@@ -47,8 +47,8 @@ def published() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def decoder(published: dict[str, torch.Tensor]) -> TinyDecoder:
-    model = TinyDecoder()
+def decoder(published: dict[str, torch.Tensor]) -> TAEHVDecoder:
+    model = TAEHVDecoder()
     model.load_published(published)
     return model.eval()
 
@@ -92,7 +92,7 @@ def definition(tensors: dict[str, torch.Tensor], latents: torch.Tensor) -> torch
 
 @torch.no_grad()
 def test_equals_its_definition(
-    published: dict[str, torch.Tensor], decoder: TinyDecoder, latents: torch.Tensor
+    published: dict[str, torch.Tensor], decoder: TAEHVDecoder, latents: torch.Tensor
 ):
     frames, _ = decoder.decode(latents)
     expected = definition(published, latents)
@@ -104,7 +104,7 @@ def test_equals_its_definition(
 @given(cuts=st.sets(st.integers(1, FRAMES - 1)))
 @torch.no_grad()
 def test_any_split_of_the_stream_gives_the_same_pictures(
-    decoder: TinyDecoder, latents: torch.Tensor, cuts: set[int]
+    decoder: TAEHVDecoder, latents: torch.Tensor, cuts: set[int]
 ):
     whole, cache = decoder.decode(latents)
     parts, kept = [], None
@@ -118,7 +118,7 @@ def test_any_split_of_the_stream_gives_the_same_pictures(
 def test_other_files_are_refused_by_name(published: dict[str, torch.Tensor]):
     lacking = {name: t for name, t in published.items() if name != "decoder.22.bias"}
     with pytest.raises(CheckpointError, match=r"decoder\.22\.bias missing or unknown"):
-        TinyDecoder().load_published(lacking)
+        TAEHVDecoder().load_published(lacking)
     wider = published | {"decoder.1.weight": torch.zeros(256, 48, 3, 3)}
     with pytest.raises(CheckpointError, match=r"decoder\.1\.weight has shape \(256, 48, 3, 3\)"):
-        TinyDecoder().load_published(wider)
+        TAEHVDecoder().load_published(wider)

@@ -7,8 +7,8 @@ import torch
 from diffusers import SanaVideoTransformer3DModel
 
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory_policy import parse_policy
-from sana_stream.models.state import State
+from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import SanaVideoTransformer
 
 TOLERANCE = 1e-4  # relative, float32: what two orders of summation differ by
@@ -47,9 +47,13 @@ def inputs(model: SanaVideoTransformer, batch: int, frames: int, height: int, wi
     return latents, embeds, mask
 
 
-def empty(model: SanaVideoTransformer, latents: torch.Tensor, memory: str = "cumulative") -> State:
+def empty(
+    model: SanaVideoTransformer, latents: torch.Tensor, memory: str = "cumulative"
+) -> StreamState:
     grid = model.grid(latents.shape[-2], latents.shape[-1])
-    return State.empty(model.config, parse_policy(memory), grid, batch=latents.shape[0])
+    return StreamState.empty(
+        model.config, parse_memory_policy(memory), grid, batch=latents.shape[0]
+    )
 
 
 def relative_error(ours: torch.Tensor, reference: torch.Tensor) -> float:

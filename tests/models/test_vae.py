@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.vae.config import VaeConfig
-from sana_stream.models.vae.wan import VaeCache, WanVAE
+from sana_stream.models.vae.config import WanVAEConfig
+from sana_stream.models.vae.wan import VAECache, WanVAE
 
 MEAN = [0.1, -0.2, 0.3, 0.0]
 STD = [1.5, 0.8, 1.0, 2.0]
@@ -41,7 +41,7 @@ def make_pair(form: dict[str, Any]) -> Pair:
     for name, parameter in oracle.named_parameters():
         if name.endswith("gamma"):
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
-    vae = WanVAE(VaeConfig.from_dict(json.loads(oracle.to_json_string())))
+    vae = WanVAE(WanVAEConfig.from_dict(json.loads(oracle.to_json_string())))
     vae.load_state_dict(oracle.state_dict(), strict=True)
     return oracle, vae.eval()
 
@@ -74,7 +74,7 @@ def error(got: Tensor, wanted: Tensor) -> float:
 
 
 @torch.no_grad()
-def decode_pieces(vae: WanVAE, latents: Tensor, sizes: list[int]) -> tuple[Tensor, list[VaeCache]]:
+def decode_pieces(vae: WanVAE, latents: Tensor, sizes: list[int]) -> tuple[Tensor, list[VAECache]]:
     cache, frames, caches = None, [], []
     for piece in latents.split(sizes, dim=2):
         pictures, cache = vae.decode(piece, cache)
@@ -84,7 +84,7 @@ def decode_pieces(vae: WanVAE, latents: Tensor, sizes: list[int]) -> tuple[Tenso
 
 
 @torch.no_grad()
-def encode_pieces(vae: WanVAE, frames: Tensor, sizes: list[int]) -> tuple[Tensor, list[VaeCache]]:
+def encode_pieces(vae: WanVAE, frames: Tensor, sizes: list[int]) -> tuple[Tensor, list[VAECache]]:
     cache, latents, caches = None, [], []
     for piece in frames.split(sizes, dim=2):
         piece_latents, cache = vae.encode(piece, cache)
@@ -175,7 +175,7 @@ def test_cache_comes_back_from_bytes(channels_last: bool) -> None:
         use_channels_last(vae)
     latents = make_latents(1, 4, 3, 2, 3)
     frames, [start, _] = decode_pieces(vae, latents, [1, 2])
-    restored = VaeCache.from_tensors(load(save(start.tensors())))
+    restored = VAECache.from_tensors(load(save(start.tensors())))
     assert restored.nbytes == start.nbytes
     assert all(map(torch.equal, restored.tails, start.tails))
     with torch.no_grad():
@@ -216,7 +216,9 @@ def test_bfloat16_decoder_beside_a_float32_encoder(vae: WanVAE) -> None:
 def test_normalisation_in_encode_and_decode_is_one_and_its_inverse() -> None:
     """Other statistics shift latents as told, and pictures made from them stay the same."""
     _, vae = make_pair(PATCHED)
-    plain = WanVAE(VaeConfig.from_dict(PATCHED | {"latents_mean": [0] * 4, "latents_std": [1] * 4}))
+    plain = WanVAE(
+        WanVAEConfig.from_dict(PATCHED | {"latents_mean": [0] * 4, "latents_std": [1] * 4})
+    )
     plain.load_state_dict(vae.state_dict())
     frames = make_frames(1, 3, 5, 16, 24)
     latents, raw = encode_pieces(vae, frames, [5])[0], encode_pieces(plain, frames, [5])[0]

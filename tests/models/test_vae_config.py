@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.config import WanVAEConfig
 
 CONFIG: dict[str, Any] = {
     "base_dim": 8,
@@ -39,10 +39,10 @@ CONFIG: dict[str, Any] = {
 )
 def test_a_config_that_cannot_be_built_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        VaeConfig.from_dict(CONFIG | change)
+        WanVAEConfig.from_dict(CONFIG | change)
 
 
 def test_config_leaves_out_what_diffusers_adds() -> None:
-    config = VaeConfig.from_dict(CONFIG | {"_class_name": "AutoencoderKLWan"})
+    config = WanVAEConfig.from_dict(CONFIG | {"_class_name": "AutoencoderKLWan"})
     assert (config.temporal_factor, config.spatial_factor, config.decoder_dim) == (4, 8, 16)
-    assert hash(config) == hash(VaeConfig.from_dict(CONFIG))
+    assert hash(config) == hash(WanVAEConfig.from_dict(CONFIG))

@@ -20,7 +20,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.memory_estimate import decode_bytes
 from sana_stream.engine.noise import counter_noise
 from sana_stream.models.errors import ConfigError
-from sana_stream.models.vae.ltx2 import OVERLAP, OverlapVAE, OverlapVaeConfig
+from sana_stream.models.vae.ltx2 import LTX2VAE, OVERLAP, LTX2VAEConfig
 from sana_stream.models.vae.registry import read_vae_config
 
 from ..tiny import CAPTION_CHANNELS, tiny_text_encoder, tiny_tokenizer
@@ -150,7 +150,7 @@ def test_a_piece_begins_as_the_whole_decode_at_the_published_depth():
         spatial_compression_ratio=32,
         temporal_compression_ratio=8,
     ).config
-    vae = OverlapVAE(OverlapVaeConfig.from_dict(dict(settings))).eval()
+    vae = LTX2VAE(LTX2VAEConfig.from_dict(dict(settings))).eval()
     latents = torch.randn(1, CHANNELS, 22, 2, 2, generator=torch.Generator().manual_seed(0))
     whole, _ = vae.decode(latents, clamp=False)
     before, cache = vae.decode(latents[:, :, :11], clamp=False)
@@ -208,7 +208,7 @@ def test_large_pictures_are_decoded_in_tiles_where_memory_is_short(
 ):
     monkeypatch.setattr("sana_stream.engine.engine.free_bytes", lambda device: 1 << 20)
     engine = Engine.load(folder, "cpu", "float32")
-    assert isinstance(engine.vae, OverlapVAE)
+    assert isinstance(engine.vae, LTX2VAE)
     session = engine.session("a", height=64, width=544, block_frames=1, steps=1)
     assert engine.vae.inner.use_tiling
     assert next(session).frames.shape == (9, 64, 544, 3)

@@ -122,7 +122,7 @@ def test_info_tells_a_text_encoder_of_another_size(folder: Path):
     file = folder / "text_encoder/config.json"
     values = json.loads(file.read_text())
     file.write_text(json.dumps(values | {"hidden_size": 48}))
-    assert "the parts are not of one model" in "; ".join(inspect_model(folder).obstacles)
+    assert "the parts are not of one model" in "; ".join(inspect_model(folder).problems)
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.model._orig_mod.", "model."])

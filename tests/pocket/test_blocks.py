@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory_policy import parse_policy
-from sana_stream.models.state import State
+from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import SanaVideoTransformer
 from training.blocks import Layout, Words, kept_weights, velocities
 
@@ -32,7 +32,7 @@ def test_one_pass_equals_the_roll_out(memory: str, asked: range) -> None:
     model = SanaVideoTransformer(CONFIG)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
-    policy = parse_policy(memory)
+    policy = parse_memory_policy(memory)
     lengths = [FRAMES + 1] + [FRAMES] * (BLOCKS - 1)
     layout = Layout.of(lengths, policy, asked, NOISY)
     past = torch.randn(CLIPS, 4, sum(lengths), 4, 6)
@@ -42,7 +42,7 @@ def test_one_pass_equals_the_roll_out(memory: str, asked: range) -> None:
     made = velocities(model, past, noisy, times, words, layout)
 
     for clip in range(CLIPS):
-        state = State.empty(CONFIG, policy, (2, 3))
+        state = StreamState.empty(CONFIG, policy, (2, 3))
         for block in range(asked.stop):
             start, end = sum(lengths[:block]), sum(lengths[: block + 1])
             for unit in layout.unit[layout.block[layout.clean :] == block].unique().tolist():
@@ -64,19 +64,19 @@ def test_one_pass_equals_the_roll_out(memory: str, asked: range) -> None:
 
 
 def test_every_noisy_block_is_asked_for_once() -> None:
-    layout = Layout.of([3, 2, 2], parse_policy("window=1"), range(1, 3), streams=2)
+    layout = Layout.of([3, 2, 2], parse_memory_policy("window=1"), range(1, 3), streams=2)
     assert layout.clean == 5
     assert layout.time.tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 6, 3, 4, 5, 6]
     assert layout.unit.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    alone = Layout.of([3, 2, 2], parse_policy("window=1"), range(1))
+    alone = Layout.of([3, 2, 2], parse_memory_policy("window=1"), range(1))
     assert (alone.clean, alone.units, alone.time.tolist()) == (0, 1, [0, 1, 2])
 
 
 def test_weights_are_those_of_the_memory() -> None:
     expected = torch.tensor([[0, 0, 0], [1, 0, 0], [0.5, 1, 0]])
-    torch.testing.assert_close(kept_weights(3, parse_policy("decay=0.5")), expected)
+    torch.testing.assert_close(kept_weights(3, parse_memory_policy("decay=0.5")), expected)
     expected = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
-    torch.testing.assert_close(kept_weights(3, parse_policy("window=1")), expected)
+    torch.testing.assert_close(kept_weights(3, parse_memory_policy("window=1")), expected)
 
 
 def _words(layout: Layout) -> Words:

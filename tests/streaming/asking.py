@@ -15,17 +15,17 @@ import av
 
 from sana_stream.streaming.video_format import VideoFormat
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Show, Stage
+from sana_stream.streaming.web.status import ActiveStream, CurrentStream
 
 from .blocks import number_of
 
 VIDEO = VideoFormat(96, 64, 16)
-PATIENCE = 120  # seconds for what a busy machine does late
+TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
 
 
-def show_of(stage: Stage) -> Show:
-    assert stage.show
-    return stage.show
+def show_of(stage: CurrentStream) -> ActiveStream:
+    assert stage.stream
+    return stage.stream
 
 
 def ask(
@@ -36,7 +36,9 @@ def ask(
     **headers: str,
 ) -> tuple[int, bytes]:
     """Status and content of an answer; names of headers are written with `_` for `-`."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", server.access.port, timeout=TIMEOUT_SECONDS
+    )
     names = {name.replace("_", "-"): text for name, text in headers.items()}
     connection.request(method or ("GET" if body is None else "POST"), path, body, names)
     answer = connection.getresponse()
@@ -74,7 +76,7 @@ class Viewer:
             self.data += part
 
     def body(self) -> bytes:
-        self.thread.join(PATIENCE)
+        self.thread.join(TIMEOUT_SECONDS)
         assert not self.thread.is_alive(), "the stream does not end"
         return bytes(self.data.partition(b"\r\n\r\n")[2])
 
@@ -85,7 +87,7 @@ def await_viewers(server: WebServer, count: int) -> None:
 
 def await_that(what: Callable[[], object], otherwise: str) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not what():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)

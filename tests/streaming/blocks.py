@@ -12,7 +12,7 @@ import numpy as np
 from sana_stream.engine.block import Block, BlockStats
 
 if TYPE_CHECKING:
-    from sana_stream.streaming.outputs.base import Sink
+    from sana_stream.streaming.outputs.base import Output
 
 WIDTH, HEIGHT, FPS = 96, 64, 16
 _BITS, _CELL = 12, 8  # twelve cells of 8 by 8 pixels, the lowest bit on the left
@@ -53,7 +53,7 @@ def blocks(
         start += length
 
 
-def pour(sink: Sink, source: Iterable[Block] | None = None, count: int = 5000) -> None:
+def pour(sink: Output, source: Iterable[Block] | None = None, count: int = 5000) -> None:
     """Write so many blocks one after the other."""
     for block in islice(blocks() if source is None else source, count):
         sink.write(block)

@@ -20,7 +20,7 @@ import psutil
 
 ABSENT = not (shutil.which("chromedriver") and shutil.which("chromium"))
 _PHONE = 600  # pixels; a narrower window is a phone, with touch and without a mouse
-PATIENCE = 120  # seconds for what a busy machine does late
+TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
 WHY_ABSENT = "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
 
 
@@ -63,7 +63,7 @@ class Browser:
         """The value that a piece of JavaScript returns; promises are awaited."""
         return self._call("POST", "/execute/sync", {"script": script, "args": []})
 
-    def wait(self, script: str, seconds: float = PATIENCE) -> Any:
+    def wait(self, script: str, seconds: float = TIMEOUT_SECONDS) -> Any:
         """Wait until a JavaScript expression is true, and give its value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -94,7 +94,7 @@ class Browser:
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._driver.communicate(timeout=PATIENCE)
+        self._driver.communicate(timeout=TIMEOUT_SECONDS)
         self._profile.cleanup()
 
     def __enter__(self) -> Browser:
@@ -126,7 +126,7 @@ class Browser:
             self._base + path, data, {"Content-Type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error

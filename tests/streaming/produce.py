@@ -13,9 +13,9 @@ from threading import Event
 
 from blocks import FPS, HEIGHT, WIDTH, blocks
 
-from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.pipe import claim_stdout
-from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.video_format import VideoFormat
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     stdout = claim_stdout() if "-" in options.out else None
     sinks = [
-        open_sink(
+        open_output(
             target,
             VideoFormat(WIDTH, HEIGHT, FPS),
             container=options.format if target == "-" else None,
@@ -40,7 +40,7 @@ def main() -> int:
         for target in options.out
     ]
     print("a stray line that must not get between the pictures", flush=True)  # noqa: T201
-    with Pump(sinks, say) as pump:
+    with OutputPump(sinks, say) as pump:
         for block in blocks(options.blocks):
             if stop.is_set() or not pump.write(block):
                 break

@@ -13,24 +13,24 @@ from threading import Event
 
 from blocks import colour, make_block
 
-from sana_stream.streaming.control.job_queue import Programme
-from sana_stream.streaming.control.live_control import Control
-from sana_stream.streaming.control.pacing import Pace
-from sana_stream.streaming.outputs.base import Sink
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.outputs.pump import Pump
-from sana_stream.streaming.video_format import Tags, VideoFormat
-from sana_stream.streaming.web.auth import Access, Role
+from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pacing import RealtimePacer
+from sana_stream.streaming.outputs.base import Output
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.video_format import Metadata, VideoFormat
+from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Board, Cue, Stage
+from sana_stream.streaming.web.status import CurrentStream, RunStatus, ShownPrompt
 
 SCALE = 4
 VIDEO = VideoFormat(96 * SCALE, 64 * SCALE, 16)
 STORY = (
-    Cue(0, "A red boat lies in the harbour at dawn"),
-    Cue(65, "Fog comes in from the sea & <b>hides</b> the lighthouse"),
-    Cue(4800, "The sun breaks through"),
+    ShownPrompt(0, "A red boat lies in the harbour at dawn"),
+    ShownPrompt(65, "Fog comes in from the sea & <b>hides</b> the lighthouse"),
+    ShownPrompt(4800, "The sun breaks through"),
 )
 
 
@@ -42,43 +42,47 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=None)
     parser.add_argument("--orders", action="store_true", help="wait to be asked for streams")
     options = parser.parse_args()
-    stage, programme = Stage(), Programme() if options.orders else None
-    with WebServer(stage, Access.on(options.host, options.port), programme) as server:
+    stage, programme = CurrentStream(), JobQueue() if options.orders else None
+    with WebServer(stage, AccessPolicy.on(options.host, options.port), programme) as server:
         say(f"at {server.access.url()}")
-        say(f"watch {server.access.url(Role.WATCH)}")
+        say(f"watch {server.access.url(Role.VIEW)}")
         while programme and (order := programme.next(Event())):
-            control = Control()
+            control = LiveControl()
             programme.begin(order, control)
-            run(stage, control, None, options.blocks, (Cue(0, order.story),))
+            run(stage, control, None, options.blocks, (ShownPrompt(0, order.story),))
             programme.end(order)
-        run(stage, Control(), options.record, options.blocks, STORY)
+        run(stage, LiveControl(), options.record, options.blocks, STORY)
         Event().wait()
 
 
 def run(
-    stage: Stage, control: Control, record: Path | None, limit: int | None, story: tuple[Cue, ...]
+    stage: CurrentStream,
+    control: LiveControl,
+    record: Path | None,
+    limit: int | None,
+    story: tuple[ShownPrompt, ...],
 ) -> None:
     feed = LiveFeed(VIDEO)
-    board = Board(VIDEO, "A harbour", 7, None, story)
+    board = RunStatus(VIDEO, "A harbour", 7, None, story)
     stage.begin(feed, control, board, record)
-    sinks: list[Sink] = [feed]
+    sinks: list[Output] = [feed]
     if record:
-        sinks.append(open_sink(str(record), VIDEO, tags=Tags("A harbour"), overwrite=True))
+        sinks.append(open_output(str(record), VIDEO, tags=Metadata("A harbour"), overwrite=True))
     stop = control.stop
-    pace, start, prompt, index = Pace(VIDEO, stop), 0, story[0].prompt, 0
-    with Pump(sinks, say) as pump:
+    pace, start, prompt, index = RealtimePacer(VIDEO, stop), 0, story[0].prompt, 0
+    with OutputPump(sinks, say) as pump:
         while not stop.is_set() and index != limit:
-            control.await_resume()
+            control.wait_while_paused()
             pace.wait()
             planned = [cue.prompt for cue in story if start - 16 < cue.start <= start]
-            prompt = control.take().prompt or (planned[-1] if planned else prompt)
+            prompt = control.drain().prompt or (planned[-1] if planned else prompt)
             block = make_block(index, start, 16 + (index == 0), prompt)
             frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)
             frames[:, 9 * SCALE :] = colour(prompt)
             block = replace(block, frames=frames)
             pump.write(block)
-            board.made(block)
-            pace.made(len(frames), 0.2)
+            board.on_block(block)
+            pace.on_block(len(frames), 0.2)
             index, start = index + 1, start + len(frames)
     board.finish()
 

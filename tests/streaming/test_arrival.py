@@ -13,13 +13,13 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from sana_stream.streaming.errors import SinkError, TargetError
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.outputs import addresses
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.outputs.pump import Pump
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.video_format import VideoFormat
 
-from .asking import PATIENCE
+from .asking import TIMEOUT_SECONDS
 from .blocks import HEIGHT, WIDTH, blocks
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
@@ -88,7 +88,7 @@ def play(connection: socket.socket) -> None:
 
 def send(address: str, count: int = 1) -> None:
     """Deliver so many blocks; one of them fits into any buffer."""
-    sink = open_sink(address, VIDEO)
+    sink = open_output(address, VIDEO)
     try:
         for block in blocks(count):
             sink.write(block)
@@ -107,7 +107,7 @@ def test_a_reader_that_does_not_take_it(tmp_path: Path, kind: str, act: Act | No
     path = tmp_path / "video.sock"
     server = Server(act, path if kind == "unix" else None)
     address = f"unix://{path}" if kind == "unix" else f"tcp://127.0.0.1:{server.port}"
-    with pytest.raises(SinkError, match=rf"^{kind}://.*: \w+"):
+    with pytest.raises(OutputError, match=rf"^{kind}://.*: \w+"):
         send(address)
 
 
@@ -139,7 +139,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 @pytest.mark.parametrize("scheme", ["rtmp", "rtmps", "http", "https", "srt"])
 def test_nobody_at_the_address(scheme: str) -> None:
     port = free_port(socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
-    with pytest.raises(SinkError, match=rf"^{scheme}://127\.0\.0\.1:{port}: .*has not arrived"):
+    with pytest.raises(OutputError, match=rf"^{scheme}://127\.0\.0\.1:{port}: .*has not arrived"):
         send(f"{scheme}://127.0.0.1:{port}/live/secret-key?pass=secret-pass")
 
 
@@ -147,7 +147,7 @@ def test_nobody_at_the_address(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["rtmp", "http"])
 @pytest.mark.parametrize("act", [close, reset])
 def test_a_server_that_hangs_up(scheme: str, act: Act) -> None:
-    with pytest.raises(SinkError) as error:
+    with pytest.raises(OutputError) as error:
         # ffmpeg hears of it when it sends again: it does not wait for the answer to an upload
         send(f"{scheme}://127.0.0.1:{Server(act).port}/live/secret-key?pass=secret-pass", 4)
     assert "secret" not in str(error.value)
@@ -167,7 +167,7 @@ def test_the_last_seconds_of_a_child_are_not_cut_off(
             got.append(part)
         connection.close()
 
-    sink = open_sink(f"http://127.0.0.1:{Server(keep).port}/in", VideoFormat(WIDTH, HEIGHT, 10))
+    sink = open_output(f"http://127.0.0.1:{Server(keep).port}/in", VideoFormat(WIDTH, HEIGHT, 10))
     for block in blocks(2):  # 3.3 seconds
         sink.write(block)
     sink.close()
@@ -177,8 +177,10 @@ def test_the_last_seconds_of_a_child_are_not_cut_off(
 def test_without_ffmpeg_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     for scheme in ("rtmp", "rtmps", "http", "https", "srt"):
-        with pytest.raises(TargetError, match=f"{scheme}:// needs the program ffmpeg.*install it"):
-            open_sink(f"{scheme}://127.0.0.1/live/key", VIDEO)
+        with pytest.raises(
+            InvalidOutputError, match=f"{scheme}:// needs the program ffmpeg.*install it"
+        ):
+            open_output(f"{scheme}://127.0.0.1/live/key", VIDEO)
 
 
 def fake_ffmpeg(folder: Path, script: str) -> str:
@@ -200,7 +202,7 @@ def test_how_a_child_ends_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
 ) -> None:
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
-    with pytest.raises(SinkError, match=message):
+    with pytest.raises(OutputError, match=message):
         send("srt://127.0.0.1:9")
 
 
@@ -208,10 +210,10 @@ def test_beside_a_file_it_is_a_warning(tmp_path: Path) -> None:
     said: list[str] = []
     server = Server(close)
     sinks = [
-        open_sink(str(tmp_path / "a.mp4"), VIDEO),
-        open_sink(f"tcp://127.0.0.1:{server.port}", VIDEO, alone=False, report=said.append),
+        open_output(str(tmp_path / "a.mp4"), VIDEO),
+        open_output(f"tcp://127.0.0.1:{server.port}", VIDEO, sole_output=False, report=said.append),
     ]
-    with Pump(sinks, said.append) as pump:
+    with OutputPump(sinks, said.append) as pump:
         for block in blocks(1):
             pump.write(block)
     assert (tmp_path / "a.mp4").stat().st_size > 0
@@ -223,14 +225,14 @@ def test_beside_a_file_it_is_a_warning(tmp_path: Path) -> None:
 def test_beside_others_that_do_not_arrive_either_it_is_a_failure() -> None:
     said: list[str] = []
     addresses_of = [f"tcp://127.0.0.1:{Server(act).port}" for act in (close, reset)]
-    sinks = [open_sink(a, VIDEO, alone=False, report=said.append) for a in addresses_of]
-    with pytest.raises(SinkError), Pump(sinks, said.append) as pump:
+    sinks = [open_output(a, VIDEO, sole_output=False, report=said.append) for a in addresses_of]
+    with pytest.raises(OutputError), OutputPump(sinks, said.append) as pump:
         pump.write(next(blocks()))
 
 
 def test_an_output_that_was_never_written_to_closes_in_peace() -> None:
     for act in (close, read_all):
-        sink = open_sink(f"tcp://127.0.0.1:{Server(act).port}", VIDEO)
+        sink = open_output(f"tcp://127.0.0.1:{Server(act).port}", VIDEO)
         sink.close()
         sink.close()
-    assert PATIENCE > 0
+    assert TIMEOUT_SECONDS > 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .blocks import colour
-from .browser import ABSENT, PATIENCE, WHY_ABSENT, Browser
+from .browser import ABSENT, TIMEOUT_SECONDS, WHY_ABSENT, Browser
 from .test_sockets import free_port
 
 pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)]
@@ -41,7 +41,7 @@ def serving(*arguments: str) -> Iterator[str]:
         yield found[1]
     finally:
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 import pytest
 
-from sana_stream.streaming.errors import SinkError, TargetError
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.outputs import addresses, ffmpeg_transport
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.video_format import Encoding, VideoFormat
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
 
 from ..programs import needs
-from .asking import PATIENCE, await_that
+from .asking import TIMEOUT_SECONDS, await_that
 from .blocks import HEIGHT, WIDTH, blocks, number_of, pour
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
@@ -64,14 +64,14 @@ def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
     try:
         await_listener(port, socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
         path = {"rtmp": "/live/key", "srt": "?mode=caller&pkt_size=1316", "http": "/in"}[scheme]
-        sink = open_sink(f"{scheme}://127.0.0.1:{port}{path}", VIDEO)
+        sink = open_output(f"{scheme}://127.0.0.1:{port}{path}", VIDEO)
         for block in blocks(4):
             sink.write(block)
         sink.close()
-        server.wait(PATIENCE)
+        server.wait(TIMEOUT_SECONDS)
     finally:
         server.kill()
-        server.communicate(timeout=PATIENCE)
+        server.communicate(timeout=TIMEOUT_SECONDS)
     with av.open(str(out)) as container:
         frames = [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
     if scheme == "srt":
@@ -82,8 +82,8 @@ def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
 
 @needs_ffmpeg
 def test_a_refused_connection_says_so_in_ffmpegs_words() -> None:
-    sink = open_sink(f"rtmp://127.0.0.1:{free_port()}/live/secret-key", VIDEO)
-    with pytest.raises(SinkError, match=r"^rtmp://127\.0\.0\.1:\d+: .*refused") as error:
+    sink = open_output(f"rtmp://127.0.0.1:{free_port()}/live/secret-key", VIDEO)
+    with pytest.raises(OutputError, match=r"^rtmp://127\.0\.0\.1:\d+: .*refused") as error:
         pour(sink)
     sink.close()
     assert "Traceback" not in str(error.value)
@@ -104,7 +104,7 @@ def test_a_killed_child_is_noticed_and_started_again(
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
     monkeypatch.setattr("sana_stream.streaming.outputs.network._LONGEST_WAIT", 0.0)
     said: list[str] = []
-    sink = open_sink("srt://127.0.0.1:9", VIDEO, alone=False, report=said.append)
+    sink = open_output("srt://127.0.0.1:9", VIDEO, sole_output=False, report=said.append)
     source = blocks()
     sink.write(next(source))
     pids = tmp_path / "pids"
@@ -128,10 +128,10 @@ def test_a_killed_child_is_noticed_and_started_again(
 def test_a_frozen_child_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, f"echo $$ > {tmp_path}/pid; kill -STOP $$"))
     monkeypatch.setattr(addresses, "TIMEOUT", 0.5)
-    sink, source = open_sink("srt://127.0.0.1:9", VIDEO), blocks()
+    sink, source = open_output("srt://127.0.0.1:9", VIDEO), blocks()
     sink.write(next(source))
     number = await_number(tmp_path / "pid")
-    with pytest.raises(SinkError, match=r"srt://127\.0\.0\.1:9: .*took nothing for 0\.5 s"):
+    with pytest.raises(OutputError, match=r"srt://127\.0\.0\.1:9: .*took nothing for 0\.5 s"):
         pour(sink, source)
     sink.close()
     with pytest.raises(ProcessLookupError):
@@ -144,10 +144,10 @@ def test_a_child_that_does_not_end_is_killed(
     script = f"echo $$ > {tmp_path}/pid; cat > /dev/null; exec sleep 1000"
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
     monkeypatch.setattr(ffmpeg_transport, "_CLOSING", 0.3)
-    sink = open_sink("srt://127.0.0.1:9", VIDEO)
+    sink = open_output("srt://127.0.0.1:9", VIDEO)
     sink.write(next(blocks()))
     number = await_number(tmp_path / "pid")
-    with pytest.raises(SinkError, match="ffmpeg did not come to an end"):
+    with pytest.raises(OutputError, match="ffmpeg did not come to an end"):
         sink.close()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
@@ -155,13 +155,15 @@ def test_a_child_that_does_not_end_is_killed(
 
 def test_without_ffmpeg_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(TargetError, match="rtmp:// needs the program ffmpeg, which is not inst"):
-        open_sink("rtmp://127.0.0.1/live/key", VIDEO)
+    with pytest.raises(
+        InvalidOutputError, match="rtmp:// needs the program ffmpeg, which is not inst"
+    ):
+        open_output("rtmp://127.0.0.1/live/key", VIDEO)
 
 
 @needs_ffmpeg
 def test_settings_that_a_protocol_does_not_take() -> None:
-    with pytest.raises(TargetError, match="codec 'h265': rtmp takes h264"):
-        open_sink("rtmp://127.0.0.1/live/key", VIDEO, Encoding("h265"))
-    with pytest.raises(TargetError, match="its format is fixed"):
-        open_sink("srt://127.0.0.1:9", VIDEO, container="nut")
+    with pytest.raises(InvalidOutputError, match="codec 'h265': rtmp takes h264"):
+        open_output("rtmp://127.0.0.1/live/key", VIDEO, EncoderSettings("h265"))
+    with pytest.raises(InvalidOutputError, match="its format is fixed"):
+        open_output("srt://127.0.0.1:9", VIDEO, container="nut")

@@ -12,45 +12,45 @@ import pytest
 
 from sana_stream.streaming.control.live_control import (
     BRANCH_LIMIT,
-    Changes,
     CommandError,
-    Control,
+    LiveControl,
+    PendingChanges,
     WatchedFile,
     read_lines,
 )
-from sana_stream.streaming.control.pacing import MARGIN, Pace
+from sana_stream.streaming.control.pacing import LEAD_SECONDS, RealtimePacer
 from sana_stream.streaming.run.live import typed_lines
 from sana_stream.streaming.video_format import VideoFormat
-from sana_stream.streaming.web.status import Board, Cue
+from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
-from .asking import PATIENCE
+from .asking import TIMEOUT_SECONDS
 from .blocks import blocks, make_block
 
 VIDEO = VideoFormat(96, 64, 16)
 
 
 def test_the_last_of_several_prompts_holds_and_is_taken_once() -> None:
-    control = Control()
+    control = LiveControl()
     for line in ("a red fox", "", "   ", "a  blue\tfox ", "/seed 5", "/negative blurred, grey"):
-        control.say(line)
+        control.submit(line)
     assert control.waiting_prompt == "a blue fox"
-    assert control.take() == Changes("a blue fox", "blurred, grey", 5)
-    control.say("/back 2.5")
-    control.say("/branch dusk-2")
-    assert control.take() == Changes(back=2.5, branch="dusk-2")
-    assert control.take() == Changes()
+    assert control.drain() == PendingChanges("a blue fox", "blurred, grey", 5)
+    control.submit("/back 2.5")
+    control.submit("/branch dusk-2")
+    assert control.drain() == PendingChanges(back=2.5, branch="dusk-2")
+    assert control.drain() == PendingChanges()
 
 
 def test_what_could_steer_a_terminal_is_taken_out() -> None:
-    control = Control()
+    control = LiveControl()
     control.prompt("night\x1b[2J falls\x00\x9b31m \ud800über the sea")
-    assert control.take().prompt == "night [2J falls 31m über the sea"
+    assert control.drain().prompt == "night [2J falls 31m über the sea"
 
 
 def test_an_empty_negative_prompt_takes_it_away() -> None:
-    control = Control()
-    control.say("/negative")
-    assert control.take() == Changes(negative="")
+    control = LiveControl()
+    control.submit("/negative")
+    assert control.drain() == PendingChanges(negative="")
 
 
 SEED, BACK, BRANCH = "takes a whole number", "takes seconds", "takes a name of letters"
@@ -67,38 +67,38 @@ SEED, BACK, BRANCH = "takes a whole number", "takes seconds", "takes a name of l
     ],
 )
 def test_what_is_no_command_is_refused_with_what_there_is(line: str, told: str) -> None:
-    control = Control()
+    control = LiveControl()
     with pytest.raises(CommandError, match=f"'{line}': {told}"):
-        control.say(line)
-    assert control.take() == Changes()
+        control.submit(line)
+    assert control.drain() == PendingChanges()
     assert not control.paused
 
 
 def test_a_prompt_has_a_length() -> None:
     with pytest.raises(CommandError, match="4001 characters: a prompt has at most 4000"):
-        Control().say("x" * 4001)
+        LiveControl().submit("x" * 4001)
 
 
 @pytest.mark.parametrize("line", ["/resume", "/stop"])
 def test_a_held_stream_goes_on(line: str) -> None:
-    control = Control()
-    control.say("/pause")
+    control = LiveControl()
+    control.submit("/pause")
     went_on = threading.Event()
 
     def run() -> None:
-        control.await_resume()
+        control.wait_while_paused()
         went_on.set()
 
     threading.Thread(target=run, daemon=True).start()
     assert not went_on.wait(0.1)
-    control.say(line)
-    assert went_on.wait(PATIENCE)
+    control.submit(line)
+    assert went_on.wait(TIMEOUT_SECONDS)
     assert control.stop.is_set() == (line == "/stop")
 
 
 def test_lines_are_taken_as_they_come() -> None:
     read, write = os.pipe()
-    control, said = Control(), []
+    control, said = LiveControl(), []
     with (
         os.fdopen(read, encoding="utf-8") as lines,
         os.fdopen(write, "w", encoding="utf-8") as typed,
@@ -106,8 +106,8 @@ def test_lines_are_taken_as_they_come() -> None:
         thread = read_lines(lines, control, said.append)
         typed.write("night falls\n/unknown\n")
         typed.close()
-        thread.join(PATIENCE)
-    assert control.take().prompt == "night falls"
+        thread.join(TIMEOUT_SECONDS)
+    assert control.drain().prompt == "night falls"
     assert len(said) == 1
     assert said[0].startswith("'/unknown': commands are")
     assert not control.stop.is_set(), "the end of the lines is not the end of the stream"
@@ -118,9 +118,9 @@ def test_lines_that_end_in_an_error_are_told_of() -> None:
         yield "night falls"
         raise OSError(5, "Input/output error")
 
-    control, said = Control(), []
-    read_lines(lines(), control, said.append).join(PATIENCE)
-    assert control.take().prompt == "night falls"
+    control, said = LiveControl(), []
+    read_lines(lines(), control, said.append).join(TIMEOUT_SECONDS)
+    assert control.drain().prompt == "night falls"
     assert said == ["no more lines can be read: input/output error; the stream goes on"]
 
 
@@ -141,9 +141,9 @@ def _write(descriptor: int, data: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["dusk", "a.b", "Dusk_2-x", "x" * 100, "console", "com10"])
 def test_moments_have_plain_names(name: str) -> None:
-    control = Control()
-    control.say(f"/branch {name}")
-    assert control.take().branch == name
+    control = LiveControl()
+    control.submit(f"/branch {name}")
+    assert control.drain().branch == name
 
 
 @pytest.mark.parametrize(
@@ -154,21 +154,21 @@ def test_moments_have_plain_names(name: str) -> None:
     ],
 )
 def test_moments_have_no_other_names(name: str) -> None:
-    control = Control()
+    control = LiveControl()
     with pytest.raises(CommandError, match="takes a name of letters") as told:
-        control.say(f"/branch {name}")
+        control.submit(f"/branch {name}")
     assert str(told.value).isprintable()
-    assert control.take() == Changes()
+    assert control.drain() == PendingChanges()
 
 
 def test_from_afar_a_bounded_number_of_moments_is_kept() -> None:
-    control = Control()
+    control = LiveControl()
     for _ in range(BRANCH_LIMIT):
-        control.say("/branch dusk", remote=True)
+        control.submit("/branch dusk", remote=True)
     with pytest.raises(CommandError, match="20 moments of this stream are kept"):
-        control.say("/branch dusk", remote=True)
-    control.say("/branch dawn")
-    assert control.take().branch == "dawn"
+        control.submit("/branch dusk", remote=True)
+    control.submit("/branch dawn")
+    assert control.drain().branch == "dawn"
 
 
 def test_a_watched_file_tells_each_change_once(tmp_path: Path) -> None:
@@ -188,53 +188,58 @@ def test_a_watched_file_tells_each_change_once(tmp_path: Path) -> None:
 
 
 def test_the_board_tells_what_was_shown_and_what_comes() -> None:
-    story = (Cue(0, "dawn"), Cue(17, "noon"), Cue(48, "dusk"), Cue(49, "night"))
-    board = Board(VIDEO, "A day", 3, 80, story)
+    story = (
+        ShownPrompt(0, "dawn"),
+        ShownPrompt(17, "noon"),
+        ShownPrompt(48, "dusk"),
+        ShownPrompt(49, "night"),
+    )
+    board = RunStatus(VIDEO, "A day", 3, 80, story)
     assert board.snapshot().state == "starting"
     for block in blocks(3, prompts=("dawn", "noon", "noon")):
-        board.made(block)
+        board.on_block(block)
     now = board.snapshot()
     assert (now.state, now.blocks, now.seed) == ("running", 3, 3)
-    assert now.shown == (Cue(0, "dawn"), Cue(17, "noon"))
-    assert now.coming == (Cue(49, "night"),)
+    assert now.shown == (ShownPrompt(0, "dawn"), ShownPrompt(17, "noon"))
+    assert now.coming == (ShownPrompt(49, "night"),)
     assert (now.seconds, now.total_seconds) == (49 / 16, 5.0)
     assert now.speed == pytest.approx(49 / 16 / 0.6), "each block took 0.2 s"
-    board.plan((Cue(0, "dawn"), Cue(60, "storm")))
+    board.plan((ShownPrompt(0, "dawn"), ShownPrompt(60, "storm")))
     board.finish()
-    assert board.snapshot().coming == (Cue(60, "storm"),)
+    assert board.snapshot().coming == (ShownPrompt(60, "storm"),)
     assert board.snapshot().state == "finished"
 
 
 def test_the_board_does_not_grow_for_ever() -> None:
-    board = Board(VIDEO)
+    board = RunStatus(VIDEO)
     block = make_block(0, 0, 1)
     for number in range(1200):
-        board.made(replace(block, start=number, prompt=f"prompt {number}"))
+        board.on_block(replace(block, start=number, prompt=f"prompt {number}"))
     shown = board.snapshot().shown
     assert len(shown) == 500
-    assert shown[-1] == Cue(1199, "prompt 1199")
+    assert shown[-1] == ShownPrompt(1199, "prompt 1199")
 
 
 def test_a_block_begins_when_what_is_left_lasts_as_long_as_making_it() -> None:
     now = [100.0]
-    pace = Pace(VIDEO, threading.Event(), lambda: now[0])
+    pace = RealtimePacer(VIDEO, threading.Event(), lambda: now[0])
     assert pace.delay() == 0
-    pace.made(32, 0.5)  # two seconds of video
-    assert pace.delay() == pytest.approx(2 - 0.5 - MARGIN)
+    pace.on_block(32, 0.5)  # two seconds of video
+    assert pace.delay() == pytest.approx(2 - 0.5 - LEAD_SECONDS)
     now[0] += pace.delay()
     assert pace.delay() == pytest.approx(0)
     now[0] += 0.5
-    pace.made(32, 0.5)
-    assert pace.delay() == pytest.approx(2 + MARGIN - 0.5 - MARGIN)
+    pace.on_block(32, 0.5)
+    assert pace.delay() == pytest.approx(2 + LEAD_SECONDS - 0.5 - LEAD_SECONDS)
 
 
 def test_a_stream_that_is_too_slow_does_not_wait_and_owes_nothing_later() -> None:
     now = [0.0]
-    pace = Pace(VIDEO, threading.Event(), lambda: now[0])
+    pace = RealtimePacer(VIDEO, threading.Event(), lambda: now[0])
     for _ in range(5):
         now[0] += 3
-        pace.made(32, 3.0)
+        pace.on_block(32, 3.0)
         assert pace.delay() == 0
     now[0] += 0.1
-    pace.made(32, 0.1)
-    assert pace.delay() == pytest.approx(2 + 2 - 0.1 - 0.1 - MARGIN)
+    pace.on_block(32, 0.1)
+    assert pace.delay() == pytest.approx(2 + 2 - 0.1 - 0.1 - LEAD_SECONDS)

@@ -18,7 +18,7 @@ def test_fragments_stand_behind_one_beginning() -> None:
     beginnings = {LiveFeed(VIDEO).init for _ in range(3)} | {feed.init}
     assert len(beginnings) == 1
     times = []
-    for piece in feed.pieces():
+    for piece in feed.segments():
         assert [box.kind for box in walk(piece.data)] == ["moof", "mdat"]
         times.append(int.from_bytes(find(piece.data, "moof", "traf", "tfdt")[4:]))
     assert times == [1024 * start for start in (0, 17, 33, 49)]
@@ -29,7 +29,7 @@ def test_only_the_newest_blocks_are_kept() -> None:
     feed = LiveFeed(VIDEO)
     for block in blocks(20, size=4):
         feed.write(block)
-    assert [piece.number for piece in feed.pieces()] == list(range(8, 20))
+    assert [piece.number for piece in feed.segments()] == list(range(8, 20))
     assert feed.frames == 81
 
 

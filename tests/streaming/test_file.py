@@ -18,9 +18,9 @@ from sana_stream.streaming.containers.matroska import remove_index as remove_mat
 from sana_stream.streaming.containers.mp4 import remove_index as remove_mp4_index
 from sana_stream.streaming.containers.mp4_boxes import walk
 from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
-from sana_stream.streaming.errors import SinkError, TargetError
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .blocks import FPS, HEIGHT, WIDTH, blocks, make_block, number_of, picture
 
@@ -37,7 +37,7 @@ def shown(path: Path | io.BytesIO) -> list[int]:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_prefix_has_all_frames_written_so_far(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    with_header = open_sink(str(path), VIDEO)
+    with_header = open_output(str(path), VIDEO)
     frames = 0
     for block in blocks(4):
         with_header.write(block)
@@ -56,7 +56,7 @@ def test_other_codecs_keep_every_frame_and_say_nothing(
     tmp_path: Path, suffix: str, codec: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / f"a{suffix}"
-    sink = open_sink(str(path), VIDEO, Encoding(codec))
+    sink = open_output(str(path), VIDEO, EncoderSettings(codec))
     for block in blocks(2):
         sink.write(block)
     sink.close()
@@ -67,7 +67,7 @@ def test_other_codecs_keep_every_frame_and_say_nothing(
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_a_closed_file_is_ordinary(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    sink = open_sink(str(path), VIDEO, tags=Tags("Dusk", ("a red boat", "rain & wind"), 7))
+    sink = open_output(str(path), VIDEO, tags=Metadata("Dusk", ("a red boat", "rain & wind"), 7))
     for block in blocks(4):
         sink.write(block)
     sink.close()
@@ -88,7 +88,7 @@ def test_a_closed_file_is_ordinary(tmp_path: Path, suffix: str) -> None:
 
 def test_a_closed_mp4_has_no_fragments_left(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     for block in blocks(3):
         sink.write(block)
     assert [part.kind for part in walk(path.read_bytes())][:3] == ["ftyp", "free", "moov"]
@@ -108,7 +108,7 @@ def test_a_closed_mp4_has_no_fragments_left(tmp_path: Path) -> None:
 def test_an_index_can_be_taken_off_again(tmp_path: Path, suffix: str, remove: object) -> None:
     assert callable(remove)
     path = tmp_path / f"a{suffix}"
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     for block in blocks(3):
         sink.write(block)
     growing = path.read_bytes()
@@ -124,7 +124,7 @@ def test_an_index_can_be_taken_off_again(tmp_path: Path, suffix: str, remove: ob
 @pytest.mark.parametrize("sizes", [(5, 4, 4, 4), (1, 1, 2, 3, 1), (17, 1)])
 def test_blocks_of_any_length(tmp_path: Path, suffix: str, sizes: tuple[int, ...]) -> None:
     path = tmp_path / f"a{suffix}"
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     start = 0
     for index, size in enumerate(sizes):
         sink.write(make_block(index, start, size))
@@ -135,7 +135,7 @@ def test_blocks_of_any_length(tmp_path: Path, suffix: str, sizes: tuple[int, ...
 
 def test_rates_that_are_fractions(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    sink = open_sink(str(path), VideoFormat(WIDTH, HEIGHT, Fraction(24000, 1001)))
+    sink = open_output(str(path), VideoFormat(WIDTH, HEIGHT, Fraction(24000, 1001)))
     for block in blocks(3):
         sink.write(block)
     sink.close()
@@ -149,7 +149,7 @@ def test_colours_survive(tmp_path: Path, suffix: str) -> None:
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 128, 8), (40, 90, 157), (128, 128, 128)]
     path = tmp_path / f"a{suffix}"
     flat = np.stack([np.full((HEIGHT, WIDTH, 3), colour, np.uint8) for colour in colours])
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     sink.write(replace(make_block(0, 0, 1), frames=flat))
     sink.close()
     with av.open(str(path)) as container:
@@ -166,7 +166,7 @@ def test_colours_survive(tmp_path: Path, suffix: str) -> None:
 
 
 def test_captions_say_which_prompt_was_shown_when(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "a.mp4"), VIDEO)
+    sink = open_output(str(tmp_path / "a.mp4"), VIDEO)
     prompts = ("a red boat", "a red boat", "rain -->\n & <wind>")
     written: list[str] = []
     for block in blocks(4, prompts=prompts):
@@ -186,10 +186,10 @@ def test_captions_say_which_prompt_was_shown_when(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_text("precious")
-    with pytest.raises(TargetError, match=r"a\.mp4 exists; choose another name"):
-        open_sink(str(path), VIDEO)
+    with pytest.raises(InvalidOutputError, match=r"a\.mp4 exists; choose another name"):
+        open_output(str(path), VIDEO)
     assert path.read_text() == "precious"
-    sink = open_sink(str(path), VIDEO, overwrite=True)
+    sink = open_output(str(path), VIDEO, overwrite=True)
     sink.write(make_block(0, 0, 5))
     sink.close()
     assert shown(path) == list(range(5))
@@ -197,8 +197,8 @@ def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
 
 def test_captions_of_another_video_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.vtt").write_text("precious")
-    with pytest.raises(TargetError, match=r"a\.vtt exists"):
-        open_sink(str(tmp_path / "a.mp4"), VIDEO)
+    with pytest.raises(InvalidOutputError, match=r"a\.vtt exists"):
+        open_output(str(tmp_path / "a.mp4"), VIDEO)
     assert not (tmp_path / "a.mp4").exists()
 
 
@@ -216,13 +216,13 @@ def test_captions_of_another_video_are_not_overwritten(tmp_path: Path) -> None:
 def test_a_target_that_cannot_be_is_refused_at_once(
     tmp_path: Path, target: str, message: str
 ) -> None:
-    with pytest.raises(TargetError, match=message):
-        open_sink(str(tmp_path / target), VIDEO)
+    with pytest.raises(InvalidOutputError, match=message):
+        open_output(str(tmp_path / target), VIDEO)
     assert list(tmp_path.rglob("*.*")) == []
 
 
 def test_a_file_without_a_frame_is_not_left_behind(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "a.mkv"), VIDEO)
+    sink = open_output(str(tmp_path / "a.mkv"), VIDEO)
     sink.close()
     sink.close()
     assert list(tmp_path.iterdir()) == []
@@ -230,11 +230,11 @@ def test_a_file_without_a_frame_is_not_left_behind(tmp_path: Path) -> None:
 
 def test_a_file_removed_while_it_is_written_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     source = blocks()
     sink.write(next(source))
     path.unlink()
-    with pytest.raises(SinkError, match=r"moved or removed .* with 17 frames \(1\.1 s\) in it"):
+    with pytest.raises(OutputError, match=r"moved or removed .* with 17 frames \(1\.1 s\) in it"):
         sink.write(next(source))
     sink.close()
 
@@ -242,18 +242,18 @@ def test_a_file_removed_while_it_is_written_is_noticed(tmp_path: Path) -> None:
 def test_a_playlist_removed_while_it_is_written_is_noticed(tmp_path: Path) -> None:
     """It is not begun again without its first lines."""
     path = tmp_path / "live.m3u8"
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     source = blocks()
     sink.write(next(source))
     path.unlink()
-    with pytest.raises(SinkError, match=r"no such file.*; 17 frames"):
+    with pytest.raises(OutputError, match=r"no such file.*; 17 frames"):
         sink.write(next(source))
     assert not path.exists()
 
 
 def test_pictures_in_a_folder_are_exact(tmp_path: Path) -> None:
     pattern = str(tmp_path / "frames" / "%06d.png")
-    sink = open_sink(pattern, VIDEO)
+    sink = open_output(pattern, VIDEO)
     for block in blocks(2, size=4):
         sink.write(block)
     sink.close()
@@ -263,13 +263,13 @@ def test_pictures_in_a_folder_are_exact(tmp_path: Path) -> None:
         with av.open(str(file)) as container:
             (frame,) = container.decode(video=0)
             assert (frame.to_ndarray(format="rgb24") == picture(number)).all()
-    with pytest.raises(TargetError, match=r"\.png exists"):
-        open_sink(pattern, VIDEO)
+    with pytest.raises(InvalidOutputError, match=r"\.png exists"):
+        open_output(pattern, VIDEO)
 
 
 def test_matroska_index_names_every_block(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     for block in blocks(3):
         sink.write(block)
     sink.close()
@@ -287,7 +287,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path, suffix: str) -> Non
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-    sink = open_sink(str(tmp_path / f"a{suffix}"), VIDEO)
+    sink = open_output(str(tmp_path / f"a{suffix}"), VIDEO)
     source = (replace(block, frames=block.frames[:4]) for block in blocks(size=4))
     for _ in range(50):
         sink.write(next(source))

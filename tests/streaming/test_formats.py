@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sana_stream.streaming.containers.registry import CONTAINERS, make_muxer, resolve
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.containers.registry import CONTAINERS, create_muxer, resolve
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 VIDEO = VideoFormat(96, 64, 16)
 
@@ -17,7 +17,9 @@ VIDEO = VideoFormat(96, 64, 16)
 def test_sizes_that_video_cannot_have_are_refused_with_the_nearest(
     width: int, height: int, nearest: int
 ) -> None:
-    with pytest.raises(TargetError, match=rf"even number of pixels; {nearest} is the nearest$"):
+    with pytest.raises(
+        InvalidOutputError, match=rf"even number of pixels; {nearest} is the nearest$"
+    ):
         VideoFormat(width, height, 16)
 
 
@@ -33,22 +35,22 @@ def test_sizes_that_video_cannot_have_are_refused_with_the_nearest(
 def test_encodings_that_a_codec_does_not_take(
     codec: str, crf: int | None, preset: str | None, message: str
 ) -> None:
-    with pytest.raises(TargetError) as error:
-        Encoding(codec, crf, preset)
+    with pytest.raises(InvalidOutputError) as error:
+        EncoderSettings(codec, crf, preset)
     assert str(error.value) == message
 
 
 def test_the_container_chooses_the_codec_and_then_checks_it() -> None:
-    assert resolve("webm", Encoding()).codec == "vp9"
-    assert resolve("mp4", Encoding("h265")).codec == "h265"
-    with pytest.raises(TargetError, match="preset 'veryfast': vp9 takes"):
-        resolve("webm", Encoding(preset="veryfast"))
-    with pytest.raises(TargetError, match="codec 'vp9': mov takes h264, h265"):
-        resolve("mov", Encoding("vp9"))
-    with pytest.raises(TargetError, match="format 'ogg': one of mp4, "):
-        resolve("ogg", Encoding())
-    with pytest.raises(TargetError, match="y4m is not compressed"):
-        resolve("y4m", Encoding(crf=3))
+    assert resolve("webm", EncoderSettings()).codec == "vp9"
+    assert resolve("mp4", EncoderSettings("h265")).codec == "h265"
+    with pytest.raises(InvalidOutputError, match="preset 'veryfast': vp9 takes"):
+        resolve("webm", EncoderSettings(preset="veryfast"))
+    with pytest.raises(InvalidOutputError, match="codec 'vp9': mov takes h264, h265"):
+        resolve("mov", EncoderSettings("vp9"))
+    with pytest.raises(InvalidOutputError, match="format 'ogg': one of mp4, "):
+        resolve("ogg", EncoderSettings())
+    with pytest.raises(InvalidOutputError, match="y4m is not compressed"):
+        resolve("y4m", EncoderSettings(crf=3))
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -56,5 +58,5 @@ def test_no_option_is_unknown_to_the_container_or_the_encoder(
     container: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for codec in CONTAINERS[container].codecs or (None,):
-        make_muxer(container, VIDEO, Encoding(codec), Tags("t")).header()
+        create_muxer(container, VIDEO, EncoderSettings(codec), Metadata("t")).header()
     assert "not used" not in caplog.text

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import pytest
 
-from sana_stream.streaming.containers.encoder import without_absent_hardware
+from sana_stream.streaming.containers.encoder import fall_back_to_software
 from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.video_format import Encoding, VideoFormat
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
 
 from ..programs import needs
 from .blocks import FPS, HEIGHT, WIDTH, blocks, number_of
@@ -28,7 +28,7 @@ def shown(path: Path) -> list[int]:
 
 def test_a_playlist_names_every_block_and_ends(tmp_path: Path) -> None:
     playlist = tmp_path / "web" / "live.m3u8"
-    sink = open_sink(str(playlist), VIDEO)
+    sink = open_output(str(playlist), VIDEO)
     seen: list[int] = []
     for block in blocks(4):
         sink.write(block)
@@ -54,7 +54,7 @@ def test_a_playlist_names_every_block_and_ends(tmp_path: Path) -> None:
 @pytest.mark.programs
 @needs("ffmpeg")
 def test_ffmpeg_plays_the_playlist(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "live.m3u8"), VIDEO)
+    sink = open_output(str(tmp_path / "live.m3u8"), VIDEO)
     for block in blocks(3):
         sink.write(block)
     sink.close()
@@ -65,7 +65,7 @@ def test_ffmpeg_plays_the_playlist(tmp_path: Path) -> None:
 
 
 def test_a_window_forgets_old_blocks(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "live.m3u8"), VIDEO, window=3)
+    sink = open_output(str(tmp_path / "live.m3u8"), VIDEO, window=3)
     for block in blocks(6):
         sink.write(block)
     sink.close()
@@ -78,7 +78,7 @@ def test_a_window_forgets_old_blocks(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_ends_before_its_first_block_leaves_nothing(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "live.m3u8"), VIDEO)
+    sink = open_output(str(tmp_path / "live.m3u8"), VIDEO)
     sink.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -86,18 +86,18 @@ def test_a_stream_that_ends_before_its_first_block_leaves_nothing(tmp_path: Path
 def test_an_old_stream_is_replaced_only_when_asked(tmp_path: Path) -> None:
     playlist = tmp_path / "live.m3u8"
     for count, overwrite in ((4, False), (2, True)):
-        sink = open_sink(str(playlist), VIDEO, overwrite=overwrite)
+        sink = open_output(str(playlist), VIDEO, overwrite=overwrite)
         for block in blocks(count):
             sink.write(block)
         sink.close()
-        with pytest.raises(TargetError, match="exists"):
-            open_sink(str(playlist), VIDEO)
+        with pytest.raises(InvalidOutputError, match="exists"):
+            open_output(str(playlist), VIDEO)
     assert shown(playlist) == list(range(33))
     assert not (tmp_path / "segment000002.m4s").exists()
 
 
 def test_a_long_video_in_several_files(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2.0)
+    sink = open_output(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2.0)
     for block in blocks(5):
         sink.write(block)
     assert sink.frames == 81
@@ -110,8 +110,8 @@ def test_a_long_video_in_several_files(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a-0002.mp4")) as container:
         assert container.start_time == 0
         assert container.duration == 2_000_000
-    with pytest.raises(TargetError, match=r"a-0001\.mp4 exists"):
-        open_sink(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2.0)
+    with pytest.raises(InvalidOutputError, match=r"a-0001\.mp4 exists"):
+        open_output(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2.0)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_a_long_video_in_several_files(tmp_path: Path) -> None:
 def test_settings_that_do_not_belong_to_the_target(
     tmp_path: Path, target: str, options: dict[str, float], message: str
 ) -> None:
-    with pytest.raises(TargetError, match=message):
-        open_sink(str(tmp_path / target), VIDEO, **options)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidOutputError, match=message):
+        open_output(str(tmp_path / target), VIDEO, **options)  # pyright: ignore[reportArgumentType]
 
 
 def test_without_an_encoder_on_the_gpu_the_cpu_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +136,9 @@ def test_without_an_encoder_on_the_gpu_the_cpu_does_it(monkeypatch: pytest.Monke
         "sana_stream.streaming.containers.encoder.encoder_name", lambda *_: "absent_encoder"
     )
     said: list[str] = []
-    asked = Encoding("h264", nvenc=True)
-    used = without_absent_hardware(asked, VIDEO, said.append)
-    assert used == Encoding("h264")
+    asked = EncoderSettings("h264", nvenc=True)
+    used = fall_back_to_software(asked, VIDEO, said.append)
+    assert used == EncoderSettings("h264")
     assert re.fullmatch(r"the GPU cannot encode h264 \(.*\); the CPU does it", said[0], re.DOTALL)
-    with pytest.raises(TargetError, match="NVIDIA GPUs encode h264, h265, av1"):
-        Encoding("vp9", nvenc=True)
+    with pytest.raises(InvalidOutputError, match="NVIDIA GPUs encode h264, h265, av1"):
+        EncoderSettings("vp9", nvenc=True)

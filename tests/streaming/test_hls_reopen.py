@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sana_stream.streaming.containers.mp4 import Fragmenter
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.outputs.hls import HlsSink
+from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.outputs.hls import HlsOutput
 from sana_stream.streaming.outputs.hls_playlist import (
     Playlist,
     Segment,
     playlist_text,
     read_playlist,
 )
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from ..programs import needs
-from .asking import PATIENCE
+from .asking import TIMEOUT_SECONDS
 from .blocks import FPS, HEIGHT, WIDTH, blocks
 from .test_hls import shown
 
@@ -36,31 +36,31 @@ VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
 def test_a_playlist_goes_on(tmp_path: Path, closed: bool):
     playlist, straight = tmp_path / "a" / "live.m3u8", tmp_path / "b" / "live.m3u8"
-    sink = open_sink(str(playlist), VIDEO)
+    sink = open_output(str(playlist), VIDEO)
     for block in blocks(4):
         sink.write(block)
     if closed:
         sink.close()
     del sink  # as killed: its lock is free
-    sink = open_sink(str(playlist), VIDEO, kept=33)
+    sink = open_output(str(playlist), VIDEO, resume_frames=33)
     for block in list(blocks(5))[2:]:
         sink.write(block)
     sink.close()
-    sink = open_sink(str(straight), VIDEO)
+    sink = open_output(str(straight), VIDEO)
     for block in blocks(5):
         sink.write(block)
     sink.close()
     assert shown(playlist) == list(range(81))
     for file in straight.parent.iterdir():
         assert (playlist.parent / file.name).read_bytes() == file.read_bytes()
-    with pytest.raises(TargetError, match="no segment in it ends after 40 frames"):
-        open_sink(str(playlist), VIDEO, kept=40)
+    with pytest.raises(InvalidOutputError, match="no segment in it ends after 40 frames"):
+        open_output(str(playlist), VIDEO, resume_frames=40)
 
 
-def write(playlist: Path, first: int, last: int, kept: int = 0, close: bool = False) -> HlsSink:
+def write(playlist: Path, first: int, last: int, kept: int = 0, close: bool = False) -> HlsOutput:
     """Blocks `first` to `last` - 1 into a window of three; not closed is as killed."""
-    sink = open_sink(str(playlist), VIDEO, kept=kept, window=3)
-    assert isinstance(sink, HlsSink)
+    sink = open_output(str(playlist), VIDEO, resume_frames=kept, window=3)
+    assert isinstance(sink, HlsOutput)
     for block in list(blocks(last))[first:]:
         sink.write(block)
     if close:
@@ -71,7 +71,7 @@ def write(playlist: Path, first: int, last: int, kept: int = 0, close: bool = Fa
 def named(playlist: Path) -> list[str]:
     """The segments that a playlist names, with their numbers as players count them."""
     read = read_playlist(playlist.read_text())
-    for number, segment in enumerate(read.segments, read.first):
+    for number, segment in enumerate(read.segments, read.media_sequence):
         assert segment.name == f"segment{number:06}.m4s"
         assert (playlist.parent / segment.name).exists()
     return [segment.name for segment in read.segments]
@@ -160,7 +160,7 @@ def test_ffmpeg_watches_a_window_over_an_interruption(tmp_path: Path) -> None:
             write(playlist, 2, 4, kept=33)  # one block of the window, then another, which is new
             watched(log, "segment000003.m4s")
             write(playlist, 1, 6, kept=17, close=True)
-            assert player.wait(PATIENCE) == 0
+            assert player.wait(TIMEOUT_SECONDS) == 0
         finally:
             player.kill()  # it would watch for ever
     assert shown(out) == list(range(97))
@@ -168,7 +168,7 @@ def test_ffmpeg_watches_a_window_over_an_interruption(tmp_path: Path) -> None:
 
 def watched(log: Path, name: str) -> None:
     """Wait until the player has opened a segment."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not re.search(rf"Opening '[^']*{name}'", log.read_text()):
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.05)
@@ -193,7 +193,7 @@ def test_a_playlist_is_read_as_it_was_written(
 
 @pytest.mark.parametrize("fps", [Fraction(16), Fraction(24000, 1001), Fraction(30)])
 def test_a_fragment_tells_its_frames(fps: Fraction) -> None:
-    fragmenter = Fragmenter(VideoFormat(WIDTH, HEIGHT, fps), Encoding(), Tags())
+    fragmenter = Mp4Fragmenter(VideoFormat(WIDTH, HEIGHT, fps), EncoderSettings(), Metadata())
     for block in blocks(3):
         fragment = fragmenter.fragment(block)
         assert fragmenter.frames(fragment) == range(block.start, block.start + len(block.frames))

@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.streaming.codec_limits import LIMITS
-from sana_stream.streaming.containers.registry import CONTAINERS, make_muxer
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.video_format import Encoding, Tags, VideoFormat, check_limits
+from sana_stream.streaming.containers.registry import CONTAINERS, create_muxer
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
 
 HOMES = {"h264": "mp4", "h265": "mp4", "av1": "mp4", "vp9": "webm", "ffv1": "matroska"}
 
@@ -26,7 +26,7 @@ TRIAL = """
 import io, json, sys
 import av, numpy as np
 from types import SimpleNamespace
-from sana_stream.streaming.containers import make_muxer
+from sana_stream.streaming.containers import create_muxer
 from sana_stream.streaming.format import Encoding, Tags, VideoFormat
 
 noise = np.random.default_rng(0)
@@ -34,7 +34,7 @@ codec, container = sys.argv[1:3]
 for width, height, fps, crf, preset in json.loads(sys.argv[3]):
     print(width, height, fps, crf, preset, flush=True)
     encoding, video = Encoding(codec, crf, preset), VideoFormat(width, height, fps)
-    muxer, file, start = make_muxer(container, video, encoding, Tags()), io.BytesIO(), 0
+    muxer, file, start = create_muxer(container, video, encoding, Tags()), io.BytesIO(), 0
     file.write(muxer.header())
     for count in (5, 4, 1):
         frames = noise.integers(0, 255, (count, video.height, video.width, 3), dtype=np.uint8)
@@ -87,25 +87,25 @@ def test_an_encoder_takes_what_its_limits_say(codec: str) -> None:
 def test_a_size_that_an_encoder_does_not_take(
     codec: str, size: tuple[int, int], message: str
 ) -> None:
-    with pytest.raises(TargetError, match=f"codec {codec}: {message}"):
-        make_muxer(HOMES[codec], VideoFormat(*size, 16), Encoding(codec), Tags())
+    with pytest.raises(InvalidOutputError, match=f"codec {codec}: {message}"):
+        create_muxer(HOMES[codec], VideoFormat(*size, 16), EncoderSettings(codec), Metadata())
 
 
 def test_a_rate_that_an_encoder_does_not_take() -> None:
-    with pytest.raises(TargetError, match=r"241 frames a second are too many .* takes 240"):
-        make_muxer("mp4", VideoFormat(64, 64, 241), Encoding("av1"), Tags())
+    with pytest.raises(InvalidOutputError, match=r"241 frames a second are too many .* takes 240"):
+        create_muxer("mp4", VideoFormat(64, 64, 241), EncoderSettings("av1"), Metadata())
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "live.m3u8"])
 def test_nothing_is_written_for_what_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TargetError, match="h265: 48x32 is too small"):
-        open_sink(str(tmp_path / name), VideoFormat(48, 32, 16), Encoding("h265"))
+    with pytest.raises(InvalidOutputError, match="h265: 48x32 is too small"):
+        open_output(str(tmp_path / name), VideoFormat(48, 32, 16), EncoderSettings("h265"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_playlist_takes_the_codecs_of_its_container(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="codec 'ffv1': mp4 takes h264, h265, av1, vp9"):
-        open_sink(str(tmp_path / "live.m3u8"), VideoFormat(96, 64, 16), Encoding("ffv1"))
+    with pytest.raises(InvalidOutputError, match="codec 'ffv1': mp4 takes h264, h265, av1, vp9"):
+        open_output(str(tmp_path / "live.m3u8"), VideoFormat(96, 64, 16), EncoderSettings("ffv1"))
 
 
 @settings(max_examples=40)
@@ -120,18 +120,18 @@ def test_a_header_comes_or_a_refusal(home: tuple[str, str], width: int, height: 
     video = VideoFormat(width, height, 16)
     try:
         check_limits(codec, video)
-    except TargetError:
-        with pytest.raises(TargetError):
-            make_muxer(container, video, Encoding(codec), Tags())
+    except InvalidOutputError:
+        with pytest.raises(InvalidOutputError):
+            create_muxer(container, video, EncoderSettings(codec), Metadata())
     else:
-        header = make_muxer(container, video, Encoding(codec), Tags()).header()
+        header = create_muxer(container, video, EncoderSettings(codec), Metadata()).header()
         assert header or container == "mpegts"  # which begins with its first packet
 
 
 def test_tags_hold_any_text() -> None:
-    tags = Tags("caf\udce9\x00.mp4", ("a\x00b", "\ud800"), 2**63 - 1)
-    assert all("\x00" not in text for text in tags.metadata().values())
-    assert make_muxer("mp4", VideoFormat(64, 64, 16), Encoding(), tags).header()
+    tags = Metadata("caf\udce9\x00.mp4", ("a\x00b", "\ud800"), 2**63 - 1)
+    assert all("\x00" not in text for text in tags.as_dict().values())
+    assert create_muxer("mp4", VideoFormat(64, 64, 16), EncoderSettings(), tags).header()
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_tags_hold_any_text() -> None:
     ],
 )  # fmt: skip
 def test_encodings_of_another_kind(given: dict[str, object]) -> None:
-    with pytest.raises(TargetError) as error:
-        Encoding(**given)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOutputError) as error:
+        EncoderSettings(**given)  # type: ignore[arg-type]
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 300
 
@@ -165,8 +165,8 @@ def test_outputs_asked_for_with_values_of_another_kind(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked: dict[str, object] = {"target": "a.mp4", "video": VideoFormat(64, 64, 16)}
-    with pytest.raises(TargetError) as error:
-        open_sink(**(asked | given))  # type: ignore[arg-type]
+    with pytest.raises(InvalidOutputError) as error:
+        open_output(**(asked | given))  # type: ignore[arg-type]
     assert next(iter(given)) in str(error.value)
     assert list(tmp_path.iterdir()) == []
 

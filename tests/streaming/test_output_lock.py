@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.outputs.locks import OutputLocks, lock_path
 
 HOLD = """
@@ -40,9 +40,9 @@ def holder(path: Path, **more: Any) -> subprocess.Popen[str]:
 def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path):
     film = tmp_path / "film.mp4"
     with holder(film) as process:
-        with pytest.raises(TargetError, match=f"being written by process {process.pid} on "):
+        with pytest.raises(InvalidOutputError, match=f"being written by process {process.pid} on "):
             OutputLocks().acquire(film)
-        with pytest.raises(TargetError, match="being written"):
+        with pytest.raises(InvalidOutputError, match="being written"):
             OutputLocks().acquire(tmp_path / "film.ckpt")  # one stem, one lock
         OutputLocks().acquire(tmp_path / "other.mp4")
         process.kill()
@@ -64,7 +64,7 @@ def test_a_link_and_its_file_share_one_lock(tmp_path: Path):
     (tmp_path / "link.mp4").symlink_to(film)
     with OutputLocks() as locks:
         locks.acquire(film)
-        with pytest.raises(TargetError, match="being written"):
+        with pytest.raises(InvalidOutputError, match="being written"):
             OutputLocks().acquire(tmp_path / "link.mp4")
 
 
@@ -96,7 +96,7 @@ def test_a_lock_is_held_as_often_as_it_was_taken(
     for name, held in count.items():
         assert lock_path(folder / name).exists() == (held > 0)
         if held:
-            with pytest.raises(TargetError):
+            with pytest.raises(InvalidOutputError):
                 OutputLocks().acquire(folder / name)
     ours.release_all()
     assert list(folder.iterdir()) == []
@@ -112,13 +112,13 @@ def test_every_name_of_a_file_has_a_lock(tmp_path: Path, name: str):
 def test_a_foreign_file_of_a_lock_s_name_is_left_alone(tmp_path: Path):
     film = tmp_path / "film.mp4"
     lock_path(film).write_text("something of somebody's")
-    with pytest.raises(TargetError, match="is not a lock file"):
+    with pytest.raises(InvalidOutputError, match="is not a lock file"):
         OutputLocks().acquire(film)
     assert lock_path(film).read_text() == "something of somebody's"
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
-    with pytest.raises(TargetError, match=r"film.mp4: cannot be written: no such file"):
+    with pytest.raises(InvalidOutputError, match=r"film.mp4: cannot be written: no such file"):
         OutputLocks().acquire(tmp_path / "missing" / "film.mp4")
 
 
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written_is_refused():
         if root:
             os.seteuid(65534)
         try:
-            with pytest.raises(TargetError, match=r"cannot be written: permission denied"):
+            with pytest.raises(InvalidOutputError, match=r"cannot be written: permission denied"):
                 OutputLocks().acquire(Path(folder) / "film.mp4")
         finally:
             if root:
@@ -144,7 +144,9 @@ def test_what_stands_in_the_lock_s_place_is_named_and_left(tmp_path: Path):
     for begin in (lock.mkdir, lambda: os.mkfifo(lock), lambda: lock.symlink_to(other)):
         begin()
         before = lock.lstat()
-        with pytest.raises(TargetError, match=r"film\.mp4: its lock \.film\.sana-stream\.lock"):
+        with pytest.raises(
+            InvalidOutputError, match=r"film\.mp4: its lock \.film\.sana-stream\.lock"
+        ):
             OutputLocks().acquire(film)
         assert os.path.samestat(before, lock.lstat())
         if lock.is_dir():
@@ -161,7 +163,7 @@ def test_a_lock_is_held_where_there_is_no_room_to_say_by_whom(tmp_path: Path):
     film = tmp_path / "film.mp4"
     limit = (resource.RLIMIT_FSIZE, (0, 0))
     with holder(film, preexec_fn=lambda: resource.setrlimit(*limit)) as process:
-        with pytest.raises(TargetError, match="is being written by another process"):
+        with pytest.raises(InvalidOutputError, match="is being written by another process"):
             OutputLocks().acquire(film)
         process.kill()
     with OutputLocks() as locks:

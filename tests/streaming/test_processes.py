@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from ..programs import needs
-from .asking import PATIENCE
+from .asking import TIMEOUT_SECONDS
 from .blocks import HEIGHT, WIDTH, number_of
 
 PRODUCER = [sys.executable, str(Path(__file__).with_name("produce.py"))]
@@ -39,7 +39,7 @@ def producer(*arguments: str, stdout: int = subprocess.DEVNULL) -> Iterator[subp
         yield process
     finally:
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
@@ -68,7 +68,7 @@ def test_a_killed_process_leaves_every_delivered_block(tmp_path: Path, suffix: s
         await_frames(process, 65)
         time.sleep(random.uniform(0, 0.4))
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
         assert process.stderr
         made = [int(n) for n in re.findall(r"made (\d+)", process.stderr.read())]
     handed_over = made[-1] if made else 65
@@ -88,7 +88,9 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     # some shells count in blocks of 512 bytes, others of 1024
     limit = f"ulimit -f 120; trap '' XFSZ; exec {' '.join(PRODUCER)} --out {path}"
-    result = subprocess.run(["sh", "-c", limit], capture_output=True, text=True, timeout=PATIENCE)
+    result = subprocess.run(
+        ["sh", "-c", limit], capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )
     assert result.returncode == 1
     told = re.search(r"error: .*a\.mp4: file too large.*; (\d+) frames \(", result.stderr)
     assert told, result.stderr
@@ -99,7 +101,7 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(tmp_path: Path) -> None:
 
 def test_a_full_device_behind_standard_output() -> None:
     with open("/dev/full", "wb") as full, producer("--out", "-", stdout=full.fileno()) as process:
-        _, said = process.communicate(timeout=PATIENCE)
+        _, said = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 1
     assert "error: standard output: No space left on device" in said
 
@@ -109,7 +111,7 @@ def test_standard_output_carries_video_alone(container: str) -> None:
     result = subprocess.run(
         [*PRODUCER, "--out", "-", "--format", container, "--blocks", "3"],
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
     )
     assert result.returncode == 0
     assert shown(result.stdout) == list(range(49))
@@ -120,7 +122,7 @@ def test_bare_pictures_on_standard_output() -> None:
     result = subprocess.run(
         [*PRODUCER, "--out", "-", "--format", "rawvideo", "--blocks", "2"],
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
     )
     pictures = np.frombuffer(result.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
     assert [number_of(picture) for picture in pictures] == list(range(33))
@@ -132,7 +134,7 @@ def test_a_reader_that_leaves_ends_the_run_normally() -> None:
         ["sh", "-c", f"( {line} ) | head -c 100000 | wc -c"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
     )
     assert result.stdout.strip() == "100000"
     assert "standard output: the reader has closed it" in result.stderr
@@ -148,7 +150,7 @@ def test_ffmpeg_reads_every_frame_from_the_pipe(tmp_path: Path, container: str) 
         ["bash", "-c", f"set -o pipefail; {line} -c:v ffv1 {tmp_path}/out.mkv"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
     )
     assert result.returncode == 0, result.stderr
     assert shown(tmp_path / "out.mkv") == list(range(65))
@@ -161,7 +163,7 @@ def test_a_stalled_reader_does_not_keep_a_stopped_run() -> None:
             os.close(write)
             await_frames(process, 49)  # one block does not fit into the pipe, two wait
             process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == 130
+            assert process.wait(TIMEOUT_SECONDS) == 130
             assert process.stderr
             assert "takes nothing; the rest is dropped" in process.stderr.read()
     finally:
@@ -173,6 +175,6 @@ def test_a_stopped_run_completes_its_file(tmp_path: Path) -> None:
     with producer("--out", str(path), "--delay", "0.05") as process:
         await_frames(process, 49)
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 130
+        assert process.wait(TIMEOUT_SECONDS) == 130
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames >= 49

@@ -10,44 +10,44 @@ from typing import Any
 import pytest
 
 from sana_stream.streaming.control.job_queue import (
-    Order,
-    OrderError,
-    Programme,
-    ProgrammeFullError,
-    State,
+    JobError,
+    JobQueue,
+    JobState,
+    QueueFullError,
+    StreamJob,
 )
-from sana_stream.streaming.control.live_control import Control
-from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Stage
+from sana_stream.streaming.web.status import CurrentStream
 
-from .asking import PATIENCE
+from .asking import TIMEOUT_SECONDS
 
 
-def states(programme: Programme) -> dict[int, str]:
-    return {order.number: order.state.value for order in programme.orders()}
+def states(programme: JobQueue) -> dict[int, str]:
+    return {order.number: order.state.value for order in programme.jobs()}
 
 
 def test_orders_are_made_one_after_the_other() -> None:
-    programme, stop = Programme(), threading.Event()
+    programme, stop = JobQueue(), threading.Event()
     for story in ("dawn", "noon", "dusk"):
         programme.submit({"story": story, "seed": 3})
     for number, story in enumerate(("dawn", "noon")):
         order = programme.next(stop)
         assert order
         assert (order.number, order.story, order.seed) == (number, story, 3)
-        programme.begin(order, Control())
+        programme.begin(order, LiveControl())
         programme.end(order, "no memory" if number else "")
-    assert states(programme) == {0: "finished", 1: "failed", 2: "waiting"}
-    assert programme.orders()[1].message == "no memory"
+    assert states(programme) == {0: "finished", 1: "failed", 2: "queued"}
+    assert programme.jobs()[1].message == "no memory"
 
 
 def test_the_run_waits_for_an_order_until_it_is_to_stop() -> None:
-    programme, stop, got = Programme(), threading.Event(), []
+    programme, stop, got = JobQueue(), threading.Event(), []
     thread = threading.Thread(target=lambda: got.append(programme.next(stop)), daemon=True)
     thread.start()
     programme.submit({"story": "dawn"})
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT_SECONDS)
     assert got[0].story == "dawn"
     programme.cancel(0)
     threading.Timer(0.1, stop.set).start()
@@ -55,7 +55,7 @@ def test_the_run_waits_for_an_order_until_it_is_to_stop() -> None:
 
 
 def test_an_order_is_taken_back_or_ended() -> None:
-    programme, control = Programme(), Control()
+    programme, control = JobQueue(), LiveControl()
     first, second = (programme.submit({"story": story}) for story in ("dawn", "noon"))
     programme.begin(first, control)
     assert programme.cancel(second.number)
@@ -69,7 +69,7 @@ def test_an_order_is_taken_back_or_ended() -> None:
 
 
 def test_an_order_taken_back_at_the_last_moment_is_not_made() -> None:
-    programme, control = Programme(), Control()
+    programme, control = JobQueue(), LiveControl()
     programme.submit({"story": "dawn"})
     order = programme.next(threading.Event())
     assert order
@@ -81,15 +81,15 @@ def test_an_order_taken_back_at_the_last_moment_is_not_made() -> None:
 
 
 def test_neither_waiting_nor_past_orders_pile_up() -> None:
-    programme = Programme()
+    programme = JobQueue()
     for _ in range(16):
         programme.submit({"story": "dawn"})
-    with pytest.raises(ProgrammeFullError, match="16 streams are waiting; try again later"):
+    with pytest.raises(QueueFullError, match="16 streams are waiting; try again later"):
         programme.submit({"story": "dawn"})
     for number in range(200):
         programme.cancel(number)
         programme.submit({"story": "dawn"})
-    assert len(programme.orders()) == 32 + 16
+    assert len(programme.jobs()) == 32 + 16
 
 
 @pytest.mark.parametrize(
@@ -111,27 +111,27 @@ def test_neither_waiting_nor_past_orders_pile_up() -> None:
     ],
 )
 def test_orders_that_are_refused(request_: object, message: str) -> None:
-    programme = Programme()
-    with pytest.raises(OrderError, match=message):
+    programme = JobQueue()
+    with pytest.raises(JobError, match=message):
         programme.submit(request_)
-    assert programme.orders() == ()
+    assert programme.jobs() == ()
 
 
 def test_the_run_may_refuse_a_story() -> None:
-    def check(order: Order) -> None:
+    def check(order: StreamJob) -> None:
         raise ValueError(f"line 1: {order.story!r} is no story")
 
-    with pytest.raises(OrderError, match="line 1: 'x' is no story"):
-        Programme(check).submit({"story": "x"})
+    with pytest.raises(JobError, match="line 1: 'x' is no story"):
+        JobQueue(check).submit({"story": "x"})
 
 
 def test_orders_over_http() -> None:
-    programme = Programme()
-    with WebServer(Stage(), Access.on("127.0.0.1", 0), programme) as server:
+    programme = JobQueue()
+    with WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", 0), programme) as server:
 
         def ask(method: str, path: str, body: object = None) -> tuple[int, Any]:
             connection = http.client.HTTPConnection(
-                "127.0.0.1", server.access.port, timeout=PATIENCE
+                "127.0.0.1", server.access.port, timeout=TIMEOUT_SECONDS
             )
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
@@ -147,7 +147,7 @@ def test_orders_over_http() -> None:
             "story": "dawn",
             "seed": 4,
             "seconds": 60,
-            "state": "waiting",
+            "state": "queued",
             "message": "",
         }
         assert ask("GET", "/streams") == (200, [order])
@@ -155,9 +155,9 @@ def test_orders_over_http() -> None:
         assert ask("GET", "/status")[1]["may_begin"]
         assert ask("DELETE", "/streams/7")[0] == 404
         assert ask("DELETE", "/streams/0")[0] == 204
-        assert programme.orders()[0].state is State.CANCELLED
-    with WebServer(Stage(), Access.on("0.0.0.0", 0), programme) as server:
-        query = f"?token={server.access.watch}"
+        assert programme.jobs()[0].state is JobState.CANCELLED
+    with WebServer(CurrentStream(), AccessPolicy.on("0.0.0.0", 0), programme) as server:
+        query = f"?token={server.access.view_token}"
         assert ask("POST", "/streams" + query, {"story": "dawn"})[0] == 403
         assert ask("GET", "/streams" + query)[0] == 403
         assert ask("DELETE", "/streams/0" + query)[0] == 403

@@ -11,14 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.cli import argument_types
-from sana_stream.streaming.containers.registry import make_muxer
-from sana_stream.streaming.errors import TargetError
+from sana_stream.streaming.containers.registry import create_muxer
+from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.video_format import (
     FINEST,
     LEAST,
     MOST,
-    Encoding,
-    Tags,
+    EncoderSettings,
+    Metadata,
     VideoFormat,
     rate_of,
     read_rate,
@@ -92,7 +92,7 @@ TICK = {  # seconds to which a container rounds times, and the rate that a reade
 @example(Fraction(99991, 99989))
 @pytest.mark.parametrize("container", TICK)
 def test_a_file_keeps_the_rate_and_the_time_of_every_frame(container: str, rate: Fraction) -> None:
-    muxer = make_muxer(container, VideoFormat(WIDTH, HEIGHT, rate), Encoding(), Tags())
+    muxer = create_muxer(container, VideoFormat(WIDTH, HEIGHT, rate), EncoderSettings(), Metadata())
     file = io.BytesIO()
     file.write(muxer.header())
     for block in blocks(2, size=4):
@@ -112,7 +112,9 @@ def test_a_file_keeps_the_rate_and_the_time_of_every_frame(container: str, rate:
 
 
 def test_a_stream_without_container_names_its_exact_rate() -> None:
-    header = make_muxer("y4m", VideoFormat(WIDTH, HEIGHT, 29.97), Encoding(), Tags()).header()
+    header = create_muxer(
+        "y4m", VideoFormat(WIDTH, HEIGHT, 29.97), EncoderSettings(), Metadata()
+    ).header()
     assert b" F30000:1001 " in bytes(header)
 
 
@@ -120,11 +122,11 @@ def test_a_stream_without_container_names_its_exact_rate() -> None:
     "rate", [0, -1, 1001, float("nan"), float("inf"), 1e-9, True, "16", None, Fraction(1, 10**6)]
 )
 def test_rates_that_no_output_holds(rate: object) -> None:
-    with pytest.raises(TargetError, match=r"fps|frames a second"):
+    with pytest.raises(InvalidOutputError, match=r"fps|frames a second"):
         VideoFormat(WIDTH, HEIGHT, rate)  # type: ignore[arg-type]
 
 
 def test_a_fraction_finer_than_containers_keep_names_the_nearest() -> None:
-    with pytest.raises(TargetError, match=f"denominator of at most {FINEST}; "):
+    with pytest.raises(InvalidOutputError, match=f"denominator of at most {FINEST}; "):
         VideoFormat(WIDTH, HEIGHT, Fraction(16_000_001, 1_000_000))
     assert LEAST < 1 < MOST

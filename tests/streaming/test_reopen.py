@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.video_format import VideoFormat
 
 from .blocks import FPS, HEIGHT, WIDTH, blocks, make_block
@@ -22,7 +22,7 @@ FIXTURES = [HealthCheck.function_scoped_fixture]
 
 def write(path: Path, first: int, last: int, kept: int = 0, close: bool = True) -> None:
     """Blocks `first` to `last` - 1 into a file; not closed is as killed."""
-    sink = open_sink(str(path), VIDEO, kept=kept)
+    sink = open_output(str(path), VIDEO, resume_frames=kept)
     for block in list(blocks(last))[first:]:
         sink.write(block)
     if close:
@@ -68,30 +68,30 @@ def test_a_torn_block_behind_the_kept_ones_is_cut_off(tmp_path: Path, suffix: st
 def test_a_file_that_is_too_short_is_refused_and_still_plays(tmp_path: Path, suffix: str):
     path = tmp_path / f"a{suffix}"
     write(path, 0, 2, close=False)
-    with pytest.raises(TargetError, match="only 33 whole frames are in it, 49 are needed"):
-        open_sink(str(path), VIDEO, kept=49)
+    with pytest.raises(InvalidOutputError, match="only 33 whole frames are in it, 49 are needed"):
+        open_output(str(path), VIDEO, resume_frames=49)
     assert shown(path) == list(range(33))
 
 
 def test_a_file_that_is_gone_or_of_another_kind_is_refused(tmp_path: Path):
     path = tmp_path / "a.mp4"
-    with pytest.raises(TargetError, match="cannot be resumed: no such file"):
-        open_sink(str(path), VIDEO, kept=33)
+    with pytest.raises(InvalidOutputError, match="cannot be resumed: no such file"):
+        open_output(str(path), VIDEO, resume_frames=33)
     write(path.with_suffix(".y4m"), 0, 1)
     path.with_suffix(".y4m").rename(path)
-    with pytest.raises(TargetError, match="another run has written it"):
-        open_sink(str(path), VIDEO, kept=33)
+    with pytest.raises(InvalidOutputError, match="another run has written it"):
+        open_output(str(path), VIDEO, resume_frames=33)
 
 
 @pytest.mark.parametrize("kept_blocks", [1, 2, 3, 4])
 def test_files_of_equal_length_go_on(tmp_path: Path, kept_blocks: int):
     """Files of 2 s: the first one has blocks 0 and 1, the second one 2 and 3."""
-    sink = open_sink(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2)
+    sink = open_output(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2)
     for block in blocks(4):
         sink.write(block)
     del sink  # as killed: its lock is free
     kept = 1 + 16 * kept_blocks
-    sink = open_sink(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2, kept=kept)
+    sink = open_output(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2, resume_frames=kept)
     assert sink.frames == kept
     for block in list(blocks(6))[kept_blocks:]:
         sink.write(block)
@@ -105,26 +105,26 @@ def test_files_of_equal_length_go_on(tmp_path: Path, kept_blocks: int):
 
 def test_pictures_go_on(tmp_path: Path):
     pattern = str(tmp_path / "%04d.png")
-    sink = open_sink(pattern, VIDEO)
+    sink = open_output(pattern, VIDEO)
     sink.write(make_block(0, 0, 17))
     del sink
-    sink = open_sink(pattern, VIDEO, kept=17)
+    sink = open_output(pattern, VIDEO, resume_frames=17)
     sink.write(make_block(1, 17, 16))
     assert sink.frames == 33
     sink.close()
     assert len(list(tmp_path.iterdir())) == 33
-    with pytest.raises(TargetError, match=r"0048.png: cannot be resumed: no such file"):
-        open_sink(pattern, VIDEO, kept=49)
+    with pytest.raises(InvalidOutputError, match=r"0048.png: cannot be resumed: no such file"):
+        open_output(pattern, VIDEO, resume_frames=49)
 
 
 def test_captions_are_cut_with_the_video(tmp_path: Path):
     path = tmp_path / "a.mp4"
     prompts = ("a red boat", "night falls & rain", "the sun rises")
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     for block in blocks(3, prompts=prompts):
         sink.write(block)
     del sink
-    sink = open_sink(str(path), VIDEO, kept=33)
+    sink = open_output(str(path), VIDEO, resume_frames=33)
     sink.write(make_block(2, 33, 16, "night falls & rain"))
     sink.close()
     assert path.with_suffix(".vtt").read_text() == (

@@ -11,14 +11,19 @@ from pathlib import Path
 import av
 import pytest
 
-from sana_stream.streaming.errors import ReaderGone, SinkError, Stopped, TargetError
+from sana_stream.streaming.errors import (
+    InvalidOutputError,
+    OutputCancelled,
+    OutputError,
+    ReaderDisconnected,
+)
 from sana_stream.streaming.outputs import addresses
-from sana_stream.streaming.outputs.base import label
-from sana_stream.streaming.outputs.open import open_sink
+from sana_stream.streaming.outputs.base import redact_url
+from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.sockets import Listener
-from sana_stream.streaming.video_format import Encoding, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
 
-from .asking import PATIENCE, await_that
+from .asking import TIMEOUT_SECONDS, await_that
 from .blocks import HEIGHT, WIDTH, blocks, number_of, pour
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 200)  # short in time, so that paced outputs are quick
@@ -57,7 +62,7 @@ class Reader:
 def read_all(connection: socket.socket, limit: int | None = None) -> bytes:
     data = b""
     with connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TIMEOUT_SECONDS)
         while limit is None or len(data) < limit:
             part = connection.recv(1 << 16)
             if not part:
@@ -69,22 +74,22 @@ def read_all(connection: socket.socket, limit: int | None = None) -> bytes:
 @pytest.mark.parametrize("container", [None, "matroska", "mp4", "y4m"])
 def test_a_tcp_reader_gets_every_frame(container: str | None) -> None:
     reader = Reader(None)
-    sink = open_sink(reader.url, VIDEO, container=container)
+    sink = open_output(reader.url, VIDEO, container=container)
     for block in blocks(3):
         sink.write(block)
     sink.close()
-    reader.thread.join(PATIENCE)
+    reader.thread.join(TIMEOUT_SECONDS)
     assert shown(reader.received[0]) == list(range(49))
     assert sink.frames == 49
 
 
 def test_a_reader_on_a_unix_socket(tmp_path: Path) -> None:
     reader = Reader(None, path=f"{tmp_path}/video.sock")
-    sink = open_sink(f"unix://{tmp_path}/video.sock", VIDEO)
+    sink = open_output(f"unix://{tmp_path}/video.sock", VIDEO)
     for block in blocks(2):
         sink.write(block)
     sink.close()
-    reader.thread.join(PATIENCE)
+    reader.thread.join(TIMEOUT_SECONDS)
     assert shown(reader.received[0]) == list(range(33))
 
 
@@ -114,7 +119,7 @@ def test_a_listening_output_waits_for_its_first_reader(tmp_path: Path) -> None:
         (f"unix://{tmp_path}/out.sock?listen", f"{tmp_path}/out.sock"),
     ):
         received: list[bytes] = []
-        sink = open_sink(target, VIDEO, report=said.append)
+        sink = open_output(target, VIDEO, report=said.append)
         timer = threading.Timer(0.2, lambda a=address, r=received: call(a, r))
         timer.start()
         for block in blocks(2):
@@ -132,16 +137,18 @@ def test_a_listening_output_waits_for_its_first_reader(tmp_path: Path) -> None:
 
 def test_the_reader_of_a_listening_output_may_leave() -> None:
     port = free_port()
-    sink = open_sink(f"tcp://127.0.0.1:{port}?listen", VIDEO)
+    sink = open_output(f"tcp://127.0.0.1:{port}?listen", VIDEO)
     call(("127.0.0.1", port), [], limit=1000)
-    with pytest.raises(ReaderGone, match="the reader has gone"):
+    with pytest.raises(ReaderDisconnected, match="the reader has gone"):
         pour(sink)
     sink.close()
 
 
 def test_beside_others_a_listening_output_takes_the_next_reader() -> None:
     port, said = free_port(), []
-    sink = open_sink(f"tcp://127.0.0.1:{port}?listen", VIDEO, alone=False, report=said.append)
+    sink = open_output(
+        f"tcp://127.0.0.1:{port}?listen", VIDEO, sole_output=False, report=said.append
+    )
     first, second = [], []
     call(("127.0.0.1", port), first, limit=1000)
     source = blocks(5000)
@@ -154,7 +161,7 @@ def test_beside_others_a_listening_output_takes_the_next_reader() -> None:
     for _ in range(2):
         sink.write(next(source))
     sink.close()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT_SECONDS)
     assert "connected again" in said[2]
     frames = shown(second[0])
     assert len(frames) >= 48, "the block with which it connected and the two after it"
@@ -166,14 +173,14 @@ def test_a_lost_reader_is_called_again_at_a_block_boundary(
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.outputs.network._LONGEST_WAIT", 0.0)
     reader, said = Reader(5000, None), []
-    sink = open_sink(reader.url, VIDEO, alone=False, report=said.append)
+    sink = open_output(reader.url, VIDEO, sole_output=False, report=said.append)
     source = blocks(5000)
     while len(said) < 2:
         sink.write(next(source))
     for _ in range(2):
         sink.write(next(source))
     sink.close()
-    reader.thread.join(PATIENCE)
+    reader.thread.join(TIMEOUT_SECONDS)
     assert "trying again" in said[0]
     assert "frames were dropped meanwhile" in said[1]
     frames = shown(reader.received[1])
@@ -183,18 +190,23 @@ def test_a_lost_reader_is_called_again_at_a_block_boundary(
 
 def test_a_lost_reader_is_the_end_of_the_only_output() -> None:
     reader = Reader(5000)
-    sink = open_sink(reader.url, VIDEO)
-    with pytest.raises(SinkError, match=r"tcp://127\.0\.0\.1:\d+: (broken pipe|connection reset)"):
+    sink = open_output(reader.url, VIDEO)
+    with pytest.raises(
+        OutputError, match=r"tcp://127\.0\.0\.1:\d+: (broken pipe|connection reset)"
+    ):
         pour(sink)
     sink.close()
 
 
 @pytest.mark.parametrize(
     ("timeout", "kind", "message"),
-    [(0.3, SinkError, "the reader took nothing for 0.3 s"), (60.0, Stopped, "the rest is dropped")],
+    [
+        (0.3, OutputError, "the reader took nothing for 0.3 s"),
+        (60.0, OutputCancelled, "the rest is dropped"),
+    ],
 )
 def test_a_stalled_reader(
-    monkeypatch: pytest.MonkeyPatch, timeout: float, kind: type[SinkError], message: str
+    monkeypatch: pytest.MonkeyPatch, timeout: float, kind: type[OutputError], message: str
 ) -> None:
     """Given up after the time-out, or when the run is to stop; other threads go on meanwhile."""
     monkeypatch.setattr(addresses, "TIMEOUT", timeout)
@@ -206,9 +218,9 @@ def test_a_stalled_reader(
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        sink = open_sink(url, VIDEO, container="rawvideo", stop=stop)
+        sink = open_output(url, VIDEO, container="rawvideo", stop=stop)
         threading.Thread(target=tick, daemon=True).start()
-        if kind is Stopped:
+        if kind is OutputCancelled:
             threading.Timer(0.2, stop.set).start()
         with pytest.raises(kind, match=re.escape(message)):
             pour(sink)
@@ -219,9 +231,9 @@ def test_a_stalled_reader(
 
 def test_nobody_comes_and_the_run_is_stopped() -> None:
     stop = threading.Event()
-    sink = open_sink(f"tcp://127.0.0.1:{free_port()}?listen", VIDEO, stop=stop)
+    sink = open_output(f"tcp://127.0.0.1:{free_port()}?listen", VIDEO, stop=stop)
     threading.Timer(0.1, stop.set).start()
-    with pytest.raises(Stopped, match="nobody has come to watch"):
+    with pytest.raises(OutputCancelled, match="nobody has come to watch"):
         sink.write(next(blocks()))
     sink.close()
 
@@ -240,23 +252,23 @@ def test_nobody_comes_and_the_run_is_stopped() -> None:
     ],
 )
 def test_addresses_that_cannot_be(url: str, message: str) -> None:
-    with pytest.raises(TargetError, match=message):
-        open_sink(url.format(port=free_port()), VIDEO)
+    with pytest.raises(InvalidOutputError, match=message):
+        open_output(url.format(port=free_port()), VIDEO)
 
 
 def test_a_port_that_is_taken() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        pytest.raises(TargetError, match="address already in use"),
+        pytest.raises(InvalidOutputError, match="address already in use"),
     ):
-        open_sink(f"tcp://127.0.0.1:{server.getsockname()[1]}?listen", VIDEO)
+        open_output(f"tcp://127.0.0.1:{server.getsockname()[1]}?listen", VIDEO)
 
 
 def test_settings_that_an_address_does_not_take() -> None:
-    with pytest.raises(TargetError, match="datagrams carry mpegts only"):
-        open_sink("udp://127.0.0.1:9", VIDEO, container="matroska")
-    with pytest.raises(TargetError, match="codec 'vp9': mpegts takes h264, h265"):
-        open_sink(f"tcp://127.0.0.1:{free_port()}", VIDEO, Encoding("vp9"))
+    with pytest.raises(InvalidOutputError, match="datagrams carry mpegts only"):
+        open_output("udp://127.0.0.1:9", VIDEO, container="matroska")
+    with pytest.raises(InvalidOutputError, match="codec 'vp9': mpegts takes h264, h265"):
+        open_output(f"tcp://127.0.0.1:{free_port()}", VIDEO, EncoderSettings("vp9"))
 
 
 def test_datagrams_arrive_whole_and_in_time() -> None:
@@ -277,28 +289,28 @@ def test_datagrams_arrive_whole_and_in_time() -> None:
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
-        sink = open_sink(f"udp://127.0.0.1:{receiver.getsockname()[1]}", VIDEO)
+        sink = open_output(f"udp://127.0.0.1:{receiver.getsockname()[1]}", VIDEO)
         for block in blocks(3):
             sink.write(block)
         sink.close()
         sent.set()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT_SECONDS)
     assert max(map(len, received)) == 1316
     assert shown(b"".join(received)) == list(range(49))
 
 
 def test_datagrams_to_nobody_never_arrived() -> None:
-    sink = open_sink(f"udp://127.0.0.1:{free_port()}", VIDEO)
+    sink = open_output(f"udp://127.0.0.1:{free_port()}", VIDEO)
     for block in blocks(3):
         sink.write(block)
-    with pytest.raises(SinkError, match=r"udp://127.0.0.1:\d+: .*nobody listens there"):
+    with pytest.raises(OutputError, match=r"udp://127.0.0.1:\d+: .*nobody listens there"):
         sink.close()
 
 
 def test_datagrams_of_which_some_arrive_are_a_stream() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
-        sink = open_sink(f"udp://127.0.0.1:{receiver.getsockname()[1]}", VIDEO)
+        sink = open_output(f"udp://127.0.0.1:{receiver.getsockname()[1]}", VIDEO)
         source = blocks()
         sink.write(next(source))
     sink.write(next(source))  # the receiver has gone, which a sender need not care about
@@ -307,11 +319,11 @@ def test_datagrams_of_which_some_arrive_are_a_stream() -> None:
 
 
 def test_an_address_is_shown_without_its_secrets() -> None:
-    assert label("rtmp://me:secret@host:1935/live/secret?secret") == "rtmp://host:1935"
-    assert label("unix:///tmp/a.sock?listen") == "unix:///tmp/a.sock"
-    assert [label("films/a.mp4"), label("-")] == ["films/a.mp4", "standard output"]
-    with pytest.raises(TargetError) as error:
-        open_sink("tcp://me:secret@127.0.0.1?key=secret", VIDEO)
+    assert redact_url("rtmp://me:secret@host:1935/live/secret?secret") == "rtmp://host:1935"
+    assert redact_url("unix:///tmp/a.sock?listen") == "unix:///tmp/a.sock"
+    assert [redact_url("films/a.mp4"), redact_url("-")] == ["films/a.mp4", "standard output"]
+    with pytest.raises(InvalidOutputError) as error:
+        open_output("tcp://me:secret@127.0.0.1?key=secret", VIDEO)
     assert "secret" not in str(error.value)
 
 

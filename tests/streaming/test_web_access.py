@@ -9,16 +9,18 @@ from http.client import HTTPMessage
 
 import pytest
 
-from sana_stream.streaming.control.live_control import Changes
-from sana_stream.streaming.web.auth import Access, Role
+from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Stage
+from sana_stream.streaming.web.status import CurrentStream
 
-from .asking import PATIENCE, ask, show_of
+from .asking import TIMEOUT_SECONDS, ask, show_of
 from .blocks import blocks
 
 
-def test_foreign_pages_and_foreign_names_are_refused(stage: Stage, server: WebServer) -> None:
+def test_foreign_pages_and_foreign_names_are_refused(
+    stage: CurrentStream, server: WebServer
+) -> None:
     port = server.access.port
     assert ask(server, "/command", "/stop", Origin="http://evil.example")[0] == 403
     assert ask(server, "/command", "/stop", Origin="null")[0] == 403
@@ -41,44 +43,51 @@ def test_a_foreign_page_cannot_show_what_is_made_here(server: WebServer, site: s
 
 
 def test_elsewhere_a_token_is_needed_and_says_what_one_may(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: CurrentStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.auth.WRONG_SECONDS", 0.0)
-    with WebServer(stage, Access.on("0.0.0.0", 0)) as server:
+    with WebServer(stage, AccessPolicy.on("0.0.0.0", 0)) as server:
         access = server.access
-        assert access.direct != access.watch
+        assert access.control_token != access.view_token
         assert ask(server, "/status")[0] == 401
         assert ask(server, "/status?token=wrong")[0] == 401
         assert ask(server, "/status?token=%ff%ed%a0%80")[0] == 401
         assert ask(server, "/live.m3u8?token=")[0] == 401
         assert ask(server, "/status", Cookie=f"{access.cookie}=wrong")[0] == 401
-        assert ask(server, f"/status?token={access.watch}")[0] == 200
-        assert ask(server, f"/command?token={access.watch}", "/stop")[0] == 403
-        assert ask(server, f"/prompt?token={access.watch}", "fox")[0] == 403
+        assert ask(server, f"/status?token={access.view_token}")[0] == 200
+        assert ask(server, f"/command?token={access.view_token}", "/stop")[0] == 403
+        assert ask(server, f"/prompt?token={access.view_token}", "fox")[0] == 403
         assert not show_of(stage).control.stop.is_set()
-        assert ask(server, "/prompt", "fox", Cookie=f"{access.cookie}={access.direct}")[0] == 202
-        assert access.url(Role.WATCH).endswith(f"/?token={access.watch}")
+        assert (
+            ask(server, "/prompt", "fox", Cookie=f"{access.cookie}={access.control_token}")[0]
+            == 202
+        )
+        assert access.url(Role.VIEW).endswith(f"/?token={access.view_token}")
 
 
 def answer_of(server: WebServer, path: str) -> tuple[int, HTTPMessage]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", server.access.port, timeout=TIMEOUT_SECONDS
+    )
     connection.request("GET", path)
     answer = connection.getresponse()
     connection.close()
     return answer.status, answer.headers
 
 
-def test_a_token_moves_from_the_address_into_a_cookie(stage: Stage) -> None:
-    with WebServer(stage, Access.on("0.0.0.0", 0)) as server:
-        code, headers = answer_of(server, f"/?token={server.access.direct}")
+def test_a_token_moves_from_the_address_into_a_cookie(stage: CurrentStream) -> None:
+    with WebServer(stage, AccessPolicy.on("0.0.0.0", 0)) as server:
+        code, headers = answer_of(server, f"/?token={server.access.control_token}")
         assert (code, headers["location"]) == (303, "/")
-        assert headers["set-cookie"].startswith(f"{server.access.cookie}={server.access.direct};")
+        assert headers["set-cookie"].startswith(
+            f"{server.access.cookie}={server.access.control_token};"
+        )
         assert "HttpOnly" in headers["set-cookie"]
         assert "SameSite=strict" in headers["set-cookie"]
 
 
 def test_where_no_token_is_needed_one_in_the_address_means_nothing(
-    stage: Stage, server: WebServer
+    stage: CurrentStream, server: WebServer
 ) -> None:
     show_of(stage).feed.write(next(blocks()))
     code, headers = answer_of(server, "/?token=x")
@@ -89,10 +98,10 @@ def test_where_no_token_is_needed_one_in_the_address_means_nothing(
     assert b"token" not in text
 
 
-def test_players_without_cookies_get_the_token_into_the_playlist(stage: Stage) -> None:
+def test_players_without_cookies_get_the_token_into_the_playlist(stage: CurrentStream) -> None:
     show_of(stage).feed.write(next(blocks()))
-    with WebServer(stage, Access.on("0.0.0.0", 0)) as server:
-        text = ask(server, f"/live.m3u8?token={server.access.watch}")[1].decode()
+    with WebServer(stage, AccessPolicy.on("0.0.0.0", 0)) as server:
+        text = ask(server, f"/live.m3u8?token={server.access.view_token}")[1].decode()
         (name,) = re.findall(r"^segment.*$", text, re.MULTILINE)
         assert ask(server, f"/{name}")[0] == 200
         assert ask(server, f"/{name.partition('?')[0]}")[0] == 401
@@ -110,22 +119,22 @@ def test_every_answer_forbids_what_the_page_does_not_need(server: WebServer) -> 
 
 
 def test_a_body_that_never_comes_is_not_waited_for(
-    stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    stage: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.request_body.BODY_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", server.access.port), TIMEOUT_SECONDS) as connection:
         connection.sendall(
             b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
         )
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")
-    assert show_of(stage).control.take() == Changes()
+    assert show_of(stage).control.drain() == PendingChanges()
 
 
 def test_a_request_that_never_comes_is_not_waited_for(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 1.0)
-    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", server.access.port), TIMEOUT_SECONDS) as connection:
         connection.sendall(b"GET /status HTTP/1.1\r\nHost: local")
         assert connection.recv(1000) == b""
     assert ask(server, "/status")[0] == 200
@@ -135,7 +144,9 @@ def test_nor_is_a_second_one_that_never_comes(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 1.0)
-    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", server.access.port, timeout=TIMEOUT_SECONDS
+    )
     connection.request("GET", "/status")
     assert connection.getresponse().read()
     assert connection.sock

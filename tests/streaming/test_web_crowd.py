@@ -18,9 +18,18 @@ import pytest
 
 from sana_stream.streaming.web.connections import Connections
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Stage
+from sana_stream.streaming.web.status import CurrentStream
 
-from .asking import PATIENCE, Viewer, ask, await_that, await_viewers, numbers_of, show_of, status
+from .asking import (
+    TIMEOUT_SECONDS,
+    Viewer,
+    ask,
+    await_that,
+    await_viewers,
+    numbers_of,
+    show_of,
+    status,
+)
 from .blocks import blocks
 
 resource = pytest.importorskip("resource")
@@ -30,12 +39,12 @@ KINDS = [b"", HALF_A_REQUEST, NO_BODY, b"\x16\x03\x01\x02\x00\x01\x00"]
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> Iterator[WebServer]:
+def few(monkeypatch: pytest.MonkeyPatch, stage: CurrentStream) -> Iterator[WebServer]:
     """A server that has room for eight connections, four of them viewers'."""
     monkeypatch.setattr("sana_stream.streaming.web.server.connection_limit", lambda: 8)
-    from sana_stream.streaming.web.auth import Access
+    from sana_stream.streaming.web.auth import AccessPolicy
 
-    with WebServer(stage, Access.on("127.0.0.1", 0)) as server:
+    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
         yield server
 
 
@@ -49,7 +58,7 @@ def crowd() -> Iterator[list[socket.socket]]:
 
 
 def connect(port: int, say: bytes = b"") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
     connection.sendall(say)
     return connection
 
@@ -77,7 +86,7 @@ def test_the_oldest_that_says_nothing_makes_room(
         await_that(lambda c=connection: is_closed(c), "the oldest stay")
 
 
-def test_viewers_are_not_let_go_for_others(few: WebServer, stage: Stage) -> None:
+def test_viewers_are_not_let_go_for_others(few: WebServer, stage: CurrentStream) -> None:
     feed = show_of(stage).feed
     viewers = [Viewer(few) for _ in range(4)]
     await_viewers(few, 4)
@@ -87,7 +96,7 @@ def test_viewers_are_not_let_go_for_others(few: WebServer, stage: Stage) -> None
         assert ask(few, "/live.mp4")[0] == 503
         for block in blocks(3):
             feed.write(block)
-            newest = feed.pieces()[-1].data
+            newest = feed.segments()[-1].data
             for viewer in viewers:
                 await_that(lambda v=viewer, n=newest: v.data.endswith(n), "a block is missing")
         feed.close()
@@ -109,7 +118,7 @@ def test_where_all_are_held_a_new_one_is_told_to_come_back() -> None:
 
 
 def test_an_answer_that_nobody_takes_is_not_kept(
-    stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    stage: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the connection is to close behind it."""
     monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.2)
@@ -146,7 +155,7 @@ def test_every_block_comes_where_descriptors_are_few(tmp_path: Path, say: bytes)
             for _ in range(700):
                 with suppress(ConnectionError):
                     opened.enter_context(connect(port, say))
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + TIMEOUT_SECONDS
             while (state := _status(port))["state"] != "finished":
                 assert time.monotonic() < until
                 assert psutil.Process(process.pid).num_fds() < 256 - 40
@@ -158,12 +167,12 @@ def test_every_block_comes_where_descriptors_are_few(tmp_path: Path, say: bytes)
         process.kill()
         assert process.stderr is not None
         told = process.stderr.read().decode().splitlines()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
     assert [line for line in told if not line.startswith("watch ")] == []
 
 
 def _status(port: int) -> dict[str, object]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     connection.request("GET", "/status")
     answer = json.loads(connection.getresponse().read())
     connection.close()

@@ -6,16 +6,16 @@ import json
 
 import pytest
 
-from sana_stream.streaming.control.live_control import Changes
-from sana_stream.streaming.errors import TargetError
-from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Stage
+from sana_stream.streaming.web.status import CurrentStream
 
 from .asking import ask, show_of, status
 
 
-def test_prompts_and_commands(stage: Stage, server: WebServer) -> None:
+def test_prompts_and_commands(stage: CurrentStream, server: WebServer) -> None:
     control = show_of(stage).control
     code, answer = ask(server, "/prompt", "a red  fox\n")
     assert (code, json.loads(answer)) == (202, {"prompt": "a red fox", "from_frame_or_later": 0})
@@ -23,7 +23,7 @@ def test_prompts_and_commands(stage: Stage, server: WebServer) -> None:
     json_body = json.dumps({"text": "füchse"})
     assert ask(server, "/prompt", json_body, Content_Type="application/json")[0] == 202
     assert ask(server, "/command", "/seed 9")[0] == 202
-    assert control.take() == Changes("füchse", None, 9)
+    assert control.drain() == PendingChanges("füchse", None, 9)
     assert ask(server, "/command", "/pause")[0] == 202
     assert status(server)["state"] == "paused"
     assert ask(server, "/command", "/resume")[0] == 202
@@ -59,14 +59,19 @@ def test_prompts_and_commands(stage: Stage, server: WebServer) -> None:
     ],
 )
 def test_requests_that_are_refused(
-    stage: Stage, server: WebServer, path: str, body: str | bytes | None, kind: str, code: int
+    stage: CurrentStream,
+    server: WebServer,
+    path: str,
+    body: str | bytes | None,
+    kind: str,
+    code: int,
 ) -> None:
     assert ask(server, path, body, Content_Type=kind)[0] == code
-    assert show_of(stage).control.take() == Changes()
+    assert show_of(stage).control.drain() == PendingChanges()
 
 
 def test_before_the_first_stream_there_is_a_page() -> None:
-    with WebServer(Stage(), Access.on("127.0.0.1", 0)) as server:
+    with WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", 0)) as server:
         code, page = ask(server, "/")
         assert code == 200
         assert b"/page.js" in page
@@ -84,14 +89,18 @@ def test_the_page_asks_for_nothing_from_elsewhere(server: WebServer) -> None:
         assert "innerHTML" not in content
 
 
-def test_those_who_watch_are_told_what_concerns_them(stage: Stage, server: WebServer) -> None:
+def test_those_who_watch_are_told_what_concerns_them(
+    stage: CurrentStream, server: WebServer
+) -> None:
     assert status(server)["notice"] == ""
-    show_of(stage).board.tell("The recording ends at 0:12.")
+    show_of(stage).status.set_notice("The recording ends at 0:12.")
     assert status(server)["notice"] == "The recording ends at 0:12."
 
 
 def test_a_taken_port_is_said_at_once(server: WebServer) -> None:
-    with pytest.raises(TargetError, match=r"port \d+ on 127\.0\.0\.1: address already in use"):
-        WebServer(Stage(), Access.on("127.0.0.1", server.access.port))
-    with pytest.raises(TargetError, match="port 70000: must be between"):
-        Access.on("127.0.0.1", 70000)
+    with pytest.raises(
+        InvalidOutputError, match=r"port \d+ on 127\.0\.0\.1: address already in use"
+    ):
+        WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", server.access.port))
+    with pytest.raises(InvalidOutputError, match="port 70000: must be between"):
+        AccessPolicy.on("127.0.0.1", 70000)

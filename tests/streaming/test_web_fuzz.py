@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sana_stream.streaming.control.job_queue import Programme
-from sana_stream.streaming.control.live_control import PROMPT_LIMIT, Control
-from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.control.live_control import PROMPT_LIMIT, LiveControl
+from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Board, Stage
+from sana_stream.streaming.web.status import CurrentStream, RunStatus
 
-from .asking import PATIENCE, VIDEO, ask, show_of, status
+from .asking import TIMEOUT_SECONDS, VIDEO, ask, show_of, status
 
 MEBIBYTE = 1 << 20
 EXAMPLES = settings(
@@ -169,26 +169,26 @@ RAW_JSON = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def fuzzed() -> Iterator[tuple[WebServer, Stage]]:
-    stage, programme = Stage(), Programme()
-    stage.begin(LiveFeed(VIDEO), Control(), Board(VIDEO, "a \x1b[2J <b>\udcff title"))
+def fuzzed() -> Iterator[tuple[WebServer, CurrentStream]]:
+    stage, programme = CurrentStream(), JobQueue()
+    stage.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "a \x1b[2J <b>\udcff title"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.3)
         patched.setattr("sana_stream.streaming.web.request_body.BODY_SECONDS", 0.3)
-        with WebServer(stage, Access.on("127.0.0.1", 0), programme) as server:
+        with WebServer(stage, AccessPolicy.on("127.0.0.1", 0), programme) as server:
             ask(server, "/status")
             gc.collect()
             before = psutil.Process().memory_info().rss
             yield server, stage
             assert status(server)["title"] == "a \x1b[2J <b>\udcff title"
-            assert len(programme.orders()) <= 16 + 32
+            assert len(programme.jobs()) <= 16 + 32
             grown = psutil.Process().memory_info().rss - before
             assert grown < 150 * MEBIBYTE, "memory grows with what is sent"
 
 
 def answers_to(server: WebServer, data: bytes) -> list[int]:
     """The statuses of whatever comes back until the server closes, or waits for more."""
-    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", server.access.port), TIMEOUT_SECONDS) as connection:
         got = b""
         with suppress(ConnectionError):
             connection.sendall(data)
@@ -204,14 +204,18 @@ def answers_to(server: WebServer, data: bytes) -> list[int]:
 @example(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000)
 @example(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
 @example(b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-def test_bytes_that_are_no_request(fuzzed: tuple[WebServer, Stage], data: bytes) -> None:
+def test_bytes_that_are_no_request(fuzzed: tuple[WebServer, CurrentStream], data: bytes) -> None:
     assert all(code in (400, 414, 431, 501, 404) for code in answers_to(fuzzed[0], data))
 
 
 @EXAMPLES
 @given(METHODS, PATHS, HEADERS, BODIES)
 def test_requests_that_are_put_together_badly(
-    fuzzed: tuple[WebServer, Stage], method: str, path: str, headers: dict[str, str], body: bytes
+    fuzzed: tuple[WebServer, CurrentStream],
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
 ) -> None:
     server, _ = fuzzed
     lines = [f"{method} {path} HTTP/1.1", *(f"{n}: {t}" for n, t in headers.items())]
@@ -225,14 +229,16 @@ def test_requests_that_are_put_together_badly(
 @given(
     st.sampled_from(["/prompt", "/command", "/streams"]), st.one_of(JSON.map(json.dumps), RAW_JSON)
 )
-def test_json_of_any_kind(fuzzed: tuple[WebServer, Stage], path: str, body: str | bytes) -> None:
+def test_json_of_any_kind(
+    fuzzed: tuple[WebServer, CurrentStream], path: str, body: str | bytes
+) -> None:
     server, stage = fuzzed
     code, answer = ask(server, path, body, Content_Type="application/json")
     assert code in (201, 202, 400, 503)
     if code >= 400:
         assert answer.count(b"\n") == 1
         assert answer.strip().decode().isprintable()
-    changes = show_of(stage).control.take()
+    changes = show_of(stage).control.drain()
     assert len(changes.prompt or "") <= PROMPT_LIMIT
 
 
@@ -241,17 +247,19 @@ def test_json_of_any_kind(fuzzed: tuple[WebServer, Stage], path: str, body: str 
 @example("/branch " + "../" * 30)
 @example("/seed " + "9" * 60_000)
 @example("/back ٣")
-def test_lines_of_any_kind(fuzzed: tuple[WebServer, Stage], line: str) -> None:
+def test_lines_of_any_kind(fuzzed: tuple[WebServer, CurrentStream], line: str) -> None:
     server, stage = fuzzed
     data = line.encode("utf-8", "surrogatepass")
     for path in ("/prompt", "/command"):
         assert ask(server, path, data)[0] in (202, 400)
-    changes = show_of(stage).control.take()
+    changes = show_of(stage).control.drain()
     for text in (changes.prompt, changes.negative):
         assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in text or "")
 
 
-def test_methods_that_are_not_there_are_told_which_are(fuzzed: tuple[WebServer, Stage]) -> None:
+def test_methods_that_are_not_there_are_told_which_are(
+    fuzzed: tuple[WebServer, CurrentStream],
+) -> None:
 
     for path, allowed in (
         ("/status", "GET, HEAD"),

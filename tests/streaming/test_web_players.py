@@ -15,19 +15,19 @@ import av
 import psutil
 import pytest
 
-from sana_stream.streaming.control.live_control import Control
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
-from sana_stream.streaming.web.responses import SoFarResponse
+from sana_stream.streaming.web.responses import GrowingFileResponse
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Board, Stage
+from sana_stream.streaming.web.status import CurrentStream, RunStatus
 
-from .asking import PATIENCE, VIDEO, ask, await_that, numbers_of, show_of
+from .asking import TIMEOUT_SECONDS, VIDEO, ask, await_that, numbers_of, show_of
 from .blocks import blocks, number_of
 
 
-def test_a_playlist_for_players(stage: Stage, server: WebServer) -> None:
+def test_a_playlist_for_players(stage: CurrentStream, server: WebServer) -> None:
     assert ask(server, "/live.m3u8")[0] == 503
     feed = show_of(stage).feed
     for block in blocks(14, size=4):
@@ -44,7 +44,7 @@ def test_a_playlist_for_players(stage: Stage, server: WebServer) -> None:
     assert ask(server, "/live.m3u8")[1].endswith(b"#EXT-X-ENDLIST\n")
 
 
-def test_the_playlist_in_a_player(stage: Stage, server: WebServer) -> None:
+def test_the_playlist_in_a_player(stage: CurrentStream, server: WebServer) -> None:
     feed = show_of(stage).feed
     for block in blocks(3):
         feed.write(block)
@@ -59,10 +59,10 @@ def test_asking_for_headers_alone_does_not_wait_for_the_end(server: WebServer) -
 
 
 def test_what_was_made_so_far_can_be_had(tmp_path: Path) -> None:
-    stage, path = Stage(), tmp_path / "a day & “more”.mp4"
-    stage.begin(LiveFeed(VIDEO), Control(), Board(VIDEO), path)
-    sink = open_sink(str(path), VIDEO)
-    with WebServer(stage, Access.on("127.0.0.1", 0)) as server:
+    stage, path = CurrentStream(), tmp_path / "a day & “more”.mp4"
+    stage.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO), path)
+    sink = open_output(str(path), VIDEO)
+    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
         for block in blocks(2):
             sink.write(block)
         code, data = ask(server, "/download")
@@ -79,10 +79,10 @@ def test_a_download_ends_where_the_recording_stood(
     """Also when the recording grows, and is completed, while it is sent."""
     monkeypatch.setattr("sana_stream.streaming.web.responses._CHUNK", 600)
     path, source = tmp_path / "a.mp4", blocks()
-    sink = open_sink(str(path), VIDEO)
+    sink = open_output(str(path), VIDEO)
     for _ in range(3):
         sink.write(next(source))
-    answer = SoFarResponse(path)
+    answer = GrowingFileResponse(path)
     for _ in range(3):
         sink.write(next(source))
     sink.close()
@@ -107,15 +107,17 @@ def film(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def downloads(film: Path) -> Iterator[tuple[WebServer, Board]]:
-    stage, board = Stage(), Board(VIDEO)
-    stage.begin(LiveFeed(VIDEO), Control(), board, film)
-    with WebServer(stage, Access.on("127.0.0.1", 0)) as server:
+def downloads(film: Path) -> Iterator[tuple[WebServer, RunStatus]]:
+    stage, board = CurrentStream(), RunStatus(VIDEO)
+    stage.begin(LiveFeed(VIDEO), LiveControl(), board, film)
+    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
         yield server, board
 
 
 def fetch(server: WebServer, method: str = "GET", **headers: str) -> tuple[int, HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", server.access.port, timeout=TIMEOUT_SECONDS
+    )
     names = {name.replace("_", "-"): text for name, text in headers.items()}
     connection.request(method, "/download", headers=names)
     answer = connection.getresponse()
@@ -149,7 +151,7 @@ def fetch(server: WebServer, method: str = "GET", **headers: str) -> tuple[int, 
     ],
 )
 def test_parts_of_a_recording(
-    downloads: tuple[WebServer, Board], finished: bool, asked: str, part: tuple[int, int] | str
+    downloads: tuple[WebServer, RunStatus], finished: bool, asked: str, part: tuple[int, int] | str
 ) -> None:
     server, board = downloads
     if finished:
@@ -169,7 +171,7 @@ def test_parts_of_a_recording(
 
 
 def test_a_part_goes_on_with_the_same_recording_only(
-    downloads: tuple[WebServer, Board], film: Path
+    downloads: tuple[WebServer, RunStatus], film: Path
 ) -> None:
     server, board = downloads
     assert fetch(server)[1]["etag"] is None, "it may still change"
@@ -183,7 +185,7 @@ def test_a_part_goes_on_with_the_same_recording_only(
 
 
 def test_headers_alone_are_had_without_reading_the_recording(
-    downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
+    downloads: tuple[WebServer, RunStatus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(*_: object) -> bytes:
         raise AssertionError("it is read")
@@ -194,13 +196,13 @@ def test_headers_alone_are_had_without_reading_the_recording(
 
 
 def test_a_removed_recording_is_not_kept_by_those_who_fetch_it(
-    tmp_path: Path, downloads: tuple[WebServer, Board]
+    tmp_path: Path, downloads: tuple[WebServer, RunStatus]
 ) -> None:
     """No descriptor holds it while they take nothing; what is left of it is not sent then."""
     server, film = downloads[0], tmp_path / "film.mp4"
     with film.open("r+b") as file:
         file.truncate(256 << 20)  # more than the system buffers for a connection
-    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", server.access.port), TIMEOUT_SECONDS) as connection:
         connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
         got = len(connection.recv(1000))
         film.unlink()
@@ -214,11 +216,11 @@ def test_a_removed_recording_is_not_kept_by_those_who_fetch_it(
 
 
 def test_a_removed_recording_takes_those_along_who_take_nothing(
-    tmp_path: Path, downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, downloads: tuple[WebServer, RunStatus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = downloads[0]
     monkeypatch.setattr("sana_stream.streaming.web.responses._content", sent_and_broken)
-    with socket.create_connection(("127.0.0.1", server.access.port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", server.access.port), TIMEOUT_SECONDS) as connection:
         connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(1000)
         await_that(lambda: server._connections.count == 0, "the connection is kept")
@@ -231,7 +233,7 @@ async def sent_and_broken(*_: object) -> AsyncIterator[bytes]:
 
 
 def test_downloads_that_nobody_takes_end(
-    tmp_path: Path, downloads: tuple[WebServer, Board], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, downloads: tuple[WebServer, RunStatus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.auth.SEND_SECONDS", 0.2)
     server = downloads[0]
@@ -240,14 +242,14 @@ def test_downloads_that_nobody_takes_end(
     with contextlib.ExitStack() as opened:
         for _ in range(3):
             address = ("127.0.0.1", server.access.port)
-            connection = opened.enter_context(socket.create_connection(address, PATIENCE))
+            connection = opened.enter_context(socket.create_connection(address, TIMEOUT_SECONDS))
             connection.sendall(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await_that(lambda: server._connections.count >= 3, "they do not come")
         await_that(lambda: server._connections.count == 0, "they are still waited for")
 
 
 def test_what_is_no_file_is_no_recording(
-    tmp_path: Path, downloads: tuple[WebServer, Board]
+    tmp_path: Path, downloads: tuple[WebServer, RunStatus]
 ) -> None:
     film = tmp_path / "film.mp4"
     film.unlink()

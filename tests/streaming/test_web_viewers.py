@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sana_stream.streaming.web.live_feed import LiveFeed, Piece
+from sana_stream.streaming.web.live_feed import LiveFeed, MediaSegment
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Stage
+from sana_stream.streaming.web.status import CurrentStream
 
 from .asking import (
-    PATIENCE,
+    TIMEOUT_SECONDS,
     Viewer,
     await_that,
     await_viewers,
@@ -50,17 +50,19 @@ def numbers(viewer: Viewer) -> list[int]:
 
 def pieces_held() -> int:
     """How many megabytes live anywhere in this process."""
-    pieces = (thing for thing in gc.get_objects() if isinstance(thing, Piece))
+    pieces = (thing for thing in gc.get_objects() if isinstance(thing, MediaSegment))
     return sum(len(piece.data) == MEGABYTE for piece in pieces)
 
 
 def await_newest(viewer: Viewer, feed: LiveFeed) -> None:
     """Wait until a viewer has the newest block: one that is counted may not have begun with it."""
-    newest = feed.pieces()[-1].data
+    newest = feed.segments()[-1].data
     await_that(lambda: viewer.data.endswith(newest), "the newest block does not come")
 
 
-def test_viewers_get_every_block_from_the_newest_on(stage: Stage, server: WebServer) -> None:
+def test_viewers_get_every_block_from_the_newest_on(
+    stage: CurrentStream, server: WebServer
+) -> None:
     source, feed = blocks(), show_of(stage).feed
     first = Viewer(server)
     await_viewers(server, 1)
@@ -77,7 +79,7 @@ def test_viewers_get_every_block_from_the_newest_on(stage: Stage, server: WebSer
 
 
 def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
-    stage: Stage, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    stage: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = show_of(stage).feed
     monkeypatch.setattr(feed, "_fragments", Megabytes())
@@ -103,7 +105,7 @@ def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
 
 
 def test_a_viewer_that_never_takes_anything_is_let_go(
-    stage: Stage,
+    stage: CurrentStream,
     server: WebServer,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
@@ -115,7 +117,7 @@ def test_a_viewer_that_never_takes_anything_is_let_go(
     request.addfinalizer(gc.enable)
     dead = [Viewer(server, reading=False) for _ in range(3)]
     await_viewers(server, 3)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     for block in blocks(size=1):  # until all that the system holds for them is full
         feed.write(block)
         if not status(server)["viewers"]:

@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from tempfile import TemporaryDirectory
 
-from sana_stream.streaming.control.live_control import Control
-from sana_stream.streaming.outputs.base import Sink
-from sana_stream.streaming.outputs.open import open_sink
-from sana_stream.streaming.video_format import Encoding, VideoFormat
-from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.outputs.base import Output
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
+from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Board, Stage
+from sana_stream.streaming.web.status import CurrentStream, RunStatus
 
-Opener = Callable[[VideoFormat], AbstractContextManager[Sink]]
+Opener = Callable[[VideoFormat], AbstractContextManager[Output]]
 HOST = "127.0.0.1"
 
 
@@ -30,9 +30,9 @@ def file(name: str, codec: str | None = None) -> Opener:
     """Something on disk, in a folder that goes away."""
 
     @contextmanager
-    def opened(video: VideoFormat) -> Iterator[Sink]:
+    def opened(video: VideoFormat) -> Iterator[Output]:
         with TemporaryDirectory() as folder:
-            yield open_sink(f"{folder}/{name}", video, Encoding(codec))
+            yield open_output(f"{folder}/{name}", video, EncoderSettings(codec))
 
     return opened
 
@@ -41,7 +41,7 @@ def pipe(container: str) -> Opener:
     """Standard output, into a pipe that is read."""
 
     @contextmanager
-    def opened(video: VideoFormat) -> Iterator[Sink]:
+    def opened(video: VideoFormat) -> Iterator[Output]:
         reading, writing = os.pipe()
 
         def read() -> None:
@@ -50,49 +50,49 @@ def pipe(container: str) -> Opener:
                     pass
 
         with background(read):
-            yield open_sink("-", video, container=container, stdout=writing)
+            yield open_output("-", video, container=container, stdout=writing)
 
     return opened
 
 
 @contextmanager
-def tcp(video: VideoFormat) -> Iterator[Sink]:
+def tcp(video: VideoFormat) -> Iterator[Output]:
     """A TCP reader that is called."""
     with socket.create_server((HOST, 0)) as server, background(lambda: drain(server.accept()[0])):
-        yield open_sink(f"tcp://{HOST}:{server.getsockname()[1]}", video)
+        yield open_output(f"tcp://{HOST}:{server.getsockname()[1]}", video)
 
 
 @contextmanager
-def tcp_listening(video: VideoFormat) -> Iterator[Sink]:
+def tcp_listening(video: VideoFormat) -> Iterator[Output]:
     """A TCP reader that calls."""
     port = free_port()
-    sink = open_sink(f"tcp://{HOST}:{port}?listen", video)
+    sink = open_output(f"tcp://{HOST}:{port}?listen", video)
     with background(lambda: drain(socket.create_connection((HOST, port)))):
         yield sink
 
 
 @contextmanager
-def unix(video: VideoFormat) -> Iterator[Sink]:
+def unix(video: VideoFormat) -> Iterator[Output]:
     """A reader behind a socket in the file system."""
     with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{folder}/socket")
         server.listen()
         with background(lambda: drain(server.accept()[0])):
-            yield open_sink(f"unix://{folder}/socket", video)
+            yield open_output(f"unix://{folder}/socket", video)
 
 
 @contextmanager
-def udp(video: VideoFormat) -> Iterator[Sink]:
+def udp(video: VideoFormat) -> Iterator[Output]:
     """Somebody who takes datagrams, until none has come for a second."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((HOST, 0))
         receiver.settimeout(1)
         with background(lambda: drain(receiver)):
-            yield open_sink(f"udp://{HOST}:{receiver.getsockname()[1]}", video)
+            yield open_output(f"udp://{HOST}:{receiver.getsockname()[1]}", video)
 
 
 @contextmanager
-def rtmp(video: VideoFormat) -> Iterator[Sink]:
+def rtmp(video: VideoFormat) -> Iterator[Output]:
     """An ffmpeg that takes a broadcast, as a server would."""
     port = free_port()
     address = f"rtmp://{HOST}:{port}/live/key"
@@ -100,18 +100,18 @@ def rtmp(video: VideoFormat) -> Iterator[Sink]:
     server = subprocess.Popen([*command, "-f", "null", "-"])
     try:
         await_taken(port)
-        yield open_sink(address, video)
+        yield open_output(address, video)
     finally:
         server.kill()
         server.wait()
 
 
 @contextmanager
-def page(video: VideoFormat) -> Iterator[Sink]:
+def page(video: VideoFormat) -> Iterator[Output]:
     """The live page's feed, with one viewer."""
-    stage, feed = Stage(), LiveFeed(video)
-    stage.begin(feed, Control(), Board(video))
-    with WebServer(stage, Access.on(HOST, 0)) as server:
+    stage, feed = CurrentStream(), LiveFeed(video)
+    stage.begin(feed, LiveControl(), RunStatus(video))
+    with WebServer(stage, AccessPolicy.on(HOST, 0)) as server:
 
         def view() -> None:
             with urllib.request.urlopen(f"{server.access.url()}live.mp4") as answer:

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 import psutil
 
 from sana_stream import Engine
-from sana_stream.streaming.control.live_control import Control
+from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.video_format import VideoFormat
-from sana_stream.streaming.web.auth import Access
+from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import Board, Stage
+from sana_stream.streaming.web.status import CurrentStream, RunStatus
 
 if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
@@ -51,11 +51,11 @@ def measure(model: str, viewers: int, blocks: int, turns: int) -> None:
     engine = Engine.load(model)
     session = engine.session("a red boat on the sea at sunset")
     video = VideoFormat(engine.preset.width, engine.preset.height, engine.preset.fps)
-    stage, feed = Stage(), LiveFeed(video)
-    stage.begin(feed, Control(), Board(video))
+    stage, feed = CurrentStream(), LiveFeed(video)
+    stage.begin(feed, LiveControl(), RunStatus(video))
     alone: list[float] = []
     watched: list[float] = []
-    with WebServer(stage, Access.on("127.0.0.1", 0)) as server:
+    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
         url = server.access.url()
         make(session, feed, 3)
         for turn in range(turns):

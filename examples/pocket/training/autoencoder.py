@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.layers import AttentionBlock, ResidualBlock, RMSNorm
 from sana_stream.models.vae.wan import Upsample, WanVAE
 from storybook.motion import draw_path
@@ -26,7 +26,7 @@ from .run import Run
 
 # Folded by 4 x 4 pixels and halved twice, a latent pixel is 16 x 16: one token of the transformer.
 CHANNELS, FOLD = 96, 4
-CONFIG = VaeConfig(
+CONFIG = WanVAEConfig(
     latents_mean=(0.0,) * CHANNELS,
     latents_std=(1.0,) * CHANNELS,
     base_dim=52,  # twice this leaves room for a few constant channels beside those of the latents

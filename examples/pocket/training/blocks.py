@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from sana_stream.models.attention import DENOMINATOR_EPS, Sums
-from sana_stream.models.memory_policy import Contribution, Memory, MemoryPolicy
-from sana_stream.models.rope import Rotation, rotate
+from sana_stream.models.attention import DENOMINATOR_EPS, AttentionState
+from sana_stream.models.memory_policy import BlockMemory, MemoryPolicy, StateUpdate
+from sana_stream.models.rope import RotaryEmbedding, apply_rotary_emb
 from sana_stream.models.transformer import (
     MASKED,
     OUTPUT_NORM_EPS,
-    Layer,
     SanaVideoTransformer,
+    TransformerBlock,
     modulate,
 )
 
@@ -96,11 +96,11 @@ class Layout:
 def kept_weights(blocks: int, policy: MemoryPolicy) -> Tensor:
     """How much block k sees of block j, (blocks, blocks): read off the engine's own memory."""
     unit = torch.eye(blocks)
-    memory = Memory.empty(policy, Sums(torch.zeros(blocks), torch.zeros(blocks)))
+    memory = BlockMemory.empty(policy, AttentionState(torch.zeros(blocks), torch.zeros(blocks)))
     rows = []
     for k in range(blocks):
         rows.append(memory.view().z)
-        memory = memory.add(Contribution(Sums(unit[k], unit[k]), unit[k], k, 1))
+        memory = memory.add(StateUpdate(AttentionState(unit[k], unit[k]), unit[k], k, 1))
     return torch.stack(rows)
 
 
@@ -164,10 +164,10 @@ def velocities(
 
 
 def before_convolution(
-    layer: Layer,
+    layer: TransformerBlock,
     x: Tensor,
     modulation: Tensor,
-    rotation: Rotation,
+    rotation: RotaryEmbedding,
     text: tuple[Tensor, Tensor, Tensor],
     layout: Layout,
     grid: tuple[int, int],
@@ -181,18 +181,18 @@ def before_convolution(
     x = x + gate * _attend(layer, modulate(x, shift, scale, layer.eps), rotation, layout)
     x = x + _read_text(layer, x, text)
     mixed = modulate(x, ff_shift, ff_scale, layer.eps).flatten(0, 1)
-    return x, layer.ff.widen(mixed, *grid), ff_gate
+    return x, layer.ff.expand(mixed, *grid), ff_gate
 
 
 def after_convolution(
-    layer: Layer, x: Tensor, image: Tensor, gate: Tensor, layout: Layout
+    layer: TransformerBlock, x: Tensor, image: Tensor, gate: Tensor, layout: Layout
 ) -> Tensor:
     """The rest of the layer: what the convolution made, gated and mixed over time, added to x."""
-    mixed = layer.ff.narrow(image).view_as(x)
+    mixed = layer.ff.project(image).view_as(x)
     return x + gate * _mix_time(layer.ff.conv_temp.weight, mixed, layout)
 
 
-def _rotation(model: SanaVideoTransformer, noisy: Tensor, layout: Layout) -> Rotation:
+def _rotation(model: SanaVideoTransformer, noisy: Tensor, layout: Layout) -> RotaryEmbedding:
     """Angles of all rows' tokens."""
     longest = noisy[:1, :1, :1].expand(-1, -1, int(layout.time.max()) + 1, -1, -1)
     cos, sin = (
@@ -201,15 +201,17 @@ def _rotation(model: SanaVideoTransformer, noisy: Tensor, layout: Layout) -> Rot
         .contiguous()
         for part in model.rotation(longest, 0)
     )
-    return Rotation(cos, sin)
+    return RotaryEmbedding(cos, sin)
 
 
-def _attend(layer: Layer, x: Tensor, rotation: Rotation, layout: Layout) -> Tensor:
+def _attend(
+    layer: TransformerBlock, x: Tensor, rotation: RotaryEmbedding, layout: Layout
+) -> Tensor:
     clips, rows, tokens, _ = x.shape
     query, key, value = layer.attn1.features(x.view(clips, rows * tokens, -1))
     by_row = "b (f p) h d -> b f h p d"
-    turned_query = rearrange(rotate(query, rotation), by_row, f=rows)
-    turned_key = rearrange(rotate(key, rotation), by_row, f=rows)
+    turned_query = rearrange(apply_rotary_emb(query, rotation), by_row, f=rows)
+    turned_key = rearrange(apply_rotary_emb(key, rotation), by_row, f=rows)
     query, value = rearrange(query, by_row, f=rows), rearrange(value, by_row, f=rows)
     z = rearrange(key, by_row, f=rows).float().sum(dim=3)  # (B, F, H, d)
     S = (value.mT @ turned_key).float()  # (B, F, H, d, d)
@@ -220,7 +222,7 @@ def _attend(layer: Layer, x: Tensor, rotation: Rotation, layout: Layout) -> Tens
     return layer.attn1.to_out[0](rearrange(output, "b f h p d -> b f p (h d)"))
 
 
-def _read_text(layer: Layer, x: Tensor, text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def _read_text(layer: TransformerBlock, x: Tensor, text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """The layer's cross attention written out: few words, so plain products train fastest."""
     keys, values, bias = text  # (B*F, H, L, d), the same, (B*F, 1, 1, L)
     attention = layer.attn2

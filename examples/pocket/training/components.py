@@ -18,7 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from sana_stream.models.vae.layers import AttentionBlock, ResidualBlock, StreamLayer, Tails
+from sana_stream.models.vae.layers import AttentionBlock, ConvCache, ResidualBlock, StreamingLayer
 from sana_stream.models.vae.wan import TemporalDownsample, WanVAE
 
 MEANS = (32, 62)  # of the channels at each of the two foldings; the others hold differences
@@ -114,12 +114,12 @@ def fold(frames: Tensor, side: int) -> Tensor:
     return rearrange(frames, "b c t (h p) (w q) -> b (c q p) t h w", p=side, q=side)
 
 
-class _Bypass(StreamLayer):
+class _Bypass(StreamingLayer):
     def __init__(self, shortcut: nn.Module) -> None:
         super().__init__()
         self.conv_shortcut = shortcut
 
-    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tails]:
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         return self.conv_shortcut(x), ()
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.vae.config import VaeConfig
+from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.wan import WanVAE
 from storybook.world import FPS, HEIGHT, WIDTH
 
@@ -124,7 +124,7 @@ def _transformer_config(config: TransformerConfig) -> dict[str, Any]:
     }
 
 
-def _vae_config(config: VaeConfig) -> dict[str, Any]:
+def _vae_config(config: WanVAEConfig) -> dict[str, Any]:
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
     factors = {
         "scale_factor_temporal": config.temporal_factor,

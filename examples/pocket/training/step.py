@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sana_stream.models.memory_policy import parse_policy
+from sana_stream.models.memory_policy import parse_memory_policy
 from storybook.captions import caption, plain_caption
 from storybook.world import Scene
 
@@ -61,7 +61,7 @@ class Step:
     ) -> None:
         self.networks, self.rng = networks, rng
         self.device = networks.transformer.proj_out.weight.device
-        policy, frames = parse_policy(MEMORY), latent_frames(blocks)
+        policy, frames = parse_memory_policy(MEMORY), latent_frames(blocks)
 
         def layout(frames: list[int], asked: range, streams: int = 1) -> Layout:
             return Layout.of(frames, policy, asked, streams).to(self.device)
