@@ -83,7 +83,7 @@ def scaled_file(text: str) -> tuple[str, float]:
 
     Where a file has the whole text as its name, it is that file.
     """
-    from sana_stream.models.errors import ConfigError
+    from sana_stream.errors import ConfigError
     from sana_stream.models.lora.settings import check_scale
 
     name, colon, scale = text.rpartition(":")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from sana_stream import __version__
-from sana_stream.models.errors import ConfigError
-from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.errors import ConfigError, InvalidOutputError
 from sana_stream.streaming.outputs.pipe import claim_stdout
 
 from .options import STDOUT, Options
@@ -107,7 +106,7 @@ def _generate(args: Namespace) -> int:
 
 def _fail(error: BaseException, debug: bool) -> int:
     """Tell an error on one line, or as it came with `--debug`."""
-    from sana_stream.models.errors import SanaStreamError
+    from sana_stream.errors import SanaStreamError
 
     from .console import is_out_of_memory, one_line
 

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from sana_stream.engine.story.read import read_story
 from sana_stream.engine.story.story import DEFAULT_SPACING_SECONDS, Story
 from sana_stream.engine.story.timeline import frame_count
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .live_options import DEFAULT_HOST
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sana_stream.models.arguments import ARGUMENTS
-from sana_stream.models.errors import ConfigError
+from sana_stream._arguments import ARGUMENTS
+from sana_stream.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sana_stream._arguments import shown
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 SMALL_DEVICE = 24 << 30  # bytes

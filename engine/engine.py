@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream.engine.loading.describe import check_loras, check_parts
 from sana_stream.engine.loading.fingerprint import Fingerprint, fingerprint_of
 from sana_stream.engine.loading.locate import resolve_components, resolve_model
@@ -24,8 +24,7 @@ from sana_stream.engine.session.conditioning import start_from_image, start_from
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.file import load_snapshot
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot
-from sana_stream.models.arguments import ARGUMENTS
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import parse_memory_policy

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sana_stream._arguments import shown
-from sana_stream.models.arguments import ARGUMENTS
-from sana_stream.models.errors import ConfigError
+from sana_stream._arguments import ARGUMENTS, shown
+from sana_stream.errors import ConfigError
 
 NoiseSource = Callable[[int, int, tuple[int, ...]], Tensor]
 """`(block_index, step_index, shape) -> tensor` of standard normal noise."""

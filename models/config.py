@@ -9,8 +9,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from sana_stream._text import safe_text
+from sana_stream.errors import ConfigError
 
-from .errors import ConfigError
 from .schema import Schema, check_values, nearest_key, without_idle
 
 Count = Annotated[int, Field(ge=1, le=4096)]

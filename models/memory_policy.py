@@ -19,11 +19,10 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import ARGUMENTS, shown
+from sana_stream.errors import ConfigError
 
-from .arguments import ARGUMENTS
 from .attention import AttentionState
-from .errors import ConfigError
 from .rope import shift_in_time
 
 

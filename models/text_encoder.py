@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sana_stream._text import safe_text
+from sana_stream.errors import CheckpointError, SanaStreamError
 from sana_stream.models.weights.files import check_finite
 from sana_stream.models.weights.headers import Header
 from sana_stream.models.weights.tensor_names import name_list
@@ -26,8 +27,6 @@ from sana_stream.models.weights.text_encoder_files import (
     read_text_headers,
 )
 from sana_stream.models.weights.tokenizer_files import check_tokenizer_files
-
-from .errors import CheckpointError, SanaStreamError
 
 _NOISY_LOGGERS = ("torchao", "torch.utils._pytree")
 

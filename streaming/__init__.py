@@ -1,1 +1,34 @@
-"""Delivery of finished blocks: files, pipes, sockets, browsers."""
+"""Delivery of finished blocks to files, pipes, sockets and browsers, and control of a run."""
+
+from typing import TYPE_CHECKING
+
+from sana_stream._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sana_stream.streaming.outputs.open import open_output
+    from sana_stream.streaming.outputs.pump import OutputPump
+    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+    from sana_stream.streaming.web.live_feed import LiveFeed
+    from sana_stream.streaming.web.server import WebServer
+
+__all__ = [
+    "EncoderSettings",
+    "LiveFeed",
+    "Metadata",
+    "OutputPump",
+    "VideoFormat",
+    "WebServer",
+    "open_output",
+]
+
+_HOMES = {
+    "EncoderSettings": "sana_stream.streaming.video_format",
+    "LiveFeed": "sana_stream.streaming.web.live_feed",
+    "Metadata": "sana_stream.streaming.video_format",
+    "OutputPump": "sana_stream.streaming.outputs.pump",
+    "VideoFormat": "sana_stream.streaming.video_format",
+    "WebServer": "sana_stream.streaming.web.server",
+    "open_output": "sana_stream.streaming.outputs.open",
+}
+
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -10,12 +10,11 @@ from math import ceil
 from numbers import Rational
 from typing import cast
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 
-from .arguments import ARGUMENTS
 from .codec_limits import LIMITS
-from .errors import InvalidOutputError
 
 FINEST = 100_000  # the largest denominator that a container keeps
 MOST = 1000
@@ -80,7 +79,7 @@ class VideoFormat:
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
-            value = ARGUMENTS.whole(name, getattr(self, name), most=LARGEST)
+            value = OUTPUT_ARGUMENTS.whole(name, getattr(self, name), most=LARGEST)
             object.__setattr__(self, name, value)
             if value < 2 or value % 2:
                 nearest = max(2, value // 2 * 2)
@@ -123,10 +122,10 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         for name in ("codec", "preset"):
             if getattr(self, name) is not None:
-                ARGUMENTS.word(name, getattr(self, name))
+                OUTPUT_ARGUMENTS.word(name, getattr(self, name))
         if self.crf is not None:
-            object.__setattr__(self, "crf", ARGUMENTS.whole("crf", self.crf))
-        ARGUMENTS.flag("nvenc", self.nvenc)
+            object.__setattr__(self, "crf", OUTPUT_ARGUMENTS.whole("crf", self.crf))
+        OUTPUT_ARGUMENTS.flag("nvenc", self.nvenc)
         if self.codec is not None and self.codec not in CODECS:
             raise InvalidOutputError(f"codec {shown(self.codec)}: one of {', '.join(CODECS)}")
         if self.codec is not None:
@@ -165,13 +164,17 @@ class Metadata:
     run: str | None = ANONYMOUS  # the run's id; None where no version of it wrote one
 
     def __post_init__(self) -> None:
-        ARGUMENTS.word("title", self.title)
-        prompts = ARGUMENTS.items("prompts", self.prompts, "the prompts' texts", MOST_PROMPTS)
+        OUTPUT_ARGUMENTS.word("title", self.title)
+        prompts = OUTPUT_ARGUMENTS.items(
+            "prompts", self.prompts, "the prompts' texts", MOST_PROMPTS
+        )
         for prompt in prompts:
-            ARGUMENTS.word("prompts", prompt)
+            OUTPUT_ARGUMENTS.word("prompts", prompt)
         object.__setattr__(self, "prompts", tuple(prompts))
         if self.seed is not None:
-            object.__setattr__(self, "seed", ARGUMENTS.whole("seed", self.seed, 0, 2**63 - 1))
+            object.__setattr__(
+                self, "seed", OUTPUT_ARGUMENTS.whole("seed", self.seed, 0, 2**63 - 1)
+            )
 
     def as_dict(self) -> dict[str, str]:
         """The tags by the names that MP4 and Matroska share; `comment` is JSON."""
@@ -220,7 +223,7 @@ def _takes(codec: str, video: VideoFormat) -> bool:
 
 def _exact_rate(given: object) -> Fraction:
     if not isinstance(given, Fraction):
-        ARGUMENTS.number("fps", given, most=MOST, above=0)
+        OUTPUT_ARGUMENTS.number("fps", given, most=MOST, above=0)
     rate = rate_of(cast("float", given))
     if not LEAST <= rate <= MOST:
         raise InvalidOutputError(

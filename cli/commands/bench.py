@@ -21,7 +21,7 @@ from sana_stream.cli.console import megabytes
 from sana_stream.cli.parser import Parser, add_device
 from sana_stream.cli.process import answer
 from sana_stream.engine.loading.locate import resolve_model
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block

@@ -21,7 +21,7 @@ from sana_stream.cli.parser import (
     add_story,
     build_parser,
 )
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.pipe import claim_stdout
 from sana_stream.streaming.run.checkpoint_files import checkpoint_path
 from sana_stream.streaming.run.config import Job

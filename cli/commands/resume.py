@@ -13,7 +13,7 @@ from sana_stream.cli import argument_types
 from sana_stream.cli.live_options import add_live
 from sana_stream.cli.options import STDOUT, Options, check_live, check_outputs, is_image_pattern
 from sana_stream.cli.parser import Parser, add_device, add_quiet
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.pipe import claim_stdout
@@ -114,8 +114,8 @@ def read_checkpoint(path: Path) -> tuple[SavedStream, Job | None]:
 def _job_of(path: Path, header: SnapshotHeader) -> Job | None:
     from pydantic import ValidationError
 
-    from sana_stream.engine.snapshot.header import SnapshotError
     from sana_stream.engine.snapshot.schema import first_problem
+    from sana_stream.errors import SnapshotError
 
     if "run" not in header.extra:
         return None

@@ -21,8 +21,8 @@ from sana_stream.cli.live_options import DEFAULT_PORT, add_address
 from sana_stream.cli.options import Length, Options
 from sana_stream.cli.parser import Parser, add_model, add_picture, build_parser
 from sana_stream.engine.story.read import parse_story
-from sana_stream.models.errors import ConfigError, SanaStreamError
-from sana_stream.streaming.control.job_queue import JobError, JobQueue, StreamJob
+from sana_stream.errors import ConfigError, JobError, SanaStreamError
+from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.run.checkpoints import Checkpoints

@@ -16,8 +16,8 @@ from torch import Tensor
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import DTYPES
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import CheckpointError, ConfigError
 from sana_stream.models.weights.file_format import SAFETENSORS
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.load import OTHER_SUFFIXES, read_transformer

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from sana_stream._files import expand_user
+from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.lora.stack import fit_lora, read_lora
 from sana_stream.models.text_encoder import check_text_files

@@ -11,8 +11,8 @@ import torch
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import resolve_device, resolve_dtype
+from sana_stream.errors import CheckpointError, SanaStreamError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import CheckpointError, SanaStreamError
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.text_encoder import check_text_files

@@ -14,10 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
-from sana_stream.models.arguments import ARGUMENTS
-from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.weights.file_format import weight_format
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.load import OTHER_SUFFIXES, is_weights_file, read_transformer_config

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
-from sana_stream.models.arguments import ARGUMENTS
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.transformer import TextKV

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from sana_stream._arguments import ARGUMENTS
 from sana_stream._text import safe_text
 from sana_stream.engine.sampling.samplers import SAMPLERS
-from sana_stream.models.arguments import ARGUMENTS
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import Count
-from sana_stream.models.errors import CheckpointError, ConfigError
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.schema import Schema, check_values
 from sana_stream.models.weights.files import read_json

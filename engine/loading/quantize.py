@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sana_stream._arguments import shown
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.feedforward import FeedForward
 from sana_stream.models.text_encoder import silence_torchao
 

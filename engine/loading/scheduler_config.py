@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values, is_idle
 from sana_stream.models.weights.files import read_json
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.memory_policy import MemoryPolicy, parse_memory_policy
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.vae.ltx2 import LTX2VAEConfig

@@ -15,7 +15,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .inputs import is_picture, open_given
 from .video_file import Damage, OpenClip, breaks_off, open_clip

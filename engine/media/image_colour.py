@@ -9,7 +9,7 @@ from math import ceil, sqrt
 import numpy as np
 from PIL import Image
 
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 Note = Callable[[str], None]
 

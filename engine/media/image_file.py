@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .image_colour import to_srgb
 from .inputs import AVIF_BRANDS, HEIF_BRANDS, brands, coding, is_picture, open_given
@@ -54,8 +54,9 @@ def read_image(path: str | Path, note: Note) -> np.ndarray:
             hdr = transfer in (16, 18) and "icc_profile" not in image.info
             pixels = to_srgb(image, lambda said: note(f"{name}: {said}"))
             return _in_sdr(pixels, transfer, primaries, name, note) if hdr else pixels
+    from sana_stream.errors import UnknownClipError
+
     from .clip import first_frame
-    from .video_file import UnknownClipError
 
     try:
         return first_frame(path, note)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .resize import cover
 

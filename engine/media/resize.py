@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 LARGE = 16_000_000  # pixels; larger pictures are averaged down first, as floats they would be huge
 

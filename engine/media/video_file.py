@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError, UnknownClipError
 
 # Containers that hold their pictures themselves: no playlist, no list of other files, no script.
 FORMATS = (
@@ -29,10 +29,6 @@ PIXELS = 40_000_000  # of a frame; 8192x4320 has 35 million
 TS_PACKET = 188  # bytes; each begins with 0x47, "G"
 READ = 1 << 20  # bytes that libav gets at once
 DAMAGED_PACKETS = 100_000  # then it is no clip any more
-
-
-class UnknownClipError(ConfigError):
-    """A file of which nothing says that it is a clip."""
 
 
 class _Source:

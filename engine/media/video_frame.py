@@ -12,7 +12,7 @@ from av.filter import Graph, filters_available
 from av.video.frame import VideoFrame
 from torch import Tensor
 
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .resize import cover, fit, to_pixels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sana_stream.engine.engine import Engine
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 
 def compile_networks(engine: Engine, backend: str = "inductor") -> None:

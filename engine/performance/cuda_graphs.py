@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
+from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV

@@ -14,8 +14,8 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.model import TINY, check_decoder, locate_decoder
 from sana_stream.engine.loading.presets import LONGSANA, Preset
 from sana_stream.engine.loading.quantize import check_quantization
+from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.text_encoder import TextEncoder
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.config import WanVAEConfig

@@ -7,17 +7,30 @@ for block in engine.session("a red boat at dusk"):
     ...  # block.frames: uint8 (T, H, W, 3)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sana_stream._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockStats
     from sana_stream.engine.engine import Engine
-    from sana_stream.engine.sampling.checks import HealthError
     from sana_stream.engine.session.session import Session
-    from sana_stream.engine.snapshot.header import SnapshotError
     from sana_stream.engine.snapshot.snapshot import Snapshot
-    from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
+    from sana_stream.errors import (
+        CheckpointError,
+        CommandError,
+        ConfigError,
+        HealthError,
+        InvalidOutputError,
+        JobError,
+        OutputCancelled,
+        OutputError,
+        QueueFullError,
+        ReaderDisconnected,
+        SanaStreamError,
+        SnapshotError,
+        StoryError,
+    )
 
 __version__ = "0.1.0"
 
@@ -25,33 +38,43 @@ __all__ = [
     "Block",
     "BlockStats",
     "CheckpointError",
+    "CommandError",
     "ConfigError",
     "Engine",
     "HealthError",
+    "InvalidOutputError",
+    "JobError",
+    "OutputCancelled",
+    "OutputError",
+    "QueueFullError",
+    "ReaderDisconnected",
     "SanaStreamError",
     "Session",
     "Snapshot",
     "SnapshotError",
+    "StoryError",
     "__version__",
 ]
 
-# Imported when first asked for: the command line answers mistakes before torch is loaded, and
-# takes standard output for video before anything can print to it.
 _HOMES = {
     "Block": "sana_stream.engine.block",
     "BlockStats": "sana_stream.engine.block",
-    "CheckpointError": "sana_stream.models.errors",
-    "ConfigError": "sana_stream.models.errors",
+    "CheckpointError": "sana_stream.errors",
+    "CommandError": "sana_stream.errors",
+    "ConfigError": "sana_stream.errors",
     "Engine": "sana_stream.engine.engine",
-    "HealthError": "sana_stream.engine.sampling.checks",
-    "SanaStreamError": "sana_stream.models.errors",
+    "HealthError": "sana_stream.errors",
+    "InvalidOutputError": "sana_stream.errors",
+    "JobError": "sana_stream.errors",
+    "OutputCancelled": "sana_stream.errors",
+    "OutputError": "sana_stream.errors",
+    "QueueFullError": "sana_stream.errors",
+    "ReaderDisconnected": "sana_stream.errors",
+    "SanaStreamError": "sana_stream.errors",
     "Session": "sana_stream.engine.session.session",
     "Snapshot": "sana_stream.engine.snapshot.snapshot",
-    "SnapshotError": "sana_stream.engine.snapshot.header",
+    "SnapshotError": "sana_stream.errors",
+    "StoryError": "sana_stream.errors",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ._files import expand_user
 from ._text import safe_text
+from .errors import ConfigError, InvalidOutputError
 
 TEXT_LIMIT = 2_000_000  # characters of a prompt; a whole story is smaller
 _LONGEST_PATH = 4096
@@ -183,3 +184,7 @@ def _limit(value: float) -> str:
     if isinstance(value, int):
         return "2**63 - 1" if value == 2**63 - 1 else str(value)
     return f"{value:g}"
+
+
+ARGUMENTS = Arguments(ConfigError)
+OUTPUT_ARGUMENTS = Arguments(InvalidOutputError)

@@ -1,7 +1,8 @@
-"""Files that may come from anybody are read within bounds; ours are begun under a hidden name."""
+"""Reading files within limits, and replacing files as a whole."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -122,3 +123,40 @@ def open_partial(path: Path) -> BinaryIO:
     partial = partial_path(path)
     partial.unlink(missing_ok=True)
     return partial.open("xb")
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a file beside `path`, bring it to the disk, then give it the name.
+
+    The name of the partial file is always the same, so that a killed process leaves one at most,
+    which the next write replaces. Raises OSError; `path` is untouched then and the partial file
+    is gone.
+    """
+    partial = partial_path(path)
+    try:
+        with open_partial(path) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until what was written to a file is on the disk, whoever wrote it."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk, where the system has an order for it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sana_stream.engine.block import BlockSpan
 from sana_stream.engine.frame_stats import FrameStats
-from sana_stream.models.errors import SanaStreamError
+from sana_stream.errors import HealthError
 from sana_stream.models.state import StreamState
 
 ATTEMPTS = 3
@@ -17,10 +17,6 @@ ATTEMPT_STEPS = 1 << 16  # far above any number of steps: each attempt has noise
 BEGINNING_BLOCKS = 4  # what a stream's later look is compared with
 
 _WAY_OUT = "go on from a checkpoint with --dtype float32, or go back and change prompt or seed"
-
-
-class HealthError(SanaStreamError):
-    """A stream that cannot go on from where it stands: numbers not finite, no memory left."""
 
 
 def sample_until_finite(sample: Callable[[int], Tensor], planned: BlockSpan) -> tuple[Tensor, int]:

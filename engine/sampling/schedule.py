@@ -10,10 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream.engine.loading.presets import Preset
-from sana_stream.models.arguments import ARGUMENTS
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .samplers import HIGHEST, SAMPLERS
 

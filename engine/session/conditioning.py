@@ -14,7 +14,7 @@ from sana_stream.engine.media.inputs import Picture, Video, as_picture, as_video
 from sana_stream.engine.media.resize import cover, to_input
 from sana_stream.engine.sampling.denoise import commit_pending, encode_prompts
 from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine

@@ -12,8 +12,8 @@ from sana_stream.engine.block import Block
 from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.sampling.checks import BEGINNING_BLOCKS, update_reference
 from sana_stream.engine.snapshot.snapshot import DriftReference, RecoveryPoint, Snapshot
+from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.memory_policy import (
     BlockMemory,
     MemorySlot,

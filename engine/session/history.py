@@ -15,7 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from sana_stream.engine.snapshot.file import load_snapshot, save_snapshot
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.engine.snapshot.tensors import map_tensors
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine

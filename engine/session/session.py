@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.engine.block import Block, BlockPlan, BlockSpan
 from sana_stream.engine.media.inputs import Picture
 from sana_stream.engine.noise import NoiseSource, check_noise, check_seed, counter_noise
 from sana_stream.engine.snapshot.file import save_snapshot
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.arguments import ARGUMENTS
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image

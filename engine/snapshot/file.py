@@ -12,16 +12,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sana_stream._files import require_regular_file
+from sana_stream._files import atomic_write, require_regular_file
 from sana_stream._text import safe_text
-from sana_stream.engine.atomic import atomic_write
 from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.fingerprint import Fingerprint
 from sana_stream.engine.loading.model import model_name
+from sana_stream.errors import SnapshotError
 
 from .check import check_snapshot
-from .header import SnapshotError, SnapshotHeader, checksum
+from .header import SnapshotHeader, checksum
 from .snapshot import Snapshot
 from .tensors import (
     GOOD,

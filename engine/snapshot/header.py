@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sana_stream._text import safe_text
 from sana_stream.engine.block import FIRST_SHOT, Shot
-from sana_stream.models.errors import ConfigError, SanaStreamError
+from sana_stream.errors import ConfigError, SnapshotError
 from sana_stream.models.memory_policy import parse_memory_policy
 
 from .schema import StoredHeader, read_header_values
@@ -23,10 +23,6 @@ from .snapshot import SessionSettings
 FORMAT = "sana-stream checkpoint"
 VERSION = 2
 READABLE = (1, 2)  # version 1 knows of no guard and of no cut
-
-
-class SnapshotError(SanaStreamError):
-    """A checkpoint of a stream that cannot be written or gone on from: which, and why."""
 
 
 @dataclass(frozen=True, slots=True)

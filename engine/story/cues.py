@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from .story import IMAGE_MARK, Cue, Story, StoryError, format_time
+from sana_stream.errors import StoryError
+
+from .story import IMAGE_MARK, Cue, Story, format_time
 
 _NAMED = 3  # places that a note names
 

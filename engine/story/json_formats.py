@@ -16,9 +16,10 @@ from typing import Any
 
 from sana_stream._files import parse_json as parse_bounded
 from sana_stream._text import safe_text
+from sana_stream.errors import StoryError
 
 from .markup import without_settings
-from .story import Cue, Story, StoryError
+from .story import Cue, Story
 from .times import read_time
 
 _FORMS = (

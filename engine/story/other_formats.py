@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .story import StoryError
+from sana_stream.errors import StoryError
 
 SUBSTATION = (".ass", ".ssa")
 

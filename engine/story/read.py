@@ -12,12 +12,13 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from sana_stream._text import safe_text
+from sana_stream.errors import StoryError
 
 from .captions import looks_like_captions, parse_captions, parse_substation
 from .json_formats import looks_like_json, parse_json
 from .markup import unfenced
 from .other_formats import SUBSTATION, check_bytes, check_suffix, check_text, is_substation
-from .story import Story, StoryError
+from .story import Story
 from .text import parse_text
 
 _MARKS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sana_stream._files import expand_user
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import StoryError
 
 DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in a video without an end
 MAX_PROMPTS = 20_000  # far above any film's subtitles
@@ -25,10 +25,6 @@ _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NEGATIVE = re.compile(
     r"(?:^|\s)--(?:neg(?:ative)?(?:[-_ ]?prompts?)?|no)(?:[\s=:]+|$)", re.IGNORECASE
 )
-
-
-class StoryError(ConfigError):
-    """A story that cannot be read or does not fit the video: file, line, what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 from sana_stream._text import safe_text
+from sana_stream.errors import StoryError
 
 from .markup import (
     are_listed,
@@ -17,7 +18,7 @@ from .markup import (
     without_quotes,
     without_settings,
 )
-from .story import MAX_PROMPTS, Cue, Story, StoryError
+from .story import MAX_PROMPTS, Cue, Story
 from .times import StartTime, has_clock, leading_number, split_end, split_time, starts_at_zero
 
 _NEGATIVE = re.compile(r"negative[ _]prompts?\s*:\s*(.*)", re.IGNORECASE)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil, isfinite
 
 from sana_stream.engine.block import BlockPlan, BlockSpan, PlanView
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .story import MAX_FRAME, Cue
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.original_layout import original_modules, our_modules
 from sana_stream.models.weights.tensor_names import plain_name
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.schema import OpenSchema, check_values
 from sana_stream.models.weights.files import read_json
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.schema import Schema, check_values, refuse_unknown, without_idle
 
 

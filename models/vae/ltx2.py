@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.schema import Schema, check_values, refuse_unknown, without_idle
 
 from .config import check_frames, check_latents

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .config import WanVAEConfig
 from .ltx2 import CLASSES, LTX2VAE, LTX2VAEConfig

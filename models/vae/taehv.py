@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.files import check_finite, read_weights, shape_text
 from sana_stream.models.weights.tensor_names import name_list
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .config import WanVAEConfig, check_frames, check_latents
 from .layers import (

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 
 Format = Literal["safetensors", "torch"]
 SAFETENSORS = ".safetensors"

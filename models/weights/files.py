@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sana_stream._files import JSON_BYTES, parse_json, read_bounded
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values
 
 from .file_format import weight_format

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 
 from .file_format import weight_format
 from .files import check_shapes, not_whole, weight_files

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sana_stream._text import safe_text
+from sana_stream.errors import CheckpointError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import CheckpointError
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
 from sana_stream.models.vae.wan import WanVAE

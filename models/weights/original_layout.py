@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sana_stream._text import safe_text
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import CheckpointError, ConfigError
 
 HEAD_DIM = 112  # of every published model; the tensors do not tell it
 _IGNORED = {"pos_embed", "y_embedder.y_embedding", "logvar_linear.weight", "logvar_linear.bias"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 
 T = TypeVar("T")
 

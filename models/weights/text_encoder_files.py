@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values, is_idle
 
 from .files import read_json, shape_text, shards

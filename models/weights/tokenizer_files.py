@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values
 
 from .files import read_json

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sana_stream._text import safe_text
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 
 from .file_format import SAFETENSORS, weight_format
 from .tensor_names import plain_names

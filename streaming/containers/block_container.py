@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
 
 from .encoder import (

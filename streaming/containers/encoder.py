@@ -19,7 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 
 from sana_stream._text import safe_text
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
 
 if TYPE_CHECKING:

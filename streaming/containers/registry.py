@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .matroska import MatroskaMuxer

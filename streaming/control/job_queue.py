@@ -11,6 +11,7 @@ from threading import Condition, Event
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sana_stream._text import safe_text
+from sana_stream.errors import JobError, QueueFullError
 
 from .live_control import LiveControl
 
@@ -35,14 +36,6 @@ class _Fields(BaseModel):
     story: str = Field(min_length=1, max_length=STORY_LIMIT)
     seed: int | None = Field(None, ge=0, lt=2**63)
     seconds: float | None = Field(None, gt=0, lt=1e9, allow_inf_nan=False)
-
-
-class JobError(ValueError):
-    """A stream that cannot be made: what was given, what is allowed."""
-
-
-class QueueFullError(JobError):
-    """Too many streams are waiting."""
 
 
 class JobState(StrEnum):

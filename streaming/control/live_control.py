@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 
 from sana_stream._text import safe_text
+from sana_stream.errors import CommandError
 
 
 def read_lines(lines: Iterable[str], control: LiveControl, report: Callable[[str], None]) -> Thread:
@@ -81,10 +82,6 @@ _DEVICE = re.compile(  # what Windows takes for a device, whatever ending it has
 )
 _SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to read numbers of thousands of digits
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
-
-
-class CommandError(ValueError):
-    """A line that is no command: what was given, what there is."""
 
 
 @dataclass(frozen=True, slots=True)

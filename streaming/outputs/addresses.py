@@ -6,8 +6,8 @@ from collections.abc import Callable
 from threading import Event
 from urllib.parse import SplitResult, urlsplit
 
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.registry import Muxer, create_muxer
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .base import redact_url

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 from sana_stream._text import safe_text
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.run_id import read_run
-from sana_stream.streaming.errors import InvalidOutputError
 
 
 def check_new(path: Path, overwrite: bool) -> None:

@@ -13,7 +13,7 @@ from threading import Event
 from urllib.parse import urlsplit
 
 from sana_stream._text import safe_text
-from sana_stream.streaming.errors import InvalidOutputError, OutputCancelled
+from sana_stream.errors import InvalidOutputError, OutputCancelled
 
 from .transports import PIPE_CHUNK, wait_until_ready
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.containers.registry import BY_SUFFIX, Muxer
 from sana_stream.streaming.containers.truncate import find_cut, truncate_to_frames
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
 from .captions import CaptionFile

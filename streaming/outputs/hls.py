@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from sana_stream._files import PARTIAL, open_partial, partial_path
 from sana_stream._text import safe_text
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
 from sana_stream.streaming.containers.run_id import read_run
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .existing_files import check_new, check_own, make_folder

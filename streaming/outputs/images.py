@@ -13,8 +13,8 @@ import av
 
 from sana_stream._files import open_partial, partial_path
 from sana_stream._text import safe_text
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.containers.run_id import mark_png
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
 from .existing_files import check_new, check_own, make_folder

@@ -22,7 +22,7 @@ from typing import Self
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text
-from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.errors import InvalidOutputError
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """The error numbers of a file system that has no locks."""

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sana_stream.errors import OutputCancelled, OutputError, ReaderDisconnected
 from sana_stream.streaming.containers.registry import Muxer
-from sana_stream.streaming.errors import OutputCancelled, OutputError, ReaderDisconnected
 from sana_stream.streaming.video_format import VideoFormat
 
 from .transports import Transport

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
-from sana_stream._arguments import shown
+from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
 from sana_stream._text import safe_text
-from sana_stream.streaming.arguments import ARGUMENTS
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.encoder import fall_back_to_software
 from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer, resolve
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 from .addresses import open_address
@@ -60,16 +59,16 @@ def check_request(
     if not isinstance(report, Callable):
         raise InvalidOutputError(f"report {shown(report)}: give a function that takes a line")
     if container is not None:
-        ARGUMENTS.word("container", container)
-    ARGUMENTS.flag("overwrite", overwrite)
-    ARGUMENTS.flag("alone", sole_output)
-    ARGUMENTS.whole("kept", resume_frames, 0)
+        OUTPUT_ARGUMENTS.word("container", container)
+    OUTPUT_ARGUMENTS.flag("overwrite", overwrite)
+    OUTPUT_ARGUMENTS.flag("alone", sole_output)
+    OUTPUT_ARGUMENTS.whole("kept", resume_frames, 0)
     if segment_seconds is not None:
-        ARGUMENTS.number("segment_seconds", segment_seconds, most=LONGEST_SEGMENT)
+        OUTPUT_ARGUMENTS.number("segment_seconds", segment_seconds, most=LONGEST_SEGMENT)
     if window is not None:
-        ARGUMENTS.whole("window", window, most=MOST_BLOCKS)
+        OUTPUT_ARGUMENTS.whole("window", window, most=MOST_BLOCKS)
     if stdout is not None:
-        ARGUMENTS.whole("stdout", stdout, 0)
+        OUTPUT_ARGUMENTS.whole("stdout", stdout, 0)
     return _target(target)
 
 

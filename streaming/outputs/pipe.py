@@ -10,13 +10,8 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError, ReaderDisconnected
 from sana_stream.streaming.containers.registry import Muxer
-from sana_stream.streaming.errors import (
-    InvalidOutputError,
-    OutputCancelled,
-    OutputError,
-    ReaderDisconnected,
-)
 
 from .transports import PIPE_CHUNK, wait_until_ready
 

@@ -10,12 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sana_stream._arguments import shown
-from sana_stream.streaming.errors import (
-    InvalidOutputError,
-    OutputCancelled,
-    OutputError,
-    ReaderDisconnected,
-)
+from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError, ReaderDisconnected
 
 from .base import Output
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sana_stream.streaming.errors import OutputError
+from sana_stream.errors import OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
 from .base import Output

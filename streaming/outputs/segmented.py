@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.containers.truncate import count_frames
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import VideoFormat
 
 from .base import Output

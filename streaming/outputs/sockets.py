@@ -12,7 +12,7 @@ import socket
 import time
 from threading import Event
 
-from sana_stream.streaming.errors import OutputCancelled
+from sana_stream.errors import OutputCancelled
 
 from .transports import STOP_GRACE_SECONDS, unread_bytes, wait_until_ready
 

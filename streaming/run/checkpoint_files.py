@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sana_stream._text import safe_text
 from sana_stream.cli.options import Options, is_image_pattern, is_live
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 SUFFIX = ".ckpt"
 _VIDEOS = (".mp4", ".mkv", ".mov", ".ts", ".webm", ".y4m", ".m3u8")
@@ -47,7 +47,7 @@ def check_replaceable(path: Path, options: Options) -> None:
     if not os.path.lexists(path):
         return
     from sana_stream.engine.snapshot.file import read_header
-    from sana_stream.engine.snapshot.header import SnapshotError
+    from sana_stream.errors import SnapshotError
 
     name = safe_text(path)
     try:

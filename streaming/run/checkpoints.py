@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from sana_stream._files import sync_file
 from sana_stream.cli.console import one_line
 from sana_stream.cli.options import is_image_pattern, is_live, is_video_file
-from sana_stream.engine.atomic import sync_file
 from sana_stream.streaming.outputs.existing_files import may_write
 
 from .checkpoint_files import check_replaceable, checkpoint_path

@@ -15,7 +15,7 @@ from sana_stream.cli.options import Length, Options, is_live
 from sana_stream.engine.block import FIRST_SHOT, BlockPlan, PlanView, Shot
 from sana_stream.engine.story.story import Cue, Story
 from sana_stream.engine.story.timeline import Placement, Timeline
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.video_format import rate_of
 
 from .checkpoint_files import checkpoint_path

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sana_stream._text import safe_text
 from sana_stream.cli.options import Options
 from sana_stream.engine.block import BlockPlan
-from sana_stream.engine.story.story import Story, StoryError
+from sana_stream.engine.story.story import Story
+from sana_stream.errors import StoryError
 
 from .config import Request
 

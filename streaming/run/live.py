@@ -15,7 +15,7 @@ from sana_stream.cli.console import Reporter, one_line
 from sana_stream.cli.options import Options
 from sana_stream.engine.story.read import read_story
 from sana_stream.engine.story.story import Story
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import (
     COMMANDS,
     LiveControl,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sana_stream._text import safe_text
 from sana_stream.cli.options import is_live, is_playlist, is_video_file
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 
 def check_apart(outputs: Sequence[str], segmented: bool) -> None:

@@ -23,7 +23,7 @@ from sana_stream.cli.options import (
     is_video_file,
 )
 from sana_stream.engine.story.story import IMAGE_MARK, Story
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .checkpoint_files import checkpoint_path
 from .config import Job, Request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sana_stream.cli.console import Reporter, unknown_word_notes
 from sana_stream.engine.story.story import IMAGE_MARK, format_time, split_negative
-from sana_stream.models.errors import ConfigError, SanaStreamError
+from sana_stream.errors import ConfigError, SanaStreamError
 
 from .config import Request
 from .live import LiveSession

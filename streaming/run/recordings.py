@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sana_stream._text import safe_text
 from sana_stream.cli.console import megabytes
-from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.recording import LimitedRecording
 from sana_stream.streaming.video_format import Metadata, VideoFormat

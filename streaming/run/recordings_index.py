@@ -9,9 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sana_stream._files import parse_json, read_bounded, require_regular_file
-from sana_stream.engine.atomic import atomic_write
-from sana_stream.models.errors import ConfigError
+from sana_stream._files import atomic_write, parse_json, read_bounded, require_regular_file
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.locks import lock_file
 
 INDEX = "recordings.json"

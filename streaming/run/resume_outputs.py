@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from sana_stream._text import safe_text
 from sana_stream.cli.options import first_segment, is_address, is_image_pattern, is_live
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .config import Job
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sana_stream.cli.console import Reporter
 from sana_stream.engine.session.drift import DriftGuard
 from sana_stream.engine.story.story import format_time
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.pacing import RealtimePacer
 from sana_stream.streaming.video_format import VideoFormat
 

@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sana_stream.streaming.control.job_queue import JobError, JobQueue, QueueFullError
-from sana_stream.streaming.control.live_control import CommandError
+from sana_stream.errors import CommandError, JobError, QueueFullError
+from sana_stream.streaming.control.job_queue import JobQueue
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control

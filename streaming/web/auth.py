@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 
-from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.errors import InvalidOutputError
 
 from .request_body import refused_body
 

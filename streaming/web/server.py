@@ -11,8 +11,8 @@ from threading import Thread
 
 import uvicorn
 
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.control.job_queue import JobQueue
-from sana_stream.streaming.errors import InvalidOutputError
 
 from .app import Limits, create_app
 from .auth import AccessPolicy

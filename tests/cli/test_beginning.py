@@ -17,7 +17,8 @@ from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.media.resize import cover
-from sana_stream.engine.story.story import Story, StoryError
+from sana_stream.engine.story.story import Story
+from sana_stream.errors import StoryError
 from sana_stream.streaming.run.inputs import with_first_picture
 
 from .interrupt import at_block, collapse

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sana_stream.engine.snapshot.file import read_header
-from sana_stream.engine.snapshot.header import SnapshotError
+from sana_stream.errors import SnapshotError
 
 from .interrupt import (
     FRAMES,

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sana_stream.cli.argument_types import size_in_bytes
-from sana_stream.models.errors import ConfigError
-from sana_stream.streaming.errors import OutputError
+from sana_stream.errors import ConfigError, OutputError
 from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.outputs.recording import LimitedRecording
 from sana_stream.streaming.run.recordings import Recordings

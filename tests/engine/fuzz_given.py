@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.engine.media.image_file import read_image
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 MEMORY = 3 << 30  # bytes of addresses beyond those of the imports
 SECONDS = 20  # of the processor, for a file

@@ -9,7 +9,7 @@ import torch
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance.compile import compile_networks
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .test_session import take
 

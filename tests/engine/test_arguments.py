@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sana_stream._arguments import Arguments
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import counter_noise
-from sana_stream.models.errors import ConfigError, SanaStreamError
+from sana_stream.errors import ConfigError, SanaStreamError
 
 NOTHING = object()
 # of every kind that is passed by mistake; each parameter names the few that it takes

@@ -17,7 +17,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.media.resize import cover
 from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.session.conditioning import whole_blocks
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 PROMPT = "a red boat sails over the sea"
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.media.clip import inspect_clip
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from ..programs import needs
 from .given_files import BLUE, GREEN, RED, far, scene, write_clip

@@ -11,7 +11,7 @@ import pytest
 
 from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.engine.media.resize import cover
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .given_files import far, scene, set_matrix, turned, write_clip
 from .taken_clips import FPS, silent, taken

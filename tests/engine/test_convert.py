@@ -13,7 +13,7 @@ from diffusers import SanaVideoPipeline
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.convert import convert_model
-from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
 

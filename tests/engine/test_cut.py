@@ -21,7 +21,7 @@ from sana_stream.engine.session.drift import DriftGuard
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.story.story import Cue
 from sana_stream.engine.story.timeline import Timeline
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .test_beginning import pictures
 from .test_session import same, take

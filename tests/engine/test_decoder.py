@@ -17,8 +17,7 @@ from sana_stream.engine.loading.model import check_decoder, locate_decoder
 from sana_stream.engine.performance.cuda_graphs import capture_graphs
 from sana_stream.engine.performance.random_model import LTX_2, WAN_2_1
 from sana_stream.engine.sampling.decode import to_pixels
-from sana_stream.engine.snapshot.header import SnapshotError
-from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.errors import CheckpointError, ConfigError, SnapshotError
 from sana_stream.models.vae.taehv import TAEHVDecoder, load_taehv
 
 from ..tiny import save_tiny_model

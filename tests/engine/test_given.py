@@ -18,7 +18,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.media import clip_blocks
 from sana_stream.engine.media.clip_blocks import KnownBlocks
 from sana_stream.engine.media.resize import cover
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .given_files import far, scene, write_clip
 from .test_beginning import pictures

@@ -12,7 +12,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance import cuda_graphs
 from sana_stream.engine.performance.cuda_graphs import GraphedTransformer, capture_graphs
 from sana_stream.engine.session.lookahead import generate_ahead
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .tape import TapeRecorder
 from .test_session import same, take

@@ -11,11 +11,11 @@ import torch
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.frame_stats import FrameStats, measure_frames
 from sana_stream.engine.noise import counter_noise
-from sana_stream.engine.sampling.checks import ATTEMPT_STEPS, ATTEMPTS, HealthError
+from sana_stream.engine.sampling.checks import ATTEMPT_STEPS, ATTEMPTS
 from sana_stream.engine.session.drift import anchor_to_sink, check_action, restart_from
 from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.errors import ConfigError, HealthError
 from sana_stream.models.attention import AttentionState
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.wan import VAECache, WanVAE
 

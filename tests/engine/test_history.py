@@ -15,7 +15,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.session.history import History, MemorySnapshotStore
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .test_session import same, take
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.describe import describe_model
 from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
-from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
+from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
 
 FILES = (
     "transformer/config.json",

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, features
 
 from sana_stream.engine.media import image_file
 from sana_stream.engine.media.image_file import read_image, read_pillow
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 from .given_files import RED, far, save_oriented, scene, write_clip
 

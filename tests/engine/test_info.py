@@ -12,7 +12,7 @@ import torch
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.inspect import estimate_memory, find_licence, inspect_model
-from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
 

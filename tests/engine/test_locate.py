@@ -20,7 +20,7 @@ from sana_stream.engine.loading.locate import (
     resolve_components,
     resolve_model,
 )
-from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
 

@@ -13,7 +13,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from sana_stream.engine.engine import Engine
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "conv_inverted", "conv_temp", "proj_out"]
 

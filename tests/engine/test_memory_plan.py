@@ -16,8 +16,8 @@ from sana_stream.engine.loading.memory_estimate import (
     max_decode_frames,
     peak_bytes,
 )
+from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.vae.config import WanVAEConfig

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.block import BlockPlan
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 plans = st.builds(BlockPlan, st.integers(1, 50), st.sampled_from([1, 4, 8]))
 

@@ -17,7 +17,7 @@ from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.loading.instructions import IMAGE_INSTRUCTION, VIDEO_INSTRUCTION
 from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, SANA_720P, preset_for
 from sana_stream.engine.sampling.samplers import SAMPLERS
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 
 FLOW: dict[str, Any] = {
     "prediction_type": "flow_prediction",

@@ -16,7 +16,7 @@ from torch import nn
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.presets import LONGSANA
 from sana_stream.engine.loading.quantize import check_quantization, quantize_network
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 CUDA = torch.device("cuda")
 

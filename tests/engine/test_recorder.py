@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sana_stream.engine.performance.cuda_graphs import WARM_UPS, CudaGraphCapture, graph_capture_for
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 DEVICE = torch.device("cuda", 1)
 

@@ -14,8 +14,8 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.performance.benchmark import shift_position
 from sana_stream.engine.session.session import Session
+from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.memory_policy import Past
 
 

@@ -21,8 +21,8 @@ from sana_stream.engine.performance.random_model import (
     engine_of,
     random_engine,
 )
+from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.ltx2 import LTX2VAEConfig
 from sana_stream.models.vae.registry import build_vae

@@ -20,8 +20,9 @@ from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.file import load_snapshot, read_header
-from sana_stream.engine.snapshot.header import SnapshotError, checksum
+from sana_stream.engine.snapshot.header import checksum
 from sana_stream.engine.snapshot.snapshot import blocks_to_keep
+from sana_stream.errors import SnapshotError
 
 from .test_session import same, take
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.snapshot.header import SnapshotError, checksum
+from sana_stream.engine.snapshot.header import checksum
+from sana_stream.errors import SnapshotError
 
 Parts = tuple[dict[str, str], dict[str, Tensor]]
 

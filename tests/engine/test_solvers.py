@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, Preset
 from sana_stream.engine.sampling.samplers import SAMPLERS, sample_dpm
 from sana_stream.engine.sampling.schedule import flow_timesteps, resolve_timesteps
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 SHAPE = (1, 2, 3, 4, 5)
 

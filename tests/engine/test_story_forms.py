@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.story.read import MAX_BYTES, parse_story, read_story
-from sana_stream.engine.story.story import Cue, Story, StoryError
+from sana_stream.engine.story.story import Cue, Story
+from sana_stream.errors import StoryError
 
 STORY = Story((Cue(0.0, "a red boat"), Cue(5.0, "the sun sets"), Cue(65.5, "night <3 & stars")))
 

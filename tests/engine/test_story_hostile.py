@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.story.read import MAX_BYTES, parse_story, read_story
-from sana_stream.engine.story.story import MAX_PROMPTS, StoryError
+from sana_stream.engine.story.story import MAX_PROMPTS
+from sana_stream.errors import StoryError
 
 VALID = {
     "s.srt": "1\n00:00:01,500 --> 00:00:04,000 X1:10\n<i>A</i> {\\an8}boat\n2\n0:0:9 -> 1:00\nb\n",
@@ -272,7 +273,7 @@ def test_only_what_ends_is_opened(tmp_path: Path):
 
 READ = """
 import sys
-from sana_stream.engine.story_file import read_story
+from sana_stream.engine.story.read import read_story
 print(read_story(sys.argv[1]))
 """
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.engine.story.story import Cue, Story, StoryError
+from sana_stream.engine.story.story import Cue, Story
+from sana_stream.errors import StoryError
 
 FPS = 16.0
 

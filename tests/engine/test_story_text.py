@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.story.read import parse_story
-from sana_stream.engine.story.story import IMAGE_MARK, Cue, Story, StoryError, format_time
+from sana_stream.engine.story.story import IMAGE_MARK, Cue, Story, format_time
+from sana_stream.errors import StoryError
 
 
 def parse(text: str) -> Story:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.story.read import parse_story
-from sana_stream.engine.story.story import StoryError
+from sana_stream.errors import StoryError
 
 Told = list[tuple[float | None, str]]
 

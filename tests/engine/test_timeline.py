@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.story.story import Cue
 from sana_stream.engine.story.timeline import Timeline, frame_count
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 
 
 @pytest.mark.parametrize(

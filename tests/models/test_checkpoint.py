@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sana_stream.engine.engine import Engine
-from sana_stream.models.errors import CheckpointError, ConfigError, SanaStreamError
+from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
 
 WEIGHTS = Path("transformer/diffusion_pytorch_model.safetensors")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from sana_stream.engine.engine import Engine
-from sana_stream.models.errors import CheckpointError, ConfigError
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.lora.settings import alpha_of, read_settings
 from sana_stream.models.lora.stack import LoraStack, fit_lora, read_lora
 from sana_stream.models.transformer import SanaVideoTransformer

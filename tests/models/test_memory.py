@@ -6,8 +6,8 @@ import pytest
 import torch
 from einops import rearrange
 
+from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
-from sana_stream.models.errors import ConfigError
 from sana_stream.models.memory_policy import BlockMemory, StateUpdate, parse_memory_policy
 from sana_stream.models.rope import apply_rotary_emb, shift_in_time
 from sana_stream.models.state import StreamState, stream_state_bytes

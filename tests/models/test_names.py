@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.tensor_names import name_list, plain_name, plain_names
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from sana_stream.errors import CheckpointError
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.errors import CheckpointError
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import from_original, infer_config, to_original

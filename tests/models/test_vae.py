@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.wan import VAECache, WanVAE
 

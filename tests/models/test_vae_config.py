@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.vae.config import WanVAEConfig
 
 CONFIG: dict[str, Any] = {

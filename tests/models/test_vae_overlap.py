@@ -19,7 +19,7 @@ from diffusers import (
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.memory_estimate import decode_bytes
 from sana_stream.engine.noise import counter_noise
-from sana_stream.models.errors import ConfigError
+from sana_stream.errors import ConfigError
 from sana_stream.models.vae.ltx2 import LTX2VAE, OVERLAP, LTX2VAEConfig
 from sana_stream.models.vae.registry import read_vae_config
 

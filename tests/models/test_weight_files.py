@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.inspect import inspect_model
-from sana_stream.models.errors import CheckpointError
+from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.load import read_transformer
 
 STEM = "diffusion_pytorch_model"

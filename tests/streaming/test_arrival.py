@@ -13,7 +13,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.outputs import addresses
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.pump import OutputPump

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from sana_stream.streaming.errors import InvalidOutputError, OutputError
+from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.outputs import addresses, ffmpeg_transport
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.video_format import EncoderSettings, VideoFormat

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sana_stream.errors import CommandError
 from sana_stream.streaming.control.live_control import (
     BRANCH_LIMIT,
-    CommandError,
     LiveControl,
     PendingChanges,
     WatchedFile,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.registry import CONTAINERS, create_muxer, resolve
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 VIDEO = VideoFormat(96, 64, 16)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.outputs.hls import HlsOutput
 from sana_stream.streaming.outputs.hls_playlist import (
     Playlist,

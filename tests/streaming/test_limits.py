@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.codec_limits import LIMITS
 from sana_stream.streaming.containers.registry import CONTAINERS, create_muxer
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
 
@@ -26,15 +26,15 @@ TRIAL = """
 import io, json, sys
 import av, numpy as np
 from types import SimpleNamespace
-from sana_stream.streaming.containers import create_muxer
-from sana_stream.streaming.format import Encoding, Tags, VideoFormat
+from sana_stream.streaming.containers.registry import create_muxer
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
 
 noise = np.random.default_rng(0)
 codec, container = sys.argv[1:3]
 for width, height, fps, crf, preset in json.loads(sys.argv[3]):
     print(width, height, fps, crf, preset, flush=True)
-    encoding, video = Encoding(codec, crf, preset), VideoFormat(width, height, fps)
-    muxer, file, start = create_muxer(container, video, encoding, Tags()), io.BytesIO(), 0
+    encoding, video = EncoderSettings(codec, crf, preset), VideoFormat(width, height, fps)
+    muxer, file, start = create_muxer(container, video, encoding, Metadata()), io.BytesIO(), 0
     file.write(muxer.header())
     for count in (5, 4, 1):
         frames = noise.integers(0, 255, (count, video.height, video.width, 3), dtype=np.uint8)

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_stream.streaming.errors import InvalidOutputError
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.outputs.locks import OutputLocks, lock_path
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from sana_stream.streaming.output_lock import OutputLocks
+from sana_stream.streaming.outputs.locks import OutputLocks
 locks = OutputLocks()
 locks.acquire(Path(sys.argv[1]))
 print("held", flush=True)

@@ -9,13 +9,8 @@ from typing import Any
 
 import pytest
 
-from sana_stream.streaming.control.job_queue import (
-    JobError,
-    JobQueue,
-    JobState,
-    QueueFullError,
-    StreamJob,
-)
+from sana_stream.errors import JobError, QueueFullError
+from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.server import WebServer

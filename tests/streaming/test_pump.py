@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sana_stream.streaming.errors import OutputCancelled, OutputError, ReaderDisconnected
+from sana_stream.errors import OutputCancelled, OutputError, ReaderDisconnected
 from sana_stream.streaming.outputs.pump import OutputPump
 
 from .asking import TIMEOUT_SECONDS, await_that

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.cli import argument_types
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.registry import create_muxer
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.video_format import (
     FINEST,
     LEAST,

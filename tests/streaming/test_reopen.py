@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.video_format import VideoFormat
 

@@ -11,12 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from sana_stream.streaming.errors import (
-    InvalidOutputError,
-    OutputCancelled,
-    OutputError,
-    ReaderDisconnected,
-)
+from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError, ReaderDisconnected
 from sana_stream.streaming.outputs import addresses
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.open import open_output

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.control.live_control import PendingChanges
-from sana_stream.streaming.errors import InvalidOutputError
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import CurrentStream
