@@ -18,9 +18,11 @@ from torch.utils._pytree import tree_leaves
 
 from sana_stream.engine.device import is_single_threaded, resolve_dtype
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.sampling.samplers import SAMPLERS, decode
+from sana_stream.engine.sampling import decode
+from sana_stream.engine.sampling.samplers import SAMPLERS
+from sana_stream.engine.session import block_generator
 from sana_stream.engine.session.lookahead import generate_ahead
-from sana_stream.engine.session.session import Session, block_generator
+from sana_stream.engine.session.session import Session
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.weights.load import load_transformer, load_vae
 
