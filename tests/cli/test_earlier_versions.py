@@ -17,7 +17,7 @@ import pytest
 from safetensors import safe_open
 
 from sana_stream.cli.commands.resume import read_checkpoint
-from sana_stream.engine.block import Take
+from sana_stream.engine.block import Shot
 from sana_stream.engine.snapshot.file import read_header
 from sana_stream.engine.snapshot.snapshot import SessionSettings
 
@@ -122,7 +122,7 @@ def test_the_header_of_an_earlier_version_is_read(earlier: Earlier):
         solver="renoise",
         after_cut=None,
     )
-    assert header.take == Take(0, 0)
+    assert header.take == Shot(0, 0)
     if earlier.watch is None:
         assert header.watch is None
     else:
