@@ -191,7 +191,7 @@ DAMAGES: dict[str, tuple[dict[str, torch.Tensor], str]] = {
         pair("proj_out", (2, 9), (16, 2)),
         r"proj_out is of shape \(16, 9\), this model's is \(16, 28\)",
     ),
-    "half": (pair("proj_out", (2, 28)), "one of A and B only"),
+    "half": (pair("proj_out", (2, 28)), "only one of A and B"),
     "dora": (
         {"transformer.proj_out.lora_magnitude_vector": torch.zeros(2)},
         "lora_magnitude_vector is not of a plain LoRA",

@@ -269,19 +269,19 @@ def test_clamp_is_all_that_clamp_does(vae: WanVAE) -> None:
 
 @pytest.mark.parametrize("count", [2, 4, 6])
 def test_a_stream_to_encode_starts_with_one_picture_more(vae: WanVAE, count: int) -> None:
-    with pytest.raises(ConfigError, match=rf"^{count} pictures .* start of a stream; give 1, 5, 9"):
+    with pytest.raises(ConfigError, match=rf"^{count} frames .* start of a stream; give 1, 5, 9"):
         vae.encode(make_frames(1, 3, count, 16, 16))
 
 
 def test_a_stream_to_encode_goes_on_in_fours(vae: WanVAE) -> None:
     _, [cache] = encode_pieces(vae, make_frames(1, 3, 1, 16, 16), [1])
-    with pytest.raises(ConfigError, match=r"^5 pictures .* with a cache; give 4, 8"):
+    with pytest.raises(ConfigError, match=r"^5 frames .* with a cache; give 4, 8"):
         vae.encode(make_frames(1, 3, 5, 16, 16), cache)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 12, 16), (1, 4, 1, 16, 16), (3, 1, 16, 16)])
 def test_pictures_of_a_wrong_shape_are_refused(vae: WanVAE, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"^pictures "):
+    with pytest.raises(ConfigError, match=r"^frames "):
         vae.encode(make_frames(*shape))
 
 
