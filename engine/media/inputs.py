@@ -1,4 +1,4 @@
-"""Pictures and clips as Python programs have them: paths, arrays, tensors, images of Pillow."""
+"""Image and video arguments of the Python interface: paths, arrays, tensors, Pillow images."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def open_given(path: str | Path) -> BinaryIO:
-    """Open a file for reading; its name is never taken for an address or an option.
+    """Open a file for reading; its name is never interpreted as a URL or an option.
 
     Raises:
-        ConfigError: missing, unreadable, empty, or no regular file.
+        ConfigError: missing, unreadable, empty, or not a regular file.
     """
     name = safe_text(path)
     try:
@@ -48,7 +48,7 @@ def open_given(path: str | Path) -> BinaryIO:
 
 
 def brands(file: BinaryIO) -> set[bytes]:
-    """The kinds that a file of boxes (MP4, HEIC, AVIF) says it is of; empty for other files."""
+    """Brands of an ISO base media file (MP4, HEIC, AVIF; ISO/IEC 14496-12); empty for others."""
     head = _head(file)
     if head[4:8] != b"ftyp":
         return set()
@@ -57,8 +57,10 @@ def brands(file: BinaryIO) -> set[bytes]:
 
 
 def coding(file: BinaryIO) -> tuple[int, int]:
-    """Transfer characteristics and primaries (ITU-T H.273) that a PNG, HEIC or AVIF says of itself;
-    2 and 2 where it says nothing, or has an SDR picture beside the HDR one."""
+    """Read transfer characteristics and primaries (ITU-T H.273) of a PNG, HEIC or AVIF.
+
+    Returns 2 and 2 (unspecified) if the file has none, or an SDR picture next to the HDR one.
+    """
     head = _head(file, 1 << 16)
     place = head.find(b"cICP")
     if head.startswith(b"\x89PNG") and 0 <= place < len(head) - 6:
@@ -71,10 +73,10 @@ def coding(file: BinaryIO) -> tuple[int, int]:
 
 
 def is_picture(file: BinaryIO) -> bool:
-    """Whether a file is of a kind that has no clips."""
+    """Whether a file's format is one of still images only."""
     head = _head(file)
     if head.startswith(b"\x89PNG"):
-        return b"acTL" not in head  # an animation is a clip
+        return b"acTL" not in head  # an animated PNG is a clip
     riff = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     return riff or head.startswith(_STILL) or bool(brands(file) & (HEIF_BRANDS | AVIF_BRANDS))
 
@@ -87,24 +89,24 @@ def _head(file: BinaryIO, size: int = 1024) -> bytes:
 
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
-"""A file, an image of Pillow, or pixels uint8 (H, W, 3)."""
+"""A file, a Pillow image, or pixels uint8 (H, W, 3)."""
 
 
 class GivenClip(Protocol):
-    """A clip whose pictures are taken one after the other."""
+    """A clip that yields its frames in order."""
 
     @property
     def frames(self) -> int:
-        """How many pictures it has."""
+        """Number of frames."""
         ...
 
     def pictures(self, height: int, width: int, first: int = 0) -> Iterator[np.ndarray]:
-        """Those from number `first` on, each made to cover a size, uint8 (H, W, 3)."""
+        """Yield the frames from number `first`, scaled to cover a size, uint8 (H, W, 3)."""
         ...
 
 
 Video = str | Path | GivenClip | np.ndarray | Tensor
-"""A file, a clip that was looked at, or pixels uint8 (T, H, W, 3)."""
+"""A file, an inspected clip, or pixels uint8 (T, H, W, 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,52 +117,52 @@ class ArrayClip:
 
     @property
     def frames(self) -> int:
-        """How many pictures it has."""
+        """Number of frames."""
         return len(self.pixels)
 
     def pictures(self, height: int, width: int, first: int = 0) -> Iterator[np.ndarray]:
-        """As `GivenClip.pictures`."""
-        for picture in self.pixels[first:]:
-            yield cover(picture[None], height, width)[0]
+        """Yield frames as `GivenClip.pictures`."""
+        for frame in self.pixels[first:]:
+            yield cover(frame[None], height, width)[0]
 
 
 def as_picture(image: Picture) -> np.ndarray:
-    """Pixels uint8 (H, W, 3) of a picture.
+    """Convert an image argument to pixels uint8 (H, W, 3).
 
-    Files and images of Pillow are taken as viewers show them: upright by their EXIF orientation,
-    in sRGB by their colour profile, transparent parts on white.
+    Files and Pillow images are converted as viewers display them: upright by their EXIF
+    orientation, in sRGB by their colour profile, transparent parts on white.
 
     Raises:
-        ConfigError: a file that cannot be read, or anything else that is no picture.
+        ConfigError: a file that cannot be read, or another type, shape or dtype.
     """
     if isinstance(image, str | os.PathLike):
         from .image_file import read_image
 
-        return read_image(os.fspath(image), _silent)
+        return read_image(os.fspath(image), _ignore_note)
     if isinstance(image, Image.Image):
         from .image_file import read_pillow
 
-        return read_pillow(image, _silent)
+        return read_pillow(image, _ignore_note)
     return _pixels(image, "image", "(H, W, 3)")
 
 
 def as_video(video: Video, fps: Fraction) -> GivenClip:
-    """A clip of which nothing but its length has been read; a file's pictures come at `fps`.
+    """Convert a video argument to a clip; a file's frames are resampled to `fps`.
 
     Raises:
-        ConfigError: a file that cannot be read, or anything else that is no clip.
+        ConfigError: a file that cannot be read, or another type, shape or dtype.
     """
     if isinstance(video, str | os.PathLike):
         from .clip import inspect_clip
 
-        return inspect_clip(os.fspath(video), fps, _silent)
+        return inspect_clip(os.fspath(video), fps, _ignore_note)
     if hasattr(video, "pictures"):
         return video  # type: ignore[return-value]
     return ArrayClip(_pixels(video, "video", "(T, H, W, 3)"))
 
 
-def _pixels(value: Any, what: str, shape: str) -> np.ndarray:
-    """Pixels of an array or a tensor; ConfigError for what is none, or of other values."""
+def _pixels(value: Any, name: str, shape: str) -> np.ndarray:
+    """Check an array or tensor of pixels; ConfigError for other types, shapes or dtypes."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
         pixels = value.detach().cpu().numpy() if value.dtype == torch.uint8 else None
@@ -169,17 +171,17 @@ def _pixels(value: Any, what: str, shape: str) -> np.ndarray:
         pixels = np.asarray(value) if value.dtype == np.uint8 else None
     else:
         raise ConfigError(
-            f"the {what} is {safe_text(type(value).__name__)}; give uint8 {shape}, the path of"
-            f" a file{', or an image of Pillow' if what == 'image' else ''}"
+            f"the {name} is {safe_text(type(value).__name__)}; give uint8 {shape}, the path of"
+            f" a file{', or a Pillow image' if name == 'image' else ''}"
         )
     if pixels is None or pixels.ndim != shape.count(",") + 1 or pixels.shape[-1] != 3:
         raise ConfigError(
-            f"the {what} has shape {tuple(value.shape)} and dtype {dtype}; give uint8 {shape}"
+            f"the {name} has shape {tuple(value.shape)} and dtype {dtype}; give uint8 {shape}"
         )
     if not pixels.size:
-        raise ConfigError(f"the {what} has shape {pixels.shape}, no pixel; give uint8 {shape}")
+        raise ConfigError(f"the {name} has shape {pixels.shape}, no pixel; give uint8 {shape}")
     return pixels
 
 
-def _silent(said: str) -> None:
-    """Python programs are told by errors alone."""
+def _ignore_note(message: str) -> None:
+    """Drop notes: the Python interface reports errors only."""

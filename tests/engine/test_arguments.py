@@ -290,5 +290,5 @@ def outcome(call: Callable[[], object]) -> tuple[object, str | None]:
 
 @pytest.mark.parametrize("name", ["\ud800", "a\x00b", "", "x" * 5000])
 def test_a_path_that_no_file_can_have_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no path: give the name of a file"):
+    with pytest.raises(ConfigError, match="is not a path: give the name of a file"):
         Arguments(ConfigError).path("path", name)

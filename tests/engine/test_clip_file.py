@@ -173,7 +173,7 @@ def test_times_that_jump_repeat_no_frame_for_ever(tmp_path: Path, times: list[in
     told: list[str] = []
     clip = inspect_clip(tmp_path / "a.nut", FPS, told.append)
     assert clip.frames < 20
-    assert any("times jump" in line for line in told)
+    assert any("timestamps jump" in line for line in told)
     assert len(list(clip.pictures(64, 96))) == clip.frames
 
 
@@ -184,12 +184,12 @@ def test_a_cover_picture_and_sound_are_not_the_video(tmp_path: Path) -> None:
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), layout="mono")
         sound.rate = 8000
         container.mux(stream.encode(sound))
-    with pytest.raises(ConfigError, match="no clip of a known kind"):
+    with pytest.raises(ConfigError, match="not a clip of a known format"):
         inspect_clip(tmp_path / "sound.wav", FPS, silent)
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         container.mux(stream.encode(sound))
-    with pytest.raises(ConfigError, match="holds no picture"):
+    with pytest.raises(ConfigError, match="has no video stream|has no frame"):
         inspect_clip(tmp_path / "sound.mkv", FPS, silent)
 
 

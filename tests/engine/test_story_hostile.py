@@ -261,7 +261,7 @@ def test_other_formats_are_refused_by_their_names(name: str, data: bytes, what: 
 def test_only_what_ends_is_opened(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
-        with pytest.raises(StoryError, match="is no regular file"):
+        with pytest.raises(StoryError, match="is not a regular file"):
             read_story(path)
     with pytest.raises(StoryError, match=r"a\\x00b cannot be read"):
         read_story("a\0b")

@@ -201,19 +201,19 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.srt",
             "1\n00:00:01,5 --> 00:00:04\na\n2\n00:00:06,000 --> 00:00:05,000\nb\n",
             [(0, "a"), (6, "b")],
-            ["first cue starts at 0:01.5 and holds from the beginning"],
+            ["first cue starts at 0:01.5 and is moved to 0:00"],
         ),
         (
             "x.srt",
             "1\n-00:00:09,000 --> -00:00:08,000\na\n\n2\n-00:00:01,000 --> 00:00:02,000\nb\n",
             [(0, "b")],
-            ["line 2: cues that end before 0:00 are left out"],
+            ["line 2: cues that end before 0:00 are ignored"],
         ),
         (
             "x.srt",
             "1\n00:00:00,000 --> 00:00:01,000\n\n2\n00:00:00,000 --> 00:00:02,000\na\n",
             [(0, "a")],
-            ["line 2: cues without text are left out"],
+            ["line 2: cues without text are ignored"],
         ),
         (
             "x.srt",
@@ -231,13 +231,13 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.srt",
             "2\n00:00:05,000 --> 00:00:06,000\nb\n\n1\n00:00:00,000 --> 00:00:02,000\na\n",
             [(0, "a"), (5, "b")],
-            ["not in the order of their times, and were sorted"],
+            ["not in the order of their times, and are sorted"],
         ),
         (
             "x.vtt",
             "WEBVTT\n\n00:00.000 --> 00:01.000\na\n\nlost text\n\n00:02.000 --> 00:03.000\nb\n",
             [(0, "a"), (2, "b")],
-            ["line 6: text that belongs to no cue is left out"],
+            ["line 6: text that belongs to no cue is ignored"],
         ),
         (
             "x.srt",
@@ -249,7 +249,7 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.txt",
             "a\nScene 2 (0:05-0:10) b\n",
             [(None, "a"), (None, "Scene 2 (0:05-0:10) b")],
-            ["line 2: a time inside a prompt is taken as text"],
+            ["line 2: a time inside a prompt is read as text"],
         ),
         (
             "x.txt",
@@ -263,7 +263,7 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.json",
             '{"prompts": {"0": "a:`sin(t)` boat"}, "W": 5}',
             None,
-            ["only the prompts are read, not W", "weights that follow a formula"],
+            ["only the prompts are read, not W", "weights given by a formula"],
         ),
     ],
 )

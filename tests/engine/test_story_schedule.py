@@ -64,7 +64,7 @@ def test_frame_numbers_count_at_the_streams_rate() -> None:
         (Story.of("abc"), 9.0, 5.0, r'the prompts: "c" would start at 0:10'),
         (Story.of("abc"), 60.0, 0.0, r"0 s between prompts is not possible"),
         (Story.of("abc"), None, -3.0, r"-3 s between prompts is not possible"),
-        (Story((Cue(0.0, "a"), Cue(5.0, "b")), "s.txt"), 60.0, 5.0, r"s\.txt has times of its own"),
+        (Story((Cue(0.0, "a"), Cue(5.0, "b")), "s.txt"), 60.0, 5.0, r"s\.txt has times already"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -77,24 +77,24 @@ def test_what_does_not_fit_is_refused(
 def test_a_story_needs_prompts() -> None:
     with pytest.raises(StoryError, match="holds no prompt"):
         Story.of([])
-    with pytest.raises(StoryError, match="an empty prompt: write"):
+    with pytest.raises(StoryError, match="an empty prompt: describe"):
         Story.of(["a", "  "])
 
 
 @pytest.mark.parametrize(
     ("cue", "message"),
     [
-        (Cue(0.0, 5), "a prompt is text, and 5 is none"),  # pyright: ignore[reportArgumentType]
+        (Cue(0.0, 5), "a prompt must be text, not 5"),  # pyright: ignore[reportArgumentType]
         (Cue(0.0, "a", image=5), "a prompt is text, and 5"),  # pyright: ignore[reportArgumentType]
         (Cue("0", "a"), "a start is a number, and 0"),  # pyright: ignore[reportArgumentType]
-        (Cue(True, "a"), "a start is a number, and True is none"),
+        (Cue(True, "a"), "a start must be a number, not True"),
         (Cue(None, "a", 1.5), "a start is a number, and 1.5"),  # pyright: ignore[reportArgumentType]
         (Cue(float("nan"), "a"), "a prompt cannot start at nan"),
         (Cue(float("inf"), "a"), "a prompt cannot start at inf"),
         (Cue(4e7, "a"), r"a prompt cannot start at 4e\+07"),
         (Cue(None, "a", 10**400), r"a prompt cannot start at 1e\+300"),
-        (Cue(0.0, "a\x9b"), "a prompt is text, and '.x9b' is none"),
-        (Cue(0.0, "a", negative="b\0"), "a prompt is text, and '.x00' is none"),
+        (Cue(0.0, "a\x9b"), "a prompt must not contain '.x9b'"),
+        (Cue(0.0, "a", negative="b\0"), "a prompt must not contain '.x00'"),
     ],
 )
 def test_cues_from_anywhere_are_looked_at(cue: Cue, message: str) -> None:

@@ -80,7 +80,7 @@ def test_text_that_is_no_time(line: str, prompt: str) -> None:
         ("a\n1:2:3:4 b", r"line 2: 1:2:3:4 is not a time: write 0:20"),
         ("a\n0:05,5 b", r"line 2: 0:05,5 is not a time"),
         ("a\n  0:20 b", r"line 2: an indented line .* begins with a time"),
-        ("a\n@0:20 b", r"line 2: @0:20 b begins with a time of no known form: write 0:20"),
+        ("a\n@0:20 b", r"line 2: @0:20 b begins with a time of unknown form: write 0:20"),
         ("0:00 a\n[0:20][0:30] b", r"line 2: two times before one prompt"),
         ("Scene 1 (0:00-0:05) a\nScene 2 (0:05-0:10) b", r"line 1: every prompt has a time, but"),
         ("a\n+0 b", r"line 2: 0:00 does not come after 0:00"),

@@ -34,9 +34,9 @@ def read(text: str, name: str) -> Told:
         ("---\n0:00 A red boat\n***\n0:10 Snow falls\n", TIMED, None),
         ("0:00 | 0:10 | A red boat\n0:10 | 0:20 | Snow falls\n", TIMED, None),
         ('0:00 "A red boat"\n0:10 "Snow falls"\n', TIMED, "marks of a list"),
-        ("Sure:\n```\n0:00 A red boat\n0:10 Snow falls\n```\nEnjoy!\n", TIMED, "block of code"),
+        ("Sure:\n```\n0:00 A red boat\n0:10 Snow falls\n```\nEnjoy!\n", TIMED, "code block"),
         (("Sure:\n~~~json\n[{\"time\": [0, 10], \"text\": \"A red boat\"},\n"
-         "{\"time\": \"0:10-0:20\", \"text\": \"Snow falls\"}]\n~~~\n"), TIMED, "block of code"),
+         "{\"time\": \"0:10-0:20\", \"text\": \"Snow falls\"}]\n~~~\n"), TIMED, "code block"),
         ('{"time": 0, "text": "A red boat"}\n{"time": 10, "text": "Snow falls"}\n', TIMED, None),
         (('{"scenes": [{"start": "0:00", "prompt": "A red boat"},'
          '{"start": 10, "prompt": "Snow falls"}]}'), TIMED, None),
@@ -191,4 +191,4 @@ def test_what_resembles_a_setting_stays(prompt: str):
 def test_a_timeline_that_begins_at_an_hour():
     srt = "1\n01:00:00,500 --> 01:00:04,000\na\n\n2\n01:00:05,250 --> 01:00:08,000\nb\n"
     assert read(srt, "x.srt") == [(0.0, "a"), (5.25, "b")]
-    assert any("1:00:00, which is taken for 0:00" in n for n in parse_story(srt, "x.srt").notes)
+    assert any("1:00:00, which is used as 0:00" in n for n in parse_story(srt, "x.srt").notes)
