@@ -189,7 +189,7 @@ def test_a_cover_picture_and_sound_are_not_the_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         container.mux(stream.encode(sound))
-    with pytest.raises(ConfigError, match="has no video stream|has no frame"):
+    with pytest.raises(ConfigError, match=r"has no video stream|has no frame"):
         inspect_clip(tmp_path / "sound.mkv", FPS, silent)
 
 
