@@ -1,4 +1,4 @@
-"""Clips as a stream takes them, for the tests of clip files."""
+"""Frames of clip files, for tests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FPS = Fraction(16)
 
 
 def silent(said: str) -> None:
-    """What is said does not matter here."""
+    """Ignore a note."""
 
 
 def taken(path: Path | str, height: int = 64, width: int = 96, first: int = 0) -> list[np.ndarray]:
-    """A clip's pictures."""
+    """Inspect a clip and read its frames."""
     return list(inspect_clip(path, FPS, silent).pictures(height, width, first))
