@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.file_format import weight_format
-from sana_stream.models.weights.files import READ_FAULTS, not_whole, shape_text
+from sana_stream.models.weights.files import READ_FAULTS, incomplete_file, shape_text
 from sana_stream.models.weights.tensor_names import name_list
 from sana_stream.models.weights.torch_file import read_torch_file
 
@@ -193,7 +193,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             keys = list(file.keys())
             return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
     except READ_FAULTS as error:
-        raise not_whole(path, error) from error
+        raise incomplete_file(path, error) from error
 
 
 def _low_rank(

@@ -71,7 +71,7 @@ def _check_header(path: Path, length: int, size: int) -> None:
     else:
         return
     raise CheckpointError(
-        f"{_shown(path)} is not a whole safetensors file ({reason}); fetch it again"
+        f"{_shown(path)} is not a complete safetensors file ({reason}); fetch it again"
     )
 
 
@@ -97,7 +97,9 @@ def _other(head: bytes) -> str | None:
 
 def _expected(path: Path) -> str:
     """Format that a file's name suggests."""
-    return "a whole safetensors file" if path.suffix == SAFETENSORS else "a whole PyTorch file"
+    return (
+        "a complete safetensors file" if path.suffix == SAFETENSORS else "a complete PyTorch file"
+    )
 
 
 def _beginning(head: bytes, size: int) -> str:

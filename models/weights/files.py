@@ -156,14 +156,14 @@ def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
             for name in file.keys():  # noqa: SIM118 - not a dict
                 yield name, file.get_tensor(name)
     except READ_FAULTS as error:
-        raise not_whole(path, error) from error
+        raise incomplete_file(path, error) from error
 
 
-def not_whole(path: Path, error: Exception) -> CheckpointError:
+def incomplete_file(path: Path, error: Exception) -> CheckpointError:
     """Create the error for a safetensors file that its reader refuses."""
     reason = safe_text((str(error).strip().splitlines() or [type(error).__name__])[0])
     return CheckpointError(
-        f"{safe_text(path)} is not a whole safetensors file ({reason}); fetch it again"
+        f"{safe_text(path)} is not a complete safetensors file ({reason}); fetch it again"
     )
 
 

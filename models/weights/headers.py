@@ -17,7 +17,7 @@ from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 
 from .file_format import weight_format
-from .files import check_shapes, not_whole, weight_files
+from .files import check_shapes, incomplete_file, weight_files
 from .tensor_names import plain_names
 from .torch_file import list_torch_tensors
 
@@ -70,7 +70,7 @@ def read_headers(file: Path) -> dict[str, Header]:
                 dtype = str(entry.get_dtype())
                 found[name] = _NAMES.get(dtype, dtype), tuple(entry.get_shape())
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise not_whole(file, error) from error
+        raise incomplete_file(file, error) from error
     return plain_names(found.items(), safe_text(file))
 
 

@@ -46,11 +46,13 @@ def list_torch_file(path: Path) -> tuple[Listing, bool]:
         ) from None
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{safe_text(path)} is not a whole PyTorch file: {safe_text(error)}"
+            f"{safe_text(path)} is not a complete PyTorch file: {safe_text(error)}"
         ) from None
     except Exception as error:  # damaged pickles raise many types
         reason = "it ends too early" if isinstance(error, EOFError) else "its pickle is damaged"
-        raise CheckpointError(f"{safe_text(path)} is not a whole PyTorch file: {reason}") from None
+        raise CheckpointError(
+            f"{safe_text(path)} is not a complete PyTorch file: {reason}"
+        ) from None
     return listing, archive
 
 
@@ -196,7 +198,9 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
             held = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch's readers raise many types
         reason = safe_text((str(error).strip().splitlines() or ["it ends too early"])[0])
-        raise CheckpointError(f"{safe_text(path)} is not a whole PyTorch file: {reason}") from error
+        raise CheckpointError(
+            f"{safe_text(path)} is not a complete PyTorch file: {reason}"
+        ) from error
     return _pick(held, Tensor, path)
 
 

@@ -217,5 +217,5 @@ def test_a_missing_or_cut_file_is_refused(engine: Engine, tiny_folder: Path, tmp
         engine.set_loras([(tmp_path / "none.safetensors", 1.0)])
     whole = (tiny_folder / "transformer/diffusion_pytorch_model.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:500])
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="not a complete safetensors file"):
         engine.set_loras([(tmp_path / "cut.safetensors", 1.0)])

@@ -52,7 +52,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "has no tokenizer/"),
     "no text encoder": (lambda f: shutil.rmtree(f / "text_encoder"), "has no text_encoder/"),
-    "truncated": (truncate, "not a whole safetensors file"),
+    "truncated": (truncate, "not a complete safetensors file"),
     "missing key": (change_tensors(lambda t: t.pop("proj_out.bias")), "lacks proj_out.bias"),
     "unknown key": (
         change_tensors(lambda t: t.update(surprise=torch.zeros(1))),

@@ -175,8 +175,11 @@ def test_read_torch_file_does_not_run_code(
     ("spoil", "message"),
     [
         (lambda p: p.unlink(), "is missing"),
-        (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "not a whole PyTorch"),
-        (lambda p: p.write_bytes(b""), "not a whole PyTorch"),
+        (
+            lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
+            "not a complete PyTorch",
+        ),
+        (lambda p: p.write_bytes(b""), "not a complete PyTorch"),
         (lambda p: torch.save({"config": {"a": 1}}, p), "holds no dictionary of tensors"),
         (lambda p: torch.save({"state_dict": {"a.b": torch.zeros(1)}}, p), "a.b is not a tensor"),
     ],
