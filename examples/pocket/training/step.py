@@ -119,9 +119,9 @@ class Step:
         words: RowCaptions,
         layout: Layout,
     ) -> Tensor:
-        """Compute the term of classifier-free guidance, which is distilled into the model.
+        """Compute the term of classifier-free guidance, to distil it into the model.
 
-        (Tang et al. 2025.) A stream then needs one call per step. Clips without a caption add
+        A stream then needs one call per step (Tang et al., 2025). Clips without a caption add
         nothing, as both of their velocities are the same.
         """
         empty = torch.full_like(words.which, len(words.embeds) - 1)
