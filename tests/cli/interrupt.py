@@ -28,14 +28,16 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them
 
 def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], None]) -> None:
     """Something happens while the block is decoded."""
-    finish = Session.decode
+    decode = Session.decode
 
-    def disturbed(session: Session, draft: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
-        if draft.span.index == block:
+    def disturbed(
+        session: Session, latent_block: LatentBlock, before: Snapshot
+    ) -> tuple[Block, Snapshot]:
+        if latent_block.span.index == block:
             what()
-        return finish(session, draft, before)
+        return decode(session, latent_block, before)
 
-    monkeypatch.setattr(Session, "finish", disturbed)
+    monkeypatch.setattr(Session, "decode", disturbed)
 
 
 def send(number: int) -> None:
