@@ -154,7 +154,8 @@ def test_encodings_of_another_kind(given: dict[str, object]) -> None:
     [
         {"target": None}, {"target": ""}, {"target": " "}, {"target": "a\x00.mp4"}, {"target": "."},
         {"target": b"a.mp4"}, {"target": 5}, {"video": (64, 64, 16)}, {"encoding": "h264"},
-        {"tags": "title"}, {"container": 5}, {"overwrite": "yes"}, {"resume_frames": -1}, {"resume_frames": 1.0},
+        {"tags": "title"}, {"container": 5}, {"overwrite": "yes"},
+        {"resume_frames": -1}, {"resume_frames": 1.0},
         {"resume_frames": True}, {"segment_seconds": float("nan")},
         {"segment_seconds": "90s"}, {"window": 2.5}, {"window": True}, {"sole_output": 1},
         {"stop": True}, {"stdout": "1"}, {"report": "print"},
