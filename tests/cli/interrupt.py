@@ -44,7 +44,7 @@ def send(number: int) -> None:
     """Signal this process and wait until the run has noticed, however slow this machine is."""
     handler: Any = signal.getsignal(number)
     os.kill(os.getpid(), number)
-    assert handler.__self__.asked.wait(120), "the signal was not noticed"
+    assert handler.__self__.requested.wait(120), "the signal was not noticed"
 
 
 def interrupt() -> None:
@@ -70,7 +70,7 @@ def say_before(monkeypatch: pytest.MonkeyPatch, block: int, said: PendingChanges
     """Something is asked for before the block, which is the so many-th that is made."""
     calls = iter(range(1000))
     monkeypatch.setattr(
-        LiveControl, "take", lambda _: said if next(calls) == block else PendingChanges()
+        LiveControl, "drain", lambda _: said if next(calls) == block else PendingChanges()
     )
 
 
