@@ -22,7 +22,7 @@ def scene(height: int = 64, width: int = 96) -> np.ndarray:
     return picture
 
 
-def far(one: np.ndarray, other: np.ndarray) -> float:
+def mean_difference(one: np.ndarray, other: np.ndarray) -> float:
     """Compute the mean difference of two images; infinite if their shapes differ."""
     if one.shape != other.shape:
         return float("inf")

@@ -13,14 +13,14 @@ from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.engine.media.resize import cover
 from sana_stream.errors import ConfigError
 
-from .decoded_clips import FPS, silent, taken
-from .input_files import far, scene, set_matrix, turned, write_clip
+from .decoded_clips import FPS, ignore_note, read_frames
+from .input_files import mean_difference, scene, set_matrix, turned, write_clip
 
 
 def test_clip_frames_are_in_order_from_any_position(tmp_path: Path) -> None:
     frames = [np.full((32, 48, 3), 7 * i, np.uint8) for i in range(20)]
     write_clip(tmp_path / "a.mkv", frames, "ffv1", "bgr0")
-    clip = inspect_clip(tmp_path / "a.mkv", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mkv", FPS, ignore_note)
     assert (clip.frames, clip.size) == (20, (32, 48))
     for first in (0, 1, 13, 19, 20):
         assert np.array_equal(list(clip.pictures(32, 48, first)), frames[first:]) or first == 20
@@ -44,9 +44,9 @@ def test_clip_with_display_matrix_is_upright(tmp_path: Path, orientation: int) -
     stored = turned(scene(), orientation)
     write_clip(tmp_path / "a.mp4", [stored] * 9, options={"crf": "5"})
     set_matrix(tmp_path / "a.mp4", MATRICES[orientation], (stored.shape[1], stored.shape[0]))
-    clip = inspect_clip(tmp_path / "a.mp4", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mp4", FPS, ignore_note)
     assert clip.size == (64, 96)
-    assert far(next(clip.pictures(64, 96)), scene()) < 8
+    assert mean_difference(next(clip.pictures(64, 96)), scene()) < 8
 
 
 def test_display_matrices_agree_with_libav(tmp_path: Path) -> None:
@@ -63,17 +63,20 @@ def test_display_matrices_agree_with_libav(tmp_path: Path) -> None:
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(1, 2), Fraction(16, 15)])
 def test_non_square_pixels_are_scaled(tmp_path: Path, aspect: Fraction) -> None:
     write_clip(tmp_path / "a.mp4", [scene()] * 9, sample_aspect_ratio=aspect)
-    clip = inspect_clip(tmp_path / "a.mp4", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mp4", FPS, ignore_note)
     assert clip.size == (64, round(96 * aspect))
     assert (
-        far(next(clip.pictures(*clip.size)), cover(scene()[None], *clip.size, float(aspect))[0]) < 8
+        mean_difference(
+            next(clip.pictures(*clip.size)), cover(scene()[None], *clip.size, float(aspect))[0]
+        )
+        < 8
     )
 
 
 @pytest.mark.parametrize("aspect", [Fraction(1000), Fraction(1, 1000)])
 def test_implausible_pixel_aspect_is_ignored(tmp_path: Path, aspect: Fraction) -> None:
     write_clip(tmp_path / "a.mp4", [scene()] * 9, sample_aspect_ratio=aspect)
-    assert inspect_clip(tmp_path / "a.mp4", FPS, silent).size == (64, 96)
+    assert inspect_clip(tmp_path / "a.mp4", FPS, ignore_note).size == (64, 96)
 
 
 @pytest.mark.parametrize("matrix", [1, 5])
@@ -89,7 +92,7 @@ def test_colour_matrix_and_range_are_applied(tmp_path: Path, matrix: int, full: 
         frame.colorspace, frame.color_range = matrix, 2 if full else 1
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert far(taken(tmp_path / "a.mkv")[0], scene()) < 3
+    assert mean_difference(read_frames(tmp_path / "a.mkv")[0], scene()) < 3
 
 
 def pq_of(nits: np.ndarray) -> np.ndarray:
@@ -156,14 +159,14 @@ def test_transparent_clip_is_shown_on_white_and_noted(tmp_path: Path) -> None:
     clip = inspect_clip(tmp_path / "a.mov", FPS, notes.append)
     expected = scene()
     expected[:, :48] = 255
-    assert far(next(clip.pictures(64, 96)), expected) == 0
+    assert mean_difference(next(clip.pictures(64, 96)), expected) == 0
     assert notes == [f"{tmp_path}/a.mov: its transparent parts are shown on white"]
 
 
 def test_frame_is_repeated_until_the_next_one(tmp_path: Path) -> None:
     shades = [np.full((32, 48, 3), shade, np.uint8) for shade in (0, 80, 160, 240)]
     write_clip(tmp_path / "a.mkv", shades, "ffv1", "bgr0", times=[500, 1000, 1250, 2000])
-    shown = [int(picture[0, 0, 0]) for picture in taken(tmp_path / "a.mkv", 32, 48)]
+    shown = [int(picture[0, 0, 0]) for picture in read_frames(tmp_path / "a.mkv", 32, 48)]
     assert shown == [0] * 8 + [80] * 4 + [160] * 12 + [240] * 12
 
 
@@ -185,12 +188,12 @@ def test_cover_image_and_audio_are_not_selected(tmp_path: Path) -> None:
         sound.rate = 8000
         container.mux(stream.encode(sound))
     with pytest.raises(ConfigError, match="not a clip of a known format"):
-        inspect_clip(tmp_path / "sound.wav", FPS, silent)
+        inspect_clip(tmp_path / "sound.wav", FPS, ignore_note)
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         container.mux(stream.encode(sound))
     with pytest.raises(ConfigError, match=r"has no video stream|has no frame"):
-        inspect_clip(tmp_path / "sound.mkv", FPS, silent)
+        inspect_clip(tmp_path / "sound.mkv", FPS, ignore_note)
 
 
 def test_clip_with_changing_size_is_scaled(tmp_path: Path) -> None:
@@ -200,7 +203,7 @@ def test_clip_with_changing_size_is_scaled(tmp_path: Path) -> None:
         write_clip(tmp_path / f"{number}.h264", frames, format="h264", options={"bf": "0"})
         parts.append((tmp_path / f"{number}.h264").read_bytes())
     (tmp_path / "a.h264").write_bytes(b"".join(parts))
-    shown = taken(tmp_path / "a.h264", 32, 48)
+    shown = read_frames(tmp_path / "a.h264", 32, 48)
     assert {picture.shape for picture in shown} == {(32, 48, 3)}
     assert shown[0].mean() < 20
     assert shown[-1].mean() > 180

@@ -18,8 +18,8 @@ from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.errors import ConfigError
 
 from ...programs import needs
-from .decoded_clips import FPS, silent, taken
-from .input_files import BLUE, GREEN, RED, far, scene, write_clip
+from .decoded_clips import FPS, ignore_note, read_frames
+from .input_files import BLUE, GREEN, RED, mean_difference, scene, write_clip
 
 CUT = {
     "a.mp4": {"muxing": {"movflags": "faststart"}},
@@ -52,7 +52,7 @@ def test_inspect_clip_without_frames_raises(tmp_path: Path, name: str) -> None:
     write_clip(tmp_path / name, [scene()] * 9, "mpeg4")
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:300])
     with pytest.raises(ConfigError, match=r"damaged|has no"):
-        inspect_clip(tmp_path / name, FPS, silent)
+        inspect_clip(tmp_path / name, FPS, ignore_note)
 
 
 def test_inspect_playlist_or_url_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +66,10 @@ def test_inspect_playlist_or_url_raises(tmp_path: Path, monkeypatch: pytest.Monk
                  "none.mp4", "http://127.0.0.1:9/clip.mp4", ".",
                  "subfile,,start,0,end,9,,:clip.mp4"):  # fmt: skip
         with pytest.raises(ConfigError):
-            inspect_clip(name, FPS, silent)
+            inspect_clip(name, FPS, ignore_note)
     for name in ("12:30.mp4", "%03d.mp4", "-x.mp4", "http:x.mp4", "a|b.mp4", "concat:x.mp4"):
         Path(name).write_bytes(Path("clip.mp4").read_bytes())
-        assert inspect_clip(name, FPS, silent).frames == 9
+        assert inspect_clip(name, FPS, ignore_note).frames == 9
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tiff", "bmp", "avif"])
@@ -81,7 +81,7 @@ def test_inspect_image_raises(tmp_path: Path, kind: str) -> None:
     if kind == "bmp":
         (tmp_path / "a.bmp").write_bytes(b"BM" + bytes(99))
     with pytest.raises(ConfigError, match="is a picture, not a clip"):
-        inspect_clip(tmp_path / f"a.{kind}", FPS, silent)
+        inspect_clip(tmp_path / f"a.{kind}", FPS, ignore_note)
 
 
 def test_inspect_clip_with_too_many_pixels_raises(
@@ -90,12 +90,12 @@ def test_inspect_clip_with_too_many_pixels_raises(
     write_clip(tmp_path / "a.mp4", [scene()] * 9)
     monkeypatch.setattr("sana_stream.engine.media.video_file.PIXELS", 64 * 96 - 1)
     with pytest.raises(ConfigError, match=r"cannot be read|megapixels"):
-        inspect_clip(tmp_path / "a.mp4", FPS, silent)
+        inspect_clip(tmp_path / "a.mp4", FPS, ignore_note)
 
 
 def test_read_clip_changed_since_inspection_raises(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", [scene()] * 9)
-    clip = inspect_clip(tmp_path / "a.mp4", FPS, silent)
+    clip = inspect_clip(tmp_path / "a.mp4", FPS, ignore_note)
     write_clip(tmp_path / "b.mp4", [scene()] * 5)
     (tmp_path / "b.mp4").replace(tmp_path / "a.mp4")
     with pytest.raises(ConfigError, match="has changed"):
@@ -118,7 +118,7 @@ def test_interlaced_clip_is_deinterlaced(tmp_path: Path) -> None:
         flagged = [frame.interlaced_frame for frame in container.decode(video=0)]
     if not any(flagged):
         pytest.skip("this libav does not write interlaced MPEG-2")
-    clip = inspect_clip(tmp_path / "a.mpg", Fraction(25), silent)
+    clip = inspect_clip(tmp_path / "a.mpg", Fraction(25), ignore_note)
     middle = list(clip.pictures(64, 96))[4].astype(int)
     combs = np.abs(middle[1:-1] - (middle[:-2] + middle[2:]) / 2).mean()
     assert len(flagged) == clip.frames == 9
@@ -163,8 +163,8 @@ def test_repeated_theora_frames_are_not_damage(tmp_path: Path) -> None:
     notes: list[str] = []
     assert inspect_clip(tmp_path / "a.ogv", FPS, notes.append).frames == 36
     assert notes == []
-    pictures = taken(tmp_path / "a.ogv")
-    assert far(pictures[20], scene()) < 20 < far(pictures[30], scene())
+    pictures = read_frames(tmp_path / "a.ogv")
+    assert mean_difference(pictures[20], scene()) < 20 < mean_difference(pictures[30], scene())
 
 
 def test_clip_with_late_start_is_complete(tmp_path: Path) -> None:
@@ -206,4 +206,4 @@ def test_concatenated_ts_plays_completely(tmp_path: Path) -> None:
 
 def test_inspect_address_raises() -> None:
     with pytest.raises(ConfigError, match=r"http://example\.org/a\.mp4 is an address"):
-        inspect_clip("http://example.org/a.mp4", FPS, silent)
+        inspect_clip("http://example.org/a.mp4", FPS, ignore_note)

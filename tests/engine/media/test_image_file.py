@@ -17,7 +17,7 @@ from sana_stream.engine.media import image_file
 from sana_stream.engine.media.image_file import read_image, read_pillow
 from sana_stream.errors import ConfigError
 
-from .input_files import RED, far, save_oriented, scene, write_clip
+from .input_files import RED, mean_difference, save_oriented, scene, write_clip
 
 KINDS = (
     "png",
@@ -37,7 +37,7 @@ KINDS = (
 WHITE = 255
 
 
-def silent(said: str) -> None:
+def ignore_note(said: str) -> None:
     """Ignore a note."""
 
 
@@ -53,7 +53,7 @@ def test_read_image_of_every_format(tmp_path: Path, kind: str) -> None:
     needs(kind)
     file = tmp_path / f"a.{kind}"
     Image.fromarray(scene()).save(file)
-    assert far(read_image(file, silent), scene()) < 8
+    assert mean_difference(read_image(file, ignore_note), scene()) < 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -61,9 +61,9 @@ def test_read_image_of_every_format(tmp_path: Path, kind: str) -> None:
 def test_read_image_applies_exif_orientation(tmp_path: Path, kind: str, orientation: int) -> None:
     needs(kind)
     save_oriented(tmp_path / f"a.{kind}", orientation)
-    assert far(read_image(tmp_path / f"a.{kind}", silent), scene()) < 8
+    assert mean_difference(read_image(tmp_path / f"a.{kind}", ignore_note), scene()) < 8
     with Image.open(tmp_path / f"a.{kind}") as image:
-        assert far(read_pillow(image, silent), scene()) < 8
+        assert mean_difference(read_pillow(image, ignore_note), scene()) < 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -71,7 +71,7 @@ def test_read_heic_applies_orientation_and_crop(tmp_path: Path, orientation: int
     heif = pytest.importorskip("pillow_heif", reason="pillow-heif is optional")
     heif.register_heif_opener()
     save_oriented(tmp_path / "a.heic", orientation)
-    assert far(read_image(tmp_path / "a.heic", silent), scene()) < 8
+    assert mean_difference(read_image(tmp_path / "a.heic", ignore_note), scene()) < 8
 
 
 def test_read_heic_without_reader_names_the_extra(
@@ -82,7 +82,7 @@ def test_read_heic_without_reader_names_the_extra(
     )
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(ConfigError, match=r"pip install 'sana-stream\[heif\]'"):
-        read_image(tmp_path / "a.heic", silent)
+        read_image(tmp_path / "a.heic", ignore_note)
 
 
 def half_transparent() -> tuple[Image.Image, np.ndarray]:
@@ -100,7 +100,7 @@ def test_transparent_image_is_shown_on_white_and_noted(tmp_path: Path, kind: str
     image, expected = half_transparent()
     image.save(tmp_path / f"a.{kind}")
     notes: list[str] = []
-    assert far(read_image(tmp_path / f"a.{kind}", notes.append), expected) < 8
+    assert mean_difference(read_image(tmp_path / f"a.{kind}", notes.append), expected) < 8
     assert notes == [f"{tmp_path}/a.{kind}: its transparent parts are shown on white"]
 
 
@@ -117,24 +117,29 @@ def test_transparency_of_palette_grey_and_colour_key(tmp_path: Path) -> None:
     table = bytes(0 if index == left else 255 for index in range(8))
     palette.save(tmp_path / "table.png", transparency=table)
     for name in ("key.png", "index.png", "index.gif", "table.png"):
-        assert far(read_image(tmp_path / name, silent), below) < 4, name
+        assert mean_difference(read_image(tmp_path / name, ignore_note), below) < 4, name
     for mode in ("LA", "RGBA", "RGBa", "La"):
         modes = {"La": "LA", "RGBa": "RGBA"}
-        shown = read_pillow(image.convert(modes.get(mode, mode)).convert(mode), silent)
+        shown = read_pillow(image.convert(modes.get(mode, mode)).convert(mode), ignore_note)
         want = np.where(expected == WHITE, WHITE, grey) if mode in ("LA", "La") else expected
-        assert far(shown, want) < 4, mode
+        assert mean_difference(shown, want) < 4, mode
 
 
 def test_transparency_of_16_bit_image(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0x3C00, 0xC8C8], [0xC8C8, 0x3C00]], np.uint16))
     image.save(tmp_path / "grey.png", transparency=0xC8C8)
-    shown = read_image(tmp_path / "grey.png", silent)
+    shown = read_image(tmp_path / "grey.png", ignore_note)
     assert shown[..., 0].tolist() == [[0x3C, WHITE], [WHITE, 0x3C]]
 
 
 def test_opaque_alpha_channel_is_not_noted() -> None:
     notes: list[str] = []
-    assert far(read_pillow(Image.fromarray(scene()).convert("RGBA"), notes.append), scene()) == 0
+    assert (
+        mean_difference(
+            read_pillow(Image.fromarray(scene()).convert("RGBA"), notes.append), scene()
+        )
+        == 0
+    )
     assert notes == []
 
 
@@ -158,21 +163,21 @@ def test_read_pillow_of_every_mode(mode: str) -> None:
     if mode == "1":
         expected = np.where(expected > 60, WHITE, 0)
     coloured = mode in ("P", "CMYK", "YCbCr", "HSV", "LAB")
-    assert far(read_pillow(image, silent), scene() if coloured else expected) < 3
+    assert mean_difference(read_pillow(image, ignore_note), scene() if coloured else expected) < 3
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])
 def test_16_bit_image_is_scaled_to_8_bits(tmp_path: Path, kind: str) -> None:
     ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / f"a.{kind}")
-    shown = read_image(tmp_path / f"a.{kind}", silent)[..., 0]
+    shown = read_image(tmp_path / f"a.{kind}", ignore_note)[..., 0]
     assert np.array_equal(shown.ravel(), np.arange(256))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 255.0])
 def test_float_pixels_outside_range_raise(value: float) -> None:
     with pytest.raises(ConfigError, match="outside 0 to 1"):
-        read_pillow(Image.fromarray(np.full((4, 4), value, np.float32)), silent)
+        read_pillow(Image.fromarray(np.full((4, 4), value, np.float32)), ignore_note)
 
 
 def wide_profile() -> bytes:
@@ -188,7 +193,10 @@ def wide_profile() -> bytes:
 def test_colour_profile_is_applied(tmp_path: Path, kind: str) -> None:
     needs(kind)
     Image.fromarray(scene()).save(tmp_path / f"a.{kind}", icc_profile=wide_profile())
-    assert far(read_image(tmp_path / f"a.{kind}", silent), scene()[..., (1, 0, 2)]) < 10
+    assert (
+        mean_difference(read_image(tmp_path / f"a.{kind}", ignore_note), scene()[..., (1, 0, 2)])
+        < 10
+    )
 
 
 def test_srgb_profile_is_identity_and_broken_profile_is_noted(tmp_path: Path) -> None:
@@ -196,7 +204,7 @@ def test_srgb_profile_is_identity_and_broken_profile_is_noted(tmp_path: Path) ->
     for profile, count in ((srgb, 0), (b"broken" * 50, 1), (b"\0" * 9_000_000, 1)):
         Image.fromarray(scene()).save(tmp_path / "a.tiff", icc_profile=profile)
         notes: list[str] = []
-        assert far(read_image(tmp_path / "a.tiff", notes.append), scene()) == 0
+        assert mean_difference(read_image(tmp_path / "a.tiff", notes.append), scene()) == 0
         assert len(notes) == count
 
 
@@ -220,7 +228,9 @@ def test_animation_or_pages_give_first_image(tmp_path: Path, kind: str) -> None:
     needs(kind)
     pages = [Image.new("RGB", (96, 64), colour) for colour in (RED, (0, 200, 0), (0, 0, 200))]
     pages[0].save(tmp_path / f"a.{kind}", save_all=True, append_images=pages[1:], duration=100)
-    assert far(read_image(tmp_path / f"a.{kind}", silent), np.asarray(pages[0])) < 8
+    assert (
+        mean_difference(read_image(tmp_path / f"a.{kind}", ignore_note), np.asarray(pages[0])) < 8
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -231,7 +241,7 @@ def test_truncated_image_raises(tmp_path: Path, kind: str) -> None:
     data = (tmp_path / f"a.{kind}").read_bytes()
     (tmp_path / f"half.{kind}").write_bytes(data[: len(data) // 2])
     with pytest.raises(ConfigError, match=r"is damaged or truncated|cannot be read"):
-        read_image(tmp_path / f"half.{kind}", silent)
+        read_image(tmp_path / f"half.{kind}", ignore_note)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +255,7 @@ def test_any_file_name_is_read_as_a_file(
     data = io.BytesIO()
     Image.fromarray(scene()).save(data, "PNG")
     Path(name).write_bytes(data.getvalue())
-    assert far(read_image(name, silent), scene()) == 0
+    assert mean_difference(read_image(name, ignore_note), scene()) == 0
 
 
 NOT_IMAGES = {
@@ -266,7 +276,7 @@ def test_file_that_is_not_an_image_raises(tmp_path: Path, name: str) -> None:
     write_clip(tmp_path / "clip.mp4", [scene()] * 3)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ConfigError, match=message):
-        read_image(tmp_path / name, silent)
+        read_image(tmp_path / name, ignore_note)
 
 
 def test_pipe_folder_or_address_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,13 +291,13 @@ def test_pipe_folder_or_address_raises(tmp_path: Path, monkeypatch: pytest.Monke
         "\x1b[2Jnone.png": r"^\\x1b\[2Jnone.png cannot be read: No such file",
     }.items():
         with pytest.raises(ConfigError, match=message):
-            read_image(name, silent)
+            read_image(name, ignore_note)
 
 
 def test_read_image_of_clip_gives_first_frame(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", [scene(), 255 - scene(), scene()])
     notes: list[str] = []
-    assert far(read_image(tmp_path / "a.mp4", notes.append), scene()) < 12
+    assert mean_difference(read_image(tmp_path / "a.mp4", notes.append), scene()) < 12
     assert notes == [f"{tmp_path}/a.mp4 is a clip: its first frame is used"]
 
 
@@ -322,7 +332,7 @@ def huge_png(width: int, height: int) -> bytes:
 def test_decompression_bomb_raises_before_decoding(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(ConfigError, match=r"more pixels|is damaged|cannot be read"):
-        read_image(tmp_path / "a.png", silent)
+        read_image(tmp_path / "a.png", ignore_note)
 
 
 def test_jpeg_with_too_many_scans_raises(tmp_path: Path) -> None:
@@ -332,7 +342,7 @@ def test_jpeg_with_too_many_scans_raises(tmp_path: Path) -> None:
     last = whole.rindex(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(whole[:last] + whole[last:-2] * 200 + whole[-2:])
     with pytest.raises(ConfigError, match="make it smaller"):
-        read_image(tmp_path / "a.jpg", silent)
+        read_image(tmp_path / "a.jpg", ignore_note)
 
 
 def test_very_large_jpeg_is_decoded_at_a_fraction(
@@ -340,9 +350,9 @@ def test_very_large_jpeg_is_decoded_at_a_fraction(
 ) -> None:
     monkeypatch.setattr(image_file, "DRAFT_PIXELS", 64 * 96 // 10)
     Image.fromarray(scene()).save(tmp_path / "a.jpg", quality=95)
-    shown = read_image(tmp_path / "a.jpg", silent)
+    shown = read_image(tmp_path / "a.jpg", ignore_note)
     assert shown.shape == (16, 24, 3)
-    assert far(shown, scene(16, 24)) < 8
+    assert mean_difference(shown, scene(16, 24)) < 8
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16", "CMYK"])
@@ -355,7 +365,7 @@ def test_large_image_is_reduced(monkeypatch: pytest.MonkeyPatch, mode: str) -> N
         if mode == "I;16"
         else image.convert(mode)
     )
-    shown = read_pillow(image, silent)
+    shown = read_pillow(image, ignore_note)
     assert shown.shape == (32, 48, 3)
     if mode in ("RGB", "RGBA", "P", "CMYK"):
-        assert far(shown, scene(32, 48)) < 8
+        assert mean_difference(shown, scene(32, 48)) < 8

@@ -22,7 +22,7 @@ from sana_stream.errors import ConfigError
 
 from ..session.test_conditioning import pictures
 from ..session.test_session import same, take
-from .input_files import far, scene, write_clip
+from .input_files import mean_difference, scene, write_clip
 
 PROMPT = "a red boat"
 PICTURE = pictures(5, 40, 48)[4]
@@ -137,7 +137,7 @@ def test_cover_large_image_reduces_it_first(monkeypatch: pytest.MonkeyPatch):
     picture = scene(640, 960)
     exact = cover(picture[None], 32, 48)
     monkeypatch.setattr("sana_stream.engine.media.resize.LARGE", 640 * 960 - 1)
-    assert far(cover(picture[None], 32, 48), exact) < 2
+    assert mean_difference(cover(picture[None], 32, 48), exact) < 2
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
