@@ -20,8 +20,8 @@ from sana_stream.models.vae.taehv import TAEHVConfig
 from sana_stream.models.weights.load import read_transformer_config, read_vae_file
 from sana_stream.models.weights.text_encoder_files import read_text_config
 
+from .decoder import check_decoder, locate_decoder
 from .locate import resolve_components, resolve_model
-from .model import check_decoder, locate_decoder
 from .presets import Preset, preset_for
 from .vocabulary import Vocabulary
 

@@ -28,6 +28,7 @@ from sana_stream.models.weights.load import (
 )
 from sana_stream.models.weights.text_encoder_files import text_weight_files
 
+from .decoder import check_decoder, locate_decoder
 from .describe import check_parts
 from .locate import resolve_components, resolve_model
 from .memory_estimate import (
@@ -37,7 +38,6 @@ from .memory_estimate import (
     free_bytes,
     max_decode_frames,
 )
-from .model import check_decoder, locate_decoder
 from .presets import GENERIC, Preset, check_size, preset_for
 from .vocabulary import Vocabulary
 

@@ -98,7 +98,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(folder: Path, part: str
 
 def test_weights_beyond_float16_name_the_dtype(folder: Path):
     change(folder, "transformer", torch.tensor(1e6))
-    with pytest.raises(CheckpointError, match=r"in float16; .* try another --dtype"):
+    with pytest.raises(CheckpointError, match=r"in float16; .* try another dtype"):
         Engine.load(folder, "cpu", "float16")
 
 
