@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.registry import VideoVAEConfig
-from sana_stream.models.vae.taehv import TAEHVConfig, TAEHVDecoder
-from sana_stream.models.weights.load import is_weights_file, load_taehv, read_vae_file
+from sana_stream.models.vae.taehv import TAEHVConfig
+from sana_stream.models.weights.load import is_weights_file
 
 from .locate import HubModel, existing_path
 
@@ -72,26 +70,6 @@ def check_decoder(vae: VideoVAEConfig, model: str) -> None:
             f"the {TINY} decoder decodes latents of the Wan 2.1 VAE, {model} has a VAE of its own;"
             " leave decoder out"
         )
-
-
-def load_decoder(
-    decoder: str | None, folder: Path, model: str, dtype: torch.dtype, device: torch.device
-) -> TAEHVDecoder | None:
-    """Load the small decoder; `None` where `decoder` is `None`.
-
-    Args:
-        decoder: as for `locate_decoder`.
-        folder: the folder with the model's `vae/`.
-        model: its name, for the message.
-
-    Raises:
-        ConfigError: it cannot be found, or does not fit the model's latents.
-        CheckpointError: the file is not in TAEHV's layout for Wan 2.1.
-    """
-    if decoder is None:
-        return None
-    check_decoder(read_vae_file(folder), model)
-    return load_taehv(locate_decoder(decoder), dtype, device)
 
 
 def _latents(channels: int, frames: int, side: int) -> str:

@@ -12,7 +12,6 @@ from torch import Tensor
 from sana_stream._arguments import ARGUMENTS
 from sana_stream.engine.device import resolve_device, resolve_dtype, text_offload_device
 from sana_stream.errors import ConfigError
-from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding
@@ -23,21 +22,17 @@ from sana_stream.models.vae.registry import VideoDecoder, VideoVAE
 from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import VAECache
 from sana_stream.models.weights.load import (
+    load_taehv,
     load_transformer,
     load_vae,
-    read_transformer_config,
-    read_vae_file,
 )
 
-from .decoder import TINY, load_decoder
-from .describe import check_loras, check_parts
+from .decoder import TINY
 from .fingerprint import Fingerprint, fingerprint_of
-from .locate import resolve_components, resolve_model
+from .inspect import ModelInfo, inspect_model, named_loras
 from .memory_estimate import free_bytes, max_decode_frames
-from .presets import Preset, preset_for
+from .presets import Preset
 from .quantize import CAPABILITY, check_quantization, quantize_network
-
-MOST_LORAS = 1000
 
 
 class TransformerCalls(Protocol):
@@ -114,7 +109,7 @@ class LoadedModel:
     @classmethod
     def load(
         cls,
-        model: str | Path = "pocket",
+        model: str | Path | ModelInfo = "pocket",
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         *,
@@ -130,7 +125,8 @@ class LoadedModel:
 
         Args:
             model: "pocket" (embedded), a folder in the diffusers layout, a hub id
-                `owner/name[@revision]`, or a .pth file in the original layout.
+                `owner/name[@revision]`, a .pth file in the original layout, or what
+                `inspect_model` returned, with its parts, decoder and LoRA files.
             device: "auto", "cpu", "cuda", "mps" or a torch device.
             dtype: "auto", "bfloat16", "float16", "float32" or a torch dtype, of the transformer
                 and the decoder. The text encoder never runs in float16, where Gemma overflows.
@@ -150,22 +146,28 @@ class LoadedModel:
             ConfigError: an unknown model, device or dtype, or a LoRA scale that is not a number.
             CheckpointError: a part is missing, cut short, or does not fit.
         """
-        loras = _named_files(loras)
         if decode_frames is not None:
             ARGUMENTS.whole("decode_frames", decode_frames)
         if offload_text is not None:
             ARGUMENTS.flag("offload_text", offload_text)
+        loras = tuple(named_loras(loras))
         chosen_device = resolve_device(device)
         chosen = resolve_dtype(dtype, chosen_device)
         text_dtype = torch.float32 if chosen == torch.float16 else chosen
         check_quantization(quantize, chosen_device, chosen)
         check_quantization(quantize_text, chosen_device, text_dtype)
-        located = resolve_model(model)
-        folder = resolve_components(located, parts)
-        preset = preset_for(located, str(model))
-        check_parts(read_transformer_config(located), read_vae_file(folder), folder)
-        check_loras(located, loras)
-        small = load_decoder(decoder, folder, preset.name, chosen, chosen_device)
+        if not isinstance(model, ModelInfo):
+            info = inspect_model(model, parts, decoder, loras)
+        elif parts is not None or decoder is not None or loras:
+            raise ConfigError(
+                "model is a ModelInfo: give parts, decoder and loras to inspect_model"
+            )
+        else:
+            info = model
+        preset, folder = info.require_loadable().preset, info.components
+        small = None
+        if info.decoder_file is not None:
+            small = load_taehv(info.decoder_file, chosen, chosen_device)
         text_encoder = load_text_encoder(
             folder,
             preset.instruction,
@@ -175,7 +177,7 @@ class LoadedModel:
             text_offload_device(chosen_device, offload_text),
         )
         loaded = cls(
-            load_transformer(located, chosen, chosen_device),
+            load_transformer(info.source, chosen, chosen_device),
             load_vae(folder, chosen, chosen_device),
             text_encoder,
             preset,
@@ -184,7 +186,7 @@ class LoadedModel:
             decode_frames=decode_frames,
             decoder=small,
         )
-        loaded.set_loras(loras)
+        loaded.set_loras(info.loras)
         loaded.quantize(quantize, quantize_text)
         return loaded
 
@@ -265,7 +267,7 @@ class LoadedModel:
         """
         if self._loras is None:
             raise ConfigError("the transformer is quantized; give LoRA files to Engine.load")
-        self._loras.set(_named_files(loras))
+        self._loras.set(list(named_loras(loras)))
 
     def quantize(self, transformer: str | None, text: str | None) -> None:
         """Quantize networks in place, once.
@@ -286,17 +288,3 @@ class LoadedModel:
             self._loras = None
         if text:
             quantize_network(self.text_encoder.network, text)
-
-
-def _named_files(loras: object) -> list[tuple[Path, float]]:
-    """LoRA files with their scales, checked."""
-    wanted = "a list of pairs (file, scale)"
-    chosen: list[tuple[Path, float]] = []
-    for given in ARGUMENTS.items("loras", loras, wanted, MOST_LORAS):
-        pair = ARGUMENTS.items("loras", given, wanted, 2)
-        if len(pair) != 2:
-            raise ConfigError(f"loras: give {wanted}")
-        file, scale = pair
-        path = ARGUMENTS.path("loras", file)
-        chosen.append((path, check_scale(scale, path)))
-    return chosen

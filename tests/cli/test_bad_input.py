@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.inspect import inspect_model
 
 from .run import run
 
@@ -179,7 +179,7 @@ def test_the_prompt_file_is_never_written_over(
 def test_a_folder_that_may_not_be_written(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = describe_model(tiny_folder)
+    described = inspect_model(tiny_folder)
     monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: described)
     argv = (*PROMPT, "--model", tiny_folder, "--out")
     mistake(capfd, 2, *argv, "nowhere/a.mp4")  # so that nothing is left to be imported below

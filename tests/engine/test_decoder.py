@@ -175,7 +175,7 @@ def test_other_latents_are_refused(tiny_folder: Path, folder: Path):
     given = f"tiny={folder / 'taew2_1.safetensors'}"
     with pytest.raises(ConfigError, match=r"of 16 channels, .* tiny's VAE has 4 channels"):
         load(tiny_folder, given)
-    with pytest.raises(ConfigError, match="x's VAE has 128 channels, 8 pictures and 32x32"):
+    with pytest.raises(ConfigError, match="x's VAE has 128 channels, 8 frames and 32x32"):
         check_decoder(LTX_2, "x")
     own = replace(WAN_2_1, dim_mult=(1, 2, 4), temperal_downsample=(True, True), in_channels=12,
                   out_channels=12, patch_size=2)  # fmt: skip
