@@ -10,7 +10,7 @@ from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
 from sana_stream.streaming.run.config import Job
 
-from .run import pictures, run
+from ..command import pictures, run
 
 PROMPT = ("--prompt", "a red boat")
 
