@@ -188,6 +188,28 @@ class Metadata:
         return {name: _storable(text) for name, text in tags.items() if text}
 
 
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """What a stream looks like, how it is compressed, and the metadata of its files.
+
+    Raises InvalidOutputError for a field of another type.
+    """
+
+    video: VideoFormat
+    encoder: EncoderSettings = EncoderSettings()
+    metadata: Metadata = Metadata()
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("video", VideoFormat),
+            ("encoder", EncoderSettings),
+            ("metadata", Metadata),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise InvalidOutputError(f"{name} {shown(value)}: give a {kind.__name__}")
+
+
 def check_limits(codec: str, video: VideoFormat) -> None:
     """Refuse a stream that the encoder of `codec` does not take.
 

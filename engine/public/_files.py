@@ -125,25 +125,30 @@ def open_partial(path: Path) -> BinaryIO:
     return partial.open("xb")
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file beside `path`, bring it to the disk, then give it the name.
+def atomic_write(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file next to `path`, bring it to the disk, then give it the name.
 
     The name of the partial file is always the same, so that a killed process leaves one at most,
     which the next write replaces. Raises OSError; `path` is untouched then and the partial file
     is gone.
+
+    Args:
+        sync: wait until the file is on the disk, so that it is complete after a power cut too.
     """
     partial = partial_path(path)
     try:
         with open_partial(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.video_format import StreamSpec
 
 from . import ebml
 from .block_container import SingleBlockContainer
@@ -155,16 +155,10 @@ class MatroskaMuxer:
     up to the last block. `finish` adds the index, the duration and the size.
     """
 
-    def __init__(
-        self,
-        video: VideoFormat,
-        encoding: EncoderSettings,
-        tags: Metadata,
-        container: str = "matroska",
-    ) -> None:
-        self._slicer = SingleBlockContainer(container, OPTIONS, video, encoding, tags)
-        self._header = self._slicer.header()
-        self._frame_time = video.frame_time
+    def __init__(self, spec: StreamSpec, container: str = "matroska") -> None:
+        self._blocks = SingleBlockContainer(container, OPTIONS, spec)
+        self._header = self._blocks.header()
+        self._frame_time = spec.video.frame_time
 
     def header(self) -> bytes:
         """Everything before the first cluster."""
@@ -172,7 +166,7 @@ class MatroskaMuxer:
 
     def add(self, block: Block) -> bytes:
         """The clusters of one block."""
-        whole = self._slicer.add(block)
+        whole = self._blocks.add(block)
         parts = ebml.walk(io.BytesIO(whole), len(self._header), len(whole))
         return b"".join(whole[part.start : part.end] for part in parts if part.kind == ebml.CLUSTER)
 

@@ -17,7 +17,7 @@ from fractions import Fraction
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, BinaryIO
 
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.video_format import StreamSpec
 
 from .block_container import SingleBlockContainer
 from .mp4_boxes import Box, Fragment, box, children, find, fragments, walk
@@ -170,16 +170,14 @@ class Mp4Fragmenter:
     `init` alone; its base decode time is the block's start.
     """
 
-    def __init__(
-        self, video: VideoFormat, encoding: EncoderSettings, tags: Metadata, container: str = "mp4"
-    ) -> None:
-        self._slicer = SingleBlockContainer(container, OPTIONS, video, encoding, tags)
-        self.init = self._slicer.header()
-        self._frame_time = video.frame_time
+    def __init__(self, spec: StreamSpec, container: str = "mp4") -> None:
+        self._blocks = SingleBlockContainer(container, OPTIONS, spec)
+        self.init = self._blocks.header()
+        self._frame_time = spec.video.frame_time
 
     def fragment(self, block: Block) -> bytes:
         """One block: a `moof` box and its `mdat`."""
-        return self._slicer.add(block)[len(self.init) :]
+        return self._blocks.add(block)[len(self.init) :]
 
     def frames(self, fragment: bytes) -> range:
         """Which frames of the stream are in a fragment; empty for one that is not whole."""
@@ -202,11 +200,9 @@ class Mp4Muxer:
     overwriting 16 bytes, so that no moment finds the file unreadable.
     """
 
-    def __init__(
-        self, video: VideoFormat, encoding: EncoderSettings, tags: Metadata, container: str = "mp4"
-    ) -> None:
-        self._fragments = Mp4Fragmenter(video, encoding, tags, container)
-        self._frame_time = video.frame_time
+    def __init__(self, spec: StreamSpec, container: str = "mp4") -> None:
+        self._fragments = Mp4Fragmenter(spec, container)
+        self._frame_time = spec.video.frame_time
 
     def header(self) -> bytes:
         """File type, 16 spare bytes for the later `mdat` header, and the `moov` of the codec."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import av
 
 from sana_stream.errors import InvalidOutputError, OutputError
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
+from sana_stream.streaming.video_format import Metadata, StreamSpec, check_limits
 
 from .encoder import (
     configure_encoder,
@@ -98,11 +98,11 @@ class _Collector:
         return data
 
 
-def _metadata(container: str, tags: Metadata) -> dict[str, str]:
-    """The tags; MPEG-TS has room for a title and for the name of a provider only."""
-    if container == "mpegts" and tags.run is not None:
-        return tags.as_dict() | {"service_provider": run_mark(tags.run)}
-    return tags.as_dict()
+def _container_metadata(container: str, metadata: Metadata) -> dict[str, str]:
+    """The tags to write; MPEG-TS holds only a title and the name of a provider."""
+    if container == "mpegts" and metadata.run is not None:
+        return metadata.as_dict() | {"service_provider": run_mark(metadata.run)}
+    return metadata.as_dict()
 
 
 class StreamMuxer:
@@ -112,19 +112,17 @@ class StreamMuxer:
     block.
     """
 
-    def __init__(
-        self, container: str, video: VideoFormat, encoding: EncoderSettings, tags: Metadata
-    ) -> None:
-        self._video = video
-        self._codec = encoding.codec or "h264"
+    def __init__(self, container: str, spec: StreamSpec) -> None:
+        self._video = video = spec.video
+        self._codec = spec.encoder.codec or "h264"
         check_limits(self._codec, video)
-        self._encoder = encoder_name(encoding, self._codec)
-        self._encoder_options = encoder_options(encoding, self._codec)
+        self._encoder = encoder_name(spec.encoder, self._codec)
+        self._encoder_options = encoder_options(spec.encoder, self._codec)
         self._bytes = _Collector()
         self._container = av.open(
             self._bytes, "w", format=container, container_options=dict(OPTIONS[container])
         )
-        self._container.metadata.update(_metadata(container, tags))
+        self._container.metadata.update(_container_metadata(container, spec.metadata))
         self._stream = cast(
             "VideoStream",
             self._container.add_stream(
