@@ -13,14 +13,14 @@ from sana_stream.engine.session.session import Session
 
 def hold(block: int, release: Path) -> None:
     """Keep every session in this process before `block` until `release` exists."""
-    finish = Session.decode
+    decode = Session.decode
 
-    def held(session: Session, draft: Any, before: Any) -> Any:
-        while draft.planned.index == block and not release.exists():
+    def held(session: Session, latent_block: Any, before: Any) -> Any:
+        while latent_block.span.index == block and not release.exists():
             time.sleep(0.01)
-        return finish(session, draft, before)
+        return decode(session, latent_block, before)
 
-    setattr(Session, "finish", held)  # noqa: B010 - with a parameter of another name
+    setattr(Session, "decode", held)  # noqa: B010 - with a parameter of another name
 
 
 if __name__ == "__main__":

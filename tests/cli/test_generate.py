@@ -207,7 +207,7 @@ def test_a_fault_on_the_way_keeps_what_was_made(
             raise RuntimeError("gone\nastray")
         return draft(session, head)
 
-    monkeypatch.setattr(Session, "draft", fail_at_two)
+    monkeypatch.setattr(Session, "sample", fail_at_two)
     assert run("--prompt", "a fox", "--seconds", "3", "--out", "a.mp4", *tiny) == 1
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.startswith("sana-stream: something unforeseen: gone astray (--debug")

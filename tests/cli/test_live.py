@@ -37,7 +37,7 @@ def during(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
         actions.get(head.next_index, lambda: None)()
         return draft(session, head)
 
-    monkeypatch.setattr(Session, "draft", acting)
+    monkeypatch.setattr(Session, "sample", acting)
     return actions
 
 

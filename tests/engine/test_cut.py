@@ -97,7 +97,7 @@ def test_an_overlapped_stream_makes_the_cut_and_is_not_ahead_of_it(tiny_engine: 
             made.append(block)
             kept.append(session.snapshot())
     assert same(made, expected)
-    assert [snapshot.take.index for snapshot in kept] == [0, 0, 2, 2]
+    assert [snapshot.shot.index for snapshot in kept] == [0, 0, 2, 2]
     straight = take(tiny_engine.session("a red boat", seed=3), 2)
     branch = tiny_engine.session_from(replace(kept[1], prompt="a red boat"))
     assert same([branch_block := next(branch)], [_third(tiny_engine)])

@@ -130,7 +130,7 @@ def test_one_thread_at_a_time_works_where_the_device_needs_it(
 
         return checked
 
-    for name in ("draft", "finish"):
+    for name in ("sample", "decode"):
         monkeypatch.setattr(Session, name, _method(alone, getattr(Session, name)))
     with closing(generate_ahead(tiny_engine.session("a red boat"))) as blocks:
         assert same(list(itertools.islice(blocks, 3)), expected)

@@ -69,7 +69,7 @@ def test_no_block_behind_the_end_is_drafted(
     expected = take(tiny_engine.session("a red boat"), drafts)
     session, drafted = tiny_engine.session("a red boat"), []
     draft = session.sample
-    monkeypatch.setattr(session, "draft", lambda head: drafted.append(head) or draft(head))
+    monkeypatch.setattr(session, "sample", lambda head: drafted.append(head) or draft(head))
     assert same(list(generate_ahead(session, end=end)), expected)
     assert len(drafted) == drafts
     assert same([next(session)], take(tiny_engine.session("a red boat"), drafts + 1)[-1:])
@@ -94,7 +94,7 @@ def test_an_error_while_decoding_reaches_the_reader(
         def fail(*_: object) -> None:
             raise MemoryError("no room for pictures")
 
-        monkeypatch.setattr(session, "finish", fail)
+        monkeypatch.setattr(session, "decode", fail)
         with pytest.raises(MemoryError, match="no room"):
             next(blocks)
         assert session.snapshot() is reached
@@ -112,7 +112,7 @@ def test_an_error_while_drafting_ahead_costs_no_finished_block(
             raise MemoryError("no room for latents")
         return draft(head)
 
-    monkeypatch.setattr(session, "draft", fail_at_two)
+    monkeypatch.setattr(session, "sample", fail_at_two)
     with closing(generate_ahead(session)) as blocks:
         assert same(list(itertools.islice(blocks, 2)), expected)
         with pytest.raises(MemoryError, match="no room"):

@@ -191,7 +191,7 @@ def test_headers_alone_are_had_without_reading_the_recording(
     def read(*_: object) -> bytes:
         raise AssertionError("it is read")
 
-    monkeypatch.setattr("sana_stream.streaming.web.responses.Recorded.part", read)
+    monkeypatch.setattr("sana_stream.streaming.web.responses.RecordedPart.part", read)
     code, headers, _ = fetch(downloads[0], "HEAD")
     assert (code, headers["content-length"]) == (200, str(len(FILM)))
 
