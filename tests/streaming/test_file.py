@@ -199,6 +199,23 @@ def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     assert shown(path) == list(range(5))
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_video_stays_when_its_captions_cannot_be_opened(tmp_path: Path, overwrite: bool) -> None:
+    path = tmp_path / "a.mp4"
+    if overwrite:
+        output = open_output(str(path), SPEC)
+        output.write(make_block(0, 0, 5))
+        output.close()
+        (tmp_path / "a.vtt").unlink()
+    before = path.read_bytes() if overwrite else None
+    output = open_output(str(path), SPEC, OutputOptions(overwrite=overwrite))
+    (tmp_path / "a.vtt").mkdir()
+    with pytest.raises(OutputError, match=r"a\.vtt: cannot be written: "):
+        output.write(make_block(0, 0, 5))
+    output.close()
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
 def test_captions_of_another_video_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.vtt").write_text("precious")
     with pytest.raises(InvalidOutputError, match=r"a\.vtt exists"):

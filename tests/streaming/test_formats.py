@@ -26,7 +26,7 @@ def test_sizes_that_video_cannot_have_are_refused_with_the_nearest(
 @pytest.mark.parametrize(
     ("codec", "crf", "preset", "message"),
     [
-        ("mpeg1", None, None, "codec 'mpeg1': one of h264, h265, av1, vp9, ffv1"),
+        ("mpeg1", None, None, "codec 'mpeg1': use one of h264, h265, av1, vp9, ffv1"),
         ("h264", 52, None, "crf 52: h264 takes 0 to 51"),
         ("ffv1", 3, None, "crf 3: ffv1 is lossless; leave it out"),
         ("vp9", None, "fast", "preset 'fast': vp9 takes 0, 1, 2, 3, 4, 5, 6, 7, 8"),

@@ -84,11 +84,11 @@ def test_an_encoder_takes_what_its_limits_say(codec: str) -> None:
 @pytest.mark.parametrize(
     ("codec", "size", "message"),
     [
-        ("h265", (48, 32), "48x32 is too small .* from 64x64 on; take another codec .h264"),
+        ("h265", (48, 32), "48x32 is too small .* from 64x64; use another codec .h264"),
         ("h265", (62, 400), "62x400 is too small"),
         ("av1", (16, 200), "16x200 is too small"),
-        ("av1", (64, 16384), "64x16384 is too large .* at most 16384x8704; take another codec"),
-        ("h264", (16386, 64), "16386x64 is too large .*; give another size"),
+        ("av1", (64, 16384), "64x16384 is too large .* at most 16384x8704; use another codec"),
+        ("h264", (16386, 64), "16386x64 is too large .*; use another size"),
     ],
 )
 def test_a_size_that_an_encoder_does_not_take(

@@ -327,6 +327,17 @@ def test_an_address_is_shown_without_its_secrets() -> None:
     assert "secret" not in str(error.value)
 
 
+def test_a_listener_removes_only_its_own_socket(tmp_path: Path) -> None:
+    path = tmp_path / "video.sock"
+    listener = Listener.unix(str(path), threading.Event(), 1.0)
+    path.unlink()
+    other = Listener.unix(str(path), threading.Event(), 1.0)
+    listener.close()
+    assert path.exists()
+    other.close()
+    assert not path.exists()
+
+
 def test_a_listener_says_where_it_is() -> None:
     listener = Listener.tcp("127.0.0.1", 0, threading.Event(), 1.0)
     assert listener.address[0] == "127.0.0.1"
