@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import re
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
@@ -164,6 +165,31 @@ class Reporter(Protocol):
     def switch(self, prompt: str, frame: int, seconds: float) -> None: ...
 
     def block(self, progress: Progress) -> None: ...
+
+
+class _NoteHandler(logging.Handler):
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(record.getMessage())
+
+
+@contextmanager
+def log_to(note: Callable[[str], None]) -> Iterator[None]:
+    """Print what the outputs log, from level INFO on, as notes while this is entered."""
+    log, handler = logging.getLogger("sana_stream.streaming"), _NoteHandler(note)
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 class QuietReporter:

@@ -199,10 +199,10 @@ def _engine(args: Namespace) -> Engine:
 def _encode_seconds(engine: Engine, figures: BenchmarkResult) -> float:
     """Median seconds to encode and mux one block as a file takes it."""
     from sana_stream.streaming.containers.registry import create_muxer
-    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+    from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
     video = VideoFormat(figures.width, figures.height, engine.preset.fps)
-    muxer = create_muxer("mp4", video, EncoderSettings(), Metadata())
+    muxer = create_muxer("mp4", StreamSpec(video))
     muxer.header()
     session = engine.session("a red boat", height=figures.height, width=figures.width)
     return median(_timed(muxer, block) for block in islice(session, ENCODED_BLOCKS))

@@ -17,6 +17,7 @@ from sana_stream.cli.console import (
     Reporter,
     TerminalReporter,
     closing_lines,
+    log_to,
     story_notes,
 )
 from sana_stream.cli.options import Options
@@ -68,8 +69,9 @@ def generate_job(
     described = model.describe(options.model, options.parts, options.decoder, options.loras)
     beginning = VideoStart()
     with SignalHandler(announce=not options.quiet) as stop, ExitStack() as opened:
+        opened.enter_context(log_to(reporter.note))
         if locks is None:
-            locks = opened.enter_context(OutputLocks(reporter.note))
+            locks = opened.enter_context(OutputLocks())
         if job.saved is None:
             beginning = read_video_start(options, described, reporter.note)
             job = replace(job, first_block=beginning.blocks)
@@ -79,7 +81,7 @@ def generate_job(
         request = plan(job.story)
         checkpoints = opened.enter_context(Checkpoints(job, reporter.note, locks))
         prepared = opened.enter_context(
-            prepare_outputs(job, request, locks, stop.requested, stdout, reporter.note)
+            prepare_outputs(job, request, locks, stop.requested, stdout)
         )
         live = opened.enter_context(open_live(options, request, plan, reporter, stop.requested))
         reporter.plan(request, options.outputs)

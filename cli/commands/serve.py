@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import Reporter, one_line, story_notes
+from sana_stream.cli.console import Reporter, log_to, one_line, story_notes
 from sana_stream.cli.live_options import DEFAULT_PORT, add_address
 from sana_stream.cli.options import Length, Options
 from sana_stream.cli.parser import Parser, add_model, add_picture, build_parser
@@ -108,7 +108,7 @@ class Server:
         self._reporter.plan(request, kept or ("the page",))
         try:
             with (
-                OutputLocks(note) as locks,
+                OutputLocks() as locks,
                 Checkpoints(job, note, locks) as checkpoints,
                 self._outputs(job, request, control.stop, show, recording, locks) as pump,
             ):
@@ -136,7 +136,7 @@ class Server:
         video = VideoFormat(request.width, request.height, request.fps)
         tags = Metadata(title(job.options), prompts_of(request), request.seed, job.id)
         try:
-            begun = self._recordings.begin(video, tags, self._reporter.note, self._page.set_notice)
+            begun = self._recordings.begin(video, tags, self._page.set_notice)
         except (OSError, ValueError, SanaStreamError) as error:
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
             return None, None, safe_text(why, _REASON)
@@ -153,9 +153,9 @@ class Server:
         locks: OutputLocks,
     ) -> Iterator[OutputPump]:
         """The page, and the recording beside it."""
-        job, note = replace(job, options=replace(job.options, outputs=())), self._reporter.note
+        job = replace(job, options=replace(job.options, outputs=()))
         with (
-            prepare_outputs(job, request, locks, stop, None, note, recording) as prepared,
+            prepare_outputs(job, request, locks, stop, None, recording) as prepared,
             prepared.started(show.feed) as pump,
         ):
             yield pump
@@ -252,7 +252,7 @@ def run(args: Namespace) -> int:
         recordings = Recordings(folder, keep, limit)
         recordings.check(reporter.note)
         server = Server(options, reporter, recordings, stop.requested)
-        with closing(recordings), server.page():
+        with log_to(reporter.note), closing(recordings), server.page():
             server.submit(args.prompt or [])
             with stop.interruptible():
                 engine = load_engine(options, reporter)

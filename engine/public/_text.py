@@ -30,6 +30,11 @@ def safe_text(text: object, limit: int = LIMIT) -> str:
     return f"{shown[:head]}...{shown[len(shown) - (limit - 3 - head) :]}"
 
 
+def os_reason(error: Exception) -> str:
+    """The reason of an error in lower case, without its number: `strerror`, or else its text."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
 def _shown(character: str) -> str:
     if character.isprintable() and character not in _REORDERING:
         return character

@@ -170,7 +170,7 @@ def open_live(
             watched = WatchedStory(options.prompt_file, plan, reporter.note)
         if options.interactive:
             reporter.note(f"type a prompt, or one of: {', '.join(COMMANDS)}")
-            read_lines(typed_lines(), control, reporter.note)
+            read_lines(typed_lines(), control)
         yield LiveSession(control, watched, show)
         if show is not None:
             show.status.finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -41,17 +41,16 @@ LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows any
 class PreparedOutputs:
     """The outputs of a run, checked and locked; nothing has been written yet."""
 
-    def __init__(self, sinks: list[Output], report: Callable[[str], None]) -> None:
-        self._sinks = sinks
-        self._report = report
+    def __init__(self, outputs: list[Output]) -> None:
+        self._outputs = outputs
 
     @contextmanager
     def started(self, feed: LiveFeed | None = None) -> Iterator[OutputPump]:
         """All of them and the page's feed, fed by one pump and completed at the end."""
         from sana_stream.streaming.outputs.pump import OutputPump
 
-        sinks = self._sinks if feed is None else [feed, *self._sinks]
-        with OutputPump(sinks, self._report) as pump:
+        outputs = self._outputs if feed is None else [feed, *self._outputs]
+        with OutputPump(outputs) as pump:
             yield pump
 
 
@@ -62,7 +61,6 @@ def prepare_outputs(
     locks: OutputLocks,
     stop: Event,
     stdout: int | None,
-    report: Callable[[str], None],
     recording: Output | None = None,
 ) -> Iterator[PreparedOutputs]:
     """Check every output of a run and lock it, before anything heavy is loaded.
@@ -72,7 +70,13 @@ def prepare_outputs(
     an output that cannot be used.
     """
     from sana_stream.streaming.outputs.open import open_output
-    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+    from sana_stream.streaming.outputs.options import OutputOptions
+    from sana_stream.streaming.video_format import (
+        EncoderSettings,
+        Metadata,
+        StreamSpec,
+        VideoFormat,
+    )
 
     options = job.options
     check_apart(options.outputs, options.segment is not None)
@@ -80,35 +84,31 @@ def prepare_outputs(
     for output in options.outputs:
         if not is_live(output):
             check_disk_space(output)
-    video = VideoFormat(request.width, request.height, request.fps)
-    encoding = EncoderSettings(options.codec, options.crf, options.preset, options.nvenc)
+    spec = StreamSpec(
+        VideoFormat(request.width, request.height, request.fps),
+        EncoderSettings(options.codec, options.crf, options.preset, options.nvenc),
+        Metadata(title(options), prompts_of(request), request.seed, job.id),
+    )
     captions = caption_files(options.outputs)
     with ExitStack() as opened:
-        sinks: list[Output] = []
+        outputs: list[Output] = []
         if recording is not None:
             opened.callback(recording.close)
-            sinks.append(recording)
-        for output in options.outputs:
-            sink = open_output(
-                output,
-                video,
-                encoding,
-                tags=Metadata(title(options), prompts_of(request), request.seed, job.id),
-                container=options.container if is_address(output) else None,
+            outputs.append(recording)
+        for target in options.outputs:
+            settings = OutputOptions(
+                container=options.container if is_address(target) else None,
                 overwrite=options.overwrite,
                 resume_frames=job.kept,
-                segment_seconds=options.segment if is_video_file(output) else None,
-                window=options.window if is_playlist(output) else None,
-                captions=captions.get(output),
-                locks=locks,
+                segment_seconds=options.segment if is_video_file(target) else None,
+                window=options.window if is_playlist(target) else None,
+                captions=captions.get(target),
                 sole_output=len(options.outputs) == 1 and options.web is None,
-                stop=stop,
-                stdout=stdout,
-                report=report,
             )
-            opened.callback(sink.close)
-            sinks.append(sink)
-        yield PreparedOutputs(sinks, report)
+            output = open_output(target, spec, settings, locks=locks, stop=stop, stdout=stdout)
+            opened.callback(output.close)
+            outputs.append(output)
+        yield PreparedOutputs(outputs)
 
 
 def check_inputs_stay(options: Options, story: Story) -> None:

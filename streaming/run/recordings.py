@@ -15,7 +15,7 @@ from sana_stream.cli.console import megabytes
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.recording import LimitedRecording
-from sana_stream.streaming.video_format import Metadata, VideoFormat
+from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 
 from .recordings_index import RecordingIndex
 
@@ -50,19 +50,18 @@ class Recordings:
     def begin(
         self,
         video: VideoFormat,
-        tags: Metadata,
-        report: Callable[[str], None],
+        metadata: Metadata,
         ended: Callable[[str], None],
     ) -> tuple[Path, LimitedRecording]:
         """Begin the file for the next stream.
 
-        `report` hears of what goes wrong with it later, `ended` what is to be told to those who
-        watch. Raises OSError, InvalidOutputError or ConfigError when nothing can be recorded now.
+        `ended` is called with a sentence for viewers if the recording ends early. Raises OSError,
+        InvalidOutputError or ConfigError when nothing can be recorded now.
         """
         path = self.next()
         while True:
             try:
-                return path, self.open(path, video, tags, report, ended)
+                return path, self.open(path, video, metadata, ended)
             except InvalidOutputError:
                 if (other := self.next()) == path:
                     raise
@@ -82,17 +81,16 @@ class Recordings:
         self,
         path: Path,
         video: VideoFormat,
-        tags: Metadata,
-        report: Callable[[str], None],
+        metadata: Metadata,
         ended: Callable[[str], None],
     ) -> LimitedRecording:
         """Make ready for the file, which is there from the first block on."""
         self._index.check()
         if (why := self.full(path)) is not None:
             raise InvalidOutputError(why)
-        file = open_output(str(path), video, tags=tags)
+        file = open_output(path, StreamSpec(video, metadata=metadata))
         begun, whole = partial(self._index.add, path), partial(self._index.complete, path)
-        return LimitedRecording(file, video, partial(self.full, path), report, ended, begun, whole)
+        return LimitedRecording(file, video, partial(self.full, path), ended, begun, whole)
 
     def full(self, running: Path) -> str | None:
         """Why no more can be written to a file; None when there is room, or some could be made."""

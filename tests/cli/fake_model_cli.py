@@ -5,6 +5,7 @@ Options and outputs are the real ones; whatever length is asked for, it makes fi
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -30,6 +31,7 @@ WIDTH, HEIGHT = 224, 128
 def main() -> None:
     from blocks import blocks  # pyright: ignore[reportMissingImports]
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = Options.of(build_parser("").parse(sys.argv[1:]))
     stdout = claim_stdout() if STDOUT in options.outputs else None
     timeline = SimpleNamespace(cues=options.story().cues)
@@ -37,21 +39,14 @@ def main() -> None:
         width=WIDTH, height=HEIGHT, fps=Fraction(16), seed=options.seed, timeline=timeline
     )
     with (
-        OutputLocks(print_error) as locks,
-        prepare_outputs(
-            Job(options, options.story()), request, locks, Event(), stdout, print_error
-        ) as prepared,
+        OutputLocks() as locks,
+        prepare_outputs(Job(options, options.story()), request, locks, Event(), stdout) as prepared,
         prepared.started() as pump,
     ):
         for block in blocks(BLOCKS):
             corner = np.zeros((len(block.frames), HEIGHT, WIDTH, 3), np.uint8)
             corner[:, : block.frames.shape[1], : block.frames.shape[2]] = block.frames
             pump.write(replace(block, frames=corner))
-
-
-def print_error(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

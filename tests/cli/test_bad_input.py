@@ -125,7 +125,7 @@ def test_mistakes_in_the_story(
         (("--seconds", "0.01"), "a video of 0.01 s has no frame"),
         (("--out", "a.avi"), "a.avi: its ending names no format; use one of .mp4"),
         (("--out", "a.webm", "--codec", "h264"), "codec 'h264': webm takes vp9, av1"),
-        (("--codec", "divx"), "codec 'divx': one of h264"),
+        (("--codec", "divx"), "codec 'divx': use one of h264"),
         (("--crf", "99"), "crf 99: h264 takes 0 to 51"),
         (("--nvenc", "--codec", "vp9"), "codec 'vp9': NVIDIA GPUs encode h264, h265, av1"),
         (("--web", "0", "--host", "8.8.8.8"), "port 0 on 8.8.8.8: "),

@@ -243,7 +243,7 @@ def test_where_no_gpu_encodes_the_cpu_does(
     monkeypatch.setattr("sana_stream.streaming.containers.encoder._try_one_frame", fail)
     assert run("--prompt", "a fox", "--frames", "9", "--nvenc", "--out", "a.mp4", *tiny) == 0
     assert len(pictures("a.mp4")) == 9
-    assert "the GPU cannot encode h264 (no encoder); the CPU does it" in capfd.readouterr().err
+    assert "the GPU cannot encode h264 (no encoder); the CPU encodes" in capfd.readouterr().err
 
 
 def test_the_model_is_loaded_and_compiled_as_asked_for(
