@@ -8,9 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text
 from sana_stream.errors import ConfigError, SanaStreamError
-from sana_stream.models.weights.tensor_names import name_list
 
 _MAX_SHOWN = 60  # characters of a value in a message
 

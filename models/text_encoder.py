@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text
 from sana_stream.errors import CheckpointError, SanaStreamError
 from sana_stream.models.weights.files import check_finite
 from sana_stream.models.weights.headers import Header
-from sana_stream.models.weights.tensor_names import name_list
 from sana_stream.models.weights.text_encoder_files import (
     check_text_layers,
     check_text_shapes,

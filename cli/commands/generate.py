@@ -38,7 +38,7 @@ from . import model
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
-    from sana_stream.engine.loading.describe import ModelDescription
+    from sana_stream.engine.loading.inspect import ModelInfo
 
 
 def generate(options: Options, stdout: int | None) -> int:
@@ -105,7 +105,7 @@ def generate_job(
         return stop.exit_code
 
 
-def _plan(job: Job, described: ModelDescription, reporter: Reporter, story: Story) -> Request:
+def _plan(job: Job, described: ModelInfo, reporter: Reporter, story: Story) -> Request:
     request = resolve_request(job.options, story, described, job.first_block, job.shot)
     for line in story_notes(story, request):
         reporter.note(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
-    from sana_stream.engine.loading.describe import ModelDescription
+    from sana_stream.engine.loading.inspect import ModelInfo
 
 
 def describe(
@@ -15,11 +15,11 @@ def describe(
     parts: str | None,
     decoder: str | None = None,
     loras: Iterable[tuple[str, float]] = (),
-) -> ModelDescription:
+) -> ModelInfo:
     """A model's defaults, known before its weights are loaded; LoRA files that fit it."""
-    from sana_stream.engine.loading.describe import describe_model
+    from sana_stream.engine.loading.inspect import inspect_model
 
-    return describe_model(model, parts, decoder, loras)
+    return inspect_model(model, parts, decoder, loras).require_loadable()
 
 
 def load(model: str, device: str, dtype: str, **more: Any) -> Engine:

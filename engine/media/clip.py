@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 
-from .inputs import is_picture, open_given
+from .files import is_picture, open_given
 from .video_file import Damage, OpenClip, is_truncated, open_clip
 from .video_frame import PQ, WHITE, deinterlace, is_hdr, is_transparent, shown, shown_size
 from .video_timing import Clock, in_steps

@@ -15,8 +15,8 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 
+from .files import AVIF_BRANDS, HEIF_BRANDS, brands, coding, is_picture, open_given
 from .image_colour import to_srgb
-from .inputs import AVIF_BRANDS, HEIF_BRANDS, brands, coding, is_picture, open_given
 
 Note = Callable[[str], None]
 

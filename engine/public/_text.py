@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 LIMIT = 200  # characters of a name or a message
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -42,3 +43,23 @@ def _shown(character: str) -> str:
         if code < 0x10000
         else f"\\U{code:08x}"
     )
+
+
+def name_list(names: Iterable[str], most: int = 3) -> str:
+    """The first `most` names in alphabetical order, and the number of the others."""
+    ordered = sorted(names)
+    listed = ", ".join(safe_text(name, 120) for name in ordered[:most])
+    return f"{listed} and {len(ordered) - most} more" if len(ordered) > most else listed
+
+
+def shape_text(shape: Iterable[object]) -> str:
+    """A tensor's shape as a tuple, of at most 80 characters."""
+    return safe_text(tuple(shape), 80)
+
+
+def os_reason(error: Exception) -> str:
+    """The cause of an `OSError` in lower case, without its number and file name.
+
+    Other errors give their message.
+    """
+    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -12,11 +12,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text, shape_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.file_format import weight_format
-from sana_stream.models.weights.files import READ_FAULTS, incomplete_file, shape_text
-from sana_stream.models.weights.tensor_names import name_list
+from sana_stream.models.weights.files import READ_FAULTS, incomplete_file
 from sana_stream.models.weights.torch_file import read_torch_file
 
 from .keys import find_modules, split_key

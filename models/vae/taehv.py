@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sana_stream._text import name_list, shape_text
 from sana_stream.errors import CheckpointError
-from sana_stream.models.weights.files import check_finite, read_weights, shape_text
-from sana_stream.models.weights.tensor_names import name_list
 
 from .config import check_latents
 from .layers import ConvCache, StreamingLayer, from_frames, run_layers, to_frames
@@ -186,28 +184,3 @@ class TAEHVDecoder(nn.Module):
 
 def _conv(dim: int, out_dim: int, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(dim, out_dim, 3, padding=1, bias=bias)
-
-
-def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
-    """Load `taew2_1`, a .pth, .pt or .safetensors file.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, or not of this layout.
-    """
-    tensors = read_weights(file)
-    with torch.device("meta"):
-        decoder = TAEHVDecoder()
-    decoder = decoder.to_empty(device="cpu")
-    try:
-        decoder.load_published(tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file} is {error}") from error
-    decoder = finalize_taehv(decoder, dtype, device)
-    check_finite(decoder, file)
-    return decoder
-
-
-def finalize_taehv(decoder: TAEHVDecoder, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
-    """Prepare a decoder with loaded weights to run: device, dtype, fastest memory layout."""
-    decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return decoder.eval().requires_grad_(False)

@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sana_stream._files import JSON_BYTES, parse_json, read_bounded
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text, shape_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values
 
 from .file_format import weight_format
-from .tensor_names import name_list, plain_names
+from .tensor_names import plain_names
 from .torch_file import read_torch_file
 
 STEM = "diffusion_pytorch_model"
@@ -187,11 +187,6 @@ def read_json(path: Path, limit: int = JSON_BYTES, *, constants: bool = False) -
     if not isinstance(value, dict):
         raise CheckpointError(f"{safe_text(path)} must hold a JSON object")
     return value
-
-
-def shape_text(shape: Any) -> str:
-    """Format a shape for a message, at limited length."""
-    return safe_text(tuple(shape), 80)
 
 
 def _sorted(part: Path, pattern: str) -> list[Path]:

@@ -13,6 +13,7 @@ from sana_stream.errors import CheckpointError
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
+from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import WanVAE
 
 from .file_format import SAFETENSORS
@@ -185,3 +186,28 @@ def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> Vid
         if parameter.ndim in _CHANNELS_LAST and device.type != "mps":  # MPS lacks this layout
             parameter.data = parameter.data.to(memory_format=_CHANNELS_LAST[parameter.ndim])
     return vae.eval().requires_grad_(False)
+
+
+def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
+    """Read `taew2_1`, a .pth, .pt or .safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or not of this layout.
+    """
+    tensors = read_weights(file)
+    with torch.device("meta"):
+        decoder = TAEHVDecoder()
+    decoder = decoder.to_empty(device="cpu")
+    try:
+        decoder.load_published(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file} is {error}") from error
+    decoder = finalize_taehv(decoder, dtype, device)
+    check_finite(decoder, file)
+    return decoder
+
+
+def finalize_taehv(decoder: TAEHVDecoder, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
+    """A decoder with its weights, made ready to run, in the layout that is fastest."""
+    decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return decoder.eval().requires_grad_(False)

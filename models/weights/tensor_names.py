@@ -46,10 +46,3 @@ def plain_names(named: Iterable[tuple[str, T]], source: object) -> dict[str, T]:
             )
         plain[short] = value
     return plain
-
-
-def name_list(names: Iterable[str], most: int = 3) -> str:
-    """Format names for a message: the first few, and how many more there are."""
-    ordered = sorted(names)
-    shown = ", ".join(safe_text(name, 120) for name in ordered[:most])
-    return f"{shown} and {len(ordered) - most} more" if len(ordered) > most else shown

@@ -9,13 +9,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text, shape_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values, is_idle
 
-from .files import read_json, shape_text, shards
+from .files import read_json, shards
 from .headers import Header, part_headers
-from .tensor_names import name_list
 from .tokenizer_files import check_small_files
 
 STEMS = ("model.safetensors", "pytorch_model.bin")

@@ -21,7 +21,7 @@ from sana_stream.streaming.video_format import rate_of
 from .checkpoint_files import checkpoint_path
 
 if TYPE_CHECKING:
-    from sana_stream.engine.loading.describe import ModelDescription
+    from sana_stream.engine.loading.inspect import ModelInfo
     from sana_stream.engine.loading.vocabulary import Vocabulary
     from sana_stream.engine.snapshot.file import SavedStream
     from sana_stream.streaming.web.status import ShownPrompt as BoardCue
@@ -220,7 +220,7 @@ class Request:
 def resolve_request(
     options: Options,
     story: Story,
-    model: ModelDescription,
+    model: ModelInfo,
     first_block: int = 0,
     shot: Shot = FIRST_SHOT,
 ) -> Request:

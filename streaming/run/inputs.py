@@ -18,7 +18,7 @@ from .config import Request
 if TYPE_CHECKING:
     import numpy as np
 
-    from sana_stream.engine.loading.describe import ModelDescription
+    from sana_stream.engine.loading.inspect import ModelInfo
     from sana_stream.engine.media.clip import Clip
 
 
@@ -68,9 +68,7 @@ def read_picture(path: str, request: Request, note: Callable[[str], None]) -> np
     return cover(picture[None], request.height, request.width)[0]
 
 
-def read_video_start(
-    options: Options, model: ModelDescription, note: Callable[[str], None]
-) -> VideoStart:
+def read_video_start(options: Options, model: ModelInfo, note: Callable[[str], None]) -> VideoStart:
     """Look at the clip that a run goes on from, as a whole, and say what is cut off.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.inspect import inspect_model
 
 from ..command import run
 
@@ -113,7 +113,7 @@ def test_mistakes_in_the_story(
     [
         (("--size", "50x40"), "size 50x40 does not fit this model; use multiples of 16, the near"),
         (("--size", "0x0"), "size 0x0 does not fit this model"),
-        (("--device", "cuda"), "no CUDA device is available here; use --device cpu"),
+        (("--device", "cuda"), 'no CUDA device is available here; use device="cpu"'),
         (("--device", "toaster"), "device 'toaster' is not known; use auto, cpu, cuda"),
         (("--dtype", "int8"), "dtype int8 is not known; use auto, bfloat16"),
         (("--memory", "elephant"), "memory"),
@@ -179,7 +179,7 @@ def test_the_prompt_file_is_never_written_over(
 def test_a_folder_that_may_not_be_written(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = describe_model(tiny_folder)
+    described = inspect_model(tiny_folder)
     monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: described)
     argv = (*PROMPT, "--model", tiny_folder, "--out")
     mistake(capfd, 2, *argv, "nowhere/a.mp4")  # so that nothing is left to be imported below

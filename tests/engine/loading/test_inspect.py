@@ -97,7 +97,7 @@ def test_an_original_file_is_described(tiny_folder: Path, tmp_path: Path):
     assert info.trained_seconds == pytest.approx((1 + 260 * 4) / 16)
     assert info.problems == ()
     alone = inspect_model(path)
-    assert "give --parts FOLDER" in alone.problems[0]
+    assert "give parts, a folder" in alone.problems[0]
 
 
 def test_a_cut_transformer_is_refused(tiny_folder: Path, tmp_path: Path):

@@ -104,7 +104,7 @@ def test_load_sharded_weights_equals_single_file(tiny_folder: Path, tmp_path: Pa
     ("arguments", "message"),
     [
         ({"model": "no/such/folder"}, "model 'no/such/folder' is not known; use 'pocket'"),
-        ({"device": "cuda"}, "no CUDA device is available here; use --device cpu"),
+        ({"device": "cuda"}, 'no CUDA device is available here; use device="cpu"'),
         ({"device": "abacus"}, "device 'abacus' is not known"),
         ({"dtype": "int3"}, "dtype int3 is not known; use auto, bfloat16"),
     ],

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from sana_stream._text import name_list
 from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.load import read_transformer
-from sana_stream.models.weights.tensor_names import name_list, plain_name, plain_names
+from sana_stream.models.weights.tensor_names import plain_name, plain_names
 
 OUTER = ("model", "diffusion_model", "base_model", "transformer", "generator", "ema_model")
 WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
