@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,11 +23,13 @@ from sana_stream._text import safe_text
 from sana_stream.engine.story.story import Story, format_time
 from sana_stream.engine.story.timeline import Placement
 from sana_stream.streaming.outputs.base import redact_url
-from sana_stream.streaming.run.config import Request
-from sana_stream.streaming.run.progress import Progress
 
 from .options import is_live
 from .process import MESSAGE_LIMIT
+
+if TYPE_CHECKING:
+    from sana_stream.streaming.run.config import Request
+    from sana_stream.streaming.run.progress import Progress
 
 LONGEST_LINE = 1000  # characters
 NO_MEMORY = (

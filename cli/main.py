@@ -10,7 +10,6 @@ from importlib import import_module
 
 from sana_stream import __version__
 from sana_stream.errors import ConfigError, InvalidOutputError
-from sana_stream.streaming.outputs.pipe import claim_stdout
 
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, Parser, build_parser, command_parser
@@ -39,12 +38,12 @@ class Command:
 
 
 COMMANDS = (
-    Command("resume", "resume", "go on with a video that was interrupted"),
-    Command("branch", "branch", "another video from where a checkpoint stands"),
-    Command("info", "info", "what a model is, and the memory that it will take", answers=True),
-    Command("convert", "convert", "a checkpoint in another layout"),
-    Command("serve", "serve", "keep a model loaded and make streams asked for on a page"),
-    Command("bench", "bench", "measure a model on this machine", answers=True),
+    Command("resume", "resume", "continue an interrupted video"),
+    Command("branch", "branch", "start another video from a checkpoint"),
+    Command("info", "info", "describe a model and estimate the memory it needs", answers=True),
+    Command("convert", "convert", "convert a model between the diffusers and the original layout"),
+    Command("serve", "serve", "serve a page that takes requests for streams"),
+    Command("bench", "bench", "measure the speed of a model on this machine", answers=True),
 )
 
 
@@ -97,8 +96,10 @@ def main(argv: list[str]) -> int:
 
 def _generate(args: Namespace) -> int:
     options = Options.of(args)
+    from sana_stream.streaming.outputs.pipe import claim_stdout
+
     stdout = claim_stdout() if STDOUT in options.outputs else None
-    # what follows imports torch: mistakes in the options have been told by now
+    # imports torch, so the options are checked before
     from sana_stream.cli.commands.generate import generate
 
     return generate(options, stdout)
