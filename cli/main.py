@@ -11,6 +11,8 @@ from importlib import import_module
 from sana_stream import __version__
 from sana_stream.errors import ConfigError, InvalidOutputError
 
+from .flags import with_flags
+from .log_handler import show_log
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, Parser, build_parser, command_parser
 from .process import leave_process, lost_answer, prepare_process, print_message, stray_output
@@ -86,12 +88,21 @@ def main(argv: list[str]) -> int:
     parser = command.parser() if command else build_parser(__version__, summaries())
     args = parser.parse(argv[1:] if command else argv)
     try:
-        if command is not None and command.answers:
-            return command.run(args)
-        with stray_output():
-            return command.run(args) if command else _generate(args)
+        with show_log(_no_note if getattr(args, "quiet", False) else print_message):
+            return _run(command, args)
     except (Exception, KeyboardInterrupt, Interrupted) as error:
         return _fail(error, args.debug)
+
+
+def _run(command: Command | None, args: Namespace) -> int:
+    if command is not None and command.answers:
+        return command.run(args)
+    with stray_output():
+        return command.run(args) if command else _generate(args)
+
+
+def _no_note(line: str) -> None:
+    """Print nothing, as `--quiet` asks."""
 
 
 def _generate(args: Namespace) -> int:
@@ -117,9 +128,9 @@ def _fail(error: BaseException, debug: bool) -> int:
         code = error.args[0] if error.args else INTERRUPTED
         return _tell("stopped before the first block", code)
     if isinstance(error, ConfigError | InvalidOutputError):
-        return _tell(one_line(error), USAGE_ERROR)
+        return _tell(with_flags(one_line(error)), USAGE_ERROR)
     if isinstance(error, SanaStreamError | OSError) or is_out_of_memory(error):
-        return _tell(one_line(error), FAILURE)
+        return _tell(with_flags(one_line(error)), FAILURE)
     return _tell(
         f"something unforeseen: {one_line(error)} (--debug shows where it comes from)", FAILURE
     )

@@ -20,7 +20,6 @@ class ModelOptions:
         "--size",
         group=FRAMES,
         parse=argument_types.size,
-        parameters=("height", "width"),
         metavar="WxH",
         help="width and height in pixels, such as 832x480",
     )

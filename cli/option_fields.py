@@ -33,9 +33,9 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
     @property
-    def is_switch(self) -> bool:
-        """Whether the option takes no value."""
-        return self.arguments.get("action") == "store_true"
+    def is_negatable(self) -> bool:
+        """Whether the option has a `--no-` form."""
+        return self.arguments.get("action") is argparse.BooleanOptionalAction
 
     def add_to(self, container: argparse._ActionsContainer, **changes: Any) -> None:
         """Add the option to a parser or group, with other keywords of `add_argument`."""

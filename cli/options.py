@@ -80,6 +80,7 @@ class Options(LiveOptions, ModelOptions):
         group=PROMPTS,
         exclusive="prompts",
         multiple=True,
+        parameters=("prompt",),
         metavar="TEXT",
         help="prompt; repeat the option for several prompts, shown one after another",
     )
@@ -88,6 +89,7 @@ class Options(LiveOptions, ModelOptions):
         group=PROMPTS,
         exclusive="prompts",
         parse=argument_types.filled,
+        parameters=("story",),
         metavar="FILE",
         help="story with prompts and times: text, WebVTT, SRT or JSON; - reads standard input",
     )

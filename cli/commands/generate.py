@@ -19,6 +19,7 @@ from sana_stream.cli.console import (
     closing_lines,
     story_notes,
 )
+from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.options import Options
 from sana_stream.cli.signals import SignalHandler
 from sana_stream.engine.story.story import Story
@@ -68,6 +69,7 @@ def generate_job(
     described = model.describe(options.model, options.parts, options.decoder, options.loras)
     beginning = VideoStart()
     with SignalHandler(announce=not options.quiet) as stop, ExitStack() as opened:
+        opened.enter_context(show_log(reporter.note))
         if locks is None:
             locks = opened.enter_context(OutputLocks(reporter.note))
         if job.saved is None:

@@ -18,6 +18,7 @@ from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
 from sana_stream.cli.console import Reporter, one_line, story_notes
 from sana_stream.cli.live_options import DEFAULT_PORT
+from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.model_options import FRAMES, MODEL
 from sana_stream.cli.options import Length, Options
 from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
@@ -249,7 +250,11 @@ def run(args: Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     options = replace(Options.of(Namespace(**defaults | given)), checkpoint_every=0.0)
     reporter = PlainReporter(Console(stderr=True))
-    with SignalHandler(announce=True) as stop, _folder(args.record) as folder:
+    with (
+        SignalHandler(announce=True) as stop,
+        show_log(reporter.note),
+        _folder(args.record) as folder,
+    ):
         keep = args.record is not None
         limit = args.keep or (None if keep else TEMPORARY_BYTES)
         recordings = Recordings(folder, keep, limit)

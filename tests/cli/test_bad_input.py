@@ -65,7 +65,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*PROMPT, "--out", "a.mp4", "--out", "a.mp4"), "--out a.mp4 is given twice"),
         ((*PROMPT, "--format", "nut"), "--format nut is for --out - and for addresses"),
         ((*PROMPT, "--watch"), "--watch needs a prompt file: add --prompt-file story.txt"),
-        (("--prompt-file", "-", "--interactive"), "--interactive and --prompt-file - both read standard"),
+        (
+            ("--prompt-file", "-", "--interactive"),
+            "--interactive and --prompt-file - both read standard",
+        ),
         ((*PROMPT, "--host", "0.0.0.0"), "--host and --token need a page: add --web"),
         ((*PROMPT, "--web", "0", "--token", "a b"), "--token: give 8 letters or digits or more"),
         ((*PROMPT, "--web", "65536"), "--web: 65536 is not possible: give 0 to 65535"),
