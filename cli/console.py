@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import re
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -24,11 +23,13 @@ from sana_stream._text import safe_text
 from sana_stream.engine.story.story import Story, format_time
 from sana_stream.engine.story.timeline import Placement
 from sana_stream.streaming.outputs.base import redact_url
-from sana_stream.streaming.run.config import Request
-from sana_stream.streaming.run.progress import Progress
 
 from .options import is_live
 from .process import MESSAGE_LIMIT
+
+if TYPE_CHECKING:
+    from sana_stream.streaming.run.config import Request
+    from sana_stream.streaming.run.progress import Progress
 
 LONGEST_LINE = 1000  # characters
 NO_MEMORY = (
@@ -165,31 +166,6 @@ class Reporter(Protocol):
     def switch(self, prompt: str, frame: int, seconds: float) -> None: ...
 
     def block(self, progress: Progress) -> None: ...
-
-
-class _NoteHandler(logging.Handler):
-    def __init__(self, note: Callable[[str], None]) -> None:
-        super().__init__()
-        self._note = note
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._note(record.getMessage())
-
-
-@contextmanager
-def log_to(note: Callable[[str], None]) -> Iterator[None]:
-    """Print what the outputs log, from level INFO on, as notes while this is entered."""
-    log, handler = logging.getLogger("sana_stream.streaming"), _NoteHandler(note)
-    before = log.level, log.propagate
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before[0])
-        log.propagate = before[1]
 
 
 class QuietReporter:

@@ -10,8 +10,9 @@ from importlib import import_module
 
 from sana_stream import __version__
 from sana_stream.errors import ConfigError, InvalidOutputError
-from sana_stream.streaming.outputs.pipe import claim_stdout
 
+from .flags import with_flags
+from .log_handler import show_log
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, Parser, build_parser, command_parser
 from .process import leave_process, lost_answer, prepare_process, print_message, stray_output
@@ -39,12 +40,12 @@ class Command:
 
 
 COMMANDS = (
-    Command("resume", "resume", "go on with a video that was interrupted"),
-    Command("branch", "branch", "another video from where a checkpoint stands"),
-    Command("info", "info", "what a model is, and the memory that it will take", answers=True),
-    Command("convert", "convert", "a checkpoint in another layout"),
-    Command("serve", "serve", "keep a model loaded and make streams asked for on a page"),
-    Command("bench", "bench", "measure a model on this machine", answers=True),
+    Command("resume", "resume", "continue an interrupted video"),
+    Command("branch", "branch", "start another video from a checkpoint"),
+    Command("info", "info", "describe a model and estimate the memory it needs", answers=True),
+    Command("convert", "convert", "convert a model between the diffusers and the original layout"),
+    Command("serve", "serve", "serve a page that takes requests for streams"),
+    Command("bench", "bench", "measure the speed of a model on this machine", answers=True),
 )
 
 
@@ -87,18 +88,29 @@ def main(argv: list[str]) -> int:
     parser = command.parser() if command else build_parser(__version__, summaries())
     args = parser.parse(argv[1:] if command else argv)
     try:
-        if command is not None and command.answers:
-            return command.run(args)
-        with stray_output():
-            return command.run(args) if command else _generate(args)
+        with show_log(_no_note if getattr(args, "quiet", False) else print_message):
+            return _run(command, args)
     except (Exception, KeyboardInterrupt, Interrupted) as error:
         return _fail(error, args.debug)
 
 
+def _run(command: Command | None, args: Namespace) -> int:
+    if command is not None and command.answers:
+        return command.run(args)
+    with stray_output():
+        return command.run(args) if command else _generate(args)
+
+
+def _no_note(line: str) -> None:
+    """Print nothing, as `--quiet` asks."""
+
+
 def _generate(args: Namespace) -> int:
     options = Options.of(args)
+    from sana_stream.streaming.outputs.pipe import claim_stdout
+
     stdout = claim_stdout() if STDOUT in options.outputs else None
-    # what follows imports torch: mistakes in the options have been told by now
+    # imports torch, so the options are checked before
     from sana_stream.cli.commands.generate import generate
 
     return generate(options, stdout)
@@ -116,9 +128,9 @@ def _fail(error: BaseException, debug: bool) -> int:
         code = error.args[0] if error.args else INTERRUPTED
         return _tell("stopped before the first block", code)
     if isinstance(error, ConfigError | InvalidOutputError):
-        return _tell(one_line(error), USAGE_ERROR)
+        return _tell(with_flags(one_line(error)), USAGE_ERROR)
     if isinstance(error, SanaStreamError | OSError) or is_out_of_memory(error):
-        return _tell(one_line(error), FAILURE)
+        return _tell(with_flags(one_line(error)), FAILURE)
     return _tell(
         f"something unforeseen: {one_line(error)} (--debug shows where it comes from)", FAILURE
     )

@@ -106,14 +106,14 @@ def report_thread(args: Any) -> None:
         return
     name = "a thread" if args.thread is None else args.thread.name
     print_message(
-        f"{name} has failed: {_described(args.exc_value or args.exc_type)}; the run goes on"
+        f"{name} has failed: {describe_error(args.exc_value or args.exc_type)}; the run goes on"
     )
     _trace(args.exc_value)
 
 
 def report_unraisable(args: Any) -> None:
     """An error in a place from which it cannot reach anybody, such as a finalizer."""
-    print_message(f"ignored: {_described(args.exc_value or args.exc_type)}")
+    print_message(f"ignored: {describe_error(args.exc_value or args.exc_type)}")
     _trace(args.exc_value)
 
 
@@ -122,11 +122,12 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        cause = f": {_described(record.exc_info[1])}" if record.exc_info else ""
+        cause = f": {describe_error(record.exc_info[1])}" if record.exc_info else ""
         return safe_text(f"{record.name}: {record.getMessage()}{cause}", MESSAGE_LIMIT)
 
 
-def _described(error: object) -> str:
+def describe_error(error: object) -> str:
+    """The class of an error and its message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,9 +18,9 @@ from sana_stream.cli.console import (
     Reporter,
     TerminalReporter,
     closing_lines,
-    log_to,
     story_notes,
 )
+from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.options import Options
 from sana_stream.cli.signals import SignalHandler
 from sana_stream.engine.story.story import Story
@@ -69,7 +70,7 @@ def generate_job(
     described = model.describe(options.model, options.parts, options.decoder, options.loras)
     beginning = VideoStart()
     with SignalHandler(announce=not options.quiet) as stop, ExitStack() as opened:
-        opened.enter_context(log_to(reporter.note))
+        opened.enter_context(show_log(reporter.note, logging.INFO))
         if locks is None:
             locks = opened.enter_context(OutputLocks())
         if job.saved is None:

@@ -60,11 +60,3 @@ def name_list(names: Iterable[str], most: int = 3) -> str:
 def shape_text(shape: Iterable[object]) -> str:
     """A tensor's shape as a tuple, of at most 80 characters."""
     return safe_text(tuple(shape), 80)
-
-
-def os_reason(error: Exception) -> str:
-    """The cause of an `OSError` in lower case, without its number and file name.
-
-    Other errors give their message.
-    """
-    return (getattr(error, "strerror", None) or str(error)).lower()

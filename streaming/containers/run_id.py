@@ -12,9 +12,6 @@ import struct
 import zlib
 from pathlib import Path
 
-import av
-from av.error import FFmpegError
-
 from sana_stream._files import parse_json, require_regular_file
 
 ANONYMOUS = "0" * 16  # the id in outputs of callers that give none
@@ -32,6 +29,9 @@ def run_mark(run: str) -> str:
 
 def read_run(path: Path) -> str | None:
     """Read the id of the run that wrote a file; None if it has none or cannot be read."""
+    import av  # late: what only needs the mark is part of the command line's start
+    from av.error import FFmpegError
+
     try:
         require_regular_file(path)
         name = _TAGGED.get(path.suffix.lower())

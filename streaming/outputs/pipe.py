@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError, ReaderDisconnected
-from sana_stream.streaming.containers.registry import Muxer
 
 from .transports import PIPE_CHUNK, wait_until_ready
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
+    from sana_stream.streaming.containers.registry import Muxer
 
 
 def claim_stdout() -> int:
