@@ -170,7 +170,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "regular expression": (
         FILES[4],
         {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}},
-        "a regular expression, which may take for ever",
+        "a regular expression, which may run endlessly",
     ),
     "component": (FILES[4], {"pre_tokenizer": {"type": "Shell"}}, "Shell, which is not one of"),
     "padding": (FILES[4], {"padding": {"strategy": "x", "max_length": 10**9}}, "max_length"),

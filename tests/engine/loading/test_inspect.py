@@ -105,7 +105,7 @@ def test_a_cut_transformer_is_refused(tiny_folder: Path, tmp_path: Path):
     shutil.copytree(tiny_folder, folder)
     weights = folder / "transformer/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="not a complete safetensors file"):
         inspect_model(folder)
 
 
