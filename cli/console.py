@@ -74,7 +74,7 @@ def rounded_clock(seconds: float) -> str:
 
 
 def speed(frames_per_second: float, fps: float) -> str:
-    """Frames a second, and against real time."""
+    """A speed in frames per second and relative to real time."""
     return f"{frames_per_second:.1f} frames/s ({frames_per_second / fps:.2f}x real time)"
 
 
@@ -112,7 +112,7 @@ def story_notes(story: Story, request: Request) -> list[str]:
 
 
 def progress_line(progress: Progress) -> str:
-    """How far a run is, on one line."""
+    """The progress of a run on one line."""
     of_blocks = "" if progress.blocks_total is None else f"/{progress.blocks_total}"
     of_time = (
         "" if progress.total is None else f" of {rounded_clock(progress.total / progress.fps)}"
@@ -127,7 +127,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def closing_lines(progress: Progress, outputs: tuple[str, ...]) -> list[str]:
-    """What was made, where it is, how fast it came and how to play it."""
+    """What was generated, where it is, how fast, and how to play it."""
     made = f"{_count(progress.frames, 'frame')}, {format_time(progress.made_seconds)} of video"
     took = f"{rounded_clock(progress.spent)}: {speed(progress.speed, progress.fps)}"
     lines = [f"{made} in {took}, peak memory {megabytes(progress.peak)}"]
@@ -207,11 +207,11 @@ class PlainReporter:
             self.note(f"of {more} more prompts no word is known")
 
     def note(self, line: str) -> None:
-        """One line as it is, but for what could control a terminal."""
+        """Print one line, with control characters escaped."""
         self._show(Text(safe_text(line, MESSAGE_LIMIT)), soft_wrap=True)
 
     def running(self, progress: Progress) -> AbstractContextManager[None]:
-        """Blocks are being made while this is entered."""
+        """A context in which blocks are generated."""
         self._said = time.monotonic()
         return nullcontext()
 
@@ -227,7 +227,7 @@ class PlainReporter:
             self.note(progress_line(progress))
 
     def _show(self, shown: RenderableType, soft_wrap: bool = False) -> None:
-        """Print, or not: whatever a console cannot draw is no reason to end a run."""
+        """Print; an error of the console does not end the run."""
         with contextlib.suppress(Exception):
             self._console.print(shown, highlight=False, soft_wrap=soft_wrap)
 
@@ -250,13 +250,13 @@ def _plan_row(placement: Placement, request: Request) -> tuple[str, str, Text]:
         safe_text(prompt if image is None else f"{prompt} (picture {image})", MESSAGE_LIMIT)
     )
     if placement.frame is None:
-        return asked, "never: no block starts in its time", told
+        return asked, "never: no block starts while it is due", told
     shown = f"{format_time(request.seconds_of(placement.frame))} (block {placement.block})"
     return asked, shown, told
 
 
 class TerminalReporter(PlainReporter):
-    """Keeps prompt, bar and numbers at the foot of the terminal; notes scroll by above."""
+    """Shows prompt, bar and numbers on the last lines of a terminal, below the notes."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -266,7 +266,7 @@ class TerminalReporter(PlainReporter):
         )
 
     def running(self, progress: Progress) -> AbstractContextManager[None]:
-        """Show the display while this is entered, and leave nothing of it behind."""
+        """Show the display inside the context and remove it afterwards."""
         self._progress = progress
         return self._shown()
 
@@ -295,5 +295,5 @@ class TerminalReporter(PlainReporter):
             )
         )
         prompt = Text(safe_text(progress.prompt), style="bold", overflow="ellipsis", no_wrap=True)
-        numbers = progress_line(progress) if progress.blocks else "the first block is being made"
+        numbers = progress_line(progress) if progress.blocks else "generating the first block"
         return Group(prompt, bar, Text(numbers))

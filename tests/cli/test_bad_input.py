@@ -54,9 +54,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*PROMPT, "--frames", "1.5"), "--frames: '1.5' is not a whole number"),
         ((*PROMPT, "--seconds", "3", "--endless"), "--endless: not allowed with argument --sec"),
         ((*PROMPT, "--every", "0"), "--every: 0 is not possible: give more than 0"),
-        ((*PROMPT, "--size", "big"), "--size: 'big' is no size: give WIDTHxHEIGHT"),
+        ((*PROMPT, "--size", "big"), "--size: 'big' is not a size: give WIDTHxHEIGHT"),
         ((*PROMPT, "--fps", "0"), "--fps: 0 is not possible: give more than 0"),
-        ((*PROMPT, "--fps", "1/0"), "--fps: '1/0' is no rate: give 16, 23.976 or 24000/1001"),
+        (
+            (*PROMPT, "--fps", "1/0"),
+            "--fps: '1/0' is not a frame rate: give 16, 23.976 or 24000/1001",
+        ),
         ((*PROMPT, "--seed", "-1"), "--seed: -1 is not possible: give 0 to 9223372036854775807"),
         ((*PROMPT, "--steps", "0"), "--steps: 0 is not possible: give 1 or more"),
         ((*PROMPT, "--steps", "900,x"), "--steps: 'x' is not a number"),
@@ -70,10 +73,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "--interactive and --prompt-file - both read standard",
         ),
         ((*PROMPT, "--host", "0.0.0.0"), "--host and --token need a page: add --web"),
-        ((*PROMPT, "--web", "0", "--token", "a b"), "--token: give 8 letters or digits or more"),
+        ((*PROMPT, "--web", "0", "--token", "a b"), "--token: give at least 8 letters or digits"),
         ((*PROMPT, "--web", "65536"), "--web: 65536 is not possible: give 0 to 65535"),
         ((*PROMPT, "--segment", "0"), "--segment: 0 is not possible: give more than 0"),
-        ((*PROMPT, "--segment", "soon"), "--segment: 'soon' is no length of time: give 30s, 5m"),
+        ((*PROMPT, "--segment", "soon"), "--segment: 'soon' is not a duration: give 30s, 5m"),
         ((*PROMPT, "--segment", "1h", "--out", "-"), "--segment is for video files: give one"),
         ((*PROMPT, "--window", "5"), "--window is for playlists: give one, such as --out live"),
         ((*PROMPT, "--model", "pockt"), "model 'pockt' is not known; use 'pocket'"),
@@ -253,5 +256,5 @@ def test_a_name_that_no_file_here_can_have(
     code = 1 if option == "--lora" else 2
     said = mistake(capfd, code, *prompt, option, name, "--frames", "1")
     assert len(said) < 400
-    assert "unforeseen" not in said
+    assert "unexpected error" not in said
     assert mistake(capfd, 2, "--prompt", f"a boat<image>{name}")
