@@ -107,8 +107,9 @@ def _generate(args: Namespace) -> int:
 def _fail(error: BaseException, debug: bool) -> int:
     """Tell an error on one line, or as it came with `--debug`."""
     from sana_stream.errors import SanaStreamError
+    from sana_stream.streaming.run.messages import is_out_of_memory, one_line
 
-    from .console import is_out_of_memory, one_line
+    from .flags import with_flags
 
     if debug:
         traceback.print_exception(error)
@@ -116,9 +117,9 @@ def _fail(error: BaseException, debug: bool) -> int:
         code = error.args[0] if error.args else INTERRUPTED
         return _tell("stopped before the first block", code)
     if isinstance(error, ConfigError | InvalidOutputError):
-        return _tell(one_line(error), USAGE_ERROR)
+        return _tell(with_flags(one_line(error)), USAGE_ERROR)
     if isinstance(error, SanaStreamError | OSError) or is_out_of_memory(error):
-        return _tell(one_line(error), FAILURE)
+        return _tell(with_flags(one_line(error)), FAILURE)
     return _tell(
         f"something unforeseen: {one_line(error)} (--debug shows where it comes from)", FAILURE
     )

@@ -16,11 +16,11 @@ def hold(block: int, release: Path) -> None:
     finish = Session.decode
 
     def held(session: Session, draft: Any, before: Any) -> Any:
-        while draft.planned.index == block and not release.exists():
+        while draft.span.index == block and not release.exists():
             time.sleep(0.01)
         return finish(session, draft, before)
 
-    setattr(Session, "finish", held)  # noqa: B010 - with a parameter of another name
+    setattr(Session, "decode", held)  # noqa: B010 - with a parameter of another name
 
 
 if __name__ == "__main__":

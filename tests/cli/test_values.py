@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load(*_: object, **__: object) -> None:
         raise Reached
 
-    monkeypatch.setattr("sana_stream.cli.commands.model.load", load)
+    monkeypatch.setattr("sana_stream.engine.engine.Engine.load", load)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("sys.stdin", None)
     monkeypatch.chdir(tmp_path)
@@ -208,7 +208,7 @@ def test_errors_that_are_no_messages(
     def load(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("sana_stream.cli.commands.model.load", load)
+    monkeypatch.setattr("sana_stream.engine.engine.Engine.load", load)
     argv = ("--quiet", "--prompt", "a", "--frames", "9", "--model", str(tiny_folder))
     assert outcome(*argv) == 1
     told = capfd.readouterr().err.removesuffix("\n")
