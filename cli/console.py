@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import shlex
 import shutil
 import sys
@@ -27,7 +26,6 @@ from sana_stream.streaming.run.messages import format_bytes, unknown_words_note
 from sana_stream.streaming.run.plan import RunPlan
 from sana_stream.streaming.run.progress import Progress
 
-from .flags import with_flags
 from .process import MESSAGE_LIMIT
 
 
@@ -230,34 +228,3 @@ class TerminalReporter(PlainReporter):
         prompt = Text(safe_text(progress.prompt), style="bold", overflow="ellipsis", no_wrap=True)
         numbers = progress_line(progress) if progress.blocks else "the first block is being made"
         return Group(prompt, bar, Text(numbers))
-
-
-class ReporterHandler(logging.Handler):
-    """Shows the library's log through a reporter, in the words of the command line."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        super().__init__(logging.INFO)
-        self._reporter = reporter
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Show one record."""
-        self._reporter.note(with_flags(record.getMessage()))
-
-
-@contextmanager
-def shown_log(reporter: Reporter) -> Iterator[None]:
-    """Show what runs, outputs and the page log through a reporter inside the context."""
-    handler = ReporterHandler(reporter)
-    loggers = [logging.getLogger(f"sana_stream.{name}") for name in ("streaming", "cli.keyboard")]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            logger.propagate = propagate

@@ -1,42 +1,40 @@
-"""Messages of the library in the words of the command line: flags in place of parameters."""
+"""Messages of the library in terms of the command line: options in place of parameters."""
 
 from __future__ import annotations
 
 import re
+import shlex
 
-_FLAGS = tuple(
-    (re.compile(pattern), flag)
-    for pattern, flag in (
-        (r"^output (?=.*(?:is given twice|is a folder|would write|is the video that|: its capt))",
-         "--out "),
-        (r"(?<=the same files as )output ", "--out "),
-        (r"^container (.*) is for standard output and for", r"--format \1 is for --out - and for"),
-        (r"^(segment|window)( is for .* such as )", r"--\1\2--out "),
-        (r"^guidance(?= \S+ is not possible)", "--guidance"),
-        (r"^negative_prompt(?= has no effect)", "--negative-prompt"),
-        (r"\bguidance=4", "--guidance 4"),
-        (r"\boverwrite=True", "--overwrite"),
-        (r"\bkeep_checkpoint=True", "--keep-checkpoint"),
-        (r"\bcheckpoint=False", "--checkpoint-every off"),
-        (r"\bwatch=True", "--watch"),
-        (r"\bwatch needs a file: give story='story.txt'",
-         "--watch needs a file: give --prompt-file story.txt"),
-        (r"begin it with outputs=\['film.mp4'\]",
-         "begin it with --out film.mp4, or serve with --record films"),
-        (r"give it again in outputs", "give it again with --out"),
-        (r"give interactive, watch or web again", "give --interactive, --watch or --web again"),
-        (r"and (image|video) is given: leave one out", r"and --\1 is given: leave one out"),
-        (r"give a smaller picture \(size=\), shorter blocks \(block_frames=\) or",
-         "ask for a smaller picture (--size), shorter blocks (--block-frames) or"),
-        (r"\(decode_frames=1\)", "(--decode-frames 1)"),
-        (r"\(keep\)", "(--keep)"),
-        (r"give another folder \(record\)", "give another --record folder"),
-    )
-)  # fmt: skip
+from sana_stream.streaming.run.config import field_names
+
+_FLAGS = {name: "--" + name.replace("_", "-") for name in field_names()} | {
+    "container": "--format",
+    "outputs": "--out",
+    "loras": "--lora",
+    "story": "--prompt-file",
+}
+_VALUE = r"""True|False|None|"[^"]*"|'[^']*'|\[[^\]]*\]|-?\d+(?:\.\d+)?"""
+_QUOTED = re.compile(r"""["']([^"']*)["']""")
+# `name=value` or `name=`, but no part of a path, a URL, quoted text or a memory policy
+_ASSIGNMENT = re.compile(
+    rf"""(?<![\w.=,:/"'-])({"|".join(_FLAGS)})=({_VALUE})?(?=[,;:.]?(?:[\s)]|$))"""
+)
 
 
 def with_flags(message: str) -> str:
-    """A message with each parameter replaced by the flag that sets it."""
-    for pattern, flag in _FLAGS:
-        message = pattern.sub(flag, message)
-    return message
+    """A message with each `parameter=value` replaced by the option that sets it."""
+    return _ASSIGNMENT.sub(_given, message)
+
+
+def _given(match: re.Match[str]) -> str:
+    flag, value = _FLAGS[match[1]], match[2]
+    if match[1] == "checkpoint":  # no option of its own
+        return "--checkpoint-every off" if value == "False" else "--checkpoint-every"
+    if value is None or value == "True":
+        return flag
+    if value in ("False", "None"):
+        return f"no {flag}"
+    if value.startswith("["):
+        return " ".join(f"{flag} {shlex.quote(item)}" for item in _QUOTED.findall(value))
+    quoted = _QUOTED.fullmatch(value)
+    return f"{flag} {value if quoted is None else shlex.quote(quoted[1])}"

@@ -1,6 +1,7 @@
 """What each encoder takes; outside of it an encoder fails, or breaks the process off.
 
-Found by trying them in processes of their own; `tests/streaming/test_limits.py` tries the edges.
+Found by trying them in processes of their own; `tests/streaming/test_codec_limits.py` tries the
+edges.
 """
 
 from __future__ import annotations

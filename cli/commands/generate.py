@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from rich.console import Console
@@ -12,9 +13,9 @@ from sana_stream.cli.console import (
     Reporter,
     TerminalReporter,
     closing_lines,
-    shown_log,
 )
 from sana_stream.cli.keyboard import read_keyboard
+from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.options import Options
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
@@ -53,7 +54,7 @@ def make_video(start: Callable[[LiveControl], Run], *, quiet: bool, interactive:
         SanaStreamError, OSError: as the run raises them.
     """
     reporter = choose_reporter(quiet, interactive)
-    with SignalHandler(announce=not quiet) as stop, shown_log(reporter):
+    with SignalHandler(announce=not quiet) as stop, show_log(reporter.note, logging.INFO):
         run = start(LiveControl(stop.requested))
         with run:
             if interactive:

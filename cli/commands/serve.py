@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -18,9 +19,10 @@ from rich.console import Console
 
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import PlainReporter, Reporter, shown_log
+from sana_stream.cli.console import PlainReporter, Reporter
 from sana_stream.cli.flags import with_flags
 from sana_stream.cli.live_options import DEFAULT_PORT, add_address
+from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import Parser, add_model, add_picture, build_parser
 from sana_stream.cli.run_config import run_config
@@ -125,12 +127,15 @@ class Server:
         """The recording of a stream, or why there is none; the stream is made in both cases."""
         try:
             begun = self._recordings.begin(
-                plan.video_format, metadata_of(plan), self._reporter.note, self._page.set_notice
+                plan.video_format, metadata_of(plan), self._note, self._page.set_notice
             )
         except (OSError, ValueError, SanaStreamError) as error:
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
-            return None, None, with_flags(safe_text(why, _REASON))
+            return None, None, _server_words(safe_text(why, _REASON))
         return *begun, None
+
+    def _note(self, line: str) -> None:
+        self._reporter.note(_server_words(line))
 
     def _check(self, job: StreamJob) -> None:
         config = self._job_config(job)
@@ -153,6 +158,11 @@ class Server:
         self._stop.wait()
         for job in self._jobs.jobs():
             self._jobs.cancel(job.number)
+
+
+def _server_words(line: str) -> str:
+    """A message about recordings with the options of this command."""
+    return line.replace("(limit=)", "(--keep)")
 
 
 EXAMPLES = """\
@@ -214,7 +224,7 @@ def run(args: Namespace) -> int:
     reporter = PlainReporter(Console(stderr=True))
     with (
         SignalHandler(announce=True) as stop,
-        shown_log(reporter),
+        show_log(reporter.note, logging.INFO),
         _folder(args.record) as folder,
     ):
         keep = args.record is not None

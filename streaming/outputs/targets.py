@@ -60,18 +60,18 @@ def check_outputs(
     """
     for output in outputs:
         if outputs.count(output) > 1:
-            raise ConfigError(f"output {output} is given twice: once is enough")
+            raise ConfigError(f"outputs={[output]!r} is given twice: once is enough")
         if not is_live(output) and PurePath(output).name in ("", ".."):
-            raise ConfigError(f"output {output} is a folder: give the name of a file in it")
+            raise ConfigError(f"outputs={[output]!r} is a folder: give the name of a file in it")
     if container and not any(is_address(output) for output in outputs):
         raise ConfigError(
-            f"container {container} is for standard output and for addresses: "
+            f"container={container!r} is for outputs=['-'] and for addresses: "
             "the name of a file decides its format"
         )
     if segment and not any(is_video_file(output) for output in outputs):
-        raise ConfigError("segment is for video files: give one, such as film.mp4")
+        raise ConfigError("segment= is for video files: give one, such as outputs=['film.mp4']")
     if window and not any(is_playlist(output) for output in outputs):
-        raise ConfigError("window is for playlists: give one, such as live/live.m3u8")
+        raise ConfigError("window= is for playlists: give one, such as outputs=['live/live.m3u8']")
 
 
 def _is_named_pipe(output: str) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 1000  # characters
 NO_MEMORY = (
-    "there is not enough memory: end other programs, or give a smaller picture (size=), shorter"
+    "there is not enough memory: end other programs, or ask for a smaller picture (size=), shorter"
     " blocks (block_frames=) or fewer frames decoded at once (decode_frames=1)"
 )
 _NO_MEMORY = re.compile(

@@ -23,8 +23,8 @@ def check_apart(outputs: Sequence[str], segmented: bool) -> None:
             other = taken.setdefault(place, output)
             if other != output:
                 raise ConfigError(
-                    f"output {safe_text(output)} would write the same files as output"
-                    f" {safe_text(other)}: give another name"
+                    f"outputs={[safe_text(output)]!r} would write the same files as"
+                    f" outputs={[safe_text(other)]!r}: give another name"
                 )
 
 
@@ -42,7 +42,7 @@ def caption_files(outputs: Sequence[str]) -> dict[str, Path]:
         free = next((name for name in names if os.path.realpath(name) not in taken), None)
         if free is None:
             raise ConfigError(
-                f"output {safe_text(output)}: its captions would be those of another output: give"
+                f"outputs={[safe_text(output)]!r}: its captions would be those of another output: give"
                 " another name"
             )
         taken.add(os.path.realpath(free))

@@ -123,7 +123,7 @@ def check_inputs_stay(config: RunConfig, story: Story) -> None:
         for what, path in inputs:
             if not is_live(output) and path and _would_replace(output, Path(path), config):
                 raise ConfigError(
-                    f"output {safe_text(output)} would write over {what} {safe_text(path)}: "
+                    f"outputs={[safe_text(output)]!r} would write over {what} {safe_text(path)}: "
                     "give another name"
                 )
 

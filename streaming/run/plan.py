@@ -162,13 +162,13 @@ def check_settings(plan: RunPlan, model: RunModel) -> None:
     resolve_timesteps(model.preset, timesteps, steps, config.solver, config.flow_shift)
     if plan.guidance > MOST_GUIDANCE:
         raise ConfigError(
-            f"guidance {plan.guidance:g} is not possible: give at most {MOST_GUIDANCE}"
+            f"guidance={plan.guidance:g} is not possible: give at most {MOST_GUIDANCE}"
         )
     block_frames = config.block_frames or model.preset.block_frames
     sizes = StreamSizes(plan.height, plan.width, block_frames, plan.memory, plan.guidance != 1)
     check_sizes(sizes, model.transformer, model.decoder, dtype, device)
     if config.negative_prompt is not None and plan.guidance == 1:
-        raise ConfigError("negative_prompt has no effect at guidance 1: add guidance=4")
+        raise ConfigError("negative_prompt= has no effect at guidance 1: add guidance=4")
 
 
 def count_frames(config: RunConfig, story: Story, fps: Fraction) -> int | None:
@@ -206,7 +206,9 @@ def with_first_image(config: RunConfig, story: Story) -> Story:
     first, *later = story.cues
     given = "image" if config.image else "video" if config.video else None
     if given is not None and first.image is not None:
-        raise StoryError(f"{story.name} begins with a picture, and {given} is given: leave one out")
+        raise StoryError(
+            f"{story.name} begins with a picture, and {given}= is given: leave one out"
+        )
     if config.image is None:
         return story
     return replace(story, cues=(replace(first, image=str(config.image)), *later))

@@ -162,7 +162,7 @@ def _lock(descriptor: int, folder: Path) -> None:
     except BlockingIOError as error:
         raise ConfigError(
             f"{folder}: another server (process {_holder(descriptor) or 'unknown'}) records there:"
-            " end it, or give another folder (record)"
+            " end it, or give another folder"
         ) from error
     if not _holder(descriptor).isdigit() and os.fstat(descriptor).st_size:
         raise ConfigError(f"{folder / LOCK} is not a lock of this program: move it away")

@@ -97,7 +97,7 @@ def branch_run(
     config.check()
     if (same := find_same(config.targets, path, stored)) is not None:
         raise ConfigError(
-            f"output {safe_text(same)} is the video that is branched: give another name"
+            f"outputs={[safe_text(same)]!r} is the video that is branched: give another name"
         )
     model = describe(engine, config)
     if parameters.get("story") is None:
@@ -186,9 +186,9 @@ def _resumed_config(
     config.check_watch()
     check_outputs(targets, changes.get("container"), before.segment, before.window)
     for output in left:
-        logger.warning("%s is left out: give it again in outputs", redact_url(output))
+        logger.warning("%s is left out: give it again with outputs=", redact_url(output))
     if before.live and not (config.live or config.directed):
-        logger.warning("nobody can direct it now: give interactive, watch or web again")
+        logger.warning("nobody can direct it now: give interactive=, watch= or web= again")
     return config
 
 

@@ -95,7 +95,7 @@ def save_moment(plan: RunPlan, session: Session, name: str) -> str:
     if own is None:
         raise ConfigError(
             "/branch: this run keeps no video beside which the moment could stand: begin it with"
-            " outputs=['film.mp4']"
+            " outputs=['film.mp4'], or record the streams of a server"
         )
     path = own.with_name(name + SUFFIX)
     if path.name.casefold() == own.name.casefold():

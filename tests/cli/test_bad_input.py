@@ -12,7 +12,7 @@ import pytest
 
 from sana_stream.engine.loading.describe import describe_model
 
-from .run import run
+from ..command import run
 
 PROMPT = ("--prompt", "a red boat")
 FILE = ("--prompt-file", "story.txt")

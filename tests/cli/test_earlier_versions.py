@@ -21,8 +21,8 @@ from sana_stream.engine.snapshot.file import read_header
 from sana_stream.engine.snapshot.snapshot import SessionSettings
 from sana_stream.streaming.run.resume import read_checkpoint
 
+from ..command import pictures, run
 from .earlier_model import DATA, save_earlier_model
-from .run import pictures, run
 
 CUT, WHOLE = 33, 49  # frames of the interrupted and of the whole video
 # Mean difference of resumed frames, of 255. It is 0 on the CPUs that were tried, also with other

@@ -18,7 +18,7 @@ import pytest
 
 from sana_stream.engine.story.read import read_story
 
-from .run import command, environment, pictures, start
+from ..command import command, environment, pictures, start
 
 pytestmark = [
     pytest.mark.programs,

@@ -15,7 +15,7 @@ from sana_stream.streaming.run.model import describe
 from sana_stream.streaming.run.plan import resolve_plan
 from sana_stream.streaming.run.stored import StoredRun, run_to_json
 
-from .run import pictures, run
+from ..command import pictures, run
 
 PROMPT = ("--prompt", "a red boat")
 

@@ -1,0 +1,169 @@
+"""Outputs through an ffmpeg child: delivered, refused, killed, frozen, absent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import av
+import pytest
+
+from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.outputs import addresses, ffmpeg_transport
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
+
+from ...programs import needs
+from ..blocks import HEIGHT, WIDTH, blocks, number_of, pour
+from ..http_client import TIMEOUT_SECONDS, await_that
+
+VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
+pytestmark = pytest.mark.programs
+needs_ffmpeg = needs("ffmpeg")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def await_listener(port: int, kind: socket.SocketKind) -> None:
+    """Wait until a port is taken, without knocking at it."""
+
+    def taken() -> bool:
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return True
+        return False
+
+    await_that(taken, "nobody listens")
+
+
+def await_number(file: Path) -> int:
+    """The number of a process, once it has written it down."""
+    await_that(lambda: file.exists() and file.read_text().endswith("\n"), "it has not begun")
+    return int(file.read_text())
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("scheme", ["rtmp", "srt", "http"])
+def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
+    port, out = free_port(), tmp_path / "out.mkv"
+    listening = {
+        "rtmp": ["-listen", "1", "-f", "flv", "-i", f"rtmp://127.0.0.1:{port}/live/key"],
+        "srt": ["-f", "mpegts", "-i", f"srt://127.0.0.1:{port}?mode=listener"],
+        "http": ["-listen", "1", "-f", "mpegts", "-i", f"http://127.0.0.1:{port}/in"],
+    }[scheme]
+    command = ["ffmpeg", "-v", "error", "-nostdin", *listening, "-c:v", "copy", "-y", str(out)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        await_listener(port, socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
+        path = {"rtmp": "/live/key", "srt": "?mode=caller&pkt_size=1316", "http": "/in"}[scheme]
+        sink = open_output(f"{scheme}://127.0.0.1:{port}{path}", VIDEO)
+        for block in blocks(4):
+            sink.write(block)
+        sink.close()
+        server.wait(TIMEOUT_SECONDS)
+    finally:
+        server.kill()
+        server.communicate(timeout=TIMEOUT_SECONDS)
+    with av.open(str(out)) as container:
+        frames = [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    if scheme == "srt":
+        assert frames[:49] == list(range(49)), "srt may lose its last packets when it closes"
+    else:
+        assert frames == list(range(65))
+
+
+@needs_ffmpeg
+def test_a_refused_connection_says_so_in_ffmpegs_words() -> None:
+    sink = open_output(f"rtmp://127.0.0.1:{free_port()}/live/secret-key", VIDEO)
+    with pytest.raises(OutputError, match=r"^rtmp://127\.0\.0\.1:\d+: .*refused") as error:
+        pour(sink)
+    sink.close()
+    assert "Traceback" not in str(error.value)
+
+
+def fake_ffmpeg(folder: Path, script: str) -> str:
+    """A program called ffmpeg that does what the test needs."""
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_killed_child_is_noticed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f'echo $$ >> {tmp_path}/pids; exec cat > "{tmp_path}/got-$$"'
+    monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
+    monkeypatch.setattr("sana_stream.streaming.outputs.network._LONGEST_WAIT", 0.0)
+    said: list[str] = []
+    sink = open_output("srt://127.0.0.1:9", VIDEO, sole_output=False, report=said.append)
+    source = blocks()
+    sink.write(next(source))
+    pids = tmp_path / "pids"
+    os.kill(await_number(pids), signal.SIGKILL)
+    for block in source:
+        sink.write(block)
+        if len(said) >= 2 or block.index > 5000:
+            break
+    sink.write(next(source))
+    sink.close()
+    assert "srt://127.0.0.1:9: " in said[0]
+    assert "trying again" in said[0]
+    assert "connected again" in said[1]
+    second = tmp_path / f"got-{pids.read_text().split()[1]}"
+    with av.open(str(second)) as container:
+        frames = [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    assert frames == list(range(frames[0], frames[0] + len(frames)))
+    assert (frames[0] - 17) % 16 == 0
+
+
+def test_a_frozen_child_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, f"echo $$ > {tmp_path}/pid; kill -STOP $$"))
+    monkeypatch.setattr(addresses, "TIMEOUT", 0.5)
+    sink, source = open_output("srt://127.0.0.1:9", VIDEO), blocks()
+    sink.write(next(source))
+    number = await_number(tmp_path / "pid")
+    with pytest.raises(OutputError, match=r"srt://127\.0\.0\.1:9: .*took nothing for 0\.5 s"):
+        pour(sink, source)
+    sink.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
+def test_a_child_that_does_not_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"echo $$ > {tmp_path}/pid; cat > /dev/null; exec sleep 1000"
+    monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
+    monkeypatch.setattr(ffmpeg_transport, "_CLOSING", 0.3)
+    sink = open_output("srt://127.0.0.1:9", VIDEO)
+    sink.write(next(blocks()))
+    number = await_number(tmp_path / "pid")
+    with pytest.raises(OutputError, match="ffmpeg did not come to an end"):
+        sink.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
+def test_without_ffmpeg_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        InvalidOutputError, match="rtmp:// needs the program ffmpeg, which is not inst"
+    ):
+        open_output("rtmp://127.0.0.1/live/key", VIDEO)
+
+
+@needs_ffmpeg
+def test_settings_that_a_protocol_does_not_take() -> None:
+    with pytest.raises(InvalidOutputError, match="codec 'h265': rtmp takes h264"):
+        open_output("rtmp://127.0.0.1/live/key", VIDEO, EncoderSettings("h265"))
+    with pytest.raises(InvalidOutputError, match="its format is fixed"):
+        open_output("srt://127.0.0.1:9", VIDEO, container="nut")

@@ -1,0 +1,28 @@
+"""`sana-stream` as a process that stops before a block until a file appears: BLOCK FILE WORDS..."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from sana_stream.cli.main import main
+from sana_stream.engine.session.session import Session
+
+
+def hold(block: int, release: Path) -> None:
+    """Keep every session in this process before `block` until `release` exists."""
+    decode = Session.decode
+
+    def held(session: Session, latent_block: Any, before: Any) -> Any:
+        while latent_block.span.index == block and not release.exists():
+            time.sleep(0.01)
+        return decode(session, latent_block, before)
+
+    setattr(Session, "decode", held)  # noqa: B010 - with a parameter of another name
+
+
+if __name__ == "__main__":
+    hold(int(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(main(sys.argv[3:]))
