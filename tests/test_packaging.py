@@ -15,7 +15,7 @@ FOLDERS = ("engine", "models", "streaming", "cli")
 ALLOWED = {
     "models": {"models"},
     "engine": {"engine", "models"},
-    "streaming": {"streaming", "engine", "models", "cli"},
+    "streaming": {"streaming", "engine", "models"},
     "cli": {"cli", "engine", "models", "streaming"},
 }
 

@@ -42,8 +42,8 @@ def caption_files(outputs: Sequence[str]) -> dict[str, Path]:
         free = next((name for name in names if os.path.realpath(name) not in taken), None)
         if free is None:
             raise ConfigError(
-                f"outputs={[safe_text(output)]!r}: its captions would be those of another output: give"
-                " another name"
+                f"outputs={[safe_text(output)]!r}: its captions would be those of another"
+                " output: give another name"
             )
         taken.add(os.path.realpath(free))
         files[output] = free

@@ -107,7 +107,8 @@ class Run:
             stdout: as for `Run`.
             **changes: other parameters of `RunConfig` that differ from the interrupted run's:
                 `container, directed, interactive, watch, web, host, token, history, realtime,
-                model, device, dtype`. The page and the watched file count only if they are given again.
+                model, device, dtype`. The page and the watched file count only if they are given
+                again.
 
         Raises:
             ConfigError: there is no checkpoint, no video, or a parameter that cannot change.
