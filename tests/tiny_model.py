@@ -1,4 +1,4 @@
-"""Writes a small random SANA-Video checkpoint with diffusers' and transformers' own classes."""
+"""Write a small random SANA-Video checkpoint with diffusers' and transformers' classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = "a the red blue boat train fox sails runs night day falls rises over sea
 def save_tiny_model(
     folder: Path, preset: dict[str, object] | None = None, channels: int = 4
 ) -> Path:
-    """Write the folder; `preset` becomes its stream.json, `channels` are those of latents."""
+    """Write the model folder; `preset` becomes its stream.json, `channels` are the latents'."""
     torch.manual_seed(0)
     pipeline = SanaVideoPipeline(
         tokenizer=tiny_tokenizer(),

@@ -99,7 +99,7 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
 
 
 def _multiples(info: ModelInfo) -> str:
-    if info.size_multiple is None:
+    if info.vae is None:
         return ""
     down, across = info.size_multiple
     return f"; multiples of {down}" if down == across else f"; multiples of {across}x{down}"

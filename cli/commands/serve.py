@@ -34,14 +34,13 @@ from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.messages import one_line
-from sana_stream.streaming.run.model import describe_files, load_engine
+from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.outputs import metadata_of
 from sana_stream.streaming.run.plan import RunPlan, resolve_plan
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.runner import Run
 
 if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
     from sana_stream.streaming.outputs.recording import LimitedRecording
 
 
@@ -88,9 +87,12 @@ class Server:
         except JobError as error:
             raise ConfigError(f"--prompt: {error}") from error
 
-    def serve(self, engine: Engine) -> None:
+    def load(self) -> None:
+        """Load the model; raises as `Engine.load`."""
+        self._model = replace(self._model, engine=self._model.load(self._config))
+
+    def serve(self) -> None:
         """Make streams until `stop` is set."""
-        self._model = replace(self._model, engine=engine)
         while (job := self._jobs.next(self._stop)) is not None:
             control, failure = LiveControl(), ""
             self._jobs.begin(job, control)
@@ -235,8 +237,8 @@ def run(args: Namespace) -> int:
         with closing(recordings), server.page():
             server.submit(args.prompt or [])
             with stop.interruptible():
-                engine = load_engine(config)
-            server.serve(engine)
+                server.load()
+            server.serve()
         return stop.exit_code
 
 

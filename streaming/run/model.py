@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from sana_stream.engine.engine import Engine
+    from sana_stream.engine.loading.inspect import ModelInfo
     from sana_stream.engine.loading.presets import Preset
     from sana_stream.engine.loading.vocabulary import Vocabulary
     from sana_stream.models.config import TransformerConfig
@@ -31,7 +32,8 @@ class RunModel:
     transformer: TransformerConfig
     decoder: VideoDecoderConfig
     vocabulary: Vocabulary | None = None  # of a model that knows only some words
-    engine: Engine | None = None  # the loaded model; None: `load_engine` loads it
+    info: ModelInfo | None = None  # the model's files, to load them
+    engine: Engine | None = None  # the loaded model
 
     def device_and_dtype(self, config: RunConfig) -> tuple[torch.device, torch.dtype]:
         """Where the model runs, and in which numbers.
@@ -46,6 +48,13 @@ class RunModel:
         device = resolve_device(config.device)
         return device, resolve_dtype(config.dtype, device)
 
+    def load(self, config: RunConfig) -> Engine:
+        """The loaded model; as `load_engine`."""
+        if self.engine is not None:
+            return self.engine
+        assert self.info is not None
+        return load_engine(config, self.info)
+
 
 def describe(engine: Engine | None, config: RunConfig) -> RunModel:
     """What a run has to know of a loaded model, or of the one that a configuration names.
@@ -58,14 +67,11 @@ def describe(engine: Engine | None, config: RunConfig) -> RunModel:
 
 def describe_engine(engine: Engine) -> RunModel:
     """What a run has to know of a loaded model."""
-    transformer, vae = engine.transformer.config, engine.vae.config
-    _, down, across = transformer.patch_size
-    factor = vae.spatial_factor
     return RunModel(
         preset=engine.preset,
-        size_multiple=(down * factor, across * factor),
-        temporal_factor=vae.temporal_factor,
-        transformer=transformer,
+        size_multiple=engine.size_multiple,
+        temporal_factor=engine.vae.config.temporal_factor,
+        transformer=engine.transformer.config,
         decoder=engine.decoder.config,
         engine=engine,
     )
@@ -78,26 +84,28 @@ def describe_files(config: RunConfig) -> RunModel:
         ConfigError: an unknown model, or parts that do not fit it.
         CheckpointError: a part is missing or damaged.
     """
-    from sana_stream.engine.loading.describe import describe_model
+    from sana_stream.engine.loading.inspect import inspect_model
 
-    found = describe_model(
-        str(config.model),
-        None if config.parts is None else str(config.parts),
-        config.decoder,
-        config.loras,
-    )
+    parts = None if config.parts is None else str(config.parts)
+    info = inspect_model(str(config.model), parts, config.decoder, config.loras)
+    info.require_loadable()
     return RunModel(
-        preset=found.preset,
-        size_multiple=found.size_multiple,
-        temporal_factor=found.temporal_factor,
-        transformer=found.transformer,
-        decoder=found.decoder,
-        vocabulary=found.vocabulary,
+        preset=info.preset,
+        size_multiple=info.size_multiple,
+        temporal_factor=info.temporal_factor,
+        transformer=info.transformer,
+        decoder=info.decoder,
+        vocabulary=info.vocabulary,
+        info=info,
     )
 
 
-def load_engine(config: RunConfig) -> Engine:
-    """Load the model that a configuration names, compiled or with captured graphs if it says so.
+def load_engine(config: RunConfig, info: ModelInfo) -> Engine:
+    """Load the model of a run, compiled or with captured graphs if the configuration says so.
+
+    Args:
+        config: of the run.
+        info: the model's files, as `describe_files` found them.
 
     Raises:
         ConfigError: a setting that the model or this machine cannot take.
@@ -110,13 +118,10 @@ def load_engine(config: RunConfig) -> Engine:
     begun = time.perf_counter()
     stay_within_quota()
     engine = Engine.load(
-        config.model,
+        info,
         config.device,
         config.dtype,
-        parts=config.parts,
-        loras=config.loras,
         decode_frames=config.decode_frames,
-        decoder=config.decoder,
         quantize=config.quantize,
         quantize_text=config.quantize_text,
     )

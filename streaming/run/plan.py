@@ -18,10 +18,9 @@ from .config import RunConfig
 if TYPE_CHECKING:
     from sana_stream.engine.loading.vocabulary import Vocabulary
     from sana_stream.engine.snapshot.file import SavedStream
+    from sana_stream.engine.snapshot.snapshot import SessionSettings
 
     from .model import RunModel
-
-MOST_GUIDANCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +45,30 @@ class RunPlan:
     story: Story
     origin: RunOrigin
     id: str | None  # written into every file; None where an old version wrote none
-    width: int  # pixels
-    height: int
+    settings: SessionSettings
     fps: Fraction
     frames: int | None  # of the whole video; None: endless
     blocks: BlockPlan | PlanView
     timeline: Timeline
     placements: tuple[Placement, ...]
-    guidance: float
     negative_prompt: str
-    memory: str
     prompt_suffix: str  # the model's own words after every prompt
     vocabulary: Vocabulary | None  # of a model that knows only some words
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.settings.width
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.settings.height
+
+    @property
+    def guidance(self) -> float:
+        """The strength of classifier-free guidance; 1 is none."""
+        return self.settings.guidance
 
     @property
     def first_frame(self) -> int:
@@ -108,67 +119,69 @@ def resolve_plan(
         StoryError: a story that does not fit the video.
     """
     preset = model.preset
-    width, height = config.size or (preset.width, preset.height)
+    settings = check_settings(config, model)
     fps = rate_of(preset.fps if config.fps is None else config.fps)
     frames = count_frames(config, story, fps)
     seconds = None if frames is None else float(frames / fps)
     timeline = Timeline(story.schedule(seconds, config.every, float(fps)), float(fps))
-    whole = BlockPlan(
-        config.block_frames or preset.block_frames, model.temporal_factor, (origin.shot,)
-    )
+    whole = BlockPlan(settings.block_frames, model.temporal_factor, (origin.shot,))
     view = PlanView(whole, origin.first_block) if origin.first_block else whole
     blocks = timeline.with_cuts(view)
-    guidance = preset.guidance if config.guidance is None else config.guidance
-    plan = RunPlan(
+    return RunPlan(
         config=config,
         story=story,
         origin=origin,
         id=origin.id,
-        width=width,
-        height=height,
+        settings=settings,
         fps=fps,
         frames=frames,
         blocks=blocks,
         timeline=timeline,
         placements=timeline.place(blocks, frames),
-        guidance=guidance,
         negative_prompt=(
             preset.negative_prompt if config.negative_prompt is None else config.negative_prompt
         ),
-        memory=config.memory or preset.memory,
         prompt_suffix=preset.motion_score,
         vocabulary=model.vocabulary,
     )
-    check_settings(plan, model)
-    return plan
 
 
-def check_settings(plan: RunPlan, model: RunModel) -> None:
-    """Refuse what the engine would refuse, before the model is loaded.
+def check_settings(config: RunConfig, model: RunModel) -> SessionSettings:
+    """The settings of the stream, checked as the engine checks them, before the model is loaded.
 
     Raises:
-        ConfigError: which setting, and what is allowed.
+        ConfigError: which setting cannot be used, and what is allowed.
     """
-    from sana_stream.engine.loading.presets import check_size
     from sana_stream.engine.loading.size_limits import StreamSizes, check_sizes
-    from sana_stream.engine.sampling.schedule import resolve_timesteps
     from sana_stream.engine.session.drift import check_action
+    from sana_stream.engine.session.settings import resolve_settings
 
-    config = plan.config
-    check_size(plan.height, plan.width, model.size_multiple)
-    check_action(config.guard, plan.memory)
+    width, height = config.size or (None, None)
+    several = not isinstance(config.steps, int | None)
+    settings = resolve_settings(
+        model.preset,
+        model.size_multiple,
+        seed=config.seed,
+        height=height,
+        width=width,
+        steps=None if several else config.steps,
+        timesteps=config.steps if several else None,
+        solver=config.solver,
+        flow_shift=config.flow_shift,
+        guidance=config.guidance,
+        memory=config.memory,
+        block_frames=config.block_frames,
+    )
     device, dtype = model.device_and_dtype(config)
-    timesteps, steps = split_steps(config.steps)
-    resolve_timesteps(model.preset, timesteps, steps, config.solver, config.flow_shift)
-    if plan.guidance > MOST_GUIDANCE:
-        raise ConfigError(
-            f"guidance={plan.guidance:g} is not possible: give at most {MOST_GUIDANCE}"
-        )
-    block_frames = config.block_frames or model.preset.block_frames
-    sizes = StreamSizes(plan.height, plan.width, block_frames, plan.memory, plan.guidance != 1)
+    guided = settings.guidance != 1
+    sizes = StreamSizes(
+        settings.height, settings.width, settings.block_frames, settings.memory, guided
+    )
     check_sizes(sizes, model.transformer, model.decoder, dtype, device)
-    if config.negative_prompt is not None and plan.guidance == 1:
+    check_action(config.guard, settings.memory)
+    if config.negative_prompt is not None and not guided:
         raise ConfigError("negative_prompt= has no effect at guidance 1: add guidance=4")
+    return settings
 
 
 def count_frames(config: RunConfig, story: Story, fps: Fraction) -> int | None:
@@ -186,13 +199,6 @@ def count_frames(config: RunConfig, story: Story, fps: Fraction) -> int | None:
     last = partial(story.schedule, None, None if story.timed else spacing, float(fps))
     seconds = config.seconds or (last()[-1].start_seconds or 0.0) + spacing
     return frame_count(seconds, fps)
-
-
-def split_steps(
-    steps: int | tuple[float, ...] | None,
-) -> tuple[tuple[float, ...] | None, int | None]:
-    """The timesteps, and the number of steps: at most one of them is given."""
-    return (None, steps) if isinstance(steps, int) else (steps, None)
 
 
 def with_first_image(config: RunConfig, story: Story) -> Story:

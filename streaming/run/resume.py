@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sana_stream._text import safe_text
+from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError, SnapshotError
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.locks import OutputLocks
@@ -17,7 +18,7 @@ from sana_stream.streaming.outputs.targets import check_outputs, is_image_patter
 
 from .checkpoint_files import SUFFIX, checkpoint_path
 from .config import RunConfig, check_names
-from .model import describe
+from .model import RunModel, describe
 from .plan import RunOrigin
 from .resume_outputs import places_beside, resumed_outputs
 from .stored import StoredRun
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.snapshot.file import SavedStream
     from sana_stream.engine.snapshot.header import SnapshotHeader
-    from sana_stream.streaming.control.live_control import LiveControl
-
-    from .runner import Run
 
 logger = logging.getLogger(__name__)
 MAY_CHANGE = (  # of an interrupted run
@@ -45,16 +43,24 @@ _OF_THE_RUN = (  # a branch has these of the checkpoint's run, unless they are g
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A run that begins at a checkpoint, ready to be opened."""
+
+    model: RunModel
+    config: RunConfig
+    story: Story
+    origin: RunOrigin
+    locks: OutputLocks | None = None  # held
+
+
 def resume_run(
-    kind: type[Run],
     engine: Engine | None,
     video: str | os.PathLike[str],
     outputs: Sequence[str | os.PathLike[str]],
-    control: LiveControl | None,
-    stdout: int | None,
     changes: Mapping[str, Any],
-) -> Run:
-    """As `Run.resume`."""
+) -> Continuation:
+    """As `Run.resume`; the caller releases the locks."""
     _check_changes(changes)
     path = find_checkpoint(os.fspath(video))
     locks = OutputLocks()
@@ -69,23 +75,17 @@ def resume_run(
             )
         config = _resumed_config(stored, path, outputs, engine, changes)
         origin = RunOrigin(stored.first_block, stored.shot, saved, frames, stored.id)
-        model, story = describe(engine, config), stored.story
-        return kind.planned(
-            model, config, story, origin, locks=locks, control=control, stdout=stdout
-        )
+        return Continuation(describe(engine, config), config, stored.story, origin, locks)
     except BaseException:
         locks.release_all()
         raise
 
 
 def branch_run(
-    kind: type[Run],
     engine: Engine | None,
     checkpoint: str | os.PathLike[str],
-    control: LiveControl | None,
-    stdout: int | None,
     parameters: Mapping[str, Any],
-) -> Run:
+) -> Continuation:
     """As `Run.branch`."""
     check_names(parameters)
     for name in OF_THE_CHECKPOINT:
@@ -104,7 +104,7 @@ def branch_run(
         prompt = saved.header.prompt.removesuffix(model.preset.motion_score)
         config = replace(config, story=(prompt,))
     origin = RunOrigin(saved.header.index, saved.header.take, saved)
-    return kind.planned(model, config, config.read_story(), origin, control=control, stdout=stdout)
+    return Continuation(model, config, config.read_story(), origin)
 
 
 def find_checkpoint(video: str) -> Path:

@@ -22,11 +22,12 @@ from .config import Prompts, RunConfig, check_names
 from .inputs import VideoStart, check_pictures, read_video_start
 from .live import LiveSession, open_live
 from .messages import story_notes
-from .model import RunModel, describe, load_engine
+from .model import RunModel, describe
 from .outputs import open_outputs
 from .plan import NEW_VIDEO, RunOrigin, RunPlan, resolve_plan, with_first_image
 from .progress import Progress
 from .prompt_check import log_once_here
+from .resume import Continuation, branch_run, resume_run
 from .start import begin_session, schedule_prompts, watch_drift
 from .stored import with_new_id
 
@@ -115,9 +116,8 @@ class Run:
             SnapshotError: the checkpoint is damaged or of another model.
             InvalidOutputError: another run is writing the video.
         """
-        from .resume import resume_run
-
-        return resume_run(cls, engine, video, outputs, control, stdout, changes)
+        found = resume_run(engine, video, outputs, changes)
+        return cls._continued(found, control, stdout)
 
     @classmethod
     def branch(
@@ -143,9 +143,23 @@ class Run:
             ConfigError: there is no checkpoint, or an output is the video that is branched.
             SnapshotError: the checkpoint is damaged or of another model.
         """
-        from .resume import branch_run
+        return cls._continued(branch_run(engine, checkpoint, parameters), control, stdout)
 
-        return branch_run(cls, engine, checkpoint, control, stdout, parameters)
+    @classmethod
+    def _continued(
+        cls, found: Continuation, control: LiveControl | None, stdout: int | None
+    ) -> Self:
+        try:
+            return cls.planned(
+                *(found.model, found.config, found.story, found.origin),
+                locks=found.locks,
+                control=control,
+                stdout=stdout,
+            )
+        except BaseException:
+            if found.locks is not None:
+                found.locks.release_all()
+            raise
 
     @classmethod
     def planned(
@@ -283,10 +297,8 @@ class Run:
         """
         if self._session is not None:
             return
-        engine = self._model.engine
-        if engine is None:
-            engine = load_engine(self.config)
-            self._model = replace(self._model, engine=engine)
+        engine = self._model.load(self.config)
+        self._model = replace(self._model, engine=engine)
         self._session = begin_session(engine, self.plan, self._clip)
         # the tensors of the checkpoint are in the session now
         self.plan = replace(self.plan, origin=replace(self.plan.origin, saved=None))

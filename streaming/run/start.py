@@ -15,7 +15,7 @@ from sana_stream.streaming.control.pacing import RealtimePacer
 from .checkpoint_files import SUFFIX, checkpoint_path
 from .inputs import VideoStart, read_picture
 from .live import LiveSession
-from .plan import RunPlan, split_steps
+from .plan import RunPlan
 from .prompt_check import PromptCheck
 from .prompts import PromptScheduler
 from .stored import run_to_json
@@ -39,21 +39,11 @@ def begin_session(engine: Engine, plan: RunPlan, clip: VideoStart) -> Session:
         snapshot = saved.restore(engine)
         settings = replace(snapshot.settings, seed=config.seed)  # a branch may have its own
         return engine.session_from(replace(snapshot, settings=settings))
-    timesteps, steps = split_steps(config.steps)
     return engine.session(
         plan.timeline.prompt_at(0) + plan.prompt_suffix,
-        seed=config.seed,
-        height=plan.height,
-        width=plan.width,
-        block_frames=plan.blocks.block_frames,
-        timesteps=timesteps,
-        steps=steps,
-        solver=config.solver,
-        flow_shift=config.flow_shift,
-        guidance=plan.guidance,
         negative_prompt=plan.negative_prompt,
-        memory=plan.memory,
         video=clip.video,
+        settings=plan.settings,
     )
 
 

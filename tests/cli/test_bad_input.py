@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.inspect import inspect_model
 
 from ..command import run
 
@@ -43,8 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--qqqqqq", *PROMPT), "--qqqqqq is not an option: --help lists what there is"),
         (("a red boat",), '"a red boat" belongs to no option: for a prompt write --prompt'),
         (("--prompt",), "--prompt: expected one argument"),
-        (("--prompt", " "), "the prompts: an empty prompt: write what is to be seen"),
-        (("--prompt", "caf\udce9"), "the prompts: a prompt is text, and '\\udce9' is none"),
+        (("--prompt", " "), "the prompts: an empty prompt: describe the scene"),
+        (("--prompt", "caf\udce9"), "the prompts: a prompt must not contain '\\udce9'"),
         ((*PROMPT, *FILE), "--prompt-file: not allowed with argument --prompt"),
         ((*PROMPT, "--seconds", "0"), "--seconds: 0 is not possible: give more than 0"),
         ((*PROMPT, "--minutes", "-1"), "--minutes: -1 is not possible: give more than 0"),
@@ -113,7 +113,7 @@ def test_mistakes_in_the_story(
     [
         (("--size", "50x40"), "size 50x40 does not fit this model; use multiples of 16, the near"),
         (("--size", "0x0"), "size 0x0 does not fit this model"),
-        (("--device", "cuda"), "no CUDA device is available here; use --device cpu"),
+        (("--device", "cuda"), 'no CUDA device is available here; use device="cpu"'),
         (("--device", "toaster"), "device 'toaster' is not known; use auto, cpu, cuda"),
         (("--dtype", "int8"), "dtype int8 is not known; use auto, bfloat16"),
         (("--memory", "elephant"), "memory"),
@@ -179,8 +179,8 @@ def test_the_prompt_file_is_never_written_over(
 def test_a_folder_that_may_not_be_written(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = describe_model(tiny_folder)
-    monkeypatch.setattr("sana_stream.engine.loading.describe.describe_model", lambda *_: described)
+    described = inspect_model(tiny_folder)
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", lambda *_: described)
     argv = (*PROMPT, "--model", tiny_folder, "--out")
     mistake(capfd, 2, *argv, "nowhere/a.mp4")  # so that nothing is left to be imported below
     with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ def test_a_run_without_cuda_goes_on_without_graphs(
 def test_a_measurement_without_cuda_does_not(capfd: pytest.CaptureFixture[str]):
     assert run("bench", "--shapes", "pocket", "--device", "cpu", "--graphs") == 2
     told = capfd.readouterr()
-    assert told.err == "sana-stream: graphs need a CUDA device, this is cpu; leave --graphs out\n"
+    assert told.err == "sana-stream: graphs need a CUDA device, this is cpu; leave graphs out\n"
     assert told.out == ""
 
 
@@ -43,8 +43,8 @@ def test_the_small_decoder_is_refused_where_latents_are_others(
     out = tmp_path / "boat.mp4"
     assert run(*PROMPT, "--decoder", "tiny=taew2_1.pth", "--out", out) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("sana-stream: the tiny decoder paints latents of ")
-    assert line.endswith("; leave --decoder out")
+    assert line.startswith("sana-stream: the tiny decoder decodes latents of ")
+    assert line.endswith("; leave decoder out")
     assert not out.exists()
 
 

@@ -1,4 +1,4 @@
-"""Whole clips against diffusers' pipelines on the same noise: text, guidance, solver, decoding."""
+"""Whole clips against diffusers' pipelines with the same noise: guidance, solver, decoding."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize("solver", SCHEDULERS)
 @pytest.mark.parametrize("guidance", [1.0, 6.0])
-def test_a_clip_equals_diffusers(pipeline: Any, tiny_engine: Engine, solver: str, guidance: float):
+def test_first_block_equals_diffusers_pipeline(
+    pipeline: Any, tiny_engine: Engine, solver: str, guidance: float
+):
     pipeline.scheduler = SCHEDULERS[solver]
     settings = {
         "prompt": PROMPT,
@@ -85,10 +87,10 @@ def test_a_clip_equals_diffusers(pipeline: Any, tiny_engine: Engine, solver: str
 
 @pytest.mark.parametrize("solver", SCHEDULERS)
 @torch.no_grad()
-def test_the_block_after_a_clip_sees_it_in_two_states(tiny_engine: Engine, solver: str):
-    """Each prompt's past was committed under that prompt: recomputed with plain sums."""
-    asked = {"guidance": 4.0, "negative_prompt": NEGATIVE, "steps": 5, "solver": solver}
-    session = tiny_engine.session(PROMPT, seed=9, memory="cumulative", **asked)
+def test_guidance_commits_a_state_per_prompt(tiny_engine: Engine, solver: str):
+    """Each prompt's state is committed under that prompt, as recomputed with plain sums."""
+    settings = {"guidance": 4.0, "negative_prompt": NEGATIVE, "steps": 5, "solver": solver}
+    session = tiny_engine.session(PROMPT, seed=9, memory="cumulative", **settings)
     first, second = next(session), next(session)
 
     model = tiny_engine.transformer

@@ -1,4 +1,4 @@
-"""Memory policies and block roll-out against naive recomputation from all earlier blocks."""
+"""Memory policies and block roll-out against recomputation from all earlier blocks."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def stream(count: int, frames: int = 3) -> list[StateUpdate]:
 
 
 def fill(policy: str, blocks: list[StateUpdate]) -> BlockMemory:
-    nothing = AttentionState(torch.zeros(*SHAPE, SHAPE[-1]), torch.zeros(SHAPE))
-    memory = BlockMemory.empty(parse_memory_policy(policy), nothing)
+    zeros = AttentionState(torch.zeros(*SHAPE, SHAPE[-1]), torch.zeros(SHAPE))
+    memory = BlockMemory.empty(parse_memory_policy(policy), zeros)
     for each in blocks:
         memory = memory.add(each)
     return memory
@@ -44,7 +44,7 @@ def total(blocks: list[AttentionState]) -> AttentionState:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
-def test_window_equals_the_sum_of_the_last_blocks(count: int):
+def test_window_view_is_sum_of_last_blocks(count: int):
     blocks = stream(count)
     empty = [fill("cumulative", []).view()]
     expected = total(empty + [b.sums for b in blocks[-3:]])
@@ -52,7 +52,7 @@ def test_window_equals_the_sum_of_the_last_blocks(count: int):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
-def test_sink_stands_right_before_the_window(count: int):
+def test_sink_is_shifted_to_before_the_window(count: int):
     blocks = stream(count)
     sinks, recent = blocks[:2], blocks[2:][-3:]
     sink_frames = sum(b.frames for b in sinks)
@@ -63,7 +63,7 @@ def test_sink_stands_right_before_the_window(count: int):
     torch.testing.assert_close(view, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_decay_weighs_by_age():
+def test_decay_view_weights_blocks_by_age():
     blocks = stream(6)
     expected = total([AttentionState(b.sums.S * 0.6 ** (5 - i), b.sums.z * 0.6 ** (5 - i))
                       for i, b in enumerate(blocks)])  # fmt: skip
@@ -71,7 +71,7 @@ def test_decay_weighs_by_age():
 
 
 @pytest.mark.parametrize("policy", ["cumulative", "window=2", "window=2,sink=1", "decay=0.5"])
-def test_size_is_constant_and_old_memory_untouched(policy: str):
+def test_memory_has_constant_size_and_is_immutable(policy: str):
     blocks = stream(5)
     memories = [fill(policy, blocks[:i]) for i in range(6)]
     assert len({memory.nbytes for memory in memories}) == 1
@@ -81,26 +81,26 @@ def test_size_is_constant_and_old_memory_untouched(policy: str):
 
 
 @pytest.mark.parametrize("text", ["window=2,sink=1", "window=7", "decay=0.25", "cumulative"])
-def test_policies_are_read_as_they_are_written(text: str):
+def test_memory_policy_round_trips_through_text(text: str):
     assert str(parse_memory_policy(text)) == text
 
 
 @pytest.mark.parametrize(
     "text", ["", "window", "window=0", "window=-1", "decay=0", "decay=1", "decay=1.5", "sink=1"]
 )
-def test_other_policies_are_refused(text: str):
+def test_parse_memory_policy_unknown_raises(text: str):
     with pytest.raises(ConfigError, match="use cumulative, window=W"):
         parse_memory_policy(text)
 
 
-def test_state_bytes_are_those_of_a_state_and_of_the_published_model():
+def test_stream_state_bytes_equals_state_size():
     _, model = build()
     for text in ("cumulative", "window=3,sink=1"):
         policy = parse_memory_policy(text)
         state = StreamState.empty(model.config, policy, (2, 3), torch.bfloat16)
         assert state.nbytes == stream_state_bytes(model.config, policy, (2, 3))
     published = type(model.config)()
-    # 152.6 MiB at 480x832: 30x52 tokens a frame, float32 sums, bfloat16 tails
+    # 152.6 MiB at 480x832: 30x52 tokens a frame, float32 sums, bfloat16 conv states
     assert stream_state_bytes(
         published, parse_memory_policy("cumulative"), (30, 52)
     ) / 2**20 == pytest.approx(152.61, abs=0.01)
@@ -108,8 +108,8 @@ def test_state_bytes_are_those_of_a_state_and_of_the_published_model():
 
 @pytest.mark.parametrize("policy", ["cumulative", "window=2"])
 @torch.no_grad()
-def test_rollout_equals_one_pass_over_all_blocks(policy: str):
-    """A block-masked pass over the whole clip, written here, gives what the states give."""
+def test_rollout_equals_masked_pass_over_clip(policy: str):
+    """The roll-out equals a block-masked pass over the whole clip, which is computed here."""
     _, model = build(num_layers=1)
     latents, embeds, mask = inputs(model, 1, 10, 4, 4)
     text, timestep = model.prepare_text(embeds, mask), torch.tensor([0.0])
@@ -125,7 +125,7 @@ def test_rollout_equals_one_pass_over_all_blocks(policy: str):
 
 
 def masked_pass(model, latents, timestep, text, cuts):
-    """One layer over the whole clip at once, attention and convolution masked by block."""
+    """Run one layer over the whole clip, with attention and convolution masked by block."""
     layer = model.layers[0]
     x = rearrange(model.patch_embedding(latents), "b d t h w -> b t (h w) d")
     frames, tokens = x.shape[1:3]

@@ -1,4 +1,4 @@
-"""The transformer's stage: what comes when, and a run that goes on where it was."""
+"""Schedule of the transformer's training, and resuming after the time budget."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SMALL = Kind(batch=2, first=2, grow=0)
 
 
 def encode(frames: torch.Tensor) -> tuple[torch.Tensor, None]:
-    """Latents that a picture's mean stands in."""
-    pictures, _, count, height, width = frames.shape
-    shape = (pictures, CONFIG.in_channels, 1 + (count - 1) // 4, height // 16, width // 16)
+    """Encode frames to latents that all equal their mean."""
+    batch, _, count, height, width = frames.shape
+    shape = (batch, CONFIG.in_channels, 1 + (count - 1) // 4, height // 16, width // 16)
     return frames.mean().expand(shape), None
 
 
-def test_pictures_come_first_then_blocks_then_longer_clips() -> None:
+def test_plan_orders_pictures_blocks_and_longer_clips() -> None:
     plan = Plan(picture_until=0.2, short_until=0.4, short_every=4)
     assert {plan.kind(0.1, step) for step in range(8)} == {"picture"}
     assert {plan.kind(0.3, step) for step in range(8)} == {"short"}
@@ -30,13 +30,13 @@ def test_pictures_come_first_then_blocks_then_longer_clips() -> None:
     assert late == ["short", "long", "long", "long"] * 2
 
 
-def test_trained_weights_go_on_with_blocks_at_lower_rates() -> None:
+def test_plan_further_starts_with_blocks_at_lower_rates() -> None:
     plan = Plan().further()
     assert [plan.kind(0.0, step) for step in range(5)] == ["short", *["long"] * 4]
     assert 0 < plan.rate < Plan().rate
 
 
-def test_clips_have_the_blocks_that_they_say() -> None:
+def test_clip_pool_generates_clips_of_given_blocks() -> None:
     for blocks, frames in ((0, 1), (1, 1 + BLOCK_FRAMES), (2, 1 + 2 * BLOCK_FRAMES)):
         pool = ClipPool(encode, None, blocks, seed=0)
         pool.grow()
@@ -46,7 +46,7 @@ def test_clips_have_the_blocks_that_they_say() -> None:
         assert clip.mask.shape == clip.latents.shape[1:]
 
 
-def test_a_run_whose_time_is_spent_has_nothing_left_to_do(tmp_path: Path) -> None:
+def test_train_after_spent_budget_takes_no_step(tmp_path: Path) -> None:
     plan = Plan(picture=SMALL, short=SMALL, long=SMALL)
     for _ in range(2):
         transformer.train(tmp_path, encode, 0.0005, plan)

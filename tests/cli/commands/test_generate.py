@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.inspect import inspect_model
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.engine.story.read import read_story
@@ -183,10 +183,10 @@ def test_quiet_is_quiet(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 def test_what_the_model_wants_behind_a_prompt_is_not_shown(
     tiny: tuple[str, ...], tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = describe_model(tiny_folder)
+    described = inspect_model(tiny_folder)
     preset = dataclasses.replace(described.preset, motion_score=" the night falls")
     changed = dataclasses.replace(described, preset=preset)
-    monkeypatch.setattr("sana_stream.engine.loading.describe.describe_model", lambda *_: changed)
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", lambda *_: changed)
     outs = (*PICTURES, "--out", "a.mkv")
     assert run("--prompt", "a fox", "--frames", "9", *outs, *tiny) == 0
     expected = frames_of(tiny_engine, 9, {0: "a fox the night falls"})

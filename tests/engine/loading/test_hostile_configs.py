@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.describe import describe_model
 from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
 from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
 
@@ -79,7 +78,7 @@ def load(folder: Path) -> object:
 
 
 WAYS: dict[str, Callable[[Path], object]] = {
-    "describe": describe_model,
+    "describe": lambda folder: inspect_model(folder).require_loadable(),
     "info": lambda folder: estimate_memory(inspect_model(folder), "cpu", "float32"),
     "load": load,
 }
@@ -127,7 +126,7 @@ def test_a_broken_file_is_named(folder: Path, file: str, text: str):
     try:
         path.write_text(text)
         with pytest.raises(CheckpointError, match=path.name):
-            describe_model(folder)
+            inspect_model(folder).require_loadable()
         with pytest.raises(CheckpointError, match=path.name):
             load(folder)
     finally:
@@ -171,7 +170,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "regular expression": (
         FILES[4],
         {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}},
-        "a regular expression, which may take for ever",
+        "a regular expression, which may run endlessly",
     ),
     "component": (FILES[4], {"pre_tokenizer": {"type": "Shell"}}, "Shell, which is not one of"),
     "padding": (FILES[4], {"padding": {"strategy": "x", "max_length": 10**9}}, "max_length"),

@@ -97,7 +97,7 @@ def test_an_original_file_is_described(tiny_folder: Path, tmp_path: Path):
     assert info.trained_seconds == pytest.approx((1 + 260 * 4) / 16)
     assert info.problems == ()
     alone = inspect_model(path)
-    assert "give --parts FOLDER" in alone.problems[0]
+    assert "give parts, a folder" in alone.problems[0]
 
 
 def test_a_cut_transformer_is_refused(tiny_folder: Path, tmp_path: Path):
@@ -105,7 +105,7 @@ def test_a_cut_transformer_is_refused(tiny_folder: Path, tmp_path: Path):
     shutil.copytree(tiny_folder, folder)
     weights = folder / "transformer/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="not a complete safetensors file"):
         inspect_model(folder)
 
 

@@ -113,7 +113,7 @@ def test_the_original_file_with_parts_from_elsewhere(
         assert torch.equal(
             *(e.encode_negative_prompt("red")[1][:, :12] for e in (engine, tiny_engine))
         )
-    with pytest.raises(ConfigError, match="4 latent channels alone; give --parts FOLDER"):
+    with pytest.raises(ConfigError, match="4 latent channels alone; give parts, a folder"):
         resolve_components(tmp_path / "m.pth", None)
 
 
@@ -183,7 +183,7 @@ def test_other_files_are_refused(tmp_path: Path):
 )  # fmt: skip
 def test_odd_texts_do_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, text: str):
     monkeypatch.setattr("sana_stream.engine.loading.locate.HubModel.fetch", pytest.fail)
-    with pytest.raises(ConfigError, match=r"is not known|is no path") as caught:
+    with pytest.raises(ConfigError, match=r"is not known|is not a path") as caught:
         resolve_model(text)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600

@@ -125,7 +125,11 @@ def test_able_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("kind", "dtype", "message"),
     [
-        ("fp8", torch.float32, "fp8 is not made of float32 weights; use --dtype bfloat16, or int8"),
+        (
+            "fp8",
+            torch.float32,
+            'fp8 is not made of float32 weights; use dtype="bfloat16", or int8',
+        ),
         ("fp8", torch.float16, "fp8 is not made of float16 weights"),
         ("nvfp4", torch.float16, "nvfp4 is not made of float16 weights"),
     ],

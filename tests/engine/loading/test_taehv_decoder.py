@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import save_file
 
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.decoder import check_decoder, locate_decoder
 from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
 from sana_stream.engine.loading.locate import HubModel
-from sana_stream.engine.loading.model import check_decoder, locate_decoder
 from sana_stream.engine.performance.cuda_graphs import capture_graphs
 from sana_stream.engine.performance.random_model import LTX_2, WAN_2_1
 from sana_stream.engine.sampling.decode import to_pixels
 from sana_stream.errors import CheckpointError, ConfigError, SnapshotError
-from sana_stream.models.vae.taehv import TAEHVDecoder, load_taehv
+from sana_stream.models.vae.taehv import TAEHVDecoder
+from sana_stream.models.weights.load import load_taehv
 
 from ...tiny_model import save_tiny_model
 from ..fake_graph_capture import TapeRecorder
@@ -147,9 +148,12 @@ def test_its_memory_is_counted(folder: Path, small: Engine):
 @pytest.mark.parametrize(
     ("decoder", "told"),
     [
-        ("tiny", "does not come with this program; give --decoder tiny=FILE, with TAEHV's taew2_1"),
+        (
+            "tiny",
+            'does not come with this program; give decoder="tiny=FILE", with TAEHV\'s taew2_1',
+        ),
         ("tiny=", "does not come with this program"),
-        ("taesd", "'taesd' is not known; leave it out, or give --decoder tiny=FILE"),
+        ("taesd", "'taesd' is not known; leave it out, or give decoder=\"tiny=FILE\""),
         ("tiny=nowhere.pth", "nowhere.pth is no file; give"),
         ("tiny=owner/name", "owner/name is no file; give"),
         (f"tiny={__file__}", "is not a decoder's weights"),
@@ -171,7 +175,7 @@ def test_other_latents_are_refused(tiny_folder: Path, folder: Path):
     given = f"tiny={folder / 'taew2_1.safetensors'}"
     with pytest.raises(ConfigError, match=r"of 16 channels, .* tiny's VAE has 4 channels"):
         load(tiny_folder, given)
-    with pytest.raises(ConfigError, match="x's VAE has 128 channels, 8 pictures and 32x32"):
+    with pytest.raises(ConfigError, match="x's VAE has 128 channels, 8 frames and 32x32"):
         check_decoder(LTX_2, "x")
     own = replace(WAN_2_1, dim_mult=(1, 2, 4), temperal_downsample=(True, True), in_channels=12,
                   out_channels=12, patch_size=2)  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.inspect import inspect_model
 from sana_stream.engine.loading.vocabulary import Vocabulary
 
 from ...tiny_model import WORDS
@@ -19,11 +19,11 @@ def test_words_are_those_of_the_tokenizer(tiny_folder: Path):
     vocabulary = Vocabulary.read(tiny_folder)
     assert vocabulary is not None
     assert vocabulary.words == set(WORDS.split())
-    assert describe_model(tiny_folder).vocabulary == vocabulary
+    assert inspect_model(tiny_folder).vocabulary == vocabulary
 
 
 def test_the_embedded_model_knows_its_world():
-    vocabulary = describe_model("pocket").vocabulary
+    vocabulary = inspect_model("pocket").vocabulary
     assert vocabulary is not None
     assert {"boat", "train", "red", "sunset", "snow", "fox"} <= set(vocabulary.content_words)
     assert {"a", "the", "over"} <= vocabulary.words - set(vocabulary.content_words)

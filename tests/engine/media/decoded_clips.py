@@ -1,4 +1,4 @@
-"""Clips as a stream takes them, for the tests of clip files."""
+"""Frames of clip files, for tests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from sana_stream.engine.media.clip import inspect_clip
 FPS = Fraction(16)
 
 
-def silent(said: str) -> None:
-    """What is said does not matter here."""
+def ignore_note(said: str) -> None:
+    """Ignore a note."""
 
 
-def taken(path: Path | str, height: int = 64, width: int = 96, first: int = 0) -> list[np.ndarray]:
-    """A clip's pictures."""
-    return list(inspect_clip(path, FPS, silent).pictures(height, width, first))
+def read_frames(
+    path: Path | str, height: int = 64, width: int = 96, first: int = 0
+) -> list[np.ndarray]:
+    """Inspect a clip and read its frames."""
+    return list(inspect_clip(path, FPS, ignore_note).pictures(height, width, first))

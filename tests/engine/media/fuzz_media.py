@@ -1,7 +1,7 @@
-"""Reads damaged pictures and clips, in a process of its own with little memory.
+"""Read damaged images and clips, in a separate process with little memory.
 
-python fuzz_media.py FOLDER SEED COUNT: each of COUNT files is one of the folder's, damaged. What is
-neither read nor refused by ConfigError ends the process.
+python fuzz_media.py FOLDER SEED COUNT: each of COUNT files is a damaged copy of one in the folder.
+The process ends at any error other than ConfigError.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sana_stream.engine.media.clip import inspect_clip
 from sana_stream.engine.media.image_file import read_image
 from sana_stream.errors import ConfigError
 
-MEMORY = 3 << 30  # bytes of addresses beyond those of the imports
-SECONDS = 20  # of the processor, for a file
+MEMORY = 3 << 30  # bytes of address space in addition to that of the imports
+SECONDS = 20  # of CPU time per file
 PIECES = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\x80\0\0\0")
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """The data cut short, or with some of its bytes changed, more often at its head."""
+    """Truncate data or change some of its bytes, more often near its start."""
     if chance.random() < 0.25:
         return data[: chance.randrange(len(data))]
     out = bytearray(data)
@@ -43,17 +43,17 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def read(file: Path) -> None:
-    """A picture or a clip, whichever its name says it was."""
+    """Read an image or a clip, depending on the file's name."""
     if file.name.startswith("picture"):
-        read_image(file, lambda said: None)
+        read_image(file, lambda note: None)
         return
-    clip = inspect_clip(file, Fraction(16), lambda said: None)
+    clip = inspect_clip(file, Fraction(16), lambda note: None)
     for picture in islice(clip.pictures(32, 48), 50):
         assert picture.shape == (32, 48, 3)
 
 
 def main(folder: Path, seed: int, count: int) -> None:
-    """Read so many damaged files."""
+    """Read `count` damaged files."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     sources = sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""Pictures and clips for tests, as cameras, phones and programs write them."""
+"""Image and video files for tests, as cameras, phones and programs write them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ RED, GREEN, BLUE = (200, 30, 30), (30, 180, 30), (30, 30, 200)
 
 
 def scene(height: int = 64, width: int = 96) -> np.ndarray:
-    """Red on the left, blue on the right, green above both: no turn of it looks like another."""
+    """Create an image that is red left, blue right, green above: all its orientations differ."""
     picture = np.zeros((height, width, 3), np.uint8)
     picture[:, : width // 2], picture[:, width // 2 :] = RED, BLUE
     picture[: height // 4] = GREEN
     return picture
 
 
-def far(one: np.ndarray, other: np.ndarray) -> float:
-    """The mean difference of two pictures; infinite where their shapes differ."""
+def mean_difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Compute the mean difference of two images; infinite if their shapes differ."""
     if one.shape != other.shape:
         return float("inf")
     return float(np.abs(one.astype(float) - other).mean())
 
 
 def turned(picture: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels that a camera stores under an EXIF orientation, so that it shows `picture`."""
+    """Compute the pixels that a camera stores under an EXIF orientation to show `picture`."""
     stored = {
         1: picture,
         2: picture[:, ::-1],
@@ -45,7 +45,7 @@ def turned(picture: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def save_oriented(path: Path, orientation: int) -> None:
-    """The scene in a file with an EXIF orientation."""
+    """Write the scene to a file with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(turned(scene(), orientation)).save(path, exif=exif.tobytes())
@@ -58,12 +58,12 @@ def write_clip(
     pixels: str = "yuv420p",
     fps: int = 16,
     *,
-    format: str | None = None,  # noqa: A002 the name that PyAV has
+    format: str | None = None,  # noqa: A002 - PyAV's name
     muxing: dict[str, str] | None = None,
     times: list[int] | None = None,
     **settings: Any,
 ) -> None:
-    """A clip of pictures uint8 (T, H, W, 3), or uint16 of HDR values; `times` in 1/1000 s.
+    """Write a clip of frames uint8 (T, H, W, 3), or uint16 of HDR values; `times` in 1/1000 s.
 
     `settings` are the encoder's: options, sample_aspect_ratio, color_trc and so on.
     """

@@ -1,4 +1,4 @@
-"""Damaged pictures and clips of every format: read or refused, never more."""
+"""Reading of damaged images and clips of every format: only ConfigError is raised."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ CLIPS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small file of every format that this machine can write."""
+    """Write a small file of every format that this machine can encode."""
     folder = tmp_path_factory.mktemp("whole")
     blocks = np.random.default_rng(0).integers(0, 256, (10, 4, 6, 4), np.uint8)
-    frames = np.kron(blocks, np.ones((1, 16, 16, 1), np.uint8))  # x265 takes no less than 64x64
+    frames = np.kron(blocks, np.ones((1, 16, 16, 1), np.uint8))  # the minimum of x265 is 64x64
     image = Image.fromarray(frames[0])
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -75,7 +75,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
 @pytest.mark.parametrize("seed", [1])
-def test_damaged_files_are_read_or_refused(folder: Path, tmp_path: Path, seed: int) -> None:
+def test_damaged_media_is_read_or_raises_config_error(
+    folder: Path, tmp_path: Path, seed: int
+) -> None:
     words = [sys.executable, str(PROGRAM), str(folder), str(seed), str(FILES)]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]

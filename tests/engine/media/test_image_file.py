@@ -1,4 +1,4 @@
-"""Pictures of every kind that phones, cameras and programs write, as viewers show them."""
+"""Reading of image files that phones, cameras and programs write, as viewers display them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sana_stream.engine.media import image_file
 from sana_stream.engine.media.image_file import read_image, read_pillow
 from sana_stream.errors import ConfigError
 
-from .input_files import RED, far, save_oriented, scene, write_clip
+from .input_files import RED, mean_difference, save_oriented, scene, write_clip
 
 KINDS = (
     "png",
@@ -37,54 +37,56 @@ KINDS = (
 WHITE = 255
 
 
-def silent(said: str) -> None:
-    """What is said does not matter here."""
+def ignore_note(said: str) -> None:
+    """Ignore a note."""
 
 
 def needs(kind: str) -> None:
-    """Skip where this machine's Pillow was built without a library."""
+    """Skip if this machine's Pillow was built without a library."""
     library = {"avif": "avif", "webp": "webp", "jp2": "jpg_2000"}.get(kind)
     if library and not features.check(library):
         pytest.skip(f"Pillow is built without {library}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_read(tmp_path: Path, kind: str) -> None:
+def test_read_image_of_every_format(tmp_path: Path, kind: str) -> None:
     needs(kind)
     file = tmp_path / f"a.{kind}"
     Image.fromarray(scene()).save(file)
-    assert far(read_image(file, silent), scene()) < 8
+    assert mean_difference(read_image(file, ignore_note), scene()) < 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tiff", "avif"])
-def test_every_orientation_stands_upright(tmp_path: Path, kind: str, orientation: int) -> None:
+def test_read_image_applies_exif_orientation(tmp_path: Path, kind: str, orientation: int) -> None:
     needs(kind)
     save_oriented(tmp_path / f"a.{kind}", orientation)
-    assert far(read_image(tmp_path / f"a.{kind}", silent), scene()) < 8
+    assert mean_difference(read_image(tmp_path / f"a.{kind}", ignore_note), scene()) < 8
     with Image.open(tmp_path / f"a.{kind}") as image:
-        assert far(read_pillow(image, silent), scene()) < 8
+        assert mean_difference(read_pillow(image, ignore_note), scene()) < 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_phones_heic_is_shown_whole_and_upright(tmp_path: Path, orientation: int) -> None:
+def test_read_heic_applies_orientation_and_crop(tmp_path: Path, orientation: int) -> None:
     heif = pytest.importorskip("pillow_heif", reason="pillow-heif is optional")
     heif.register_heif_opener()
     save_oriented(tmp_path / "a.heic", orientation)
-    assert far(read_image(tmp_path / "a.heic", silent), scene()) < 8
+    assert mean_difference(read_image(tmp_path / "a.heic", ignore_note), scene()) < 8
 
 
-def test_a_heic_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_heic_without_reader_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.heic").write_bytes(
         struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + b"\0" * 99
     )
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(ConfigError, match=r"pip install 'sana-stream\[heif\]'"):
-        read_image(tmp_path / "a.heic", silent)
+        read_image(tmp_path / "a.heic", ignore_note)
 
 
-def see_through() -> tuple[Image.Image, np.ndarray]:
-    """The scene, its left half transparent; and what is to be seen of it."""
+def half_transparent() -> tuple[Image.Image, np.ndarray]:
+    """Create the scene with a transparent left half, and its expected pixels."""
     alpha = np.full((64, 96, 1), 255, np.uint8)
     alpha[:, :48] = 0
     expected = scene()
@@ -93,17 +95,17 @@ def see_through() -> tuple[Image.Image, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "tiff", "avif", "tga", "qoi"])
-def test_what_is_transparent_is_white_and_told(tmp_path: Path, kind: str) -> None:
+def test_transparent_image_is_shown_on_white_and_noted(tmp_path: Path, kind: str) -> None:
     needs(kind)
-    image, expected = see_through()
+    image, expected = half_transparent()
     image.save(tmp_path / f"a.{kind}")
-    told: list[str] = []
-    assert far(read_image(tmp_path / f"a.{kind}", told.append), expected) < 8
-    assert told == [f"{tmp_path}/a.{kind}: its transparent parts are shown on white"]
+    notes: list[str] = []
+    assert mean_difference(read_image(tmp_path / f"a.{kind}", notes.append), expected) < 8
+    assert notes == [f"{tmp_path}/a.{kind}: its transparent parts are shown on white"]
 
 
-def test_transparency_of_palettes_greys_and_colour_keys(tmp_path: Path) -> None:
-    image, expected = see_through()
+def test_transparency_of_palette_grey_and_colour_key(tmp_path: Path) -> None:
+    image, expected = half_transparent()
     grey = np.repeat(np.asarray(Image.fromarray(scene()).convert("L"))[..., None], 3, axis=2)
     palette = Image.fromarray(scene()).quantize(8)
     left = int(np.asarray(palette)[40, 10])
@@ -115,29 +117,34 @@ def test_transparency_of_palettes_greys_and_colour_keys(tmp_path: Path) -> None:
     table = bytes(0 if index == left else 255 for index in range(8))
     palette.save(tmp_path / "table.png", transparency=table)
     for name in ("key.png", "index.png", "index.gif", "table.png"):
-        assert far(read_image(tmp_path / name, silent), below) < 4, name
+        assert mean_difference(read_image(tmp_path / name, ignore_note), below) < 4, name
     for mode in ("LA", "RGBA", "RGBa", "La"):
         modes = {"La": "LA", "RGBa": "RGBA"}
-        shown = read_pillow(image.convert(modes.get(mode, mode)).convert(mode), silent)
+        shown = read_pillow(image.convert(modes.get(mode, mode)).convert(mode), ignore_note)
         want = np.where(expected == WHITE, WHITE, grey) if mode in ("LA", "La") else expected
-        assert far(shown, want) < 4, mode
+        assert mean_difference(shown, want) < 4, mode
 
 
-def test_transparency_of_sixteen_bits(tmp_path: Path) -> None:
+def test_transparency_of_16_bit_image(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0x3C00, 0xC8C8], [0xC8C8, 0x3C00]], np.uint16))
     image.save(tmp_path / "grey.png", transparency=0xC8C8)
-    shown = read_image(tmp_path / "grey.png", silent)
+    shown = read_image(tmp_path / "grey.png", ignore_note)
     assert shown[..., 0].tolist() == [[0x3C, WHITE], [WHITE, 0x3C]]
 
 
-def test_an_opaque_alpha_channel_is_not_spoken_of() -> None:
-    told: list[str] = []
-    assert far(read_pillow(Image.fromarray(scene()).convert("RGBA"), told.append), scene()) == 0
-    assert told == []
+def test_opaque_alpha_channel_is_not_noted() -> None:
+    notes: list[str] = []
+    assert (
+        mean_difference(
+            read_pillow(Image.fromarray(scene()).convert("RGBA"), notes.append), scene()
+        )
+        == 0
+    )
+    assert notes == []
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I", "F"])
-def test_every_mode_of_pillow_is_taken(mode: str) -> None:
+def test_read_pillow_of_every_mode(mode: str) -> None:
     colour, grey = Image.fromarray(scene()), Image.fromarray(scene()).convert("L")
     values = np.asarray(grey)
     image = {
@@ -156,25 +163,25 @@ def test_every_mode_of_pillow_is_taken(mode: str) -> None:
     if mode == "1":
         expected = np.where(expected > 60, WHITE, 0)
     coloured = mode in ("P", "CMYK", "YCbCr", "HSV", "LAB")
-    assert far(read_pillow(image, silent), scene() if coloured else expected) < 3
+    assert mean_difference(read_pillow(image, ignore_note), scene() if coloured else expected) < 3
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, kind: str) -> None:
+def test_16_bit_image_is_scaled_to_8_bits(tmp_path: Path, kind: str) -> None:
     ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / f"a.{kind}")
-    shown = read_image(tmp_path / f"a.{kind}", silent)[..., 0]
+    shown = read_image(tmp_path / f"a.{kind}", ignore_note)[..., 0]
     assert np.array_equal(shown.ravel(), np.arange(256))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 255.0])
-def test_floating_point_pixels_beyond_one_are_refused(value: float) -> None:
-    with pytest.raises(ConfigError, match="beyond 0 to 1"):
-        read_pillow(Image.fromarray(np.full((4, 4), value, np.float32)), silent)
+def test_float_pixels_outside_range_raise(value: float) -> None:
+    with pytest.raises(ConfigError, match="outside 0 to 1"):
+        read_pillow(Image.fromarray(np.full((4, 4), value, np.float32)), ignore_note)
 
 
 def wide_profile() -> bytes:
-    """An ICC profile whose red is far beyond sRGB's: sRGB's own with red and green exchanged."""
+    """Create an ICC profile with a red much different from sRGB's: red and green exchanged."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     data = data.replace(b"rXYZ", b"tmpX").replace(b"gXYZ", b"rXYZ").replace(b"tmpX", b"gXYZ")
     return bytes(
@@ -183,91 +190,96 @@ def wide_profile() -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tiff"])
-def test_colour_profiles_are_applied(tmp_path: Path, kind: str) -> None:
+def test_colour_profile_is_applied(tmp_path: Path, kind: str) -> None:
     needs(kind)
     Image.fromarray(scene()).save(tmp_path / f"a.{kind}", icc_profile=wide_profile())
-    assert far(read_image(tmp_path / f"a.{kind}", silent), scene()[..., (1, 0, 2)]) < 10
+    assert (
+        mean_difference(read_image(tmp_path / f"a.{kind}", ignore_note), scene()[..., (1, 0, 2)])
+        < 10
+    )
 
 
-def test_srgb_stays_as_it_is_and_a_broken_profile_is_told(tmp_path: Path) -> None:
+def test_srgb_profile_is_identity_and_broken_profile_is_noted(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for profile, said in ((srgb, 0), (b"broken" * 50, 1), (b"\0" * 9_000_000, 1)):
+    for profile, count in ((srgb, 0), (b"broken" * 50, 1), (b"\0" * 9_000_000, 1)):
         Image.fromarray(scene()).save(tmp_path / "a.tiff", icc_profile=profile)
-        told: list[str] = []
-        assert far(read_image(tmp_path / "a.tiff", told.append), scene()) == 0
-        assert len(told) == said
+        notes: list[str] = []
+        assert mean_difference(read_image(tmp_path / "a.tiff", notes.append), scene()) == 0
+        assert len(notes) == count
 
 
 @pytest.mark.parametrize(("transfer", "kind", "white"), [(16, "PQ", 148), (18, "HLG", 191)])
-def test_a_png_of_hdr_is_shown_in_sdr(tmp_path: Path, transfer: int, kind: str, white: int) -> None:
-    """Reference white (ITU-R BT.2408) is nearly white."""
+def test_hdr_png_is_tone_mapped(tmp_path: Path, transfer: int, kind: str, white: int) -> None:
+    """Reference white (ITU-R BT.2408) becomes almost white."""
     data = io.BytesIO()
     Image.new("RGB", (48, 32), (white,) * 3).save(data, "PNG")
     head, rest = data.getvalue()[:33], data.getvalue()[33:]
     chunk = b"cICP" + bytes((9, transfer, 0, 1))
     whole = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "a.png").write_bytes(head + whole + rest)
-    told: list[str] = []
-    shown = read_image(tmp_path / "a.png", told.append)
+    notes: list[str] = []
+    shown = read_image(tmp_path / "a.png", notes.append)
     assert 235 < shown.min() <= shown.max() < 250
-    assert f"is HDR ({kind})" in told[0]
+    assert f"is HDR ({kind})" in notes[0]
 
 
 @pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff", "avif", "mpo"])
-def test_of_animations_and_pages_the_first_is_taken(tmp_path: Path, kind: str) -> None:
+def test_animation_or_pages_give_first_image(tmp_path: Path, kind: str) -> None:
     needs(kind)
     pages = [Image.new("RGB", (96, 64), colour) for colour in (RED, (0, 200, 0), (0, 0, 200))]
     pages[0].save(tmp_path / f"a.{kind}", save_all=True, append_images=pages[1:], duration=100)
-    assert far(read_image(tmp_path / f"a.{kind}", silent), np.asarray(pages[0])) < 8
+    assert (
+        mean_difference(read_image(tmp_path / f"a.{kind}", ignore_note), np.asarray(pages[0])) < 8
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, kind: str) -> None:
+def test_truncated_image_raises(tmp_path: Path, kind: str) -> None:
     needs(kind)
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / f"a.{kind}")
     data = (tmp_path / f"a.{kind}").read_bytes()
     (tmp_path / f"half.{kind}").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ConfigError, match=r"is damaged or cut short|cannot be read"):
-        read_image(tmp_path / f"half.{kind}", silent)
+    with pytest.raises(ConfigError, match=r"is damaged or truncated|cannot be read"):
+        read_image(tmp_path / f"half.{kind}", ignore_note)
 
 
 @pytest.mark.parametrize(
     "name", ["12:30.png", "%03d.png", "-x.png", "ä ü.png", "concat:a.png", "a|b.png", "[x].png",
              "file:a.png", "a\x1b[31m.png", "\udcff.png", "pipe:0", "a" * 240 + ".png"],
 )  # fmt: skip
-def test_any_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_any_file_name_is_read_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     data = io.BytesIO()
     Image.fromarray(scene()).save(data, "PNG")
     Path(name).write_bytes(data.getvalue())
-    assert far(read_image(name, silent), scene()) == 0
+    assert mean_difference(read_image(name, ignore_note), scene()) == 0
 
 
-NO_PICTURES = {
+NOT_IMAGES = {
     "empty.png": (b"", "is empty"),
-    "zero.png": (bytes(5000), "is no picture"),
-    "text.png": (b"hello " * 99, "is no picture"),
-    "a.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no picture"),
-    "a.pdf": (b"%PDF-1.4\n" * 9, "is no picture"),
-    "a.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no picture"),
-    "a.m3u8": (b"#EXTM3U\n#EXTINF:1,\nclip.mp4\n#EXT-X-ENDLIST\n", "is no picture"),
-    "a.ffconcat": (b"ffconcat version 1.0\nfile clip.mp4\n", "is no picture"),
+    "zero.png": (bytes(5000), "is not a picture"),
+    "text.png": (b"hello " * 99, "is not a picture"),
+    "a.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a picture"),
+    "a.pdf": (b"%PDF-1.4\n" * 9, "is not a picture"),
+    "a.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture"),
+    "a.m3u8": (b"#EXTM3U\n#EXTINF:1,\nclip.mp4\n#EXT-X-ENDLIST\n", "is not a picture"),
+    "a.ffconcat": (b"ffconcat version 1.0\nfile clip.mp4\n", "is not a picture"),
 }
 
 
-@pytest.mark.parametrize("name", NO_PICTURES)
-def test_what_is_no_picture_is_refused(tmp_path: Path, name: str) -> None:
-    data, message = NO_PICTURES[name]
+@pytest.mark.parametrize("name", NOT_IMAGES)
+def test_file_that_is_not_an_image_raises(tmp_path: Path, name: str) -> None:
+    data, message = NOT_IMAGES[name]
     write_clip(tmp_path / "clip.mp4", [scene()] * 3)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ConfigError, match=message):
-        read_image(tmp_path / name, silent)
+        read_image(tmp_path / name, ignore_note)
 
 
-def test_pipes_folders_and_addresses_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pipe_folder_or_address_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.png")
     for name, message in {
@@ -279,18 +291,18 @@ def test_pipes_folders_and_addresses_are_refused(
         "\x1b[2Jnone.png": r"^\\x1b\[2Jnone.png cannot be read: No such file",
     }.items():
         with pytest.raises(ConfigError, match=message):
-            read_image(name, silent)
+            read_image(name, ignore_note)
 
 
-def test_a_clip_gives_its_first_frame(tmp_path: Path) -> None:
+def test_read_image_of_clip_gives_first_frame(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", [scene(), 255 - scene(), scene()])
-    told: list[str] = []
-    assert far(read_image(tmp_path / "a.mp4", told.append), scene()) < 12
-    assert told == [f"{tmp_path}/a.mp4 is a clip: its first frame is taken"]
+    notes: list[str] = []
+    assert mean_difference(read_image(tmp_path / "a.mp4", notes.append), scene()) < 12
+    assert notes == [f"{tmp_path}/a.mp4 is a clip: its first frame is used"]
 
 
 def huge_png(width: int, height: int) -> bytes:
-    """The head of a PNG of any size, with a little of its pixels."""
+    """Create the beginning of a PNG of any size, with a few of its pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         whole = kind + data
@@ -317,34 +329,34 @@ def huge_png(width: int, height: int) -> bytes:
     ],
     ids=["png", "png-max", "gif", "ppm", "bmp"],
 )  # fmt: skip
-def test_picture_bombs_are_refused_before_they_are_decoded(tmp_path: Path, data: bytes) -> None:
+def test_decompression_bomb_raises_before_decoding(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(ConfigError, match=r"more pixels|is damaged|cannot be read"):
-        read_image(tmp_path / "a.png", silent)
+        read_image(tmp_path / "a.png", ignore_note)
 
 
-def test_a_jpeg_of_too_many_scans_is_refused(tmp_path: Path) -> None:
+def test_jpeg_with_too_many_scans_raises(tmp_path: Path) -> None:
     data = io.BytesIO()
     Image.fromarray(scene()).save(data, "JPEG", progressive=True)
     whole = data.getvalue()
     last = whole.rindex(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(whole[:last] + whole[last:-2] * 200 + whole[-2:])
     with pytest.raises(ConfigError, match="make it smaller"):
-        read_image(tmp_path / "a.jpg", silent)
+        read_image(tmp_path / "a.jpg", ignore_note)
 
 
-def test_a_very_large_jpeg_is_decoded_at_a_fraction(
+def test_very_large_jpeg_is_decoded_at_a_fraction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_file, "DRAFT_PIXELS", 64 * 96 // 10)
     Image.fromarray(scene()).save(tmp_path / "a.jpg", quality=95)
-    shown = read_image(tmp_path / "a.jpg", silent)
+    shown = read_image(tmp_path / "a.jpg", ignore_note)
     assert shown.shape == (16, 24, 3)
-    assert far(shown, scene(16, 24)) < 8
+    assert mean_difference(shown, scene(16, 24)) < 8
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16", "CMYK"])
-def test_large_pictures_are_averaged_down(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def test_large_image_is_reduced(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr("sana_stream.engine.media.image_colour.WORKING_PIXELS", 64 * 96 // 4)
     grey = np.repeat(np.asarray(Image.fromarray(scene()).convert("L"))[..., None], 3, axis=2)
     image = Image.fromarray(scene())
@@ -353,7 +365,7 @@ def test_large_pictures_are_averaged_down(monkeypatch: pytest.MonkeyPatch, mode:
         if mode == "I;16"
         else image.convert(mode)
     )
-    shown = read_pillow(image, silent)
+    shown = read_pillow(image, ignore_note)
     assert shown.shape == (32, 48, 3)
     if mode in ("RGB", "RGBA", "P", "CMYK"):
-        assert far(shown, scene(32, 48)) < 8
+        assert mean_difference(shown, scene(32, 48)) < 8

@@ -1,4 +1,4 @@
-"""Pictures and clips as Python programs have them; long clips block by block."""
+"""Image and video arguments from Python, and long clips encoded block by block."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sana_stream.errors import ConfigError
 
 from ..session.test_conditioning import pictures
 from ..session.test_session import same, take
-from .input_files import far, scene, write_clip
+from .input_files import mean_difference, scene, write_clip
 
 PROMPT = "a red boat"
 PICTURE = pictures(5, 40, 48)[4]
 
-TAKEN: dict[str, Callable[[np.ndarray], Any]] = {
+FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "pillow": Image.fromarray,
     "rgba": lambda picture: Image.fromarray(picture).convert("RGBA"),
     "tensor": torch.tensor,
@@ -40,17 +40,17 @@ TAKEN: dict[str, Callable[[np.ndarray], Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", TAKEN)
-def test_a_picture_is_taken_in_every_form(tiny_engine: Engine, kind: str):
+@pytest.mark.parametrize("kind", FORMS)
+def test_session_accepts_image_in_every_form(tiny_engine: Engine, kind: str):
     expected = next(tiny_engine.session(PROMPT, image=PICTURE))
-    given = TAKEN[kind](PICTURE)
+    given = FORMS[kind](PICTURE)
     assert same([next(tiny_engine.session(PROMPT, image=given))], [expected])
     session = tiny_engine.session(PROMPT)
     session.cut(given)
     assert same([next(session)], [expected])
 
 
-def test_a_path_is_taken_as_viewers_show_it(tiny_engine: Engine, tmp_path: Path):
+def test_session_image_path_is_read_as_displayed(tiny_engine: Engine, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(np.ascontiguousarray(PICTURE[::-1, ::-1])).save(tmp_path / "a.png", exif=exif)
@@ -61,16 +61,16 @@ def test_a_path_is_taken_as_viewers_show_it(tiny_engine: Engine, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["bgr", "flipped", "fortran", "read-only", "cropped"])
-def test_a_clip_is_taken_with_any_strides(tiny_engine: Engine, kind: str):
+def test_session_accepts_video_with_any_strides(tiny_engine: Engine, kind: str):
     clip = pictures(17, 32, 48)
-    given = np.stack([TAKEN[kind](picture) for picture in clip])
+    given = np.stack([FORMS[kind](picture) for picture in clip])
     reverse = np.ascontiguousarray(clip[::-1])[::-1]
     expected = next(tiny_engine.session(PROMPT, video=clip))
     for form in (given, reverse, torch.tensor(clip)):
         assert same([next(tiny_engine.session(PROMPT, video=form))], [expected])
 
 
-def test_a_clips_path_is_taken_at_the_presets_rate(tiny_engine: Engine, tmp_path: Path):
+def test_session_video_path_is_resampled_to_preset_rate(tiny_engine: Engine, tmp_path: Path):
     clip = pictures(17, 32, 48)
     write_clip(tmp_path / "a.mkv", clip, "ffv1", "bgr0", round(tiny_engine.preset.fps))
     expected = take(tiny_engine.session(PROMPT, video=clip), 2)
@@ -78,7 +78,7 @@ def test_a_clips_path_is_taken_at_the_presets_rate(tiny_engine: Engine, tmp_path
         assert same(take(tiny_engine.session(PROMPT, video=given), 2), expected)
 
 
-REFUSED = {
+INVALID_IMAGES = {
     "text": ("none.png", "none.png cannot be read: No such file"),
     "bytes": (b"\x89PNG", "the image is bytes; give uint8"),
     "list": ([[0, 0, 0]], "the image is list; give uint8"),
@@ -99,9 +99,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_picture_is_refused_before_any_work(tiny_engine: Engine, kind: str):
-    given, message = REFUSED[kind]
+@pytest.mark.parametrize("kind", INVALID_IMAGES)
+def test_session_with_invalid_image_raises(tiny_engine: Engine, kind: str):
+    given, message = INVALID_IMAGES[kind]
     with pytest.raises(ConfigError, match=message):
         tiny_engine.session(PROMPT, image=given)
     session = tiny_engine.session(PROMPT)
@@ -118,12 +118,12 @@ def test_what_is_no_picture_is_refused_before_any_work(tiny_engine: Engine, kind
     ids=["a picture", "float64", "no rows", "channels first", "list", "bytes", "int", "image",
          "missing"],
 )  # fmt: skip
-def test_what_is_no_clip_is_refused(tiny_engine: Engine, given: Any):
+def test_session_with_invalid_video_raises(tiny_engine: Engine, given: Any):
     with pytest.raises(ConfigError):
         tiny_engine.session(PROMPT, video=given)
 
 
-def test_a_picture_of_one_line_is_covered_in_bounded_memory():
+def test_cover_extreme_aspect_in_bounded_memory():
     line = np.zeros((1, 300_000, 3), np.uint8)
     line[:, 150_000:] = 255
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -133,11 +133,11 @@ def test_a_picture_of_one_line_is_covered_in_bounded_memory():
     assert grown / (1 if sys.platform == "darwin" else 1024) < 400 * 1024
 
 
-def test_a_large_picture_is_averaged_down_first(monkeypatch: pytest.MonkeyPatch):
+def test_cover_large_image_reduces_it_first(monkeypatch: pytest.MonkeyPatch):
     picture = scene(640, 960)
     exact = cover(picture[None], 32, 48)
     monkeypatch.setattr("sana_stream.engine.media.resize.LARGE", 640 * 960 - 1)
-    assert far(cover(picture[None], 32, 48), exact) < 2
+    assert mean_difference(cover(picture[None], 32, 48), exact) < 2
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
@@ -145,10 +145,10 @@ def test_a_large_picture_is_averaged_down_first(monkeypatch: pytest.MonkeyPatch)
     ("memory", "saves"),
     [("window=1", True), ("window=2,sink=1", True), ("cumulative", False), ("decay=0.5", False)],
 )
-def test_of_a_long_clip_only_what_memory_knows_is_encoded(
+def test_long_clip_encodes_blocks_in_memory_only(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, memory: str, saves: bool, guidance: float
 ):
-    """The stream goes on from it as if every block had been encoded, bit for bit."""
+    """The stream continues as if every block had been encoded, bit for bit."""
     clip = pictures(9 + 8 * 49 + 3, 32, 48)
     encode, count = tiny_engine.vae.encode, [0]
 
@@ -169,24 +169,24 @@ def test_of_a_long_clip_only_what_memory_knows_is_encoded(
 
 
 class CountedClip:
-    """A clip that knows how many of its pictures are held at once."""
+    """A clip that counts how many of its frames are held at once."""
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
         self.most = 0
 
     def pictures(self, height: int, width: int, first: int = 0) -> Iterator[np.ndarray]:
-        gone: list[int] = []
+        freed: list[int] = []
         for number in range(first, self.frames):
-            picture = np.full((height, width, 3), number % 200, np.uint8)
-            weakref.finalize(picture, gone.append, number)
-            self.most = max(self.most, number - first + 1 - len(gone))
-            yield picture
-            del picture
+            frame = np.full((height, width, 3), number % 200, np.uint8)
+            weakref.finalize(frame, freed.append, number)
+            self.most = max(self.most, number - first + 1 - len(freed))
+            yield frame
+            del frame
 
 
 @pytest.mark.parametrize("memory", ["window=1", "cumulative"])
-def test_a_long_clip_is_never_held_whole(tiny_engine: Engine, memory: str):
+def test_long_clip_is_read_in_bounded_memory(tiny_engine: Engine, memory: str):
     clip = CountedClip(9 + 8 * 60)
     session = tiny_engine.session(PROMPT, video=clip, memory=memory)
     assert session.next_start == clip.frames

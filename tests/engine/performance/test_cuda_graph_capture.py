@@ -121,5 +121,5 @@ def test_a_turn_waits_until_the_one_before_was_read_on_its_queue():
 
 
 def test_devices_without_graphs_are_told():
-    with pytest.raises(ConfigError, match="need a CUDA device, this is cpu; leave --graphs out"):
+    with pytest.raises(ConfigError, match="need a CUDA device, this is cpu; leave graphs out"):
         graph_capture_for(torch.device("cpu"))

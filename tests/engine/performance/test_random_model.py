@@ -101,7 +101,7 @@ def test_the_small_shapes_are_those_of_the_embedded_model():
 
 
 def test_what_does_not_fit_is_told():
-    with pytest.raises(ConfigError, match=r"pocket's VAE has 96 channels.*; leave --decoder out"):
+    with pytest.raises(ConfigError, match=r"pocket's VAE has 96 channels.*; leave decoder out"):
         random_engine("pocket", "cpu", decoder="tiny")
     with pytest.raises(ConfigError, match="fp8 needs an NVIDIA GPU"):
         random_engine("pocket", "cpu", quantize="fp8")

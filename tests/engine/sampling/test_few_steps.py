@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.sampling.samplers import sample_few_steps
-from sana_stream.engine.sampling.schedule import check_timesteps
+from sana_stream.engine.solvers import check_timesteps
 from sana_stream.errors import ConfigError
 
 SHAPE = (1, 4, 3, 8, 8)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, Preset
 from sana_stream.engine.sampling.samplers import SAMPLERS, sample_dpm
 from sana_stream.engine.sampling.schedule import flow_timesteps, resolve_timesteps
+from sana_stream.engine.solvers import SOLVERS
 from sana_stream.errors import ConfigError
 
 SHAPE = (1, 2, 3, 4, 5)
@@ -161,3 +162,7 @@ def test_wrong_schedules_are_refused(asked: dict[str, Any], message: str):
     given = {"timesteps": None, "steps": None, "solver": None, "flow_shift": None} | asked
     with pytest.raises(ConfigError, match=message):
         resolve_timesteps(Preset("any"), **given)
+
+
+def test_every_named_solver_is_implemented():
+    assert tuple(SAMPLERS) == SOLVERS

@@ -1,4 +1,4 @@
-"""Streams from a picture and from a clip, against diffusers and against plain recomputation."""
+"""Streams that start from an image or a clip, against diffusers and plain recomputation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PROMPT = "a red boat sails over the sea"
 
 
 def pictures(count: int, height: int, width: int) -> np.ndarray:
-    """Smooth moving colours, uint8 (count, height, width, 3)."""
+    """Create smooth moving colours, uint8 (count, height, width, 3)."""
     t, y, x = np.meshgrid(np.arange(count), np.arange(height), np.arange(width), indexing="ij")
     waves = [np.sin(0.3 * t + 0.2 * x + c) + np.cos(0.15 * y - 0.2 * t) for c in range(3)]
     return np.clip(np.stack(waves, axis=-1) * 60 + 127, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
-def test_a_clip_from_a_picture_equals_diffusers(
+def test_stream_from_image_equals_diffusers(
     tiny_folder: Path, tiny_engine: Engine, guidance: float
 ):
     pipeline: Any = SanaImageToVideoPipeline.from_pretrained(tiny_folder)
@@ -67,13 +67,13 @@ def test_a_clip_from_a_picture_equals_diffusers(
     )
     latents = next(session).latents
     assert (latents - expected).norm() / expected.norm() < 1e-3
-    assert next(session).start == 13  # and the stream goes on
+    assert next(session).start == 13  # the stream continues
 
 
-def test_the_picture_stays_as_it_was_encoded(tiny_engine: Engine):
+def test_first_latent_frame_is_the_encoded_image(tiny_engine: Engine):
     image = pictures(1, 32, 48)[0]
-    given = tiny_engine.session(PROMPT, image=image)
-    latents = next(given).latents
+    conditioned = tiny_engine.session(PROMPT, image=image)
+    latents = next(conditioned).latents
     with torch.no_grad():
         encoded, _ = tiny_engine.vae.encode(
             torch.from_numpy(image).permute(2, 0, 1)[None, :, None] / 127.5 - 1
@@ -83,7 +83,7 @@ def test_the_picture_stays_as_it_was_encoded(tiny_engine: Engine):
     assert not torch.allclose(latents[:, :, 1:], free[:, :, 1:], atol=1e-2)
 
 
-def test_a_saved_beginning_keeps_its_picture(tiny_engine: Engine, tmp_path: Path):
+def test_saved_stream_from_image_resumes_equally(tiny_engine: Engine, tmp_path: Path):
     session = tiny_engine.session(PROMPT, image=pictures(1, 32, 48)[0])
     session.save(tmp_path / "s.safetensors")
     resumed = tiny_engine.resume(tmp_path / "s.safetensors")
@@ -92,9 +92,9 @@ def test_a_saved_beginning_keeps_its_picture(tiny_engine: Engine, tmp_path: Path
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_going_on_from_a_clip_equals_having_made_it(tiny_engine: Engine, guidance: float):
-    """The clip's latents, given as a stream's own blocks, lead to the same next blocks."""
-    clip = pictures(25 + 3, 32, 48)  # three blocks of 9 + 8 + 8, and three pictures too many
+def test_stream_from_video_equals_stream_of_its_latents(tiny_engine: Engine, guidance: float):
+    """A clip's latents, committed as a stream's own blocks, lead to the same next blocks."""
+    clip = pictures(25 + 3, 32, 48)  # three blocks of 9 + 8 + 8, and three excess frames
     session = tiny_engine.session(PROMPT, seed=2, guidance=guidance, video=clip)
     assert (session.next_index, session.next_start) == (3, 25)
 
@@ -102,12 +102,14 @@ def test_going_on_from_a_clip_equals_having_made_it(tiny_engine: Engine, guidanc
         whole, _ = tiny_engine.vae.encode(
             torch.from_numpy(clip[3:]).permute(3, 0, 1, 2)[None] / 127.5 - 1
         )
-    made = tiny_engine.session(PROMPT, seed=2, guidance=guidance)
+    generated = tiny_engine.session(PROMPT, seed=2, guidance=guidance)
     for latents in whole.split((3, 2, 2), dim=2):
-        after = made.sample(made.snapshot()).after
-        made.advance_to(replace(after, recent_latents=(*made.snapshot().recent_latents, latents)))
+        after = generated.sample(generated.snapshot()).after
+        generated.advance_to(
+            replace(after, recent_latents=(*generated.snapshot().recent_latents, latents))
+        )
     for _ in range(2):
-        one, other = next(session), next(made)
+        one, other = next(session), next(generated)
         assert (one.index, one.start) == (other.index, other.start)
         assert (one.latents - other.latents).norm() / other.latents.norm() < 1e-5
         assert np.abs(one.frames.astype(int) - other.frames.astype(int)).max() <= 1
@@ -116,7 +118,7 @@ def test_going_on_from_a_clip_equals_having_made_it(tiny_engine: Engine, guidanc
 @pytest.mark.parametrize(
     ("frames", "kept"), [(9, 9), (16, 9), (17, 17), (24, 17), (25, 25), (1000, 993)]
 )
-def test_clips_are_cut_to_whole_blocks(frames: int, kept: int):
+def test_video_is_cropped_to_whole_blocks(frames: int, kept: int):
     assert whole_blocks(frames, BlockPlan(2)) == kept
 
 
@@ -135,14 +137,14 @@ def test_clips_are_cut_to_whole_blocks(frames: int, kept: int):
     ],
     ids=["short", "not-one", "floats", "alpha", "empty", "both"],
 )
-def test_what_cannot_begin_a_stream_is_refused(
+def test_session_with_invalid_conditioning_raises(
     tiny_engine: Engine, given: dict[str, np.ndarray], message: str
 ):
     with pytest.raises(ConfigError, match=message):
         tiny_engine.session(PROMPT, **given)  # type: ignore[arg-type]
 
 
-def test_the_published_model_takes_euler_from_a_picture(tiny_engine: Engine):
+def test_published_model_uses_euler_from_an_image(tiny_engine: Engine):
     preset = replace(tiny_engine.preset, solver="dpm++", steps=2, timesteps=())
     engine = Engine(
         tiny_engine.transformer,
@@ -160,8 +162,8 @@ def test_the_published_model_takes_euler_from_a_picture(tiny_engine: Engine):
 
 
 @pytest.mark.parametrize("size", [(40, 40), (100, 30), (30, 100), (16, 16), (37, 91)])
-def test_cover_fills_and_keeps_the_middle(size: tuple[int, int]):
-    """A picture whose colours are its coordinates shows what was kept, and at which scale."""
+def test_cover_scales_and_crops_the_centre(size: tuple[int, int]):
+    """An image whose colours are its coordinates shows which part is kept, and at which scale."""
     height, width = size
     y, x = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing="ij")
     frame = np.stack((y, x, np.zeros_like(x)), axis=-1).round().astype(np.uint8)
@@ -176,6 +178,6 @@ def test_cover_fills_and_keeps_the_middle(size: tuple[int, int]):
     assert across == pytest.approx(47, abs=3)
 
 
-def test_cover_leaves_the_right_size_alone():
+def test_cover_of_equal_size_returns_input():
     frames = pictures(3, 32, 48)
     assert cover(frames, 32, 48) is frames

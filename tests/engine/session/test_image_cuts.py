@@ -1,4 +1,4 @@
-"""Cuts to a picture in the middle of a stream, against streams that begin with that picture."""
+"""Cuts to an image within a stream, against streams that start from that image."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from sana_stream.errors import ConfigError
 from .test_conditioning import pictures
 from .test_session import same, take
 
-PICTURE = pictures(5, 40, 48)[4]  # to be cut to the stream's 48x32
+PICTURE = pictures(5, 40, 48)[4]  # larger than the stream's 48x32
 NIGHT = "night falls over the sea"
 
 
 def later(blocks: int, seed: int = 3) -> NoiseSource:
-    """The noise of a stream from one of its blocks on."""
+    """Create the noise of a stream from block `blocks` on."""
     source = counter_noise(seed)
     return lambda block, step, shape: source(block + blocks, step, shape)
 
 
 @pytest.mark.parametrize("memory", ["cumulative", "window=2,sink=1"])
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_what_follows_a_cut_is_a_stream_from_the_picture(
+def test_blocks_after_cut_equal_stream_from_image(
     tiny_engine: Engine, memory: str, guidance: float
 ):
     settings = {"memory": memory, "guidance": guidance}
@@ -58,7 +58,7 @@ def test_what_follows_a_cut_is_a_stream_from_the_picture(
     assert all(a.start + len(a.frames) == b.start for a, b in itertools.pairwise(frames))
 
 
-def test_a_stream_with_a_cut_goes_on_from_every_place(tiny_engine: Engine, tmp_path: Path):
+def test_stream_with_cut_resumes_from_every_block(tiny_engine: Engine, tmp_path: Path):
     def stream():
         session = tiny_engine.session("a red boat", seed=3)
         for index in range(5):
@@ -83,20 +83,20 @@ def at(frame: int, picture: np.ndarray) -> Callable[[int], np.ndarray | None]:
     return lambda start: picture if start == frame else None
 
 
-def test_an_overlapped_stream_makes_the_cut_and_is_not_ahead_of_it(tiny_engine: Engine):
-    """What is kept while a block is held out can still be gone on from without the cut."""
+def test_generate_ahead_applies_cut_and_snapshots_before_it(tiny_engine: Engine):
+    """Snapshots kept while a block is held back can be resumed without the cut."""
     session = tiny_engine.session("a red boat", seed=3)
     expected = take(session, 2)
     session.cut(PICTURE, NIGHT)
     expected += take(session, 2)
     session = tiny_engine.session("a red boat", seed=3)
     prompts = {17: NIGHT}.get
-    made, kept = [], []
+    blocks_out, kept = [], []
     with closing(generate_ahead(session, prompts, 34, at(17, PICTURE))) as blocks:
         for block in blocks:
-            made.append(block)
+            blocks_out.append(block)
             kept.append(session.snapshot())
-    assert same(made, expected)
+    assert same(blocks_out, expected)
     assert [snapshot.shot.index for snapshot in kept] == [0, 0, 2, 2]
     straight = take(tiny_engine.session("a red boat", seed=3), 2)
     branch = tiny_engine.session_from(replace(kept[1], prompt="a red boat"))
@@ -108,7 +108,7 @@ def _third(engine: Engine):
     return take(engine.session("a red boat", seed=3), 3)[2]
 
 
-def test_a_stream_goes_back_over_a_cut(tiny_engine: Engine):
+def test_rewind_over_a_cut_equals_first_run(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", seed=3)
     session.keep_history(10)
     expected = take(session, 2)
@@ -118,7 +118,7 @@ def test_a_stream_goes_back_over_a_cut(tiny_engine: Engine):
     assert same([next(session)], expected[1:])
 
 
-def test_the_published_models_take_euler_from_a_cut_on(tiny_engine: Engine, tmp_path: Path):
+def test_published_models_use_euler_after_a_cut(tiny_engine: Engine, tmp_path: Path):
     preset = replace(tiny_engine.preset, solver="dpm++", steps=2, timesteps=())
     engine = Engine(
         tiny_engine.transformer,
@@ -141,8 +141,8 @@ def test_the_published_models_take_euler_from_a_cut_on(tiny_engine: Engine, tmp_
     assert chosen.snapshot().settings.solver == "dpm++"
 
 
-def test_a_guard_judges_what_follows_by_itself(tiny_engine: Engine):
-    """Under the same prompt too: however the picture looks, it is no drift."""
+def test_drift_guard_resets_at_a_cut(tiny_engine: Engine):
+    """The new image is not drift, even under the same prompt."""
     session = tiny_engine.session("a red boat", seed=3)
     guard = DriftGuard(session, tiny_engine, "restart", limit=1.05)
     guard.check(next(session))
@@ -153,7 +153,7 @@ def test_a_guard_judges_what_follows_by_itself(tiny_engine: Engine):
 @pytest.mark.parametrize(
     "image", [np.zeros((32, 48), np.uint8), np.zeros((32, 48, 3), np.float32)], ids=["flat", "real"]
 )
-def test_a_cut_to_no_picture_changes_nothing(tiny_engine: Engine, image: np.ndarray):
+def test_cut_to_invalid_image_raises_and_changes_nothing(tiny_engine: Engine, image: np.ndarray):
     session = tiny_engine.session("a red boat")
     before = session.snapshot()
     with pytest.raises(ConfigError, match="give uint8"):
@@ -166,9 +166,7 @@ def test_a_cut_to_no_picture_changes_nothing(tiny_engine: Engine, image: np.ndar
     cuts=st.lists(st.integers(1, 12), unique=True, max_size=4).map(sorted),
     first=st.integers(0, 5),
 )
-def test_blocks_of_a_plan_with_cuts_follow_one_another(
-    block_frames: int, cuts: list[int], first: int
-):
+def test_plan_with_cuts_has_contiguous_blocks(block_frames: int, cuts: list[int], first: int):
     whole = BlockPlan(block_frames)
     for index in cuts:
         whole = whole.cut(index)
@@ -186,15 +184,15 @@ def test_blocks_of_a_plan_with_cuts_follow_one_another(
         end = block.start + block.frames
 
 
-def test_a_story_is_placed_with_its_cuts():
-    """At 16 frames a second in blocks of 9, 8, 8 …: what comes after a cut is a frame later."""
+def test_story_with_images_is_placed_with_cuts():
+    """At 16 frames per second in blocks of 9, 8, 8 …: after a cut everything is a frame later."""
     cues = tuple(
         Cue(seconds, name, image=image)
         for seconds, name, image in [
             (0.0, "a", "a.png"),
             (1.0, "b", None),
             (2.0, "c", "c.png"),
-            (2.05, "d", None),  # takes the block of the one before it, and its picture
+            (2.05, "d", None),  # same block as the cue before it, with that cue's image
             (4.0, "e", "e.png"),
         ]
     )

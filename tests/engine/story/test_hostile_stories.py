@@ -1,4 +1,4 @@
-"""Any bytes as a story: read, or refused in one line that says what they are, in bounded time."""
+"""Arbitrary bytes as a story: parsed, or refused with one line, in bounded time."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ HOSTILE = [
 ]
 
 
-def told(data: bytes | str, name: str) -> str | None:
-    """The message, one line that cannot control a terminal, or None for a story that fits."""
+def refusal(data: bytes | str, name: str) -> str | None:
+    """Return the error message, or None for a valid story; both must be printable."""
     try:
         story = parse_story(data, name)
         story.schedule(None, None, 16.0)
@@ -77,13 +77,13 @@ def told(data: bytes | str, name: str) -> str | None:
 
 
 @given(st.binary(max_size=300), st.sampled_from([*VALID, "x.sub", "the story"]))
-def test_any_bytes(data: bytes, name: str):
-    told(data, name)
+def test_any_bytes_parse_or_raise_one_line(data: bytes, name: str):
+    refusal(data, name)
 
 
 @given(st.text(max_size=300), st.sampled_from([*VALID, "x.sub", "the story"]))
-def test_any_text(text: str, name: str):
-    told(text, name)
+def test_any_text_parses_or_raises_one_line(text: str, name: str):
+    refusal(text, name)
 
 
 @given(
@@ -94,14 +94,14 @@ def test_any_text(text: str, name: str):
     ),
     st.sampled_from(["utf-8", "utf-16", "utf-8-sig"]),
 )
-def test_files_that_are_damaged(
+def test_damaged_story_parses_or_raises_one_line(
     valid: tuple[str, str], changes: list[tuple[int, int, str]], code: str
 ):
     name, text = valid
     for place, gone, put in changes:
         text = text[:place] + put + text[place + gone :]
-    told(text, name)
-    told(text.encode(code, "surrogatepass"), name)
+    refusal(text, name)
+    refusal(text.encode(code, "surrogatepass"), name)
 
 
 VALUES = st.recursive(
@@ -129,8 +129,8 @@ FORMS = st.recursive(
 
 
 @given(FORMS)
-def test_json_of_any_types(form: object):
-    told(json.dumps(form), "x.json")
+def test_json_of_any_types_parses_or_raises_one_line(form: object):
+    refusal(json.dumps(form), "x.json")
 
 
 @pytest.mark.parametrize("number", ["9" * 300, "9" * 5000, "1e999", "-1e999", "NaN", "1e300"])
@@ -151,8 +151,8 @@ def test_json_of_any_types(form: object):
         ("x.sbv", "0:00:00.000,0:00:01.000\na\n\n{}:00:01.000,0:00:02.000\nb\n"),
     ],
 )
-def test_numbers_of_any_size(name: str, form: str, number: str):
-    told(form.replace("{}", number).replace("{{", "{").replace("}}", "}"), name)
+def test_number_of_any_size_parses_or_raises_one_line(name: str, form: str, number: str):
+    refusal(form.replace("{}", number).replace("{{", "{").replace("}}", "}"), name)
 
 
 MIB = MAX_BYTES - 100
@@ -196,13 +196,13 @@ MIB = MAX_BYTES - 100
     ],
     ids=range(26),
 )
-def test_the_largest_files_take_little_time(name: str, data: str):
-    begun = time.process_time()
-    told(data.encode(), name)
-    assert time.process_time() - begun < 10
+def test_largest_story_parses_in_bounded_time(name: str, data: str):
+    start = time.process_time()
+    refusal(data.encode(), name)
+    assert time.process_time() - start < 10
 
 
-def test_a_story_has_an_end():
+def test_story_beyond_size_limit_raises():
     with pytest.raises(StoryError, match=f"holds more than {MAX_PROMPTS} prompts"):
         parse_story("a\n" * (MAX_PROMPTS + 1), "x.txt")
     with pytest.raises(StoryError, match="a prompt of 10001 characters: at most 10000"):
@@ -210,7 +210,7 @@ def test_a_story_has_an_end():
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "what"),
+    ("name", "data", "problem"),
     [
         ("x.pdf", b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
         ("x.docx", b"PK\x03\x04\x14\0", "a ZIP archive or an Office document"),
@@ -251,17 +251,17 @@ def test_a_story_has_an_end():
         ("x.json", b'{"0": "a", "max_f-1": "b"}', "'max_f-1' is a formula of Deforum"),
     ],
 )
-def test_other_formats_are_refused_by_their_names(name: str, data: bytes, what: str):
-    message = told(data, name)
+def test_other_format_raises_and_is_named(name: str, data: bytes, problem: str):
+    message = refusal(data, name)
     assert message is not None
     assert message.startswith(name)
-    assert what in message
+    assert problem in message
 
 
-def test_only_what_ends_is_opened(tmp_path: Path):
+def test_read_story_of_special_file_raises(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
-        with pytest.raises(StoryError, match="is no regular file"):
+        with pytest.raises(StoryError, match="is not a regular file"):
             read_story(path)
     with pytest.raises(StoryError, match=r"a\\x00b cannot be read"):
         read_story("a\0b")
@@ -281,7 +281,7 @@ print(read_story(sys.argv[1]))
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="this system has no /dev/fd")
 @pytest.mark.parametrize("path", ["/dev/stdin", "-", "/dev/fd/0"])
 @pytest.mark.parametrize("endless", [False, True])
-def test_a_pipe_of_the_shell_is_read_as_far_as_a_story_goes(path: str, endless: bool):
+def test_shell_pipe_is_read_up_to_the_limit(path: str, endless: bool):
     given = b"a\n" * MAX_BYTES if endless else b"0:00 a red boat\n"
     done = subprocess.run(
         [sys.executable, "-c", READ, path],
@@ -290,11 +290,11 @@ def test_a_pipe_of_the_shell_is_read_as_far_as_a_story_goes(path: str, endless: 
         check=False,
         timeout=60,
     )
-    told = (done.stdout + done.stderr).decode()
-    assert ("is larger than 1 MiB" if endless else "a red boat") in told
+    output = (done.stdout + done.stderr).decode()
+    assert ("is larger than 1 MiB" if endless else "a red boat") in output
 
 
-def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_closed_standard_input_raises(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(StoryError, match="standard input is closed"):
         read_story("-")

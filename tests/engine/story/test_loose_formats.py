@@ -1,4 +1,4 @@
-"""Stories as players and other tools write them, and what is told of what was left out."""
+"""Lenient parsing of stories of players and other tools, and notes about what is ignored."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sana_stream.engine.story.read import parse_story
 from sana_stream.engine.story.story import Story
 from sana_stream.streaming.outputs.captions import CaptionFile
 
-Told = list[tuple[float | None, str]]
+TimedPrompts = list[tuple[float | None, str]]
 
 
-def read(text: str | bytes, name: str) -> Told:
-    return told(parse_story(text, name))
+def read(text: str | bytes, name: str) -> TimedPrompts:
+    return cues_of(parse_story(text, name))
 
 
-def told(story: Story) -> Told:
+def cues_of(story: Story) -> TimedPrompts:
     return [(cue.start_seconds, cue.prompt) for cue in story.cues]
 
 
-# words that no form gives a meaning to
+# words without a meaning in any format
 _words = st.lists(
     st.text(st.sampled_from("abcdéßЖ鳥xyz,.!?'"), min_size=1, max_size=8).filter(
         lambda word: any(c.isalpha() for c in word) and not word.startswith((",", "."))
@@ -37,14 +37,14 @@ _words = st.lists(
 
 @st.composite
 def stories(draw: st.DrawFn, every: int = 1) -> list[tuple[int, str]]:
-    """Starts in milliseconds, the first 0, and prompts that differ from their neighbours."""
+    """Draw starts in milliseconds, the first 0, and prompts that differ from their neighbours."""
     starts = draw(st.lists(st.integers(1, 36_000_000 // every), max_size=6, unique=True))
     times = [0, *(every * start for start in sorted(starts))]
     return [(time, f"p{n} {draw(_words)}") for n, time in enumerate(times)]
 
 
 def stamp(data: st.DataObject, millis: int, point: str) -> str:
-    """A time as programs write it."""
+    """Format a time as programs write it."""
     seconds, rest = divmod(millis, 1000)
     hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
     draw = data.draw
@@ -58,7 +58,7 @@ SRT_TAGS = [("", ""), ("<i>", "</i>"), ('<font color="#ff0000">', "</font>"), ("
 
 
 @given(st.data(), stories())
-def test_srt_as_loose_as_players_take_it(data: st.DataObject, story: list[tuple[int, str]]):
+def test_lenient_srt_parses_as_in_players(data: st.DataObject, story: list[tuple[int, str]]):
     draw = data.draw
     numbers, blank = draw(st.booleans()), draw(st.booleans())
     point, arrow = (
@@ -85,7 +85,7 @@ def test_srt_as_loose_as_players_take_it(data: st.DataObject, story: list[tuple[
 
 
 @given(st.data(), stories())
-def test_webvtt_whole(data: st.DataObject, story: list[tuple[int, str]]):
+def test_complete_webvtt_parses(data: st.DataObject, story: list[tuple[int, str]]):
     draw = data.draw
     blocks = ["WEBVTT" + draw(st.sampled_from(["", " - a film", "\nKind: captions\nLanguage: en"]))]
     between = ["", "NOTE\nof many\nlines", "STYLE\n::cue { color: red }", "REGION\nid:fred"]
@@ -105,7 +105,7 @@ def test_webvtt_whole(data: st.DataObject, story: list[tuple[int, str]]):
 
 
 def written(data: st.DataObject, millis: int, after: str) -> str:
-    """The beginning of a line: a time in one of its forms."""
+    """Format the beginning of a line: a time in one of its forms."""
     clock = f"{millis // 60_000}:{millis // 1000 % 60:02d}" + f".{millis % 1000:03d}".rstrip("0.")
     long = f"{millis // 3_600_000:02d}:{millis // 60_000 % 60:02d}:{millis // 1000 % 60:02d}"
     long += f".{millis % 1000:03d}".rstrip("0.")
@@ -121,7 +121,7 @@ def written(data: st.DataObject, millis: int, after: str) -> str:
 
 
 @given(st.data(), stories(every=100))
-def test_times_in_text_as_people_write_them(data: st.DataObject, story: list[tuple[int, str]]):
+def test_text_times_in_every_form_parse(data: st.DataObject, story: list[tuple[int, str]]):
     draw = data.draw
     after = draw(st.sampled_from([" ", "\t", "\n"]))
     lines = [f"{written(data, start, after)}{prompt}" for start, prompt in story]
@@ -133,23 +133,23 @@ def test_times_in_text_as_people_write_them(data: st.DataObject, story: list[tup
 
 
 @given(st.data(), stories())
-def test_json_as_tools_write_it(data: st.DataObject, story: list[tuple[int, str]]):
+def test_json_of_other_tools_parses(data: st.DataObject, story: list[tuple[int, str]]):
     draw = data.draw
     frames = {str(start): prompt for start, prompt in story}
     shuffled = dict(draw(st.permutations(list(frames.items()))))
-    whole = [
+    forms = [
         shuffled,
         {"prompts": shuffled, "seed": 7},
         {"prompt_map": shuffled, "head_prompt": "", "n_prompt": [""], "steps": 20},
     ]
     inside = "".join(f'"{key}" :"{value}",\n' for key, value in frames.items())
-    content = draw(st.sampled_from([*(json.dumps(form) for form in whole), inside]))
+    content = draw(st.sampled_from([*(json.dumps(form) for form in forms), inside]))
     cues = parse_story(content, draw(st.sampled_from(["x.json", "x.txt"]))).cues
     assert [(cue.start_frame, cue.prompt) for cue in cues] == story
 
 
 @given(stories())
-def test_timed_objects_and_other_captions(story: list[tuple[int, str]]):
+def test_timed_objects_and_other_captions_parse(story: list[tuple[int, str]]):
     expected = [(start / 1000, prompt) for start, prompt in story]
     objects = [{"start": start / 1000, "end": 9, "text": prompt} for start, prompt in story]
     assert read(json.dumps({"text": "all", "segments": objects}), "whisper.json") == expected
@@ -168,7 +168,7 @@ def test_timed_objects_and_other_captions(story: list[tuple[int, str]]):
     assert read(f"[Script Info]\nTitle: a\n\n[Events]\n{ass}\n", "x.ass") == expected
 
 
-# every character that a prompt may have
+# every character that is allowed in a prompt
 _prompt = (
     st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=30)
     .map(lambda text: " ".join(text.split()))
@@ -177,7 +177,7 @@ _prompt = (
 
 
 @given(st.lists(_prompt, min_size=1, max_size=5), st.integers(1, 90_000))
-def test_captions_that_the_program_writes_are_the_same_story(
+def test_written_captions_round_trip(
     tmp_path_factory: pytest.TempPathFactory, prompts: list[str], step: int
 ):
     path = tmp_path_factory.mktemp("captions") / "film.vtt"
@@ -185,12 +185,12 @@ def test_captions_that_the_program_writes_are_the_same_story(
     for number, prompt in enumerate(prompts):
         file.show(prompt, number * seconds, (number + 1) * seconds)
     file.close()
-    expected: Told = []
+    expected: TimedPrompts = []
     for number, prompt in enumerate(prompts):
         if not expected or expected[-1][1] != prompt:
             expected.append((number * step / 1000, prompt))
     story = parse_story(path.read_bytes(), str(path))
-    assert told(story) == expected
+    assert cues_of(story) == expected
     assert not story.notes
 
 
@@ -201,19 +201,19 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.srt",
             "1\n00:00:01,5 --> 00:00:04\na\n2\n00:00:06,000 --> 00:00:05,000\nb\n",
             [(0, "a"), (6, "b")],
-            ["first cue starts at 0:01.5 and holds from the beginning"],
+            ["first cue starts at 0:01.5 and is moved to 0:00"],
         ),
         (
             "x.srt",
             "1\n-00:00:09,000 --> -00:00:08,000\na\n\n2\n-00:00:01,000 --> 00:00:02,000\nb\n",
             [(0, "b")],
-            ["line 2: cues that end before 0:00 are left out"],
+            ["line 2: cues that end before 0:00 are ignored"],
         ),
         (
             "x.srt",
             "1\n00:00:00,000 --> 00:00:01,000\n\n2\n00:00:00,000 --> 00:00:02,000\na\n",
             [(0, "a")],
-            ["line 2: cues without text are left out"],
+            ["line 2: cues without text are ignored"],
         ),
         (
             "x.srt",
@@ -231,13 +231,13 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.srt",
             "2\n00:00:05,000 --> 00:00:06,000\nb\n\n1\n00:00:00,000 --> 00:00:02,000\na\n",
             [(0, "a"), (5, "b")],
-            ["not in the order of their times, and were sorted"],
+            ["not in the order of their times, and are sorted"],
         ),
         (
             "x.vtt",
             "WEBVTT\n\n00:00.000 --> 00:01.000\na\n\nlost text\n\n00:02.000 --> 00:03.000\nb\n",
             [(0, "a"), (2, "b")],
-            ["line 6: text that belongs to no cue is left out"],
+            ["line 6: text that belongs to no cue is ignored"],
         ),
         (
             "x.srt",
@@ -249,7 +249,7 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.txt",
             "a\nScene 2 (0:05-0:10) b\n",
             [(None, "a"), (None, "Scene 2 (0:05-0:10) b")],
-            ["line 2: a time inside a prompt is taken as text"],
+            ["line 2: a time inside a prompt is read as text"],
         ),
         (
             "x.txt",
@@ -263,16 +263,16 @@ def test_captions_that_the_program_writes_are_the_same_story(
             "x.json",
             '{"prompts": {"0": "a:`sin(t)` boat"}, "W": 5}',
             None,
-            ["only the prompts are read, not W", "weights that follow a formula"],
+            ["only the prompts are read, not W", "weights given by a formula"],
         ),
     ],
 )
-def test_what_was_left_out_is_told(
-    name: str, content: str | bytes, expected: Told | None, notes: list[str]
+def test_ignored_content_is_noted(
+    name: str, content: str | bytes, expected: TimedPrompts | None, notes: list[str]
 ):
     story = parse_story(content, name)
     if expected is not None:
-        assert told(story) == expected
+        assert cues_of(story) == expected
     assert len(story.notes) == len(notes)
     for note, wanted in zip(story.notes, notes, strict=True):
         assert wanted in note
@@ -313,13 +313,13 @@ def test_what_was_left_out_is_told(
         ),
     ],
 )
-def test_negative_prompts_are_none_of_the_picture(
+def test_negative_prompt_is_split_from_prompt(
     name: str, content: str, prompts: list[tuple[str, str | None]]
 ):
     assert [(cue.prompt, cue.negative) for cue in parse_story(content, name).cues] == prompts
 
 
-def test_a_list_of_chapters_may_have_its_times_at_the_ends():
+def test_times_at_line_ends_parse():
     assert read("A boat 0:00\nThe sea - 0:05\nNight (1:05:00)\n", "x") == [
         (0, "A boat"),
         (5, "The sea"),
@@ -327,6 +327,6 @@ def test_a_list_of_chapters_may_have_its_times_at_the_ends():
     ]
 
 
-def test_a_picture_may_stand_before_a_negative_prompt(tmp_path: Path):
+def test_image_before_negative_prompt_parses(tmp_path: Path):
     cue = parse_story("a<image>b c.png --neg rain", "x.txt").cues[0]
     assert (cue.prompt, cue.image, cue.negative) == ("a", "b c.png", "rain")

@@ -1,4 +1,4 @@
-"""Lists of chat programs, tables and files of other tools: read, or refused by what they are."""
+"""Stories of chat programs and other tools: parsed, or refused with the format's name."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from sana_stream.engine.story.read import parse_story
 from sana_stream.errors import StoryError
 
-Told = list[tuple[float | None, str]]
+TimedPrompts = list[tuple[float | None, str]]
 
-UNTIMED: Told = [(None, "A red boat"), (None, "Snow falls")]
-TIMED: Told = [(0.0, "A red boat"), (10.0, "Snow falls")]
+UNTIMED: TimedPrompts = [(None, "A red boat"), (None, "Snow falls")]
+TIMED: TimedPrompts = [(0.0, "A red boat"), (10.0, "Snow falls")]
 
 
-def read(text: str, name: str) -> Told:
+def read(text: str, name: str) -> TimedPrompts:
     return [(cue.start_seconds, cue.prompt) for cue in parse_story(text, name).cues]
 
 
@@ -34,9 +34,9 @@ def read(text: str, name: str) -> Told:
         ("---\n0:00 A red boat\n***\n0:10 Snow falls\n", TIMED, None),
         ("0:00 | 0:10 | A red boat\n0:10 | 0:20 | Snow falls\n", TIMED, None),
         ('0:00 "A red boat"\n0:10 "Snow falls"\n', TIMED, "marks of a list"),
-        ("Sure:\n```\n0:00 A red boat\n0:10 Snow falls\n```\nEnjoy!\n", TIMED, "block of code"),
+        ("Sure:\n```\n0:00 A red boat\n0:10 Snow falls\n```\nEnjoy!\n", TIMED, "code block"),
         (("Sure:\n~~~json\n[{\"time\": [0, 10], \"text\": \"A red boat\"},\n"
-         "{\"time\": \"0:10-0:20\", \"text\": \"Snow falls\"}]\n~~~\n"), TIMED, "block of code"),
+         "{\"time\": \"0:10-0:20\", \"text\": \"Snow falls\"}]\n~~~\n"), TIMED, "code block"),
         ('{"time": 0, "text": "A red boat"}\n{"time": 10, "text": "Snow falls"}\n', TIMED, None),
         (('{"scenes": [{"start": "0:00", "prompt": "A red boat"},'
          '{"start": 10, "prompt": "Snow falls"}]}'), TIMED, None),
@@ -44,14 +44,14 @@ def read(text: str, name: str) -> Told:
          '{"timestamp": [10, null], "text": "Snow falls"}]}'), TIMED, None),
     ],
 )  # fmt: skip
-def test_what_stands_around_prompts_is_left_out(text: str, expected: Told, note: str | None):
+def test_markup_around_prompts_is_ignored(text: str, expected: TimedPrompts, note: str | None):
     assert read(text, "x.txt") == expected
     notes = parse_story(text, "x.txt").notes
     assert (note is None) == (not notes)
-    assert note is None or any(note in told for told in notes)
+    assert note is None or any(note in found for found in notes)
 
 
-def test_frames_with_quoted_prompts():
+def test_frames_with_quoted_prompts_parse():
     story = parse_story('0: "a red boat",\n48: "snow"\n', "x.txt")
     assert [(cue.start_frame, cue.prompt) for cue in story.cues] == [
         (0, "a red boat"),
@@ -59,14 +59,14 @@ def test_frames_with_quoted_prompts():
     ]
 
 
-def test_marks_that_are_text_stay():
+def test_marks_within_text_are_kept():
     for text in ("- a dash", "1. a boat\n3. a bird", "\\- a\n\\- b", "a __ b\nc ** d", "2 * 3 * 4"):
         prompts = [prompt for _, prompt in read(text, "x.txt")]
         assert prompts == [line.removeprefix("\\") for line in text.split("\n")]
 
 
 @given(st.lists(st.sampled_from(["a", "b c", "d, e"]), min_size=2, max_size=30), st.data())
-def test_every_list_is_its_prompts(prompts: list[str], data: st.DataObject):
+def test_list_of_any_style_gives_its_prompts(prompts: list[str], data: st.DataObject):
     bullets = data.draw(st.sampled_from(["- {}", "* {}", "\u2022 {}", "{n}. {}", "{n}) {}"]))
     bold = data.draw(st.sampled_from(["{}", "**{}**", "__{}__"]))
     lines = [bullets.format(bold.format(text), n=n) for n, text in enumerate(prompts, 1)]
@@ -82,7 +82,7 @@ def test_every_list_is_its_prompts(prompts: list[str], data: st.DataObject):
         "1 00:00:{n:02d}:00 00:00:{m:02d}:00 {}", "From 0:{n:02d} to 0:{m:02d}: {}",
     ],
 )  # fmt: skip
-def test_times_of_other_forms_never_become_prompts(line: str):
+def test_times_of_unknown_form_raise(line: str):
     text = "\n".join(
         line.format(prompt, n=10 * n, m=10 * n + 10)
         for n, prompt in enumerate(["A red boat", "Snow falls", "Fog"])
@@ -92,7 +92,7 @@ def test_times_of_other_forms_never_become_prompts(line: str):
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "format_name"),
     [
         ("| Time | Prompt |\n|---|:---:|\n| 0:00 | A red boat |\n", "a table of Markdown"),
         ("Prompt,Start\na red boat,0\n", "a CSV table"),
@@ -114,20 +114,20 @@ def test_times_of_other_forms_never_become_prompts(line: str):
         ('{"wireMagic": "pb3", "events": [{"tStartMs": 0}]}', "YouTube"),
     ],
 )
-def test_other_formats_are_named(text: str, what: str):
+def test_other_format_raises_with_its_name(text: str, format_name: str):
     with pytest.raises(StoryError, match=r"^x\.txt is ") as caught:
         parse_story(text, "x.txt")
-    assert what in str(caught.value)
+    assert format_name in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "text", ["night time, street scene, rain", "the <b> key", "a=b, a boat", "scene: a boat\nb"]
 )
-def test_prompts_that_resemble_other_formats(text: str):
+def test_prompt_resembling_other_format_is_accepted(text: str):
     assert [prompt for _, prompt in read(text, "x.txt")] == text.split("\n")
 
 
-def test_youtubes_lines_of_spaces_end_no_cue():
+def test_line_of_spaces_does_not_end_a_cue():
     text = (
         "WEBVTT\nKind: captions\n\n00:00:00.000 --> 00:00:02.310 align:start position:0%\n \n"
         "a<00:00:00.400><c> red</c><00:00:00.800><c> boat</c>\n\n"
@@ -137,7 +137,7 @@ def test_youtubes_lines_of_spaces_end_no_cue():
     assert not parse_story(text, "x.vtt").notes
 
 
-def test_figures_and_readings_are_no_text():
+def test_drawings_and_ruby_text_are_removed():
     events = (
         "[Events]\nDialogue: 0,0:00:00.00,0:00:02.00,D,,0,0,0,,a boat\n"
         "Dialogue: 0,0:00:02.00,0:00:03.00,D,,0,0,0,,{\\p1}m 0 0 l 9 9{\\p0}\n"
@@ -149,17 +149,17 @@ def test_figures_and_readings_are_no_text():
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n", "\n\n"])
-def test_line_ends_of_any_kind(end: str):
+def test_line_ends_of_any_kind_parse(end: str):
     cues = "1\n00:00:00,000 --> 00:00:02,000\nA red boat\n\n2\n00:00:10,000 --> 00:00:12,000\n42\n"
     assert read(cues.replace("\n", end), "x.srt") == [(0.0, "A red boat"), (10.0, "42")]
 
 
-def test_the_line_with_the_wrong_times_is_named():
+def test_invalid_cue_times_raise_with_line_number():
     with pytest.raises(StoryError, match=r"line 2: expected the times of a cue, got '00:00:00:00"):
         parse_story("1\n00:00:00:00 --> 00:00:04:12\nA red boat\n", "x.srt")
 
 
-def test_a_line_that_is_no_json_is_told():
+def test_invalid_json_line_raises():
     with pytest.raises(StoryError, match="not valid JSON"):
         parse_story(json.dumps({"text": "a"}) + "\n{oops\n", "x.jsonl")
 
@@ -172,7 +172,7 @@ def test_a_line_that_is_no_json_is_told():
         ("a red boat --ar 16:9 --style raw --v 6", "a red boat"),
     ],
 )
-def test_weights_and_settings_of_other_programs_are_left_out(prompt: str, expected: str):
+def test_weights_and_settings_of_other_programs_are_removed(prompt: str, expected: str):
     for text in (prompt, json.dumps({"0": prompt})):
         story = parse_story(text, "x")
         assert [cue.prompt for cue in story.cues] == [expected]
@@ -184,11 +184,11 @@ def test_weights_and_settings_of_other_programs_are_left_out(prompt: str, expect
 @pytest.mark.parametrize(
     "prompt", ["a clock (it shows 5:30)", "a boat -- s", "(snow: white)", "a :)"]
 )
-def test_what_resembles_a_setting_stays(prompt: str):
+def test_text_resembling_a_setting_is_kept(prompt: str):
     assert read(prompt, "x") == [(None, prompt)]
 
 
-def test_a_timeline_that_begins_at_an_hour():
+def test_timeline_from_one_hour_is_shifted_to_zero():
     srt = "1\n01:00:00,500 --> 01:00:04,000\na\n\n2\n01:00:05,250 --> 01:00:08,000\nb\n"
     assert read(srt, "x.srt") == [(0.0, "a"), (5.25, "b")]
-    assert any("1:00:00, which is taken for 0:00" in n for n in parse_story(srt, "x.srt").notes)
+    assert any("1:00:00, which is used as 0:00" in n for n in parse_story(srt, "x.srt").notes)

@@ -73,7 +73,9 @@ SCOPE = json.dumps(
         *[("", TEXT), ("", VTT), ("", SRT), ("", SCOPE), (".txt", VTT), (".prompts", SCOPE)],
     ],
 )
-def test_every_timed_form_gives_the_same_story(tmp_path: Path, suffix: str, content: str) -> None:
+def test_read_story_of_every_timed_format_is_equal(
+    tmp_path: Path, suffix: str, content: str
+) -> None:
     file = tmp_path / f"story{suffix}"
     file.write_bytes(b"\xef\xbb\xbf" + content.replace("\n", "\r\n").encode())
     assert read_story(file) == STORY
@@ -94,8 +96,8 @@ FIRST, NEXT = "00:00.000 --> 00:05.000", "00:05.000 --> 00:09.000"
     ],
     ids=["text", "captions", "frames"],
 )
-def test_a_prompt_may_name_a_picture(tmp_path: Path, name: str, content: str) -> None:
-    """It is looked for beside the story, and is no part of the prompt."""
+def test_prompt_with_image_mark_sets_image(tmp_path: Path, name: str, content: str) -> None:
+    """Its path is relative to the story's folder, and is not part of the prompt."""
     (tmp_path / name).write_text(content)
     cues = read_story(tmp_path / name).schedule(20, None, 16)
     assert [cue.prompt for cue in cues] == ["a boat", "the sea"]
@@ -103,18 +105,18 @@ def test_a_prompt_may_name_a_picture(tmp_path: Path, name: str, content: str) ->
     assert parse_story(content.encode(), name).cues[1].image == "my pictures/sea.png"
 
 
-def test_a_mark_without_a_picture_is_refused() -> None:
-    with pytest.raises(StoryError, match=r"s\.txt, line 2: <image> names no picture"):
+def test_image_mark_without_path_raises() -> None:
+    with pytest.raises(StoryError, match=r"s\.txt, line 2: <image> names no image"):
         parse_story(b"a boat\nthe sea<image>\n", "s.txt")
 
 
 @pytest.mark.parametrize("form", [json.dumps(["a", "b"]), json.dumps({"prompts": ["a", "b"]})])
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl", "x"])
-def test_lists_of_prompts(form: str, name: str) -> None:
+def test_json_list_gives_prompts(form: str, name: str) -> None:
     assert parse_story(form.encode() + b"\n", name) == Story.of(["a", "b"])
 
 
-def test_frame_maps_keep_frame_numbers() -> None:
+def test_frame_map_keeps_frame_numbers() -> None:
     story = parse_story(b'{"48": "b", "0": "a", "100": "c"}', "deforum.json")
     expected = [(0, "a"), (48, "b"), (100, "c")]
     assert [(cue.start_frame, cue.prompt) for cue in story.cues] == expected
@@ -148,7 +150,7 @@ _text = (
 
 @pytest.mark.parametrize(("suffix", "write"), [("vtt", _vtt), ("srt", _srt), ("json", _scope)])
 @given(times=st.lists(st.integers(1, 10**8), max_size=6, unique=True), data=st.data())
-def test_round_trip(
+def test_story_round_trips_through_formats(
     suffix: str,
     write: Callable[[list[tuple[int, str]]], str],
     times: list[int],
@@ -168,9 +170,9 @@ def test_round_trip(
         ("x.vtt", "WEBVTT\n\n00:00.000 --> 00:01.000\n", r"x\.vtt, line 3: an empty prompt"),
         ("x.srt", "1\n00:61:00,0 --> 00:62:00,0\na\n", r"x\.srt, line 2: expected the times"),
         ("x.json", '{"prompts": [', r"x\.json, line 1: not valid JSON"),
-        ("x.json", "17", r"x\.json: JSON of an unknown form: give a list"),
+        ("x.json", "17", r"x\.json: JSON of an unknown format: give a list"),
         ("x.json", "[]", r"x\.json holds no prompt"),
-        ("x.json", '["a", 3]', r"x\.json: JSON of an unknown form"),
+        ("x.json", '["a", 3]', r"x\.json: JSON of an unknown format"),
         ("x.json", '{"0": "a", "later": "b"}', r"x\.json: 'later' is not a frame number"),
         ("x.json", '{"0": "a", "-4": "b"}', r"x\.json: a prompt cannot start at -4"),
         ("x.json", '{"5": "a"}', r"x\.json: the first prompt starts at frame 5"),
@@ -182,12 +184,12 @@ def test_round_trip(
             '{"prompts": [{"startTime": 0, "prompts": [{"text": "a"}, {"text": "b"}]}]}',
             r"x\.json, prompt 1: blends 2 prompts",
         ),
-        ("x.json", '["a", "\\u001b[2J"]', r"x\.json: a prompt is text, and '.x1b' is none"),
-        ("x.json", '["a \\ud800"]', r"x\.json: a prompt is text, and '.ud800' is none"),
+        ("x.json", '["a", "\\u001b[2J"]', r"x\.json: a prompt must not contain '.x1b'"),
+        ("x.json", '["a \\ud800"]', r"x\.json: a prompt must not contain '.ud800'"),
         ("x.json", "[" * 100_000, r"x\.json: (nested too deeply|not valid)"),
     ],
 )
-def test_mistakes_are_one_line(name: str, content: str, message: str) -> None:
+def test_invalid_story_raises_one_line(name: str, content: str, message: str) -> None:
     with pytest.raises(StoryError, match=f"^{message}") as caught:
         parse_story(content.encode(), name)
     assert "\n" not in str(caught.value)
@@ -211,7 +213,7 @@ def test_mistakes_are_one_line(name: str, content: str, message: str) -> None:
         (b"a" * (MAX_BYTES + 1), "is larger than 1 MiB"),
     ],
 )
-def test_unreadable_files(tmp_path: Path, data: bytes, message: str) -> None:
+def test_read_story_of_binary_data_raises(tmp_path: Path, data: bytes, message: str) -> None:
     file = tmp_path / "story.txt"
     file.write_bytes(data)
     with pytest.raises(StoryError, match=message) as caught:
@@ -220,14 +222,14 @@ def test_unreadable_files(tmp_path: Path, data: bytes, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
+def test_read_story_of_missing_file_or_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(StoryError, match=r"nowhere\.txt does not exist"):
         read_story(tmp_path / "nowhere.txt")
     with pytest.raises(StoryError, match="is a folder"):
         read_story(tmp_path)
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_read_story_from_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "in").write_text(TEXT)
     with (tmp_path / "in").open() as file:
         monkeypatch.setattr("sys.stdin", file)

@@ -23,7 +23,7 @@ def prompts(story: Story) -> list[str]:
     return [cue.prompt for cue in story.cues]
 
 
-def test_every_part_of_the_grammar() -> None:
+def test_parse_text_of_every_grammar_rule() -> None:
     story = parse(
         "# a fox\n"
         "A red fox runs through deep snow\n"
@@ -60,7 +60,7 @@ def test_every_part_of_the_grammar() -> None:
         ("Über der Stadt: 8 鳥", "Über der Stadt: 8 鳥"),
     ],
 )
-def test_text_that_is_no_time(line: str, prompt: str) -> None:
+def test_text_that_is_not_a_time_is_prompt(line: str, prompt: str) -> None:
     assert parse(line).cues == (Cue(None, prompt),)
 
 
@@ -80,7 +80,7 @@ def test_text_that_is_no_time(line: str, prompt: str) -> None:
         ("a\n1:2:3:4 b", r"line 2: 1:2:3:4 is not a time: write 0:20"),
         ("a\n0:05,5 b", r"line 2: 0:05,5 is not a time"),
         ("a\n  0:20 b", r"line 2: an indented line .* begins with a time"),
-        ("a\n@0:20 b", r"line 2: @0:20 b begins with a time of no known form: write 0:20"),
+        ("a\n@0:20 b", r"line 2: @0:20 b begins with a time of unknown form: write 0:20"),
         ("0:00 a\n[0:20][0:30] b", r"line 2: two times before one prompt"),
         ("Scene 1 (0:00-0:05) a\nScene 2 (0:05-0:10) b", r"line 1: every prompt has a time, but"),
         ("a\n+0 b", r"line 2: 0:00 does not come after 0:00"),
@@ -90,14 +90,14 @@ def test_text_that_is_no_time(line: str, prompt: str) -> None:
         (f"a\n{'9' * 400}s b", r"line 2: a prompt cannot start at inf"),
     ],
 )
-def test_mistakes_are_named_with_their_line(text: str, message: str) -> None:
+def test_invalid_text_raises_with_line_number(text: str, message: str) -> None:
     with pytest.raises(StoryError, match=f"^story.txt,? {message}") as caught:
         parse(text)
     assert "\n" not in str(caught.value)
 
 
-# Any printable text, so also such as looks like a time, a comment or an escape; not the mark before
-# a picture's path, which hypothesis finds in the source.
+# Any printable text, also such that looks like a time, a comment or an escape; without the image
+# mark, which hypothesis finds in the source.
 _words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12).filter(
     lambda word: IMAGE_MARK not in word
 )
@@ -112,20 +112,20 @@ def timed_stories(draw: st.DrawFn) -> Story:
 
 
 @given(timed_stories())
-def test_timed_story_round_trip(story: Story) -> None:
+def test_timed_story_round_trips(story: Story) -> None:
     lines = [f"{format_time(cue.start_seconds or 0)} \\{cue.prompt}" for cue in story.cues]
     assert parse("\n".join(lines)) == story
 
 
 @given(st.lists(_prompt, min_size=1, max_size=8))
-def test_untimed_story_round_trip(texts: list[str]) -> None:
+def test_untimed_story_round_trips(texts: list[str]) -> None:
     story = parse("\n".join(f"\\{text}" for text in texts))
     assert prompts(story) == texts
     assert starts(story) == [None] * len(texts)
 
 
 @given(timed_stories(), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
-def test_line_ends_and_byte_order_mark_change_nothing(story: Story, end: str, bom: bool) -> None:
+def test_line_ends_and_byte_order_mark_are_ignored(story: Story, end: str, bom: bool) -> None:
     lines = [f"{format_time(cue.start_seconds or 0)} \\{cue.prompt}" for cue in story.cues]
     data = end.join(lines).encode("utf-8-sig" if bom else "utf-8")
     assert parse_story(data, "story.txt") == story
@@ -154,13 +154,13 @@ def story_or_line(data: bytes) -> Story | str:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_a_story_or_one_line(data: bytes) -> None:
+def test_any_bytes_parse_or_raise_one_line(data: bytes) -> None:
     story = story_or_line(data)
     assert isinstance(story, str) or all(cue.prompt.strip() for cue in story.cues)
 
 
 @given(st.text(st.sampled_from('0123456789:.+-s \t\n\\#[]{}"<>-WEBVTT'), max_size=60))
-def test_any_text_gives_a_story_or_one_line(text: str) -> None:
+def test_any_text_parses_or_raises_one_line(text: str) -> None:
     story = story_or_line(text.encode())
     known = [] if isinstance(story, str) else [s for s in starts(story) if s is not None]
     assert known == sorted(set(known))
@@ -168,7 +168,7 @@ def test_any_text_gives_a_story_or_one_line(text: str) -> None:
 
 
 @given(st.integers(0, 10**8))
-def test_clock_is_what_people_write(millis: int) -> None:
+def test_format_time_round_trips_through_read_time(millis: int) -> None:
     assert re.fullmatch(r"(\d+:)?\d{1,2}:\d{2}(\.\d{1,3})?", format_time(millis / 1000))
     story = parse(f"a\n{format_time(millis / 1000)} b") if millis else parse("0:00 b")
     assert story.cues[-1].start_seconds == pytest.approx(millis / 1000, abs=1e-9)

@@ -1,4 +1,4 @@
-"""LoRA files as the tools of the field write them: names, alpha, and the kinds that are refused."""
+"""LoRA files of other tools: key names, alpha, and unsupported kinds."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ NAMES = {
 
 
 def delta(model: SanaVideoTransformer, path: Path) -> dict[str, torch.Tensor]:
-    """What a LoRA changes, by the names of modules."""
+    """Compute the update of each module by a LoRA file."""
     fitting = fit_lora(path, read_lora(path), dict(model.named_parameters()))
     return {name: low_rank.delta(torch.device("cpu")) for name, low_rank in fitting.items()}
 
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".bin"])
-def test_every_way_to_write_a_name(
+def test_lora_key_style_is_recognized(
     model: SanaVideoTransformer, tmp_path: Path, names: tuple[str, str], suffix: str
 ):
     path = tmp_path / f"l{suffix}"
@@ -87,7 +87,7 @@ def test_every_way_to_write_a_name(
     "name",
     [f"diffusion_model.{JOINED}", f"lora_unet_{JOINED.replace('.', '_')}", JOINED],
 )
-def test_one_matrix_of_the_original_layout_is_three(
+def test_lora_of_qkv_matrix_updates_three_modules(
     model: SanaVideoTransformer, tmp_path: Path, name: str
 ):
     rows = torch.randn(84, 2)
@@ -113,7 +113,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("end", "kind"), OTHERS.items())
-def test_other_kinds_are_refused_by_their_names(tmp_path: Path, end: str, kind: str):
+def test_read_lora_of_other_adapter_kind_raises(tmp_path: Path, end: str, kind: str):
     path = tmp_path / "l.safetensors"
     save_file({f"lora_unet_{FLAT}.{end}": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match=f"not of a plain LoRA.*; it is {kind}"):
@@ -121,7 +121,7 @@ def test_other_kinds_are_refused_by_their_names(tmp_path: Path, end: str, kind: 
 
 
 @pytest.mark.parametrize("name", ["lora_te_text_model_encoder_layers_0", "text_encoder.layers.0"])
-def test_a_lora_of_the_text_encoder_is_refused(tmp_path: Path, name: str):
+def test_read_lora_of_text_encoder_raises(tmp_path: Path, name: str):
     path = tmp_path / "l.safetensors"
     save_file({f"{name}.lora_down.weight": A}, path)
     with pytest.raises(CheckpointError, match="changes the text encoder"):
@@ -154,7 +154,7 @@ BAD: dict[str, tuple[dict[str, torch.Tensor], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_update_is_refused(tmp_path: Path, name: str):
+def test_read_lora_with_invalid_tensors_raises(tmp_path: Path, name: str):
     held, message = BAD[name]
     path = tmp_path / "l.safetensors"
     save_file(held, path)
@@ -163,28 +163,26 @@ def test_what_is_no_update_is_refused(tmp_path: Path, name: str):
     assert "l.safetensors" in str(caught.value)
 
 
-def test_a_lora_in_which_nothing_fits_is_of_another_model(
-    model: SanaVideoTransformer, tmp_path: Path
-):
+def test_fit_lora_of_another_model_raises(model: SanaVideoTransformer, tmp_path: Path):
     path = tmp_path / "l.safetensors"
     save_file({"double_blocks.0.lora_A.weight": A, "double_blocks.0.lora_B.weight": B}, path)
     with pytest.raises(CheckpointError, match=r"double_blocks\.0, which .*it is a LoRA of another"):
         delta(model, path)
 
 
-def test_a_file_of_more_tensors_than_a_lora_has_is_refused(tmp_path: Path):
+def test_read_lora_with_too_many_tensors_raises(tmp_path: Path):
     save_file({f"{i}.alpha": torch.ones(()) for i in range(20_001)}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="20001 tensors; a LoRA has at most 20000"):
         read_lora(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), -1e30, True, "1", None])
-def test_a_scale_that_is_no_number_is_refused_before_work(tiny_folder: Path, scale: Any):
+def test_load_with_invalid_lora_scale_raises_early(tiny_folder: Path, scale: Any):
     with pytest.raises(ConfigError, match=r"LoRA .*none.safetensors has the scale .*-1000 to 1000"):
         Engine.load(tiny_folder, "cpu", "float32", loras=[("none.safetensors", scale)])
 
 
-def test_a_sum_beyond_the_dtype_is_refused_and_changes_nothing(tmp_path: Path):
+def test_lora_overflow_raises_and_keeps_weights(tmp_path: Path):
     class Half(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -215,7 +213,7 @@ def test_a_sum_beyond_the_dtype_is_refused_and_changes_nothing(tmp_path: Path):
         (".*to_q.*to_q", False),
     ],
 )
-def test_alpha_patterns_fit_as_in_peft(pattern: str, fits: bool):
+def test_alpha_pattern_matches_as_in_peft(pattern: str, fits: bool):
     settings = {"lora_alpha": 4, "alpha_pattern": {pattern: 7}}
     assert alpha_of(MODULE, 2, settings) == (7 if fits else 4)
 
@@ -223,14 +221,14 @@ def test_alpha_patterns_fit_as_in_peft(pattern: str, fits: bool):
 @pytest.mark.parametrize(
     "pattern", ["(a+)+$", "(a|a)*b", "a{1,9}{1,9}", "[a-z]*", "x" * 301, "(?=a)", "a\\d"]
 )
-def test_other_regular_expressions_are_refused(tmp_path: Path, pattern: str):
+def test_alpha_pattern_with_other_regex_raises(tmp_path: Path, pattern: str):
     metadata = {"lora_adapter_metadata": json.dumps({"transformer.alpha_pattern": {pattern: 1}})}
     with pytest.raises(CheckpointError, match="alpha_pattern"):
         read_settings(tmp_path / "l.safetensors", metadata)
 
 
 @given(st.text("ab.*^$\\", max_size=60), st.text("ab.", max_size=60))
-def test_no_pattern_takes_long(pattern: str, name: str):
+def test_alpha_pattern_matching_is_fast(pattern: str, name: str):
     with suppress(CheckpointError):
         assert alpha_of(name, 1, {"alpha_pattern": {pattern: 2}}) in (1, 2)
 
@@ -250,16 +248,16 @@ def test_no_pattern_takes_long(pattern: str, name: str):
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_metadata_goes_through_a_schema(tmp_path: Path, settings: Any):
-    told = settings
+def test_lora_metadata_with_invalid_values_raises(tmp_path: Path, settings: Any):
+    metadata = settings
     if isinstance(settings, dict):
-        told = {f"transformer.{key}": value for key, value in settings.items()}
+        metadata = {f"transformer.{key}": value for key, value in settings.items()}
     with pytest.raises(CheckpointError, match="metadata"):
-        read_settings(tmp_path / "x", {"lora_adapter_metadata": json.dumps(told)})
+        read_settings(tmp_path / "x", {"lora_adapter_metadata": json.dumps(metadata)})
 
 
 @pytest.mark.parametrize("text", ["{", '{"a":' * 10**5, "NaN", "\x1b[2J"])
-def test_metadata_that_is_no_json_is_refused(tmp_path: Path, text: str):
+def test_lora_metadata_that_is_not_json_raises(tmp_path: Path, text: str):
     with pytest.raises(CheckpointError, match="its metadata cannot be read") as caught:
         read_settings(tmp_path / "x", {"lora_adapter_metadata": text})
     assert str(caught.value).isprintable()

@@ -191,7 +191,7 @@ DAMAGES: dict[str, tuple[dict[str, torch.Tensor], str]] = {
         pair("proj_out", (2, 9), (16, 2)),
         r"proj_out is of shape \(16, 9\), this model's is \(16, 28\)",
     ),
-    "half": (pair("proj_out", (2, 28)), "one of A and B only"),
+    "half": (pair("proj_out", (2, 28)), "only one of A and B"),
     "dora": (
         {"transformer.proj_out.lora_magnitude_vector": torch.zeros(2)},
         "lora_magnitude_vector is not of a plain LoRA",
@@ -217,5 +217,5 @@ def test_a_missing_or_cut_file_is_refused(engine: Engine, tiny_folder: Path, tmp
         engine.set_loras([(tmp_path / "none.safetensors", 1.0)])
     whole = (tiny_folder / "transformer/diffusion_pytorch_model.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:500])
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="not a complete safetensors file"):
         engine.set_loras([(tmp_path / "cut.safetensors", 1.0)])

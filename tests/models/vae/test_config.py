@@ -1,4 +1,4 @@
-"""Which VAE configurations are read, and how the others are refused."""
+"""Reading of Wan VAE configurations."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ CONFIG: dict[str, Any] = {
         ({"latents_std": None}, "lacks latents_std"),
     ],
 )
-def test_a_config_that_cannot_be_built_is_refused(change: dict[str, Any], message: str) -> None:
+def test_unsupported_config_raises(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         WanVAEConfig.from_dict(CONFIG | change)
 
 
-def test_config_leaves_out_what_diffusers_adds() -> None:
+def test_config_ignores_keys_added_by_diffusers() -> None:
     config = WanVAEConfig.from_dict(CONFIG | {"_class_name": "AutoencoderKLWan"})
     assert (config.temporal_factor, config.spatial_factor, config.decoder_dim) == (4, 8, 16)
     assert hash(config) == hash(WanVAEConfig.from_dict(CONFIG))

@@ -1,4 +1,4 @@
-"""The 720p VAE through diffusers: whole decode, seams of the streamed one, and whole streams."""
+"""The 720p LTX-2 VAE of diffusers: whole decode, seams of streamed chunks, and streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHANNELS = 8
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random model in the 720p layout."""
     torch.manual_seed(1)
-    place = tmp_path_factory.mktemp("720p")
+    folder = tmp_path_factory.mktemp("720p")
     vae: Any = AutoencoderKLLTX2Video(
         latent_channels=CHANNELS,
         block_out_channels=(8, 8, 8, 8),
@@ -65,8 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipeline: Any = SanaVideoPipeline(
         tiny_tokenizer(), tiny_text_encoder(), vae, transformer, scheduler
     )
-    pipeline.save_pretrained(place)
-    return place
+    pipeline.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,13 @@ def engine(folder: Path) -> Engine:
     return Engine.load(folder, "cpu", "float32")
 
 
-def test_the_checkpoint_is_known_as_720p(engine: Engine):
+def test_720p_checkpoint_is_recognized(engine: Engine):
     preset, config = engine.preset, engine.vae.config
     assert (preset.name, preset.height, preset.width) == ("SANA-Video 2B 720p", 704, 1280)
     assert (config.z_dim, config.temporal_factor, config.spatial_factor) == (CHANNELS, 8, 32)
 
 
-def test_a_clip_equals_diffusers(folder: Path, engine: Engine):
+def test_first_block_equals_diffusers_clip(folder: Path, engine: Engine):
     pipeline: Any = SanaVideoPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     noise = counter_noise(3)(0, 0, engine.latent_shape(3, 64, 96))
@@ -113,23 +113,23 @@ def test_a_clip_equals_diffusers(folder: Path, engine: Engine):
 
 
 @torch.no_grad()
-def test_pieces_differ_from_the_whole_decode_at_their_ends_only(engine: Engine):
-    """What a seam costs, for the worst latents: those that have nothing to do with each other.
+def test_chunks_differ_from_whole_decode_at_their_ends_only(engine: Engine):
+    """Measure the error at a seam for unrelated latents, the worst case.
 
-    Pictures before it are those of a clip that ends there, for the decoder does not know the next
-    latent frame yet; those behind it are right.
+    Frames before it are those of a clip that ends there, as the decoder has no later context.
+    Frames after it are exact.
     """
     latents = torch.randn(1, CHANNELS, 25, 2, 2, generator=torch.Generator().manual_seed(0))
     vae = engine.vae
     whole, _ = vae.decode(latents, clamp=False)
-    pieces, cache = [], None
-    for piece in latents.split((13, 12), dim=2):
-        frames, cache = vae.decode(piece, cache, clamp=False)
-        pieces.append(frames)
-    streamed = torch.cat(pieces, dim=2)
+    chunks, cache = [], None
+    for chunk in latents.split((13, 12), dim=2):
+        frames, cache = vae.decode(chunk, cache, clamp=False)
+        chunks.append(frames)
+    streamed = torch.cat(chunks, dim=2)
     assert streamed.shape == whole.shape
     error = (streamed - whole).abs().amax(dim=(0, 1, 3, 4)) / whole.abs().amax()
-    seam = 1 + 12 * 8  # first picture of the second piece
+    seam = 1 + 12 * 8  # first frame of the second chunk
     assert error[: seam - 56].max() < 1e-5
     assert error[seam - 8 : seam].max() > 0.1
     assert error[seam:].max() < 1e-3
@@ -137,8 +137,8 @@ def test_pieces_differ_from_the_whole_decode_at_their_ends_only(engine: Engine):
 
 
 @torch.no_grad()
-def test_a_piece_begins_as_the_whole_decode_at_the_published_depth():
-    """Of the worst latents, in parts of the pictures' deviation; the seam's other side fades."""
+def test_chunk_start_is_close_to_whole_decode_at_published_depth():
+    """Measure errors of unrelated latents, relative to the deviation of the frames."""
     torch.manual_seed(1)
     settings = AutoencoderKLLTX2Video(
         latent_channels=CHANNELS,
@@ -154,8 +154,8 @@ def test_a_piece_begins_as_the_whole_decode_at_the_published_depth():
     latents = torch.randn(1, CHANNELS, 22, 2, 2, generator=torch.Generator().manual_seed(0))
     whole, _ = vae.decode(latents, clamp=False)
     before, cache = vae.decode(latents[:, :, :11], clamp=False)
-    behind, _ = vae.decode(latents[:, :, 11:], cache, clamp=False)
-    error = (torch.cat((before, behind), dim=2) - whole).square().mean(dim=(0, 1, 3, 4)).sqrt()
+    after, _ = vae.decode(latents[:, :, 11:], cache, clamp=False)
+    error = (torch.cat((before, after), dim=2) - whole).square().mean(dim=(0, 1, 3, 4)).sqrt()
     error, seam = error / whole.std(), 81
     assert error[seam : seam + 8].mean() < 0.08
     assert error[seam + 16 :].max() < 0.04
@@ -163,22 +163,22 @@ def test_a_piece_begins_as_the_whole_decode_at_the_published_depth():
 
 
 @torch.no_grad()
-def test_more_overlap_costs_less(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_larger_overlap_reduces_error(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     latents = torch.randn(1, CHANNELS, 16, 2, 2, generator=torch.Generator().manual_seed(0))
     whole, _ = engine.vae.decode(latents, clamp=False)
 
-    def error_behind_the_seam(overlap: int) -> float:
+    def error_after_the_seam(overlap: int) -> float:
         monkeypatch.setattr("sana_stream.models.vae.ltx2.OVERLAP", overlap)
         _, cache = engine.vae.decode(latents[:, :, :8])
         frames, _ = engine.vae.decode(latents[:, :, 8:], cache, clamp=False)
         return float((frames - whole[:, :, -64:]).norm() / whole[:, :, -64:].norm())
 
-    errors = [error_behind_the_seam(overlap) for overlap in (1, 2, OVERLAP)]
+    errors = [error_after_the_seam(overlap) for overlap in (1, 2, OVERLAP)]
     assert errors[0] > errors[1] >= errors[2]
 
 
 @torch.no_grad()
-def test_encoding_in_pieces_is_close_to_encoding_the_whole(engine: Engine):
+def test_encoding_chunks_is_close_to_encoding_whole(engine: Engine):
     t, y, x = torch.meshgrid(torch.arange(49), torch.arange(64), torch.arange(64), indexing="ij")
     frames = torch.stack([torch.sin(0.1 * t + 0.1 * x + c) for c in range(3)])[None] + 0 * y
     whole, _ = engine.vae.encode(frames)
@@ -187,23 +187,23 @@ def test_encoding_in_pieces_is_close_to_encoding_the_whole(engine: Engine):
     both = torch.cat((first, second), dim=2)
     assert both.shape == whole.shape == (1, CHANNELS, 7, 2, 2)
     assert (both - whole).norm() / whole.norm() < 0.05
-    assert torch.allclose(first, whole[:, :, :4], atol=1e-5)  # the encoder looks back only
+    assert torch.allclose(first, whole[:, :, :4], atol=1e-5)  # the encoder is causal
 
 
-def test_a_stream_from_a_picture_runs(engine: Engine):
+def test_stream_from_image_gives_blocks(engine: Engine):
     image = (torch.rand(70, 100, 3) * 255).to(torch.uint8).numpy()
     session = engine.session("a", height=64, width=96, block_frames=1, steps=1, image=image)
     assert [next(session).frames.shape[0] for _ in range(2)] == [9, 8]
 
 
-def test_memory_is_counted_for_it_too(engine: Engine):
+def test_decode_bytes_scales_with_frame_size(engine: Engine):
     small, _ = decode_bytes(engine.vae.config, torch.float32, (1, CHANNELS, 1, 2, 2))
     large, kept = decode_bytes(engine.vae.config, torch.float32, (1, CHANNELS, 1, 4, 4))
     assert 2 < large / small < 5
     assert kept == CHANNELS * 16 * 4  # one latent frame so far
 
 
-def test_large_pictures_are_decoded_in_tiles_where_memory_is_short(
+def test_large_frames_are_decoded_in_tiles_when_memory_is_low(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("sana_stream.engine.engine.free_bytes", lambda device: 1 << 20)
@@ -227,12 +227,12 @@ def test_large_pictures_are_decoded_in_tiles_where_memory_is_short(
     ],
     ids=["other", "deep", "conditioned", "patched"],
 )
-def test_other_vaes_are_refused(values: dict[str, Any], message: str):
+def test_read_vae_config_of_unsupported_class_raises(values: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         read_vae_config(values)
 
 
-def test_without_diffusers_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_load_without_diffusers_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     read_vae_config(json.loads((folder / "vae/config.json").read_text()))  # `info` works
     with pytest.raises(ConfigError, match=r"pip install 'sana-stream\[diffusers\]'"):

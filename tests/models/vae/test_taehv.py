@@ -1,4 +1,4 @@
-"""The small decoder against its definition, frame by frame, and against any split of a stream."""
+"""The TAEHV decoder against its definition frame by frame, and for any split of a stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sana_stream.models.vae.taehv import TAEHVDecoder
 
 FRAMES = 5
 MEMORY, UPSAMPLE, GROW, CONV = "memory", "upsample", "grow", "conv"
-# The published file's layers by number: what the definition below walks through.
+# The published file's layers by number, as used by the definition below.
 LAYERS = {1: CONV, 22: CONV} | {
     6 * level + 3 + i: kind
     for level in range(3)
@@ -23,7 +23,7 @@ LAYERS = {1: CONV, 22: CONV} | {
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, torch.Tensor]:
-    """A checkpoint in the published layout: numbered layers, with an encoder beside."""
+    """A checkpoint in the published layout: numbered layers, and an encoder."""
     torch.manual_seed(0)
     tensors = {"encoder.0.weight": torch.zeros(1)}
     widths = {1: (16, 256), 8: (256, 128), 14: (128, 64), 20: (64, 64), 22: (64, 3)}
@@ -59,7 +59,7 @@ def latents() -> torch.Tensor:
 
 
 def definition(tensors: dict[str, torch.Tensor], latents: torch.Tensor) -> torch.Tensor:
-    """Every frame alone, in order, each memory block seeing what it was given before."""
+    """Decode each frame alone, in order, with the memory blocks' previous input."""
     memory: dict[int, torch.Tensor] = {}
 
     def walk(x: torch.Tensor, number: int) -> list[torch.Tensor]:
@@ -86,12 +86,12 @@ def definition(tensors: dict[str, torch.Tensor], latents: torch.Tensor) -> torch
             x = F.relu(x)
         return walk(x, number + 1)
 
-    pictures = [p for frame in latents.unbind(2) for p in walk(frame, 0)]
-    return torch.stack(pictures[3:], dim=2)
+    frames = [p for frame in latents.unbind(2) for p in walk(frame, 0)]
+    return torch.stack(frames[3:], dim=2)
 
 
 @torch.no_grad()
-def test_equals_its_definition(
+def test_taehv_decode_equals_its_definition(
     published: dict[str, torch.Tensor], decoder: TAEHVDecoder, latents: torch.Tensor
 ):
     frames, _ = decoder.decode(latents)
@@ -103,7 +103,7 @@ def test_equals_its_definition(
 @settings(max_examples=6, deadline=None)
 @given(cuts=st.sets(st.integers(1, FRAMES - 1)))
 @torch.no_grad()
-def test_any_split_of_the_stream_gives_the_same_pictures(
+def test_taehv_decode_is_independent_of_splits(
     decoder: TAEHVDecoder, latents: torch.Tensor, cuts: set[int]
 ):
     whole, cache = decoder.decode(latents)
@@ -115,7 +115,7 @@ def test_any_split_of_the_stream_gives_the_same_pictures(
     torch.testing.assert_close(torch.cat(parts, dim=2), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_other_files_are_refused_by_name(published: dict[str, torch.Tensor]):
+def test_taehv_load_of_other_layout_raises(published: dict[str, torch.Tensor]):
     lacking = {name: t for name, t in published.items() if name != "decoder.22.bias"}
     with pytest.raises(CheckpointError, match=r"decoder\.22\.bias missing or unknown"):
         TAEHVDecoder().load_published(lacking)

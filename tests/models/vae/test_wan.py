@@ -1,4 +1,4 @@
-"""The streaming Wan VAE against diffusers' AutoencoderKLWan, whole and in pieces."""
+"""The streaming Wan VAE against diffusers' AutoencoderKLWan, whole and in chunks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Pair = tuple[AutoencoderKLWan, WanVAE]
 
 
 def make_pair(form: dict[str, Any]) -> Pair:
-    """diffusers' autoencoder with random weights, and ours with the same ones."""
+    """Create diffusers' autoencoder with random weights, and ours with the same weights."""
     torch.manual_seed(0)
     oracle = AutoencoderKLWan(**form).eval()
     for name, parameter in oracle.named_parameters():
@@ -74,23 +74,23 @@ def error(got: Tensor, wanted: Tensor) -> float:
 
 
 @torch.no_grad()
-def decode_pieces(vae: WanVAE, latents: Tensor, sizes: list[int]) -> tuple[Tensor, list[VAECache]]:
-    cache, frames, caches = None, [], []
-    for piece in latents.split(sizes, dim=2):
-        pictures, cache = vae.decode(piece, cache)
-        frames.append(pictures)
+def decode_chunks(vae: WanVAE, latents: Tensor, sizes: list[int]) -> tuple[Tensor, list[VAECache]]:
+    cache, decoded, caches = None, [], []
+    for chunk in latents.split(sizes, dim=2):
+        frames, cache = vae.decode(chunk, cache)
+        decoded.append(frames)
         caches.append(cache)
-    return torch.cat(frames, dim=2), caches
+    return torch.cat(decoded, dim=2), caches
 
 
 @torch.no_grad()
-def encode_pieces(vae: WanVAE, frames: Tensor, sizes: list[int]) -> tuple[Tensor, list[VAECache]]:
-    cache, latents, caches = None, [], []
-    for piece in frames.split(sizes, dim=2):
-        piece_latents, cache = vae.encode(piece, cache)
-        latents.append(piece_latents)
+def encode_chunks(vae: WanVAE, frames: Tensor, sizes: list[int]) -> tuple[Tensor, list[VAECache]]:
+    cache, encoded, caches = None, [], []
+    for chunk in frames.split(sizes, dim=2):
+        latents, cache = vae.encode(chunk, cache)
+        encoded.append(latents)
         caches.append(cache)
-    return torch.cat(latents, dim=2), caches
+    return torch.cat(encoded, dim=2), caches
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 2, 4), (2, 4, 3, 3, 5), (1, 4, 1, 1, 3)])
@@ -116,50 +116,50 @@ def test_encode_equals_diffusers(pair: Pair, shape: tuple[int, ...]) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4), form=st.sampled_from([*FORMS]))
-def test_any_split_of_the_latents_gives_the_same_pictures(sizes: list[int], form: str) -> None:
+def test_decode_is_independent_of_splits(sizes: list[int], form: str) -> None:
     _, vae = make_pair(FORMS[form])
     latents = make_latents(1, 4, sum(sizes), 2, 3)
-    whole, [cache] = decode_pieces(vae, latents, [sum(sizes)])
-    pieces, caches = decode_pieces(vae, latents, sizes)
-    assert error(pieces, whole) < 1e-5
+    whole, [cache] = decode_chunks(vae, latents, [sum(sizes)])
+    chunks, caches = decode_chunks(vae, latents, sizes)
+    assert error(chunks, whole) < 1e-5
     for got, wanted in zip(caches[-1].tails, cache.tails, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.integers(1, 2), min_size=1, max_size=3), form=st.sampled_from([*FORMS]))
-def test_any_split_of_the_pictures_gives_the_same_latents(sizes: list[int], form: str) -> None:
+def test_encode_is_independent_of_splits(sizes: list[int], form: str) -> None:
     _, vae = make_pair(FORMS[form])
-    pictures = [1 + 4 * (sizes[0] - 1), *(4 * size for size in sizes[1:])]
-    frames = make_frames(1, 3, sum(pictures), 16, 24)
-    whole, [cache] = encode_pieces(vae, frames, [sum(pictures)])
-    pieces, caches = encode_pieces(vae, frames, pictures)
-    assert error(pieces, whole) < 1e-5
+    counts = [1 + 4 * (sizes[0] - 1), *(4 * size for size in sizes[1:])]
+    frames = make_frames(1, 3, sum(counts), 16, 24)
+    whole, [cache] = encode_chunks(vae, frames, [sum(counts)])
+    chunks, caches = encode_chunks(vae, frames, counts)
+    assert error(chunks, whole) < 1e-5
     for got, wanted in zip(caches[-1].tails, cache.tails, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_caches_have_one_size_from_the_first_picture_on(pair: Pair) -> None:
+def test_cache_has_constant_size(pair: Pair) -> None:
     _, vae = pair
-    _, caches = decode_pieces(vae, make_latents(1, 4, 6, 2, 3), [1, 1, 3, 1])
+    _, caches = decode_chunks(vae, make_latents(1, 4, 6, 2, 3), [1, 1, 3, 1])
     assert len({cache.nbytes for cache in caches}) == 1
-    _, caches = encode_pieces(vae, make_frames(1, 3, 17, 16, 24), [1, 4, 8, 4])
+    _, caches = encode_chunks(vae, make_frames(1, 3, 17, 16, 24), [1, 4, 8, 4])
     assert len({cache.nbytes for cache in caches}) == 1
 
 
-def test_cache_owns_no_more_memory_than_it_counts(pair: Pair) -> None:
+def test_cache_nbytes_equals_its_storage(pair: Pair) -> None:
     _, vae = pair
-    _, [decoded] = decode_pieces(vae, make_latents(1, 4, 3, 2, 3), [3])
-    _, [encoded] = encode_pieces(vae, make_frames(1, 3, 9, 16, 24), [9])
+    _, [decoded] = decode_chunks(vae, make_latents(1, 4, 3, 2, 3), [3])
+    _, [encoded] = encode_chunks(vae, make_frames(1, 3, 9, 16, 24), [9])
     for cache in (decoded, encoded):
         storages = {tail.untyped_storage().data_ptr(): tail for tail in cache.tails}
         assert sum(tail.untyped_storage().nbytes() for tail in storages.values()) == cache.nbytes
 
 
-def test_an_old_cache_is_a_snapshot(pair: Pair) -> None:
+def test_decode_does_not_change_an_older_cache(pair: Pair) -> None:
     _, vae = pair
     latents = make_latents(1, 4, 4, 2, 3)
-    frames, [start, _] = decode_pieces(vae, latents, [2, 2])
+    frames, [start, _] = decode_chunks(vae, latents, [2, 2])
     before = [tail.clone() for tail in start.tails]
     with torch.no_grad():
         vae.decode(make_latents(1, 4, 3, 2, 3), start)
@@ -169,12 +169,12 @@ def test_an_old_cache_is_a_snapshot(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_cache_comes_back_from_bytes(channels_last: bool) -> None:
+def test_cache_round_trips_through_bytes(channels_last: bool) -> None:
     _, vae = make_pair(PATCHED)
     if channels_last:
         use_channels_last(vae)
     latents = make_latents(1, 4, 3, 2, 3)
-    frames, [start, _] = decode_pieces(vae, latents, [1, 2])
+    frames, [start, _] = decode_chunks(vae, latents, [1, 2])
     restored = VAECache.from_tensors(load(save(start.tensors())))
     assert restored.nbytes == start.nbytes
     assert all(map(torch.equal, restored.tails, start.tails))
@@ -190,43 +190,43 @@ def use_channels_last(vae: WanVAE) -> None:
             parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])
 
 
-def test_channels_last_weights_give_the_same_pictures() -> None:
+def test_channels_last_weights_decode_equally() -> None:
     _, vae = make_pair(WAN21)
     latents = make_latents(2, 4, 3, 2, 3)
-    wanted, _ = decode_pieces(vae, latents, [2, 1])
+    wanted, _ = decode_chunks(vae, latents, [2, 1])
     use_channels_last(vae)
-    got, _ = decode_pieces(vae, latents, [2, 1])
+    got, _ = decode_chunks(vae, latents, [2, 1])
     assert error(got, wanted) < 1e-5
 
 
-def test_bfloat16_decoder_beside_a_float32_encoder(vae: WanVAE) -> None:
+def test_bfloat16_decoder_with_float32_encoder_is_close(vae: WanVAE) -> None:
     _, half = make_pair(PATCHED)
     half.decoder.bfloat16()
     half.post_quant_conv.bfloat16()
     latents = make_latents(1, 4, 3, 3, 4)
-    wanted, _ = decode_pieces(vae, latents, [1, 2])
-    got, caches = decode_pieces(half, latents, [1, 2])
+    wanted, _ = decode_chunks(vae, latents, [1, 2])
+    got, caches = decode_chunks(half, latents, [1, 2])
     assert got.dtype == torch.float32
     assert {tail.dtype for tail in caches[-1].tails} == {torch.bfloat16}
     assert error(got, wanted) < 0.03
-    encoded, _ = encode_pieces(half, wanted, [9])
-    assert torch.equal(encoded, encode_pieces(vae, wanted, [9])[0])
+    encoded, _ = encode_chunks(half, wanted, [9])
+    assert torch.equal(encoded, encode_chunks(vae, wanted, [9])[0])
 
 
-def test_normalisation_in_encode_and_decode_is_one_and_its_inverse() -> None:
-    """Other statistics shift latents as told, and pictures made from them stay the same."""
+def test_decode_inverts_normalisation_of_encode() -> None:
+    """Other statistics change latents accordingly, and the frames decoded from them are equal."""
     _, vae = make_pair(PATCHED)
     plain = WanVAE(
         WanVAEConfig.from_dict(PATCHED | {"latents_mean": [0] * 4, "latents_std": [1] * 4})
     )
     plain.load_state_dict(vae.state_dict())
     frames = make_frames(1, 3, 5, 16, 24)
-    latents, raw = encode_pieces(vae, frames, [5])[0], encode_pieces(plain, frames, [5])[0]
+    latents, raw = encode_chunks(vae, frames, [5])[0], encode_chunks(plain, frames, [5])[0]
     torch.testing.assert_close(latents, (raw - per_channel(MEAN)) / per_channel(STD))
     torch.testing.assert_close(vae.decode(latents)[0], plain.decode(raw)[0])
 
 
-def test_gradients_equal_those_of_diffusers(pair: Pair) -> None:
+def test_gradients_equal_diffusers(pair: Pair) -> None:
     oracle, vae = pair
     latents = make_latents(1, 4, 2, 2, 3).requires_grad_()
     moments = latents * per_channel(STD) + per_channel(MEAN)
@@ -248,11 +248,11 @@ def test_gradients_equal_those_of_diffusers(pair: Pair) -> None:
         torch.testing.assert_close(gradient, reference, rtol=1e-3, atol=1e-6)
 
 
-def test_every_parameter_learns_through_a_whole_clip_and_the_cache_holds_no_graph() -> None:
+def test_every_parameter_has_a_gradient_and_cache_has_no_graph() -> None:
     _, vae = make_pair(PATCHED)
     latents, encoder_cache = vae.encode(make_frames(1, 3, 9, 16, 24))
-    pictures, cache = vae.decode(latents, clamp=False)
-    pictures.square().mean().backward()
+    frames, cache = vae.decode(latents, clamp=False)
+    frames.square().mean().backward()
     for name, parameter in vae.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -260,7 +260,7 @@ def test_every_parameter_learns_through_a_whole_clip_and_the_cache_holds_no_grap
 
 
 @torch.no_grad()
-def test_clamp_is_all_that_clamp_does(vae: WanVAE) -> None:
+def test_decode_clamp_limits_values_only(vae: WanVAE) -> None:
     latents = 20 * make_latents(1, 4, 2, 2, 3)
     free, _ = vae.decode(latents, clamp=False)
     assert free.abs().max() > 1
@@ -268,33 +268,33 @@ def test_clamp_is_all_that_clamp_does(vae: WanVAE) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4, 6])
-def test_a_stream_to_encode_starts_with_one_picture_more(vae: WanVAE, count: int) -> None:
-    with pytest.raises(ConfigError, match=rf"^{count} pictures .* start of a stream; give 1, 5, 9"):
+def test_encode_start_with_wrong_frame_count_raises(vae: WanVAE, count: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^{count} frames .* start of a stream; give 1, 5, 9"):
         vae.encode(make_frames(1, 3, count, 16, 16))
 
 
-def test_a_stream_to_encode_goes_on_in_fours(vae: WanVAE) -> None:
-    _, [cache] = encode_pieces(vae, make_frames(1, 3, 1, 16, 16), [1])
-    with pytest.raises(ConfigError, match=r"^5 pictures .* with a cache; give 4, 8"):
+def test_encode_continuation_with_wrong_frame_count_raises(vae: WanVAE) -> None:
+    _, [cache] = encode_chunks(vae, make_frames(1, 3, 1, 16, 16), [1])
+    with pytest.raises(ConfigError, match=r"^5 frames .* with a cache; give 4, 8"):
         vae.encode(make_frames(1, 3, 5, 16, 16), cache)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 12, 16), (1, 4, 1, 16, 16), (3, 1, 16, 16)])
-def test_pictures_of_a_wrong_shape_are_refused(vae: WanVAE, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"^pictures "):
+def test_encode_frames_of_wrong_shape_raises(vae: WanVAE, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"^frames "):
         vae.encode(make_frames(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 2, 2), (1, 4, 0, 2, 2), (4, 1, 2, 2)])
-def test_latents_of_a_wrong_shape_are_refused(vae: WanVAE, shape: tuple[int, ...]) -> None:
+def test_decode_latents_of_wrong_shape_raises(vae: WanVAE, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"^latents "):
         vae.decode(make_latents(*shape))
 
 
-def test_a_cache_of_another_stream_is_refused(vae: WanVAE) -> None:
-    _, [cache] = decode_pieces(vae, make_latents(1, 4, 1, 2, 3), [1])
+def test_cache_of_another_stream_raises(vae: WanVAE) -> None:
+    _, [cache] = decode_chunks(vae, make_latents(1, 4, 1, 2, 3), [1])
     with pytest.raises(ConfigError, match="cache belongs to a stream"):
         vae.decode(make_latents(1, 4, 1, 3, 2), cache)
-    _, [other] = encode_pieces(vae, make_frames(1, 3, 1, 16, 24), [1])
+    _, [other] = encode_chunks(vae, make_frames(1, 3, 1, 16, 24), [1])
     with pytest.raises(ConfigError, match="cache belongs to a stream"):
         vae.decode(make_latents(1, 4, 1, 2, 3), other)

@@ -1,6 +1,6 @@
-"""A child process that reads foreign files within limits of memory and time, and tells how it went.
+"""Reading of untrusted files in a child process with limits on memory and time.
 
-Started by `read_in_bounds`; the child's own part is at the end.
+`read_in_bounds` starts the child, whose code is at the end of this file.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-MEMORY = 1 << 30  # bytes of address space beyond what the libraries take
-SECONDS = 120  # of processor time, for all files together
+MEMORY = 1 << 30  # bytes of address space in addition to that of the libraries
+SECONDS = 120  # of CPU time for all files together
 
 
 def read_in_bounds(readers: list[str], files: Mapping[str, Path], cwd: Path) -> dict[str, Any]:
-    """How each reader ended with each file, read by one process of bounded memory and time.
+    """Run each reader on each file, in one process of bounded memory and time.
 
     Args:
         readers: functions of a path, as "module:name".
-        files: by what they are.
-        cwd: where it works; code that ran would leave traces there.
+        files: paths by description.
+        cwd: working directory of the process, in which code that ran would leave files.
 
     Returns:
-        By "name | reader": `error` (the class, with those that it derives from), `message` and
-        `seconds` of processor time; `rss` under its own name, in bytes.
+        By "name | reader": `error` (the class and its base classes), `message` and `seconds` of
+        CPU time; the resident memory in bytes by "rss".
     """
     job = {"readers": readers, "files": {name: str(path) for name, path in files.items()}}
     done = subprocess.run(
@@ -56,22 +56,22 @@ def _child() -> None:
     size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, path in job["files"].items():
         for called, reader in readers.items():
-            told[f"{name} | {called}"] = _try(reader, Path(path))
-    told["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    sys.stdout.write(json.dumps(told))
+            results[f"{name} | {called}"] = _try(reader, Path(path))
+    results["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sys.stdout.write(json.dumps(results))
 
 
 def _try(reader: Any, path: Path) -> dict[str, Any]:
-    begun = time.process_time()
+    start = time.process_time()
     ended: dict[str, Any] = {"error": [], "message": ""}
     try:
         reader(path)
     except BaseException as error:  # a panic of Rust is no Exception
         ended = {"error": [kind.__name__ for kind in type(error).__mro__], "message": str(error)}
-    return ended | {"seconds": time.process_time() - begun}
+    return ended | {"seconds": time.process_time() - start}
 
 
 if __name__ == "__main__":

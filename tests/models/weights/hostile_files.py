@@ -1,4 +1,4 @@
-"""Files that stand under the name of weights and are none, or that are made to do harm."""
+"""Malicious and damaged files that are named like weights files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle
 
 
 class Malicious:
-    """Runs a command where a pickle of it is loaded."""
+    """An object whose unpickling runs a command."""
 
     def __reduce__(self):
         return os.system, ("touch hacked",)
 
 
 def archive(data: bytes, members: dict[str, bytes] | None = None, **more: int) -> bytes:
-    """A PyTorch file with this pickle."""
+    """Create a PyTorch archive with this pickle."""
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w", **more) as made:  # type: ignore[arg-type]
         held = {"data.pkl": data, "version": b"3\n", "byteorder": b"little"} | (members or {})
@@ -35,12 +35,12 @@ def archive(data: bytes, members: dict[str, bytes] | None = None, **more: int) -
 
 
 def legacy(data: bytes, keys: list[str], rest: bytes = b"") -> bytes:
-    """A PyTorch file of the older format."""
+    """Create a PyTorch file of the older format."""
     return MAGIC + data + pickle.dumps(keys, 2) + rest
 
 
 def weight(count: int, shape: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> bytes:
-    """A pickle of one tensor that its file need not have."""
+    """Create a pickle of one tensor, which the file need not contain."""
 
     def numbers(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(pickle.dumps(v, 2)[2:-1] for v in values) + b"t"
@@ -53,13 +53,13 @@ def weight(count: int, shape: tuple[int, ...], stride: tuple[int, ...], offset: 
 
 
 def call(module: str, name: str, argument: bytes) -> bytes:
-    """A pickle of a dictionary with what a call gives."""
+    """Create a pickle of a dictionary with the result of a call."""
     made = f"c{module}\n{name}\n".encode() + b"(" + argument + b"tR"
     return b"\x80\x02}X\x01\0\0\0w" + made + b"s."
 
 
 def overlapping() -> bytes:
-    """An archive whose directory lists one member's bytes under many names."""
+    """Create an archive whose directory lists one member's bytes under many names."""
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w") as made:
         made.writestr("archive/data.pkl", b"\x80\x02}.")
@@ -76,13 +76,13 @@ def overlapping() -> bytes:
 
 
 def tensors_file(header: object, data: bytes = b"", length: int | None = None) -> bytes:
-    """A safetensors file with this header, or with a length that it has not."""
+    """Create a safetensors file with this header, optionally with a wrong length."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
 def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[str, object]:
-    """A tensor of a safetensors header."""
+    """Create a tensor's entry of a safetensors header."""
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
@@ -108,9 +108,9 @@ PYTORCH: dict[str, Callable[[], bytes]] = {
     "a deep key": lambda: archive(b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s."),
     "a listed storage": lambda: archive(weight(1 << 40, (1 << 40,), (1,)), {"data/0": b"1234"}),
     "an older listed storage": lambda: legacy(weight(1 << 40, (1 << 40,), (1,)), ["0"]),
-    "an older storage cut short": lambda: legacy(weight(4, (4,), (1,)), ["0"], bytes(10)),
+    "an older truncated storage": lambda: legacy(weight(4, (4,), (1,)), ["0"], bytes(10)),
     "an expanded tensor": lambda: archive(weight(1, (10**6, 10**6), (0, 0)), {"data/0": bytes(4)}),
-    "a tensor behind its data": lambda: archive(weight(1, (1,), (1,), 5), {"data/0": bytes(4)}),
+    "a tensor after its data": lambda: archive(weight(1, (1,), (1,), 5), {"data/0": bytes(4)}),
     "a negative shape": lambda: archive(weight(1, (-1,), (1,)), {"data/0": bytes(4)}),
     "copies of copies": lambda: archive(
         b"\x80\x02ccollections\nOrderedDict\nq\0]q\1(" + b"K\1K\2\x86" * 10**5 + b"e"
@@ -136,7 +136,7 @@ SAFETENSORS: dict[str, Callable[[], bytes]] = {
     "a header without end": lambda: tensors_file(b"{", length=(1 << 63) - 1),
     "a header of gigabytes": lambda: tensors_file(b"{", length=1 << 31),
     "a deep header": lambda: tensors_file(b'{"a":' * 10**6),
-    "data behind the end": lambda: tensors_file({"a": entry([4], 0, 16)}, bytes(8)),
+    "data after the end": lambda: tensors_file({"a": entry([4], 0, 16)}, bytes(8)),
     "data twice": lambda: tensors_file(
         {"a": entry([2], 0, 8), "b": entry([2], 0, 8)}, bytes(8)
     ),
@@ -147,18 +147,18 @@ SAFETENSORS: dict[str, Callable[[], bytes]] = {
     "an endless shape": lambda: tensors_file({"a": entry([1 << 62, 4], 0, 4)}, bytes(4)),
     "an endless shape of nothing": lambda: tensors_file({"a": entry([1 << 62, 0, 1 << 62], 0, 0)}),
     "a negative shape": lambda: tensors_file({"a": entry([-1], 0, 4)}, bytes(4)),
-    "a type that nobody knows": lambda: tensors_file({"a": entry([1], 0, 4, "F31")}, bytes(4)),
+    "an unknown type": lambda: tensors_file({"a": entry([1], 0, 4, "F31")}, bytes(4)),
     "a wrapped name twice": lambda: save(
         {"a.weight": torch.zeros(1), "_orig_mod.a.weight": torch.zeros(1)}
     ),
-    "a name that speaks to the terminal": lambda: save({"\x1b[2J\x1b]0;x\7": torch.zeros(1)}),
+    "a name with terminal escapes": lambda: save({"\x1b[2J\x1b]0;x\7": torch.zeros(1)}),
     "a name of a million": lambda: save({"a" * 10**6: torch.zeros(1)}),
     "many names": lambda: save({f"n{number}": torch.zeros(1) for number in range(20_000)}),
 }  # fmt: skip
 
 
 def write_hostile_files(folder: Path) -> dict[str, Path]:
-    """Every one of them, a named pipe, a folder and an endless device among them."""
+    """Write all files, with a named pipe, a folder and an endless device; return their paths."""
     written: dict[str, Path] = {}
     for suffix, kinds in ((".pth", PYTORCH), (".safetensors", SAFETENSORS)):
         for number, (name, make) in enumerate(kinds.items()):

@@ -1,4 +1,4 @@
-"""Which files a model's weights come from, and which numbers in them are refused."""
+"""Choice of a model's weights files, and invalid values in them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PARTS = {
 
 @pytest.fixture
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
-    place = tmp_path / "m"
-    shutil.copytree(tiny_folder, place)
-    return place
+    copy = tmp_path / "m"
+    shutil.copytree(tiny_folder, copy)
+    return copy
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
     ["../x.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", ".", "C:\\x", "a\\b", "\0"],
 )
 @pytest.mark.parametrize("part", ["transformer", "text_encoder"])
-def test_an_index_names_files_beside_it_only(folder: Path, part: str, name: str):
+def test_index_naming_a_file_elsewhere_raises(folder: Path, part: str, name: str):
     weights = folder / part / PARTS[part]
     shutil.copy(weights, folder / "x.safetensors")
     weights.unlink()
     index = {"weight_map": {"a": name}}
     weights.with_name(f"{weights.name}.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="is not a file beside it"):
+    with pytest.raises(CheckpointError, match="not a file in its folder"):
         Engine.load(folder, "cpu", "float32")
 
 
@@ -50,7 +50,7 @@ def test_an_index_names_files_beside_it_only(folder: Path, part: str, name: str)
     [{}, {"weight_map": []}, {"weight_map": {"a": 1}}, {"weight_map": {"a": None}}, [], None],
     ids=str,
 )
-def test_an_index_without_a_table_is_refused(folder: Path, values: object):
+def test_index_without_weight_map_raises(folder: Path, values: object):
     weights = folder / "transformer" / PARTS["transformer"]
     weights.unlink()
     weights.with_name(f"{weights.name}.index.json").write_text(json.dumps(values))
@@ -58,7 +58,7 @@ def test_an_index_without_a_table_is_refused(folder: Path, values: object):
         read_transformer(folder)
 
 
-def test_older_weights_in_shards(folder: Path):
+def test_sharded_bin_weights_are_read(folder: Path):
     weights = folder / "transformer" / PARTS["transformer"]
     tensors = load_file(weights)
     weights.unlink()
@@ -75,7 +75,7 @@ def test_older_weights_in_shards(folder: Path):
 
 
 def change(folder: Path, part: str, value: torch.Tensor | None) -> str:
-    """Put a value into the middle of a part's last tensor, or its type to whole numbers."""
+    """Set a value inside a component's last tensor, or convert the tensor to int8 (`None`)."""
     file = folder / part / PARTS[part]
     tensors = load_file(file)
     name = max(name for name in tensors if tensors[name].ndim > 1)
@@ -89,27 +89,27 @@ def change(folder: Path, part: str, value: torch.Tensor | None) -> str:
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_no_numbers_are_refused_by_name(folder: Path, part: str, value: float):
+def test_load_non_finite_weights_raises(folder: Path, part: str, value: float):
     name = change(folder, part, torch.tensor(value))
     with pytest.raises(CheckpointError, match="holds NaN or infinity") as caught:
         Engine.load(folder, "cpu", "float32")
     assert name.removeprefix("model.") in str(caught.value)
 
 
-def test_weights_beyond_float16_name_the_dtype(folder: Path):
+def test_load_weights_overflowing_float16_names_dtype(folder: Path):
     change(folder, "transformer", torch.tensor(1e6))
-    with pytest.raises(CheckpointError, match=r"in float16; .* try another --dtype"):
+    with pytest.raises(CheckpointError, match=r"in float16; .* give another dtype"):
         Engine.load(folder, "cpu", "float16")
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_whole_numbers_are_no_weights(folder: Path, part: str):
+def test_load_integer_weights_raises(folder: Path, part: str):
     change(folder, part, None)
     with pytest.raises(CheckpointError, match="is of type int8"):
         Engine.load(folder, "cpu", "float32")
 
 
-def test_a_text_encoder_that_lacks_weights_is_not_left_random(folder: Path):
+def test_load_text_encoder_with_missing_weight_raises(folder: Path):
     file = folder / "text_encoder/model.safetensors"
     tensors = load_file(file)
     del tensors["norm.weight"]
@@ -118,7 +118,7 @@ def test_a_text_encoder_that_lacks_weights_is_not_left_random(folder: Path):
         Engine.load(folder, "cpu", "float32")
 
 
-def test_info_tells_a_text_encoder_of_another_size(folder: Path):
+def test_inspect_reports_text_encoder_of_another_size(folder: Path):
     file = folder / "text_encoder/config.json"
     values = json.loads(file.read_text())
     file.write_text(json.dumps(values | {"hidden_size": 48}))
@@ -126,7 +126,9 @@ def test_info_tells_a_text_encoder_of_another_size(folder: Path):
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.model._orig_mod.", "model."])
-def test_a_wrapped_text_encoder_and_vae_are_read(folder: Path, tiny_engine: Engine, prefix: str):
+def test_load_text_encoder_and_vae_with_wrapped_names(
+    folder: Path, tiny_engine: Engine, prefix: str
+):
     for part in ("text_encoder", "vae"):
         file = folder / part / PARTS[part]
         held = {prefix + name: tensor for name, tensor in load_file(file).items()}

@@ -1,4 +1,4 @@
-"""Files made to do harm are refused on one line, in bounded memory and time; damaged ones too."""
+"""Reading of malicious and damaged weights files in bounded memory and time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ READERS = [
     "sana_stream.engine.loading.locate:resolve_model",
     "sana_stream.engine.loading.inspect:inspect_model",
 ]
-HARMLESS = (  # weights that are read, though not of this model
+HARMLESS = (  # readable weights, though not of this model
     "an endless shape of nothing",
-    "a name that speaks",
+    "a name with terminal",
     "a name of a million",
     "many names",
     "a wrapped name twice",
@@ -37,31 +37,31 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("hostile")
     files = write_hostile_files(folder)
     work = tmp_path_factory.mktemp("work")
-    told = read_in_bounds(READERS, files, work)
+    results = read_in_bounds(READERS, files, work)
     assert list(work.iterdir()) == [], "code in a file ran"
-    return told
+    return results
 
 
-def test_every_one_ends_in_one_line(told: dict[str, Any]):
-    for name, ended in told.items():
+def test_hostile_file_ends_in_one_line_error(results: dict[str, Any]):
+    for name, result in results.items():
         if name == "rss":
             continue
-        if not ended["error"]:  # to find a file is not to read it
+        if not result["error"]:  # resolving a path does not read the file
             assert name.startswith(HARMLESS) or name.endswith("resolve_model"), name
             continue
-        assert "SanaStreamError" in ended["error"], (name, ended)
-        assert ended["message"].isprintable(), name
-        assert len(ended["message"]) < 1000, name
+        assert "SanaStreamError" in result["error"], (name, result)
+        assert result["message"].isprintable(), name
+        assert len(result["message"]) < 1000, name
 
 
-def test_none_takes_long_or_much(told: dict[str, Any]):
-    slowest = max((v["seconds"], k) for k, v in told.items() if k != "rss")
+def test_hostile_files_take_bounded_time_and_memory(results: dict[str, Any]):
+    slowest = max((v["seconds"], k) for k, v in results.items() if k != "rss")
     assert slowest[0] < 20, slowest
-    assert told["rss"] < 1500 << 20
+    assert results["rss"] < 1500 << 20
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_none_takes_long_or_much(told: dict[str, Any]):
         ("gone .pth", "is missing"),
     ],
 )
-def test_what_is_wrong_is_named(told: dict[str, Any], name: str, message: str):
-    assert message in told[f"{name} | read_weights"]["message"]
+def test_hostile_file_error_names_the_problem(results: dict[str, Any], name: str, message: str):
+    assert message in results[f"{name} | read_weights"]["message"]
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """Bytes with bits turned, parts taken out or doubled, or the end cut off."""
+    """Damage bytes: flip bits, remove or repeat parts, or truncate."""
     held = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 8))):
         at = chance.randrange(min(len(held), chance.choice((200, 1500, len(held)))))
@@ -110,7 +110,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
     return bytes(held)
 
 
-def test_damaged_files_are_read_or_refused(tmp_path: Path):
+def test_damaged_files_are_read_or_raise_checkpoint_error(tmp_path: Path):
     module = torch.nn.Linear(4, 3)
     factors = {"transformer.a.lora_A.weight": torch.ones(2, 4)}
     factors |= {"transformer.a.lora_B.weight": torch.ones(4, 2), "a.alpha": torch.tensor(2.0)}
@@ -125,7 +125,7 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path):
         files[str(number)] = tmp_path / f"{number}{suffix}"
         files[str(number)].write_bytes(damaged(whole[suffix], chance))
     (tmp_path / "work").mkdir()
-    told = read_in_bounds(READERS[:3], files, tmp_path / "work")
-    ends = [ended for name, ended in told.items() if name != "rss"]
-    assert {e["error"][0] for e in ends if e["error"]} == {"CheckpointError"}
-    assert all(ended["message"].isprintable() for ended in ends)
+    results = read_in_bounds(READERS[:3], files, tmp_path / "work")
+    read = [result for name, result in results.items() if name != "rss"]
+    assert {r["error"][0] for r in read if r["error"]} == {"CheckpointError"}
+    assert all(result["message"].isprintable() for result in read)

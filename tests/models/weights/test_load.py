@@ -1,4 +1,4 @@
-"""Model folders that cannot be loaded are refused by one line that names what is wrong."""
+"""Loading of model folders: damaged ones are refused with a one-line message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
 WEIGHTS = Path("transformer/diffusion_pytorch_model.safetensors")
 
 
-def cut_short(folder: Path) -> None:
+def truncate(folder: Path) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
 
@@ -52,7 +52,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "has no tokenizer/"),
     "no text encoder": (lambda f: shutil.rmtree(f / "text_encoder"), "has no text_encoder/"),
-    "truncated": (cut_short, "not a whole safetensors file"),
+    "truncated": (truncate, "not a complete safetensors file"),
     "missing key": (change_tensors(lambda t: t.pop("proj_out.bias")), "lacks proj_out.bias"),
     "unknown key": (
         change_tensors(lambda t: t.update(surprise=torch.zeros(1))),
@@ -74,7 +74,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_folders_are_refused(tiny_folder: Path, tmp_path: Path, name: str):
+def test_load_damaged_folder_raises(tiny_folder: Path, tmp_path: Path, name: str):
     damage, message = DAMAGES[name]
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder, folder)
@@ -85,7 +85,7 @@ def test_damaged_folders_are_refused(tiny_folder: Path, tmp_path: Path, name: st
     assert "\n" not in str(caught.value)
 
 
-def test_sharded_weights_are_read(tiny_folder: Path, tmp_path: Path):
+def test_load_sharded_weights_equals_single_file(tiny_folder: Path, tmp_path: Path):
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder, folder)
     tensors = load_file(folder / WEIGHTS)
@@ -104,13 +104,13 @@ def test_sharded_weights_are_read(tiny_folder: Path, tmp_path: Path):
     ("arguments", "message"),
     [
         ({"model": "no/such/folder"}, "model 'no/such/folder' is not known; use 'pocket'"),
-        ({"device": "cuda"}, "no CUDA device is available here; use --device cpu"),
+        ({"device": "cuda"}, 'no CUDA device is available here; use device="cpu"'),
         ({"device": "abacus"}, "device 'abacus' is not known"),
         ({"dtype": "int3"}, "dtype int3 is not known; use auto, bfloat16"),
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_unknown_choices_are_refused(
+def test_load_with_unknown_argument_raises(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], message: str
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

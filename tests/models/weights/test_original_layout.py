@@ -1,4 +1,4 @@
-"""The original layout's names and shapes, both ways, and files that must not be opened."""
+"""Conversion between the original layout and diffusers', and unsafe or damaged files."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def original(model: SanaVideoTransformer) -> dict[str, Tensor]:
     return to_original(model.state_dict()) | extra
 
 
-def test_the_published_2b_file_has_these_names_and_no_other():
+def test_to_original_gives_names_of_published_2b_file():
     with torch.device("meta"):
         ours = SanaVideoTransformer(TransformerConfig()).state_dict()
         theirs = {name: torch.empty(shape) for name, shape in PUBLISHED_2B.items()}
@@ -96,14 +96,14 @@ def test_the_published_2b_file_has_these_names_and_no_other():
     assert infer_config(converted) == TransformerConfig()
 
 
-def test_there_and_back_is_the_same():
+def test_layout_conversion_round_trips():
     before = tiny().state_dict()
     after = from_original(original(tiny()))
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_unknown_names_are_refused():
+def test_layout_conversion_of_unknown_name_raises():
     with pytest.raises(CheckpointError, match=r"blocks\.0\.attn\.lora is not a tensor"):
         from_original({"blocks.0.attn.lora": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="surprise is not a tensor"):
@@ -130,7 +130,7 @@ WRAPPED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("wrapping", WRAPPED)
-def test_weights_are_found_in_every_wrapping(tmp_path: Path, wrapping: str):
+def test_read_transformer_finds_nested_weights(tmp_path: Path, wrapping: str):
     model = tiny()
     path = tmp_path / "model.pt"
     torch.save(WRAPPED[wrapping](original(model)), path)
@@ -140,7 +140,7 @@ def test_weights_are_found_in_every_wrapping(tmp_path: Path, wrapping: str):
     assert all(torch.equal(tensors[name], value) for name, value in model.state_dict().items())
 
 
-def test_an_unusual_head_width_needs_the_config_beside_the_file(tmp_path: Path, tiny_folder: Path):
+def test_unusual_head_width_requires_config_file(tmp_path: Path, tiny_folder: Path):
     _, tensors = read_transformer(tiny_folder)
     path = tmp_path / "small.pth"
     torch.save({"state_dict": to_original(tensors)}, path)
@@ -156,7 +156,9 @@ class Malicious:
 
 
 @pytest.mark.parametrize("kind", ["torch", "pickle"])
-def test_code_in_a_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+def test_read_torch_file_does_not_run_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.pth"
     if kind == "torch":
@@ -173,14 +175,17 @@ def test_code_in_a_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("spoil", "message"),
     [
         (lambda p: p.unlink(), "is missing"),
-        (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "not a whole PyTorch"),
-        (lambda p: p.write_bytes(b""), "not a whole PyTorch"),
+        (
+            lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
+            "not a complete PyTorch",
+        ),
+        (lambda p: p.write_bytes(b""), "not a complete PyTorch"),
         (lambda p: torch.save({"config": {"a": 1}}, p), "holds no dictionary of tensors"),
         (lambda p: torch.save({"state_dict": {"a.b": torch.zeros(1)}}, p), "a.b is not a tensor"),
     ],
     ids=["missing", "cut", "empty", "no-tensors", "other-model"],
 )
-def test_damaged_files_are_refused(tmp_path: Path, spoil: Any, message: str):
+def test_read_transformer_of_damaged_file_raises(tmp_path: Path, spoil: Any, message: str):
     path = tmp_path / "model.pth"
     torch.save({"state_dict": original(tiny())}, path)
     spoil(path)

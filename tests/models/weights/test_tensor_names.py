@@ -1,4 +1,4 @@
-"""Names of tensors as programs wrap them, in any nesting and order."""
+"""Tensor names with prefixes of wrapper modules, in any nesting and order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from sana_stream._text import name_list
 from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.load import read_transformer
-from sana_stream.models.weights.tensor_names import name_list, plain_name, plain_names
+from sana_stream.models.weights.tensor_names import plain_name, plain_names
 
 OUTER = ("model", "diffusion_model", "base_model", "transformer", "generator", "ema_model")
 WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -29,7 +30,7 @@ NAMES = (
     st.lists(st.sampled_from((*OUTER, *WRAPPERS)), max_size=6),
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from(WRAPPERS)), max_size=4),
 )
-def test_wrappers_go_wherever_they_stand(
+def test_plain_name_removes_wrappers_anywhere(
     name: str, before: list[str], inside: list[tuple[int, str]]
 ):
     parts = name.split(".")
@@ -39,26 +40,26 @@ def test_wrappers_go_wherever_they_stand(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_plain_names_stay(name: str):
+def test_plain_name_keeps_plain_name(name: str):
     assert plain_name(name) == name
 
 
-def test_a_name_that_comes_twice_is_refused():
+def test_plain_names_with_duplicate_raises():
     with pytest.raises(CheckpointError, match=r"x holds a\.b twice, once as model\.a\.b"):
         plain_names([("a.b", 1), ("model.a.b", 2)], "x")
 
 
-def test_a_list_of_names_is_short_and_safe():
-    told = name_list(["b\x1b[2J", "a" * 10**6, *map(str, range(100))])
-    assert told.isprintable()
-    assert len(told) < 500
-    assert told.endswith("and 99 more")
+def test_name_list_is_short_and_printable():
+    text = name_list(["b\x1b[2J", "a" * 10**6, *map(str, range(100))])
+    assert text.isprintable()
+    assert len(text) < 500
+    assert text.endswith("and 99 more")
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "torch", "older torch"])
 @pytest.mark.parametrize("prefix", ["module._orig_mod.", "model.diffusion_model.", "net.module."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".bin", ".ckpt"])
-def test_every_format_under_every_name_is_read(
+def test_weights_format_is_detected_under_any_suffix(
     tmp_path: Path, tiny_folder: Path, kind: str, prefix: str, suffix: str
 ):
     config, tensors = read_transformer(tiny_folder)

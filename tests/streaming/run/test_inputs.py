@@ -199,7 +199,7 @@ def test_a_video_goes_on_from_a_clip(
         (("--image", "none.png"), "none.png cannot be read: No such file"),
         (("--image", "text.png"), "text.png cannot be read"),
         (("--prompt", "b<image>none.png"), "none.png cannot be read: No such file"),
-        (("--prompt", "b<image>"), "<image> names no picture"),
+        (("--prompt", "b<image>"), "<image> names no image"),
         (("--video", "short.mkv"), "the video has 8 pictures, and a block needs 9"),
         (("--video", "short.mkv", "--image", "x.png"), "not allowed with argument"),
         (("--lora", "none.safetensors"), "none.safetensors is missing"),
@@ -235,13 +235,13 @@ def half(path: str) -> str:
 @pytest.mark.parametrize(
     ("option", "name", "message"),
     [
-        ("--image", "half-boat.jpg", "half-boat.jpg is damaged or cut short"),
+        ("--image", "half-boat.jpg", "half-boat.jpg is damaged or truncated"),
         ("--image", "empty.png", "empty.png is empty"),
         ("--image", "https://example.org/a.png", "is an address: download it and give the file"),
         ("--image", "\x1b[2J.png", "\\x1b[2J.png cannot be read: No such file"),
         ("--video", "half-clip.mp4", "half-clip.mp4 cannot be read: it is damaged"),
         ("--video", "boat.jpg", "boat.jpg is a picture, not a clip"),
-        ("--video", "list.mp4", "no clip of a known kind"),
+        ("--video", "list.mp4", "not a clip of a known format"),
         ("--video", "concat:clip.mp4", "concat:clip.mp4 cannot be read: No such file"),
     ],
 )
@@ -280,8 +280,8 @@ def test_a_clip_that_is_cut_short_is_told_and_taken(
     Path("cut.mkv").write_bytes(data[: len(data) * 6 // 10])
     assert run(*tiny, "--video", "cut.mkv", "--frames", "8", *PICTURES) == 0
     told = capfd.readouterr().err
-    assert told.count("cut.mkv is cut short: ") == 2  # before the model is loaded, and when taken
-    played = round(float(told.split("cut short: ")[1].split(" s of 3.8 s")[0]) * 16)
+    assert told.count("cut.mkv is truncated: ") == 2  # before the model is loaded, and when taken
+    played = round(float(told.split("truncated: ")[1].split(" s of 3.8 s")[0]) * 16)
     near = [
         next(tiny_engine.session("a red boat", video=clip[:count])).frames
         for count in range(played - 1, played + 2)
@@ -298,7 +298,7 @@ def test_a_clip_as_the_first_picture(
     assert run(*tiny, "--image", "12:30.mkv", "--frames", "9", *PICTURES) == 0
     expected = next(tiny_engine.session("a red boat", image=clip[0])).frames
     assert np.array_equal(pictures("frames"), expected)
-    assert "12:30.mkv is a clip: its first frame is taken" in capfd.readouterr().err
+    assert "12:30.mkv is a clip: its first frame is used" in capfd.readouterr().err
 
 
 def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine: Engine) -> None:

@@ -82,8 +82,8 @@ def test_what_was_left_out_of_a_story_is_told(
     )
     assert run("--prompt-file", "s.srt", "--frames", "9", "--out", "a.mp4", *tiny) == 0
     said = capfd.readouterr().err
-    assert "s.srt: its first cue starts at 0:00.5 and holds from the beginning" in said
-    assert "s.srt, line 6: cues without text are left out" in said
+    assert "s.srt: its first cue starts at 0:00.5 and is moved to 0:00" in said
+    assert "s.srt, line 6: cues without text are ignored" in said
 
 
 def test_a_story_that_is_read_again_is_told_of_in_the_same_way(

@@ -223,7 +223,7 @@ def test_nothing_is_printed(tiny_engine: Engine, capfd: pytest.CaptureFixture[st
         ({"size": (50, 32)}, "size 50x32"),
         ({"size": (3,)}, "size: give"),
         ({"fps": 0}, "fps 0"),
-        ({"guidance": 5000}, "guidance=5000 is not possible"),
+        ({"guidance": 5000}, "guidance 5000 is out of range"),
         ({"negative_prompt": "rain"}, "negative_prompt= has no effect"),
         ({"memory": "window=x"}, "memory"),
         ({"guard": "none"}, "guard 'none' is not known"),
