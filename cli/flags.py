@@ -17,7 +17,7 @@ _VALUE = r"""True|False|None|"[^"]*"|'[^']*'|\[[^\]]*\]|-?\d+(?:\.\d+)?"""
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
 # `name=value` or `name=`, but no part of a path, a URL, quoted text or a memory policy
 _ASSIGNMENT = re.compile(
-    rf"""(?<![\w.=,:/"'-])({"|".join(_FLAGS)})=({_VALUE})?(?=[,;:.]?(?:[\s)]|$))"""
+    rf"""(?<![\w.=,:/"'-])(?<!memory )({"|".join(_FLAGS)})=({_VALUE})?(?=[,;:.]?(?:[\s)]|$))"""
 )
 
 

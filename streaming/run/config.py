@@ -163,7 +163,7 @@ class RunConfig:
     @property
     def targets(self) -> tuple[str, ...]:
         """The outputs as text."""
-        return tuple(map(os.fspath, self.outputs))
+        return tuple(os.fspath(output) for output in self.outputs)
 
     @property
     def files(self) -> tuple[str, ...]:

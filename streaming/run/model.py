@@ -87,7 +87,8 @@ def describe_files(config: RunConfig) -> RunModel:
     from sana_stream.engine.loading.inspect import inspect_model
 
     parts = None if config.parts is None else str(config.parts)
-    info = inspect_model(str(config.model), parts, config.decoder, config.loras)
+    loras = [(str(file), scale) for file, scale in config.loras]
+    info = inspect_model(str(config.model), parts, config.decoder, loras)
     info.require_loadable()
     return RunModel(
         preset=info.preset,

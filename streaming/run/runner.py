@@ -124,6 +124,7 @@ class Run:
         cls,
         engine: Engine | None,
         checkpoint: str | os.PathLike[str],
+        /,
         *,
         control: LiveControl | None = None,
         stdout: int | None = None,
@@ -392,7 +393,8 @@ def render(engine: Engine | None, story: Prompts, **parameters: Any) -> Progress
         HealthError: the stream cannot continue.
     """
     check_names(parameters)
-    config = RunConfig(story=story, **{"directed": False} | parameters)
+    values: dict[str, Any] = {"directed": False} | parameters
+    config = RunConfig(story=story, **values)
     with Run(engine, config) as run:
         for _ in run:
             pass
