@@ -175,13 +175,13 @@ def _plan_table(plan: RunPlan) -> Table:
 def _plan_row(placement: Placement, plan: RunPlan) -> tuple[str, str, Text]:
     asked = format_time(placement.cue.start_seconds or 0.0)
     prompt, image = placement.cue.prompt, placement.cue.image
-    told = Text(
+    shown_prompt = Text(
         safe_text(prompt if image is None else f"{prompt} (picture {image})", MESSAGE_LIMIT)
     )
     if placement.frame is None:
-        return asked, "never: no block starts in its time", told
+        return asked, "never: no block starts in its time", shown_prompt
     shown = f"{format_time(plan.seconds_of(placement.frame))} (block {placement.block})"
-    return asked, shown, told
+    return asked, shown, shown_prompt
 
 
 class TerminalReporter(PlainReporter):

@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
 def _generate(args: Namespace) -> int:
     options = Options.of(args)
     stdout = claim_stdout() if STDOUT in options.outputs else None
-    # what follows imports torch: mistakes in the options have been told by now
+    # what follows imports torch: errors in the options were reported before
     from sana_stream.cli.commands.generate import generate
 
     return generate(options, stdout)

@@ -39,7 +39,7 @@ def clip_seconds(
     """Median seconds for one clip of a first block's length: ours, and diffusers'.
 
     Both encode the prompt, take the same number of Euler steps without guidance at the same size
-    and decode; ours and theirs run in turns, after one of each that is not counted.
+    and decode; ours and theirs run alternately, after one of each that is not counted.
 
     Raises:
         ConfigError: diffusers is not installed, or cannot run the model.

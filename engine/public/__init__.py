@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     )
     from sana_stream.streaming.run.config import RunConfig
     from sana_stream.streaming.run.progress import Progress
-    from sana_stream.streaming.run.runner import Run, render
+    from sana_stream.streaming.run.render import render
+    from sana_stream.streaming.run.runner import Run
 
 __version__ = "0.1.0"
 
@@ -87,7 +88,7 @@ _HOMES = {
     "Snapshot": "sana_stream.engine.snapshot.snapshot",
     "SnapshotError": "sana_stream.errors",
     "StoryError": "sana_stream.errors",
-    "render": "sana_stream.streaming.run.runner",
+    "render": "sana_stream.streaming.run.render",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -20,7 +20,7 @@ from .checkpoint_files import SUFFIX, checkpoint_path
 from .config import RunConfig, check_names
 from .model import RunModel, describe
 from .plan import RunOrigin
-from .resume_outputs import places_beside, resumed_outputs
+from .resume_outputs import places_next_to, resumed_outputs
 from .stored import StoredRun
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def read_checkpoint(path: Path) -> tuple[SavedStream, StoredRun | None]:
 
 def find_same(outputs: Sequence[str], checkpoint: Path, stored: StoredRun | None) -> str | None:
     """The output that is a video of the checkpoint, or would replace the checkpoint."""
-    videos = () if stored is None else places_beside(stored, checkpoint)
+    videos = () if stored is None else places_next_to(stored, checkpoint)
     mine = {_stem(checkpoint), *map(os.path.realpath, videos)}
     for output in outputs:
         own = checkpoint_path([output])  # None for an output that keeps no video

@@ -34,7 +34,9 @@ def resumed_outputs(
     Raises:
         ConfigError: the video is not next to its checkpoint.
     """
-    places = {output: _place_beside(output, stored, checkpoint) for output in stored.config.targets}
+    places = {
+        output: _place_next_to(output, stored, checkpoint) for output in stored.config.targets
+    }
     first = next((place for place in places.values() if place is not None), None)
     if first is not None and is_live(first):
         raise ConfigError(f"{safe_text(first)} is a named pipe, not the video that was begun")
@@ -58,13 +60,13 @@ def resumed_outputs(
     return tuple(chosen), tuple(left)
 
 
-def places_beside(stored: StoredRun, checkpoint: Path) -> tuple[str, ...]:
+def places_next_to(stored: StoredRun, checkpoint: Path) -> tuple[str, ...]:
     """The present paths of the outputs of a checkpoint's run that are in its folder."""
-    places = (_place_beside(output, stored, checkpoint) for output in stored.config.targets)
+    places = (_place_next_to(output, stored, checkpoint) for output in stored.config.targets)
     return tuple(place for place in places if place is not None)
 
 
-def _place_beside(output: str, stored: StoredRun, checkpoint: Path) -> str | None:
+def _place_next_to(output: str, stored: StoredRun, checkpoint: Path) -> str | None:
     """An output's present place, if it was in the checkpoint's folder or below."""
     before = stored.checkpoint
     if is_address(output) or before is None:

@@ -18,7 +18,7 @@ from sana_stream.streaming.outputs.locks import OutputLocks
 
 from .blocks import VideoBlocks
 from .checkpoints import Checkpoints
-from .config import Prompts, RunConfig, check_names
+from .config import RunConfig
 from .inputs import VideoStart, check_pictures, read_video_start
 from .live import LiveSession, open_live
 from .messages import story_notes
@@ -374,28 +374,3 @@ class Run:
         if self.progress.complete and self._checkpoints is not None:
             self._checkpoints.finish()
         opened.__exit__(kind, error, trace)
-
-
-def render(engine: Engine | None, story: Prompts, **parameters: Any) -> Progress:
-    """Make a whole video; returns the final progress.
-
-        render(engine, "story.txt", minutes=1, outputs=["story.mp4"])
-
-    The file equals the one that the command line makes with the same settings.
-
-    Args:
-        engine: a loaded model. None: the one that `model` names is loaded.
-        story, **parameters: those of `RunConfig`; `directed` is False unless it is given.
-
-    Raises:
-        ConfigError, StoryError, InvalidOutputError: as for `Run`, before any work.
-        OutputError: an output failed; what was delivered before plays.
-        HealthError: the stream cannot continue.
-    """
-    check_names(parameters)
-    values: dict[str, Any] = {"directed": False} | parameters
-    config = RunConfig(story=story, **values)
-    with Run(engine, config) as run:
-        for _ in run:
-            pass
-    return run.progress
