@@ -56,6 +56,12 @@ class Run:
                 if progress.seconds > 30:
                     run.control.prompt("night falls")
 
+    Attributes:
+        config: what was asked for.
+        plan: the same, resolved: size, length, blocks, and where each prompt is shown.
+        control: directs the run from any thread: prompts, seed, rewind, pause, end.
+        progress: the newest record.
+
     Args:
         engine: a loaded model. None: the run loads the one that the configuration names, after
             everything has been checked.
@@ -301,8 +307,9 @@ class Run:
         engine = self._model.load(self.config)
         self._model = replace(self._model, engine=engine)
         self._session = begin_session(engine, self.plan, self._clip)
-        # the tensors of the checkpoint are in the session now
-        self.plan = replace(self.plan, origin=replace(self.plan.origin, saved=None))
+        # the session has the checkpoint's tensors now; nothing else keeps them in memory
+        self._origin = replace(self._origin, saved=None)
+        self.plan = replace(self.plan, origin=self._origin)
 
     def __iter__(self) -> Iterator[Progress]:
         return self
