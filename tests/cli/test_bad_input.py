@@ -186,7 +186,7 @@ def test_a_folder_that_may_not_be_written(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described = inspect_model(tiny_folder)
-    monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: described)
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", lambda *_: described)
     argv = (*PROMPT, "--model", tiny_folder, "--out")
     mistake(capfd, 2, *argv, "nowhere/a.mp4")  # so that nothing is left to be imported below
     with tempfile.TemporaryDirectory() as folder:

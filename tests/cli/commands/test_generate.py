@@ -186,7 +186,7 @@ def test_what_the_model_wants_behind_a_prompt_is_not_shown(
     described = inspect_model(tiny_folder)
     preset = dataclasses.replace(described.preset, motion_score=" the night falls")
     changed = dataclasses.replace(described, preset=preset)
-    monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: changed)
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", lambda *_: changed)
     outs = (*PICTURES, "--out", "a.mkv")
     assert run("--prompt", "a fox", "--frames", "9", *outs, *tiny) == 0
     expected = frames_of(tiny_engine, 9, {0: "a fox the night falls"})
@@ -255,7 +255,7 @@ def test_the_model_is_loaded_and_compiled_as_asked_for(
         asked.append(more["decode_frames"])
         return tiny_engine
 
-    monkeypatch.setattr("sana_stream.cli.commands.model.load", load)
+    monkeypatch.setattr(Engine, "load", load)
     monkeypatch.setattr("sana_stream.engine.performance.compile.compile_networks", compiled.append)
     argv = ("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--overwrite", *tiny)
     assert run(*argv) == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sana_stream.cli.keyboard import typed_lines
 from sana_stream.errors import CommandError
 from sana_stream.streaming.control.live_control import (
     BRANCH_LIMIT,
@@ -19,7 +20,6 @@ from sana_stream.streaming.control.live_control import (
     read_lines,
 )
 from sana_stream.streaming.control.pacing import LEAD_SECONDS, RealtimePacer
-from sana_stream.streaming.run.live import typed_lines
 from sana_stream.streaming.video_format import VideoFormat
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
