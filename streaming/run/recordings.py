@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from .recordings_index import RecordingIndex
 
 SPARE = 200 << 20  # bytes that stay free for other programs
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
+logger = logging.getLogger(__name__)
 
 
 class Recordings:

@@ -271,12 +271,12 @@ def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     first = Recordings(tmp_path, keep=True, limit=None)
-    first.check(print)
+    first.check()
     told = f"another server \\(process {os.getpid()}\\) records there"
     with pytest.raises(ConfigError, match=told):
-        Recordings(tmp_path, keep=True, limit=None).check(print)
+        Recordings(tmp_path, keep=True, limit=None).check()
     first.close()
-    Recordings(tmp_path, keep=True, limit=None).check(print)
+    Recordings(tmp_path, keep=True, limit=None).check()
 
 
 def test_sizes() -> None:
