@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def read_keyboard(control: LiveControl) -> None:
     """Send every line of standard input to a run, from a thread."""
     logger.info("type a prompt, or one of: %s", ", ".join(COMMANDS))
-    read_lines(typed_lines(), control, logger.warning)
+    read_lines(typed_lines(), control)
 
 
 def typed_lines(descriptor: int = 0) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .flags import with_flags
+from .process import describe_error
 
 LIBRARY = logging.getLogger("sana_stream")
 
@@ -21,7 +22,10 @@ class NoteHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record; a failure to print it is handled as by other handlers."""
         try:
-            self.note(with_flags(record.getMessage()))
+            line = with_flags(record.getMessage())
+            if record.exc_info and record.exc_info[1] is not None:
+                line = f"{line}: {describe_error(record.exc_info[1])}"
+            self.note(line)
         except Exception:
             self.handleError(record)
 
@@ -30,13 +34,20 @@ class NoteHandler(logging.Handler):
 def show_log(note: Callable[[str], None], level: int = logging.WARNING) -> Iterator[None]:
     """Print the library's log through `note` inside the context, and nowhere else.
 
+    The handler is installed by the outermost context. An inner context changes where its lines go
+    and from which level on, until it is left.
+
     Args:
         note: takes one line; called from any thread. It must not write to standard output.
         level: the lowest level to print.
     """
-    handler = NoteHandler(note)
+    handler = next((known for known in LIBRARY.handlers if isinstance(known, NoteHandler)), None)
     before = LIBRARY.level, LIBRARY.propagate
-    LIBRARY.addHandler(handler)
+    outer = None if handler is None else handler.note
+    if handler is None:
+        handler = NoteHandler(note)
+        LIBRARY.addHandler(handler)
+    handler.note = note
     LIBRARY.setLevel(level)
     LIBRARY.propagate = False
     try:
@@ -44,4 +55,7 @@ def show_log(note: Callable[[str], None], level: int = logging.WARNING) -> Itera
     finally:
         LIBRARY.setLevel(before[0])
         LIBRARY.propagate = before[1]
-        LIBRARY.removeHandler(handler)
+        if outer is None:
+            LIBRARY.removeHandler(handler)
+        else:
+            handler.note = outer

@@ -6,51 +6,36 @@ from argparse import Namespace
 from pathlib import Path
 
 from sana_stream.cli import argument_types
-from sana_stream.cli.options import STDOUT, check_story
-from sana_stream.cli.parser import (
-    Parser,
-    add_device,
-    add_length,
-    add_outputs,
-    add_quiet,
-    add_safety,
-    add_story,
-)
+from sana_stream.cli.options import LENGTH, OUTPUT, PROMPTS, SAFETY, STDOUT, check_story
+from sana_stream.cli.parser import Parser, add_device, add_group, add_option
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.pipe import claim_stdout
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument(
         "checkpoint",
         type=argument_types.file_name,
         metavar="CHECKPOINT",
-        help="or the video that it is of",
+        help="the checkpoint to start from, or its video",
     )
-    add_story(parser)
-    add_length(parser)
-    add_outputs(parser)
-    parser.add_argument(
-        "--seed", type=argument_types.seed, metavar="N", help="other noise (default: as before)"
-    )
-    parser.add_argument(
-        "--model",
-        type=argument_types.filled,
-        metavar="MODEL",
-        help="where the model is, if it has moved",
-    )
+    add_group(parser, PROMPTS, leave_out=("image", "video"))
+    add_group(parser, LENGTH)
+    add_group(parser, OUTPUT)
+    add_option(parser, "seed", default=None, help="seed of the noise (default: as before)")
+    add_option(parser, "model", default=None, help="the model, if it has moved")
     add_device(parser, default=None)
-    add_safety(parser)
-    add_quiet(parser)
+    add_group(parser, SAFETY)
+    add_option(parser, "quiet")
 
 
 def run(args: Namespace) -> int:
     """Make a video whose first frame follows the checkpoint's last one."""
     if not args.out:
         raise ConfigError("a branch is a video of its own: give it a name with --out FILE")
-    check_story(args)
+    check_story(args.prompt, args.prompt_file)
     stdout = claim_stdout() if STDOUT in args.out else None
     from sana_stream.streaming.run.runner import Run  # imports torch
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.parser import Parser, add_device
+from sana_stream.cli.parser import Parser, add_device, add_option
 from sana_stream.cli.process import MESSAGE_LIMIT, answer
 from sana_stream.streaming.run.messages import format_bytes
 
@@ -25,29 +25,23 @@ LONGEST = 4000  # characters of a row
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument(
         "model",
         type=argument_types.filled,
         nargs="?",
         default="pocket",
         metavar="MODEL",
-        help="as for a video",
+        help="pocket, a folder in the diffusers layout, a .pth file or a Hugging Face hub id "
+        "(default: pocket)",
     )
-    parser.add_argument(
-        "--parts",
-        type=argument_types.filled,
-        metavar="MODEL",
-        help="folder or hub id with the VAE and text encoder",
-    )
-    parser.add_argument(
-        "--decoder", type=argument_types.filled, metavar="tiny=FILE", help="with the small decoder"
-    )
-    parser.add_argument(
-        "--size", type=argument_types.size, metavar="WxH", help="in pixels, as 832x480"
+    add_option(parser, "parts")
+    add_option(parser, "decoder")
+    add_option(
+        parser, "size", help="width and height in pixels, such as 832x480 (default: the model's)"
     )
     add_device(parser)
-    parser.add_argument("--json", action="store_true", help="facts for a program, on one line")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def run(args: Namespace) -> int:

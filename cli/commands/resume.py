@@ -5,36 +5,34 @@ from __future__ import annotations
 from argparse import Namespace
 
 from sana_stream.cli import argument_types
-from sana_stream.cli.live_options import add_live
+from sana_stream.cli.live_options import LIVE
 from sana_stream.cli.options import STDOUT, check_live
-from sana_stream.cli.parser import Parser, add_device, add_quiet
+from sana_stream.cli.parser import Parser, add_device, add_group, add_option
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.pipe import claim_stdout
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument(
         "video",
         type=argument_types.file_name,
         metavar="VIDEO",
-        help="the video, or the checkpoint beside it",
+        help="the interrupted video, or the checkpoint next to it",
     )
-    again = parser.add_argument_group("what the run had elsewhere counts only when given again")
-    again.add_argument(
-        "--out",
-        action="append",
-        type=argument_types.filled,
-        metavar="OUTPUT",
-        help="an address, - for standard output, or a file of the run in another folder; several "
-        "times for several",
+    again = parser.add_argument_group("outputs other than files (used only when given again)")
+    add_option(
+        again,
+        "outputs",
+        help="URL, - for standard output, or a file of the run in another folder; repeat the "
+        "option for several",
     )
-    again.add_argument("--format", metavar="NAME", help="the container of - and of addresses")
-    add_live(parser)
-    other = parser.add_argument_group("another one than the run had")
-    other.add_argument("--model", metavar="MODEL", help="where the model is, if it has moved")
+    add_option(again, "container")
+    add_group(parser, LIVE)
+    other = parser.add_argument_group("model and device (default: as before)")
+    add_option(other, "model", default=None, help="the model, if it has moved")
     add_device(other, default=None)
-    add_quiet(parser)
+    add_option(parser, "quiet")
 
 
 def run(args: Namespace) -> int:

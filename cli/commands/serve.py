@@ -21,10 +21,11 @@ from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
 from sana_stream.cli.console import PlainReporter, Reporter
 from sana_stream.cli.flags import with_flags
-from sana_stream.cli.live_options import DEFAULT_PORT, add_address
+from sana_stream.cli.live_options import DEFAULT_PORT
 from sana_stream.cli.log_handler import show_log
+from sana_stream.cli.model_options import FRAMES, MODEL
 from sana_stream.cli.options import Options
-from sana_stream.cli.parser import Parser, add_model, add_picture, build_parser
+from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
 from sana_stream.engine.story.read import parse_story
@@ -129,15 +130,12 @@ class Server:
         """The recording of a stream, or why there is none; the stream is made in both cases."""
         try:
             begun = self._recordings.begin(
-                plan.video_format, metadata_of(plan), self._note, self._page.set_notice
+                plan.video_format, metadata_of(plan), self._page.set_notice
             )
         except (OSError, ValueError, SanaStreamError) as error:
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
-            return None, None, _server_words(safe_text(why, _REASON))
+            return None, None, with_flags(safe_text(why, _REASON))
         return *begun, None
-
-    def _note(self, line: str) -> None:
-        self._reporter.note(_server_words(line))
 
     def _check(self, job: StreamJob) -> None:
         config = self._job_config(job)
@@ -162,59 +160,56 @@ class Server:
             self._jobs.cancel(job.number)
 
 
-def _server_words(line: str) -> str:
-    """A message about recordings with the options of this command."""
-    return line.replace("(limit=)", "(--keep)")
-
-
 EXAMPLES = """\
 examples:
   sana-stream serve                      then open http://127.0.0.1:8765/ and write a prompt
-  sana-stream serve --host 0.0.0.0       for the whole network: tells addresses with tokens
-  sana-stream serve --record films       keep every stream
+  sana-stream serve --host 0.0.0.0       for the whole network; prints URLs with tokens
+  sana-stream serve --record films       keep every stream in the folder films
   curl -d '{"story": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
 
-One stream is made at a time, up to 16 others wait. Ctrl-C finishes the block and ends serving.
+One stream is generated at a time; up to 16 others wait in a queue. Ctrl-C finishes the current
+block and stops the server.
 """
-TEMPORARY_BYTES = 4 * 10**9  # that a recording takes which nobody asked for
+TEMPORARY_BYTES = 4 * 10**9  # limit of a recording that is not kept
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.epilog = EXAMPLES
-    page = parser.add_argument_group("the page")
+    page = parser.add_argument_group("page")
     page.add_argument(
         "--port",
         type=argument_types.port,
         default=DEFAULT_PORT,
         metavar="PORT",
-        help=f"where it is on this machine; 0 takes any free one (default: {DEFAULT_PORT})",
+        help=f"port that the page listens on; 0 takes any free one (default: {DEFAULT_PORT})",
     )
-    add_address(page)
-    streams = parser.add_argument_group("the streams")
-    streams.add_argument(
-        "--prompt",
-        action="append",
-        metavar="TEXT",
-        help="begin with a stream of this prompt; several follow one another in one stream",
+    add_option(page, "host")
+    add_option(page, "token")
+    streams = parser.add_argument_group("streams")
+    add_option(
+        streams,
+        "prompts",
+        help="prompt of a first stream; repeat the option for several prompts, shown one after "
+        "another",
     )
     streams.add_argument(
         "--record",
         type=argument_types.filled,
         metavar="FOLDER",
-        help="keep each stream there as a file of its own (default: for download only, until the "
-        "next one begins)",
+        help="folder that keeps each stream as a file (default: the current stream can be "
+        "downloaded until the next one starts)",
     )
     streams.add_argument(
         "--keep",
         type=argument_types.size_in_bytes,
         metavar="SIZE",
-        help="how much recordings may take, as 500MB or 20GB: the oldest one is removed for the "
-        "one of now, and when that alone is as large, it ends while its stream goes on (default: "
-        "4GB, with --record as much as the disk has)",
+        help="limit of all recordings, such as 500MB or 20GB: the oldest ones are removed, and a "
+        "recording that alone reaches the limit ends while its stream continues (default: 4GB; "
+        "with --record the free disk space)",
     )
-    add_picture(parser)
-    add_model(parser)
+    add_group(parser, FRAMES)
+    add_group(parser, MODEL)
 
 
 def run(args: Namespace) -> int:

@@ -185,6 +185,10 @@ def inspect_model(
             check_text_files(folder)
     except SanaStreamError as error:
         errors.append(error)
+    for name in ("vae", "text_encoder", "tokenizer"):
+        if not (folder / name).is_dir():
+            missing = f"{safe_text(folder)} has no {name}/; a whole model folder has one"
+            errors.append(CheckpointError(missing))
     for name in ("vae", "text_encoder"):
         try:
             found.append(_part(folder / name))
@@ -195,8 +199,6 @@ def inspect_model(
         check_decoder(vae, preset.name)
         file = locate_decoder(decoder)
         found.append(PartInfo("decoder", f"small, from {file.name}", WeightSummary.of([file])))
-    if not (folder / "tokenizer").is_dir():
-        errors.append(CheckpointError(f"{safe_text(folder)} has no tokenizer/"))
     check_loras(config, (lora for lora, _ in chosen))
     vocabulary = None
     try:

@@ -125,8 +125,11 @@ def open_partial(path: Path) -> BinaryIO:
     return partial.open("xb")
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file under its temporary name, sync it to disk, then rename it to `path`.
+
+    Args:
+        sync: wait until the file is on the disk, so that it is complete after a power cut too.
 
     Raises:
         OSError: it cannot be written; `path` is unchanged and the temporary file is removed.
@@ -135,14 +138,16 @@ def atomic_write(path: Path, data: bytes) -> None:
     try:
         with open_partial(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

@@ -150,7 +150,7 @@ class RunConfig:
             ConfigError: what to give.
         """
         if self.watch and self.prompt_file in (None, STDOUT):
-            raise ConfigError("watch=True needs a file: give story='story.txt'")
+            raise ConfigError("watch=True needs a prompt file: add story='story.txt'")
 
     @property
     def targets(self) -> tuple[str, ...]:

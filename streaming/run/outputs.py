@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from sana_stream.streaming.outputs.locks import OutputLocks
     from sana_stream.streaming.video_format import Metadata
 
-logger = logging.getLogger(__name__)
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
 
 
@@ -60,7 +58,8 @@ def open_outputs(
         OSError: the disk is full.
     """
     from sana_stream.streaming.outputs.open import open_output
-    from sana_stream.streaming.video_format import EncoderSettings
+    from sana_stream.streaming.outputs.options import OutputOptions
+    from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
     config = plan.config
     check_apart(config.targets, config.segment is not None)
@@ -68,28 +67,22 @@ def open_outputs(
     for target in config.targets:
         if not is_live(target):
             check_disk_space(target)
-    encoding = EncoderSettings(config.codec, config.crf, config.preset, config.nvenc)
+    encoder = EncoderSettings(config.codec, config.crf, config.preset, config.nvenc)
+    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan))
     captions = caption_files(config.targets)
     with ExitStack() as opened:
         outputs: list[Output] = []
         for target in config.targets:
-            output = open_output(
-                target,
-                plan.video_format,
-                encoding,
-                tags=metadata_of(plan),
+            options = OutputOptions(
                 container=config.container if is_address(target) else None,
                 overwrite=config.overwrite,
                 resume_frames=plan.origin.frames,
                 segment_seconds=config.segment if is_video_file(target) else None,
                 window=config.window if is_playlist(target) else None,
                 captions=captions.get(target),
-                locks=locks,
                 sole_output=len(config.targets) == 1 and config.web is None,
-                stop=stop,
-                stdout=stdout,
-                report=logger.warning,
             )
+            output = open_output(target, spec, options, locks=locks, stop=stop, stdout=stdout)
             opened.callback(output.close)
             outputs.append(output)
         yield outputs

@@ -14,7 +14,7 @@ from sana_stream._text import safe_text
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.recording import LimitedRecording
-from sana_stream.streaming.video_format import Metadata, VideoFormat
+from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 
 from .messages import format_bytes
 from .recordings_index import RecordingIndex
@@ -50,16 +50,14 @@ class Recordings:
     def begin(
         self,
         video: VideoFormat,
-        tags: Metadata,
-        report: Callable[[str], None],
+        metadata: Metadata,
         ended: Callable[[str], None],
     ) -> tuple[Path, LimitedRecording]:
         """Begin the file for the next stream.
 
         Args:
             video: its size and rate.
-            tags: its metadata.
-            report: called with each later failure, as a line.
+            metadata: of the file.
             ended: called with a notice for viewers when the recording ends early.
 
         Raises:
@@ -68,7 +66,7 @@ class Recordings:
         path = self.next()
         while True:
             try:
-                return path, self.open(path, video, tags, report, ended)
+                return path, self.open(path, video, metadata, ended)
             except InvalidOutputError:
                 if (other := self.next()) == path:
                     raise
@@ -88,17 +86,16 @@ class Recordings:
         self,
         path: Path,
         video: VideoFormat,
-        tags: Metadata,
-        report: Callable[[str], None],
+        metadata: Metadata,
         ended: Callable[[str], None],
     ) -> LimitedRecording:
         """Open the file, which exists from the first block."""
         self._index.check()
         if (why := self.full(path)) is not None:
             raise InvalidOutputError(why)
-        file = open_output(str(path), video, tags=tags)
+        file = open_output(path, StreamSpec(video, metadata=metadata))
         begun, whole = partial(self._index.add, path), partial(self._index.complete, path)
-        return LimitedRecording(file, video, partial(self.full, path), report, ended, begun, whole)
+        return LimitedRecording(file, video, partial(self.full, path), ended, begun, whole)
 
     def full(self, running: Path) -> str | None:
         """Why no more can be written to a file; None when there is space or some could be freed."""
@@ -119,7 +116,7 @@ class Recordings:
             return f"only {format_bytes(free)} are free on the disk of {safe_text(self._folder)}"
         taken = sum(map(_size, {*self._index.recordings(), running}))
         if self._limit is not None and taken >= self._limit:
-            return f"recordings may take {format_bytes(self._limit)} (limit=)"
+            return f"recordings may take {format_bytes(self._limit)} (--keep)"
         return None
 
 

@@ -278,7 +278,7 @@ class Run:
 
     def _open(self, opened: ExitStack) -> None:
         if self._locks is None:
-            self._locks = OutputLocks(logger.warning)
+            self._locks = OutputLocks()
         locks, stop = opened.enter_context(self._locks), self.control.stop
         self._checkpoints = opened.enter_context(Checkpoints(self.plan, locks))
         if self._outputs is None:
@@ -363,7 +363,7 @@ class Run:
         feeds = list(outputs) if live is None or live.feed is None else [live.feed, *outputs]
         opened.enter_context(log_once_here())
         opened.enter_context(limit_threads(engine.device, stages=1 if live else 2))
-        return opened.enter_context(OutputPump(feeds, logger.warning))
+        return opened.enter_context(OutputPump(feeds))
 
     def __exit__(
         self,

@@ -33,10 +33,10 @@ WIDTH, HEIGHT = 224, 128
 def main() -> None:
     from blocks import blocks  # pyright: ignore[reportMissingImports]
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = Options.of(build_parser("").parse(sys.argv[1:]))
     config = run_config(options)
     stdout = claim_stdout() if STDOUT in config.targets else None
-    logging.basicConfig(format="%(message)s")
     plan: Any = SimpleNamespace(
         config=config,
         story=config.read_story(),
@@ -46,9 +46,9 @@ def main() -> None:
         video_format=VideoFormat(WIDTH, HEIGHT, 16),
     )
     with (
-        OutputLocks(logging.warning) as locks,
+        OutputLocks() as locks,
         open_outputs(plan, locks, Event(), stdout) as outputs,
-        OutputPump(outputs, logging.warning) as pump,
+        OutputPump(outputs) as pump,
     ):
         for block in blocks(BLOCKS):
             corner = np.zeros((len(block.frames), HEIGHT, WIDTH, 3), np.uint8)

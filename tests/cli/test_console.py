@@ -91,7 +91,7 @@ def test_the_display_shows_prompt_and_numbers_and_goes_away() -> None:
         display._live.refresh()
         display.note("a note [bold]as it is")
         display.block(progress())
-        assert "the first block is being made" in terminal.getvalue()
+        assert "generating the first block" in terminal.getvalue()
         display._live.refresh()
         shown = terminal.getvalue()
         assert "a note [bold]as it is" in shown

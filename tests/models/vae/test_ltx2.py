@@ -206,7 +206,7 @@ def test_decode_bytes_scales_with_frame_size(engine: Engine):
 def test_large_frames_are_decoded_in_tiles_when_memory_is_low(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sana_stream.engine.engine.free_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr("sana_stream.engine.loading.model.free_bytes", lambda device: 1 << 20)
     engine = Engine.load(folder, "cpu", "float32")
     assert isinstance(engine.vae, LTX2VAE)
     session = engine.session("a", height=64, width=544, block_frames=1, steps=1)

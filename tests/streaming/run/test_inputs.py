@@ -343,7 +343,7 @@ def test_a_file_with_a_colon_in_its_name_is_that_file(
     (tmp_path / "x").write_text("")
     assert argument_types.scaled_file("style:2") == ("style:2", 1.0)
     assert argument_types.scaled_file("style:2:0.5") == ("style:2", 0.5)
-    with pytest.raises(ArgumentTypeError, match="'strong' behind 'x' is no number"):
+    with pytest.raises(ArgumentTypeError, match="'strong' after 'x' is not a number"):
         argument_types.scaled_file("x:strong")
 
 
