@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,12 +23,10 @@ from sana_stream.engine.story.timeline import Placement
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.targets import is_live
 from sana_stream.streaming.run.messages import format_bytes, unknown_words_note
+from sana_stream.streaming.run.plan import RunPlan
+from sana_stream.streaming.run.progress import Progress
 
 from .process import MESSAGE_LIMIT
-
-if TYPE_CHECKING:
-    from sana_stream.streaming.run.plan import RunPlan
-    from sana_stream.streaming.run.progress import Progress
 
 
 def rounded_clock(seconds: float) -> str:
@@ -68,7 +66,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def closing_lines(progress: Progress, outputs: tuple[str, ...]) -> list[str]:
-    """What was made, where it is, how fast it came and how to play it."""
+    """What was generated, where it is, how fast, and how to play it."""
     made = f"{_count(progress.frames, 'frame')}, {format_time(progress.seconds)} of video"
     took = f"{rounded_clock(progress.elapsed_seconds)}: {speed(progress.speed, progress.fps)}"
     lines = [f"{made} in {took}, peak memory {format_bytes(progress.peak_memory_bytes)}"]
@@ -181,7 +179,7 @@ def _plan_row(placement: Placement, plan: RunPlan) -> tuple[str, str, Text]:
         safe_text(prompt if image is None else f"{prompt} (picture {image})", MESSAGE_LIMIT)
     )
     if placement.frame is None:
-        return asked, "never: no block starts in its time", shown_prompt
+        return asked, "never: no block starts while it is due", shown_prompt
     shown = f"{format_time(plan.seconds_of(placement.frame))} (block {placement.block})"
     return asked, shown, shown_prompt
 

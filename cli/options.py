@@ -192,8 +192,8 @@ class Options(LiveOptions, ModelOptions):
         Raises:
             ConfigError: options that exclude or need each other, or no prompt.
         """
+        check_story(args)
         values = read_options(cls, args)
-        check_story(values["prompts"], values["prompt_file"])
         values["outputs"] = values["outputs"] or (default_output(values["prompt_file"]),)
         check_outputs(values["outputs"], args.format, args.segment, args.window)
         check_live(args)
@@ -204,6 +204,14 @@ class Options(LiveOptions, ModelOptions):
 
 
 OPTIONS = dict([*declared_options(Options), *declared_options(Length)])  # by name of the field
+
+
+def check_story(args: Namespace) -> None:
+    """Check that a parsed namespace gives a prompt or a prompt file; raises ConfigError."""
+    if not args.prompt and args.prompt_file is None:
+        raise ConfigError(
+            'no prompt is given: add --prompt "a red boat at dusk" or --prompt-file story.txt'
+        )
 
 
 def check_story(prompts: Sequence[str] | None, prompt_file: str | None) -> None:

@@ -221,13 +221,13 @@ def run(args: Namespace) -> int:
     reporter = PlainReporter(Console(stderr=True))
     with (
         SignalHandler(announce=True) as stop,
-        show_log(reporter.note, logging.INFO),
+        show_log(lambda line: reporter.note(_server_words(line)), logging.INFO),
         _folder(args.record) as folder,
     ):
         keep = args.record is not None
         limit = args.keep or (None if keep else TEMPORARY_BYTES)
         recordings = Recordings(folder, keep, limit)
-        recordings.check(reporter.note)
+        recordings.check()
         server = Server(config, reporter, recordings, stop.requested)
         with closing(recordings), server.page():
             server.submit(args.prompt or [])

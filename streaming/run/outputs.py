@@ -73,7 +73,7 @@ def open_outputs(
     with ExitStack() as opened:
         outputs: list[Output] = []
         for target in config.targets:
-            options = OutputOptions(
+            settings = OutputOptions(
                 container=config.container if is_address(target) else None,
                 overwrite=config.overwrite,
                 resume_frames=plan.origin.frames,
@@ -82,7 +82,7 @@ def open_outputs(
                 captions=captions.get(target),
                 sole_output=len(config.targets) == 1 and config.web is None,
             )
-            output = open_output(target, spec, options, locks=locks, stop=stop, stdout=stdout)
+            output = open_output(target, spec, settings, locks=locks, stop=stop, stdout=stdout)
             opened.callback(output.close)
             outputs.append(output)
         yield outputs

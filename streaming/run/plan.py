@@ -157,15 +157,15 @@ def check_settings(config: RunConfig, model: RunModel) -> SessionSettings:
     from sana_stream.engine.session.settings import resolve_settings
 
     width, height = config.size or (None, None)
-    several = not isinstance(config.steps, int | None)
+    steps = config.steps
     settings = resolve_settings(
         model.preset,
         model.size_multiple,
         seed=config.seed,
         height=height,
         width=width,
-        steps=None if several else config.steps,
-        timesteps=config.steps if several else None,
+        steps=steps if isinstance(steps, int) else None,
+        timesteps=None if isinstance(steps, int) else steps,
         solver=config.solver,
         flow_shift=config.flow_shift,
         guidance=config.guidance,

@@ -37,7 +37,7 @@ class Recordings:
         self._limit = limit
         self._index = RecordingIndex(folder, 0o777 if keep else 0o700)
 
-    def check(self, report: Callable[[str], None]) -> None:
+    def check(self) -> None:
         """Claim the folder before any stream; raises ConfigError when another server uses it.
 
         A folder that cannot be written is reported only: that may change before a stream begins.
@@ -45,7 +45,9 @@ class Recordings:
         try:
             self._index.claim()
         except OSError as error:
-            report(f"{self._folder}: {_reason(error)}; streams are not recorded as long as it is")
+            logger.warning(
+                "%s: %s; streams are not recorded meanwhile", self._folder, _reason(error)
+            )
 
     def begin(
         self,
@@ -57,7 +59,7 @@ class Recordings:
 
         Args:
             video: its size and rate.
-            metadata: of the file.
+            tags: its metadata.
             ended: called with a notice for viewers when the recording ends early.
 
         Raises:

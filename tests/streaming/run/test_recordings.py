@@ -91,7 +91,7 @@ def test_a_recording_without_room_ends_and_its_stream_continues(
     assert len(pictures(path)) == recording.frames
     assert len(path.with_suffix(".vtt").read_text().splitlines()) > 2
     assert len(caplog.messages) == len(notices) == 1
-    assert "recordings may take 0 MiB (--keep)" in caplog.messages[0]
+    assert "recordings may take 0 MiB (limit=)" in caplog.messages[0]
     assert f"{recording.frames} frames (" in caplog.messages[0]
     assert caplog.messages[0].endswith("the other outputs continue")
     assert notices[0].startswith("The recording ends at 0:")
