@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,10 +23,12 @@ from sana_stream.engine.story.timeline import Placement
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.targets import is_live
 from sana_stream.streaming.run.messages import format_bytes, unknown_words_note
-from sana_stream.streaming.run.plan import RunPlan
-from sana_stream.streaming.run.progress import Progress
 
 from .process import MESSAGE_LIMIT
+
+if TYPE_CHECKING:
+    from sana_stream.streaming.run.plan import RunPlan
+    from sana_stream.streaming.run.progress import Progress
 
 
 def rounded_clock(seconds: float) -> str:
@@ -35,7 +37,7 @@ def rounded_clock(seconds: float) -> str:
 
 
 def speed(frames_per_second: float, fps: float) -> str:
-    """Frames a second, and against real time."""
+    """A speed in frames per second and relative to real time."""
     return f"{frames_per_second:.1f} frames/s ({frames_per_second / fps:.2f}x real time)"
 
 
@@ -141,11 +143,11 @@ class PlainReporter:
             self.note(f"of {more} more prompts no word is known")
 
     def note(self, line: str) -> None:
-        """One line as it is, but for what could control a terminal."""
+        """Print one line, with control characters escaped."""
         self._show(Text(safe_text(line, MESSAGE_LIMIT)), soft_wrap=True)
 
     def running(self, progress: Progress) -> AbstractContextManager[None]:
-        """Blocks are being made while this is entered."""
+        """A context in which blocks are generated."""
         self._said = time.monotonic()
         return nullcontext()
 
@@ -156,7 +158,7 @@ class PlainReporter:
             self.note(progress_line(progress))
 
     def _show(self, shown: RenderableType, soft_wrap: bool = False) -> None:
-        """Print, or not: whatever a console cannot draw is no reason to end a run."""
+        """Print; an error of the console does not end the run."""
         with contextlib.suppress(Exception):
             self._console.print(shown, highlight=False, soft_wrap=soft_wrap)
 
@@ -185,7 +187,7 @@ def _plan_row(placement: Placement, plan: RunPlan) -> tuple[str, str, Text]:
 
 
 class TerminalReporter(PlainReporter):
-    """Keeps prompt, bar and numbers at the foot of the terminal; notes scroll by above."""
+    """Shows prompt, bar and numbers on the last lines of a terminal, below the notes."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -195,7 +197,7 @@ class TerminalReporter(PlainReporter):
         )
 
     def running(self, progress: Progress) -> AbstractContextManager[None]:
-        """Show the display while this is entered, and leave nothing of it behind."""
+        """Show the display inside the context and remove it afterwards."""
         self._progress = progress
         return self._shown()
 
@@ -226,5 +228,5 @@ class TerminalReporter(PlainReporter):
             )
         )
         prompt = Text(safe_text(progress.prompt), style="bold", overflow="ellipsis", no_wrap=True)
-        numbers = progress_line(progress) if progress.blocks else "the first block is being made"
+        numbers = progress_line(progress) if progress.blocks else "generating the first block"
         return Group(prompt, bar, Text(numbers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sana_stream.errors import ConfigError
@@ -214,20 +213,8 @@ def check_story(args: Namespace) -> None:
         )
 
 
-def check_story(prompts: Sequence[str] | None, prompt_file: str | None) -> None:
-    """Refuse a command line without a prompt.
-
-    Raises:
-        ConfigError: what to give.
-    """
-    if not prompts and prompt_file is None:
-        raise ConfigError(
-            'no prompt is given: add --prompt "a red boat at dusk" or --prompt-file story.txt'
-        )
-
-
 def check_live(args: Namespace) -> None:
-    """Check the options for live control in a parsed namespace, which may have no prompt file.
+    """Check the options for live control in a parsed namespace.
 
     Raises:
         ConfigError: options that exclude or need each other.

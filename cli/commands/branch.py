@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
     """Make a video whose first frame follows the checkpoint's last one."""
     if not args.out:
         raise ConfigError("a branch is a video of its own: give it a name with --out FILE")
-    check_story(args.prompt, args.prompt_file)
+    check_story(args)
     stdout = claim_stdout() if STDOUT in args.out else None
     from sana_stream.streaming.run.runner import Run  # imports torch
 

@@ -134,7 +134,7 @@ class Server:
             )
         except (OSError, ValueError, SanaStreamError) as error:
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
-            return None, None, with_flags(safe_text(why, _REASON))
+            return None, None, _server_words(safe_text(why, _REASON))
         return *begun, None
 
     def _check(self, job: StreamJob) -> None:
@@ -158,6 +158,11 @@ class Server:
         self._stop.wait()
         for job in self._jobs.jobs():
             self._jobs.cancel(job.number)
+
+
+def _server_words(line: str) -> str:
+    """A message about recordings with the options of this command."""
+    return line.replace("(limit=)", "(--keep)")
 
 
 EXAMPLES = """\

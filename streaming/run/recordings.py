@@ -59,7 +59,7 @@ class Recordings:
 
         Args:
             video: its size and rate.
-            tags: its metadata.
+            metadata: of the file.
             ended: called with a notice for viewers when the recording ends early.
 
         Raises:
@@ -118,7 +118,7 @@ class Recordings:
             return f"only {format_bytes(free)} are free on the disk of {safe_text(self._folder)}"
         taken = sum(map(_size, {*self._index.recordings(), running}))
         if self._limit is not None and taken >= self._limit:
-            return f"recordings may take {format_bytes(self._limit)} (--keep)"
+            return f"recordings may take {format_bytes(self._limit)} (limit=)"
         return None
 
 

@@ -37,6 +37,7 @@ def main() -> None:
     options = Options.of(build_parser("").parse(sys.argv[1:]))
     config = run_config(options)
     stdout = claim_stdout() if STDOUT in config.targets else None
+    logging.basicConfig(format="%(message)s")
     plan: Any = SimpleNamespace(
         config=config,
         story=config.read_story(),

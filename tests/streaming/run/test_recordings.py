@@ -62,7 +62,7 @@ def test_the_oldest_goes_first_and_the_one_of_now_never(tmp_path: Path) -> None:
     assert [first.exists(), first.with_suffix(".vtt").exists()] == [False, False]
     assert second.exists()
     running.write_bytes(bytes(300))
-    assert recordings.full(running) == "recordings may take 0 MiB (--keep)"
+    assert recordings.full(running) == "recordings may take 0 MiB (limit=)"
     assert [second.exists(), running.exists(), other.exists()] == [False, True, True]
 
 
