@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 from .messages import format_bytes
 from .recordings_index import RecordingIndex
 
+logger = logging.getLogger(__name__)
 SPARE = 200 << 20  # bytes that stay free for other programs
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
