@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,10 +23,12 @@ from sana_stream.engine.story.timeline import Placement
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.targets import is_live
 from sana_stream.streaming.run.messages import format_bytes, unknown_words_note
-from sana_stream.streaming.run.plan import RunPlan
-from sana_stream.streaming.run.progress import Progress
 
 from .process import MESSAGE_LIMIT
+
+if TYPE_CHECKING:
+    from sana_stream.streaming.run.plan import RunPlan
+    from sana_stream.streaming.run.progress import Progress
 
 
 def rounded_clock(seconds: float) -> str:

@@ -175,7 +175,7 @@ examples:
 One stream is generated at a time; up to 16 others wait in a queue. Ctrl-C finishes the current
 block and stops the server.
 """
-TEMPORARY_BYTES = 4 * 10**9  # that a recording takes which nobody asked for
+TEMPORARY_BYTES = 4 * 10**9  # limit of a recording that is not kept
 
 
 def add_options(parser: Parser) -> None:

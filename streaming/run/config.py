@@ -53,7 +53,8 @@ class RunConfig:
         image: the path of a picture with which the video begins.
         video: the path of a clip that the video continues.
         model, parts, loras, quantize, quantize_text, device, dtype, decoder, decode_frames: as
-            `Engine.load` takes them. They are used where the run loads the model itself.
+            `Engine.load` takes them, where the run loads the model itself. With a loaded engine
+            they are only stored in checkpoints, for `sana-stream resume`.
         compile, graphs: compile the networks, capture CUDA graphs, when the run loads the model.
         checkpoint: write a checkpoint next to the first output file, from which an interrupted
             video is resumed.
@@ -150,7 +151,7 @@ class RunConfig:
             ConfigError: what to give.
         """
         if self.watch and self.prompt_file in (None, STDOUT):
-            raise ConfigError("watch=True needs a file: give story='story.txt'")
+            raise ConfigError("watch=True needs a prompt file: add story='story.txt'")
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from sana_stream.streaming.outputs.locks import OutputLocks
     from sana_stream.streaming.video_format import Metadata
 
-logger = logging.getLogger(__name__)
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
 
 

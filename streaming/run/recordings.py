@@ -20,6 +20,7 @@ from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 from .messages import format_bytes
 from .recordings_index import RecordingIndex
 
+logger = logging.getLogger(__name__)
 SPARE = 200 << 20  # bytes that stay free for other programs
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Recordings:
 
         Args:
             video: its size and rate.
-            tags: its metadata.
+            metadata: of the file.
             ended: called with a notice for viewers when the recording ends early.
 
         Raises:
