@@ -1,4 +1,4 @@
-"""Directing a stream: the mailbox, where its lines come from, the board, the pace."""
+"""Live control: pending commands, the sources of lines, the status, the pacing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..http_client import TIMEOUT_SECONDS
 VIDEO = VideoFormat(96, 64, 16)
 
 
-def test_the_last_of_several_prompts_holds_and_is_taken_once() -> None:
+def test_last_of_several_prompts_is_taken_once() -> None:
     control = LiveControl()
     for line in ("a red fox", "", "   ", "a  blue\tfox ", "/seed 5", "/negative blurred, grey"):
         control.submit(line)
@@ -41,13 +41,13 @@ def test_the_last_of_several_prompts_holds_and_is_taken_once() -> None:
     assert control.drain() == PendingChanges()
 
 
-def test_what_could_steer_a_terminal_is_taken_out() -> None:
+def test_terminal_control_characters_are_removed() -> None:
     control = LiveControl()
     control.prompt("night\x1b[2J falls\x00\x9b31m \ud800über the sea")
     assert control.drain().prompt == "night [2J falls 31m über the sea"
 
 
-def test_an_empty_negative_prompt_takes_it_away() -> None:
+def test_empty_negative_prompt_removes_it() -> None:
     control = LiveControl()
     control.submit("/negative")
     assert control.drain() == PendingChanges(negative="")
@@ -57,7 +57,7 @@ SEED, BACK, BRANCH = "takes a whole number", "takes seconds", "takes a name of l
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         *((line, "commands are /pause, /resume, /stop, /seed N") for line in ("/jump", "/")),
         ("/pause now", "commands are /pause"),
@@ -66,21 +66,21 @@ SEED, BACK, BRANCH = "takes a whole number", "takes seconds", "takes a name of l
         *((line, BRANCH) for line in ("/branch", "/branch ../dusk", "/branch two words")),
     ],
 )
-def test_what_is_no_command_is_refused_with_what_there_is(line: str, told: str) -> None:
+def test_unknown_command_is_refused_with_the_known_ones(line: str, message: str) -> None:
     control = LiveControl()
-    with pytest.raises(CommandError, match=f"'{line}': {told}"):
+    with pytest.raises(CommandError, match=f"'{line}': {message}"):
         control.submit(line)
     assert control.drain() == PendingChanges()
     assert not control.paused
 
 
-def test_a_prompt_has_a_length() -> None:
+def test_too_long_prompt_is_refused() -> None:
     with pytest.raises(CommandError, match="4001 characters: a prompt has at most 4000"):
         LiveControl().submit("x" * 4001)
 
 
 @pytest.mark.parametrize("line", ["/resume", "/stop"])
-def test_a_held_stream_goes_on(line: str) -> None:
+def test_paused_stream_resumes(line: str) -> None:
     control = LiveControl()
     control.submit("/pause")
     went_on = threading.Event()
@@ -96,7 +96,7 @@ def test_a_held_stream_goes_on(line: str) -> None:
     assert control.stop.is_set() == (line == "/stop")
 
 
-def test_lines_are_taken_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_are_applied_in_order(caplog: pytest.LogCaptureFixture) -> None:
     read, write = os.pipe()
     control = LiveControl()
     with (
@@ -113,7 +113,7 @@ def test_lines_are_taken_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
     assert not control.stop.is_set(), "the end of the lines is not the end of the stream"
 
 
-def test_lines_that_end_in_an_error_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_error_of_the_line_source_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     def lines() -> Iterator[str]:
         yield "night falls"
         raise OSError(5, "Input/output error")
@@ -126,7 +126,7 @@ def test_lines_that_end_in_an_error_are_logged(caplog: pytest.LogCaptureFixture)
     ]
 
 
-def test_a_line_without_an_end_is_not_held_in_memory() -> None:
+def test_endless_line_is_not_kept_in_memory() -> None:
     read, write = os.pipe()
     typed = b"x" * 200_000 + b"\nnight falls\n" + b"y" * 70_000
     thread = threading.Thread(target=lambda: _write(write, typed), daemon=True)
@@ -142,7 +142,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["dusk", "a.b", "Dusk_2-x", "x" * 100, "console", "com10"])
-def test_moments_have_plain_names(name: str) -> None:
+def test_plain_moment_names_are_accepted(name: str) -> None:
     control = LiveControl()
     control.submit(f"/branch {name}")
     assert control.drain().branch == name
@@ -155,15 +155,15 @@ def test_moments_have_plain_names(name: str) -> None:
         *("x" * 101, "é", "a\x00b", "a\u202eb", "a:b", "a%db", "~", "a\nb", "*"),
     ],
 )
-def test_moments_have_no_other_names(name: str) -> None:
+def test_other_moment_names_are_refused(name: str) -> None:
     control = LiveControl()
-    with pytest.raises(CommandError, match="takes a name of letters") as told:
+    with pytest.raises(CommandError, match="takes a name of letters") as error:
         control.submit(f"/branch {name}")
-    assert str(told.value).isprintable()
+    assert str(error.value).isprintable()
     assert control.drain() == PendingChanges()
 
 
-def test_from_afar_a_bounded_number_of_moments_is_kept() -> None:
+def test_remote_clients_keep_a_bounded_number_of_moments() -> None:
     control = LiveControl()
     for _ in range(BRANCH_LIMIT):
         control.submit("/branch dusk", remote=True)
@@ -173,7 +173,7 @@ def test_from_afar_a_bounded_number_of_moments_is_kept() -> None:
     assert control.drain().branch == "dawn"
 
 
-def test_a_watched_file_tells_each_change_once(tmp_path: Path) -> None:
+def test_watched_file_reports_each_change_once(tmp_path: Path) -> None:
     path = tmp_path / "story.txt"
     path.write_text("one")
     watched = WatchedFile(path)
@@ -189,7 +189,7 @@ def test_a_watched_file_tells_each_change_once(tmp_path: Path) -> None:
     assert watched.changed()
 
 
-def test_the_board_tells_what_was_shown_and_what_comes() -> None:
+def test_status_lists_shown_and_coming_prompts() -> None:
     story = (
         ShownPrompt(0, "dawn"),
         ShownPrompt(17, "noon"),
@@ -212,7 +212,7 @@ def test_the_board_tells_what_was_shown_and_what_comes() -> None:
     assert board.snapshot().state == "finished"
 
 
-def test_the_board_does_not_grow_for_ever() -> None:
+def test_status_is_bounded() -> None:
     board = RunStatus(VIDEO)
     block = make_block(0, 0, 1)
     for number in range(1200):
@@ -222,7 +222,7 @@ def test_the_board_does_not_grow_for_ever() -> None:
     assert shown[-1] == ShownPrompt(1199, "prompt 1199")
 
 
-def test_a_block_begins_when_what_is_left_lasts_as_long_as_making_it() -> None:
+def test_next_block_starts_when_buffer_equals_its_duration() -> None:
     now = [100.0]
     pace = RealtimePacer(VIDEO, threading.Event(), lambda: now[0])
     assert pace.delay() == 0
@@ -235,7 +235,7 @@ def test_a_block_begins_when_what_is_left_lasts_as_long_as_making_it() -> None:
     assert pace.delay() == pytest.approx(2 + LEAD_SECONDS - 0.5 - LEAD_SECONDS)
 
 
-def test_a_stream_that_is_too_slow_does_not_wait_and_owes_nothing_later() -> None:
+def test_slow_stream_neither_waits_nor_catches_up() -> None:
     now = [0.0]
     pace = RealtimePacer(VIDEO, threading.Event(), lambda: now[0])
     for _ in range(5):

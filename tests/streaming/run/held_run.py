@@ -12,7 +12,7 @@ from sana_stream.engine.session.session import Session
 
 
 def hold(block: int, release: Path) -> None:
-    """Keep every session in this process before `block` until `release` exists."""
+    """Block every session of this process before `block` until the file `release` exists."""
     decode = Session.decode
 
     def held(session: Session, latent_block: Any, before: Any) -> Any:

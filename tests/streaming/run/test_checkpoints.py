@@ -1,4 +1,4 @@
-"""The checkpoint beside a video: when it is there, what it says, when it is in the way."""
+"""The checkpoint of a video: when it exists, what it contains, when it prevents a new run."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from ...interruptions import (
 )
 
 
-def test_a_whole_video_leaves_no_checkpoint(tiny: tuple[str, ...]):
+def test_complete_video_leaves_no_checkpoint(tiny: tuple[str, ...]):
     assert make("a.mp4", *tiny) == 0
     assert sorted(os.listdir()) == ["a.mp4", "a.vtt"]
     assert make("b.mp4", "--keep-checkpoint", *tiny) == 0
     assert read_header(Path("b.ckpt")).frames == 65  # the last block's end, not the video's
 
 
-def test_checkpoints_can_be_left_out(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+def test_no_checkpoint_option_writes_none(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
         at_block(patch, 4, collapse)
         assert make("a.mp4", "--checkpoint-every", "off", *tiny) == 1
     assert not Path("a.ckpt").exists()
 
 
-def test_the_checkpoint_says_what_the_run_is(tiny: tuple[str, ...]):
+def test_checkpoint_contains_options_and_story(tiny: tuple[str, ...]):
     assert make("a.mp4", "--keep-checkpoint", "--fps", "24000/1001", *tiny) == 0
     header = read_header(Path("a.ckpt"))
     assert header.watch is not None
     assert (header.watch["prompt"], header.watch["good"]) == (STORY[3], False)
-    told = json.loads(json.dumps(header.extra))["run"]
-    assert told["options"]["fps"] == "24000/1001"
-    assert told["options"]["outputs"] == [str(Path("a.mp4").absolute())]
-    assert [cue[1] for cue in told["story"]["cues"]] == ["a red boat", "night falls over the sea"]
+    saved = json.loads(json.dumps(header.extra))["run"]
+    assert saved["options"]["fps"] == "24000/1001"
+    assert saved["options"]["outputs"] == [str(Path("a.mp4").absolute())]
+    assert [cue[1] for cue in saved["story"]["cues"]] == ["a red boat", "night falls over the sea"]
 
 
 @posix
-def test_a_new_video_does_not_take_an_interrupted_ones_place_by_accident(
+def test_new_run_does_not_replace_interrupted_video(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
@@ -61,7 +61,7 @@ def test_a_new_video_does_not_take_an_interrupted_ones_place_by_accident(
     assert not Path("a.ckpt").exists()
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
+def test_unwritable_checkpoint_does_not_end_run(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     def refuse(path: Path, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""Two processes that want the same video, in every order of start, write, finish and kill."""
+"""Two processes that write the same video, in every order of start, write, end and kill."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ FRAMES = {"a.mp4": 200, "a/%03d.png": 200, "a/live.m3u8": 200}
 
 
 def begin(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
-    """A process that makes a video."""
-    return start(*words(model, name), cwd=folder)
+    """Start a process that makes a video."""
+    return start(*arguments(model, name), cwd=folder)
 
 
 def begin_held(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
-    """The same, which waits before block 20 until there is a file `release`."""
+    """Start such a process, blocked before block 20 until the file `release` exists."""
     script = [sys.executable, str(Path(__file__).with_name("held_run.py")), "20", "release"]
-    argv = [*script, *map(str, words(model, name))]
+    argv = [*script, *map(str, arguments(model, name))]
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, cwd=folder, env=environment(), stdout=pipe, stderr=pipe)
 
 
-def words(model: Path, name: str) -> tuple[str | Path, ...]:
+def arguments(model: Path, name: str) -> tuple[str | Path, ...]:
     options = ("--frames", str(FRAMES[name]), "--checkpoint-every", "0.001s", "--device", "cpu")
     return (*STORY, *options, "--model", model, "--out", name)
 
 
-def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """How a process ended, and what it said."""
+def wait_for_end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Return a process's exit code and its standard error."""
     _, said = process.communicate(timeout=300)
     return process.returncode, said.decode()
 
 
-def shown(folder: Path, name: str) -> int:
-    """How many frames an output has."""
+def frame_count(folder: Path, name: str) -> int:
+    """Return the number of frames of an output."""
     return len(pictures(folder / name.split("/%")[0]))
 
 
 @pytest.mark.parametrize(("name", "checkpoint"), OUTPUTS)
 @pytest.mark.parametrize("second", ["again", "overwrite", "resume"])
-def test_while_one_writes_the_other_is_refused(
+def test_second_writer_is_refused(
     tmp_path: Path,
     tiny_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -70,35 +70,39 @@ def test_while_one_writes_the_other_is_refused(
     (tmp_path / "release").touch()
     said = capfd.readouterr().err
     assert f"is being written by process {first.pid} on " in said or second == "again"
-    assert end(first)[0] == 0
-    assert shown(tmp_path, name) == FRAMES[name]
+    assert wait_for_end(first)[0] == 0
+    assert frame_count(tmp_path, name) == FRAMES[name]
 
 
 @pytest.mark.parametrize(("name", "checkpoint"), OUTPUTS)
-def test_two_that_start_at_once(tmp_path: Path, tiny_folder: Path, name: str, checkpoint: str):
-    """One makes the video, the other one is refused or finds it made; which one is no matter."""
+def test_parallel_starts_make_one_video(
+    tmp_path: Path, tiny_folder: Path, name: str, checkpoint: str
+):
+    """One makes the video; the other is refused or finds it complete. Either may be first."""
     pair = [begin(tmp_path, tiny_folder, name) for _ in range(2)]
-    codes = sorted(end(process)[0] for process in pair)
+    codes = sorted(wait_for_end(process)[0] for process in pair)
     assert codes == [0, 2]
-    assert shown(tmp_path, name) == FRAMES[name]
+    assert frame_count(tmp_path, name) == FRAMES[name]
     assert not list(tmp_path.rglob("*.lock"))
 
 
 @pytest.mark.parametrize(("name", "checkpoint"), OUTPUTS)
-def test_two_that_resume_at_once(tmp_path: Path, tiny_folder: Path, name: str, checkpoint: str):
+def test_parallel_resumes_make_one_video(
+    tmp_path: Path, tiny_folder: Path, name: str, checkpoint: str
+):
     first = begin_held(tmp_path, tiny_folder, name)
     wait_for_checkpoint(tmp_path / checkpoint, first.pid)
     first.kill()
-    end(first)
+    wait_for_end(first)
     pair = [start("resume", name, cwd=tmp_path) for _ in range(2)]
-    ended = sorted(end(process) for process in pair)
+    ended = sorted(wait_for_end(process) for process in pair)
     assert [code for code, _ in ended] == [0, 2], ended
-    assert shown(tmp_path, name) == FRAMES[name]
+    assert frame_count(tmp_path, name) == FRAMES[name]
     assert not list(tmp_path.rglob("*.lock"))
 
 
 @pytest.mark.parametrize(("name", "checkpoint"), OUTPUTS)
-def test_one_that_is_killed_leaves_the_video_to_the_other(
+def test_killed_writer_releases_the_video(
     tmp_path: Path, tiny_folder: Path, name: str, checkpoint: str
 ):
     first = begin_held(tmp_path, tiny_folder, name)
@@ -109,9 +113,11 @@ def test_one_that_is_killed_leaves_the_video_to_the_other(
         assert time.monotonic() < until
         time.sleep(0.01)
     first.kill()
-    end(first)
-    code, said = end(second)
-    assert (code == 0 and shown(tmp_path, name) == FRAMES[name]) or "is being written by" in said
+    wait_for_end(first)
+    code, said = wait_for_end(second)
+    assert (
+        code == 0 and frame_count(tmp_path, name) == FRAMES[name]
+    ) or "is being written by" in said
     if code:
-        assert end(start("resume", name, cwd=tmp_path))[0] == 0
-    assert shown(tmp_path, name) == FRAMES[name]
+        assert wait_for_end(start("resume", name, cwd=tmp_path))[0] == 0
+    assert frame_count(tmp_path, name) == FRAMES[name]

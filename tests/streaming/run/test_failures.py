@@ -1,4 +1,4 @@
-"""Faults in the world: what was made stays, the message says what to do, the exit code tells."""
+"""Faults of the system: finished blocks are kept, the message says how to resume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ...interruptions import (
 
 
 def same_when_resumed(tiny: tuple[str, ...]) -> bool:
-    """Whether a.mp4, gone on with, becomes what it would have been."""
+    """Whether the resumed a.mp4 equals an undisturbed run."""
     assert run("resume", "a.mp4") == 0
     assert make("b.mp4", *tiny) == 0
     return Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
@@ -39,7 +39,7 @@ def same_when_resumed(tiny: tuple[str, ...]) -> bool:
 
 @contextmanager
 def file_limit(size: int) -> Iterator[None]:
-    """The system refuses bytes beyond this size of a file."""
+    """Limit the size of files that this process may write."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -53,11 +53,11 @@ def file_limit(size: int) -> Iterator[None]:
 
 
 @posix
-def test_a_full_disk(
+def test_full_disk_keeps_a_resumable_video(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    """A limit on the size of files stands for it: the write is refused by the system."""
-    # the checkpoint shall stay below the limit
+    """A limit on the size of files simulates it: the system refuses the write."""
+    # keeps the checkpoint below the limit
     monkeypatch.setattr("sana_stream.engine.snapshot.snapshot.CACHE_LIMIT", 0)
     with file_limit(100_000):
         code = make("a.y4m", "--checkpoint-every", "0.001s", *tiny)
@@ -76,11 +76,11 @@ def test_a_full_disk(
 
 
 @posix
-def test_the_file_is_removed_under_us(
+def test_removed_output_file_ends_run(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     def remove() -> None:
-        wait_for(Path("a.mp4"))  # the thread that writes it may be behind
+        wait_for(Path("a.mp4"))  # the output thread may not have written it yet
         Path("a.mp4").unlink()
 
     at_block(monkeypatch, 3, remove)
@@ -93,7 +93,7 @@ def test_the_file_is_removed_under_us(
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_told_to_end(
+def test_termination_signal_keeps_a_resumable_video(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ):
     with monkeypatch.context() as patch:
@@ -103,7 +103,7 @@ def test_told_to_end(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_suspended_and_woken(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+def test_suspended_process_continues(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     assert make("b.mp4", *tiny) == 0
     at_block(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGSTOP))
     child = fork(*STORY, "--frames", str(FRAMES), "--out", "a.mp4", "--quiet", *tiny)
@@ -114,8 +114,8 @@ def test_suspended_and_woken(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPa
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
 
-def test_the_clock_is_put_back(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
-    """Nothing here asks what time of day it is."""
+def test_clock_set_back_changes_nothing(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    """The run does not depend on the wall clock."""
     assert make("b.mp4", *tiny) == 0
     clock = iter(range(10**9, 0, -(10**5)))
     with monkeypatch.context() as patch:
@@ -124,14 +124,14 @@ def test_the_clock_is_put_back(tiny: tuple[str, ...], monkeypatch: pytest.Monkey
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
 
-def test_no_memory_left_on_the_device(
+def test_device_out_of_memory_ends_run(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    def no_room(*_: object) -> None:
+    def raise_out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("no room")
 
     with monkeypatch.context() as patch:
-        at_block(patch, 3, lambda: patch.setattr(WanVAE, "decode", no_room))
+        at_block(patch, 3, lambda: patch.setattr(WanVAE, "decode", raise_out_of_memory))
         assert make("a.mp4", *tiny) == 1
     said = capfd.readouterr().err.splitlines()
     assert "the device has no memory left for block 3 (from frame 25)" in said[-1]
@@ -153,10 +153,8 @@ def test_no_memory_left_on_the_device(
         ("f/%04d.png", 20),
     ],
 )
-def test_a_limit_on_files_leaves_no_stub(
-    tmp_path: Path, tiny_folder: Path, output: str, limit: int
-):
-    """Not even the head of a file fits: one line, and nothing is left that does not play."""
+def test_file_size_limit_leaves_no_stub(tmp_path: Path, tiny_folder: Path, output: str, limit: int):
+    """Not even the header of a file fits: one line on stderr, and no unplayable file is left."""
     import resource
 
     argv = command((*STORY, "--frames", "30", "--out", output, "--model", tiny_folder))
@@ -177,10 +175,10 @@ def test_a_limit_on_files_leaves_no_stub(
 
 
 @posix
-def test_a_row_of_files_counts_only_what_is_there(
+def test_segmented_output_counts_only_written_frames(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    """The next file of a row cannot be begun: the run fails, and goes on from what was kept."""
+    """The next segment file cannot be opened: the run fails and resumes from what was kept."""
     row = ("--segment", "1s", *tiny)
     assert make("b.mp4", *row) == 0
     with monkeypatch.context() as patch:
@@ -196,7 +194,7 @@ def test_a_row_of_files_counts_only_what_is_there(
         assert Path(name.name.replace("b-", "a-")).read_bytes() == name.read_bytes()
 
 
-def test_an_interrupted_run_says_that_it_has_no_checkpoint(
+def test_interrupted_run_without_checkpoint_reports_it(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     def refuse(*_: object) -> None:
@@ -209,7 +207,7 @@ def test_an_interrupted_run_says_that_it_has_no_checkpoint(
     assert "sana-stream resume" not in said
 
 
-def test_an_older_checkpoint_survives_and_is_named(
+def test_older_checkpoint_is_kept_and_reported(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     calls = iter(range(100))
@@ -237,17 +235,17 @@ def test_an_older_checkpoint_survives_and_is_named(
         RuntimeError("std::bad_alloc"),
     ],
 )
-def test_no_memory_left_on_the_machine(
+def test_host_out_of_memory_ends_run(
     tiny: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     error: Exception,
 ):
-    def no_room(*_: object) -> None:
+    def raise_out_of_memory(*_: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:
-        at_block(patch, 3, lambda: patch.setattr(WanVAE, "decode", no_room))
+        at_block(patch, 3, lambda: patch.setattr(WanVAE, "decode", raise_out_of_memory))
         assert make("a.mp4", *tiny) == 1
     said = capfd.readouterr().err.splitlines()
     assert said[-1].startswith("sana-stream: there is not enough memory: ")

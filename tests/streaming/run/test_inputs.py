@@ -1,4 +1,4 @@
-"""Runs that begin with a picture or go on from a clip, and LoRA files on the command line."""
+"""Runs that start from an image or continue a clip, and LoRA files on the command line."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ PICTURES = ("--out", "frames/%04d.png")  # exact, unlike video
 
 @pytest.fixture
 def tiny(tiny: tuple[str, ...]) -> tuple[str, ...]:
-    """The tiny model's options with a prompt before them."""
+    """Put a prompt before the tiny model's options."""
     return ("--prompt", "a red boat", *tiny)
 
 
 def moving(count: int, height: int, width: int) -> np.ndarray:
-    """Smooth moving colours, uint8 (count, height, width, 3)."""
+    """Create smooth moving colours, uint8 (count, height, width, 3)."""
     t, y, x = np.meshgrid(np.arange(count), np.arange(height), np.arange(width), indexing="ij")
     waves = [np.sin(0.3 * t + 0.2 * x + c) + np.cos(0.15 * y - 0.2 * t) for c in range(3)]
     return np.clip(np.stack(waves, axis=-1) * 60 + 127, 0, 255).astype(np.uint8)
 
 
 def write_clip(path: str, frames: np.ndarray, fps: int) -> None:
-    """A clip without loss."""
+    """Write a lossless clip."""
     with av.open(path, "w") as container:
         stream = container.add_stream("ffv1", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
@@ -50,7 +50,7 @@ def write_clip(path: str, frames: np.ndarray, fps: int) -> None:
         container.mux(stream.encode())
 
 
-def test_a_video_begins_with_the_picture(
+def test_video_starts_with_given_image(
     tiny: tuple[str, ...], tiny_engine: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     picture = moving(1, 40, 48)[0]
@@ -59,11 +59,11 @@ def test_a_video_begins_with_the_picture(
     session = tiny_engine.session("a red boat", image=cover(picture[None], 32, 48)[0])
     expected = np.concatenate([next(session).frames, next(session).frames])
     assert np.array_equal(pictures("frames"), expected)
-    told = capfd.readouterr().err
-    assert "boat.png is 48x40: scaled to cover 48x32, 20% is cut off" in told
+    err = capfd.readouterr().err
+    assert "boat.png is 48x40: scaled to cover 48x32, 20% is cut off" in err
 
 
-def test_a_story_names_its_picture(
+def test_story_names_its_first_image(
     tiny: tuple[str, ...], tiny_engine: Engine, tmp_path: Path
 ) -> None:
     (tmp_path / "stories").mkdir()
@@ -77,7 +77,7 @@ def test_a_story_names_its_picture(
 
 
 def cut_story(*, at: str = "0:02") -> tuple[str, ...]:
-    """A story of two pictures, written to files; the options that play it."""
+    """Write a story with two images; return the options that play it."""
     for number, name in enumerate(("start", "cut")):
         Image.fromarray(moving(9, 32, 48)[8 * number]).save(f"{name}.png")
     Path("s.txt").write_text(
@@ -87,7 +87,7 @@ def cut_story(*, at: str = "0:02") -> tuple[str, ...]:
 
 
 def expected_cut(engine: Engine) -> np.ndarray:
-    """What `cut_story` shows in 60 frames: blocks of 9, 8, 8, 8, and after the cut 9, 8, 8, 8."""
+    """The 60 frames of `cut_story`: blocks of 9, 8, 8, 8, and after the cut 9, 8, 8, 8."""
     session = engine.session("a red boat", image=moving(9, 32, 48)[0])
     shown = [next(session).frames, next(session).frames]
     session.switch("a blue train")
@@ -98,7 +98,7 @@ def expected_cut(engine: Engine) -> np.ndarray:
 
 
 @pytest.mark.parametrize("live", [(), ("--watch", "--no-realtime")], ids=["planned", "directed"])
-def test_a_film_cuts_to_the_picture_of_a_prompt(
+def test_video_cuts_to_image_of_a_prompt(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     capfd: pytest.CaptureFixture[str],
@@ -108,19 +108,19 @@ def test_a_film_cuts_to_the_picture_of_a_prompt(
     assert run(*cut_story(), *tiny[2:], "--frames", "60", *outputs, *live) == 0
     assert np.array_equal(pictures("frames"), expected_cut(tiny_engine))
     assert len(pictures("film.mp4")) == 60
-    told = capfd.readouterr().err
-    assert "from frame 33 (0:02.062): cut to cut.png" in told
-    assert "60 frames (0:03.75) in 8 blocks" in told
+    err = capfd.readouterr().err
+    assert "from frame 33 (0:02.062): cut to cut.png" in err
+    assert "60 frames (0:03.75) in 8 blocks" in err
     captions = Path("film.vtt").read_text()
     assert "00:00:02.062 --> 00:00:03.750\nnight falls\n" in captions
     assert "image" not in captions
 
 
 @pytest.mark.parametrize("block", [2, 3, 4, 6])
-def test_a_film_with_a_cut_goes_on_after_an_interruption(
+def test_video_with_cut_resumes_equally(
     tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    """Interrupted before the cut, right before it, in it and after it."""
+    """The run is interrupted before the cut, right before it, in it and after it."""
     words = (*cut_story(), *tiny[2:], "--frames", "60", *PICTURES)
     with monkeypatch.context() as patch:
         at_block(patch, block, collapse)
@@ -132,7 +132,7 @@ def test_a_film_with_a_cut_goes_on_after_an_interruption(
     assert np.array_equal(pictures("frames"), expected_cut(tiny_engine))
 
 
-def test_a_branch_before_a_cut_goes_on_without_it(
+def test_branch_before_a_cut_has_no_cut(
     tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (*cut_story(), *tiny[2:], "--frames", "60", *PICTURES)
@@ -149,7 +149,7 @@ def test_a_branch_before_a_cut_goes_on_without_it(
     assert np.array_equal(pictures("b"), next(session).frames)
 
 
-def test_a_picture_that_vanishes_does_not_end_the_film(
+def test_removed_cut_image_does_not_end_run(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = (*cut_story(), *tiny[2:], "--frames", "60", *PICTURES)
@@ -163,22 +163,22 @@ def test_a_picture_that_vanishes_does_not_end_the_film(
     assert len(pictures("frames")) == 60
 
 
-def test_a_prompt_of_which_no_word_is_known_is_told(
+def test_prompt_without_known_word_is_reported(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     prompts = ("--prompt", "a zeppelin over the fjord", "--prompt", "a red zeppelin")
     assert run(*prompts, *tiny[2:], "--frames", "17", *PICTURES) == 0
-    told = [line for line in capfd.readouterr().err.splitlines() if "no word is known" in line]
-    assert len(told) == 1
-    assert told[0].startswith('of "a zeppelin over the fjord" no word is known to this model')
-    assert "sana-stream info" in told[0]
+    lines = [line for line in capfd.readouterr().err.splitlines() if "no word is known" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith('of "a zeppelin over the fjord" no word is known to this model')
+    assert "sana-stream info" in lines[0]
 
 
 @pytest.mark.parametrize("fps", [16, 32, 8])
-def test_a_video_goes_on_from_a_clip(
+def test_video_continues_a_clip(
     tiny: tuple[str, ...], tiny_engine: Engine, fps: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """At any rate the clip is shown for as long as it plays."""
+    """At any frame rate the clip keeps its duration."""
     clip = moving(19, 32, 48)
     shown = {16: clip, 32: clip.repeat(2, axis=0), 8: clip[::2]}[fps]
     write_clip("clip.mkv", shown, fps)
@@ -189,8 +189,8 @@ def test_a_video_goes_on_from_a_clip(
     expected = np.concatenate([next(session).frames, next(session).frames])[:12]
     assert np.array_equal(pictures("frames"), expected)
     left_out = len(whole) - 17
-    told = f"clip.mkv: its first {left_out} frames fill no block and are left out"
-    assert told in capfd.readouterr().err
+    message = f"clip.mkv: its first {left_out} frames fill no block and are left out"
+    assert message in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_video_goes_on_from_a_clip(
         (("--quantize", "int3"), "quantization 'int3' is not known; use int8, fp8, nvfp4"),
     ],
 )
-def test_what_cannot_be_read_is_told_on_one_line(
+def test_unreadable_input_exits_with_one_line(
     tiny_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -226,7 +226,7 @@ def test_what_cannot_be_read_is_told_on_one_line(
 
 
 def half(path: str) -> str:
-    """The first half of a file, beside it; its name."""
+    """Write the first half of a file next to it; return its path."""
     data = Path(path).read_bytes()
     Path(f"half-{path}").write_bytes(data[: len(data) // 2])
     return f"half-{path}"
@@ -245,7 +245,7 @@ def half(path: str) -> str:
         ("--video", "concat:clip.mp4", "concat:clip.mp4 cannot be read: No such file"),
     ],
 )
-def test_what_is_refused_touches_no_output(
+def test_refused_input_touches_no_output(
     tiny: tuple[str, ...],
     capfd: pytest.CaptureFixture[str],
     option: str,
@@ -271,7 +271,7 @@ def test_what_is_refused_touches_no_output(
     assert Path("film.mp4").read_bytes() == b"an older film"
 
 
-def test_a_clip_that_is_cut_short_is_told_and_taken(
+def test_truncated_clip_is_reported_and_used(
     tiny: tuple[str, ...], tiny_engine: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     clip = moving(60, 32, 48)
@@ -279,9 +279,9 @@ def test_a_clip_that_is_cut_short_is_told_and_taken(
     data = Path("clip.mkv").read_bytes()
     Path("cut.mkv").write_bytes(data[: len(data) * 6 // 10])
     assert run(*tiny, "--video", "cut.mkv", "--frames", "8", *PICTURES) == 0
-    told = capfd.readouterr().err
-    assert told.count("cut.mkv is truncated: ") == 2  # before the model is loaded, and when taken
-    played = round(float(told.split("truncated: ")[1].split(" s of 3.8 s")[0]) * 16)
+    err = capfd.readouterr().err
+    assert err.count("cut.mkv is truncated: ") == 2  # before the model is loaded, and when taken
+    played = round(float(err.split("truncated: ")[1].split(" s of 3.8 s")[0]) * 16)
     near = [
         next(tiny_engine.session("a red boat", video=clip[:count])).frames
         for count in range(played - 1, played + 2)
@@ -289,7 +289,7 @@ def test_a_clip_that_is_cut_short_is_told_and_taken(
     assert any(np.array_equal(pictures("frames")[:8], frames) for frames in near)
 
 
-def test_a_clip_as_the_first_picture(
+def test_clip_given_as_image_uses_its_first_frame(
     tiny: tuple[str, ...], tiny_engine: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     clip = moving(9, 32, 48)
@@ -301,7 +301,7 @@ def test_a_clip_as_the_first_picture(
     assert "12:30.mkv is a clip: its first frame is used" in capfd.readouterr().err
 
 
-def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine: Engine) -> None:
+def test_lora_changes_the_frames(tiny_folder: Path, tmp_path: Path, tiny_engine: Engine) -> None:
     factors = {"lora_A": torch.randn(2, 28), "lora_B": torch.randn(28, 2)}
     name = "transformer.transformer_blocks.0.attn1.to_q"
     file = tmp_path / "x.safetensors"
@@ -325,17 +325,17 @@ def test_a_lora_reaches_the_model(tiny_folder: Path, tmp_path: Path, tiny_engine
         (":0.5", (":0.5", 1.0)),
     ],
 )
-def test_a_scale_stands_behind_the_file(text: str, expected: tuple[str, float]) -> None:
+def test_lora_scale_follows_the_file(text: str, expected: tuple[str, float]) -> None:
     assert argument_types.scaled_file(text) == expected
 
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e400", "-1e30", "1" * 5000])
-def test_a_scale_that_is_no_number_is_refused(scale: str) -> None:
+def test_lora_scale_that_is_no_number_is_refused(scale: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"LoRA x\.safetensors has the scale"):
         argument_types.scaled_file(f"x.safetensors:{scale}")
 
 
-def test_a_file_with_a_colon_in_its_name_is_that_file(
+def test_lora_file_name_may_contain_a_colon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -347,7 +347,7 @@ def test_a_file_with_a_colon_in_its_name_is_that_file(
         argument_types.scaled_file("x:strong")
 
 
-def test_the_first_picture_comes_from_one_place() -> None:
+def test_first_image_given_twice_is_refused() -> None:
     picture, clip = RunConfig("x", image="a.png"), RunConfig("x", video="a.mp4")
     with pytest.raises(StoryError, match="begins with a picture, and image= is given"):
         with_first_image(picture, Story.of(["a<image>b.png"]))

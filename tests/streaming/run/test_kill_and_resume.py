@@ -1,4 +1,4 @@
-"""Processes that are killed without warning, and those that go on with what they have left."""
+"""Processes killed by SIGKILL, and the processes that resume their videos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...interruptions import (
 
 
 @posix
-def test_a_killed_process_is_gone_on_with(tmp_path: Path, tiny_folder: Path):
+def test_killed_run_is_resumed(tmp_path: Path, tiny_folder: Path):
     begin = (*STORY, "--frames", "200", "--model", str(tiny_folder), "--device", "cpu")
     assert run(*begin, "--out", tmp_path / "b.mp4", "--quiet") == 0
     process = start(*begin, "--out", "a.mp4", "--checkpoint-every", "0.05s", cwd=tmp_path)
@@ -39,12 +39,10 @@ def test_a_killed_process_is_gone_on_with(tmp_path: Path, tiny_folder: Path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize(("seed", "name"), [(1, "a.mp4"), (2, "a.mkv"), (3, "a.ts")])
-def test_killed_again_and_again_it_still_becomes_the_same_video(
-    tiny: tuple[str, ...], seed: int, name: str
-):
-    """Each process is killed at a random moment of its own; the next one goes on.
+def test_run_killed_repeatedly_gives_the_same_video(tiny: tuple[str, ...], seed: int, name: str):
+    """Each process is killed at a random time; the next one resumes.
 
-    Now while it opens the files of the one before it, now after it has made some blocks.
+    Some are killed while they open the files of the previous process, some after a few blocks.
     """
     chance = random.Random(seed)
     words = ("--frames", "100", "--checkpoint-every", "0.02s", "--quiet", *tiny)
@@ -56,7 +54,7 @@ def test_killed_again_and_again_it_still_becomes_the_same_video(
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status) or not Path("a.ckpt").exists():
-            break  # it was whole before the signal came
+            break  # it was complete before the signal came
         child = fork("resume", name, "--quiet")
         if chance.random() < 0.5:
             wait_for_checkpoint(Path("a.ckpt"), child, after=modified(Path("a.ckpt")))

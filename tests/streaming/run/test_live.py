@@ -1,4 +1,4 @@
-"""Runs that are directed while they go on: by typing, by a watched story, on the page."""
+"""Runs controlled live: by typed lines, by a watched story file, on the web page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAST = "--no-realtime"
 
 @pytest.fixture
 def during(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
-    """What happens while the block of a number is being made."""
+    """Callbacks to run while the block of a given number is sampled."""
     actions: dict[int, Callable[[], object]] = {}
     draft = Session.sample
 
@@ -42,7 +42,7 @@ def during(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
 
 
 class Keyboard:
-    """Types lines; each call returns once the line was read."""
+    """A keyboard whose `type` returns once each line was read."""
 
     def __init__(self) -> None:
         self._lines: SimpleQueue[str] = SimpleQueue()
@@ -68,7 +68,7 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Keyboard:
 
 
 def expected(engine: Engine, blocks: int, turns: dict[int, Callable[[Session], object]]) -> Any:
-    """The frames of a session to which something is done before the given blocks."""
+    """Return the frames of a session, with `turns` applied before the given blocks."""
     session, made = engine.session("a red boat"), []
     for index in range(blocks):
         turns.get(index, lambda _: None)(session)
@@ -77,11 +77,11 @@ def expected(engine: Engine, blocks: int, turns: dict[int, Callable[[Session], o
 
 
 def starts(captions: str) -> dict[str, int]:
-    """The frame from which each prompt was shown, by the file beside a video."""
+    """Return the first frame of each prompt, by the captions file of a video."""
     return {cue.prompt: round((cue.start_seconds or 0) * 16) for cue in read_story(captions).cues}
 
 
-def test_typed_lines_take_effect_at_the_frame_that_is_announced(
+def test_typed_lines_take_effect_at_logged_frame(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     keyboard: Keyboard,
@@ -108,7 +108,7 @@ def test_typed_lines_take_effect_at_the_frame_that_is_announced(
     assert starts("a.vtt") == {"a red boat": 0, "the night falls": 17, "a fox": 33}
 
 
-def test_a_negative_prompt_is_changed_on_the_way(
+def test_typed_negative_prompt_takes_effect(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     keyboard: Keyboard,
@@ -123,7 +123,7 @@ def test_a_negative_prompt_is_changed_on_the_way(
     assert np.array_equal(pictures("frames"), np.concatenate([first, next(session).frames]))
 
 
-def test_without_guidance_a_negative_prompt_is_told_to_be_in_vain(
+def test_negative_prompt_without_guidance_is_reported(
     tiny: tuple[str, ...],
     keyboard: Keyboard,
     during: dict[int, Callable[[], object]],
@@ -137,7 +137,7 @@ def test_without_guidance_a_negative_prompt_is_told_to_be_in_vain(
     assert f"/seed: seed {1 << 70} is out of range" in said
 
 
-def test_a_story_is_read_again_when_it_changes(
+def test_watched_story_is_reread_on_change(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     during: dict[int, Callable[[], object]],
@@ -165,7 +165,7 @@ def test_a_story_is_read_again_when_it_changes(
 
 
 class Browser:
-    """Asks the page of a run in this process."""
+    """A client of the web page of a run in this process."""
 
     def __init__(self, said: str) -> None:
         found = re.search(r"the page is at http://127.0.0.1:(\d+)/", said)
@@ -184,7 +184,7 @@ class Browser:
         return json.loads(self.ask("/status")[1])
 
 
-def test_a_stream_is_held_and_directed_on_its_page(
+def test_stream_is_paused_and_controlled_on_its_page(
     tiny: tuple[str, ...],
     during: dict[int, Callable[[], object]],
     capfd: pytest.CaptureFixture[str],
@@ -232,7 +232,7 @@ def test_a_stream_is_held_and_directed_on_its_page(
     [((), 0), (("--realtime",), 3), (("--interactive",), 3), (("--interactive", FAST), 0)],
 )
 @pytest.mark.usefixtures("keyboard")
-def test_blocks_wait_for_their_time_where_somebody_may_direct(
+def test_live_controlled_runs_are_paced_to_realtime(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], waits: int
 ) -> None:
     waited = []
@@ -241,7 +241,7 @@ def test_blocks_wait_for_their_time_where_somebody_may_direct(
     assert len(waited) == waits
 
 
-def test_the_end_of_typing_is_not_the_end_of_the_stream(
+def test_end_of_typed_input_does_not_end_stream(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.cli.keyboard.typed_lines", lambda: iter(()))
@@ -249,7 +249,7 @@ def test_the_end_of_typing_is_not_the_end_of_the_stream(
     assert len(pictures("sana-stream.mp4")) == 20
 
 
-def test_a_given_token_opens_the_page_and_is_not_kept(
+def test_given_token_opens_page_and_is_not_stored(
     tiny: tuple[str, ...],
     during: dict[int, Callable[[], object]],
     capfd: pytest.CaptureFixture[str],

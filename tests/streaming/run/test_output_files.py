@@ -1,4 +1,4 @@
-"""Only the named output and its own companions are replaced; nothing foreign is touched."""
+"""Only the named output and its companion files are replaced; no foreign file is changed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from .folder_contents import FOREIGN, OUTPUTS, files
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_overwriting_touches_the_named_file_and_its_own_companions_only(
-    tiny: tuple[str, ...], name: str
-):
+def test_overwriting_changes_only_output_and_companions(tiny: tuple[str, ...], name: str):
     Path("a").mkdir()
     neighbours = [
         "a/notes.txt",
@@ -43,7 +41,7 @@ def test_overwriting_touches_the_named_file_and_its_own_companions_only(
         ("a/live.m3u8", "a/live.ckpt"),
     ],
 )
-def test_a_foreign_file_in_a_companion_s_place_refuses_the_run(
+def test_foreign_file_with_a_companions_name_is_refused(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], name: str, foreign: str
 ):
     Path("a").mkdir()
@@ -54,7 +52,7 @@ def test_a_foreign_file_in_a_companion_s_place_refuses_the_run(
     assert files() == before
 
 
-def test_a_training_checkpoint_in_the_way_refuses_the_run(tiny: tuple[str, ...]):
+def test_training_checkpoint_is_not_overwritten(tiny: tuple[str, ...]):
     torch.save({"w": torch.zeros(3)}, "a.ckpt")
     before = files()
     assert make("a.mp4", "--overwrite", *tiny) == 2
@@ -65,7 +63,7 @@ def test_a_training_checkpoint_in_the_way_refuses_the_run(tiny: tuple[str, ...])
 
 
 @posix
-def test_the_checkpoint_of_another_video_is_not_overwritten(
+def test_checkpoint_of_another_video_is_not_overwritten(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     make_interrupted(monkeypatch, 2, "a.mkv", *tiny)
@@ -76,7 +74,7 @@ def test_the_checkpoint_of_another_video_is_not_overwritten(
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_run_that_fails_before_its_first_block_leaves_the_old_video(
+def test_failure_before_first_block_keeps_old_video(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
 ):
     assert make(name, *tiny) == 0
@@ -91,7 +89,7 @@ def test_a_run_that_fails_before_its_first_block_leaves_the_old_video(
 
 
 @pytest.mark.parametrize("option", ["--prompt-file", "--image", "--video"])
-def test_a_file_that_is_read_is_not_written_over(
+def test_input_file_is_not_overwritten(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], option: str
 ):
     if option == "--prompt-file":
@@ -113,7 +111,7 @@ def test_a_file_that_is_read_is_not_written_over(
     "name", ["50%.mp4", "100%d.mkv", "a:b.mp4", "ü 🎬.mp4", "%.ts", "[x]*.mp4"]
 )
 @posix
-def test_every_name_has_a_checkpoint(
+def test_every_output_name_has_a_checkpoint(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
 ):
     make_interrupted(monkeypatch, 2, name, *tiny)
@@ -122,7 +120,7 @@ def test_every_name_has_a_checkpoint(
     assert len(pictures(name)) == 60
 
 
-def test_two_formats_under_one_name_have_captions_each(tiny: tuple[str, ...]):
+def test_two_formats_of_one_name_have_separate_captions(tiny: tuple[str, ...]):
     assert run("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--out", "a.mkv", *tiny) == 0
     assert sorted(os.listdir()) == ["a.mkv", "a.mkv.vtt", "a.mp4", "a.vtt"]
     assert len(pictures("a.mp4")) == len(pictures("a.mkv")) == 9
@@ -137,9 +135,7 @@ def test_two_formats_under_one_name_have_captions_each(tiny: tuple[str, ...]):
         ("a/live.m3u8", "a/segment000001.m4s.part"),
     ],
 )
-def test_a_file_that_is_begun_takes_the_place_of_none(
-    tiny: tuple[str, ...], name: str, partial: str
-):
+def test_partial_file_replaces_no_existing_file(tiny: tuple[str, ...], name: str, partial: str):
     Path("a").mkdir()
     Path("precious").write_bytes(FOREIGN)
     Path(partial).write_bytes(FOREIGN)
@@ -148,7 +144,7 @@ def test_a_file_that_is_begun_takes_the_place_of_none(
 
 
 @posix
-def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tiny: tuple[str, ...]):
+def test_link_with_the_partial_files_name_is_not_followed(tiny: tuple[str, ...]):
     Path("precious").write_bytes(FOREIGN)
     for name in ("a.ckpt.part", ".a.ckpt.sana-stream.part"):
         Path(name).symlink_to("precious")
@@ -173,7 +169,7 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tiny: tuple[str, 
     ],
     ids=" ".join,
 )
-def test_two_outputs_that_would_write_one_file_are_refused(
+def test_two_outputs_to_one_file_are_refused(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], names: tuple[str, ...]
 ):
     Path("a").mkdir()
@@ -188,13 +184,13 @@ def test_two_outputs_that_would_write_one_file_are_refused(
     assert files() == before
 
 
-def test_captions_of_one_folder_under_two_names_are_apart(tiny: tuple[str, ...]):
+def test_outputs_of_one_folder_have_separate_captions(tiny: tuple[str, ...]):
     Path("a").mkdir()
     assert make("b.mp4", "--out", "a/../b.mkv", *tiny) == 0
     assert {"b.vtt", "b.mkv.vtt"} <= set(files())
 
 
-def test_a_playlist_keeps_its_segments_when_another_comes_into_its_folder(
+def test_second_playlist_in_a_folder_keeps_first_segments(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ):
     assert make("a/live.m3u8", *tiny) == 0
@@ -217,9 +213,7 @@ def test_a_playlist_keeps_its_segments_when_another_comes_into_its_folder(
         ("a/live.m3u8", "a/other.m3u8"),
     ],
 )
-def test_a_branch_never_writes_over_what_it_branches_from(
-    tiny: tuple[str, ...], source: str, target: str
-):
+def test_branch_does_not_overwrite_its_source(tiny: tuple[str, ...], source: str, target: str):
     Path("a").mkdir()
     Path("linked").symlink_to(".", target_is_directory=True)
     Path("link.mp4").symlink_to("a.mp4")
@@ -232,7 +226,7 @@ def test_a_branch_never_writes_over_what_it_branches_from(
 
 
 @posix
-def test_a_pipe_in_the_place_of_a_video_does_not_use_up_its_checkpoint(
+def test_pipe_with_the_videos_name_keeps_its_checkpoint(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)

@@ -1,4 +1,4 @@
-"""Faults of the world, met by a process of its own: folders, readers and signals."""
+"""Faults of the system in a separate process: folders, readers and signals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OVERRIDES = (1, 2)  # capabilities(7): to write and to read whatever the permiss
 
 
 def unprivileged() -> dict[str, Any]:
-    """How to start a process to which permissions apply, even when these tests run as root."""
+    """`Popen` options of a process to which permissions apply, even when tests run as root."""
     if os.geteuid():
         return {}
     if sys.platform != "linux":
@@ -39,8 +39,8 @@ def unprivileged() -> dict[str, Any]:
     return {"preexec_fn": give_up}
 
 
-def say_until(process: subprocess.Popen[bytes], words: bytes) -> bytes:
-    """What the process says, until it says this."""
+def read_until(process: subprocess.Popen[bytes], words: bytes) -> bytes:
+    """Read the process's standard error until it contains a text."""
     said = b""
     assert process.stderr is not None
     while words not in said:
@@ -55,7 +55,7 @@ Begin = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 def begin(tmp_path: Path, tiny_folder: Path) -> Iterator[Begin]:
-    """Starts `sana-stream` with the tiny model as a process, which does not outlive the test."""
+    """Start `sana-stream` with the tiny model as a process that is ended with the test."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def started(*argv: str, **more: Any) -> subprocess.Popen[bytes]:
@@ -71,15 +71,15 @@ def begin(tmp_path: Path, tiny_folder: Path) -> Iterator[Begin]:
 
 @pytest.fixture
 def films(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose permissions are given back in the end."""
+    """A folder whose permissions are restored after the test."""
     folder = tmp_path / "films"
     folder.mkdir()
     yield folder
     folder.chmod(0o755)
 
 
-def test_a_folder_that_may_not_be_written(begin: Begin, films: Path):
-    """One line, before anything is loaded."""
+def test_read_only_folder_is_refused_at_start(begin: Begin, films: Path):
+    """The run exits with one line, before the model is loaded."""
     films.chmod(0o555)
     process = begin("--endless", "--out", "films/a.mp4", **unprivileged())
     _, said = process.communicate(timeout=120)
@@ -88,8 +88,8 @@ def test_a_folder_that_may_not_be_written(begin: Begin, films: Path):
     assert list(films.iterdir()) == []
 
 
-def test_a_folder_that_may_not_be_written_any_more(begin: Begin, films: Path):
-    """The video goes on without new checkpoints, which is told once; and what is there is true."""
+def test_folder_made_read_only_does_not_end_run(begin: Begin, films: Path):
+    """The video continues without new checkpoints, logged once; the old one stays valid."""
     words = ("--frames", "200", "--checkpoint-every", "0.01s", "--out", "films/a.mp4")
     process = begin(*words, **unprivileged())
     wait_for(films / "a.ckpt")
@@ -106,7 +106,7 @@ def test_a_folder_that_may_not_be_written_any_more(begin: Begin, films: Path):
     assert sorted(os.listdir(films)) == ["a.mp4", "a.vtt"]
 
 
-def test_a_reader_that_hangs_does_not_keep_the_run(begin: Begin, tmp_path: Path):
+def test_stalled_reader_does_not_block_the_signal(begin: Begin, tmp_path: Path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
         server.listen()
@@ -115,7 +115,7 @@ def test_a_reader_that_hangs_does_not_keep_the_run(begin: Begin, tmp_path: Path)
         process = begin("--endless", *outs)
         connection, _ = server.accept()
         with connection:
-            before = say_until(process, b"is slower than the video is generated; waiting for it\n")
+            before = read_until(process, b"is slower than the video is generated; waiting for it\n")
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
@@ -125,7 +125,7 @@ def test_a_reader_that_hangs_does_not_keep_the_run(begin: Begin, tmp_path: Path)
     assert len(pictures(tmp_path / "a.mkv")) % 8 == 1, "only whole blocks"
 
 
-def test_a_viewer_that_leaves_leaves_the_file_alone(begin: Begin, tmp_path: Path):
+def test_disconnecting_viewer_does_not_affect_the_file(begin: Begin, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(120)
         port = server.getsockname()[1]

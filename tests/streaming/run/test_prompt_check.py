@@ -1,5 +1,4 @@
-"""What is said of a story: what was left out of it, what the model does not read, what negative
-prompts do."""
+"""Warnings about a story: what was left out, what the model truncates; and negative prompts."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ LONG = "a red boat " * 12 + "the moon rises"
 TOO_LONG = 'is too long: it has 41 tokens, and the model reads 12: it is cut off before "'
 
 
-def test_words_that_the_model_does_not_read_are_told_at_the_start(
+def test_truncated_prompt_is_reported_at_start(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ):
     (tmp_path / "s.txt").write_text(f"a red boat\n{LONG}\n{LONG} --neg {LONG}\n")
@@ -35,7 +34,7 @@ def test_words_that_the_model_does_not_read_are_told_at_the_start(
     assert "no effect" not in said
 
 
-def test_words_of_a_live_prompt_that_are_not_read_are_told(
+def test_truncated_live_prompt_is_reported(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     say_before(monkeypatch, 2, PendingChanges(prompt=LONG, negative=LONG))
@@ -45,7 +44,7 @@ def test_words_of_a_live_prompt_that_are_not_read_are_told(
     assert "negative prompt: " in said
 
 
-def test_a_prompt_from_python_is_told_by_a_warning(
+def test_truncated_prompt_from_python_logs_a_warning(
     tiny_engine: Engine, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.WARNING):
@@ -53,14 +52,14 @@ def test_a_prompt_from_python_is_told_by_a_warning(
         assert not caplog.records
         tiny_engine.encode_prompt(LONG)
         tiny_engine.encode_negative_prompt(LONG)
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert all("is too long" in line and "the model reads 12" in line for line in told)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert all("is too long" in line and "the model reads 12" in line for line in messages)
 
 
 @pytest.mark.parametrize("instructed", [True, False])
 @pytest.mark.parametrize("words", range(6, 16))
-def test_only_what_is_cut_off_is_told(tiny_engine: Engine, instructed: bool, words: int):
+def test_only_truncated_prompts_are_reported(tiny_engine: Engine, instructed: bool, words: int):
     """A prompt is too long when one more word changes nothing."""
     encoder = tiny_engine.text_encoder
 
@@ -69,12 +68,12 @@ def test_only_what_is_cut_off_is_told(tiny_engine: Engine, instructed: bool, wor
         states, mask = encoder.encode(text, with_instruction=instructed)
         return states.numpy() * mask[..., None].numpy()
 
-    told = encoder.unread(" ".join(["boat"] * words), with_instruction=instructed)
+    reported = encoder.unread(" ".join(["boat"] * words), with_instruction=instructed)
     unread = np.array_equal(embedded(words), embedded(words + 1))
-    assert (told is not None) == unread
+    assert (reported is not None) == unread
 
 
-def test_what_was_left_out_of_a_story_is_told(
+def test_omitted_parts_of_a_story_are_reported(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ):
     (tmp_path / "s.srt").write_text(
@@ -86,7 +85,7 @@ def test_what_was_left_out_of_a_story_is_told(
     assert "s.srt, line 6: cues without text are ignored" in said
 
 
-def test_a_story_that_is_read_again_is_told_of_in_the_same_way(
+def test_reread_story_is_reported_like_the_first(
     tiny: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -119,7 +118,7 @@ def under_negatives(engine: Engine, blocks: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_negative_prompts_of_a_story_hold_with_their_prompts(
+def test_negative_prompts_apply_with_their_prompts(
     tiny: tuple[str, ...], tiny_engine: Engine, tmp_path: Path, live: bool
 ):
     (tmp_path / "s.json").write_text(NEGATIVE)
@@ -131,7 +130,7 @@ def test_negative_prompts_of_a_story_hold_with_their_prompts(
 
 
 @posix
-def test_a_story_with_negative_prompts_goes_on_as_it_was(
+def test_story_with_negative_prompts_resumes_equally(
     tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     (tmp_path / "s.json").write_text(NEGATIVE)

@@ -1,4 +1,4 @@
-"""Recordings of a server: the oldest goes for the newest, a full disk ends none of the streams."""
+"""Recordings of a server: the oldest is deleted first, and a full disk ends no stream."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Usage(NamedTuple):
     free: int
 
 
-def old(folder: Path, number: int, size: int) -> Path:
-    """A recording that an earlier server has left."""
+def earlier_recording(folder: Path, number: int, size: int) -> Path:
+    """Create a recording as an earlier server leaves it."""
     path = folder / f"stream-{number:04}.mp4"
     path.write_bytes(bytes(size))
     path.with_suffix(".vtt").write_text("WEBVTT\n")
@@ -47,10 +47,10 @@ def old(folder: Path, number: int, size: int) -> Path:
     return path
 
 
-def test_the_oldest_goes_first_and_the_one_of_now_never(tmp_path: Path) -> None:
+def test_oldest_is_deleted_first_and_current_one_never(tmp_path: Path) -> None:
     other = tmp_path / "holiday.mp4"
     other.write_bytes(bytes(1000))
-    first, second = old(tmp_path, 0, 100), old(tmp_path, 9999, 100)
+    first, second = earlier_recording(tmp_path, 0, 100), earlier_recording(tmp_path, 9999, 100)
     recordings = Recordings(tmp_path, keep=True, limit=250)
     running = recordings.next()
     assert running.name == "stream-10000.mp4"
@@ -66,18 +66,18 @@ def test_the_oldest_goes_first_and_the_one_of_now_never(tmp_path: Path) -> None:
     assert [second.exists(), running.exists(), other.exists()] == [False, True, True]
 
 
-def test_what_nobody_asked_to_keep_goes_when_the_next_stream_begins(tmp_path: Path) -> None:
-    first = old(tmp_path, 0, 10)
+def test_recording_not_kept_is_deleted_at_next_stream(tmp_path: Path) -> None:
+    first = earlier_recording(tmp_path, 0, 10)
     recordings = Recordings(tmp_path, keep=False, limit=1000)
     assert recordings.next().name == "stream-0001.mp4"
     assert not first.exists()
     recordings.close()
-    kept = old(tmp_path, 5, 10)
+    kept = earlier_recording(tmp_path, 5, 10)
     assert Recordings(tmp_path, keep=True, limit=None).next().name == "stream-0006.mp4"
     assert kept.exists()
 
 
-def test_a_recording_without_room_ends_and_its_stream_continues(
+def test_recording_above_limit_ends_and_stream_continues(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recordings, notices = Recordings(tmp_path, keep=False, limit=20_000), []
@@ -98,10 +98,10 @@ def test_a_recording_without_room_ends_and_its_stream_continues(
     assert "the stream continues: recordings may take" in notices[0]
 
 
-def test_a_disk_that_is_nearly_full_is_left_alone(
+def test_nearly_full_disk_is_not_filled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = old(tmp_path, 0, 1000)
+    kept = earlier_recording(tmp_path, 0, 1000)
     recordings, feed, notices = Recordings(tmp_path, True, None), LiveFeed(VIDEO), []
     path, recording = recordings.begin(VIDEO, Metadata(), notices.append)
     with OutputPump([feed, recording]) as pump:
@@ -120,7 +120,7 @@ def test_a_disk_that_is_nearly_full_is_left_alone(
 
 @contextmanager
 def continuing_after(folder: Path, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Two blocks of a stream are recorded; four more follow after what is done in between."""
+    """Record two blocks of a stream, run a callback, then record four more."""
     notices: list[str] = []
     source, feed = blocks(6), LiveFeed(VIDEO)
     recordings = Recordings(folder, keep=True, limit=None)
@@ -140,9 +140,7 @@ def continuing_after(folder: Path, caplog: pytest.LogCaptureFixture) -> Iterator
     recordings.close()
 
 
-def test_a_folder_that_goes_away_ends_no_stream(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_removed_folder_ends_no_stream(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "films"
     with continuing_after(folder, caplog):
         shutil.rmtree(folder)
@@ -151,7 +149,7 @@ def test_a_folder_that_goes_away_ends_no_stream(
     recordings.close()
 
 
-def test_a_file_in_the_folders_place_ends_no_stream(
+def test_folder_replaced_by_a_file_ends_no_stream(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "films"
@@ -162,7 +160,7 @@ def test_a_file_in_the_folders_place_ends_no_stream(
 
 
 @pytest.mark.parametrize("error", [OSError(27, "File too large"), MemoryError(), KeyError("moov")])
-def test_a_recording_that_fails_in_any_way_ends_no_stream(
+def test_failing_recording_ends_no_stream(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -176,7 +174,7 @@ def test_a_recording_that_fails_in_any_way_ends_no_stream(
         monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.close", fail)
 
 
-def test_a_recording_that_cannot_be_completed_ends_no_stream(
+def test_recording_that_cannot_be_completed_ends_no_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     notices: list[str] = []
@@ -193,7 +191,7 @@ def test_a_recording_that_cannot_be_completed_ends_no_stream(
     assert caplog.messages[0].startswith("no space")
 
 
-def test_what_cannot_be_begun_leaves_nothing_and_the_next_one_is_tried(
+def test_recording_that_cannot_be_opened_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recordings = Recordings(tmp_path, keep=True, limit=None)
@@ -208,9 +206,9 @@ def test_what_cannot_be_begun_leaves_nothing_and_the_next_one_is_tried(
     assert len(pictures(path)) == 17
 
 
-def test_what_this_program_has_not_made_is_never_touched(tmp_path: Path) -> None:
-    ours = [old(tmp_path, number, 1000) for number in range(3)]
-    ours[1].write_bytes(b"somebody has put another film here")
+def test_foreign_files_are_never_deleted(tmp_path: Path) -> None:
+    ours = [earlier_recording(tmp_path, number, 1000) for number in range(3)]
+    ours[1].write_bytes(b"another program's film")
     ours[2].with_suffix(".vtt").write_text("WEBVTT\n\n0:00 --> 0:01\na translation\n")
     foreign = {tmp_path / f"stream-000{n}.mp4": bytes(9000) for n in (5, 7)}
     foreign |= {tmp_path / "stream-0009.vtt": b"x", tmp_path / "STREAM-0011.MP4": b"x"}
@@ -227,7 +225,7 @@ def test_what_this_program_has_not_made_is_never_touched(tmp_path: Path) -> None
     recordings.close()
 
 
-def test_a_killed_servers_last_recording_is_still_ours(tmp_path: Path) -> None:
+def test_recording_of_a_killed_server_is_still_counted(tmp_path: Path) -> None:
     killed = Recordings(tmp_path, keep=True, limit=None)
     path, recording = killed.begin(VIDEO, Metadata(), print)
     recording.write(next(blocks()))
@@ -243,7 +241,7 @@ def test_a_killed_servers_last_recording_is_still_ours(tmp_path: Path) -> None:
     "content",
     [b"", b"{}", b"[" * 5000, b'{"recordings": [{"name": "../../film.mp4"}]}', b"\xff", b"null"],
 )
-def test_a_list_that_is_not_ours_is_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_foreign_index_file_is_not_changed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "recordings.json").write_bytes(content)
     with pytest.raises(ConfigError, match="is not a list of recordings of this program"):
         Recordings(tmp_path, keep=True, limit=None).next()
@@ -251,7 +249,7 @@ def test_a_list_that_is_not_ours_is_left_alone(tmp_path: Path, content: bytes) -
     assert not list(tmp_path.glob("stream-*"))
 
 
-def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
+def test_file_created_meanwhile_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recordings, opened = Recordings(tmp_path, keep=True, limit=None), Recordings.open
@@ -269,17 +267,17 @@ def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
     recordings.close()
 
 
-def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+def test_second_server_on_a_folder_is_refused(tmp_path: Path) -> None:
     first = Recordings(tmp_path, keep=True, limit=None)
     first.check()
-    told = f"another server \\(process {os.getpid()}\\) records there"
-    with pytest.raises(ConfigError, match=told):
+    message = f"another server \\(process {os.getpid()}\\) records there"
+    with pytest.raises(ConfigError, match=message):
         Recordings(tmp_path, keep=True, limit=None).check()
     first.close()
     Recordings(tmp_path, keep=True, limit=None).check()
 
 
-def test_sizes() -> None:
+def test_size_in_bytes_parses_units() -> None:
     assert [size_in_bytes(text) for text in ("500MB", "1.5 gb", "2T")] == [
         500_000_000,
         1_500_000_000,

@@ -1,4 +1,4 @@
-"""Refused resumes change nothing, and a checkpoint does not decide where to write."""
+"""Refused resumes change no file, and a checkpoint does not choose output addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .folder_contents import FOREIGN, OUTPUTS, files
 
 
 def rewritten(checkpoint: Path, **changes: object) -> None:
-    """A checkpoint of which a stranger has changed what it says, with a right checksum."""
+    """Copy a checkpoint with changed header values and a valid checksum."""
     with safe_open(checkpoint, framework="pt") as file:
         metadata = dict(file.metadata())
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -40,7 +40,7 @@ def rewritten(checkpoint: Path, **changes: object) -> None:
 
 @posix
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_resume_that_is_refused_changes_nothing(
+def test_refused_resume_changes_no_file(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
 ):
     make_interrupted(monkeypatch, 2, name, *tiny)
@@ -68,7 +68,7 @@ def test_a_resume_that_is_refused_changes_nothing(
 
 
 @posix
-def test_a_resume_with_another_model_changes_nothing(
+def test_resume_with_another_model_changes_no_file(
     tiny: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -92,7 +92,7 @@ def _load_really(model: str, device: str, dtype: str, **more: object) -> Engine:
 @posix
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_damaged_checkpoint_is_refused_with_one_line(
+def test_damaged_checkpoint_is_refused_with_one_line(
     tiny: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -126,7 +126,7 @@ KEYS = [
 
 @posix
 @pytest.mark.parametrize("key", KEYS)
-def test_a_run_that_a_stranger_has_described_ends_in_one_line(
+def test_forged_run_header_is_refused_with_one_line(
     tiny: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -153,10 +153,10 @@ def test_a_run_that_a_stranger_has_described_ends_in_one_line(
 
 
 @posix
-def test_a_checkpoint_does_not_decide_where_to_write(
+def test_checkpoint_does_not_choose_output_addresses(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ):
-    """Outputs elsewhere, addresses and the page count only when they are given again."""
+    """Outputs elsewhere, addresses and the web page are used only when they are given again."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
     for name in ("b.mp4", "b.ts", "b.mkv", "000.png", "017.png", "live.m3u8", "init.mp4"):
@@ -188,7 +188,7 @@ def test_a_checkpoint_does_not_decide_where_to_write(
 
 @posix
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_copied_and_renamed_pair_is_resumed_and_its_original_stays(
+def test_copied_pair_is_resumed_and_original_unchanged(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
 ):
     Path("first").mkdir()
@@ -211,7 +211,7 @@ def test_a_copied_and_renamed_pair_is_resumed_and_its_original_stays(
 
 
 @posix
-def test_a_video_of_another_run_is_not_cut(
+def test_video_of_another_run_is_not_truncated(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)

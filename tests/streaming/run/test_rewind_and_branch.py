@@ -1,4 +1,4 @@
-"""A live stream that goes back, takes another turn, and is kept for a video of its own."""
+"""A live stream that is rewound, continued otherwise, and saved for a branch."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def frames_under(engine: Engine, prompts: list[str]) -> list[np.ndarray]:
     return made
 
 
-def test_a_live_stream_goes_back_and_takes_another_turn(
+def test_rewound_live_stream_continues_from_that_block(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ):
-    """Half a second back after four blocks: the video goes on with the stream's fourth block."""
+    """Rewound 0.5 s after four blocks, the video continues with the stream's fourth block."""
     say_before(monkeypatch, 4, PendingChanges(prompt="a fox runs", back=0.5))
     assert run(*LIVE, "--frames", "57", "--out", "a/%04d.png", *tiny) == 0
     first = frames_under(tiny_engine, ["a red boat"] * 4)
@@ -43,13 +43,13 @@ def test_a_live_stream_goes_back_and_takes_another_turn(
     assert "the stream is 0.5 s back; the video goes on" in capfd.readouterr().err
 
 
-def test_seconds_are_those_of_the_video(
+def test_rewind_seconds_use_the_videos_frame_rate(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ):
-    """At 8 frames a second each block takes one, and there are 33 frames before the fifth."""
+    """At 8 frames a second each block takes 1 s, and 33 frames precede the fifth."""
     say_before(monkeypatch, 4, PendingChanges(back=2.0))
     assert run(*LIVE, "--fps", "8", "--frames", "41", "--out", "a/%04d.png", *tiny) == 0
     made = frames_under(tiny_engine, ["a red boat"] * 4)
@@ -61,9 +61,7 @@ def test_seconds_are_those_of_the_video(
 
 
 @posix
-def test_a_stream_that_has_gone_back_can_be_resumed(
-    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-):
+def test_rewound_stream_can_be_resumed(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     options = (*LIVE, "--frames", "60", *tiny)
     monkeypatch.setattr("secrets.token_hex", lambda size: "ab" * size)  # the id of a live run
     with monkeypatch.context() as patch:
@@ -77,7 +75,7 @@ def test_a_stream_that_has_gone_back_can_be_resumed(
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
 
-def test_further_back_than_the_history_is_told(
+def test_rewind_beyond_history_is_reported(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     say_before(monkeypatch, 4, PendingChanges(back=2.0))
@@ -86,7 +84,7 @@ def test_further_back_than_the_history_is_told(
     assert len(pictures("a.mp4")) == 41
 
 
-def test_a_moment_is_kept_and_branched(
+def test_saved_moment_can_be_branched(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,

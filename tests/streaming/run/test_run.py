@@ -1,4 +1,4 @@
-"""Runs through the Python interface: what they make, how they end, what they refuse."""
+"""Runs through the Python interface: their outputs, how they end, what they refuse."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def whole(engine: Engine, name: str, **more: Any) -> np.ndarray:
     return pictures(name)
 
 
-def test_render_makes_the_file_that_the_command_line_makes(
+def test_render_equals_the_command_line(
     tiny: tuple[str, ...], tiny_folder: Path, tiny_engine: Engine
 ) -> None:
     Path("story.txt").write_text("a red boat\n0:01 the night falls\n")
@@ -65,13 +65,13 @@ def test_render_makes_the_file_that_the_command_line_makes(
     ["a fox\n0:01 the moon", Story.of(["a fox", "the moon"]), ["a fox", "the moon"], "s.txt"],
     ids=["text", "story", "prompts", "file"],
 )
-def test_a_story_is_given_in_any_form(tiny_engine: Engine, story: Any) -> None:
+def test_story_is_accepted_in_any_form(tiny_engine: Engine, story: Any) -> None:
     Path("s.txt").write_text("a fox\nthe moon\n")
     render(tiny_engine, story, frames=32, outputs="a.mkv")
     assert [cue.prompt for cue in read_story("a.vtt").cues] == ["a fox", "the moon"]
 
 
-def test_a_run_yields_progress_after_each_block(tiny_engine: Engine) -> None:
+def test_run_yields_progress_after_each_block(tiny_engine: Engine) -> None:
     with Run(tiny_engine, config()) as run:
         records = list(run)
     assert [record.frames for record in records] == [9, 17, 25, 33, 41, 49, 57, 60]
@@ -103,7 +103,7 @@ def read_all(server: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("end", ["break", "exception", "interrupt"])
-def test_an_interrupted_run_is_resumed_bit_for_bit(tiny_engine: Engine, end: str) -> None:
+def test_interrupted_run_resumes_bit_for_bit(tiny_engine: Engine, end: str) -> None:
     expected = whole(tiny_engine, "whole.mkv", codec="ffv1")
     run = Run(tiny_engine, config(outputs=["a.mkv"], codec="ffv1", checkpoint=True))
     errors = {"exception": ValueError, "interrupt": KeyboardInterrupt}
@@ -126,7 +126,7 @@ def test_an_interrupted_run_is_resumed_bit_for_bit(tiny_engine: Engine, end: str
     assert not Path("a.ckpt").exists()
 
 
-def test_the_command_line_resumes_what_python_began(
+def test_command_line_resumes_a_run_of_python(
     tiny: tuple[str, ...], tiny_folder: Path, tiny_engine: Engine
 ) -> None:
     expected = whole(tiny_engine, "whole.mkv", codec="ffv1")
@@ -137,11 +137,11 @@ def test_the_command_line_resumes_what_python_began(
     assert np.array_equal(pictures("a.mkv"), expected)
 
 
-def test_a_complete_video_keeps_its_checkpoint_on_request(tiny_engine: Engine) -> None:
+def test_complete_video_keeps_checkpoint_on_request(tiny_engine: Engine) -> None:
     with Run(tiny_engine, config(checkpoint=True, keep_checkpoint=True)) as run:
         for progress in run:
             if progress.complete:
-                break  # also a loop that is left at the last block has made the whole video
+                break  # leaving the loop at the last block also completes the video
     assert Path("a.ckpt").exists()
     with Run.branch(tiny_engine, "a.mp4", outputs=["b.mp4"], frames=16) as branch:
         records = list(branch)
@@ -150,7 +150,7 @@ def test_a_complete_video_keeps_its_checkpoint_on_request(tiny_engine: Engine) -
     assert not Path("b.ckpt").exists()
 
 
-def test_a_run_is_directed_while_it_lasts(tiny_engine: Engine) -> None:
+def test_run_is_controlled_while_it_runs(tiny_engine: Engine) -> None:
     with Run(tiny_engine, config(story="a boat", endless=True, frames=None)) as run:
         for progress in run:
             if progress.blocks == 2:
@@ -165,14 +165,14 @@ def test_a_run_is_directed_while_it_lasts(tiny_engine: Engine) -> None:
     assert len(pictures("a.mp4")) == 49
 
 
-def test_a_page_shows_the_run(tiny_engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_web_page_shows_the_run(tiny_engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with Run(tiny_engine, config(outputs=(), web=0, realtime=False)) as run:
         assert any("the page is at http://127.0.0.1:" in line for line in caplog.messages)
         assert [progress.blocks for progress in run] == list(range(1, 9))
 
 
-def test_a_run_in_a_thread_installs_no_signal_handler(tiny_engine: Engine) -> None:
+def test_run_in_a_thread_installs_no_signal_handler(tiny_engine: Engine) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     last: list[Progress] = []
     names = ("a.mp4", "b.mp4")
@@ -195,7 +195,7 @@ def test_a_run_in_a_thread_installs_no_signal_handler(tiny_engine: Engine) -> No
     assert not logging.getLogger("sana_stream.models.text_encoder").filters
 
 
-def test_nothing_is_printed(tiny_engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+def test_run_prints_nothing(tiny_engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
     render(tiny_engine, STORY, frames=20, outputs=["a.mp4"])
     assert capfd.readouterr().out == ""
 
@@ -235,7 +235,7 @@ def test_nothing_is_printed(tiny_engine: Engine, capfd: pytest.CaptureFixture[st
         ({"checkpoint": True, "outputs": ["foreign.mp4"]}, "foreign.ckpt exists"),
     ],
 )
-def test_what_cannot_be_made_is_refused_and_changes_nothing(
+def test_invalid_config_is_refused_and_changes_nothing(
     tiny_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     parameters: dict[str, Any],
@@ -270,7 +270,7 @@ def test_unknown_parameters_are_refused(tiny_engine: Engine) -> None:
         Run.branch(tiny_engine, "d.ckpt", outputs=["c.mp4"])
 
 
-def test_a_file_that_another_run_writes_is_refused(tiny_engine: Engine) -> None:
+def test_file_of_another_running_run_is_refused(tiny_engine: Engine) -> None:
     with Run(tiny_engine, config(checkpoint=True, endless=True, frames=None)) as run:
         while not Path("a.ckpt").exists():
             next(run)
@@ -281,7 +281,7 @@ def test_a_file_that_another_run_writes_is_refused(tiny_engine: Engine) -> None:
     assert os.path.exists("a.ckpt")
 
 
-def test_a_run_is_entered_once(tiny_engine: Engine) -> None:
+def test_run_can_be_entered_once(tiny_engine: Engine) -> None:
     run = Run(tiny_engine, config())
     with pytest.raises(ConfigError, match="is not entered"):
         next(run)
@@ -291,7 +291,7 @@ def test_a_run_is_entered_once(tiny_engine: Engine) -> None:
         pass
 
 
-def test_outputs_of_the_caller(tiny_engine: Engine) -> None:
+def test_caller_defined_output_gets_all_frames(tiny_engine: Engine) -> None:
     class Frames:
         name, durable, frames = "frames", True, 0
 
