@@ -1,4 +1,4 @@
-"""Running the command line in this process and as a process of its own."""
+"""Run the command line in this process or in a separate one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sana_stream.cli.main import main
 
 
 def run(*argv: str | Path) -> int:
-    """The exit code of `sana-stream` with these words, in this process."""
+    """Run `sana-stream` with these arguments in this process and return its exit code."""
     try:
         return main([str(word) for word in argv])
     except SystemExit as end:
@@ -24,17 +24,17 @@ def run(*argv: str | Path) -> int:
 
 
 def command(argv: Sequence[str | Path]) -> list[str]:
-    """The words that start `sana-stream` as a process."""
+    """Return the command line that starts `sana-stream` as a process."""
     return [sys.executable, "-m", "sana_stream.cli", *map(str, argv)]
 
 
 def environment() -> dict[str, str]:
-    """One thread: the models of these tests are too small for more."""
+    """Return an environment with one thread: these models are too small for more."""
     return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def start(*argv: str | Path, cwd: Path, **more: Any) -> subprocess.Popen[bytes]:
-    """`sana-stream` as a process; `more` is for `Popen`."""
+    """Start `sana-stream` as a process; `more` is passed to `Popen`."""
     pipe = subprocess.PIPE
     process: Any = subprocess.Popen(
         command(argv), cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, **more
@@ -43,7 +43,7 @@ def start(*argv: str | Path, cwd: Path, **more: Any) -> subprocess.Popen[bytes]:
 
 
 def pictures(path: Path | str) -> np.ndarray:
-    """All frames of a video file, or of the PNG files in a folder, uint8 (T, H, W, 3)."""
+    """Read all frames of a video file or of a folder of PNG files, uint8 (T, H, W, 3)."""
     files = sorted(Path(path).glob("*.png")) if Path(path).is_dir() else [Path(path)]
     return np.concatenate([_decoded(file) for file in files])
 

@@ -1,4 +1,4 @@
-"""A small random checkpoint in the published layout, saved by the published classes."""
+"""Fixtures: a small random checkpoint in the published layout, saved by diffusers' classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if hasattr(signal, "SIGHUP"):
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
-# a machine that is busy with other things is no finding of a test
+# a busy machine must not make a test fail
 settings.register_profile(
     "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before any test module is imported: some look for their programs then."""
+    """Prepare PATH before any test module is imported: some look for programs at import."""
     config.addinivalue_line("markers", "programs: starts programs, or looks for some")
     if config.getoption("--hide-programs"):
         hide_programs()
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def chance() -> None:
-    """Every test begins with the same random numbers, whichever tests ran before it."""
+    """Seed the random generators before every test."""
     torch.manual_seed(0)
 
 
@@ -69,7 +69,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_engine(tiny_folder: Path) -> Engine:
-    """That folder loaded on the CPU in float32."""
+    """The tiny model loaded on the CPU in float32."""
     return Engine.load(tiny_folder, device="cpu", dtype="float32")
 
 
@@ -77,7 +77,7 @@ def tiny_engine(tiny_folder: Path) -> Engine:
 def tiny(
     tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, ...]:
-    """The options for the tiny model, already loaded; the current folder is empty."""
+    """Command-line options of the loaded tiny model; the current folder is empty."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Engine, "load", lambda *_, **__: tiny_engine)
     return ("--model", str(tiny_folder))

@@ -1,4 +1,4 @@
-"""Runs of the command line that are disturbed while they go on."""
+"""Helpers to disturb runs of the command line while they run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them
 
 
 def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], None]) -> None:
-    """Something happens while the block is decoded."""
+    """Call `what` while the block is decoded."""
     decode = Session.decode
 
     def disturbed(
@@ -60,22 +60,22 @@ def make(name: str, *more: str) -> int:
 
 
 def make_interrupted(monkeypatch: pytest.MonkeyPatch, block: int, name: str, *more: str) -> None:
-    """A video that is interrupted in a block: that one is still finished."""
+    """Make a video and interrupt it in a block, which is still finished."""
     with monkeypatch.context() as patch:
         at_block(patch, block, interrupt)
         assert make(name, *more) == 130
 
 
-def say_before(monkeypatch: pytest.MonkeyPatch, block: int, said: PendingChanges) -> None:
-    """Something is asked for before the block, which is the so many-th that is made."""
+def submit_before(monkeypatch: pytest.MonkeyPatch, block: int, changes: PendingChanges) -> None:
+    """Submit live changes before the block at index `block` of the run."""
     calls = iter(range(1000))
     monkeypatch.setattr(
-        LiveControl, "drain", lambda _: said if next(calls) == block else PendingChanges()
+        LiveControl, "drain", lambda _: changes if next(calls) == block else PendingChanges()
     )
 
 
 def fork(*argv: str) -> int:
-    """The command in a copy of this process; its number."""
+    """Run the command in a fork of this process and return its process id."""
     child = os.fork()
     if child == 0:
         os._exit(run(*argv))
@@ -85,22 +85,22 @@ def fork(*argv: str) -> int:
 def wait_for(file: Path) -> None:
     until = time.monotonic() + 120
     while not file.exists():
-        assert time.monotonic() < until, f"{file.name} did not come"
+        assert time.monotonic() < until, f"{file.name} was not written"
         time.sleep(0.01)
 
 
 def wait_for_checkpoint(file: Path, process: int, after: int = 0) -> None:
-    """Until there is a checkpoint, later than this, or the process has ended."""
+    """Wait for a checkpoint with another time stamp than `after`, or for the process's end."""
     until = time.monotonic() + 120
     while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
         if file.exists() if not after else modified(file) != after:
             return
-        assert time.monotonic() < until, "no checkpoint came"
+        assert time.monotonic() < until, "no checkpoint was written"
         time.sleep(0.01)
 
 
 def modified(file: Path) -> int:
-    """When a file was written; 0 for one that is gone."""
+    """Return a file's modification time in nanoseconds, 0 for a missing file."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Programs that tests talk to: those on PATH, ffmpeg from PyPI, or none of them.
+"""The external programs that tests use: those on PATH, ffmpeg from PyPI, or none.
 
 `pytest` uses what is installed, and the ffmpeg of the package imageio-ffmpeg where there is no
 other. `pytest --hide-programs` runs the tests marked `programs` once more, with nothing on PATH
@@ -37,7 +37,7 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 
 def add_ffmpeg() -> None:
-    """Put the ffmpeg of PyPI on PATH, behind everything that is there."""
+    """Append the ffmpeg of PyPI to PATH."""
     if shutil.which("ffmpeg") or sys.platform == "win32":
         return
     try:
@@ -50,7 +50,7 @@ def add_ffmpeg() -> None:
 
 
 def hide_programs() -> None:
-    """Leave nothing on PATH but what every system has."""
+    """Reduce PATH to the programs that every system has."""
     if sys.platform == "win32":
         return
     kept = {name: path for name in KEPT if (path := shutil.which(name))}
@@ -58,7 +58,7 @@ def hide_programs() -> None:
 
 
 def _link(programs: dict[str, str], path: str) -> None:
-    """Make a folder of links a part of PATH, for this process and those that it starts."""
+    """Add a folder of links to PATH, for this process and its child processes."""
     folder = tempfile.mkdtemp(prefix="sana-stream-programs-")
     for name, program in programs.items():
         os.symlink(program, os.path.join(folder, name))

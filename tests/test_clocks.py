@@ -1,4 +1,4 @@
-"""The clock on the wall may be put back or forth at any time: nothing here goes by it."""
+"""No source file reads the wall clock, which may be set back or forth at any time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOCKS = {
 
 
 def wall_clocks(source: str) -> Iterator[str]:
-    """Where a source asks what time of day it is."""
+    """Find the calls of wall-clock functions in a source."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Attribute(ast.Name(module), name) | ast.Attribute(
@@ -31,7 +31,7 @@ def wall_clocks(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_nothing_goes_by_the_clock_on_the_wall(folder: str) -> None:
+def test_no_source_reads_the_wall_clock(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files
     asked = {str(file): list(wall_clocks(file.read_text("utf-8"))) for file in files}
@@ -47,6 +47,6 @@ def test_nothing_goes_by_the_clock_on_the_wall(folder: str) -> None:
         "from datetime import datetime\nbegun = datetime.utcnow",
     ],
 )
-def test_it_would_be_found(source: str) -> None:
+def test_wall_clock_call_is_found(source: str) -> None:
     assert len(list(wall_clocks(source))) == 1
     assert list(wall_clocks("import time\nnow = time.monotonic(), time.perf_counter()")) == []

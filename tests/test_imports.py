@@ -1,4 +1,4 @@
-"""Imports between modules go one way, for type checkers too, and importing a face loads nothing."""
+"""Imports follow one order, type-only imports too; importing a package loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("models", "engine", "streaming", "cli")
 MOST_LINES = 400
 
-# In each line a module or sub-package may import what stands to its left, and what that may import.
-# A name stands for everything in it. What is not named may import its neighbours, in no circle.
+
+# In each line a module or sub-package may import the names to its left, and what they may import.
+# A package's name covers all its modules. Modules not named may import each other without a circle.
 ORDER = """
 models > engine > streaming.run > cli
 models.schema > models.config, models.rope > models.attention, models.feedforward
@@ -56,14 +57,14 @@ FACES = {
 }
 HEAVY = ("torch", "av", "numpy")
 
-# Imports against the order, by sub-package, that are still to be removed. Must become empty.
+# Imports against the order, by sub-package, that remain to be removed. Must become empty.
 REMAINING = frozenset((("streaming.video_format", "streaming.containers"),))
 CIRCLES = frozenset((("engine.media.inputs", "engine.media.clip"),
                      ("engine.media.inputs", "engine.media.image_file")))  # fmt: skip
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
-    """Each product file and its name below `sana_stream`; a package has the name of its folder."""
+    """Map module names below `sana_stream` to files; a package has the name of its folder."""
     public = ROOT / "engine" / "public"
     for file in public.glob("*.py"):
         yield "" if file.stem == "__init__" else file.stem, file
@@ -79,12 +80,12 @@ UNITS = {".".join(name.split(".")[:2]) for name in MODULES if "." in name}
 
 
 def unit(module: str) -> str:
-    """The sub-package of a module, or the module itself where it stands in a top folder."""
+    """Return a module's sub-package, or the module itself if it is directly in a top folder."""
     return ".".join(module.split(".")[:2])
 
 
 def imports_of(module: str) -> Iterator[tuple[str, bool]]:
-    """The modules that a file imports, anywhere in it, and whether only for type checkers."""
+    """Yield the modules that a file imports, each with whether the import is type-only."""
     file = MODULES[module]
     tree = ast.parse(file.read_text())
     types = {
@@ -121,7 +122,7 @@ def _matching(names: str) -> set[str]:
 
 
 def may_import() -> dict[str, set[str]]:
-    """What each unit that `ORDER` names may import."""
+    """Return what each unit named in `ORDER` may import."""
     left: dict[str, set[str]] = {}
     for line in ORDER.strip().splitlines():
         for before, after in pairwise(map(_matching, line.split(">"))):
@@ -135,7 +136,7 @@ def may_import() -> dict[str, set[str]]:
 
 
 def _is_listed(name: str) -> bool:
-    """Whether a unit is named itself, not only by its top folder."""
+    """Whether `ORDER` names a unit itself, not only its top folder."""
     return name in {word.strip() for word in ORDER.replace("\n", ">").replace(",", ">").split(">")}
 
 
@@ -149,12 +150,12 @@ def is_allowed(here: str, there: str, left: dict[str, set[str]], for_types: bool
     return neighbours and not (_is_listed(here) and _is_listed(there))
 
 
-def test_every_sub_package_has_its_place_in_the_order():
+def test_every_sub_package_is_in_the_order():
     packages = {unit(name) for name in MODULES if name.count(".") == 2}
     assert sorted(name for name in packages if not _is_listed(name)) == []
 
 
-def test_imports_go_to_the_left_only():
+def test_imports_follow_the_order():
     left, wrong = may_import(), set()
     for module in MODULES.keys() - {"", *FOLDERS}:
         for target, for_types in imports_of(module):
@@ -164,7 +165,7 @@ def test_imports_go_to_the_left_only():
     assert sorted(REMAINING - wrong) == [], "these are gone: remove them from REMAINING"
 
 
-def test_no_files_import_each_other_in_a_circle():
+def test_files_have_no_import_circle():
     edges = {
         (name, target)
         for name in MODULES.keys() - {"", *FOLDERS}
@@ -174,7 +175,7 @@ def test_no_files_import_each_other_in_a_circle():
     check_no_circle(edges - CIRCLES)
 
 
-def test_no_sub_packages_import_each_other_in_a_circle():
+def test_sub_packages_have_no_import_circle():
     edges = {
         (unit(name), unit(target))
         for name in MODULES.keys() - {"", *FOLDERS}
@@ -185,7 +186,7 @@ def test_no_sub_packages_import_each_other_in_a_circle():
 
 
 def check_no_circle(edges: Iterable[tuple[str, str]]) -> None:
-    """Fail with the first circle."""
+    """Fail with the first import circle."""
     graph: dict[str, set[str]] = {}
     for name, target in edges:
         graph.setdefault(name, set()).add(target)
@@ -211,14 +212,14 @@ def test_imports_inside_a_sub_package_are_relative():
                 assert source != package, f"{name} imports {node.module}: write it with one dot"
 
 
-def test_no_file_has_too_many_lines():
+def test_no_file_exceeds_the_line_limit():
     long = {name: n for name, file in MODULES.items()
             if (n := len(file.read_text().splitlines())) > MOST_LINES}  # fmt: skip
     assert long == {}
 
 
 @pytest.mark.parametrize("face", FACES)
-def test_a_face_exports_its_names_and_loads_nothing_heavy(face: str):
+def test_package_exports_its_names_and_loads_nothing_heavy(face: str):
     program = (
         "import importlib, json, sys\n"
         f"face = importlib.import_module({face!r})\n"
@@ -235,7 +236,7 @@ def test_a_face_exports_its_names_and_loads_nothing_heavy(face: str):
     assert set(names) - {"__version__"} <= set(listed)
 
 
-def test_the_top_face_exports_every_error():
+def test_top_package_exports_every_error():
     from sana_stream import errors
 
     missing = {

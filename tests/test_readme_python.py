@@ -1,4 +1,4 @@
-"""The Python of the README and the guides runs as it stands, with the embedded model."""
+"""The Python snippets of the README and the guides run unchanged, with the embedded model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def snippets(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_the_opening_example_makes_the_blocks_that_it_says(capsys: pytest.CaptureFixture[str]):
+def test_opening_example_makes_the_stated_blocks(capsys: pytest.CaptureFixture[str]):
     snippet, *_ = snippets(ROOT / "README.md")
     exec(compile(snippet, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
@@ -28,7 +28,7 @@ def test_the_opening_example_makes_the_blocks_that_it_says(capsys: pytest.Captur
     assert all(line.endswith(boat) for line in lines[:2])
 
 
-def test_the_readme_s_runs_make_their_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_readme_runs_make_their_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     _, snippet = snippets(ROOT / "README.md")
     exec(compile(snippet, "README.md", "exec"), {})
@@ -37,10 +37,10 @@ def test_the_readme_s_runs_make_their_videos(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("page", [page for page in GUIDES if snippets(page)], ids=lambda p: p.stem)
-def test_the_python_of_a_guide_runs(
+def test_guide_snippets_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """From top to bottom, each snippet with the names of those before it."""
+    """The snippets run from top to bottom in one namespace."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for snippet in snippets(page):
@@ -48,20 +48,20 @@ def test_the_python_of_a_guide_runs(
     assert capsys.readouterr().out
 
 
-def test_guides_have_python():
+def test_guides_contain_python():
     assert sum(len(snippets(page)) for page in GUIDES) >= 4
 
 
-def test_the_readme_is_short():
+def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_images_and_pages_that_are_linked_are_there(page: Path):
+def test_linked_images_and_pages_exist(page: Path):
     text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", text)
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_readme_shows_the_demo():
+def test_readme_shows_the_demo():
     assert "](examples/demo.png)" in (ROOT / "README.md").read_text(encoding="utf-8")

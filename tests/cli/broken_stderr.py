@@ -1,4 +1,4 @@
-"""Standard error as it must never be for a log: gone, full, closed, read by nobody."""
+"""Unusable standard error streams: closed, full, or without a reader."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def reader_gone() -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def never_read() -> Iterator[dict[str, Any]]:
-    """A pipe that is full and stays so."""
+    """A full pipe that is never read."""
     read, write = os.pipe()
     fill(write)
     yield {"stderr": write}
@@ -69,7 +69,7 @@ def socket_never_read() -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def terminal_never_read() -> Iterator[dict[str, Any]]:
-    """As after Ctrl-S, but with a display that moves."""
+    """A full terminal, as after Ctrl-S, whose display is still drawn."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -103,7 +103,7 @@ BROKEN: dict[str, Broken] = {
 
 
 def fill(descriptor: int) -> None:
-    """Write until nothing more is taken, and leave the descriptor as it was."""
+    """Write until the descriptor is full; restore its blocking mode."""
     os.set_blocking(descriptor, False)
     with contextlib.suppress(BlockingIOError):
         for size in (65536, 1):
@@ -116,7 +116,7 @@ def fill(descriptor: int) -> None:
 
 
 def terminal(columns: int, rows: int = 24) -> tuple[int, int]:
-    """Both ends of a terminal of a size."""
+    """Open both ends of a pseudo-terminal of a given size."""
     import fcntl
     import pty
     import termios
@@ -127,7 +127,7 @@ def terminal(columns: int, rows: int = 24) -> tuple[int, int]:
 
 
 def begin(argv: Sequence[str | Path], cwd: Path, **more: Any) -> Started:
-    """`sana-stream` as a process whose standard streams go nowhere, unless `more` says so."""
+    """Start `sana-stream` with its standard streams on the null device unless `more` sets them."""
     null = subprocess.DEVNULL
     environ = environment() | more.pop("environ", {})
     more = {"stdin": null, "stdout": null} | more

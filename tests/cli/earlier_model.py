@@ -15,7 +15,7 @@ SPREAD = 0.1  # standard deviation of the weights of transformer and text encode
 
 
 def save_earlier_model(folder: Path) -> Path:
-    """Write the model folder: stored configurations, weights of fixed random numbers.
+    """Write the model folder: stored configurations and weights of fixed random numbers.
 
     It depends on no version of torch, diffusers or transformers, which may change how they
     initialise weights: checkpoints refuse a model with other weights. NumPy promises never to

@@ -1,6 +1,6 @@
-"""`sana-stream` with numbered frames in place of a model's, to try command lines quickly.
+"""`sana-stream` with numbered frames instead of a model's, to test command lines quickly.
 
-Options and outputs are the real ones; whatever length is asked for, it makes five blocks.
+Options and outputs are the real ones. It makes five blocks at any given length.
 """
 
 from __future__ import annotations

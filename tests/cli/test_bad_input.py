@@ -1,4 +1,4 @@
-"""Each mistake: one line that says what to do, the right exit code, and nothing lost."""
+"""Invalid input: one line on standard error, the right exit code, no file changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = ("--prompt-file", "story.txt")
 
 
 def mistake(capfd: pytest.CaptureFixture[str], code: int, *argv: str | Path) -> str:
-    """The one line that a run says that cannot be."""
+    """Run a command that must fail and return its one line of standard error."""
     assert run(*argv) == code
     out, err = capfd.readouterr()
     assert out == ""
@@ -82,7 +82,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*PROMPT, "--model", "pockt"), "model 'pockt' is not known; use 'pocket'"),
     ],
 )
-def test_mistakes_in_the_options(
+def test_invalid_options_are_refused(
     capfd: pytest.CaptureFixture[str], argv: tuple[str, ...], message: str
 ) -> None:
     assert mistake(capfd, 2, *argv).startswith(message)
@@ -100,7 +100,7 @@ def test_mistakes_in_the_options(
         (b"a\n0:10 b\n", 'story.txt, line 2: "b" would start at 0:10, but the video ends at 0:10'),
     ],
 )
-def test_mistakes_in_the_story(
+def test_invalid_story_is_refused(
     here: Path,
     tiny_folder: Path,
     capfd: pytest.CaptureFixture[str],
@@ -139,7 +139,7 @@ def test_mistakes_in_the_story(
         (("--out", "nowhere/a.mp4"), "nowhere/a.mp4: cannot be written: no such file"),
     ],
 )
-def test_what_the_model_or_an_output_cannot_do(
+def test_request_unsupported_by_model_or_output_is_refused(
     here: Path,
     tiny_folder: Path,
     capfd: pytest.CaptureFixture[str],
@@ -147,13 +147,13 @@ def test_what_the_model_or_an_output_cannot_do(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # whatever this machine has
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # independent of this machine
     line = mistake(capfd, 2, *PROMPT, "--model", tiny_folder, *argv)
     assert line.startswith(message)
     assert list(here.iterdir()) == []
 
 
-def test_an_existing_video_is_kept(
+def test_existing_video_is_kept(
     here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (here / "a.mp4").write_bytes(b"the only copy")
@@ -162,7 +162,7 @@ def test_an_existing_video_is_kept(
     assert (here / "a.mp4").read_bytes() == b"the only copy"
 
 
-def test_the_second_output_refused_leaves_nothing_of_the_first(
+def test_refused_second_output_leaves_no_first_output(
     here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     argv = (*PROMPT, "--model", tiny_folder, "--out", "a.mp4", "--out", "nowhere/b.mp4")
@@ -171,7 +171,7 @@ def test_the_second_output_refused_leaves_nothing_of_the_first(
 
 
 @pytest.mark.parametrize("name", ["story.vtt", "story.mp4"])
-def test_the_prompt_file_is_never_written_over(
+def test_prompt_file_is_not_overwritten(
     here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     text = "WEBVTT\n\n00:00.000 --> 00:01.000\na\n"
@@ -182,7 +182,7 @@ def test_the_prompt_file_is_never_written_over(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
-def test_a_folder_that_may_not_be_written(
+def test_read_only_folder_is_refused(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described = inspect_model(tiny_folder)
@@ -202,7 +202,7 @@ def test_a_folder_that_may_not_be_written(
     assert line == f"{folder}/a.mp4: cannot be written: permission denied"
 
 
-def test_a_full_disk_is_told_before_work(
+def test_full_disk_is_reported_before_loading(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(".")
@@ -216,14 +216,16 @@ def damaged(here: Path, tiny_folder: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, here / "model"))
 
 
-def test_a_model_without_a_part(damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_model_without_a_part_is_refused(damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(damaged / "vae")
     line = mistake(capfd, 1, *PROMPT, "--model", damaged, "--seconds", "1")
     assert "vae" in line
     assert "missing" in line
 
 
-def test_a_model_cut_short(here: Path, damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_truncated_model_is_refused(
+    here: Path, damaged: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     weights = damaged / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert run(*PROMPT, "--model", damaged, "--seconds", "1", "--quiet") == 1
@@ -232,13 +234,15 @@ def test_a_model_cut_short(here: Path, damaged: Path, capfd: pytest.CaptureFixtu
     assert {file.name for file in here.iterdir()} == {"model"}
 
 
-def test_a_model_with_an_unknown_default(damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_model_with_an_unknown_default_is_refused(
+    damaged: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (damaged / "stream.json").write_text(json.dumps({"hight": 32}))
     line = mistake(capfd, 1, *PROMPT, "--model", damaged)
     assert "unknown keys hight" in line
 
 
-def test_debug_shows_where_an_error_comes_from(capfd: pytest.CaptureFixture[str]) -> None:
+def test_debug_prints_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*FILE, "--debug") == 2
     err = capfd.readouterr().err
     assert "Traceback" in err
@@ -247,10 +251,10 @@ def test_debug_shows_where_an_error_comes_from(capfd: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("long", [False, True])
 @pytest.mark.parametrize("option", ["--lora", "--image", "--video", "--prompt-file"])
-def test_a_name_that_no_file_here_can_have(
+def test_impossible_file_name_is_refused(
     capfd: pytest.CaptureFixture[str], option: str, long: bool
 ) -> None:
-    """`~user` of a user that this machine lacks; a name longer than the system takes."""
+    """`~user` of an unknown user, and a name that is too long for the system."""
     name = "x" * 5000 if long else "~nobody-of-this-name/x"
     prompt = () if option == "--prompt-file" else PROMPT
     code = 1 if option == "--lora" else 2

@@ -1,4 +1,4 @@
-"""The display on a terminal, and the numbers it shows."""
+"""The live display on a terminal and its figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def progress(total: int | None = 96) -> Progress:
     return start.after(first, 2.0).after(second, 3.0)
 
 
-def test_numbers_of_a_run() -> None:
+def test_figures_of_a_run() -> None:
     now = progress()
     assert (now.blocks, now.frames, now.elapsed_seconds) == (2, 33, 3.0)
     assert now.speed == 11
@@ -46,7 +46,7 @@ def test_recent_speed_follows_a_change() -> None:
     assert now.recent_speed == pytest.approx(32, rel=0.01)
 
 
-def test_hours_in_which_a_run_is_suspended_change_the_outlook_little() -> None:
+def test_suspension_changes_remaining_time_little() -> None:
     now = progress()
     woken = now.after(block(16), now.elapsed_seconds + 3600)
     assert woken.remaining_seconds is not None
@@ -57,7 +57,7 @@ def test_hours_in_which_a_run_is_suspended_change_the_outlook_little() -> None:
     )
 
 
-def test_the_progress_line() -> None:
+def test_progress_line() -> None:
     assert progress_line(progress()) == (
         "block 2/6, 0:02 of 0:06, 16.0 frames/s (1.00x real time), 0:04 left, "
         "memory 110 MiB (peak 120 MiB), drift 1.3x"
@@ -68,7 +68,7 @@ def test_the_progress_line() -> None:
 
 
 @pytest.mark.programs
-def test_the_closing_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_summary_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("shutil.which", lambda name: name if name == "vlc" else None)
     speed = "11.0 frames/s (0.69x real time)"
@@ -79,11 +79,11 @@ def test_the_closing_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_large_memory_is_in_gib() -> None:
+def test_large_memory_is_printed_in_gib() -> None:
     assert format_bytes(20 * 1024 * MIB) == "20.0 GiB"
 
 
-def test_the_display_shows_prompt_and_numbers_and_goes_away() -> None:
+def test_display_shows_prompt_and_figures_and_is_cleared() -> None:
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=100, color_system=None)
     display = TerminalReporter(console)
@@ -98,5 +98,5 @@ def test_the_display_shows_prompt_and_numbers_and_goes_away() -> None:
         assert "a boat" in shown
         assert "block 2/6, 0:02 of 0:06" in shown
     left = terminal.getvalue()[len(shown) :]
-    assert "\x1b[?25h" in left  # the cursor is back
+    assert "\x1b[?25h" in left  # the cursor is shown again
     assert left.count("\x1b[2K") >= 3  # the three lines are wiped

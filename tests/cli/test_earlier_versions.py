@@ -35,7 +35,7 @@ STORY = ("--every", "1", "--size", "16x16", "--device", "cpu", "--dtype", "float
 
 @dataclass(frozen=True)
 class Earlier:
-    """One folder: its format version and what its checkpoint says."""
+    """One folder: its format version and the content of its checkpoint."""
 
     folder: str
     version: int
@@ -49,7 +49,7 @@ class Earlier:
     watch: dict[str, Any] | None = field(default_factory=dict)  # some of its values
 
     def copy(self, folder: Path) -> Path:
-        """The video of a copy in another folder, with its checkpoint."""
+        """Copy the video and its checkpoint into a folder and return the video's path."""
         for file in (DATA / self.folder).glob("boat.*"):
             shutil.copy(file, folder)
         return folder / f"boat{self.suffix}"
@@ -85,7 +85,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @every_version
-def test_a_video_of_an_earlier_version_is_resumed(
+def test_video_of_an_earlier_version_is_resumed(
     earlier: Earlier, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     video = earlier.copy(tmp_path)
@@ -104,7 +104,7 @@ def test_a_video_of_an_earlier_version_is_resumed(
 
 
 @every_version
-def test_the_header_of_an_earlier_version_is_read(earlier: Earlier):
+def test_header_of_an_earlier_version_is_read(earlier: Earlier):
     assert _metadata(earlier.checkpoint())["version"] == earlier.version
     header = read_header(earlier.checkpoint())
     assert header.prompt == earlier.prompt
@@ -131,7 +131,7 @@ def test_the_header_of_an_earlier_version_is_read(earlier: Earlier):
 
 
 @every_version
-def test_the_run_of_an_earlier_version_is_read(earlier: Earlier):
+def test_run_of_an_earlier_version_is_read(earlier: Earlier):
     saved, stored = read_checkpoint(earlier.checkpoint())
     assert stored is not None
     assert saved.header.extra["kept"] == CUT
@@ -145,10 +145,10 @@ def test_the_run_of_an_earlier_version_is_read(earlier: Earlier):
     assert config.realtime
 
 
-def test_a_checkpoint_is_written_with_the_keys_of_its_version(
+def test_checkpoint_has_the_keys_of_its_version(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Other keys cannot be read by the versions that read this one: they need a new version."""
+    """Other keys cannot be read by earlier readers: they need a new format version."""
     monkeypatch.chdir(tmp_path)
     words = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
     length = ("--frames", str(WHOLE), "--guard", "restart", "--keep-checkpoint")
@@ -162,7 +162,7 @@ def test_a_checkpoint_is_written_with_the_keys_of_its_version(
 
 
 def _metadata(checkpoint: Path) -> dict[str, Any]:
-    """What a file holds in words, its JSON decoded, without any of the program's own readers."""
+    """Decode a file's JSON metadata without the product's readers."""
     with safe_open(checkpoint, framework="np") as file:
         metadata = file.metadata()
     decoded = {}
@@ -175,7 +175,7 @@ def _metadata(checkpoint: Path) -> dict[str, Any]:
 
 
 def _keys(value: Any, path: str = "") -> set[str]:
-    """The paths of all keys; the elements of a list count as one."""
+    """Return the paths of all keys; the elements of a list count as one."""
     if isinstance(value, dict):
         return {path}.union(*(_keys(part, f"{path}.{name}") for name, part in value.items()))
     if isinstance(value, list):
@@ -184,6 +184,6 @@ def _keys(value: Any, path: str = "") -> set[str]:
 
 
 def _tensors(checkpoint: Path) -> set[str]:
-    """The names of a file's tensors, their numbers as 0."""
+    """Return the names of a file's tensors, with their indices replaced by 0."""
     with safe_open(checkpoint, framework="np") as file:
         return {re.sub(r"\d+", "0", name) for name in file.keys()}  # noqa: SIM118

@@ -1,4 +1,4 @@
-"""Parameters in the library's messages become options of the command line."""
+"""Parameter names in the library's messages are printed as command-line options."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from sana_stream.errors import ConfigError, OutputError
         ("give segment_seconds=90", "give --segment 90"),
     ],
 )  # fmt: skip
-def test_a_parameter_becomes_its_option(message: str, shown: str) -> None:
+def test_parameter_is_replaced_by_its_option(message: str, shown: str) -> None:
     assert with_flags(message) == shown
 
 
@@ -58,7 +58,7 @@ def test_a_parameter_becomes_its_option(message: str, shown: str) -> None:
         "offload_text=True",
     ],
 )
-def test_other_text_stays(message: str) -> None:
+def test_other_text_is_unchanged(message: str) -> None:
     assert with_flags(message) == message
 
 
@@ -69,7 +69,7 @@ def test_other_text_stays(message: str) -> None:
         (OutputError("a.mp4 exists: add overwrite=True"), 1),
     ],
 )
-def test_an_error_line_names_options(
+def test_error_line_names_options(
     error: Exception,
     code: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -83,7 +83,7 @@ def test_an_error_line_names_options(
     assert capfd.readouterr().err == "sana-stream: a.mp4 exists: add --overwrite\n"
 
 
-def test_every_declared_option_is_parsed_and_read() -> None:
+def test_declared_option_is_parsed_and_read() -> None:
     parser = build_parser("")
     flags = {name for action in parser._actions for name in action.option_strings}
     assert {option.flag for option in OPTIONS.values()} == flags - {

@@ -1,4 +1,4 @@
-"""The command lines of the guides on outputs and live control, each as it stands there."""
+"""The command lines of the guides on outputs and live control, each run unchanged."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from ..programs import need
 pytestmark = pytest.mark.programs
 HERE = Path(__file__).parent
 GUIDES = [HERE.parents[1] / "examples" / "guides" / name for name in ("outputs.md", "live.md")]
-FRAMES = 81  # of the stand-in's five blocks
-TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
-LOST = 17  # of them srt may lose at its end
-RECEIVERS = {  # that of datagrams knows the end by their absence, and must not be there too late
+FRAMES = 81  # in the fake model's five blocks
+TIMEOUT_SECONDS = 120  # generous, for a busy machine
+LOST = 17  # frames that srt may lose at its end
+RECEIVERS = {  # udp ends by timeout, and its receiver must listen before the stream starts
     "rtmp": ["-listen", "1", "-f", "flv", "-i", "rtmp://127.0.0.1:{port}/live/key"],
     "srt": ["-f", "mpegts", "-i", "srt://127.0.0.1:{port}?mode=listener"],
     "udp": ["-f", "mpegts", "-i", "udp://127.0.0.1:{port}?timeout=15000000"],
@@ -39,7 +39,7 @@ RECEIVERS = {  # that of datagrams knows the end by their absence, and must not 
 
 
 def streaming_lines(program: str = "sana-stream") -> list[str]:
-    """The lines of the guides' blocks for the shell that begin with a program's name."""
+    """Return the lines of the guides' shell blocks that start with a program's name."""
     text = "\n".join(guide.read_text("utf-8") for guide in GUIDES)
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.startswith(program)]
@@ -54,7 +54,7 @@ LIVE = [line for line in LINES if line not in PIPES + ADDRESSES + FILES]
 
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `sana-stream` is the stand-in and players need no screen."""
+    """An environment where `sana-stream` is the fake model and players need no screen."""
     tools = tmp_path / "tools"
     tools.mkdir()
     program = tools / "sana-stream"
@@ -76,7 +76,7 @@ def count(path: Path) -> int:
 
 
 @pytest.mark.parametrize("line", PIPES)
-def test_pipes(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+def test_pipe_makes_all_frames(tmp_path: Path, shell: dict[str, str], line: str) -> None:
     need("bash", *(tool for tool in ("ffplay", "ffmpeg", "mpv") if re.search(rf"\b{tool}\b", line)))
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
@@ -94,7 +94,7 @@ def test_pipes(tmp_path: Path, shell: dict[str, str], line: str) -> None:
 
 @contextmanager
 def receiver(scheme: str, port: int, out: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """ffmpeg, which writes what it gets into a file."""
+    """Run ffmpeg, writing the stream it receives into a file."""
     source = [word.format(port=port) for word in RECEIVERS[scheme]]
     command = ["ffmpeg", "-v", "error", "-nostdin", *source, "-c:v", "copy", "-y", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
@@ -111,7 +111,7 @@ def free_port() -> int:
 
 
 def is_taken(port: int, kind: socket.SocketKind) -> bool:
-    """Whether somebody holds a port, found without knocking at it."""
+    """Whether a port is in use, determined without connecting to it."""
     with socket.socket(socket.AF_INET, kind) as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -128,7 +128,7 @@ def await_taken(port: int, kind: socket.SocketKind) -> None:
 
 
 @pytest.mark.parametrize("line", ADDRESSES)
-def test_addresses(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+def test_address_receives_the_stream(tmp_path: Path, shell: dict[str, str], line: str) -> None:
     need("bash", "ffmpeg")
     address = re.search(r"(\w+)://127.0.0.1:(\d+)", line)
     assert address is not None
@@ -156,7 +156,7 @@ def test_addresses(tmp_path: Path, shell: dict[str, str], line: str) -> None:
         assert count(tmp_path / "story.mp4") == FRAMES
 
 
-def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
+def test_segments_and_playlist_have_all_frames(tmp_path: Path, shell: dict[str, str]) -> None:
     need("bash")
     playlist, row = FILES
     for line in (playlist, row.replace("1h", "2s")):
@@ -170,7 +170,7 @@ def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
 
 
 def await_stream(port: str) -> None:
-    """Wait for the stream: a server gives its address before it has one."""
+    """Wait for the stream: a server prints its address before the stream exists."""
     until = time.monotonic() + TIMEOUT_SECONDS
     state = "empty"
     while state == "empty":
@@ -181,7 +181,9 @@ def await_stream(port: str) -> None:
 
 
 @pytest.mark.parametrize("line", [*streaming_lines("curl"), *streaming_lines("mpv http")])
-def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+def test_scripts_and_players_read_the_page(
+    tmp_path: Path, shell: dict[str, str], line: str
+) -> None:
     need("bash", line.split()[0])
     port = str(free_port())
     server = HERE.parent / "streaming" / "page_server.py"
@@ -209,12 +211,12 @@ def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str],
         assert path not in line or answer in done.stdout
 
 
-def test_the_lines_are_found() -> None:
+def test_guide_lines_are_found() -> None:
     assert [len(lines) for lines in (PIPES, ADDRESSES, FILES, LIVE)] == [5, 4, 2, 3]
     assert [len(streaming_lines(word)) for word in ("curl", "mpv http")] == [3, 1]
 
 
-def test_directed_streams_are_lines_of_their_own() -> None:
+def test_live_streams_have_their_own_lines() -> None:
     import shlex
 
     found = [Options.of(build_parser("").parse(shlex.split(line)[1:])) for line in LIVE]

@@ -1,4 +1,4 @@
-"""The commands of the guide on models, each made with a small checkpoint in its layout."""
+"""The commands of the guide on models, each run with a small checkpoint of its layout."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def made(word: str) -> list[str]:
 
 @pytest.fixture
 def place(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with every file that the table names, and checkpoints in the place of its models."""
+    """A folder with every file named in the table, and small checkpoints instead of its models."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(moving(1, 32, 48)[0]).save("start.png")
     Image.fromarray(moving(1, 40, 48)[0]).save("harbour.png")
@@ -50,11 +50,11 @@ def place(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     ).save_pretrained("published/scheduler")
     shutil.copytree("published", "longlive")
     assert run("convert", tiny_folder, "SANA_Video_2B_480p_LongLive.pth") == 0
-    shutil.copy(tiny_folder / "transformer/config.json", "config.json")  # its sizes are its own
+    shutil.copy(tiny_folder / "transformer/config.json", "config.json")  # it has its own sizes
     return tmp_path
 
 
-def test_the_table_is_found() -> None:
+def test_model_table_is_found() -> None:
     assert len(COMMANDS) > 15
     assert {word for word in ELSEWHERE if made(word)} == set(ELSEWHERE)
 
@@ -62,7 +62,7 @@ def test_the_table_is_found() -> None:
 @pytest.mark.parametrize(
     "line", [line for line in COMMANDS if not any(word in line for word in ELSEWHERE)]
 )
-def test_the_command_makes_its_video(
+def test_model_command_makes_its_video(
     place: Path, tiny_folder: Path, line: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     line = LENGTH.sub("", line).replace("~", str(place))
@@ -76,17 +76,17 @@ def test_the_command_makes_its_video(
         words += ["--steps", "2"]
     if line.endswith(".pth --prompt-file story.txt"):
         words += ["--parts", str(tiny_folder)]
-    code, told = run(*words), capfd.readouterr().err
+    code, err = run(*words), capfd.readouterr().err
     if "fp8" in words or "nvfp4" in words:
         assert code == 2
-        assert "needs an NVIDIA GPU" in told
+        assert "needs an NVIDIA GPU" in err
         return
-    assert code == 0, told
+    assert code == 0, err
     shown = pictures("frames")
     assert shown.shape == (12, 32, 48, 3)
     assert len({picture.tobytes() for picture in shown}) > 1
     if "story.txt" in words:
-        assert "from frame 9 (0:00.562): cut to harbour.png" in told
+        assert "from frame 9 (0:00.562): cut to harbour.png" in err
     if "--image" in words:
-        assert "begins with start.png" in told
+        assert "begins with start.png" in err
     assert np.isfinite(shown).all()

@@ -1,4 +1,4 @@
-"""Whatever becomes of standard error, the video is made, and nothing of the log gets into it."""
+"""With any broken standard error the video is complete and contains nothing of the log."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .test_guide_commands import free_port
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
 TIMEOUT_SECONDS = 120
-DIFFERENT = ("closed", "reader gone", "never read", "terminal never read")  # in what they do
+DIFFERENT = ("closed", "reader gone", "never read", "terminal never read")  # in their behaviour
 STORY = "a red boat\n0:01 night \x1b[31m falls\n0:02 a \u26f5 [bold]boat[/nothing] :boat:\n"
 FILM = ("--prompt-file", "s.txt", "--frames", "60", "--out", "a.mp4")
 
 
 @pytest.fixture
 def story(tmp_path: Path, tiny_folder: Path) -> Path:
-    """A folder with a story, in which a film of it was made in peace."""
+    """A folder with a story and the video of an undisturbed run."""
     (tmp_path / "s.txt").write_text(STORY.replace("\x1b", ""), "utf-8")
     return tmp_path
 
@@ -43,7 +43,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> 
 
 
 @pytest.mark.parametrize("broken", [*BROKEN, "never read, quiet"])
-def test_a_film_is_made_whole(story: Path, tiny_folder: Path, undisturbed: bytes, broken: str):
+def test_video_is_complete(story: Path, tiny_folder: Path, undisturbed: bytes, broken: str):
     kind, _, quiet = broken.partition(", ")
     how = ("--quiet",) if quiet else ()
     with BROKEN[kind]() as more:
@@ -54,7 +54,7 @@ def test_a_film_is_made_whole(story: Path, tiny_folder: Path, undisturbed: bytes
 
 
 @pytest.mark.parametrize("broken", DIFFERENT)
-def test_a_film_is_gone_on_with(
+def test_video_is_resumed(
     tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ):
     make_interrupted(monkeypatch, 3, "a.mp4", *tiny)
@@ -64,7 +64,7 @@ def test_a_film_is_gone_on_with(
 
 
 @pytest.mark.parametrize("broken", DIFFERENT)
-def test_a_directed_film_is_made(tmp_path: Path, tiny_folder: Path, broken: str):
+def test_live_controlled_video_is_complete(tmp_path: Path, tiny_folder: Path, broken: str):
     argv = ("--prompt", "a red boat", "--interactive", "--no-realtime", "--frames", "60")
     with BROKEN[broken]() as more:
         typed = begin(
@@ -79,7 +79,7 @@ def test_a_directed_film_is_made(tmp_path: Path, tiny_folder: Path, broken: str)
 
 
 @pytest.mark.parametrize("broken", DIFFERENT)
-def test_a_server_makes_its_streams(tmp_path: Path, tiny_folder: Path, broken: str):
+def test_server_completes_its_streams(tmp_path: Path, tiny_folder: Path, broken: str):
     port = free_port()
     argv = ("serve", "--model", tiny_folder, "--port", str(port), "--record", "films")
     with BROKEN[broken]() as more:
@@ -96,7 +96,7 @@ def test_a_server_makes_its_streams(tmp_path: Path, tiny_folder: Path, broken: s
 
 
 def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
-    """The server's answer, as soon as it is there."""
+    """Return the server's answer, retried until it is available."""
     data = None if body is None else json.dumps(body).encode()
     until = time.monotonic() + TIMEOUT_SECONDS
     while True:
@@ -110,10 +110,10 @@ def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
 
 
 @pytest.mark.parametrize("closed", [(2,), (0, 2), (0, 1, 2)])
-def test_no_line_of_a_closed_log_gets_into_a_file(
+def test_closed_log_is_not_written_into_a_file(
     story: Path, tiny_folder: Path, undisturbed: bytes, closed: tuple[int, ...]
 ):
-    """The file that is opened next would get the free number."""
+    """The next file that is opened would get the free descriptor."""
     argv = command((*FILM, "--model", tiny_folder))
     script = f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}'
     done = subprocess.run(["sh", "-c", script, "sh", *argv], cwd=story, env=environment())
@@ -121,7 +121,7 @@ def test_no_line_of_a_closed_log_gets_into_a_file(
     assert (story / "a.mp4").read_bytes() == undisturbed
 
 
-def test_video_for_a_closed_output_is_refused(tmp_path: Path, tiny_folder: Path):
+def test_video_to_closed_standard_output_is_refused(tmp_path: Path, tiny_folder: Path):
     argv = command(("--prompt", "a", "--frames", "9", "--model", tiny_folder, "--out", "-"))
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *argv],
@@ -135,7 +135,7 @@ def test_video_for_a_closed_output_is_refused(tmp_path: Path, tiny_folder: Path)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["info", "--json"]])
-def test_an_answer_that_is_lost_is_a_failure(tmp_path: Path, argv: list[str]):
+def test_lost_answer_is_a_failure(tmp_path: Path, argv: list[str]):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             command(argv), cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE
@@ -158,7 +158,7 @@ def test_an_answer_that_is_lost_is_a_failure(tmp_path: Path, argv: list[str]):
         (80, 24, {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "COLUMNS": "many"}),
     ],
 )
-def test_every_terminal_will_do(
+def test_any_terminal_is_supported(
     story: Path,
     tiny_folder: Path,
     undisturbed: bytes,
@@ -185,7 +185,7 @@ def read_all(descriptor: int) -> bytes:
     return said
 
 
-def test_a_late_reader_gets_every_line(story: Path, tiny_folder: Path):
+def test_late_reader_gets_every_line(story: Path, tiny_folder: Path):
     read, write = os.pipe()
     process = begin((*FILM, "--model", tiny_folder), story, stderr=write)
     os.close(write)
@@ -196,8 +196,8 @@ def test_a_late_reader_gets_every_line(story: Path, tiny_folder: Path):
     assert b"could not be written" not in said
 
 
-def test_what_was_left_out_is_counted(tmp_path: Path):
-    """A reader who comes back after a while hears how much is missing."""
+def test_dropped_lines_are_counted(tmp_path: Path):
+    """A late reader gets the number of dropped lines."""
     code = (
         "import sys\n"
         "from sana_stream.cli.process import prepare_process, leave_process\n"
@@ -214,7 +214,7 @@ def test_what_was_left_out_is_counted(tmp_path: Path):
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    process.stdout.readline()  # everything is said, and nothing is read yet
+    process.stdout.readline()  # everything is logged, and nothing is read yet
     said = b""
     while len(said) < 40_000:  # of the pipe's 64 KiB, some of which stays empty
         said += os.read(process.stderr.fileno(), 40_000 - len(said))
@@ -227,8 +227,8 @@ def test_what_was_left_out_is_counted(tmp_path: Path):
     assert lines[-1] == "again"
 
 
-def test_a_library_cannot_wait_for_the_log_either():
-    """What C code writes past Python's streams, and what Python's own machinery says."""
+def test_library_output_does_not_block():
+    """Output of C code that bypasses Python's streams, and of the interpreter itself."""
     code = (
         "import os, sys, threading, warnings, logging\n"
         "from sana_stream.cli.process import prepare_process\n"
@@ -251,7 +251,7 @@ def test_a_library_cannot_wait_for_the_log_either():
             assert process.wait(TIMEOUT_SECONDS) == 0, broken
 
 
-def test_failures_of_threads_are_one_line(tmp_path: Path):
+def test_thread_failure_is_logged_on_one_line(tmp_path: Path):
     code = (
         "import threading, sys, logging\n"
         "from sana_stream.cli.process import prepare_process\n"
@@ -272,7 +272,7 @@ def test_failures_of_threads_are_one_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m\nb.mp4", "[red]a[b].mp4", ":boat:.mp4"])
-def test_foreign_names_cannot_steer_the_terminal(
+def test_foreign_names_cannot_control_the_terminal(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], name: str
 ):
     assert run("--prompt", "a", "--frames", "9", "--out", name, *tiny) == 0

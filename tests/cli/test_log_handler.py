@@ -16,7 +16,7 @@ LOG = logging.getLogger("sana_stream.streaming.outputs.file")
 
 
 def run_logging(monkeypatch: pytest.MonkeyPatch, *argv: str, note: list[str] | None = None) -> None:
-    """Run the command line with a run that only logs."""
+    """Run the command line with a stub that only logs."""
 
     def warn(args: Namespace) -> int:
         LOG.info("opened")
@@ -32,7 +32,7 @@ def run_logging(monkeypatch: pytest.MonkeyPatch, *argv: str, note: list[str] | N
     assert main(["--prompt", "a", *argv]) == 0
 
 
-def test_a_warning_is_one_line_on_standard_error(
+def test_warning_is_one_line_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = (list(LIBRARY.handlers), LIBRARY.level, LIBRARY.propagate)
@@ -48,7 +48,7 @@ def test_quiet_prints_no_warning(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_run_prints_the_log_through_its_reporter(
+def test_run_prints_the_log_through_its_reporter(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     notes: list[str] = []
@@ -57,14 +57,14 @@ def test_a_run_prints_the_log_through_its_reporter(
     assert capfd.readouterr().err == "sana-stream: a.mp4 exists: add --overwrite\n"
 
 
-def test_the_handler_is_removed_after_an_error() -> None:
+def test_handler_is_removed_after_an_error() -> None:
     with contextlib.suppress(KeyError), show_log(print):
         assert sum(isinstance(handler, NoteHandler) for handler in LIBRARY.handlers) == 1
         raise KeyError
     assert not any(isinstance(handler, NoteHandler) for handler in LIBRARY.handlers)
 
 
-def test_a_reporter_that_fails_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_reporter_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(line: str) -> None:
         raise ValueError(line)
 

@@ -1,4 +1,4 @@
-"""Every option with every kind of nonsense: taken, or refused on one line, soon, without loss."""
+"""Every option with invalid values: accepted, or refused on one line, quickly, without loss."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ BESIDE = {
     "--segment": ("--out", "s.mp4"),
     "--watch": ("--prompt-file", "nowhere.txt"),
 }
-# --web opens a port, and pictures have tests of their own
+# --web opens a port, and images have their own tests
 LEFT_OUT = ("--web", "--help", "--version", "--debug", "--image", "--video")
 
 
 class Reached(BaseException):
-    """Everything that can be refused without the model has been taken."""
+    """Raised when the model would be loaded: every earlier check has passed."""
 
 
 def options(parser: object) -> Iterator[str]:
@@ -68,22 +68,22 @@ def outcome(*argv: str) -> int | None:
 
 
 def check(capfd: pytest.CaptureFixture[str], *argv: str) -> None:
-    """Taken, or one line that says what is wrong; within a few seconds of the processor's time."""
+    """Check that a command is accepted or refused on one line, within seconds of CPU time."""
     begun = time.process_time()
     code = outcome(*argv)
     out, err = capfd.readouterr()
     assert time.process_time() - begun < 10
     if code is not None:
-        told = err.removesuffix("\n")
+        line = err.removesuffix("\n")
         assert code in (1, 2), argv
-        assert told.isprintable(), (argv, told)
-        assert len(told) < 1100
-        assert not re.search(r"Error\b|\bNone\b|Traceback|Errno|unexpected error", told), told
+        assert line.isprintable(), (argv, line)
+        assert len(line) < 1100
+        assert not re.search(r"Error\b|\bNone\b|Traceback|Errno|unexpected error", line), line
         assert out == ""
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_any_value_of_an_option(
+def test_any_option_value_is_handled(
     here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str], option: str
 ) -> None:
     base = ["--quiet", "--overwrite"]
@@ -97,7 +97,7 @@ def test_any_value_of_an_option(
         check(capfd, *base, *BESIDE.get(option, ()), option, value)
 
 
-def test_any_options_together(
+def test_any_option_combination_is_handled(
     here: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     chance = random.Random(1)
@@ -109,7 +109,7 @@ def test_any_options_together(
 
 
 @pytest.mark.parametrize("name", ["resume", "branch", "info", "convert"])
-def test_any_words_behind_a_command(
+def test_any_command_arguments_are_handled(
     here: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     for value in NONSENSE:
@@ -142,7 +142,7 @@ def test_any_words_behind_a_command(
         (("--codec", "h265"), "codec h265: 48x32 is too small for its encoder, which takes"),
     ],
 )
-def test_what_is_said(
+def test_invalid_value_message(
     here: Path,
     tiny_folder: Path,
     capfd: pytest.CaptureFixture[str],
@@ -156,13 +156,13 @@ def test_what_is_said(
 
 
 @pytest.mark.parametrize("words", [("resume", "."), ("resume", "-"), ("branch", "/dev/null")])
-def test_what_cannot_be_gone_on_with(
+def test_unresumable_options_are_refused(
     here: Path, capfd: pytest.CaptureFixture[str], words: tuple[str, str]
 ) -> None:
     check(capfd, *words)
 
 
-def test_a_process_whose_input_is_closed(tmp_path: Path) -> None:
+def test_closed_standard_input_is_handled(tmp_path: Path) -> None:
     script = 'exec "$@" 0<&-'
     argv = command(["--prompt-file", "-", "--frames", "1", "--out", "o.mp4"])
     ended = subprocess.run(
@@ -197,7 +197,7 @@ def test_a_process_whose_input_is_closed(tmp_path: Path) -> None:
         (ValueError("a\nb\x1b[2J"), r"unexpected error: a b\x1b[2J (--debug prints"),
     ],
 )  # fmt: skip
-def test_errors_that_are_no_messages(
+def test_unexpected_error_is_one_line(
     here: Path,
     tiny_folder: Path,
     capfd: pytest.CaptureFixture[str],
@@ -211,6 +211,6 @@ def test_errors_that_are_no_messages(
     monkeypatch.setattr("sana_stream.engine.engine.Engine.load", load)
     argv = ("--quiet", "--prompt", "a", "--frames", "9", "--model", str(tiny_folder))
     assert outcome(*argv) == 1
-    told = capfd.readouterr().err.removesuffix("\n")
-    assert told.startswith(f"sana-stream: {message}")
-    assert told.isprintable()
+    line = capfd.readouterr().err.removesuffix("\n")
+    assert line.startswith(f"sana-stream: {message}")
+    assert line.isprintable()

@@ -1,4 +1,4 @@
-"""The command as a process: signals, standard output, standard input, what is loaded when."""
+"""The command as a process: signals, standard output and input, loaded packages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def size(file: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_finishes_the_block_and_closes_the_file(
+def test_signal_finishes_the_block_and_closes_the_file(
     tmp_path: Path, tiny_folder: Path, number: signal.Signals
 ) -> None:
     process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
@@ -68,7 +68,7 @@ def test_a_signal_finishes_the_block_and_closes_the_file(
     assert b"Traceback" not in err
 
 
-def test_a_second_signal_stops_at_once(tmp_path: Path, tiny_folder: Path) -> None:
+def test_second_signal_stops_immediately(tmp_path: Path, tiny_folder: Path) -> None:
     # Standard output is never read: only the signal can end this run.
     process = start(
         *PROMPT,
@@ -89,7 +89,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, tiny_folder: Path) -> Non
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.05])
-def test_a_signal_before_the_first_block_leaves_nothing(
+def test_signal_before_first_block_leaves_no_file(
     tmp_path: Path, tiny_folder: Path, wait: float
 ) -> None:
     process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
@@ -102,7 +102,7 @@ def test_a_signal_before_the_first_block_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_run_leaves_every_whole_block(tmp_path: Path, tiny_folder: Path) -> None:
+def test_killed_run_leaves_every_complete_block(tmp_path: Path, tiny_folder: Path) -> None:
     process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
     wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
     process.kill()
@@ -113,8 +113,8 @@ def test_a_killed_run_leaves_every_whole_block(tmp_path: Path, tiny_folder: Path
     assert b"a red boat" in (tmp_path / "a.vtt").read_bytes()
 
 
-def test_standard_output_is_the_video_alone(tmp_path: Path, tiny_folder: Path) -> None:
-    # Whatever a library prints must not get between the pictures: here it is told to print.
+def test_standard_output_contains_only_the_video(tmp_path: Path, tiny_folder: Path) -> None:
+    # A library's output must not get between the frames: here a library is made to print.
     chatter = "import os, sys; print('hello from a library'); os.system('echo and from a child')"
     (tmp_path / "sitecustomize.py").write_text("")
     (tmp_path / "run.py").write_text(
@@ -141,7 +141,7 @@ def test_standard_output_is_the_video_alone(tmp_path: Path, tiny_folder: Path) -
         assert len(list(video.decode(video=0))) == 20
 
 
-def test_a_reader_that_goes_ends_the_run_well(tmp_path: Path, tiny_folder: Path) -> None:
+def test_reader_that_disconnects_ends_the_run_normally(tmp_path: Path, tiny_folder: Path) -> None:
     argv = (*PROMPT, "--endless", "--model", tiny_folder, "--out", "-", "--format", "rawvideo")
     process = start(*argv, cwd=tmp_path)
     assert process.stdout is not None
@@ -155,7 +155,7 @@ def test_a_reader_that_goes_ends_the_run_well(tmp_path: Path, tiny_folder: Path)
     assert b"Traceback" not in err
 
 
-def test_a_terminal_gets_no_video(tmp_path: Path, tiny_folder: Path) -> None:
+def test_video_to_a_terminal_is_refused(tmp_path: Path, tiny_folder: Path) -> None:
     import pty
 
     ours, theirs = pty.openpty()
@@ -170,7 +170,7 @@ def test_a_terminal_gets_no_video(tmp_path: Path, tiny_folder: Path) -> None:
     assert process.stderr.count(b"\n") == 1
 
 
-def test_a_story_from_standard_input(tmp_path: Path, tiny_folder: Path) -> None:
+def test_story_is_read_from_standard_input(tmp_path: Path, tiny_folder: Path) -> None:
     argv = ["--prompt-file", "-", "--seconds", "1", "--model", str(tiny_folder)]
     done = finished(command(argv), tmp_path, input="\ufeffa fox\r\n0:00.5 the moon\r\n".encode())
     assert done.returncode == 0, done.stderr
@@ -194,7 +194,7 @@ def test_a_story_from_standard_input(tmp_path: Path, tiny_folder: Path) -> None:
         (["bench", "--help"], ("torch", "av")),
     ],
 )
-def test_heavy_packages_are_not_loaded_to_answer(
+def test_quick_answers_load_no_heavy_packages(
     tmp_path: Path, argv: list[str], heavy: tuple[str, ...]
 ) -> None:
     code = (
@@ -208,7 +208,7 @@ def test_heavy_packages_are_not_loaded_to_answer(
     assert done.stderr.endswith(b"loaded: []"), done.stderr
 
 
-def test_what_is_typed_directs_the_stream(tmp_path: Path, tiny_folder: Path) -> None:
+def test_typed_lines_control_the_stream(tmp_path: Path, tiny_folder: Path) -> None:
     process = start(
         *PROMPT, "--interactive", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path
     )
@@ -228,9 +228,7 @@ def test_what_is_typed_directs_the_stream(tmp_path: Path, tiny_folder: Path) -> 
     assert round((story.cues[1].start_seconds or 0) * 16) == int(said[1])
 
 
-def test_typing_that_waits_does_not_keep_the_program_from_ending(
-    tmp_path: Path, tiny_folder: Path
-) -> None:
+def test_pending_keyboard_read_does_not_block_exit(tmp_path: Path, tiny_folder: Path) -> None:
     argv = (*PROMPT, "--interactive", "--no-realtime", "--frames", "9", "--model", tiny_folder)
     process = start(*argv, cwd=tmp_path)
     assert process.wait(120) == 0
@@ -239,7 +237,7 @@ def test_typing_that_waits_does_not_keep_the_program_from_ending(
     process.communicate(timeout=120)
 
 
-def test_a_terminal_of_no_columns_silences_nothing(tmp_path: Path) -> None:
+def test_terminal_of_zero_columns_prints_everything(tmp_path: Path) -> None:
     argv = command(["--prompt", "a boat", "--frames", "1", "--out", "o.mp4"])
     ended = subprocess.run(
         argv,

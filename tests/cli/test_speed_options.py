@@ -1,4 +1,4 @@
-"""What is faster where a machine can do it: taken, kept with the run, or told on one line."""
+"""Speed options: used where supported, stored with the run, or refused on one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..command import pictures, run
 PROMPT = ("--prompt", "a red boat")
 
 
-def test_a_run_without_cuda_goes_on_without_graphs(
+def test_run_without_cuda_continues_without_graphs(
     tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     out = tmp_path / "boat.mp4"
@@ -30,14 +30,14 @@ def test_a_run_without_cuda_goes_on_without_graphs(
     assert len(pictures(out)) == 9
 
 
-def test_a_measurement_without_cuda_does_not(capfd: pytest.CaptureFixture[str]):
+def test_benchmark_of_graphs_without_cuda_is_refused(capfd: pytest.CaptureFixture[str]):
     assert run("bench", "--shapes", "pocket", "--device", "cpu", "--graphs") == 2
-    told = capfd.readouterr()
-    assert told.err == "sana-stream: graphs need a CUDA device, this is cpu; leave graphs out\n"
-    assert told.out == ""
+    captured = capfd.readouterr()
+    assert captured.err == "sana-stream: graphs need a CUDA device, this is cpu; leave graphs out\n"
+    assert captured.out == ""
 
 
-def test_the_small_decoder_is_refused_where_latents_are_others(
+def test_tiny_decoder_for_other_latents_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     out = tmp_path / "boat.mp4"
@@ -48,7 +48,7 @@ def test_the_small_decoder_is_refused_where_latents_are_others(
     assert not out.exists()
 
 
-def test_a_checkpoint_finds_the_decoder_from_every_folder(
+def test_checkpoint_stores_absolute_decoder_path(
     tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)

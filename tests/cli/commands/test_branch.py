@@ -1,4 +1,4 @@
-"""Other videos from where a checkpoint stands."""
+"""Branches: other videos that continue from a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...interruptions import (
 
 
 @posix
-def test_a_branch_goes_another_way_from_the_same_place(
+def test_branch_continues_differently_from_the_checkpoint(
     tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
@@ -38,9 +38,7 @@ def test_a_branch_goes_another_way_from_the_same_place(
 
 
 @posix
-def test_a_branch_that_is_interrupted_goes_on_too(
-    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-):
+def test_interrupted_branch_resumes(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
     prompts = ("--prompt", "a fox runs", "--prompt", "the moon rises")
     branch = ("branch", "a.mp4", *prompts, "--frames", "30", "--out")
@@ -53,7 +51,7 @@ def test_a_branch_that_is_interrupted_goes_on_too(
     assert Path("b.vtt").read_bytes() == Path("c.vtt").read_bytes()
 
 
-def test_a_stream_saved_from_python_can_be_branched_and_not_resumed(
+def test_snapshot_saved_from_python_is_branched_not_resumed(
     tiny: tuple[str, ...], tiny_engine: Engine, capfd: pytest.CaptureFixture[str]
 ):
     session = tiny_engine.session("a red boat", memory="window=2,sink=1", timesteps=(1000, 700))
@@ -67,7 +65,7 @@ def test_a_stream_saved_from_python_can_be_branched_and_not_resumed(
     assert np.array_equal(pictures("b"), next(session).frames)
 
 
-def test_a_branch_needs_a_name_of_its_own(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
+def test_branch_to_its_source_is_refused(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
     assert make("a.mp4", "--keep-checkpoint", *tiny) == 0
     branch = ("branch", "a.mp4", "--prompt", "a fox")
     assert run(*branch) == 2

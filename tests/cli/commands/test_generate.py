@@ -1,4 +1,4 @@
-"""Whole runs on a tiny random model: what comes out, and what is said about it."""
+"""Complete runs on a tiny random model: the video and the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PICTURES = ("--out", "frames/%04d.png")  # exact, unlike video
 
 
 def frames_of(engine: Engine, count: int, switches: dict[int, str], **settings: Any) -> np.ndarray:
-    """The first frames of a session whose prompt is switched before the given blocks."""
+    """Return the first frames of a session with prompt switches before the given blocks."""
     session = engine.session(switches[0], **settings)
     made = []
     for index in itertools.count():
@@ -35,7 +35,7 @@ def frames_of(engine: Engine, count: int, switches: dict[int, str], **settings: 
     raise AssertionError
 
 
-def test_the_video_is_what_the_session_gives(tiny: tuple[str, ...], tiny_engine: Engine) -> None:
+def test_video_equals_the_session(tiny: tuple[str, ...], tiny_engine: Engine) -> None:
     Path("story.txt").write_text("a red boat\n0:01 the night falls\n")
     argv = ("--prompt-file", "story.txt", "--seconds", "1.5", "--seed", "5")
     assert run(*argv, *PICTURES, *tiny) == 0
@@ -54,14 +54,14 @@ def test_the_video_is_what_the_session_gives(tiny: tuple[str, ...], tiny_engine:
         (("--frames", "18"), 18),
     ],
 )
-def test_exactly_the_length_asked_for(
+def test_video_has_exactly_the_given_length(
     tiny: tuple[str, ...], length: tuple[str, str], frames: int
 ) -> None:
     assert run("--prompt", "a red boat", *length, *tiny, "--quiet") == 0
     assert len(pictures(Path("sana-stream.mp4"))) == frames
 
 
-def test_prompts_share_the_length(tiny: tuple[str, ...]) -> None:
+def test_prompts_share_the_length_equally(tiny: tuple[str, ...]) -> None:
     prompts = ("--prompt", "a red boat", "--prompt", "a fox", "--prompt", "the moon")
     assert run(*prompts, "--seconds", "3", "--out", "a.mp4", *tiny) == 0
     story = read_story("a.vtt")
@@ -72,12 +72,12 @@ def test_prompts_share_the_length(tiny: tuple[str, ...]) -> None:
     )
 
 
-def test_a_length_follows_from_the_story(tiny: tuple[str, ...]) -> None:
+def test_length_follows_from_the_story(tiny: tuple[str, ...]) -> None:
     assert run("--prompt", "a", "--prompt", "b", "--every", "1", *tiny) == 0
     assert len(pictures(Path("sana-stream.mp4"))) == 32
 
 
-def test_the_captions_of_a_video_make_the_same_video(tiny: tuple[str, ...]) -> None:
+def test_captions_of_a_video_make_the_same_video(tiny: tuple[str, ...]) -> None:
     Path("story.txt").write_text("a red boat\n0:00.7 the <moon> & sun\n0:01.9 a fox\n")
     length = ("--seconds", "2.5", *tiny)
     assert run("--prompt-file", "story.txt", "--out", "one.mkv", *length) == 0
@@ -87,7 +87,7 @@ def test_the_captions_of_a_video_make_the_same_video(tiny: tuple[str, ...]) -> N
     assert one.split("\n\n")[2:] == two.split("\n\n")[2:]  # but the id of the run
 
 
-def test_the_seed_decides(tiny: tuple[str, ...]) -> None:
+def test_seed_determines_the_video(tiny: tuple[str, ...]) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         argv = ("--prompt", "a fox", "--frames", "9", "--seed", seed, "--out", f"{name}/%d.png")
         assert run(*map(str, argv), *tiny) == 0
@@ -118,7 +118,7 @@ def test_options_reach_the_session(
     assert np.array_equal(pictures("frames"), expected)
 
 
-def test_the_rate_changes_the_clock_only(tiny: tuple[str, ...]) -> None:
+def test_fps_changes_timestamps_only(tiny: tuple[str, ...]) -> None:
     argv = ("--prompt", "a fox", "--seconds", "1", "--codec", "ffv1", *tiny)
     assert run(*argv, "--fps", "24", "--out", "a.mkv") == 0
     assert run(*argv, "--out", "b.mkv") == 0
@@ -129,14 +129,14 @@ def test_the_rate_changes_the_clock_only(tiny: tuple[str, ...]) -> None:
         assert video.streams.video[0].average_rate == 24
 
 
-def test_several_outputs_of_one_run(tiny: tuple[str, ...]) -> None:
+def test_several_outputs_get_the_same_frames(tiny: tuple[str, ...]) -> None:
     outs = ("--out", "a.mp4", "--out", "b.ts", "--out", "c/%03d.png")
     assert run("--prompt", "a fox", "--frames", "12", *outs, *tiny) == 0
     assert len(pictures(Path("a.mp4"))) == len(pictures(Path("b.ts"))) == 12
     assert len(list(Path("c").glob("*.png"))) == 12
 
 
-def test_the_video_is_named_after_its_story_and_tells_how_it_was_made(
+def test_video_is_named_after_its_story_and_has_metadata(
     tiny: tuple[str, ...],
 ) -> None:
     Path("tale.txt").write_text("a fox\n")
@@ -155,7 +155,9 @@ def test_overwriting_replaces_the_video(tiny: tuple[str, ...]) -> None:
     assert len(pictures(Path("a.mp4"))) == 9
 
 
-def test_what_is_said(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+def test_run_logs_prompts_and_summary(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
     Path("story.txt").write_text("a red boat\n0:00.9 the [bold]night\n0:01 a fox\n")
     assert run("--prompt-file", "story.txt", "--seconds", "2", *tiny) == 0
     out, err = capfd.readouterr()
@@ -175,12 +177,12 @@ def test_what_is_said(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]) 
     assert "the video is in story.mp4" in lines
 
 
-def test_quiet_is_quiet(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
     assert run("--prompt", "a fox", "--frames", "9", "--quiet", *tiny) == 0
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_the_model_wants_behind_a_prompt_is_not_shown(
+def test_prompt_suffix_of_the_model_is_not_shown(
     tiny: tuple[str, ...], tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described = inspect_model(tiny_folder)
@@ -194,7 +196,7 @@ def test_what_the_model_wants_behind_a_prompt_is_not_shown(
     assert [cue.prompt for cue in read_story("a.vtt").cues] == ["a fox"]
 
 
-def test_a_fault_on_the_way_keeps_what_was_made(
+def test_failure_keeps_finished_blocks(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
@@ -214,7 +216,7 @@ def test_a_fault_on_the_way_keeps_what_was_made(
     assert len(pictures(Path("a.mp4"))) == 17
 
 
-def test_a_video_in_files_of_equal_length(
+def test_video_in_segments_of_equal_length(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     outs = ("--out", "a.mkv", "--out", "b.ts", "--out", "c/%04d.png", "--segment", "1s")
@@ -222,11 +224,11 @@ def test_a_video_in_files_of_equal_length(
     assert [len(pictures(f"a-000{n}.mkv")) for n in (1, 2, 3)] == [17, 16, 7]
     assert [len(pictures(f"b-000{n}.ts")) for n in (1, 2, 3)] == [17, 16, 7]
     assert len(pictures("c")) == 40
-    assert not list(Path().glob("*.ckpt"))  # such a row of files cannot be gone on with
+    assert not list(Path().glob("*.ckpt"))  # these segment files cannot be resumed
     assert "the video is in a-0001.mkv" in capfd.readouterr().err
 
 
-def test_a_playlist_that_keeps_the_last_blocks(tiny: tuple[str, ...]) -> None:
+def test_playlist_keeps_the_last_blocks(tiny: tuple[str, ...]) -> None:
     outs = ("--out", "live/live.m3u8", "--window", "3", "--out", "a.mp4")
     assert run("--prompt", "a fox", "--frames", "49", *outs, *tiny) == 0
     assert len(list(Path("live").glob("segment*.m4s"))) == 3
@@ -234,7 +236,7 @@ def test_a_playlist_that_keeps_the_last_blocks(tiny: tuple[str, ...]) -> None:
     assert len(pictures("a.mp4")) == 49
 
 
-def test_where_no_gpu_encodes_the_cpu_does(
+def test_cpu_encodes_without_a_gpu_encoder(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -246,7 +248,7 @@ def test_where_no_gpu_encodes_the_cpu_does(
     assert "the GPU cannot encode h264 (no encoder); the CPU encodes" in capfd.readouterr().err
 
 
-def test_the_model_is_loaded_and_compiled_as_asked_for(
+def test_model_is_loaded_and_compiled_as_given(
     tiny: tuple[str, ...], tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, compiled = [], []

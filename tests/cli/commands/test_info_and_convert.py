@@ -11,24 +11,24 @@ import pytest
 from ...command import run
 
 
-def test_info_tells_what_a_model_is(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_info_describes_a_model(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("info", tiny_folder, "--device", "cpu", "--dtype", "float32") == 0
     out, err = capfd.readouterr()
     assert out == ""
-    for told in ("tiny", "SanaVideoTransformer3DModel", "Gemma2Model", "48x32", "multiples of 16"):
-        assert told in err
+    for text in ("tiny", "SanaVideoTransformer3DModel", "Gemma2Model", "48x32", "multiples of 16"):
+        assert text in err
     assert "while decoding" in err
     assert "does not run" not in err
 
 
-def test_info_lists_what_the_embedded_model_knows(capfd: pytest.CaptureFixture[str]) -> None:
+def test_info_lists_vocabulary_of_embedded_model(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("info", "pocket", "--device", "cpu", "--json") == 0
     facts = json.loads(capfd.readouterr().out)
     assert {"boat", "purple", "sunset", "forest"} <= set(facts["words it knows"].split(", "))
     assert facts["block"].startswith("4 latent frames, 16 pictures, 1 s; ")
 
 
-def test_info_of_a_model_that_does_not_run_names_every_obstacle(
+def test_info_lists_every_problem_of_an_unsupported_model(
     tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "broken"
@@ -42,12 +42,12 @@ def test_info_of_a_model_that_does_not_run_names_every_obstacle(
         known = json.loads((place / file).read_text())
         (place / file).write_text(json.dumps(known | values))
     assert run("info", place, "--device", "cpu", "--json") == 0
-    told = json.loads(capfd.readouterr().out)["does not run"]
-    assert "HeunDiscreteScheduler" in told
-    assert "none for video (DC-AE-V)" in told
+    problems = json.loads(capfd.readouterr().out)["does not run"]
+    assert "HeunDiscreteScheduler" in problems
+    assert "none for video (DC-AE-V)" in problems
 
 
-def test_info_for_a_program(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_info_as_json(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ("--size", "96x64", "--device", "cpu", "--dtype", "bfloat16", "--json")
     assert run("info", tiny_folder, *words) == 0
     facts = json.loads(capfd.readouterr().out)
@@ -65,7 +65,7 @@ def test_info_for_a_program(tiny_folder: Path, capfd: pytest.CaptureFixture[str]
         (("convert", "FOLDER", "x", "--dtype", "int4"), "dtype int4 is not known"),
     ],
 )
-def test_mistakes_are_told_on_one_line(
+def test_mistake_exits_with_one_line(
     tiny_folder: Path,
     capfd: pytest.CaptureFixture[str],
     words: tuple[str, ...],
@@ -78,7 +78,7 @@ def test_mistakes_are_told_on_one_line(
     assert err.count("\n") == 1
 
 
-def test_convert_writes_a_folder_that_info_knows(
+def test_converted_folder_is_read_by_info(
     tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run("convert", tiny_folder, tmp_path / "half", "--dtype", "bfloat16") == 0
@@ -87,7 +87,7 @@ def test_convert_writes_a_folder_that_info_knows(
     assert "in bfloat16" in json.loads(capfd.readouterr().out)["transformer"]
 
 
-def test_info_prints_what_a_stranger_wrote_as_text(
+def test_info_prints_untrusted_text_literally(
     tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "m"
@@ -97,8 +97,8 @@ def test_info_prints_what_a_stranger_wrote_as_text(
     (place / "stream.json").write_text(json.dumps(settings))
     (place / "README.md").write_text("---\nlicense: \x1b]0;x\x07[bold]\n---\n")
     assert run("info", place, "--device", "cpu") == 0
-    told = capfd.readouterr().err
-    assert "[red]x[/nothing]" in told
-    assert "[bold]" in told
-    assert "\x1b" not in told
-    assert "\x07" not in told
+    err = capfd.readouterr().err
+    assert "[red]x[/nothing]" in err
+    assert "[bold]" in err
+    assert "\x1b" not in err
+    assert "\x07" not in err

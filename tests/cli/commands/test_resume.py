@@ -1,4 +1,4 @@
-"""Runs that were interrupted go on, and end as if nothing had happened."""
+"""Interrupted runs are resumed and equal undisturbed ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...interruptions import (
 
 @posix
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.y4m", "a/%04d.png"])
-def test_an_interrupted_video_ends_as_if_it_had_not_been(
+def test_resumed_video_equals_an_undisturbed_one(
     tiny: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -47,7 +47,7 @@ def test_an_interrupted_video_ends_as_if_it_had_not_been(
 
 
 @posix
-def test_a_row_of_files_goes_on(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+def test_segmented_output_is_resumed(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     assert make("b.mp4", "--segment", "1s", *tiny) == 0
     make_interrupted(monkeypatch, 3, "a.mp4", "--segment", "1s", *tiny)
     assert run("resume", "a.mp4") == 0
@@ -59,7 +59,7 @@ def test_a_row_of_files_goes_on(tiny: tuple[str, ...], monkeypatch: pytest.Monke
 
 
 @posix
-def test_a_playlist_goes_on(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+def test_playlist_is_resumed(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     assert make("b/live.m3u8", *tiny) == 0
     make_interrupted(monkeypatch, 3, "a/live.m3u8", *tiny)
     assert run("resume", "a/live.m3u8") == 0
@@ -68,10 +68,10 @@ def test_a_playlist_goes_on(tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("every", ["0.001s", "1h"])
-def test_a_run_that_fell_over_goes_on_from_its_last_checkpoint(
+def test_failed_run_resumes_from_its_last_checkpoint(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, every: str
 ):
-    """At the end of every run that can still write, the checkpoint is as far as the video."""
+    """A run that fails but can still write leaves a checkpoint at the end of the video."""
     assert make("b.mp4", *tiny) == 0
     with monkeypatch.context() as patch:
         at_block(patch, 4, collapse)
@@ -82,7 +82,7 @@ def test_a_run_that_fell_over_goes_on_from_its_last_checkpoint(
 
 
 @posix
-def test_a_video_that_is_ahead_of_its_checkpoint_is_cut_back(
+def test_video_ahead_of_its_checkpoint_is_truncated(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ):
     assert make("b.mp4", *tiny) == 0
@@ -98,7 +98,7 @@ def test_a_video_that_is_ahead_of_its_checkpoint_is_cut_back(
 
 
 @posix
-def test_a_video_that_is_short_of_its_checkpoint_is_refused(
+def test_video_shorter_than_its_checkpoint_is_refused(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     make_interrupted(monkeypatch, 1, "a.mp4", *tiny)
@@ -116,7 +116,7 @@ def test_a_video_that_is_short_of_its_checkpoint_is_refused(
 
 
 @posix
-def test_video_and_checkpoint_may_move_together(
+def test_moved_video_and_checkpoint_are_resumed(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ):
     assert make("b.mp4", *tiny) == 0
@@ -128,7 +128,9 @@ def test_video_and_checkpoint_may_move_together(
     assert Path("elsewhere/a.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
 
-def test_nothing_to_go_on_with_is_told(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
+def test_resume_without_checkpoint_is_refused(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+):
     assert make("a.mp4", *tiny) == 0
     assert run("resume", "a.mp4") == 2
     assert "a.mp4 has no a.ckpt: the video is whole, or" in capfd.readouterr().err

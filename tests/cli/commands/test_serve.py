@@ -1,4 +1,4 @@
-"""A server of streams as a process: orders, the page's requests, files, the end."""
+"""The server as a process: jobs, requests of the web page, files, shutdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...command import pictures, run, start
 
 
 class Served:
-    """A running server, asked over HTTP."""
+    """A running server and an HTTP client of it."""
 
     def __init__(self, process: subprocess.Popen[bytes], line: int = 1) -> None:
         self.process = process
@@ -64,7 +64,7 @@ def served(tmp_path: Path, tiny_folder: Path) -> Iterator[Served]:
         process.communicate(timeout=120)
 
 
-def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_path: Path) -> None:
+def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_path: Path) -> None:
     assert served.json("/status")["may_begin"]
     assert served.ask("POST", "/streams", {"story": "0:05 late\n0:02 early"})[0] == 400
     assert b"1e9" in served.ask("POST", "/streams", {"story": "a", "seconds": "1e9"})[1]
@@ -106,8 +106,8 @@ def test_streams_are_ordered_directed_ended_and_recorded(served: Served, tmp_pat
     assert len(pictures(films / "stream-0001.mp4")) == 16
 
 
-def test_streams_go_on_where_nothing_can_be_recorded(tmp_path: Path, tiny_folder: Path) -> None:
-    """No byte can be written to any file, as on a disk that is full; standard error is a pipe."""
+def test_streams_continue_on_a_full_disk(tmp_path: Path, tiny_folder: Path) -> None:
+    """No file can be written, as on a full disk; standard error is a pipe."""
     resource = pytest.importorskip("resource")
     process = start(
         *("serve", "--port", "0", "--model", tiny_folder, "--record", "films"),
@@ -129,10 +129,10 @@ def test_streams_go_on_where_nothing_can_be_recorded(tmp_path: Path, tiny_folder
         process.communicate(timeout=120)
 
 
-def test_the_folder_may_go_while_a_stream_is_on(served: Served, tmp_path: Path) -> None:
+def test_removed_folder_does_not_end_a_running_stream(served: Served, tmp_path: Path) -> None:
     assert served.ask("POST", "/streams", {"story": "a red boat"})[0] == 201
     served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
-    while (tmp_path / "films").exists():  # the server is still removing its own from it
+    while (tmp_path / "films").exists():  # the server may still remove its own files from it
         shutil.rmtree(tmp_path / "films", ignore_errors=True)
     served.await_that(lambda: "the stream continues" in served.json("/status")["notice"])
     blocks = served.json("/status")["blocks"]
@@ -144,21 +144,19 @@ def test_the_folder_may_go_while_a_stream_is_on(served: Served, tmp_path: Path) 
     assert len(pictures(tmp_path / "films" / "stream-0000.mp4")) == 16
 
 
-def test_a_second_server_is_told_whose_the_folder_is(served: Served, tmp_path: Path) -> None:
+def test_second_server_on_a_folder_is_refused(served: Served, tmp_path: Path) -> None:
     argv = ("serve", "--port", "0", "--model", "pocket", "--record", "films")
     other = start(*argv, cwd=tmp_path)
-    told = other.communicate(timeout=120)[1].decode()
+    err = other.communicate(timeout=120)[1].decode()
     assert other.returncode == 2
-    assert f"another server (process {served.process.pid}) records there" in told
-    assert len(told.splitlines()) == 1
+    assert f"another server (process {served.process.pid}) records there" in err
+    assert len(err.splitlines()) == 1
 
 
-def test_moments_are_kept_beside_a_recording_and_nowhere_else(
-    served: Served, tmp_path: Path
-) -> None:
+def test_moments_are_saved_next_to_the_recording_only(served: Served, tmp_path: Path) -> None:
     assert served.ask("POST", "/streams", {"story": "a red boat"})[0] == 201
     served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
-    (tmp_path / "films" / "mine.ckpt").write_text("a file of somebody")
+    (tmp_path / "films" / "mine.ckpt").write_text("a foreign file")
     codes = [
         served.ask("POST", "/command", {"text": f"/branch {name}"})[0]
         for name in ("../up", "/etc/x", ".hidden", "con", "nul.a", "a" * 101, "a/b", "a\\b", "é")
@@ -169,21 +167,21 @@ def test_moments_are_kept_beside_a_recording_and_nowhere_else(
         blocks = served.json("/status")["blocks"]
         served.await_that(lambda n=blocks: served.json("/status")["blocks"] > n + 2)
     assert (tmp_path / "films" / "dusk.ckpt").stat().st_size
-    assert (tmp_path / "films" / "mine.ckpt").read_text() == "a file of somebody"
+    assert (tmp_path / "films" / "mine.ckpt").read_text() == "a foreign file"
     assert {path.name for path in (tmp_path / "films").glob("*.ckpt")} == {"mine.ckpt", "dusk.ckpt"}
     assert not list(tmp_path.glob("*.ckpt"))
     codes = [served.ask("POST", "/command", {"text": "/branch a"})[0] for _ in range(30)]
     assert codes == [202] * 17 + [400] * 13
 
 
-def test_a_server_has_help_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+def test_serve_has_its_own_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("serve", "--help") == 0
     out = capfd.readouterr().out
     for option in ("--port", "--host", "--token", "--record", "--model", "--size"):
         assert option in out
 
 
-def test_what_cannot_be_served_is_told_on_one_line(
+def test_invalid_serve_options_exit_with_a_message(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     argv = ("serve", "--port", "0", "--model", tiny_folder)

@@ -12,7 +12,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.streaming.control.live_control import PendingChanges
 
 from ...command import pictures, run
-from ...interruptions import LIVE, at_block, interrupt, posix, say_before
+from ...interruptions import LIVE, at_block, interrupt, posix, submit_before
 
 LONG = "a red boat " * 12 + "the moon rises"
 TOO_LONG = 'is too long: it has 41 tokens, and the model reads 12: it is cut off before "'
@@ -37,7 +37,7 @@ def test_truncated_prompt_is_reported_at_start(
 def test_truncated_live_prompt_is_reported(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    say_before(monkeypatch, 2, PendingChanges(prompt=LONG, negative=LONG))
+    submit_before(monkeypatch, 2, PendingChanges(prompt=LONG, negative=LONG))
     assert run(*LIVE, "--frames", "33", "--guidance", "2", "--out", "a.mp4", *tiny) == 0
     said = capfd.readouterr().err
     assert said.count("is too long") == 2

@@ -16,7 +16,7 @@ from ...interruptions import (
     at_block,
     interrupt,
     posix,
-    say_before,
+    submit_before,
 )
 
 
@@ -35,7 +35,7 @@ def test_rewound_live_stream_continues_from_that_block(
     capfd: pytest.CaptureFixture[str],
 ):
     """Rewound 0.5 s after four blocks, the video continues with the stream's fourth block."""
-    say_before(monkeypatch, 4, PendingChanges(prompt="a fox runs", back=0.5))
+    submit_before(monkeypatch, 4, PendingChanges(prompt="a fox runs", back=0.5))
     assert run(*LIVE, "--frames", "57", "--out", "a/%04d.png", *tiny) == 0
     first = frames_under(tiny_engine, ["a red boat"] * 4)
     second = frames_under(tiny_engine, ["a red boat"] * 3 + ["a fox runs"] * 3)
@@ -50,11 +50,11 @@ def test_rewind_seconds_use_the_videos_frame_rate(
     capfd: pytest.CaptureFixture[str],
 ):
     """At 8 frames a second each block takes 1 s, and 33 frames precede the fifth."""
-    say_before(monkeypatch, 4, PendingChanges(back=2.0))
+    submit_before(monkeypatch, 4, PendingChanges(back=2.0))
     assert run(*LIVE, "--fps", "8", "--frames", "41", "--out", "a/%04d.png", *tiny) == 0
     made = frames_under(tiny_engine, ["a red boat"] * 4)
     assert np.array_equal(pictures("a"), np.concatenate([*made, made[2]]))
-    say_before(monkeypatch, 4, PendingChanges(back=99.0))
+    submit_before(monkeypatch, 4, PendingChanges(back=99.0))
     assert run(*LIVE, "--fps", "8", "--frames", "42", "--out", "b/%04d.png", *tiny) == 0
     assert np.array_equal(pictures("b"), np.concatenate([*made, made[0]]))
     assert "4.1 s back, at its beginning; the video goes on" in capfd.readouterr().err
@@ -65,10 +65,10 @@ def test_rewound_stream_can_be_resumed(tiny: tuple[str, ...], monkeypatch: pytes
     options = (*LIVE, "--frames", "60", *tiny)
     monkeypatch.setattr("secrets.token_hex", lambda size: "ab" * size)  # the id of a live run
     with monkeypatch.context() as patch:
-        say_before(patch, 4, PendingChanges(back=0.5))
+        submit_before(patch, 4, PendingChanges(back=0.5))
         assert run(*options, "--out", "b.mp4") == 0
     with monkeypatch.context() as patch:
-        say_before(patch, 4, PendingChanges(back=0.5))
+        submit_before(patch, 4, PendingChanges(back=0.5))
         at_block(patch, 4, interrupt)
         assert run(*options, "--out", "a.mp4") == 130
     assert run("resume", "a.mp4") == 0
@@ -78,7 +78,7 @@ def test_rewound_stream_can_be_resumed(tiny: tuple[str, ...], monkeypatch: pytes
 def test_rewind_beyond_history_is_reported(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    say_before(monkeypatch, 4, PendingChanges(back=2.0))
+    submit_before(monkeypatch, 4, PendingChanges(back=2.0))
     assert run(*LIVE, "--frames", "41", "--history", "1s", "--out", "a.mp4", *tiny) == 0
     assert "cannot go back 2 s: the history holds 1.5 s" in capfd.readouterr().err
     assert len(pictures("a.mp4")) == 41
@@ -91,7 +91,7 @@ def test_saved_moment_can_be_branched(
     capfd: pytest.CaptureFixture[str],
 ):
     with monkeypatch.context() as patch:
-        say_before(patch, 3, PendingChanges(branch="here"))
+        submit_before(patch, 3, PendingChanges(branch="here"))
         assert run(*LIVE, "--frames", "41", "--out", "a.mp4", *tiny) == 0
     assert "kept: sana-stream branch here.ckpt --prompt TEXT --out FILE" in capfd.readouterr().err
     assert run("resume", "here.ckpt") == 2
@@ -100,6 +100,6 @@ def test_saved_moment_can_be_branched(
     wanted = frames_under(tiny_engine, ["a red boat"] * 3 + ["a fox runs"] * 2)
     assert np.array_equal(pictures("b"), np.concatenate(wanted[3:]))
     with monkeypatch.context() as patch:
-        say_before(patch, 1, PendingChanges(branch="here"))
+        submit_before(patch, 1, PendingChanges(branch="here"))
         assert run(*LIVE, "--frames", "17", "--out", "c.mp4", *tiny) == 0
     assert "here.ckpt exists: give another name" in capfd.readouterr().err
