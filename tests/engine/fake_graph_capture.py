@@ -1,9 +1,8 @@
-"""A recorder for the CPU that keeps to the rules of a CUDA graph.
+"""A graph recorder for the CPU that enforces the rules of CUDA graphs.
 
-Every operation is written down with the memory it reads and writes, and repeating runs these
-operations again, on that same memory, without the Python around them. What a CUDA graph cannot
-hold is refused: reading values on the host, numbers brought from there, shapes that follow from
-values, and float64.
+Every operation is recorded with the memory it reads and writes. A replay runs the operations
+again on the same memory, without the surrounding Python. Operations that a CUDA graph cannot hold
+are refused: reading values on the host, values from the host, data-dependent shapes, and float64.
 """
 
 from __future__ import annotations
@@ -53,12 +52,12 @@ class Tape(TorchDispatchMode):
                 continue
             read = {_memory(tensor) for tensor in _tensors((args, kwargs))}
             for own, new in zip(_tensors(result), _tensors(again), strict=True):
-                if _memory(own) not in read:  # else a view of what an earlier step has written
+                if _memory(own) not in read:  # otherwise a view of an earlier result
                     own.copy_(new)
 
 
 class TapeRecorder:
-    """Counts what it repeats, and sees that turns are taken."""
+    """Counts replayed calls and checks that they are exclusive."""
 
     def __init__(self) -> None:
         self.repeated = 0

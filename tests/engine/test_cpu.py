@@ -1,4 +1,4 @@
-"""Stages that run at once share torch's threads, unless somebody has chosen their number."""
+"""Parallel stages share torch's threads, unless the user has set their number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine of eight cores, all of them torch's."""
+    """A machine of eight cores, all used by torch."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setattr(cpu, "core_count", lambda: 8)
@@ -29,7 +29,7 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("eight")
 @pytest.mark.parametrize(("stages", "each"), [(1, 8), (2, 4), (3, 2), (20, 1)])
-def test_each_stage_has_its_share_for_as_long_as_they_run(stages: int, each: int) -> None:
+def test_parallel_stages_share_the_threads(stages: int, each: int) -> None:
     with pytest.raises(ValueError), limit_threads(CPU, stages):  # noqa: PT011, PT012
         assert torch.get_num_threads() == each
         seen = []
@@ -42,7 +42,7 @@ def test_each_stage_has_its_share_for_as_long_as_they_run(stages: int, each: int
 
 
 @pytest.mark.usefixtures("eight")
-def test_a_chosen_number_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_defined_thread_count_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(6)
     with limit_threads(CPU):
         assert torch.get_num_threads() == 6
@@ -53,13 +53,13 @@ def test_a_chosen_number_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("eight")
-def test_a_gpu_needs_no_sharing() -> None:
+def test_gpu_stages_do_not_share_threads() -> None:
     with limit_threads(torch.device("cuda")):
         assert torch.get_num_threads() == 8
 
 
 @pytest.mark.usefixtures("eight")
-def test_a_quota_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_quota_limits_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "allowed_cores", lambda: 3)
     stay_within_quota()
     assert torch.get_num_threads() == 3
@@ -69,5 +69,5 @@ def test_a_quota_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_num_threads() == 8
 
 
-def test_the_cores_are_those_that_the_process_may_use() -> None:
+def test_core_count_is_within_the_machine() -> None:
     assert 1 <= core_count() <= torch.multiprocessing.cpu_count()

@@ -1,4 +1,4 @@
-"""What a process may take of the CPU: affinity and the quotas of cgroups of both versions."""
+"""The CPU share of a process: affinity and the quotas of cgroups v1 and v2."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def machine(tmp_path: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
-    """A folder of cgroups and what a process is told of its own."""
+    """Write a folder of cgroups and the process's own cgroup file."""
     groups = tmp_path / "cgroup"
     for name, text in files.items():
         path = groups / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    told = tmp_path / "self"
-    told.write_text(own)
-    return groups, told
+    self_cgroup = tmp_path / "self"
+    self_cgroup.write_text(own)
+    return groups, self_cgroup
 
 
 @pytest.mark.usefixtures("eight")
@@ -55,28 +55,30 @@ def machine(tmp_path: Path, own: str, files: dict[str, str]) -> tuple[Path, Path
         ("0::/\n", {"cpu.max": "\xff\n"}, 8),
     ],
 )
-def test_cores(tmp_path: Path, own: str, files: dict[str, str], cores: int):
+def test_allowed_cores_respect_affinity_and_quota(
+    tmp_path: Path, own: str, files: dict[str, str], cores: int
+):
     assert allowed_cores(*machine(tmp_path, own, files)) == cores
 
 
-def test_a_system_without_cgroups(tmp_path: Path):
+def test_allowed_cores_without_cgroups(tmp_path: Path):
     assert 1 <= allowed_cores(tmp_path / "none", tmp_path / "no file") <= (os.cpu_count() or 1)
 
 
-def test_threads_sleep_while_they_wait():
+def test_waiting_threads_are_set_to_sleep():
     environ: dict[str, str] = {}
     choose_waiting(environ)
     assert sorted(environ) == ["GOMP_SPINCOUNT", "KMP_BLOCKTIME"]
 
 
 @pytest.mark.parametrize("name", cpu_share._CHOSEN_BY)
-def test_a_choice_stays(name: str):
+def test_user_defined_waiting_is_kept(name: str):
     environ = {name: "as it is"}
     choose_waiting(environ)
     assert environ == {name: "as it is"}
 
 
-def test_the_choice_is_made_before_torch_is_loaded():
+def test_waiting_is_set_before_torch_is_loaded():
     code = (
         "import os, sys\n"
         "from sana_stream.cli import process\n"

@@ -1,4 +1,4 @@
-"""What devices other than the CPU need, seen on a stand-in: torch's `meta` device."""
+"""Requirements of devices other than the CPU, checked on torch's `meta` device."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WIDE = (torch.float64, torch.complex128)
 
 
 class WithoutFloat64(TorchDispatchMode):
-    """Refuses what Apple's MPS cannot hold on the device: real numbers of 64 bits."""
+    """Refuses float64 on the device, which Apple's MPS does not support."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -45,7 +45,7 @@ class WithoutFloat64(TorchDispatchMode):
 
 @pytest.fixture
 def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """The tiny model on a device that only counts shapes; whatever reads values is left out."""
+    """The tiny model on the meta device; steps that read values are replaced."""
     monkeypatch.setattr("sana_stream.engine.sampling.checks.is_finite", lambda *_: True)
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: tensor)
     monkeypatch.setattr(block_generator, "check_states", lambda *_: None)
@@ -74,8 +74,8 @@ def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("solver", SAMPLERS)
-def test_no_float64_is_made_on_the_device(meta_engine: Engine, solver: str):
-    """From pictures in to pictures out, with guidance, a sink that moves in time, and a cut."""
+def test_no_float64_is_created_on_the_device(meta_engine: Engine, solver: str):
+    """From input frames to decoded frames, with guidance, a moving sink and a cut."""
     picture = np.zeros((32, 48, 3), np.uint8)
     with WithoutFloat64():
         stream = meta_engine.session(
@@ -92,26 +92,26 @@ def test_no_float64_is_made_on_the_device(meta_engine: Engine, solver: str):
     assert [block.frames.shape[0] for block in blocks] == [8, 8, 8, 9, 8]
 
 
-def test_the_stand_in_would_notice():
+def test_float64_on_the_device_is_detected():
     with WithoutFloat64(), pytest.raises(TypeError, match="float64 on the device"):
         torch.zeros(2, dtype=torch.float64).to(META)
 
 
-def test_mps_takes_float32_unless_told():
+def test_mps_defaults_to_float32():
     assert resolve_dtype("auto", torch.device("mps")) == torch.float32
     assert resolve_dtype("bfloat16", torch.device("mps")) == torch.bfloat16
 
 
-def test_only_apples_device_is_for_one_thread_at_a_time():
+def test_only_mps_is_single_threaded():
     assert is_single_threaded(torch.device("mps"))
     assert not is_single_threaded(torch.device("cpu"))
     assert not is_single_threaded(torch.device("cuda"))
 
 
-def test_one_thread_at_a_time_works_where_the_device_needs_it(
+def test_single_threaded_device_is_used_by_one_thread(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
-    """Two threads that use Metal through torch at once end the process."""
+    """Using Metal from two threads at once ends the process."""
     expected = take(tiny_engine.session("a red boat"), 3)
     monkeypatch.setattr(
         "sana_stream.engine.session.lookahead.is_single_threaded", lambda device: True

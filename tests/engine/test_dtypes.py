@@ -23,7 +23,7 @@ from sana_stream.models.vae.wan import WanVAE
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("float16", 5e-3), ("bfloat16", 4e-2)])
-def test_every_dtype_makes_nearly_the_same_block(
+def test_dtypes_give_nearly_the_same_block(
     tiny_folder: Path, tiny_engine: Engine, dtype: str, error: float
 ):
     expected = next(tiny_engine.session("a red boat")).latents
@@ -32,13 +32,13 @@ def test_every_dtype_makes_nearly_the_same_block(
     assert 1e-6 < (latents - expected).norm() / expected.norm() < error
 
 
-def test_the_text_encoder_never_runs_in_float16(tiny_folder: Path):
+def test_text_encoder_never_runs_in_float16(tiny_folder: Path):
     assert Engine.load(tiny_folder, "cpu", "float16").text_encoder.dtype == torch.float32
     assert Engine.load(tiny_folder, "cpu", "bfloat16").text_encoder.dtype == torch.bfloat16
 
 
 class NoFloat64(TorchDispatchMode):
-    """A device without float64, as Apple's: the meta device plays it."""
+    """Simulates a device without float64 (Apple's MPS) by the meta device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -49,7 +49,7 @@ class NoFloat64(TorchDispatchMode):
 
 
 @torch.no_grad()
-def test_no_float64_leaves_the_cpu(tiny_engine: Engine):
+def test_no_float64_is_moved_to_the_device(tiny_engine: Engine):
     config = tiny_engine.transformer.config
     with torch.device("meta"):
         model = SanaVideoTransformer(config)

@@ -1,4 +1,4 @@
-"""Whole clips against diffusers' pipelines with the same noise: guidance, solver, decoding."""
+"""Complete clips against diffusers' pipelines with the same noise: guidance, solver, decoding."""
 
 from __future__ import annotations
 

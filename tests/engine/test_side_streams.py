@@ -1,4 +1,4 @@
-"""The order in which a second queue is used, told by a stand-in for torch.cuda."""
+"""The order of calls to a CUDA side stream, recorded by a fake torch.cuda."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sana_stream.engine.device import CudaSideStream, InlineStream, to_device
 
 
 class RecordingCuda:
-    """Writes down what is asked of it; a copy's bytes arrive only when its event is waited for."""
+    """Records its calls; a copy's bytes arrive only when its event is synchronised."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -79,7 +79,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> RecordingCuda:
     return fake
 
 
-def test_work_waits_for_what_it_reads(cuda: RecordingCuda):
+def test_side_stream_waits_for_its_inputs(cuda: RecordingCuda):
     lane = CudaSideStream(torch.device("cuda", 0), cuda)
     latents = torch.ones(2)
     mark = lane.record_event()
@@ -94,20 +94,20 @@ def test_work_waits_for_what_it_reads(cuda: RecordingCuda):
     ]
 
 
-def test_pictures_are_read_after_their_copy_has_ended(cuda: RecordingCuda):
+def test_frames_are_read_after_their_copy(cuda: RecordingCuda):
     lane = CudaSideStream(torch.device("cuda", 0), cuda)
     pictures = torch.arange(6, dtype=torch.uint8).reshape(2, 3)
     assert np.array_equal(lane.to_host(pictures), [[0, 1, 2], [3, 4, 5]])
     assert cuda.calls == ["pinned", "copy", "record on side", "synchronize"]
 
 
-def test_the_cpu_has_one_queue():
+def test_cpu_has_one_stream():
     lane = InlineStream()
     assert lane.run(lambda: 3, lane.record_event(), torch.ones(1)) == 3
     assert np.array_equal(lane.to_host(torch.tensor([1, 2])), [1, 2])
 
 
-def test_what_is_sent_to_the_device_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+def test_copy_to_device_is_asynchronous(monkeypatch: pytest.MonkeyPatch):
     calls: list[Any] = []
 
     def sent(tensor: torch.Tensor, *place: Any, **how: Any) -> torch.Tensor:

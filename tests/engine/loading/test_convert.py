@@ -1,4 +1,4 @@
-"""Converting layouts: what comes out loads here and in diffusers, and is the same model."""
+"""Conversion between layouts: the result loads here and in diffusers, with equal weights."""
 
 from __future__ import annotations
 
@@ -35,14 +35,12 @@ def same_tensors(one: Path, other: Path) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[n], theirs[n]) for n in mine)
 
 
-def test_an_original_file_becomes_a_folder_that_diffusers_loads(
-    original: Path, tiny_folder: Path, tmp_path: Path
-):
+def test_converted_folder_is_loaded_by_diffusers(original: Path, tiny_folder: Path, tmp_path: Path):
     out = tmp_path / "converted"
     convert_model(original, out, parts=tiny_folder)
     assert same_tensors(out, tiny_folder)
     engine = Engine.load(out, "cpu", "float32")
-    assert engine.preset.name == "LongSANA 2B 480p"  # what its file's name said before
+    assert engine.preset.name == "LongSANA 2B 480p"  # from the name of the original file
     pipeline: Any = SanaVideoPipeline.from_pretrained(out)
     reference: Any = SanaVideoPipeline.from_pretrained(tiny_folder)
     for part in ("transformer", "vae", "text_encoder"):
@@ -50,7 +48,7 @@ def test_an_original_file_becomes_a_folder_that_diffusers_loads(
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
-def test_a_folder_becomes_an_original_file_and_comes_back(tiny_folder: Path, tmp_path: Path):
+def test_folder_to_original_file_and_back(tiny_folder: Path, tmp_path: Path):
     convert_model(tiny_folder, tmp_path / "m.pth")
     shutil.copy(tiny_folder / "transformer/config.json", tmp_path)
     assert same_tensors(tmp_path / "m.pth", tiny_folder)
@@ -58,7 +56,7 @@ def test_a_folder_becomes_an_original_file_and_comes_back(tiny_folder: Path, tmp
     assert "blocks.1.attn.qkv.weight" in held
 
 
-def test_a_folder_keeps_its_own_preset_and_takes_another_dtype(tiny_folder: Path, tmp_path: Path):
+def test_converted_folder_keeps_preset_and_changes_dtype(tiny_folder: Path, tmp_path: Path):
     convert_model(tiny_folder, tmp_path / "half", dtype="bfloat16")
     _, tensors = read_transformer(tmp_path / "half")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
@@ -66,7 +64,7 @@ def test_a_folder_keeps_its_own_preset_and_takes_another_dtype(tiny_folder: Path
     assert (stream["name"], stream["block_frames"]) == ("tiny", 2)
 
 
-def test_nothing_is_written_over_and_nothing_half_stays(tiny_folder: Path, tmp_path: Path):
+def test_existing_files_are_kept_and_partial_ones_removed(tiny_folder: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="exists; give a name that is free"):
         convert_model(tiny_folder, tmp_path)
     with pytest.raises(ConfigError, match="dtype int4 is not known"):
@@ -78,13 +76,13 @@ def test_nothing_is_written_over_and_nothing_half_stays(tiny_folder: Path, tmp_p
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Return the content of every file below a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link to nothing", "foreign part"])
 @pytest.mark.parametrize("name", ["out", "out.pth"])
-def test_what_it_did_not_make_stays(tiny_folder: Path, tmp_path: Path, kind: str, name: str):
+def test_foreign_files_are_not_overwritten(tiny_folder: Path, tmp_path: Path, kind: str, name: str):
     place = tmp_path / "place"
     place.mkdir()
     if kind == "file":
@@ -104,7 +102,7 @@ def test_what_it_did_not_make_stays(tiny_folder: Path, tmp_path: Path, kind: str
 
 
 @pytest.mark.parametrize("name", ["out", "out.pth"])
-def test_a_failure_leaves_nothing(
+def test_failed_conversion_leaves_no_files(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     def full(*args: Any, **more: Any) -> None:
@@ -118,7 +116,7 @@ def test_a_failure_leaves_nothing(
     assert list((tmp_path / "place").iterdir()) == []
 
 
-def test_it_does_not_write_into_what_it_reads(tiny_folder: Path, tmp_path: Path):
+def test_conversion_into_its_source_is_refused(tiny_folder: Path, tmp_path: Path):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     (tmp_path / "link").symlink_to(folder)
@@ -128,9 +126,7 @@ def test_it_does_not_write_into_what_it_reads(tiny_folder: Path, tmp_path: Path)
     assert tree(folder) == tree(tiny_folder)
 
 
-def test_what_a_folder_links_to_is_copied_only_where_it_belongs_to_a_model(
-    tiny_folder: Path, tmp_path: Path
-):
+def test_only_links_to_model_files_are_copied(tiny_folder: Path, tmp_path: Path):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     (tmp_path / "secret").write_text("key")
@@ -144,12 +140,12 @@ def test_what_a_folder_links_to_is_copied_only_where_it_belongs_to_a_model(
     assert not (tmp_path / "other.part").exists()
 
 
-def test_a_name_of_another_kind_of_file_is_refused(tiny_folder: Path, tmp_path: Path):
+def test_unknown_file_suffix_is_refused(tiny_folder: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"give a name that ends in \.pth"):
         convert_model(tiny_folder, tmp_path / "m.safetensors")
 
 
-def test_whoever_may_read_the_folder_may_read_its_weights(tiny_folder: Path, tmp_path: Path):
+def test_written_files_have_default_permissions(tiny_folder: Path, tmp_path: Path):
     (tmp_path / "plain").touch()
     plain = (tmp_path / "plain").stat().st_mode
     convert_model(tiny_folder, tmp_path / "out")

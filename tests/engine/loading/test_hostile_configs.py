@@ -1,4 +1,4 @@
-"""Configuration files with any value at any key: loaded, or refused on one line, at once."""
+"""Configuration files with any value at any key: loaded, or refused quickly on one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILES = (
     "model_index.json",
 )
 LONGEST = 1200  # characters of a message
-SECONDS = 10  # of processor time, generous; it takes milliseconds
+SECONDS = 10  # of CPU time, generous: it takes milliseconds
 
 Keys = tuple[str | int, ...]
 REMOVED = object()
@@ -42,7 +42,7 @@ VALUES = st.one_of(
 
 
 def places(value: Any, before: Keys = ()) -> Iterator[Keys]:
-    """Where a JSON value has others: of long lists and tables the first ones."""
+    """Yield the paths of nested JSON values; of long lists and tables the first ones."""
     items: Any = ()
     if isinstance(value, dict):
         items = list(value.items())[:40]
@@ -54,7 +54,7 @@ def places(value: Any, before: Keys = ()) -> Iterator[Keys]:
 
 
 def changed(value: Any, place: Keys, new: Any) -> Any:
-    """A copy with another value in one place."""
+    """Return a copy with another value at one path."""
     if not place:
         return new
     copy: Any = dict(value) if isinstance(value, dict) else list(value)
@@ -85,7 +85,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
 
 
 def refusal(way: Callable[[Path], object], folder: Path) -> str:
-    """What the library's error says; empty where there is none."""
+    """Return the library's error message, empty without an error."""
     try:
         way(folder)
     except SanaStreamError as error:
@@ -96,7 +96,7 @@ def refusal(way: Callable[[Path], object], folder: Path) -> str:
 @pytest.mark.parametrize("file", FILES)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_value_at_any_key(folder: Path, file: str, data: st.DataObject):
+def test_any_value_at_any_key_is_handled(folder: Path, file: str, data: st.DataObject):
     path = folder / file
     whole = path.read_text()
     value = json.loads(whole)
@@ -120,7 +120,7 @@ def test_any_value_at_any_key(folder: Path, file: str, data: st.DataObject):
     ["", "{", "[]", "null", "\x00" * 100, '{"a":' * 10**5, "[" * 10**5, '{"a": NaN}garbage'],
     ids=["empty", "open", "list", "null", "zeros", "deep", "deep list", "behind"],
 )
-def test_a_broken_file_is_named(folder: Path, file: str, text: str):
+def test_broken_file_is_named(folder: Path, file: str, text: str):
     path = folder / file
     whole = path.read_text()
     try:
@@ -134,7 +134,7 @@ def test_a_broken_file_is_named(folder: Path, file: str, text: str):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_pipe_in_the_place_of_a_file_does_not_hang(tiny_folder: Path, tmp_path: Path, file: str):
+def test_pipe_instead_of_a_file_does_not_hang(tiny_folder: Path, tmp_path: Path, file: str):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     (folder / file).unlink()
@@ -183,7 +183,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_file_key_given_and_allowed_are_told(tiny_folder: Path, tmp_path: Path, name: str):
+def test_message_names_file_key_and_allowed_values(tiny_folder: Path, tmp_path: Path, name: str):
     file, values, message = BAD[name]
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
@@ -193,14 +193,14 @@ def test_file_key_given_and_allowed_are_told(tiny_folder: Path, tmp_path: Path, 
         load(folder)
 
 
-# written by one program each, so an unknown key there is a mistake and is refused
+# written by one program each: an unknown key there is an error
 OWN_FILES = ("stream.json", "tokenizer/tokenizer.json")
 IDLE: list[Any] = [None, False, 0, 0.0, "", [], {}]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file not in OWN_FILES])
 @pytest.mark.parametrize("value", IDLE, ids=repr)
-def test_an_idle_key_of_a_newer_writer_is_passed_over(
+def test_unknown_key_with_default_like_value_is_ignored(
     tiny_folder: Path, tmp_path: Path, file: str, value: Any
 ):
     folder = tmp_path / "m"

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself before its weights are read."""
+"""Inspection of a checkpoint without loading its weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_parts_are_counted_without_loading(tiny_folder: Path, tiny_engine: Engin
     assert info.size_multiple == (16, 16)
 
 
-def test_the_estimate_agrees_with_a_session(tiny_folder: Path, tiny_engine: Engine):
+def test_memory_estimate_equals_a_session(tiny_folder: Path, tiny_engine: Engine):
     expected = estimate_memory(inspect_model(tiny_folder), "cpu", "float32")
     assert expected is not None
     session = tiny_engine.session("a red boat")
@@ -53,7 +53,7 @@ def test_the_estimate_agrees_with_a_session(tiny_folder: Path, tiny_engine: Engi
     assert (expected.height, expected.width, expected.decode_frames) == (32, 48, 3)
 
 
-def test_larger_pictures_take_more(tiny_folder: Path):
+def test_larger_frames_need_more_memory(tiny_folder: Path):
     info = inspect_model(tiny_folder)
     small, large = (estimate_memory(info, "cpu", "float32", 32 * n, 48 * n) for n in (1, 4))
     assert small is not None
@@ -63,7 +63,7 @@ def test_larger_pictures_take_more(tiny_folder: Path):
         estimate_memory(info, "cpu", "float32", 33, 48)
 
 
-def test_what_is_missing_is_an_obstacle(tiny_folder: Path, tmp_path: Path):
+def test_missing_part_is_reported_as_problem(tiny_folder: Path, tmp_path: Path):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     shutil.rmtree(folder / "tokenizer")
@@ -75,19 +75,19 @@ def test_what_is_missing_is_an_obstacle(tiny_folder: Path, tmp_path: Path):
     assert estimate_memory(info, "cpu") is None
 
 
-def test_a_vae_that_needs_an_extra_is_an_obstacle(
+def test_vae_without_its_extra_is_reported_as_problem(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     kinds = {"AutoencoderKLLTX2Video": "sana-stream[diffusers]", "AutoencoderDC": "AutoencoderDC"}
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    for kind, told in kinds.items():
+    for kind, name in kinds.items():
         (folder / "vae/config.json").write_text(json.dumps({"_class_name": kind}))
-        assert told in inspect_model(folder).problems[0]
+        assert name in inspect_model(folder).problems[0]
 
 
-def test_an_original_file_is_described(tiny_folder: Path, tmp_path: Path):
+def test_original_file_is_described(tiny_folder: Path, tmp_path: Path):
     _, tensors = read_transformer(tiny_folder)
     path = tmp_path / "X_LongLive.pth"
     torch.save({"state_dict": to_original(tensors)}, path)
@@ -100,7 +100,7 @@ def test_an_original_file_is_described(tiny_folder: Path, tmp_path: Path):
     assert "give parts, a folder" in alone.problems[0]
 
 
-def test_a_cut_transformer_is_refused(tiny_folder: Path, tmp_path: Path):
+def test_truncated_transformer_is_refused(tiny_folder: Path, tmp_path: Path):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     weights = folder / "transformer/diffusion_pytorch_model.safetensors"
@@ -122,7 +122,7 @@ def test_a_cut_transformer_is_refused(tiny_folder: Path, tmp_path: Path):
         ({"README.md": "license: mit"}, None),
     ],
 )
-def test_the_licence_is_found(tmp_path: Path, files: dict[str, str], expected: str | None):
+def test_licence_is_found(tmp_path: Path, files: dict[str, str], expected: str | None):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert find_licence(tmp_path) == expected

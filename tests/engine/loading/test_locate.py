@@ -1,4 +1,4 @@
-"""Finding a model: folders, single files, and the hub's cache, with the network off."""
+"""Locating a model: folders, single files and the hub's cache, without network access."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of huggingface_hub, and no network."""
+    """An empty huggingface_hub cache without network access."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     return tmp_path / "hub"
 
 
 def put_into_cache(cache: Path, repo: str, folder: Path, revision: str = "main") -> None:
-    """As huggingface_hub lays out what it has fetched."""
+    """Write files in the layout of the huggingface_hub cache."""
     place = cache / f"models--{repo.replace('/', '--')}"
     shutil.copytree(folder, place / "snapshots" / COMMIT)
     (place / "refs").mkdir(parents=True)
@@ -63,26 +63,24 @@ def same_latents(one: Engine, other: Engine) -> bool:
         ("a b/c", None),
     ],
 )
-def test_hub_ids(text: str, expected: HubModel | None):
+def test_hub_ids_are_recognised(text: str, expected: HubModel | None):
     assert HubModel.parse(text) == expected
 
 
-def test_a_model_in_the_cache_is_loaded_by_its_id(
-    cache: Path, tiny_folder: Path, tiny_engine: Engine
-):
+def test_cached_model_is_loaded_by_its_id(cache: Path, tiny_folder: Path, tiny_engine: Engine):
     put_into_cache(cache, "someone/tiny", tiny_folder)
     assert same_latents(Engine.load("someone/tiny", "cpu", "float32"), tiny_engine)
 
 
-def test_a_revision_is_kept_apart(cache: Path, tiny_folder: Path):
+def test_revisions_are_separate(cache: Path, tiny_folder: Path):
     put_into_cache(cache, "someone/tiny", tiny_folder, revision="v2")
     assert resolve_model("someone/tiny@v2").name == COMMIT
     with pytest.raises(ConfigError, match="not in the cache, and HF_HUB_OFFLINE is set"):
         resolve_model("someone/tiny")
 
 
-def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A machine without a network: nothing listens where the hub is looked for."""
+def test_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The hub's address is one where no server listens."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -90,14 +88,14 @@ def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch, t
         resolve_model("someone/nothing")
 
 
-def test_a_file_on_the_hub(cache: Path, tmp_path: Path):
+def test_single_file_on_the_hub_is_loaded(cache: Path, tmp_path: Path):
     (tmp_path / "repo/checkpoints").mkdir(parents=True)
     torch.save({"x": torch.zeros(1)}, tmp_path / "repo/checkpoints/m.pth")
     put_into_cache(cache, "someone/orig", tmp_path / "repo")
     assert resolve_model("someone/orig/checkpoints/m.pth").name == "m.pth"
 
 
-def test_the_original_file_with_parts_from_elsewhere(
+def test_original_file_takes_parts_from_another_folder(
     cache: Path, tmp_path: Path, tiny_folder: Path, tiny_engine: Engine
 ):
     put_into_cache(cache, "someone/parts", tiny_folder)
@@ -117,7 +115,7 @@ def test_the_original_file_with_parts_from_elsewhere(
         resolve_components(tmp_path / "m.pth", None)
 
 
-def test_a_published_file_takes_the_published_parts(cache: Path, tmp_path: Path, tiny_folder: Path):
+def test_published_file_takes_the_published_parts(cache: Path, tmp_path: Path, tiny_folder: Path):
     put_into_cache(cache, PUBLISHED_PARTS[16], tiny_folder)
     (tmp_path / "config.json").write_text(json.dumps({"in_channels": 16}))
     save_file({"patch_embedding.weight": torch.zeros(1)}, tmp_path / "m.safetensors")
@@ -159,7 +157,7 @@ def test_every_layout_of_weights_is_read(tmp_path: Path, tiny_folder: Path, layo
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
-def test_a_missing_shard_is_named(tmp_path: Path, tiny_folder: Path):
+def test_missing_shard_is_named(tmp_path: Path, tiny_folder: Path):
     shutil.copytree(tiny_folder / "transformer", tmp_path / "transformer")
     tensors = load_file(tmp_path / WEIGHTS)
     (tmp_path / WEIGHTS).unlink()
@@ -181,7 +179,7 @@ def test_other_files_are_refused(tmp_path: Path):
     ["weights/model.pth", "weights/Model.SAFETENSORS", "a/../b", "owner/näme", "a/" + "b" * 200,
      "own\ner/name", "owner/name/../x.pth", "owner/name@../../x", "-x/y", "x" * 10_000],
 )  # fmt: skip
-def test_odd_texts_do_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, text: str):
+def test_invalid_ids_are_not_looked_up_on_the_hub(monkeypatch: pytest.MonkeyPatch, text: str):
     monkeypatch.setattr("sana_stream.engine.loading.locate.HubModel.fetch", pytest.fail)
     with pytest.raises(ConfigError, match=r"is not known|is not a path") as caught:
         resolve_model(text)
@@ -189,7 +187,7 @@ def test_odd_texts_do_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, text: s
     assert len(str(caught.value)) < 600
 
 
-def test_a_path_that_is_typed_wrong_does_not_go_to_the_hub(
+def test_mistyped_path_is_not_looked_up_on_the_hub(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path, tiny_folder: Path
 ):
     put_into_cache(cache, "models/tiny", tiny_folder)
@@ -201,7 +199,7 @@ def test_a_path_that_is_typed_wrong_does_not_go_to_the_hub(
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.pth", "model.safetensors", "model.bin"])
-def test_another_format_is_named_when_the_model_is_looked_for(tmp_path: Path, name: str):
+def test_unsupported_format_is_named(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(CheckpointError, match="is a GGUF file"):
         resolve_model(tmp_path / name)

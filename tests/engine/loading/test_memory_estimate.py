@@ -1,4 +1,4 @@
-"""Memory counted before it is used, and decoding in pieces that fit."""
+"""Memory estimates, and decoding in steps that fit into memory."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ BLOCK_480P = (1, 16, 10, 60, 104)
 GIB = 1 << 30
 
 
-def test_the_peak_is_what_lives_at_once():
+def test_peak_counts_simultaneously_live_tensors():
     def work() -> torch.Tensor:
         a = torch.zeros(1000, device="meta")  # 4000 bytes
         b = a + 1
         del a
-        c = (b * 2).view(10, 100)  # a view takes nothing
+        c = (b * 2).view(10, 100)  # a view takes no memory
         del b
         return torch.cat((c, c, c))
 
     assert peak_bytes(work) == 16000
 
 
-def test_the_count_equals_a_real_run_on_the_cpu(tiny_engine: Engine):
-    """The same shapes with data in them."""
+def test_estimate_equals_a_run_on_the_cpu(tiny_engine: Engine):
+    """The estimate is compared with a run of the same shapes."""
     latents = torch.randn(1, 4, 3, 4, 6)
     vae = tiny_engine.vae
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_the_count_equals_a_real_run_on_the_cpu(tiny_engine: Engine):
     assert counted == pytest.approx(real, rel=0.15)
 
 
-def test_a_published_block_is_decoded_in_pieces_on_a_small_gpu():
+def test_published_block_is_decoded_in_steps_on_a_small_gpu():
     def frames(free: float) -> int:
         return max_decode_frames(WAN, torch.bfloat16, BLOCK_480P, int(free * GIB))
 
@@ -65,12 +65,12 @@ def test_a_published_block_is_decoded_in_pieces_on_a_small_gpu():
         assert needed <= free * GIB
 
 
-def test_the_published_state_takes_what_was_counted():
+def test_published_state_has_the_estimated_size():
     kept = stream_state_bytes(TransformerConfig(), parse_memory_policy("cumulative"), (30, 52), 2)
     assert kept / (1 << 20) == pytest.approx(152.6, abs=0.05)
 
 
-def test_denoising_takes_more_for_larger_pictures():
+def test_denoising_larger_frames_needs_more_memory():
     config = TransformerConfig(num_layers=2)
     small = denoise_bytes(config, torch.bfloat16, (1, 16, 10, 30, 52))
     large = denoise_bytes(config, torch.bfloat16, (1, 16, 10, 60, 104))
@@ -78,7 +78,9 @@ def test_denoising_takes_more_for_larger_pictures():
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_pieces_give_the_same_stream(tiny_folder: Path, tiny_engine: Engine, pieces: int):
+def test_decoding_in_steps_gives_the_same_stream(
+    tiny_folder: Path, tiny_engine: Engine, pieces: int
+):
     engine = Engine.load(tiny_folder, "cpu", "float32", decode_frames=pieces)
     sessions = [e.session("a red boat", block_frames=4) for e in (engine, tiny_engine)]
     for _ in range(3):
@@ -88,7 +90,7 @@ def test_pieces_give_the_same_stream(tiny_folder: Path, tiny_engine: Engine, pie
         assert np.abs(one.frames.astype(int) - other.frames.astype(int)).max() <= 1
 
 
-def test_a_resumed_stream_is_decoded_in_pieces_too(tiny_folder: Path, tmp_path: Path):
+def test_resumed_stream_is_decoded_in_steps(tiny_folder: Path, tmp_path: Path):
     engine = Engine.load(tiny_folder, "cpu", "float32", decode_frames=1)
     session = engine.session("a red boat")
     list(itertools.islice(session, 3))
@@ -98,6 +100,6 @@ def test_a_resumed_stream_is_decoded_in_pieces_too(tiny_folder: Path, tmp_path: 
     )
 
 
-def test_no_frame_at_once_is_refused(tiny_folder: Path):
+def test_zero_frames_per_step_is_refused(tiny_folder: Path):
     with pytest.raises(ConfigError, match="decode_frames 0: give 1 or more"):
         Engine.load(tiny_folder, "cpu", "float32", decode_frames=0)

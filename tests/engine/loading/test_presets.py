@@ -1,4 +1,4 @@
-"""Which preset a checkpoint gets, from what it says itself."""
+"""The preset of a checkpoint, derived from its own configuration."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def model(size: int, kind: str = "SanaVideoTransformer3DModel", **more: str) -> 
     ],
     ids=["480p", "720p", "by-class", "by-name-inside"],
 )
-def test_the_checkpoint_itself_decides(
+def test_checkpoint_determines_its_preset(
     tmp_path: Path, transformer: dict[str, Any], scheduler: dict[str, Any], expected: Any
 ):
     assert preset_for(folder(tmp_path / "renamed", transformer, scheduler), "renamed") == expected
 
 
-def test_the_scheduler_gives_solver_and_shift(tmp_path: Path):
+def test_scheduler_determines_solver_and_shift(tmp_path: Path):
     scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
     preset = preset_for(folder(tmp_path / "x", model(30), scheduler), "x")
     assert (preset.solver, preset.flow_shift, preset.steps) == ("euler", 3.0, 50)
@@ -78,7 +78,7 @@ def test_the_scheduler_gives_solver_and_shift(tmp_path: Path):
     ],
     ids=["euler", "dpm", "unipc", "unipc-third-order"],
 )
-def test_what_diffusers_writes_is_understood(tmp_path: Path, scheduler: Any, solver: str):
+def test_schedulers_of_diffusers_are_supported(tmp_path: Path, scheduler: Any, solver: str):
     """The three schedulers that diffusers' own conversion of SANA-Video can write."""
     place = folder(tmp_path / "x", model(30), {})
     scheduler.save_pretrained(place / "scheduler")
@@ -115,7 +115,7 @@ def test_what_diffusers_writes_is_understood(tmp_path: Path, scheduler: Any, sol
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_options_that_are_not_honoured_are_refused_by_name(
+def test_unsupported_scheduler_options_are_named(
     tmp_path: Path, scheduler: dict[str, Any], message: str
 ):
     with pytest.raises(CheckpointError, match=message):
@@ -131,16 +131,16 @@ def test_options_that_are_not_honoured_are_refused_by_name(
         ("latest.pth", SANA_480P),
     ],
 )
-def test_a_file_is_known_by_its_name(tmp_path: Path, file: str, expected: Any):
+def test_published_file_is_recognised_by_its_name(tmp_path: Path, file: str, expected: Any):
     assert preset_for(tmp_path / file, str(tmp_path / file)) == expected
 
 
-def test_an_unknown_checkpoint_gets_plain_defaults(tmp_path: Path):
+def test_unknown_checkpoint_gets_defaults(tmp_path: Path):
     preset = preset_for(folder(tmp_path / "mine", model(7), {}), "mine")
     assert (preset.name, preset.memory, preset.block_frames) == ("mine", "cumulative", 10)
 
 
-def test_a_stream_file_wins_and_its_keys_are_checked(tmp_path: Path):
+def test_stream_json_takes_precedence_and_is_checked(tmp_path: Path):
     place = folder(tmp_path / "longlive", model(30), DPM)
     (place / "stream.json").write_text('{"name": "own", "steps": 2, "timesteps": []}')
     preset = preset_for(place, "longlive")
@@ -150,7 +150,7 @@ def test_a_stream_file_wins_and_its_keys_are_checked(tmp_path: Path):
         preset_for(place, "longlive")
 
 
-def test_a_block_of_the_50_step_models_is_their_whole_clip():
+def test_block_of_50_step_models_is_a_complete_clip():
     assert BlockPlan(SANA_480P.block_frames, 4).block(0).frames == 81
     assert BlockPlan(SANA_720P.block_frames, 8).block(0).frames == 81
     assert SANA_480P.instruction == VIDEO_INSTRUCTION

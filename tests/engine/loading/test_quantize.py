@@ -1,4 +1,4 @@
-"""Quantized weights: the error against full precision, what stays, and clear refusals."""
+"""Quantized weights: the error against full precision, excluded layers, and refusals."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_int8_is_close_to_full_precision(tiny_folder: Path, dtype: str):
 
 
 @pytest.mark.usefixtures("torchao")
-def test_what_the_preset_names_stays_as_it_is(tiny_folder: Path):
+def test_layers_named_in_the_preset_are_not_quantized(tiny_folder: Path):
     plain = Engine.load(tiny_folder, "cpu", "float32")
     small = Engine.load(tiny_folder, "cpu", "float32", quantize="int8")
     before = dict(plain.transformer.named_parameters())
@@ -68,7 +68,7 @@ def test_what_the_preset_names_stays_as_it_is(tiny_folder: Path):
 
 
 @pytest.mark.usefixtures("torchao")
-def test_the_text_encoder_in_int8(tiny_folder: Path):
+def test_text_encoder_is_quantized_to_int8(tiny_folder: Path):
     plain = Engine.load(tiny_folder, "cpu", "float32")
     small = Engine.load(tiny_folder, "cpu", "float32", quantize_text="int8")
     (one, mask), (other, _) = (e.encode_prompt("a red boat") for e in (small, plain))
@@ -78,7 +78,7 @@ def test_the_text_encoder_in_int8(tiny_folder: Path):
 
 
 @pytest.mark.usefixtures("torchao")
-def test_a_stream_goes_on_quantized_and_loras_do_not_change(tiny_folder: Path, tmp_path: Path):
+def test_stream_resumes_quantized_and_loras_are_unchanged(tiny_folder: Path, tmp_path: Path):
     plain = Engine.load(tiny_folder, "cpu", "float32")
     small = Engine.load(tiny_folder, "cpu", "float32", quantize="int8")
     session = plain.session("a red boat")
@@ -89,7 +89,7 @@ def test_a_stream_goes_on_quantized_and_loras_do_not_change(tiny_folder: Path, t
         small.set_loras([])
 
 
-def test_keys_and_values_of_the_text_are_never_quantized():
+def test_text_keys_and_values_are_never_quantized():
     assert {"attn2.to_k", "attn2.to_v", "proj_out"} <= set(LONGSANA.full_precision)
 
 
@@ -102,7 +102,7 @@ def test_keys_and_values_of_the_text_are_never_quantized():
         ("nvfp4", "cuda", (9, 0), "nvfp4 needs an NVIDIA GPU of the Blackwell"),
     ],
 )
-def test_what_the_machine_cannot_do_is_refused(
+def test_unsupported_hardware_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     device: str,
@@ -114,7 +114,7 @@ def test_what_the_machine_cannot_do_is_refused(
         check_quantization(kind, torch.device(device))
 
 
-def test_able_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
+def test_supported_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torchao", SimpleNamespace(quantization=None))
     monkeypatch.setitem(sys.modules, "torchao.quantization", SimpleNamespace())
     for kind, capability in (("fp8", (8, 9)), ("fp8", (12, 0)), ("nvfp4", (10, 0))):
@@ -134,7 +134,7 @@ def test_able_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
         ("nvfp4", torch.float16, "nvfp4 is not made of float16 weights"),
     ],
 )
-def test_weights_that_cannot_be_quantized_so_are_refused(
+def test_unsupported_weights_are_refused(
     monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype, message: str
 ):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (12, 0))
@@ -144,8 +144,8 @@ def test_weights_that_cannot_be_quantized_so_are_refused(
 
 @pytest.mark.usefixtures("torchao")
 @pytest.mark.parametrize("kind", ["int8", "fp8", "nvfp4"])
-def test_torchao_has_what_each_kind_asks_for(monkeypatch: pytest.MonkeyPatch, kind: str):
-    """The settings are torchao's own, made with its names; only a GPU could apply the last two."""
+def test_torchao_provides_every_kind(monkeypatch: pytest.MonkeyPatch, kind: str):
+    """The settings are torchao's own classes; only a GPU can apply the last two."""
     given = {}
 
     def quantize_(network: nn.Module, config: Any, filter_fn: Any) -> None:
@@ -169,7 +169,7 @@ def test_torchao_has_what_each_kind_asks_for(monkeypatch: pytest.MonkeyPatch, ki
         assert given["fused"] == (find_spec("mslk") is not None)
 
 
-def test_without_torchao_the_extra_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_torchao_names_the_extra(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("torchao", "torchao.quantization"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError, match=r"pip install 'sana-stream\[quant\]'"):

@@ -1,4 +1,4 @@
-"""The small decoder in a stream: its pictures, checkpoints made with it, where it is refused."""
+"""The TAEHV decoder in a stream: its frames, checkpoints made with it, refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def published(seed: int) -> dict[str, torch.Tensor]:
-    """Random weights under the published names, with an encoder's beside them."""
+    """Random weights with the published names, including an encoder's."""
     torch.manual_seed(seed)
     named = TAEHVDecoder().state_dict().items()
     weights = {name.replace(".layer.", "."): tensor for name, tensor in named}
@@ -38,7 +38,7 @@ def published(seed: int) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model with as many latent channels as Wan 2.1, and two decoders beside it."""
+    """A small model with the latent channels of Wan 2.1, and two decoder files."""
     place = save_tiny_model(tmp_path_factory.mktemp("wan"), channels=16)
     save_file(published(0), place / "taew2_1.safetensors")
     torch.save(published(1), place / "other.pth")
@@ -60,7 +60,7 @@ def full(folder: Path) -> Engine:
 
 
 @torch.no_grad()
-def test_a_stream_is_painted_by_it_and_drawn_as_before(small: Engine, full: Engine, folder: Path):
+def test_decoder_changes_frames_and_not_latents(small: Engine, full: Engine, folder: Path):
     blocks, before = (take(engine.session("a red boat"), 3) for engine in (small, full))
     assert all(torch.equal(a.latents, b.latents) for a, b in zip(blocks, before, strict=True))
     own = load_taehv(folder / "taew2_1.safetensors", torch.float32, CPU)
@@ -71,7 +71,7 @@ def test_a_stream_is_painted_by_it_and_drawn_as_before(small: Engine, full: Engi
     assert np.abs(shown - np.concatenate([block.frames for block in before])).max() > 1
 
 
-def test_a_checkpoint_goes_on_bit_for_bit(small: Engine, tmp_path: Path):
+def test_checkpoint_resumes_bit_for_bit(small: Engine, tmp_path: Path):
     session = small.session("a red boat")
     take(session, 6)
     session.save(tmp_path / "boat.ckpt")
@@ -83,11 +83,11 @@ def test_a_checkpoint_goes_on_bit_for_bit(small: Engine, tmp_path: Path):
     assert now.cache is not None
     assert all(map(torch.equal, kept.tails, now.cache.tails))
     assert same(take(resumed, 2), straight)
-    without = replace(now, cache=None)  # as a large one is left out of a file
+    without = replace(now, cache=None)  # as a large cache is not stored in a file
     assert same(take(small.session_from(without), 2), straight)
 
 
-def test_a_stream_does_not_go_on_with_another_decoder(
+def test_resume_with_another_decoder_is_refused(
     small: Engine, full: Engine, folder: Path, tmp_path: Path
 ):
     other = load(folder, f"tiny={folder / 'other.pth'}")
@@ -104,7 +104,7 @@ def test_a_stream_does_not_go_on_with_another_decoder(
         other.resume(paths["small"])
 
 
-def test_it_sees_as_far_back_as_its_configuration_says():
+def test_decoder_context_equals_its_configuration():
     torch.manual_seed(2)
     decoder = TAEHVDecoder().eval()
     context = decoder.config.decoder_context
@@ -121,7 +121,7 @@ def test_it_sees_as_far_back_as_its_configuration_says():
     assert not all(map(torch.equal, *shorter))
 
 
-def test_recorded_calls_paint_the_same(small: Engine, folder: Path):
+def test_recorded_calls_decode_the_same_frames(small: Engine, folder: Path):
     engine, tape = load(folder, f"tiny={folder / 'taew2_1.safetensors'}"), TapeRecorder()
     capture_graphs(engine, recorder=tape)
     before = tape.repeated
@@ -131,7 +131,7 @@ def test_recorded_calls_paint_the_same(small: Engine, folder: Path):
     assert tape.repeated - before == 3 * 4 + 2 + 2
 
 
-def test_its_memory_is_counted(folder: Path, small: Engine):
+def test_decoder_memory_is_estimated(folder: Path, small: Engine):
     info = inspect_model(folder, decoder=f"tiny={folder / 'taew2_1.safetensors'}")
     assert [part.name for part in info.parts][-1] == "decoder"
     counted = estimate_memory(info, "cpu", "float32")
@@ -146,7 +146,7 @@ def test_its_memory_is_counted(folder: Path, small: Engine):
 
 
 @pytest.mark.parametrize(
-    ("decoder", "told"),
+    ("decoder", "message"),
     [
         (
             "tiny",
@@ -159,19 +159,19 @@ def test_its_memory_is_counted(folder: Path, small: Engine):
         (f"tiny={__file__}", "is not a decoder's weights"),
     ],
 )
-def test_what_is_to_be_given_is_told(decoder: str, told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_decoder_is_refused_with_the_allowed_form(decoder: str, message: str):
+    with pytest.raises(ConfigError, match=message):
         locate_decoder(decoder)
 
 
-def test_files_and_hub_ids_are_found(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_decoder_files_and_hub_ids_are_located(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert locate_decoder(f"tiny={folder / 'other.pth'}") == folder / "other.pth"
     monkeypatch.setattr(HubModel, "fetch", lambda self: Path(f"/{self.repo}|{self.file}"))
     found = locate_decoder("tiny=owner/name/taew2_1.safetensors")
     assert found == Path("/owner/name|taew2_1.safetensors")
 
 
-def test_other_latents_are_refused(tiny_folder: Path, folder: Path):
+def test_model_with_other_latents_is_refused(tiny_folder: Path, folder: Path):
     given = f"tiny={folder / 'taew2_1.safetensors'}"
     with pytest.raises(ConfigError, match=r"of 16 channels, .* tiny's VAE has 4 channels"):
         load(tiny_folder, given)
@@ -184,7 +184,7 @@ def test_other_latents_are_refused(tiny_folder: Path, folder: Path):
     check_decoder(WAN_2_1, "x")
 
 
-def test_a_file_of_something_else_is_named(folder: Path, tmp_path: Path):
+def test_file_without_decoder_weights_is_named(folder: Path, tmp_path: Path):
     save_file({"decoder.1.weight": torch.zeros(1)}, tmp_path / "odd.safetensors")
     with pytest.raises(CheckpointError, match=r"odd\.safetensors is not TAEHV's layout"):
         load(folder, f"tiny={tmp_path / 'odd.safetensors'}")

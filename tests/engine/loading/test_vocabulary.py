@@ -1,4 +1,4 @@
-"""The words that a small model knows, as its own tokenizer file has them."""
+"""The vocabulary of a small model, read from its tokenizer file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sana_stream.engine.loading.vocabulary import Vocabulary
 from ...tiny_model import WORDS
 
 
-def test_words_are_those_of_the_tokenizer(tiny_folder: Path):
+def test_vocabulary_equals_the_tokenizer(tiny_folder: Path):
     vocabulary = Vocabulary.read(tiny_folder)
     assert vocabulary is not None
     assert vocabulary.words == set(WORDS.split())
     assert inspect_model(tiny_folder).vocabulary == vocabulary
 
 
-def test_the_embedded_model_knows_its_world():
+def test_embedded_model_vocabulary():
     vocabulary = inspect_model("pocket").vocabulary
     assert vocabulary is not None
     assert {"boat", "train", "red", "sunset", "snow", "fox"} <= set(vocabulary.content_words)
@@ -41,13 +41,13 @@ def test_the_embedded_model_knows_its_world():
         ("ein rotes Boot", True),
     ],
 )
-def test_a_prompt_without_a_known_word_is_found(tiny_folder: Path, prompt: str, nothing: bool):
+def test_prompt_without_a_known_word_is_detected(tiny_folder: Path, prompt: str, nothing: bool):
     vocabulary = Vocabulary.read(tiny_folder)
     assert vocabulary is not None
     assert vocabulary.knows_no_word_of(prompt) == nothing
 
 
-def test_a_tokenizer_of_parts_of_words_knows_every_word(tmp_path: Path):
+def test_subword_tokenizer_has_no_vocabulary(tmp_path: Path):
     (tmp_path / "tokenizer").mkdir()
     Tokenizer(BPE(vocab={"a": 0, "b": 1}, merges=[])).save(
         str(tmp_path / "tokenizer/tokenizer.json")
@@ -56,7 +56,7 @@ def test_a_tokenizer_of_parts_of_words_knows_every_word(tmp_path: Path):
     assert Vocabulary.read(tmp_path / "none") is None
 
 
-def test_a_large_tokenizer_is_not_read(tiny_folder: Path, tmp_path: Path):
+def test_large_tokenizer_is_not_read(tiny_folder: Path, tmp_path: Path):
     source = json.loads((tiny_folder / "tokenizer/tokenizer.json").read_text())
     source["padding"] = "x" * (1 << 20)
     (tmp_path / "tokenizer").mkdir()

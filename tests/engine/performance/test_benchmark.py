@@ -1,4 +1,4 @@
-"""Counted operations against formulas written by hand."""
+"""Counted operations against analytic formulas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sana_stream.models.vae.config import WanVAEConfig
 WAN = WanVAEConfig((0.0,) * 16, (1.0,) * 16)
 
 
-def test_the_published_block_costs_what_was_counted_by_hand():
+def test_cost_of_published_block_equals_the_formula():
     """Multiply-adds a token and layer: 6 D² attention projections, 3 r D² + 3 D² feed-forward
     matrices, 9·2rD depthwise, 2 d D sums, 2 L D text attention."""
     config = TransformerConfig()
@@ -27,7 +27,7 @@ def test_the_published_block_costs_what_was_counted_by_hand():
     assert cost.flop / 40 == pytest.approx(10.6e12, rel=0.02)
 
 
-def test_cost_grows_with_frames_and_steps_as_it_must():
+def test_cost_grows_with_frames_and_steps():
     small = TransformerConfig(
         num_attention_heads=2,
         attention_head_dim=32,

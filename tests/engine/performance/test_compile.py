@@ -1,4 +1,4 @@
-"""Compiled networks give the numbers of uncompiled ones."""
+"""Compiled networks give the results of uncompiled ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sana_stream.errors import ConfigError
 from ..session.test_session import take
 
 
-def test_a_compiled_stream_equals_an_eager_one(tiny_folder: Path, tiny_engine: Engine):
+def test_compiled_stream_equals_an_eager_one(tiny_folder: Path, tiny_engine: Engine):
     """The traced graph, run without code generation, over both block shapes and a switch."""
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
     compile_networks(engine, backend="aot_eager")
@@ -36,7 +36,7 @@ def test_generated_code_equals_eager_code(tiny_folder: Path, tiny_engine: Engine
     assert (compiled.latents - eager.latents).norm() / eager.latents.norm() < 1e-4
 
 
-def test_a_machine_without_a_compiler_is_told(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_missing_compiler_is_reported(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch):
     import torch._inductor.cpp_builder as builder
     from torch._inductor.exc import InvalidCxxCompiler
 

@@ -1,4 +1,4 @@
-"""The order in which CUDA graphs are recorded and repeated, told by a stand-in for torch.cuda."""
+"""The order of CUDA calls in graph capture and replay, recorded by a fake torch.cuda."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sana_stream.errors import ConfigError
 DEVICE = torch.device("cuda", 1)
 
 
-class WrittenCuda:
-    """Writes down what is asked of it."""
+class RecordingCuda:
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -54,7 +54,7 @@ class WrittenCuda:
 
 
 class Graph:
-    def __init__(self, cuda: WrittenCuda) -> None:
+    def __init__(self, cuda: RecordingCuda) -> None:
         self.cuda = cuda
 
     def replay(self) -> None:
@@ -62,7 +62,7 @@ class Graph:
 
 
 class Queue:
-    def __init__(self, cuda: WrittenCuda, name: str) -> None:
+    def __init__(self, cuda: RecordingCuda, name: str) -> None:
         self.cuda, self.name = cuda, name
 
     def wait_stream(self, other: Queue) -> None:
@@ -76,8 +76,8 @@ class Queue:
         return f"event on {self.name}"
 
 
-def test_work_is_warmed_up_beside_and_then_captured():
-    cuda: Any = WrittenCuda()
+def test_work_is_warmed_up_on_a_side_stream_and_captured():
+    cuda: Any = RecordingCuda()
     repeat = CudaGraphCapture(DEVICE, cuda).capture(
         lambda: cuda.calls.append(f"work on {cuda.current}")
     )
@@ -95,8 +95,8 @@ def test_work_is_warmed_up_beside_and_then_captured():
     assert cuda.calls == ["replay on main"]
 
 
-def test_recordings_of_one_recorder_share_a_pool_and_of_two_do_not():
-    cuda: Any = WrittenCuda()
+def test_graphs_of_one_recorder_share_a_memory_pool():
+    cuda: Any = RecordingCuda()
     one, other = CudaGraphCapture(DEVICE, cuda), CudaGraphCapture(DEVICE, cuda)
     for recorder in (one, one, other):
         recorder.capture(lambda: None)
@@ -104,8 +104,8 @@ def test_recordings_of_one_recorder_share_a_pool_and_of_two_do_not():
     assert pools == ["capture into pool 1", "capture into pool 1", "capture into pool 2"]
 
 
-def test_a_turn_waits_until_the_one_before_was_read_on_its_queue():
-    cuda: Any = WrittenCuda()
+def test_exclusive_use_waits_for_the_previous_one():
+    cuda: Any = RecordingCuda()
     recorder = CudaGraphCapture(DEVICE, cuda)
     for queue in ("main", "side"):
         cuda.current = queue
@@ -120,6 +120,6 @@ def test_a_turn_waits_until_the_one_before_was_read_on_its_queue():
     ]
 
 
-def test_devices_without_graphs_are_told():
+def test_device_without_graphs_is_refused():
     with pytest.raises(ConfigError, match="need a CUDA device, this is cpu; leave graphs out"):
         graph_capture_for(torch.device("cpu"))

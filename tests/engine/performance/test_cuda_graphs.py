@@ -1,4 +1,4 @@
-"""A stream from recorded calls is the stream from plain ones."""
+"""A stream of recorded calls equals a stream of plain calls."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def recorded(tiny_folder: Path, tape: TapeRecorder) -> Engine:
 
 @pytest.fixture(scope="module")
 def plain(tiny_folder: Path) -> Engine:
-    """Without any recording, its prompts padded as those of recorded calls are."""
+    """An engine without recording, with prompts padded as for recorded calls."""
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
     engine.transformer_calls = GraphedTransformer(engine.transformer, TapeRecorder())
     return engine
 
 
 def story(engine: Engine, **settings) -> list[Block]:
-    """Four blocks with a switch before the last."""
+    """Generate four blocks with a switch before the last."""
     session = engine.session("a red boat", seed=3, **settings)
     blocks = take(session, 3)
     session.switch("night falls over the sea")
@@ -49,43 +49,41 @@ def story(engine: Engine, **settings) -> list[Block]:
 
 
 @pytest.mark.parametrize("memory", ["cumulative", "window=2", "window=1,sink=1", "decay=0.9"])
-def test_every_policy_gives_the_same_stream_bit_for_bit(
+def test_recorded_stream_is_equal_for_every_memory_policy(
     recorded: Engine, plain: Engine, tape: TapeRecorder, memory: str
 ):
     before = tape.repeated
     assert same(story(recorded, memory=memory), story(plain, memory=memory))
-    # all of it but the first block's pictures: steps of four blocks, three commits and decodes
+    # all but the first block's decode: steps of four blocks, three commits and decodes
     assert tape.repeated - before == 4 * STEPS + 3 + 3
 
 
-def test_guidance_takes_both_prompts_through_the_recordings(
-    recorded: Engine, plain: Engine, tape: TapeRecorder
-):
+def test_recorded_guidance_uses_both_prompts(recorded: Engine, plain: Engine, tape: TapeRecorder):
     before = tape.repeated
     settings = {"guidance": 2.0, "negative_prompt": "rain"}
     assert same(story(recorded, **settings), story(plain, **settings))
     assert tape.repeated - before == 2 * (4 * STEPS + 3) + 3
 
 
-def test_padding_of_prompts_changes_no_more_than_rounding(recorded: Engine, tiny_engine: Engine):
+def test_prompt_padding_changes_only_rounding(recorded: Engine, tiny_engine: Engine):
     for padded, trimmed in zip(story(recorded), story(tiny_engine), strict=True):
         error = (padded.latents - trimmed.latents).norm() / trimmed.latents.norm()
         assert error < 1e-5
 
 
-def test_blocks_made_ahead_are_the_same(recorded: Engine):
+def test_recorded_blocks_generated_ahead_are_equal(recorded: Engine):
     session = recorded.session("a red boat", seed=3)
     ahead = [block for _, block in zip(range(3), generate_ahead(session), strict=False)]
     assert same(ahead, take(recorded.session("a red boat", seed=3), 3))
 
 
-def test_another_size_runs_as_it_is(recorded: Engine, plain: Engine, tape: TapeRecorder):
+def test_another_size_runs_without_recording(recorded: Engine, plain: Engine, tape: TapeRecorder):
     before = tape.repeated
     assert same(story(recorded, width=64), story(plain, width=64))
     assert tape.repeated == before
 
 
-def test_a_stream_goes_on_from_a_file_bit_for_bit(recorded: Engine, tmp_path: Path):
+def test_recorded_stream_resumes_bit_for_bit(recorded: Engine, tmp_path: Path):
     session = recorded.session("a red boat", seed=3)
     take(session, 2)
     session.save(tmp_path / "boat.ckpt")
@@ -93,18 +91,18 @@ def test_a_stream_goes_on_from_a_file_bit_for_bit(recorded: Engine, tmp_path: Pa
     assert same(take(recorded.resume(tmp_path / "boat.ckpt"), 2), straight)
 
 
-def test_smaller_pieces_are_recorded_too(tiny_folder: Path, plain: Engine):
+def test_smaller_decoding_steps_are_recorded(tiny_folder: Path, plain: Engine):
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32", decode_frames=1)
     own = TapeRecorder()
     capture_graphs(engine, recorder=own)
     before = own.repeated
     blocks = story(engine)
-    # of the first block's pieces all but one
+    # all but one of the first block's decoding steps
     assert own.repeated - before == 4 * STEPS + 3 + (2 + 3 * 2)
     assert all(torch.equal(a.latents, b.latents) for a, b in zip(blocks, story(plain), strict=True))
 
 
-def test_a_large_cache_is_not_carried_through_recordings(
+def test_decoding_with_large_cache_is_not_recorded(
     tiny_folder: Path, plain: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cuda_graphs, "CACHE_LIMIT", 0)
@@ -115,7 +113,7 @@ def test_a_large_cache_is_not_carried_through_recordings(
     assert own.repeated == 4 * STEPS + 3
 
 
-def test_a_machine_without_cuda_and_a_wrong_size_are_told(tiny_engine: Engine):
+def test_missing_cuda_and_invalid_size_are_refused(tiny_engine: Engine):
     with pytest.raises(ConfigError, match="graphs need a CUDA device"):
         capture_graphs(tiny_engine)
     with pytest.raises(ConfigError, match="33"):

@@ -1,4 +1,4 @@
-"""Recorded functions: memory of their own going in and coming out, and only for known forms."""
+"""Recorded functions: own input and output memory, and only for known argument shapes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def recorder() -> TapeRecorder:
     return TapeRecorder()
 
 
-def test_each_call_has_its_own_numbers_without_running_python(recorder: TapeRecorder):
+def test_replay_uses_new_values_without_running_python(recorder: TapeRecorder):
     scaled, eager = Scaled(), Scaled()
     recorded = GraphedFunction(scaled, recorder)
     recorded.capture(*inputs(0))
@@ -59,7 +59,7 @@ def test_each_call_has_its_own_numbers_without_running_python(recorder: TapeReco
     assert (scaled.runs, recorder.repeated) == (ran, 3)
 
 
-def test_a_result_is_not_changed_by_later_calls(recorder: TapeRecorder):
+def test_result_is_not_changed_by_later_calls(recorder: TapeRecorder):
     recorded = GraphedFunction(Scaled(), recorder)
     recorded.capture(*inputs(0))
     first = flat(recorded(*inputs(1)))
@@ -91,7 +91,7 @@ def test_arguments_are_copied_not_kept(recorder: TapeRecorder):
     ],
     ids=["shape", "dtype", "order of axes"],
 )
-def test_what_was_not_recorded_runs_as_it_is(recorder: TapeRecorder, other: tuple[Tensor, Pair]):
+def test_unrecorded_arguments_run_eagerly(recorder: TapeRecorder, other: tuple[Tensor, Pair]):
     scaled = Scaled()
     recorded = GraphedFunction(scaled, recorder)
     recorded.capture(*inputs(0))
@@ -100,7 +100,7 @@ def test_what_was_not_recorded_runs_as_it_is(recorder: TapeRecorder, other: tupl
     assert (scaled.runs, recorder.repeated) == (ran + 1, 0)
 
 
-def test_several_forms_are_kept(recorder: TapeRecorder):
+def test_several_shapes_are_recorded(recorder: TapeRecorder):
     recorded = GraphedFunction(Scaled(), recorder)
     for rows in (2, 3):
         recorded.capture(*inputs(0, rows))
@@ -110,7 +110,7 @@ def test_several_forms_are_kept(recorder: TapeRecorder):
     assert recorder.repeated == 3
 
 
-def test_weights_may_change_in_place(recorder: TapeRecorder):
+def test_weights_changed_in_place_are_used(recorder: TapeRecorder):
     scaled, eager = Scaled(), Scaled()
     recorded = GraphedFunction(scaled, recorder)
     recorded.capture(*inputs(0))
@@ -130,6 +130,6 @@ def test_weights_may_change_in_place(recorder: TapeRecorder):
     ],
     ids=["value", "branch", "shape from values", "numbers from the host", "float64"],
 )
-def test_the_tape_refuses_what_a_graph_cannot_hold(function, recorder: TapeRecorder):
+def test_tape_refuses_operations_a_graph_cannot_hold(function, recorder: TapeRecorder):
     with pytest.raises(NotOnATapeError):
         GraphedFunction(function, recorder).capture(torch.ones(2, 3))

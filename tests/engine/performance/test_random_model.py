@@ -1,4 +1,4 @@
-"""Engines with random weights: of the sizes that they say, and as a checkpoint's would run."""
+"""Engines with random weights: their sizes, and that they run as a checkpoint's engine."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def shapes(vae, **transformer: object) -> ModelShapes:
 
 
 @torch.no_grad()
-def test_the_720p_vae_has_the_sizes_that_it_says():
+def test_720p_vae_has_the_stated_sizes():
     preset, config = SHAPES["2b-720p"].preset, SHAPES["2b-720p"].transformer
     assert (preset.height, preset.width, config.in_channels) == (704, 1280, 128)
     with torch.device("meta"):
@@ -57,7 +57,7 @@ def test_the_720p_vae_has_the_sizes_that_it_says():
     assert latents.shape == (1, 128, 2, 2, 3)
 
 
-def test_the_720p_shapes_need_diffusers(monkeypatch: pytest.MonkeyPatch):
+def test_720p_shapes_need_diffusers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(
         ConfigError, match=r"needs diffusers; pip install 'sana-stream\[diffusers\]"
@@ -65,7 +65,7 @@ def test_the_720p_shapes_need_diffusers(monkeypatch: pytest.MonkeyPatch):
         random_engine("2b-720p", "cpu")
 
 
-def test_a_stream_of_an_overlapping_vae_is_made():
+def test_overlapping_vae_streams():
     small = {
         "latent_channels": 8,
         "block_out_channels": [8, 8, 8, 8],
@@ -82,7 +82,7 @@ def test_a_stream_of_an_overlapping_vae_is_made():
     assert blocks[1].frames.std() > 0
 
 
-def test_the_small_decoder_may_be_random_too():
+def test_random_tiny_decoder_streams():
     vae = replace(WAN_2_1, base_dim=4, dim_mult=(1, 2, 2, 2), num_res_blocks=1)
     small, full = (engine_of(shapes(vae), "cpu", "float32", decoder=d) for d in ("tiny", None))
     assert isinstance(small.decoder, TAEHVDecoder)
@@ -92,7 +92,7 @@ def test_the_small_decoder_may_be_random_too():
     assert np.ptp(pictures) > 0
 
 
-def test_the_small_shapes_are_those_of_the_embedded_model():
+def test_pocket_shapes_equal_the_embedded_model():
     folder, shapes = resolve_model("pocket"), SHAPES["pocket"]
     parts = {part: json.loads((folder / part / "config.json").read_text()) for part in PARTS}
     assert TransformerConfig.from_dict(parts["transformer"]) == shapes.transformer
@@ -100,7 +100,7 @@ def test_the_small_shapes_are_those_of_the_embedded_model():
     assert preset_for(folder, "pocket") == shapes.preset
 
 
-def test_what_does_not_fit_is_told():
+def test_unsupported_decoder_and_quantization_are_refused():
     with pytest.raises(ConfigError, match=r"pocket's VAE has 96 channels.*; leave decoder out"):
         random_engine("pocket", "cpu", decoder="tiny")
     with pytest.raises(ConfigError, match="fp8 needs an NVIDIA GPU"):

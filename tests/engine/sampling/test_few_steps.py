@@ -15,7 +15,7 @@ from sana_stream.errors import ConfigError
 SHAPE = (1, 4, 3, 8, 8)
 
 
-def test_noise_depends_on_seed_block_and_step_alone():
+def test_noise_depends_only_on_seed_block_and_step():
     places = [(seed, block, step) for seed in (0, 1) for block in (0, 1, 10**9) for step in (0, 1)]
     draws = {place: counter_noise(place[0])(*place[1:], SHAPE) for place in places}
     for place in reversed(places):  # drawn again in another order
@@ -43,9 +43,7 @@ def test_seed_out_of_range_is_refused(seed: int):
 
 
 @given(target=st.floats(-3, 3), steps=st.lists(st.integers(1, 999), max_size=5, unique=True))
-def test_a_perfect_velocity_gives_the_target_in_any_number_of_steps(
-    target: float, steps: list[int]
-):
+def test_exact_velocity_gives_the_target(target: float, steps: list[int]):
     """With `v = (x - x0) / sigma` every step predicts x0 exactly."""
     timesteps = check_timesteps([1000, *sorted(steps, reverse=True)])
     goal = torch.full(SHAPE, target, dtype=torch.float64)
@@ -56,8 +54,8 @@ def test_a_perfect_velocity_gives_the_target_in_any_number_of_steps(
     torch.testing.assert_close(result, goal, rtol=1e-6, atol=1e-6)
 
 
-def test_each_step_starts_from_fresh_noise_at_its_level():
-    """The inputs the model sees are `(1 - sigma) x0 + sigma noise_i`, x0 being the last guess."""
+def test_each_step_adds_fresh_noise_at_its_level():
+    """The model's inputs are `(1 - sigma) x0 + sigma noise_i`, with the last estimate x0."""
     seen: list[tuple[float, torch.Tensor]] = []
 
     def velocity(x: torch.Tensor, timestep: float) -> torch.Tensor:
@@ -78,6 +76,6 @@ def test_each_step_starts_from_fresh_noise_at_its_level():
 
 
 @pytest.mark.parametrize("steps", [(), (0,), (1001,), (900, 900), (500, 600), (1000, -5)], ids=str)
-def test_other_timesteps_are_refused(steps: tuple[float, ...]):
+def test_invalid_timesteps_are_refused(steps: tuple[float, ...]):
     with pytest.raises(ConfigError, match="descending, from at most 1000"):
         check_timesteps(steps)

@@ -52,7 +52,7 @@ def scheduler(solver: str, shift: float) -> Any:
 
 
 def wobbly(x: torch.Tensor, timestep: float) -> torch.Tensor:
-    """A velocity that depends on everything a real one does."""
+    """A velocity that depends on sample and noise level, as a model's does."""
     return torch.sin(3 * x) + timestep / 700 + 0.2 * x.roll(1, 2)
 
 
@@ -67,7 +67,7 @@ def test_noise_levels_equal_diffusers(solver: str, steps: int, shift: float):
     reference.set_timesteps(steps)
     timesteps = np.array(flow_timesteps(solver, steps, shift))
     np.testing.assert_allclose(timesteps / 1000, reference.sigmas[:-1].numpy(), rtol=2e-6)
-    if solver != "euler":  # what the model is asked at is a whole number there
+    if solver != "euler":  # the model's timestep is an integer there
         np.testing.assert_array_equal(timesteps.astype(int), reference.timesteps.numpy())
 
 
@@ -100,18 +100,18 @@ def test_every_step_equals_diffusers(solver: str, steps: int):
 
 
 @pytest.mark.parametrize("solver", ["euler", "dpm++", "unipc", "unipc3"])
-def test_a_straight_path_is_followed_exactly(solver: str):
+def test_straight_path_is_followed_exactly(solver: str):
     """With `v = noise - x0` for one x0, every solver ends at x0."""
     goal, noise = torch.full(SHAPE, 0.7).double(), torch.full(SHAPE, -1.3).double()
     for timesteps in [(1000.0, 500.0), flow_timesteps(solver, 9, 3.0)]:
         start = (1 - timesteps[0] / 1000) * goal + timesteps[0] / 1000 * noise
         result = SAMPLERS[solver](lambda x, t: noise - goal, lambda i, x=start: x, timesteps)
-        error = 1e-5 if solver in UNIPC else 1e-7  # UniPC begins a millionth below noise alone
+        error = 1e-5 if solver in UNIPC else 1e-7  # UniPC starts a millionth below pure noise
         torch.testing.assert_close(result, goal, rtol=error, atol=error)
 
 
 def test_dpm_is_of_second_order():
-    """Twice the steps, a quarter of the error: on a path with a known end."""
+    """Twice the steps give a quarter of the error, on a path with a known end."""
 
     def error(steps: int) -> float:
         timesteps = [1000 * (0.9 - 0.8 * i / steps) for i in range(steps + 1)]
@@ -138,7 +138,7 @@ def test_longsana_timesteps_are_four_steps_at_shift_8():
     assert resolve_timesteps(LONGSANA, (900, 300), None, None, None)[1] == (900.0, 300.0)
 
 
-def test_the_published_50_steps():
+def test_published_50_steps():
     solver, timesteps = resolve_timesteps(SANA_480P, None, None, None, None)
     assert (solver, len(timesteps)) == ("dpm++", 50)
     assert timesteps == flow_timesteps("dpm++", 50, 8.0)
@@ -158,7 +158,7 @@ def test_the_published_50_steps():
         ({"timesteps": (5, 10)}, "descending"),
     ],
 )
-def test_wrong_schedules_are_refused(asked: dict[str, Any], message: str):
+def test_invalid_schedules_are_refused(asked: dict[str, Any], message: str):
     given = {"timesteps": None, "steps": None, "solver": None, "flow_shift": None} | asked
     with pytest.raises(ConfigError, match=message):
         resolve_timesteps(Preset("any"), **given)

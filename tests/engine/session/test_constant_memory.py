@@ -1,4 +1,4 @@
-"""Nothing grows with the video: tensors and Python objects, block 40 against block 240."""
+"""Memory is constant over a stream: tensors and Python objects of block 40 and block 240."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guard: it acts once when pictures drift, and judges a stream that goes on as before."""
+"""The drift guard: it acts once on drift, and continues equally in a resumed stream."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def watched(engine: Engine, action: str) -> tuple[Session, DriftGuard]:
     return session, DriftGuard(session, engine, action, limit=2)
 
 
-def looking(session: Session, brightness: float) -> Block:
-    """The session's next block, as if it looked so bright."""
+def with_brightness(session: Session, brightness: float) -> Block:
+    """Return the session's next block with a given brightness in its statistics."""
     block = next(session)
     return replace(block, stats=replace(block.stats, look=FrameStats(brightness, 0.2, 0.2)))
 
@@ -41,12 +41,12 @@ def looking(session: Session, brightness: float) -> Block:
         ("restart", "the stream starts again from the last good picture"),
     ],
 )
-def test_a_guard_acts_once_and_waits(tiny_engine: Engine, action: str, words: str):
+def test_guard_acts_once_and_waits(tiny_engine: Engine, action: str, words: str):
     session, guard = watched(tiny_engine, action)
-    assert guard.check(looking(session, 0.2)) is None
-    assert guard.check(looking(session, 0.3)) is None
+    assert guard.check(with_brightness(session, 0.2)) is None
+    assert guard.check(with_brightness(session, 0.3)) is None
     good = session.snapshot()
-    block = looking(session, 0.8)
+    block = with_brightness(session, 0.8)
     before = session.snapshot()
     assert guard.check(block) == f"block 2 looks {0.82 / 0.27:.1f} times different; {words}"
     match action:
@@ -57,10 +57,10 @@ def test_a_guard_acts_once_and_waits(tiny_engine: Engine, action: str, words: st
         case "restart":
             assert session.snapshot().uncommitted is good.uncommitted
     for _ in range(3):
-        assert guard.check(looking(session, 0.8)) is None
+        assert guard.check(with_brightness(session, 0.8)) is None
 
 
-def nights(session: Session) -> None:
+def switch_to_night(session: Session) -> None:
     session.switch("night falls")
 
 
@@ -69,7 +69,7 @@ def cut(session: Session) -> None:
 
 
 CHANGES: dict[str, Callable[[Session], object]] = {
-    "prompt": nights,
+    "prompt": switch_to_night,
     "negative prompt": lambda session: session.switch(session.prompt, "rain"),
     "seed": lambda session: session.reseed(5),
     "cut": cut,
@@ -79,17 +79,17 @@ CHANGES: dict[str, Callable[[Session], object]] = {
 
 @pytest.mark.parametrize("action", ["warn", "anchor", "restart"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_planned_change_may_take_its_time_and_look_as_it_likes(
+def test_planned_change_is_not_drift(
     tiny_engine: Engine, change: Callable[[Session], object], action: str
 ):
-    """It is no drift, nothing is undone, and what follows is judged by what it has become."""
+    """A planned change is not drift; later blocks are compared with the new look."""
     session, guard = watched(tiny_engine, action)
     session.keep_history(60)
     assert all(said is None for said, _ in judged(session, guard, (0.8,) * 6))
     change(session)
     coming = (0.75, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.1)
     for light in coming:
-        block, before = looking(session, light), session.snapshot()
+        block, before = with_brightness(session, light), session.snapshot()
         assert guard.check(block) is None
         assert session.snapshot() is before
     assert all(said is None for said, _ in judged(session, guard, (0.1,) * 20))
@@ -102,10 +102,10 @@ def test_a_planned_change_may_take_its_time_and_look_as_it_likes(
     pace=st.floats(0.3, 1),
     blocks=st.integers(2, 30),
 )
-def test_no_planned_change_is_drift_however_often_and_slowly(
+def test_repeated_slow_changes_are_not_drift(
     tiny_engine: Engine, looks: list[float], pace: float, blocks: int
 ):
-    """Each block goes a part of the way to what the prompt looks like."""
+    """Each block moves by a fraction towards the look of its prompt."""
     session, guard = watched(tiny_engine, "warn")
     block, light = next(session), looks[0]
     for number, wanted in enumerate(looks):
@@ -117,9 +117,7 @@ def test_no_planned_change_is_drift_however_often_and_slowly(
 
 
 @given(settled=st.integers(8, 40), away=st.floats(0.62, 0.95))
-def test_what_drifts_under_one_prompt_is_found_after_a_change_too(
-    tiny_engine: Engine, settled: int, away: float
-):
+def test_drift_after_a_change_is_detected(tiny_engine: Engine, settled: int, away: float):
     session, guard = watched(tiny_engine, "warn")
     block, index = next(session), iter(range(1, 1000))
 
@@ -129,18 +127,18 @@ def test_what_drifts_under_one_prompt_is_found_after_a_change_too(
 
     assert said("a", 0.9) is None
     assert all(said("b", 0.3) is None for _ in range(settled + 12))
-    path = [0.3 + (away - 0.3) * step / 30 for step in range(31)]  # slower than any change
+    path = [0.3 + (away - 0.3) * step / 30 for step in range(31)]  # slower than any planned change
     assert any(said("b", light) for light in [*path, away + 0.05])
 
 
-def test_a_picture_at_the_beginning_may_become_what_its_prompt_says(tiny_engine: Engine):
+def test_change_from_first_image_to_prompt_is_not_drift(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", image=np.zeros((32, 48, 3), np.uint8))
     guard = DriftGuard(session, tiny_engine, "restart", limit=2, given=True)
     lights = (0.02, 0.2, 0.4, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7)
     assert all(said is None for said, _ in judged(session, guard, lights))
 
 
-def test_no_change_of_a_story_is_called_drift_with_the_embedded_model():
+def test_story_of_embedded_model_has_no_drift():
     engine = Engine.load("pocket", device="cpu")
     session = engine.session("a red boat", seed=0)
     guard = DriftGuard(session, engine, "warn")
@@ -150,9 +148,9 @@ def test_no_change_of_a_story_is_called_drift_with_the_embedded_model():
             assert guard.check(next(session)) is None, prompt
 
 
-def test_a_guard_that_is_off_does_nothing(tiny_engine: Engine):
+def test_guard_off_does_nothing(tiny_engine: Engine):
     session, guard = watched(tiny_engine, "off")
-    assert [guard.check(looking(session, light)) for light in (0.1, 0.9)] == [None, None]
+    assert [guard.check(with_brightness(session, light)) for light in (0.1, 0.9)] == [None, None]
 
 
 # bright, then drifting for long: an action, four quiet blocks of which one is good, another action
@@ -162,13 +160,13 @@ BRIGHTNESS = (0.2, 0.3, 0.25, 0.8, 0.9, 0.3, 0.9, 0.8, 0.9, 0.8, 0.2)
 def judged(
     session: Session, guard: DriftGuard, lights: tuple[float, ...]
 ) -> list[tuple[str | None, torch.Tensor]]:
-    """What the guard says of blocks of such brightness, and their latents."""
-    blocks = ((light, looking(session, light)) for light in lights)
+    """Return the guard's message and the latents of each block of a given brightness."""
+    blocks = ((light, with_brightness(session, light)) for light in lights)
     return [(guard.check(block), block.latents) for _, block in blocks]
 
 
 @pytest.mark.parametrize("action", ["off", "warn", "anchor", "restart"])
-def test_a_stream_that_is_gone_on_with_is_judged_as_if_it_had_not_stopped(
+def test_guard_of_resumed_stream_equals_undisturbed_one(
     tiny_engine: Engine, tmp_path: Path, action: str
 ):
     straight = judged(*watched(tiny_engine, action), BRIGHTNESS)
@@ -184,7 +182,7 @@ def test_a_stream_that_is_gone_on_with_is_judged_as_if_it_had_not_stopped(
         guard = DriftGuard(session, tiny_engine, action, limit=2)
 
 
-def test_a_guard_that_does_not_begin_again_keeps_no_pictures(tiny_engine: Engine):
+def test_guard_without_restart_keeps_no_recovery_point(tiny_engine: Engine):
     session, guard = watched(tiny_engine, "restart")
     judged(session, guard, (0.2, 0.3))
     known = guard.with_reference(session.snapshot())

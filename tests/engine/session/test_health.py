@@ -1,4 +1,4 @@
-"""Health: what is not finite is made again or stops the stream, drift is seen and led back."""
+"""Health checks: non-finite blocks are regenerated or stop the stream; drift is corrected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SINK = "window=2,sink=1"
 
 
 def broken_noise(block: int, attempts: int):
-    """The seed's noise, but not finite in the first attempts at one block."""
+    """Return the seed's noise, non-finite in the first attempts of one block."""
     sound = counter_noise(0)
 
     def noise(index: int, step: int, shape: tuple[int, ...]) -> torch.Tensor:
@@ -37,7 +37,7 @@ def broken_noise(block: int, attempts: int):
     return noise
 
 
-def test_a_block_that_is_not_finite_is_made_again_with_other_noise(tiny_engine: Engine):
+def test_non_finite_block_is_regenerated_with_other_noise(tiny_engine: Engine):
     blocks = take(tiny_engine.session("a red boat", noise=broken_noise(1, attempts=2)), 3)
     straight = take(tiny_engine.session("a red boat"), 3)
     assert [b.stats.attempts for b in blocks] == [1, 3, 1]
@@ -49,7 +49,7 @@ def test_a_block_that_is_not_finite_is_made_again_with_other_noise(tiny_engine: 
     assert same(blocks, again)
 
 
-def test_a_block_that_never_becomes_finite_stops_the_stream_where_it_stood(tiny_engine: Engine):
+def test_always_non_finite_block_leaves_session_unchanged(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", noise=broken_noise(2, attempts=ATTEMPTS))
     take(session, 2)
     before = session.snapshot()
@@ -64,7 +64,7 @@ def take_one_more(engine: Engine):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
-def test_a_memory_that_cannot_be_divided_by_is_refused(tiny_engine: Engine, value: float):
+def test_invalid_attention_memory_is_refused(tiny_engine: Engine, value: float):
     session = tiny_engine.session("a red boat")
     take(session, 2)
     state = session.snapshot().states[0]
@@ -76,9 +76,7 @@ def test_a_memory_that_cannot_be_divided_by_is_refused(tiny_engine: Engine, valu
         next(session)
 
 
-def test_pictures_that_are_not_finite_are_refused(
-    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
-):
+def test_non_finite_frames_are_refused(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch):
     session = tiny_engine.session("a red boat")
     decode = tiny_engine.vae.decode
     monkeypatch.setattr(
@@ -89,7 +87,7 @@ def test_pictures_that_are_not_finite_are_refused(
 
 
 @pytest.mark.parametrize("room", [1, 2])
-def test_pictures_are_decoded_in_smaller_steps_where_memory_runs_out(
+def test_out_of_memory_decodes_in_smaller_steps(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, room: int
 ):
     expected = take(tiny_engine.session("a red boat", block_frames=4), 3)
@@ -111,25 +109,25 @@ def test_pictures_are_decoded_in_smaller_steps_where_memory_runs_out(
 
 
 @pytest.mark.parametrize("part", [(WanVAE, "decode"), (SanaVideoTransformer, "denoise")])
-def test_without_any_room_the_stream_stops_where_it_stood(
+def test_out_of_memory_leaves_session_unchanged(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, part: tuple[type, str]
 ):
     session = tiny_engine.session("a red boat")
     take(session, 1)
     before = session.snapshot()
 
-    def no_room(*_: object):
+    def raise_out_of_memory(*_: object):
         raise torch.OutOfMemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(*part, no_room)
+        patch.setattr(*part, raise_out_of_memory)
         with pytest.raises(HealthError, match=r"no memory left for block 1 \(from frame 9\)"):
             next(session)
     assert session.snapshot() is before
     assert same(take(session, 2), take(tiny_engine.session("a red boat"), 3)[1:])
 
 
-def test_the_look_of_known_pictures():
+def test_frame_stats_of_known_frames():
     grey = np.full((2, 8, 8, 3), 51, dtype=np.uint8)
     assert measure_frames(grey).values == pytest.approx((0.2, 0, 0), abs=1e-6)
     red = np.zeros((1, 8, 8, 3), dtype=np.uint8)
@@ -147,7 +145,7 @@ def test_drift_is_the_largest_factor_in_either_direction():
     assert FrameStats(0.23, 0.03, 0.28).ratio_to(beginning) == pytest.approx(4)
 
 
-def test_stats_tell_drift_against_the_mean_of_the_first_blocks(tiny_engine: Engine):
+def test_drift_is_relative_to_the_mean_of_first_blocks(tiny_engine: Engine):
     blocks = take(tiny_engine.session("a red boat"), 6)
     looks = [b.stats.look for b in blocks]
     assert looks == [measure_frames(b.frames) for b in blocks]
@@ -157,7 +155,7 @@ def test_stats_tell_drift_against_the_mean_of_the_first_blocks(tiny_engine: Engi
 
 
 def one_noise(engine: Engine, snapshot: Snapshot) -> torch.Tensor:
-    """The next block's latents, under noise that does not depend on its number."""
+    """Return the next block's latents, with noise independent of the block index."""
     noise = counter_noise(7)
     session = engine.session_from(snapshot, lambda _, step, shape: noise(0, step, shape))
     return next(session).latents
@@ -167,8 +165,8 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool((one - other).norm() / other.norm() < 1e-4)
 
 
-def test_anchoring_leaves_the_sink_right_before_the_last_block(tiny_engine: Engine):
-    """The next block is that of a stream which had the sink and that block alone."""
+def test_anchoring_keeps_only_sink_and_last_block(tiny_engine: Engine):
+    """The next block equals that of a stream with only the sink and that block."""
     session = tiny_engine.session("a red boat", memory=SINK)
     take(session, 2)
     early = session.snapshot()
@@ -185,7 +183,7 @@ def test_anchoring_leaves_the_sink_right_before_the_last_block(tiny_engine: Engi
     assert not close(one_noise(tiny_engine, late), one_noise(tiny_engine, short))
 
 
-def test_restarting_leaves_the_good_block_alone(tiny_engine: Engine):
+def test_restart_keeps_only_the_good_block(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", memory="cumulative")
     take(session, 1)
     good = session.snapshot()
@@ -207,6 +205,6 @@ def test_anchoring_needs_a_sink(memory: str):
     check_action("restart", memory)
 
 
-def test_an_unknown_guard_is_refused():
+def test_unknown_guard_is_refused():
     with pytest.raises(ConfigError, match="guard 'save' is not known; use off, warn, anchor"):
         check_action("save", SINK)

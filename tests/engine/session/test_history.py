@@ -1,4 +1,4 @@
-"""Going back: whatever is done to a stream equals the straight run with the same choices."""
+"""Rewinding: any actions on a stream equal the straight run with the same choices."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ACTIONS = st.one_of(
 
 @dataclass
 class Walk:
-    """A stream on which actions are taken, and the blocks that are left of it."""
+    """A stream under random actions, and the blocks that remain of it."""
 
     engine: Engine
     folder: Path
@@ -80,7 +80,7 @@ class Walk:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=FIXTURES)
 @given(actions=st.lists(ACTIONS, min_size=4, max_size=12))
-def test_any_actions_equal_the_straight_run_with_the_same_choices(
+def test_any_actions_equal_the_straight_run(
     tiny_engine: Engine, tmp_path: Path, actions: list[tuple[Any, ...]]
 ):
     def begin() -> Session:
@@ -100,7 +100,7 @@ def test_any_actions_equal_the_straight_run_with_the_same_choices(
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_going_back_lands_on_the_block_of_that_moment(
+def test_rewind_resumes_at_the_block_of_that_time(
     tiny_engine: Engine, tmp_path: Path, on_disk: bool
 ):
     """Blocks start at 0, 9, 17, 25, 33, 41 ...; 16 frames a second."""
@@ -117,7 +117,7 @@ def test_going_back_lands_on_the_block_of_that_moment(
         assert len(list((tmp_path / "history").iterdir())) == 3
 
 
-def test_too_far_back_is_refused_and_changes_nothing(tiny_engine: Engine):
+def test_rewind_beyond_history_is_refused(tiny_engine: Engine):
     session = tiny_engine.session(PROMPTS[0])
     take(session, 2)
     with pytest.raises(ConfigError, match=r"cannot go back 1 s: the history holds 0\.0 s"):
@@ -131,7 +131,7 @@ def test_too_far_back_is_refused_and_changes_nothing(tiny_engine: Engine):
     assert session.snapshot().next_index == before.next_index
 
 
-def test_the_bytes_kept_are_bounded_and_what_is_shared_counts_once(tiny_engine: Engine):
+def test_history_is_bounded_and_shared_tensors_count_once(tiny_engine: Engine):
     session = tiny_engine.session(PROMPTS[0], memory="window=4,sink=1")
     alone = History(MemorySnapshotStore(tiny_engine.device), frames=10**6, max_bytes=1 << 40)
     bounded = History(MemorySnapshotStore(tiny_engine.device), frames=10**6, max_bytes=30_000)
@@ -140,13 +140,13 @@ def test_the_bytes_kept_are_bounded_and_what_is_shared_counts_once(tiny_engine: 
             history.keep(session.next_start, session.snapshot())
         next(session)
     each = replace(session.snapshot(), cache=None).nbytes
-    assert alone.nbytes < 12 * each * 0.6  # four of five slots are those of the snapshot before
+    assert alone.nbytes < 12 * each * 0.6  # four of five slots are shared with the snapshot before
     assert bounded.nbytes <= 30_000 < alone.nbytes
     assert alone.oldest == 0
     assert bounded.oldest is not None
     assert bounded.oldest > 0
 
 
-def test_a_history_of_nothing_is_refused(tiny_engine: Engine):
+def test_empty_history_is_refused(tiny_engine: Engine):
     with pytest.raises(ConfigError, match="keeps nothing"):
         tiny_engine.session(PROMPTS[0]).keep_history(seconds=0)

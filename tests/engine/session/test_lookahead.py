@@ -1,4 +1,4 @@
-"""Overlapped streams equal sequential ones, whatever is done between two blocks."""
+"""Overlapped streams equal sequential ones, with any actions between two blocks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .test_session import same, take
 PROMPTS = ["a red boat", "night falls", "the sun rises over the sea"]
 
 
-def test_blocks_are_those_of_the_session(tiny_engine: Engine):
+def test_overlapped_blocks_equal_the_session(tiny_engine: Engine):
     expected = take(tiny_engine.session("a red boat", memory="window=2,sink=1"), 4)
     session = tiny_engine.session("a red boat", memory="window=2,sink=1")
     with closing(generate_ahead(session)) as blocks:
@@ -29,7 +29,7 @@ def test_blocks_are_those_of_the_session(tiny_engine: Engine):
 
 @settings(max_examples=8, deadline=None)
 @given(actions=st.lists(st.sampled_from([None, 0, 1, 2, "back"]), min_size=3, max_size=5))
-def test_switches_and_rewinds_in_between_equal_the_sequential_stream(
+def test_switches_and_rewinds_equal_the_sequential_stream(
     tiny_engine: Engine, actions: list[int | str | None]
 ):
     runs = []
@@ -51,7 +51,7 @@ def test_switches_and_rewinds_in_between_equal_the_sequential_stream(
     assert [b.prompt for b in runs[0]] == [b.prompt for b in runs[1]]
 
 
-def test_planned_switches_fall_where_a_switch_by_hand_would(tiny_engine: Engine):
+def test_planned_switches_equal_manual_ones(tiny_engine: Engine):
     plan = {9: PROMPTS[1], 25: PROMPTS[2]}
     by_hand = tiny_engine.session(PROMPTS[0])
     expected = []
@@ -63,7 +63,7 @@ def test_planned_switches_fall_where_a_switch_by_hand_would(tiny_engine: Engine)
 
 
 @pytest.mark.parametrize(("end", "drafts"), [(1, 1), (9, 1), (10, 2), (17, 2), (18, 3)])
-def test_no_block_behind_the_end_is_drafted(
+def test_no_block_after_the_end_is_sampled(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, end: int, drafts: int
 ):
     expected = take(tiny_engine.session("a red boat"), drafts)
@@ -75,7 +75,7 @@ def test_no_block_behind_the_end_is_drafted(
     assert same([next(session)], take(tiny_engine.session("a red boat"), drafts + 1)[-1:])
 
 
-def test_an_abandoned_stream_leaves_no_thread(tiny_engine: Engine):
+def test_closed_stream_leaves_no_thread(tiny_engine: Engine):
     before = set(threading.enumerate())  # of which other tests' threads may end meanwhile
     blocks = generate_ahead(tiny_engine.session("a red boat"))
     next(blocks)
@@ -83,9 +83,7 @@ def test_an_abandoned_stream_leaves_no_thread(tiny_engine: Engine):
     assert set(threading.enumerate()) <= before
 
 
-def test_an_error_while_decoding_reaches_the_reader(
-    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
-):
+def test_decoding_error_reaches_the_reader(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch):
     session = tiny_engine.session("a red boat")
     with closing(generate_ahead(session)) as blocks:
         next(blocks)
@@ -100,7 +98,7 @@ def test_an_error_while_decoding_reaches_the_reader(
         assert session.snapshot() is reached
 
 
-def test_an_error_while_drafting_ahead_costs_no_finished_block(
+def test_error_in_sampling_ahead_loses_no_finished_block(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     expected = take(tiny_engine.session("a red boat"), 2)

@@ -30,7 +30,7 @@ def same(one: list[Block], other: list[Block]) -> bool:
     )
 
 
-def test_blocks_say_where_they_are(tiny_engine: Engine):
+def test_blocks_have_index_and_start(tiny_engine: Engine):
     blocks = take(tiny_engine.session("a red boat"), 3)
     assert [(b.index, b.start, b.frames.shape) for b in blocks] == [
         (0, 0, (9, 32, 48, 3)),
@@ -41,13 +41,13 @@ def test_blocks_say_where_they_are(tiny_engine: Engine):
     assert [tuple(b.latents.shape) for b in blocks] == [(1, 4, n, 4, 6) for n in (3, 2, 2)]
 
 
-def test_same_seed_same_video_and_another_seed_another(tiny_engine: Engine):
+def test_seed_determines_the_video(tiny_engine: Engine):
     first = take(tiny_engine.session("a red boat", seed=5), 3)
     assert same(first, take(tiny_engine.session("a red boat", seed=5), 3))
     assert not same(first[:1], take(tiny_engine.session("a red boat", seed=6), 1))
 
 
-def test_another_seed_changes_the_stream_from_there_on(tiny_engine: Engine):
+def test_reseed_changes_the_following_blocks(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", seed=5)
     blocks = take(session, 2)
     session.reseed(6)
@@ -59,7 +59,7 @@ def test_another_seed_changes_the_stream_from_there_on(tiny_engine: Engine):
     assert same(blocks[2:], take(tiny_engine.session_from(at), 1))
 
 
-def test_two_streams_share_an_engine_without_touching_each_other(tiny_engine: Engine):
+def test_streams_of_one_engine_are_independent(tiny_engine: Engine):
     alone = take(tiny_engine.session("a red boat", seed=1), 3)
     one, other = tiny_engine.session("a red boat", seed=1), tiny_engine.session("night", seed=2)
     mixed = []
@@ -69,7 +69,7 @@ def test_two_streams_share_an_engine_without_touching_each_other(tiny_engine: En
     assert same(alone, mixed)
 
 
-def test_a_switch_changes_nothing_before_it_and_something_after(tiny_engine: Engine):
+def test_switch_changes_only_following_blocks(tiny_engine: Engine):
     straight = take(tiny_engine.session("a red boat"), 4)
     session = tiny_engine.session("a red boat")
     blocks = take(session, 2)
@@ -80,7 +80,7 @@ def test_a_switch_changes_nothing_before_it_and_something_after(tiny_engine: Eng
     assert [b.prompt for b in blocks] == ["a red boat"] * 2 + ["night falls over the sea"] * 2
 
 
-def test_a_switch_equals_having_committed_the_last_block_under_the_new_prompt(
+def test_switch_recommits_last_block_under_new_prompt(
     tiny_engine: Engine,
 ):
     """Recompute the block after a switch from the published rule, with plain sums."""
@@ -100,7 +100,7 @@ def test_a_switch_equals_having_committed_the_last_block_under_the_new_prompt(
 def rollout(
     engine: Engine, clean: list[torch.Tensor], commit_texts: list[Any], text: Any, seed: int
 ) -> torch.Tensor:
-    """The block after `clean`, each of which is committed under its own text: a naive loop."""
+    """Compute the block after `clean` in a naive loop, each committed under its own text."""
     model, config = engine.transformer, engine.transformer.config
     shape = (config.num_layers, 1, config.num_attention_heads, config.attention_head_dim)
     S, z = torch.zeros(*shape, shape[-1]), torch.zeros(shape)
@@ -124,19 +124,19 @@ def rollout(
     return x0
 
 
-def test_decoding_block_by_block_equals_decoding_the_whole(tiny_engine: Engine):
+def test_blockwise_decoding_equals_decoding_at_once(tiny_engine: Engine):
     blocks = take(tiny_engine.session("the train runs"), 4)
     whole = torch.cat([b.latents for b in blocks], dim=2)
     with torch.no_grad():
         pictures, _ = tiny_engine.vae.decode(whole)
     expected = (pictures[0] * 127.5 + 127.5).permute(1, 2, 3, 0).numpy()
     frames = np.concatenate([b.frames for b in blocks]).astype(np.float64)
-    assert np.abs(frames - expected).max() <= 0.51  # rounding alone
+    assert np.abs(frames - expected).max() <= 0.51  # rounding only
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("memory", ["cumulative", "window=2,sink=1", "decay=0.5"])
-def test_a_snapshot_goes_on_exactly(tiny_engine: Engine, guidance: float, memory: str):
+def test_snapshot_resumes_exactly(tiny_engine: Engine, guidance: float, memory: str):
     session = tiny_engine.session("a red boat", guidance=guidance, memory=memory)
     snapshots = []
     blocks = []
@@ -147,7 +147,7 @@ def test_a_snapshot_goes_on_exactly(tiny_engine: Engine, guidance: float, memory
         assert same(take(tiny_engine.session_from(snapshot), 5 - i), blocks[i:])
 
 
-def test_guidance_leads_away_from_the_negative_prompt(tiny_engine: Engine):
+def test_guidance_extrapolates_from_the_negative_prompt(tiny_engine: Engine):
     """`v = v_negative + g (v - v_negative)`: equal prompts cancel, whatever g is."""
     plain = take(tiny_engine.session("a red boat", guidance=1.0), 1)
     guided = take(tiny_engine.session("a red boat", guidance=4.0), 1)
@@ -156,8 +156,8 @@ def test_guidance_leads_away_from_the_negative_prompt(tiny_engine: Engine):
     assert not same(guided, other)
 
 
-def test_a_stream_goes_far_beyond_1024_latent_frames(tiny_engine: Engine):
-    """Blocks there equal those at the start, once the past is moved along (RoPE is relative)."""
+def test_stream_continues_beyond_1024_latent_frames(tiny_engine: Engine):
+    """Blocks there equal those at the start, with the past shifted along (RoPE is relative)."""
     session = tiny_engine.session("a red boat", memory="window=2")
     take(session, 3)
     here = session.snapshot()
@@ -191,8 +191,6 @@ def test_state_bytes_are_constant(tiny_engine: Engine):
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_wrong_settings_are_refused_before_any_work(
-    tiny_engine: Engine, setting: dict[str, Any], message: str
-):
+def test_invalid_settings_are_refused(tiny_engine: Engine, setting: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         tiny_engine.session("a red boat", **setting)

@@ -1,4 +1,4 @@
-"""Streams saved and resumed: bit for bit, and refused by name when the file is not right."""
+"""Saved streams resume bit for bit; invalid files are refused with the file named."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def saved(tiny_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("memory", ["cumulative", "window=2,sink=1"])
-def test_a_resumed_stream_equals_the_straight_one_at_every_boundary(
+def test_resume_at_every_block_equals_the_straight_stream(
     tiny_engine: Engine, tmp_path: Path, guidance: float, memory: str
 ):
     def resume_at(session: Session, until: int) -> Iterator[Block]:
@@ -61,10 +61,10 @@ def test_a_resumed_stream_equals_the_straight_one_at_every_boundary(
         assert [b.stats.drift for b in resumed] == [b.stats.drift for b in blocks[i : i + count]]
 
 
-def test_a_decoder_whose_cache_is_too_large_to_write_goes_on_exactly(
+def test_stream_without_stored_decoder_cache_resumes_exactly(
     tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Latents older than the decoder's context are gone from the file; pictures do not change."""
+    """Latents older than the decoder's context are not stored; frames do not change."""
     monkeypatch.setattr("sana_stream.engine.snapshot.snapshot.CACHE_LIMIT", 0)
     session = tiny_engine.session("a red boat", block_frames=8, timesteps=(1000,))
     kept = blocks_to_keep(8, tiny_engine.vae.config)
@@ -75,7 +75,7 @@ def test_a_decoder_whose_cache_is_too_large_to_write_goes_on_exactly(
     assert same(take(tiny_engine.resume(tmp_path / "long.ckpt"), 2), take(session, 2))
 
 
-def test_a_small_cache_is_kept_with_its_layout(tiny_engine: Engine, tmp_path: Path):
+def test_small_decoder_cache_is_stored_with_its_strides(tiny_engine: Engine, tmp_path: Path):
     session = tiny_engine.session("a red boat")
     take(session, 2)
     session.save(tmp_path / "a.ckpt")
@@ -88,7 +88,7 @@ def test_a_small_cache_is_kept_with_its_layout(tiny_engine: Engine, tmp_path: Pa
 
 
 @torch.no_grad()
-def test_the_decoder_sees_no_further_back_than_it_says(tiny_engine: Engine):
+def test_decoder_context_bounds_its_dependency(tiny_engine: Engine):
     vae = tiny_engine.vae
     context = vae.config.decoder_context
     latents = torch.randn(1, 4, context + 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -106,7 +106,7 @@ def test_the_decoder_sees_no_further_back_than_it_says(tiny_engine: Engine):
     assert not all(torch.equal(a, b) for a, b in zip(ending(latents), later, strict=True))
 
 
-def test_the_file_tells_about_its_stream(saved: Path):
+def test_header_describes_the_stream(saved: Path):
     header = read_header(saved)
     assert (header.prompt, header.index, header.frames) == ("a red boat", 2, 17)
     assert header.extra == {"outputs": ["story.mp4"], "frames": 17}
@@ -121,7 +121,7 @@ def test_the_file_tells_about_its_stream(saved: Path):
         assert json.loads(file.metadata()["settings"])["seed"] == 0
 
 
-def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(
+def test_file_is_replaced_atomically(
     tiny_engine: Engine, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "story.ckpt"
@@ -142,19 +142,19 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(
     assert [file.name for file in tmp_path.iterdir()] == ["story.ckpt"]
 
 
-def test_a_folder_that_is_not_there_is_told(tiny_engine: Engine, tmp_path: Path):
+def test_missing_folder_is_reported(tiny_engine: Engine, tmp_path: Path):
     with pytest.raises(SnapshotError, match="cannot be written: no such file or directory"):
         tiny_engine.session("night falls").save(tmp_path / "none" / "story.ckpt")
 
 
-def test_no_file_is_told(tiny_engine: Engine, tmp_path: Path):
+def test_missing_file_is_reported(tiny_engine: Engine, tmp_path: Path):
     with pytest.raises(SnapshotError, match=r"nothing.ckpt does not exist: give the path"):
         tiny_engine.resume(tmp_path / "nothing.ckpt")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=FIXTURES)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_single_wrong_bit_anywhere_is_refused(
+def test_any_flipped_bit_is_refused(
     tiny_engine: Engine, saved: Path, tmp_path: Path, place: float, bit: int
 ):
     data = bytearray(saved.read_bytes())
@@ -166,16 +166,14 @@ def test_a_single_wrong_bit_anywhere_is_refused(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=FIXTURES)
 @given(place=st.floats(0, 1, exclude_max=True))
-def test_a_file_cut_short_is_refused(
-    tiny_engine: Engine, saved: Path, tmp_path: Path, place: float
-):
+def test_truncated_file_is_refused(tiny_engine: Engine, saved: Path, tmp_path: Path, place: float):
     data = saved.read_bytes()
     (tmp_path / "short.ckpt").write_bytes(data[: int(place * len(data))])
     with pytest.raises(SnapshotError, match=r"short\.ckpt is not a whole checkpoint"):
         tiny_engine.resume(tmp_path / "short.ckpt")
 
 
-def test_a_foreign_file_is_refused(tiny_engine: Engine, tmp_path: Path):
+def test_foreign_file_is_refused(tiny_engine: Engine, tmp_path: Path):
     save_file({"weight": torch.zeros(3)}, tmp_path / "weights.ckpt")
     with pytest.raises(SnapshotError, match="not a checkpoint of a stream"):
         tiny_engine.resume(tmp_path / "weights.ckpt")
@@ -184,7 +182,7 @@ def test_a_foreign_file_is_refused(tiny_engine: Engine, tmp_path: Path):
         tiny_engine.resume(tmp_path / "video.ckpt")
 
 
-def test_a_newer_version_is_refused(tiny_engine: Engine, saved: Path, tmp_path: Path):
+def test_newer_version_is_refused(tiny_engine: Engine, saved: Path, tmp_path: Path):
     with safe_open(saved, framework="pt") as file:
         metadata = file.metadata() | {"version": "3"}
     save_file(load_file(saved), tmp_path / "new.ckpt", metadata)
@@ -193,8 +191,8 @@ def test_a_newer_version_is_refused(tiny_engine: Engine, saved: Path, tmp_path: 
         tiny_engine.resume(tmp_path / "new.ckpt")
 
 
-def test_the_first_version_is_still_gone_on_with(tiny_engine: Engine, saved: Path, tmp_path: Path):
-    """It says nothing of what a guard knew."""
+def test_version_1_is_resumed(tiny_engine: Engine, saved: Path, tmp_path: Path):
+    """Version 1 has no state of the drift guard."""
     with safe_open(saved, framework="pt") as file:
         metadata = file.metadata() | {"version": "1"}
     del metadata["watch"]
@@ -207,7 +205,7 @@ def test_the_first_version_is_still_gone_on_with(tiny_engine: Engine, saved: Pat
 
 
 @pytest.mark.parametrize("missing", ["watch", "prompt"])
-def test_a_header_without_a_part_is_refused(
+def test_incomplete_header_is_refused(
     tiny_engine: Engine, saved: Path, tmp_path: Path, missing: str
 ):
     with safe_open(saved, framework="pt") as file:
@@ -217,7 +215,7 @@ def test_a_header_without_a_part_is_refused(
         tiny_engine.resume(tmp_path / "bad.ckpt")
 
 
-def test_a_stream_of_another_model_is_refused(
+def test_stream_of_another_model_is_refused(
     tiny_engine: Engine, tiny_folder: Path, saved: Path, tmp_path: Path
 ):
     other = tmp_path / "other"
@@ -231,7 +229,7 @@ def test_a_stream_of_another_model_is_refused(
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_stream_can_go_on_in_another_dtype(
+def test_stream_resumes_in_another_dtype(
     tiny_folder: Path, tiny_engine: Engine, saved: Path, dtype: str
 ):
     """Not bit for bit, but the same stream: the next block is close to what it would have been."""

@@ -1,4 +1,4 @@
-"""Checkpoints that a stranger has written, with a right checksum, are refused before any work."""
+"""Forged checkpoints with a valid checksum are refused before any work."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def parts(tiny_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Part
 
 
 def sealed(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) -> Path:
-    """A file with a right checksum."""
+    """Write a file with a valid checksum."""
     save_file(tensors, path, metadata | {"checksum": checksum(metadata, tensors)})
     return path
 
 
 def refused(engine: Engine, path: Path) -> None:
-    """The file is refused, on one line and in words of this program."""
-    with pytest.raises(SnapshotError) as told:
+    """Check that the file is refused on one line with this program's own message."""
+    with pytest.raises(SnapshotError) as error:
         engine.resume(path)
-    message = str(told.value)
+    message = str(error.value)
     assert len(message.splitlines()) == 1
     assert "Error" not in message
     assert len(message) < 500
@@ -64,7 +64,7 @@ TENSORS = {
 @pytest.mark.parametrize(
     "name", ["recent.1", "cache.0", "cache.3", "state.0.tail", "state.0.slot.0.S", "model.sample"]
 )
-def test_tensors_that_do_not_fit_the_stream(
+def test_tensors_of_wrong_shape_or_dtype_are_refused(
     tiny_engine: Engine, tmp_path: Path, parts: Parts, name: str, change: str
 ):
     metadata, tensors = parts
@@ -74,7 +74,7 @@ def test_tensors_that_do_not_fit_the_stream(
 
 
 @pytest.mark.parametrize("name", ["recent.", "cache.0.", "state.0.tail", "model.sample"])
-def test_tensors_that_are_missing(tiny_engine: Engine, tmp_path: Path, parts: Parts, name: str):
+def test_missing_tensors_are_refused(tiny_engine: Engine, tmp_path: Path, parts: Parts, name: str):
     metadata, tensors = parts
     fewer = {key: tensor for key, tensor in tensors.items() if not key.startswith(name)}
     assert len(fewer) < len(tensors)
@@ -93,7 +93,7 @@ def test_tensors_that_are_missing(tiny_engine: Engine, tmp_path: Path, parts: Pa
         "given",
     ],
 )
-def test_tensors_that_are_too_many(tiny_engine: Engine, tmp_path: Path, parts: Parts, name: str):
+def test_surplus_tensors_are_refused(tiny_engine: Engine, tmp_path: Path, parts: Parts, name: str):
     metadata, tensors = parts
     more = tensors | {name: torch.zeros(1, 2, 3, 4, 5)}
     changes = {"watch": json.dumps(VIEW)}
@@ -127,11 +127,11 @@ HEADER: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("key", "value"), HEADER, ids=[f"{k}-{str(v)[:20]}" for k, v in HEADER])
-def test_a_header_that_does_not_fit_its_tensors(
+def test_header_that_does_not_match_its_tensors_is_refused(
     tiny_engine: Engine, tmp_path: Path, parts: Parts, key: str, value: Any
 ):
     metadata, tensors = parts
     top, _, inner = key.partition(".")
-    told = json.loads(metadata[top]) | {inner: value} if inner else value
-    changed = metadata | {top: json.dumps(told)}
+    value_json = json.loads(metadata[top]) | {inner: value} if inner else value
+    changed = metadata | {top: json.dumps(value_json)}
     refused(tiny_engine, sealed(tmp_path / "a.ckpt", changed, tensors))
