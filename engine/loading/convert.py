@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sana_stream._files import require_regular_file
+from sana_stream._files import atomic_file, partial_path, require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import DTYPES
 from sana_stream.errors import CheckpointError, ConfigError
@@ -27,8 +27,7 @@ from sana_stream.models.weights.torch_file import SUFFIXES
 from .locate import INDEX, resolve_components, resolve_model
 from .presets import PRESET_FILE, preset_for
 
-PARTIAL = ".part"
-MARK = ".sana-stream-partial"  # in a folder that is being written: it is ours
+MARK = ".sana-stream-partial"  # in a folder that this program is writing
 SHARD = "5GB"
 COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")
 COPIED_FILES = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
@@ -66,32 +65,35 @@ def convert_model(
     config, tensors = read_transformer(located)
     if dtype is not None:
         tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
-    partial = target.with_name(target.name + PARTIAL)
     if folder is None:
-        _write_file(partial, target, to_original(tensors))
+        _write_file(target, to_original(tensors))
         return
+    partial = partial_path(target)
     with _making_folder(partial):
         _write_transformer(partial / "transformer", config, tensors)
         _copy_parts(folder, partial)
         index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
         (partial / INDEX).write_text(_json(index), encoding="utf-8")
         (partial / PRESET_FILE).write_text(_json(asdict(preset)), encoding="utf-8")
-        if os.path.lexists(target):  # another program may have been quicker
-            raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+        _check_free(target)  # another program may have been faster
         os.rename(partial, target)
         (target / MARK).unlink()
 
 
-def _check_target(target: Path) -> None:
+def _check_free(target: Path) -> None:
     if os.path.lexists(target):
         raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+
+
+def _check_target(target: Path) -> None:
+    _check_free(target)
     if target.suffix in {SAFETENSORS} | OTHER_SUFFIXES:
         raise ConfigError(
             f"{safe_text(target)}: give a name that ends in .pth for a file, or in no suffix of"
             " weights for a folder"
         )
-    partial = target.with_name(target.name + PARTIAL)
-    if os.path.lexists(partial) and not _is_left_behind(partial):
+    partial = partial_path(target)
+    if os.path.lexists(partial) and not _is_left_behind(partial, target.suffix):
         raise ConfigError(
             f"{safe_text(partial)} exists and is no unfinished conversion of this program; remove"
             " it, or give another name"
@@ -105,8 +107,14 @@ def _check_outside(target: Path, place: Path | None) -> None:
             raise ConfigError(f"{safe_text(target)} lies in {safe_text(place)}, which is read")
 
 
-def _is_left_behind(partial: Path) -> bool:
-    """Whether a folder is that of a conversion that was killed, or holds no file at all."""
+def _is_left_behind(partial: Path, kind: str) -> bool:
+    """Whether a partial file or folder is that of a killed conversion, or a folder without files.
+
+    Args:
+        kind: the target's suffix; empty for a folder.
+    """
+    if kind in SUFFIXES:
+        return partial.is_file() or partial.is_symlink()  # the name is this program's own
     if partial.is_symlink() or not partial.is_dir():
         return False
     return (partial / MARK).is_file() or not any(files for _, _, files in os.walk(partial))
@@ -127,19 +135,11 @@ def _making_folder(partial: Path) -> Iterator[None]:
         raise
 
 
-def _write_file(partial: Path, target: Path, tensors: dict[str, Tensor]) -> None:
+def _write_file(target: Path, tensors: dict[str, Tensor]) -> None:
     whole = {name: _own(tensor) for name, tensor in tensors.items()}
-    with partial.open("xb") as file:
-        try:
-            torch.save({"state_dict": whole}, file)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.path.lexists(target):  # another program may have been quicker
-                raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
-            os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with atomic_file(target) as file:
+        torch.save({"state_dict": whole}, file)
+        _check_free(target)  # another program may have been faster
 
 
 def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str, Tensor]) -> None:

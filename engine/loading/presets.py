@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +11,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sana_stream._arguments import ARGUMENTS
-from sana_stream._text import name_list, safe_text
+from sana_stream._text import safe_text
 from sana_stream.engine.solvers import SOLVERS
 from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import Count
 from sana_stream.models.memory_policy import parse_memory_policy
-from sana_stream.models.schema import Schema, check_values
+from sana_stream.models.schema import Schema, from_known_keys
 from sana_stream.models.weights.files import read_json
 
 from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
@@ -199,13 +199,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
-    known = {field.name for field in fields(Preset)}
-    if unknown := values.keys() - known:
-        raise CheckpointError(
-            f"{safe_text(file)} has unknown keys {name_list(unknown)};"
-            f" allowed are {', '.join(sorted(known))}"
-        )
-    settings = check_values(_Fields, values, file, CheckpointError)
+    settings = from_known_keys(_Fields, values, file, CheckpointError, allow_idle=False)
     named: dict[str, Any] = {"name": file.parent.name}
     preset = Preset(**named | settings)
     preset = replace(preset, name=safe_text(preset.name))

@@ -33,7 +33,6 @@ class BlockCost:
 
     denoise_flop: int  # one call of the transformer
     decode_flop: int  # a whole block that is not the first
-    weight_bytes: int  # what one call of the transformer reads at the least
     calls: int  # of the transformer: the steps, and the commit
 
     @property
@@ -50,7 +49,6 @@ def block_cost(
     width: int,
     steps: int,
     text_tokens: int = 300,
-    weight_size: int = 2,
 ) -> BlockCost:
     """Count a block.
 
@@ -59,7 +57,6 @@ def block_cost(
         height, width: pixels.
         steps: denoising calls a block; the commit is counted as one more.
         text_tokens: length of the prompt in tokens.
-        weight_size: bytes of one weight.
     """
     factor = decoder.spatial_factor
     shape = (1, transformer.in_channels, latent_frames, height // factor, width // factor)
@@ -71,8 +68,7 @@ def block_cost(
     first = latents[:, :, :1]  # a stream's first latent frame is one picture, not whole
     longer = torch.cat((first, latents), dim=2)
     decode = _count(lambda: painter.decode(longer)) - _count(lambda: painter.decode(first))
-    weights = sum(p.numel() for p in model.transformer_blocks.parameters()) * weight_size
-    return BlockCost(denoise, decode, weights, steps + 1)
+    return BlockCost(denoise, decode, steps + 1)
 
 
 def _count(call: Callable[[], object]) -> int:
@@ -189,7 +185,6 @@ def run_benchmark(
         settings.width,
         len(settings.timesteps),
         engine.preset.max_text_tokens,
-        engine.dtype.itemsize,
     )
     return BenchmarkResult(
         machine=machine(engine.device, engine.dtype),

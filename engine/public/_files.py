@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,15 +126,26 @@ def open_partial(path: Path) -> BinaryIO:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file under its temporary name, sync it to disk, then rename it to `path`.
+    """Write a file as `atomic_file` does."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file next to `path`; at the end sync it to disk and rename it to `path`.
+
+    The partial file always has the same name, so a killed process leaves at most one, which the
+    next write replaces. After an error, of the caller too, `path` is unchanged and the partial
+    file is removed.
 
     Raises:
-        OSError: it cannot be written; `path` is unchanged and the temporary file is removed.
+        OSError: the file cannot be written.
     """
     partial = partial_path(path)
     try:
         with open_partial(path) as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

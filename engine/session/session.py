@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from sana_stream._arguments import ARGUMENTS, shown
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import Block, BlockPlan, BlockSpan
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.media.inputs import Picture
@@ -280,5 +280,4 @@ def _disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
     try:
         return DiskSnapshotStore(folder, model)
     except OSError as error:
-        reason = (error.strerror or "it cannot be used").lower()
-        raise ConfigError(f"folder {safe_text(folder)}: {reason}") from error
+        raise ConfigError(f"folder {safe_text(folder)}: {os_reason(error)}") from error

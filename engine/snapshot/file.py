@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sana_stream._files import atomic_write, require_regular_file
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.fingerprint import Fingerprint
@@ -59,7 +59,7 @@ def save_snapshot(
     try:
         atomic_write(path, save(tensors, metadata))
     except OSError as error:
-        raise SnapshotError(f"checkpoint {path} cannot be written: {_reason(error)}") from error
+        raise SnapshotError(f"checkpoint {path} cannot be written: {os_reason(error)}") from error
 
 
 def read_header(path: Path) -> SnapshotHeader:
@@ -172,13 +172,9 @@ def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Ten
         raise SnapshotError(f"{name} does not exist: give the path of a checkpoint") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise SnapshotError(
-            f"{name} is not a whole checkpoint of a stream ({safe_text(_reason(error))})"
+            f"{name} is not a whole checkpoint of a stream ({safe_text(os_reason(error))})"
         ) from error
     digest = metadata.get("checksum", "")
     if with_tensors and checksum(metadata, tensors) != digest:
         raise SnapshotError(f"{name} is damaged: its checksum does not fit its content")
     return header, tensors, digest
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
