@@ -1,4 +1,4 @@
-"""Writing a checkpoint in another layout."""
+"""Conversion of a checkpoint to another layout."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ TRANSFORMER_CLASS = "SanaVideoTransformer3DModel"
 def convert_model(
     source: str | Path, target: Path, parts: str | Path | None = None, dtype: str | None = None
 ) -> None:
-    """Write a model as a folder in the diffusers layout, or as a file in the original one.
+    """Write a model as a folder in the diffusers layout, or as a file in the original layout.
 
-    A folder holds all parts and a `stream.json` with the preset, so that it needs no telling name.
-    A file (`.pth`, `.pt`) holds the transformer alone.
+    A folder has all parts and a `stream.json` with the preset. A file (`.pth`, `.pt`) has only the
+    transformer.
 
     Args:
         source: as `resolve_model` takes it.
-        target: must not exist; appears only when it is complete.
-        parts: where VAE, text encoder and tokenizer come from, where not from the source.
-        dtype: of the transformer's weights; as they are where `None`.
+        target: must not exist; created only when complete.
+        parts: folder or hub id with VAE, text encoder and tokenizer, where not the source.
+        dtype: "bfloat16", "float16" or "float32" for the transformer's weights; `None` keeps it.
 
     Raises:
         ConfigError: a target that exists or lies in the source, an unknown dtype or source.
         CheckpointError: a source that cannot be read.
-        OSError: the target cannot be written; nothing of it stays.
+        OSError: the target cannot be written; nothing remains of it.
     """
     _check_target(target)
     if dtype is not None and dtype not in DTYPES:
@@ -95,8 +95,8 @@ def _check_target(target: Path) -> None:
     partial = partial_path(target)
     if os.path.lexists(partial) and not _is_left_behind(partial, target.suffix):
         raise ConfigError(
-            f"{safe_text(partial)} exists and is no unfinished conversion of this program; remove"
-            " it, or give another name"
+            f"{safe_text(partial)} exists and is not an unfinished conversion of this program;"
+            " remove it, or give another name"
         )
 
 
@@ -122,7 +122,7 @@ def _is_left_behind(partial: Path, kind: str) -> bool:
 
 @contextmanager
 def _making_folder(partial: Path) -> Iterator[None]:
-    """A folder that is marked as ours while it is written, and goes if that fails."""
+    """Create a marked folder for the body to fill; it is removed after an error."""
     if partial.is_dir():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
@@ -156,12 +156,12 @@ def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str,
         filename_pattern="diffusion_pytorch_model{suffix}.safetensors",
         max_shard_size=SHARD,
     )
-    for file in part.glob("*.safetensors"):  # the library lets its owner alone read it
+    for file in part.glob("*.safetensors"):  # the library makes it readable by its owner only
         file.chmod((part / "config.json").stat().st_mode & 0o777)
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """A tensor with a storage of its own: safetensors writes no part of another one."""
+    """A tensor with its own storage, as safetensors requires."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
@@ -177,7 +177,7 @@ def _copy_parts(source: Path, target: Path) -> None:
 
 
 def _copy(file: Path, folder: Path) -> None:
-    """Copy a file's content (the hub's cache has links), and none of its rights."""
+    """Copy a file's content without permissions; follows links, which the hub's cache has."""
     try:
         require_regular_file(file)
     except ValueError as error:

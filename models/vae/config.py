@@ -128,12 +128,12 @@ class WanVAEConfig:
         Raises:
             ConfigError: an unknown or missing key, or an unsupported value.
         """
-        settings = from_known_keys(_Fields, values, where)
-        if missing := [key for key in ("latents_mean", "latents_std") if settings.get(key) is None]:
+        if missing := [key for key in ("latents_mean", "latents_std") if values.get(key) is None]:
             raise ConfigError(
                 f"{safe_text(where)} lacks {' and '.join(missing)}; "
                 "add the z_dim numbers that latents were normalised with in training"
             )
+        settings = from_known_keys(_Fields, values, where)
         try:
             return cls(**settings)
         except ConfigError as error:

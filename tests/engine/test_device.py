@@ -49,7 +49,7 @@ def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("sana_stream.engine.sampling.checks.is_finite", lambda *_: True)
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: tensor)
     monkeypatch.setattr(block_generator, "check_states", lambda *_: None)
-    monkeypatch.setattr(decode, "check_pictures", lambda *_: None)
+    monkeypatch.setattr(decode, "check_frames", lambda *_: None)
     monkeypatch.setattr(
         "sana_stream.engine.device.InlineStream.to_host",
         lambda _, tensor: np.zeros(tensor.shape, np.uint8),

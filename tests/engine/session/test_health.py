@@ -53,7 +53,9 @@ def test_a_block_that_never_becomes_finite_stops_the_stream_where_it_stood(tiny_
     session = tiny_engine.session("a red boat", noise=broken_noise(2, attempts=ATTEMPTS))
     take(session, 2)
     before = session.snapshot()
-    with pytest.raises(HealthError, match=r"block 2 \(from frame 17\) came out not finite 3 times"):
+    with pytest.raises(
+        HealthError, match=r"block 2 \(from frame 17\) has non-finite latents after 3"
+    ):
         next(session)
     assert session.snapshot() is before
     assert same([next(tiny_engine.session_from(before))], take_one_more(tiny_engine))
@@ -84,7 +86,7 @@ def test_pictures_that_are_not_finite_are_refused(
     monkeypatch.setattr(
         tiny_engine.vae, "decode", lambda *given: (decode(*given)[0] * float("inf"), None)
     )
-    with pytest.raises(HealthError, match="the pictures of block 0"):
+    with pytest.raises(HealthError, match="the frames of block 0"):
         next(session)
 
 
