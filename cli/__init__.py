@@ -1,1 +1,1 @@
-"""The command line: parse, call, show."""
+"""The command `sana-stream`. Open `main.py` first, then `options.py`."""

@@ -1,65 +1,73 @@
-"""The options of a run that is watched and directed while it goes on."""
+"""Options of a run that is controlled while it generates."""
 
 from __future__ import annotations
 
-import argparse
+from argparse import BooleanOptionalAction
+from dataclasses import dataclass
 
 from . import argument_types
+from .option_fields import Group, option, switch
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
+LIVE = Group("live control (endless unless a length is given)")
 
 
-def add_live(parser: argparse.ArgumentParser) -> None:
-    """Where prompts come from while the stream is made, and who sees it."""
-    group = parser.add_argument_group("live (without a length given, until it is stopped)")
-    group.add_argument(
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """Where prompts come from during a run, and the page that shows it."""
+
+    interactive: bool = switch(
         "--interactive",
-        action="store_true",
-        help="each line typed is the next prompt, or one of /pause /resume /stop /seed N "
-        "/negative TEXT /back SECONDS /branch NAME",
+        group=LIVE,
+        help="read standard input: each line is the next prompt, or one of /pause /resume /stop "
+        "/seed N /negative TEXT /back SECONDS /branch NAME",
     )
-    group.add_argument(
-        "--watch", action="store_true", help="read the prompt file again when it changes"
-    )
-    group.add_argument(
+    watch: bool = switch("--watch", group=LIVE, help="reload the prompt file when it changes")
+    web: int | None = option(  # port
         "--web",
+        group=LIVE,
         nargs="?",
-        type=argument_types.port,
+        parse=argument_types.port,
         const=DEFAULT_PORT,
         metavar="PORT",
-        help=f"show the stream on a page, on which it is directed (port {DEFAULT_PORT})",
+        help=f"serve a page that shows and controls the stream (default port: {DEFAULT_PORT}; 0 "
+        "takes any free one)",
     )
-    add_address(group)
-    group.add_argument(
-        "--realtime",
-        action=argparse.BooleanOptionalAction,
-        help="make blocks only as fast as they play, so that a new prompt soon shows (default: "
-        "when live)",
-    )
-    group.add_argument(
-        "--history",
-        type=argument_types.positive_duration,
-        default=30.0,
-        metavar="TIME",
-        help="how far /back can go: 30s (default), 5m; kept in memory",
-    )
-
-
-def add_address(group: argparse._ActionsContainer) -> None:
-    """Where the page is, and who may open it."""
-    group.add_argument(
+    host: str = option(
         "--host",
-        type=argument_types.filled,
+        group=LIVE,
+        parse=argument_types.filled,
         default=DEFAULT_HOST,
         metavar="ADDRESS",
-        help="where the page listens: 0.0.0.0 for the whole network (default: 127.0.0.1, this "
-        "machine only)",
+        help="address that the page listens on; 0.0.0.0 for the whole network (default: "
+        "127.0.0.1, this machine only)",
     )
-    group.add_argument(
+    token: str | None = option(
         "--token",
-        type=argument_types.token,
+        group=LIVE,
+        parse=argument_types.token,
         metavar="TEXT",
-        help="the secret in the page's address, 8 letters or more (default: a new one each time, "
-        "none on this machine)",
+        help="secret in the page's URL, at least 8 characters (default: a new one for each run; "
+        "none on 127.0.0.1)",
     )
+    realtime: bool | None = option(
+        "--realtime",
+        group=LIVE,
+        action=BooleanOptionalAction,
+        help="generate blocks no faster than they play, so that a new prompt is soon visible "
+        "(default: on with live control)",
+    )
+    history: float = option(  # seconds
+        "--history",
+        group=LIVE,
+        parse=argument_types.positive_duration,
+        default=30.0,
+        metavar="TIME",
+        help="how far /back can rewind, such as 5m; kept in memory (default: 30s)",
+    )
+
+    @property
+    def live(self) -> bool:
+        """Whether prompts can be sent while the stream is generated."""
+        return self.interactive or self.watch or self.web is not None

@@ -1,4 +1,4 @@
-"""Standard error as a log that can cost lines, but never a run."""
+"""Standard error as a log: a write never fails and never blocks; lines may be lost."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-WAITING_BYTES = 256 << 10  # kept for a reader that is late; beyond that, lines are left out
-_CHUNK = getattr(select, "PIPE_BUF", 4096)  # a ready pipe takes so much without blocking
-_PATIENCE = 2.0  # seconds at the end of the program for what still waits
+WAITING_BYTES = 256 << 10  # kept for a slow reader; lines beyond that are dropped
+_CHUNK = getattr(select, "PIPE_BUF", 4096)  # bytes that a ready pipe takes without blocking
+_PATIENCE = 2.0  # seconds to write the rest at the end of the program
 
 
 class LogFile(io.RawIOBase):
-    """A descriptor on which writing never fails and never waits for a reader.
+    """A writable file over a descriptor; a write never fails and never blocks.
 
-    What a full pipe or a stopped terminal does not take waits in memory and goes out with a later
-    write. What does not fit there, or is refused by the system (the reader has left, the disk is
-    full, the terminal is gone), is left out; its lines are counted and told when writing is
-    possible again. The descriptor stays open.
+    What a full pipe or a stopped terminal does not take is kept in memory and written later. What
+    exceeds that buffer, or fails to be written (closed pipe, full disk, closed terminal), is
+    dropped. The number of dropped lines is printed as soon as writing is possible again. The
+    descriptor stays open.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -34,44 +34,44 @@ class LogFile(io.RawIOBase):
         self._waiting = bytearray()
         self._lost = 0  # lines
         self._lock = RLock()
-        self._sending = False  # also while a finalizer speaks in the middle of a write
+        self._sending = False  # a finalizer may write in the middle of a write
         self._may_block = _may_block(descriptor)
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Take everything; what cannot be delivered is counted."""
+        """Accept all bytes; lines that cannot be written are counted."""
         taken = bytes(data)
         with self._lock:
             self._send()
             if len(self._waiting) + len(taken) > WAITING_BYTES:
                 self._lost += _lines(taken)
             else:
-                self._waiting += self._told_of_lost() + taken
+                self._waiting += self._lost_lines() + taken
             self._send()
         return len(taken)
 
     def drain(self, seconds: float = _PATIENCE) -> None:
-        """Wait for a late reader, at most so long."""
+        """Write the buffer, waiting at most `seconds` seconds for the reader."""
         until = time.monotonic() + seconds
         with self._lock:
             while self._waiting and time.monotonic() < until:
                 self._send(wait=0.05)
             if not self._waiting:
-                self._waiting += self._told_of_lost()
+                self._waiting += self._lost_lines()
                 self._send()
 
     def writable(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def isatty(self) -> bool:
-        """Whether a terminal is there, or was when it went."""
+        """Whether the descriptor is a terminal."""
         try:
             return os.isatty(self._descriptor)
         except OSError:
             return False
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """The file descriptor."""
         return self._descriptor
 
     def _send(self, wait: float = 0.0) -> None:
@@ -97,7 +97,7 @@ class LogFile(io.RawIOBase):
         poll.register(self._descriptor, select.POLLOUT)
         return bool(poll.poll(wait * 1000))
 
-    def _told_of_lost(self) -> bytes:
+    def _lost_lines(self) -> bytes:
         lost, self._lost = self._lost, 0
         if not lost:
             return b""
@@ -110,7 +110,7 @@ def open_log(descriptor: int) -> io.TextIOWrapper:
     own = sys.__stderr__ if descriptor == 2 else sys.__stdout__
     encoding = "utf-8" if own is None else own.encoding
     file: io.RawIOBase = LogFile(descriptor)
-    # a raw file is enough for a wrapper that keeps nothing back
+    # a wrapper without a buffer of its own accepts a raw file
     return io.TextIOWrapper(
         file,  # pyright: ignore[reportArgumentType]
         encoding=encoding,
@@ -121,11 +121,11 @@ def open_log(descriptor: int) -> io.TextIOWrapper:
 
 
 def unblock(descriptor: int) -> None:
-    """Let nothing in this process wait for the reader of a pipe or a terminal.
+    """Make a pipe or terminal non-blocking for this process.
 
-    C libraries write to standard error too, and a full pipe would hold them for ever. The mode
-    belongs to an opened file, which other programs share: the pipe is therefore opened anew.
-    Where the system cannot do that, nothing changes.
+    C libraries write to standard error too, and a full pipe would block them forever. The mode
+    belongs to the open file, which other programs share, so the pipe is opened again. On systems
+    other than Linux nothing changes.
     """
     if sys.platform != "linux":
         return
@@ -141,7 +141,7 @@ def unblock(descriptor: int) -> None:
 
 
 def write_at_once(descriptor: int, data: bytes) -> None:
-    """Write from a signal handler: no lock, no waiting, no error."""
+    """Write from a signal handler: without locks, without blocking, without errors."""
     try:
         if _may_block(descriptor):
             poll = select.poll()
@@ -150,11 +150,11 @@ def write_at_once(descriptor: int, data: bytes) -> None:
                 return
         os.write(descriptor, data)
     except OSError:
-        return  # a log that cannot be written is no reason to end
+        return  # an unwritable log does not end the program
 
 
 def _may_block(descriptor: int) -> bool:
-    """Whether a write may have to wait for somebody: not with files, and not known on Windows."""
+    """Whether a write may block: not to a regular file; unknown, and taken as not, on Windows."""
     if not hasattr(select, "poll"):
         return False
     try:

@@ -10,8 +10,9 @@ from importlib import import_module
 
 from sana_stream import __version__
 from sana_stream.errors import ConfigError, InvalidOutputError
-from sana_stream.streaming.outputs.pipe import claim_stdout
 
+from .flags import with_flags
+from .log_handler import show_log
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, Parser, build_parser, command_parser
 from .process import leave_process, lost_answer, prepare_process, print_message, stray_output
@@ -20,41 +21,41 @@ from .signals import Interrupted
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. Its module has `add_options(parser)` and `run(args)`, the exit code."""
+    """A command; its module has `add_options(parser)` and `run(args)`, the exit code."""
 
     name: str
     module: str
     summary: str
-    answers: bool = False  # on standard output, when asked for JSON
+    answers: bool = False  # with `--json` on standard output
 
     def parser(self) -> Parser:
-        """The command's parser, with the options that all commands have."""
+        """The command's parser."""
         parser = command_parser(self.name, self.summary)
         import_module(f"sana_stream.cli.commands.{self.module}").add_options(parser)
         return parser
 
     def run(self, args: Namespace) -> int:
-        """Do it; returns the exit code and raises the library's errors as they come."""
+        """Run the command; returns the exit code and raises the errors of the library."""
         return import_module(f"sana_stream.cli.commands.{self.module}").run(args)
 
 
 COMMANDS = (
-    Command("resume", "resume", "go on with a video that was interrupted"),
-    Command("branch", "branch", "another video from where a checkpoint stands"),
-    Command("info", "info", "what a model is, and the memory that it will take", answers=True),
-    Command("convert", "convert", "a checkpoint in another layout"),
-    Command("serve", "serve", "keep a model loaded and make streams asked for on a page"),
-    Command("bench", "bench", "measure a model on this machine", answers=True),
+    Command("resume", "resume", "continue an interrupted video"),
+    Command("branch", "branch", "start another video from a checkpoint"),
+    Command("info", "info", "describe a model and estimate the memory it needs", answers=True),
+    Command("convert", "convert", "convert a model between the diffusers and the original layout"),
+    Command("serve", "serve", "serve a page that takes requests for streams"),
+    Command("bench", "bench", "measure the speed of a model on this machine", answers=True),
 )
 
 
 def find_command(argv: list[str]) -> Command | None:
-    """The command that the first word names, if it names one."""
+    """The command named by the first argument, or None."""
     return next((c for c in COMMANDS if argv[:1] == [c.name]), None)
 
 
 def summaries() -> str:
-    """A line for each command, for `--help`."""
+    """The list of commands for `--help`."""
     rows = (f"  sana-stream {c.name + ' ...':14}{c.summary}" for c in COMMANDS)
     return "\n".join(("other commands (each has --help):", *rows))
 
@@ -64,15 +65,15 @@ INTERRUPTED = 130
 
 
 def entry() -> None:
-    """The installed command."""
+    """The entry point of the installed command."""
     prepare_process()
     try:
         code = main(sys.argv[1:])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
-    except KeyboardInterrupt:  # before the options were read
+    except KeyboardInterrupt:  # while the options are parsed
         code = INTERRUPTED
-    except OSError as error:  # help that could not be written
+    except OSError as error:  # `--help` could not be written
         code = lost_answer(error)
     sys.exit(leave_process(code))
 
@@ -80,50 +81,58 @@ def entry() -> None:
 def main(argv: list[str]) -> int:
     """Run the command line; returns the exit code.
 
-    0: the video is whole. 2: what was asked for cannot be done. 1: it failed on the way.
-    130, 143: ended by Ctrl-C or SIGTERM, with the video complete up to there.
+    0: success. 1: the run failed. 2: a usage error. 130, 143: ended by Ctrl-C or SIGTERM; the
+    video is playable up to there.
     """
     command = find_command(argv)
     parser = command.parser() if command else build_parser(__version__, summaries())
     args = parser.parse(argv[1:] if command else argv)
     try:
-        if command is not None and command.answers:
-            return command.run(args)
-        with stray_output():
-            return command.run(args) if command else _generate(args)
+        with show_log(_no_note if getattr(args, "quiet", False) else print_message):
+            return _run(command, args)
     except (Exception, KeyboardInterrupt, Interrupted) as error:
         return _fail(error, args.debug)
 
 
+def _run(command: Command | None, args: Namespace) -> int:
+    if command is not None and command.answers:
+        return command.run(args)
+    with stray_output():
+        return command.run(args) if command else _generate(args)
+
+
+def _no_note(line: str) -> None:
+    """Print nothing, as `--quiet` asks."""
+
+
 def _generate(args: Namespace) -> int:
     options = Options.of(args)
+    from sana_stream.streaming.outputs.pipe import claim_stdout
+
     stdout = claim_stdout() if STDOUT in options.outputs else None
-    # what follows imports torch: mistakes in the options have been told by now
+    # imports torch, so the options are checked before
     from sana_stream.cli.commands.generate import generate
 
     return generate(options, stdout)
 
 
 def _fail(error: BaseException, debug: bool) -> int:
-    """Tell an error on one line, or as it came with `--debug`."""
+    """Print an error on one line, with `--debug` after its traceback; returns the exit code."""
     from sana_stream.errors import SanaStreamError
-
-    from .console import is_out_of_memory, one_line
+    from sana_stream.streaming.run.messages import is_out_of_memory, one_line
 
     if debug:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | Interrupted):
         code = error.args[0] if error.args else INTERRUPTED
-        return _tell("stopped before the first block", code)
+        return _print("stopped before the first block", code)
     if isinstance(error, ConfigError | InvalidOutputError):
-        return _tell(one_line(error), USAGE_ERROR)
+        return _print(with_flags(one_line(error)), USAGE_ERROR)
     if isinstance(error, SanaStreamError | OSError) or is_out_of_memory(error):
-        return _tell(one_line(error), FAILURE)
-    return _tell(
-        f"something unforeseen: {one_line(error)} (--debug shows where it comes from)", FAILURE
-    )
+        return _print(with_flags(one_line(error)), FAILURE)
+    return _print(f"unexpected error: {one_line(error)} (--debug prints the traceback)", FAILURE)
 
 
-def _tell(message: str, code: int) -> int:
+def _print(message: str, code: int) -> int:
     print_message(message)
     return code

@@ -1,265 +1,225 @@
-"""What the command line asks for, as plain data."""
+"""The options of a run as they were given on the command line, each declared once."""
 
 from __future__ import annotations
 
-import os
-import stat
 from argparse import Namespace
-from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import PurePath
+from dataclasses import dataclass, replace
 
-from sana_stream.engine.story.read import read_story
-from sana_stream.engine.story.story import DEFAULT_SPACING_SECONDS, Story
-from sana_stream.engine.story.timeline import frame_count
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.outputs.targets import STDOUT, check_outputs, default_output
 
-from .live_options import DEFAULT_HOST
+from . import argument_types
+from .live_options import DEFAULT_HOST, LiveOptions
+from .model_options import ModelOptions
+from .option_fields import Group, declared_options, option, read_options, switch
 
-STDOUT = "-"
+PROMPTS = Group("prompts and inputs")
+LENGTH = Group("length (default: 10 seconds per prompt)")
+OUTPUT = Group("outputs")
+SAFETY = Group("checkpoints and drift")
+MESSAGES = Group("messages")
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """The length asked for; nothing given is a length that follows from the story."""
+    """The requested length; without any value it follows from the story."""
 
-    minutes: float | None = None
-    seconds: float | None = None
-    frames: int | None = None
-    endless: bool = False
+    minutes: float | None = option(
+        "--minutes",
+        group=LENGTH,
+        exclusive="length",
+        parse=argument_types.positive_minutes,
+        metavar="N",
+        help="length in minutes",
+    )
+    seconds: float | None = option(
+        "--seconds",
+        group=LENGTH,
+        exclusive="length",
+        parse=argument_types.positive_seconds,
+        metavar="N",
+        help="length in seconds",
+    )
+    frames: int | None = option(
+        "--frames",
+        group=LENGTH,
+        exclusive="length",
+        parse=argument_types.positive_count,
+        metavar="N",
+        help="length in frames",
+    )
+    endless: bool = switch("--endless", group=LENGTH, exclusive="length", help="run until Ctrl-C")
 
-    def in_frames(self, story: Story, every: float | None, fps: Fraction) -> int | None:
-        """The exact number of frames, `None` without an end."""
-        if self.endless:
-            return None
-        if self.frames is not None:
-            return self.frames
-        if self.minutes is not None:
-            return frame_count(self.minutes * 60, fps)
-        return frame_count(self.seconds or _natural_seconds(story, every, fps), fps)
 
+@dataclass(frozen=True, kw_only=True)
+class Options(LiveOptions, ModelOptions):
+    """The options of one run; `None` is the default of the model or the output."""
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """One run; `None` stands for the default of the model or the output."""
-
-    prompts: tuple[str, ...]
-    prompt_file: str | None
-    every: float | None  # seconds
-    length: Length
-    outputs: tuple[str, ...]
-    overwrite: bool
-    container: str | None
-    codec: str | None
-    crf: int | None
-    preset: str | None
-    nvenc: bool
-    segment: float | None  # seconds
-    window: int | None  # blocks
-    interactive: bool
-    watch: bool
-    web: int | None  # the page's port
-    host: str
-    token: str | None
-    realtime: bool | None
-    history: float  # seconds
-    size: tuple[int, int] | None  # width, height
-    fps: Fraction | None
-    seed: int
-    guidance: float | None
-    negative_prompt: str | None
-    steps: int | tuple[float, ...] | None
-    solver: str | None
-    flow_shift: float | None
-    model: str
-    parts: str | None
-    image: str | None
-    video: str | None
-    loras: tuple[tuple[str, float], ...]  # files, each with its scale
-    quantize: str | None
-    quantize_text: str | None
-    device: str
-    dtype: str
-    memory: str | None
-    block_frames: int | None
-    decoder: str | None
-    compile: bool
-    graphs: bool
-    decode_frames: int | None
-    checkpoint_every: float  # seconds, 0 for none
-    keep_checkpoint: bool
-    guard: str
-    quiet: bool
-    debug: bool
+    prompts: tuple[str, ...] = option(
+        "--prompt",
+        group=PROMPTS,
+        exclusive="prompts",
+        multiple=True,
+        parameters=("prompt",),
+        metavar="TEXT",
+        help="prompt; repeat the option for several prompts, shown one after another",
+    )
+    prompt_file: str | None = option(
+        "--prompt-file",
+        group=PROMPTS,
+        exclusive="prompts",
+        parse=argument_types.filled,
+        parameters=("story",),
+        metavar="FILE",
+        help="story with prompts and times: text, WebVTT, SRT or JSON; - reads standard input",
+    )
+    every: float | None = option(  # seconds
+        "--every",
+        group=PROMPTS,
+        parse=argument_types.positive_seconds,
+        metavar="SECONDS",
+        help="duration of each prompt without a time (default: an equal share of the length; 10 "
+        "in an endless video)",
+    )
+    image: str | None = option(
+        "--image",
+        group=PROMPTS,
+        exclusive="input",
+        parse=argument_types.filled,
+        metavar="FILE",
+        help="picture that the video starts from; in a story: PROMPT<image>FILE",
+    )
+    video: str | None = option(
+        "--video",
+        group=PROMPTS,
+        exclusive="input",
+        parse=argument_types.filled,
+        metavar="FILE",
+        help="clip that the video continues",
+    )
+    length: Length = Length()
+    outputs: tuple[str, ...] = option(
+        "--out",
+        group=OUTPUT,
+        multiple=True,
+        parse=argument_types.filled,
+        metavar="OUTPUT",
+        help="file (.mp4 .mkv .mov .ts .webm .y4m), PNG files (frames/%%06d.png), HLS playlist "
+        "(.m3u8), - for standard output, or URL (tcp:// unix:// udp:// rtmp:// srt://); repeat "
+        "the option for several (default: an .mp4 file named after the prompt file)",
+    )
+    overwrite: bool = switch("--overwrite", group=OUTPUT, help="replace existing files")
+    container: str | None = option(
+        "--format",
+        group=OUTPUT,
+        parse=argument_types.filled,
+        metavar="NAME",
+        help="container of - and of URLs, such as mpegts (default for -: matroska)",
+    )
+    codec: str | None = option(
+        "--codec",
+        group=OUTPUT,
+        parse=argument_types.filled,
+        metavar="NAME",
+        help="h264, h265, av1, vp9 or ffv1 (default: the container's first, mostly h264)",
+    )
+    crf: int | None = option(
+        "--crf",
+        group=OUTPUT,
+        parse=argument_types.quality,
+        metavar="N",
+        help="quality on the codec's scale, lower is better (default for h264: 18)",
+    )
+    preset: str | None = option(
+        "--preset",
+        group=OUTPUT,
+        parse=argument_types.filled,
+        metavar="NAME",
+        help="encoder speed, such as medium (default for h264: veryfast)",
+    )
+    nvenc: bool = switch(
+        "--nvenc",
+        group=OUTPUT,
+        help="encode on an NVIDIA GPU where available (h264, h265, av1)",
+    )
+    segment: float | None = option(  # seconds
+        "--segment",
+        group=OUTPUT,
+        parse=argument_types.positive_duration,
+        parameters=("segment_seconds",),
+        metavar="TIME",
+        help="start a new file after each TIME, such as 90s, 30m or 1h: NAME-0001.mp4, "
+        "NAME-0002.mp4, ... (default: one file)",
+    )
+    window: int | None = option(  # blocks
+        "--window",
+        group=OUTPUT,
+        parse=argument_types.positive_count,
+        metavar="N",
+        help="number of blocks in an HLS playlist, at least 3 (default: all)",
+    )
+    checkpoint_every: float = option(  # seconds, 0 for none
+        "--checkpoint-every",
+        group=SAFETY,
+        parse=argument_types.duration,
+        default=30.0,
+        metavar="TIME",
+        help="how often a checkpoint for sana-stream resume is written next to the video, such "
+        "as 5m, or off (default: 30s)",
+    )
+    keep_checkpoint: bool = switch(
+        "--keep-checkpoint",
+        group=SAFETY,
+        help="keep the checkpoint of a complete video, to branch from its end",
+    )
+    guard: str = option(
+        "--guard",
+        group=SAFETY,
+        choices=("off", "warn", "anchor", "restart"),
+        default="warn",
+        help="what to do when frames drift far from the first ones of their prompt: print a "
+        "warning, return to the memory's sink (anchor), or start again from the last good frame "
+        "(restart) (default: warn)",
+    )
+    quiet: bool = switch("--quiet", group=MESSAGES, help="print errors only")
+    debug: bool = switch("--debug", group=MESSAGES, help="print the traceback of an error")
 
     @classmethod
     def of(cls, args: Namespace) -> Options:
-        """The options as parsed; `ConfigError` for what does not go together."""
-        if not args.prompt and args.prompt_file is None:
-            raise ConfigError(
-                'nothing to show: give --prompt "a red boat at dusk" or --prompt-file story.txt'
-            )
-        outputs = tuple(args.out or [default_output(args.prompt_file)])
-        check_outputs(outputs, args.format, args.segment, args.window)
+        """The options in a parsed namespace.
+
+        Raises:
+            ConfigError: options that exclude or need each other, or no prompt.
+        """
+        check_story(args)
+        values = read_options(cls, args)
+        values["outputs"] = values["outputs"] or (default_output(values["prompt_file"]),)
+        check_outputs(values["outputs"], args.format, args.segment, args.window)
         check_live(args)
-        live = args.interactive or args.watch or args.web is not None
-        given = (args.minutes, args.seconds, args.frames)
-        endless = args.endless or (live and given == (None, None, None))
-        return cls(
-            prompts=tuple(args.prompt or ()),
-            prompt_file=args.prompt_file,
-            every=args.every,
-            length=Length(*given, endless),
-            outputs=outputs,
-            overwrite=args.overwrite,
-            container=args.format,
-            codec=args.codec,
-            crf=args.crf,
-            preset=args.preset,
-            nvenc=args.nvenc,
-            segment=args.segment,
-            window=args.window,
-            interactive=args.interactive,
-            watch=args.watch,
-            web=args.web,
-            host=args.host,
-            token=args.token,
-            realtime=args.realtime,
-            history=args.history,
-            size=args.size,
-            fps=args.fps,
-            seed=args.seed,
-            guidance=args.guidance,
-            negative_prompt=args.negative_prompt,
-            steps=args.steps,
-            solver=args.solver,
-            flow_shift=args.flow_shift,
-            model=args.model,
-            parts=args.parts,
-            image=args.image,
-            video=args.video,
-            loras=tuple(args.lora or ()),
-            quantize=args.quantize,
-            quantize_text=args.quantize_text,
-            device=args.device,
-            dtype=args.dtype,
-            memory=args.memory,
-            block_frames=args.block_frames,
-            decoder=args.decoder,
-            compile=args.compile,
-            graphs=args.graphs,
-            decode_frames=args.decode_frames,
-            checkpoint_every=args.checkpoint_every,
-            keep_checkpoint=args.keep_checkpoint,
-            guard=args.guard,
-            quiet=args.quiet,
-            debug=args.debug,
-        )
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The outputs with their names on the disk."""
-        if self.segment is None:
-            return self.outputs
-        return tuple(first_segment(out) if is_video_file(out) else out for out in self.outputs)
-
-    @property
-    def live(self) -> bool:
-        """Whether prompts may come in while the stream is made."""
-        return self.interactive or self.watch or self.web is not None
-
-    @property
-    def paced(self) -> bool:
-        """Whether blocks are made only as fast as they play."""
-        return self.live if self.realtime is None else self.realtime
-
-    def story(self) -> Story:
-        """The story asked for, read from its file where it is one."""
-        if self.prompt_file is not None:
-            return read_story(self.prompt_file)
-        return Story.of(self.prompts)
+        options = cls(length=Length(**read_options(Length, args)), **values)
+        if options.live and options.length == Length():
+            return replace(options, length=Length(endless=True))
+        return options
 
 
-def is_live(output: str) -> bool:
-    """Whether an output passes on: standard output, an address or a named pipe; not a file."""
-    return is_address(output) or _is_named_pipe(output)
+OPTIONS = dict([*declared_options(Options), *declared_options(Length)])  # by name of the field
 
 
-def is_address(output: str) -> bool:
-    """Whether an output is standard output or an address, which have no format by their name."""
-    return output == STDOUT or "://" in output
-
-
-def is_image_pattern(output: str) -> bool:
-    """Whether an output is a row of PNG pictures in a folder, such as frames/%06d.png."""
-    return not is_address(output) and output.lower().endswith(".png")
-
-
-def _is_named_pipe(output: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(output).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def check_outputs(
-    outputs: tuple[str, ...], container: str | None, segment: float | None, window: int | None
-) -> None:
-    """Refuse outputs that do not go together, or options that none of them takes.
-
-    Raises:
-        ConfigError: which, and what to do.
-    """
-    for output in outputs:
-        if outputs.count(output) > 1:
-            raise ConfigError(f"--out {output} is given twice: once is enough")
-        if not is_live(output) and PurePath(output).name in ("", ".."):
-            raise ConfigError(f"--out {output} is a folder: give the name of a file in it")
-    if container and not any(is_address(output) for output in outputs):
+def check_story(args: Namespace) -> None:
+    """Check that a parsed namespace gives a prompt or a prompt file; raises ConfigError."""
+    if not args.prompt and args.prompt_file is None:
         raise ConfigError(
-            f"--format {container} is for --out - and for addresses: "
-            "the name of a file decides its format"
+            'no prompt is given: add --prompt "a red boat at dusk" or --prompt-file story.txt'
         )
-    if segment and not any(is_video_file(output) for output in outputs):
-        raise ConfigError("--segment is for video files: give one, such as --out film.mp4")
-    if window and not any(is_playlist(output) for output in outputs):
-        raise ConfigError("--window is for playlists: give one, such as --out live/live.m3u8")
 
 
 def check_live(args: Namespace) -> None:
-    """Refuse options for directing a run that do not go together, with ConfigError."""
-    if args.interactive and args.prompt_file == STDOUT:
-        raise ConfigError("--interactive reads standard input, and so does --prompt-file -")
-    if args.watch and args.prompt_file in (None, STDOUT):
-        raise ConfigError("--watch needs a file: give --prompt-file story.txt")
+    """Check the options for live control in a parsed namespace.
+
+    Raises:
+        ConfigError: options that exclude or need each other.
+    """
+    if args.interactive and getattr(args, "prompt_file", None) == STDOUT:
+        raise ConfigError("--interactive and --prompt-file - both read standard input: give one")
     if args.web is None and (args.token or args.host != DEFAULT_HOST):
-        raise ConfigError("--host and --token are for the page: add --web")
-
-
-def is_playlist(output: str) -> bool:
-    """Whether an output is a playlist with its segments."""
-    return not is_live(output) and output.lower().endswith(".m3u8")
-
-
-def is_video_file(output: str) -> bool:
-    """Whether an output is one file that holds the video."""
-    return not is_live(output) and not output.lower().endswith((".m3u8", ".png"))
-
-
-def first_segment(output: str) -> str:
-    """The name of the first file of a video that is cut into several."""
-    path = PurePath(output)
-    return str(path.with_stem(f"{path.stem}-0001"))
-
-
-def default_output(prompt_file: str | None) -> str:
-    """The video's name where none is given: that of the prompt file, in the current folder."""
-    if prompt_file is None or prompt_file == "-":
-        return "sana-stream.mp4"
-    return f"{PurePath(prompt_file).stem}.mp4"
-
-
-def _natural_seconds(story: Story, every: float | None, fps: Fraction) -> float:
-    spacing = DEFAULT_SPACING_SECONDS if every is None else every
-    last = story.schedule(None, None if story.timed else spacing, float(fps))[-1]
-    return (last.start_seconds or 0.0) + spacing
+        raise ConfigError("--host and --token need a page: add --web")

@@ -1,4 +1,4 @@
-"""What belongs to the process as a whole; set up once, before anything else is opened or loaded."""
+"""Set-up and end of the process: standard streams, log, exit code."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from sana_stream.engine.cpu_share import choose_waiting
 from .log_file import LogFile, open_log, unblock
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-MESSAGE_LIMIT = 5000  # characters of a line that is told: a prompt has at most 4000
+MESSAGE_LIMIT = 5000  # characters of a printed line; a typed prompt has at most 4000
 
 
 def prepare_process() -> None:
-    """Make standard error a log that cannot end the program, and the program a good neighbour."""
+    """Set up the standard streams, the log and thread waiting; called before other imports.
+
+    Afterwards a write to standard error never fails and never blocks.
+    """
     choose_waiting(os.environ)
     forget_no_width(os.environ)
     take_descriptors()
@@ -38,20 +41,20 @@ def prepare_process() -> None:
 
 
 def take_descriptors() -> None:
-    """Open what was closed at the start, so that no file of ours gets the number of a log.
+    """Open standard streams that are closed, so that no other file gets their descriptors.
 
-    A closed standard output becomes one that cannot be written: video for it is refused.
+    A closed standard output becomes one that cannot be written, so that video for it is refused.
     """
     for number, mode in ((STDIN, os.O_RDONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            # it gets the lowest free number, which is this one
+            # open returns the lowest free number, which is this one
             os.set_inheritable(os.open(os.devnull, mode), True)
 
 
 def forget_no_width(environ: MutableMapping[str, str]) -> None:
-    """Leave out a terminal of no columns, as some shells without one give: no line would fit it."""
+    """Remove a terminal size of 0, as some shells without a terminal set it."""
     for name in ("COLUMNS", "LINES"):
         if name in environ and not environ[name].strip("0"):
             del environ[name]
@@ -59,18 +62,18 @@ def forget_no_width(environ: MutableMapping[str, str]) -> None:
 
 @contextmanager
 def stray_output() -> Iterator[None]:
-    """What a library prints while this is entered goes out if it can, and harms nobody."""
+    """Make prints to standard output inside the context non-blocking and unable to fail."""
     with redirect_stdout(open_log(STDOUT)):
         yield
 
 
 def leave_process(code: int) -> int:
-    """Bring out what waits; returns the exit code, another one when an answer was lost."""
+    """Flush the standard streams; returns the exit code, 1 if an answer could not be written."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # the interpreter tries once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # the interpreter flushes again
         code = code or lost_answer(error)
     raw = getattr(sys.stderr, "buffer", None)
     if isinstance(raw, LogFile):
@@ -79,7 +82,7 @@ def leave_process(code: int) -> int:
 
 
 def answer(text: str) -> None:
-    """Write what a program asked for to standard output; exits where that cannot be done."""
+    """Write a result to standard output; raises SystemExit if that fails."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -88,7 +91,7 @@ def answer(text: str) -> None:
 
 
 def lost_answer(error: OSError) -> int:
-    """The exit code for an answer that could not be written; a reader may leave when it likes."""
+    """The exit code for a result that could not be written: 0 if its reader has closed the pipe."""
     if isinstance(error, BrokenPipeError):
         return 0
     print_message(f"standard output: {(error.strerror or str(error)).lower()}")
@@ -96,37 +99,38 @@ def lost_answer(error: OSError) -> int:
 
 
 def print_message(message: object) -> None:
-    """Say one line on standard error."""
+    """Print one line on standard error."""
     sys.stderr.write(f"sana-stream: {safe_text(message, MESSAGE_LIMIT)}\n")
 
 
 def report_thread(args: Any) -> None:
-    """The failure of a thread that nobody waits for: the run goes on, and says so."""
+    """Print the uncaught error of a thread; the run continues."""
     if args.exc_type is SystemExit:
         return
     name = "a thread" if args.thread is None else args.thread.name
     print_message(
-        f"{name} has failed: {_described(args.exc_value or args.exc_type)}; the run goes on"
+        f"{name} has failed: {describe_error(args.exc_value or args.exc_type)}; the run continues"
     )
     _trace(args.exc_value)
 
 
 def report_unraisable(args: Any) -> None:
-    """An error in a place from which it cannot reach anybody, such as a finalizer."""
-    print_message(f"ignored: {_described(args.exc_value or args.exc_type)}")
+    """Print an error that cannot be raised, such as that of a finalizer."""
+    print_message(f"ignored: {describe_error(args.exc_value or args.exc_type)}")
     _trace(args.exc_value)
 
 
 class OneLine(logging.Formatter):
-    """A library's own messages: who says it and what, without a traceback."""
+    """Formats a record of a library as one line: logger, message and error, no traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        cause = f": {_described(record.exc_info[1])}" if record.exc_info else ""
+        """The record as one line."""
+        cause = f": {describe_error(record.exc_info[1])}" if record.exc_info else ""
         return safe_text(f"{record.name}: {record.getMessage()}{cause}", MESSAGE_LIMIT)
 
 
-def _described(error: object) -> str:
+def describe_error(error: object) -> str:
+    """The class of an error and its message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Ending a run from outside: the first signal asks for it, the second one makes it so."""
+"""Signals: the first one ends the run after the current block, the second one immediately."""
 
 from __future__ import annotations
 
@@ -16,61 +16,64 @@ from .log_file import write_at_once
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-_FINISHING = b"\nfinishing this block and closing the video; once more stops at once\n"
+_FINISHING = (
+    b"\nfinishing this block and closing the video; press Ctrl-C again to stop immediately\n"
+)
 
 
 class Interrupted(BaseException):
-    """A signal before there is any video; carries the exit code.
+    """A signal came before the first block; the argument is the exit code.
 
-    Not a KeyboardInterrupt: where one passes through `exec` of a string, as in many an import,
-    CPython kills the process by SIGINT at its end, whatever exit code it was to have.
+    It is no KeyboardInterrupt: after one that passed through `exec` of a string, as in many
+    imports, CPython ends the process by SIGINT and the exit code is lost.
     """
 
 
 class SignalHandler:
-    """Listens to Ctrl-C, SIGTERM and SIGHUP while it is entered.
+    """A context in which Ctrl-C, SIGTERM and SIGHUP end the run in an orderly way.
 
-    The first signal sets `asked`, so that a block and a file can be finished; inside
-    `interruptible` it raises `Interrupted`. A second one ends the process.
+    The first signal sets the event `requested`, so that a block and a file can be finished; inside
+    `interruptible` it raises `Interrupted`. The second one ends the process. With `announce`, the
+    first one prints a line.
     """
 
     def __init__(self, announce: bool) -> None:
         self.requested = threading.Event()
-        self._aloud = announce
-        self._at_once = False
+        self._announce = announce
+        self._interruptible = False
         self._signal: int | None = None
-        self._came: SimpleQueue[bool] = SimpleQueue()
-        self._before: dict[int, Any] = {}
+        self._received: SimpleQueue[bool] = SimpleQueue()
+        self._previous: dict[int, Any] = {}
 
     @property
     def exit_code(self) -> int:
-        """As a shell reports the signal: 130 for Ctrl-C, 143 for SIGTERM; 0 without one."""
+        """128 plus the number of the signal, as in a shell (Ctrl-C: 130); 0 without a signal."""
         return 0 if self._signal is None else 128 + self._signal
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A signal ends what runs inside, however long it would take."""
-        self._at_once = True
+        """Let a signal raise `Interrupted` inside the context."""
+        self._interruptible = True
         try:
             self.check()
             yield
         except Exception:
-            self.check()  # raised inside a library, it may have come out as another error
+            self.check()  # a library may have turned Interrupted into another error
             raise
         finally:
-            self._at_once = False
+            self._interruptible = False
         self.check()
 
     def check(self) -> None:
-        """Raise `Interrupted` when a signal has come."""
+        """Raise `Interrupted` if a signal was received."""
         if self._signal is not None:
             raise Interrupted(self.exit_code)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._relay, name="signals", daemon=True).start()
         for number in _SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` leaves it
-                self._before[number] = signal.signal(number, self._handle)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under `nohup`
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -79,22 +82,22 @@ class SignalHandler:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._came.put(False)
+        self._received.put(False)
 
     def _relay(self) -> None:
-        """Set `asked` from a thread: the main one may be inside the event that it would set."""
-        if self._came.get():
+        """Set `requested` from a thread: the signal may interrupt a method of that event."""
+        if self._received.get():
             self.requested.set()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
             os._exit(128 + number)
         self._signal = number
-        self._came.put(True)
-        if self._at_once:
+        self._received.put(True)
+        if self._interruptible:
             self.check()
-        if self._aloud:
-            # the console may be locked by what the signal interrupted
+        if self._announce:
+            # the code that the signal interrupted may hold the console's lock
             write_at_once(2, _FINISHING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sana_stream._arguments import ARGUMENTS, shown
@@ -131,7 +131,7 @@ class Engine(LoadedModel):
         return self.session_from(load_snapshot(ARGUMENTS.path("path", path), self), noise)
 
 
-def _refuse_both(settings: object, given: dict[str, object]) -> None:
+def _refuse_both(settings: object, given: Mapping[str, object]) -> None:
     if not isinstance(settings, SessionSettings):
         raise ConfigError(f"settings {shown(settings)}: give what resolve_settings returned")
     if names := [name for name, value in given.items() if value is not None]:

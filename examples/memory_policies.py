@@ -15,7 +15,7 @@ import numpy as np
 
 from sana_stream import Engine
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,7 +31,9 @@ def main(argv: list[str] | None = None) -> None:
     prompt = "a purple balloon over a town in the snow"
     left, right = (engine.session(prompt, seed=1, memory=policy) for policy in args.policies)
 
-    output = open_output(args.out, VideoFormat(2 * preset.width, preset.height, preset.fps))
+    output = open_output(
+        args.out, StreamSpec(VideoFormat(2 * preset.width, preset.height, preset.fps))
+    )
     for one, other in zip(left, right, strict=True):
         both = np.concatenate([one.frames, other.frames], axis=2)  # (T, H, 2 W, 3)
         output.write(replace(one, frames=both))

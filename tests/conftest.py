@@ -79,5 +79,5 @@ def tiny(
 ) -> tuple[str, ...]:
     """The options for the tiny model, already loaded; the current folder is empty."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sana_stream.cli.commands.model.load", lambda *_, **__: tiny_engine)
+    monkeypatch.setattr(Engine, "load", lambda *_, **__: tiny_engine)
     return ("--model", str(tiny_folder))

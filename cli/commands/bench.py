@@ -17,11 +17,10 @@ from rich.text import Text
 
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import megabytes
-from sana_stream.cli.parser import Parser, add_device
+from sana_stream.cli.parser import Parser, add_device, add_option
 from sana_stream.cli.process import answer
-from sana_stream.engine.loading.locate import resolve_model
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.run.messages import format_bytes
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -39,11 +38,13 @@ def clip_seconds(
     """Median seconds for one clip of a first block's length: ours, and diffusers'.
 
     Both encode the prompt, take the same number of Euler steps without guidance at the same size
-    and decode; ours and theirs run in turns, after one of each that is not counted.
+    and decode; ours and theirs run alternately, after one of each that is not counted.
 
     Raises:
         ConfigError: diffusers is not installed, or cannot run the model.
     """
+    from sana_stream.engine.loading.locate import resolve_model  # imports torch
+
     try:
         from diffusers import SanaVideoPipeline
         from diffusers.utils import logging
@@ -100,23 +101,17 @@ ENCODED_BLOCKS = 4
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--model",
-        type=argument_types.filled,
-        default="pocket",
-        metavar="MODEL",
-        help="as for a video",
-    )
+    add_option(what, "model")
     what.add_argument(
         "--shapes",
         type=argument_types.filled,
         metavar="NAME",
-        help="random weights in known shapes: 2b-480p, 2b-720p, pocket",
+        help="random weights in the shapes of a known model: 2b-480p, 2b-720p or pocket",
     )
-    parser.add_argument(
-        "--size", type=argument_types.size, metavar="WxH", help="in pixels, as 832x480"
+    add_option(
+        parser, "size", help="width and height in pixels, such as 832x480 (default: the model's)"
     )
     add_device(parser)
     parser.add_argument(
@@ -124,35 +119,31 @@ def add_options(parser: Parser) -> None:
         type=argument_types.positive_count,
         default=8,
         metavar="N",
-        help="blocks a median",
+        help="number of measured blocks; the median is printed (default: 8)",
     )
     parser.add_argument(
         "--warmup",
         type=argument_types.positive_count,
         default=2,
         metavar="N",
-        help="blocks before that",
+        help="number of blocks before the measured ones (default: 2)",
     )
     parser.add_argument(
         "--against",
         choices=["diffusers"],
-        help="the same clip, steps and weights there, in turns (needs diffusers, and --model)",
+        help="also measure one clip of the same steps and weights with that package, alternately "
+        "(needs --model and diffusers)",
     )
-    parser.add_argument(
-        "--decoder",
-        type=argument_types.filled,
+    add_option(
+        parser,
+        "decoder",
         metavar="tiny[=FILE]",
-        help="the small decoder; with --shapes no file is needed",
+        help="measure with TAEHV's small decoder; with --shapes no FILE is needed",
     )
-    parser.add_argument(
-        "--quantize",
-        type=argument_types.filled,
-        metavar="KIND",
-        help="int8, fp8 or nvfp4, as for a video",
-    )
-    parser.add_argument("--compile", action="store_true", help="have the networks compiled first")
-    parser.add_argument("--graphs", action="store_true", help="have CUDA graphs recorded first")
-    parser.add_argument("--json", action="store_true", help="figures for a program, on one line")
+    add_option(parser, "quantize")
+    add_option(parser, "compile", help="compile the networks before measuring")
+    add_option(parser, "graphs", help="capture CUDA graphs before measuring")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def run(args: Namespace) -> int:
@@ -191,18 +182,20 @@ def _engine(args: Namespace) -> Engine:
         from sana_stream.engine.performance.random_model import random_engine
 
         return random_engine(args.shapes, args.device, args.dtype, **more)
-    from . import model
+    from sana_stream.engine.cpu import stay_within_quota
+    from sana_stream.engine.engine import Engine
 
-    return model.load(args.model, args.device, args.dtype, **more)
+    stay_within_quota()
+    return Engine.load(args.model, args.device, args.dtype, **more)
 
 
 def _encode_seconds(engine: Engine, figures: BenchmarkResult) -> float:
     """Median seconds to encode and mux one block as a file takes it."""
     from sana_stream.streaming.containers.registry import create_muxer
-    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+    from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
     video = VideoFormat(figures.width, figures.height, engine.preset.fps)
-    muxer = create_muxer("mp4", video, EncoderSettings(), Metadata())
+    muxer = create_muxer("mp4", StreamSpec(video))
     muxer.header()
     session = engine.session("a red boat", height=figures.height, width=figures.width)
     return median(_timed(muxer, block) for block in islice(session, ENCODED_BLOCKS))
@@ -254,8 +247,8 @@ def _rows(figures: BenchmarkResult, fps: float, encode: float) -> Iterator[tuple
         yield f"block at number {index:,}", _ms(seconds)
     rate = figures.frames_a_second
     yield "pictures a second", f"{rate:.1f} ({rate / fps:.2f} x real time)"
-    yield "memory, peak", f"{megabytes(figures.memory)}, {megabytes(figures.peak_memory)}"
-    yield "kept for the next block", megabytes(figures.state)
+    yield "memory, peak", f"{format_bytes(figures.memory)}, {format_bytes(figures.peak_memory)}"
+    yield "kept for the next block", format_bytes(figures.state)
     yield "operations a block", f"{figures.cost.flop / 1e12:.3f} TFLOP"
     yield "matrix product here", f"{figures.flop_rate / 1e12:.2f} TFLOP/s"
     yield "share of the counted floor", f"{figures.share_of_floor:.0%}"

@@ -6,32 +6,32 @@ from argparse import Namespace
 from pathlib import Path
 
 from sana_stream.cli import argument_types
-from sana_stream.cli.parser import Parser
+from sana_stream.cli.parser import Parser, add_option
 from sana_stream.cli.process import print_message
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument(
-        "source", type=argument_types.filled, metavar="IN", help="a .pth file, a folder or a hub id"
+        "source",
+        type=argument_types.filled,
+        metavar="IN",
+        help="a .pth file, a folder in the diffusers layout or a Hugging Face hub id",
     )
     parser.add_argument(
         "target",
         type=argument_types.filled,
         metavar="OUT",
-        help="a folder in the diffusers layout, or a file in the original one (.pth)",
+        help="a new folder for the diffusers layout, or a .pth file for the original layout",
     )
-    parser.add_argument(
-        "--parts",
-        type=argument_types.filled,
-        metavar="MODEL",
-        help="folder or hub id with the VAE and text encoder, where IN has none",
+    add_option(
+        parser, "parts", help="folder or hub id with the VAE and text encoder, if IN has none"
     )
-    parser.add_argument(
-        "--dtype",
-        type=argument_types.filled,
-        metavar="NAME",
-        help="float32, bfloat16 or float16 (default: as they are)",
+    add_option(
+        parser,
+        "dtype",
+        default=None,
+        help="float32, bfloat16 or float16 (default: as in IN)",
     )
 
 

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import megabytes
-from sana_stream.cli.parser import Parser, add_device
+from sana_stream.cli.parser import Parser, add_device, add_option
 from sana_stream.cli.process import MESSAGE_LIMIT, answer
+from sana_stream.streaming.run.messages import format_bytes
 
 if TYPE_CHECKING:
     from sana_stream.engine.loading.inspect import MemoryEstimate, ModelInfo
@@ -25,29 +25,23 @@ LONGEST = 4000  # characters of a row
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument(
         "model",
         type=argument_types.filled,
         nargs="?",
         default="pocket",
         metavar="MODEL",
-        help="as for a video",
+        help="pocket, a folder in the diffusers layout, a .pth file or a Hugging Face hub id "
+        "(default: pocket)",
     )
-    parser.add_argument(
-        "--parts",
-        type=argument_types.filled,
-        metavar="MODEL",
-        help="folder or hub id with the VAE and text encoder",
-    )
-    parser.add_argument(
-        "--decoder", type=argument_types.filled, metavar="tiny=FILE", help="with the small decoder"
-    )
-    parser.add_argument(
-        "--size", type=argument_types.size, metavar="WxH", help="in pixels, as 832x480"
+    add_option(parser, "parts")
+    add_option(parser, "decoder")
+    add_option(
+        parser, "size", help="width and height in pixels, such as 832x480 (default: the model's)"
     )
     add_device(parser)
-    parser.add_argument("--json", action="store_true", help="facts for a program, on one line")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def run(args: Namespace) -> int:
@@ -80,7 +74,7 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     for part in info.parts:
         weights = part.weights
         count = f"{weights.parameters / 1e6:,.1f} million weights in {', '.join(weights.dtypes)}"
-        told = f"{part.kind}, {count}, {megabytes(weights.file_bytes)}"
+        told = f"{part.kind}, {count}, {format_bytes(weights.file_bytes)}"
         yield part.name.replace("_", " "), told
     yield "licence", info.licence or "none in its folder"
     yield (
@@ -129,11 +123,11 @@ def _memory_rows(expected: MemoryEstimate | None) -> Iterator[tuple[str, str]]:
     memory = expected.memory
     yield "on", f"{expected.device}, {str(expected.dtype).removeprefix('torch.')}"
     yield "at", f"{expected.width}x{expected.height}"
-    text = megabytes(memory.text_encoder)
-    yield "weights", f"{megabytes(memory.transformer + memory.vae)}, text encoder {text}"
-    yield "kept for the next block", megabytes(memory.kept)
-    yield "while denoising", megabytes(memory.denoise)
-    yield "while decoding", f"{megabytes(memory.decode)}, {expected.decode_frames} latent frames"
-    without = f"{megabytes(memory.floor)} while the text encoder rests elsewhere"
-    yield "at the most", f"{megabytes(memory.peak)}, {without}"
-    yield "free now", megabytes(expected.free)
+    text = format_bytes(memory.text_encoder)
+    yield "weights", f"{format_bytes(memory.transformer + memory.vae)}, text encoder {text}"
+    yield "kept for the next block", format_bytes(memory.kept)
+    yield "while denoising", format_bytes(memory.denoise)
+    yield "while decoding", f"{format_bytes(memory.decode)}, {expected.decode_frames} latent frames"
+    without = f"{format_bytes(memory.floor)} while the text encoder rests elsewhere"
+    yield "at the most", f"{format_bytes(memory.peak)}, {without}"
+    yield "free now", format_bytes(expected.free)

@@ -1,4 +1,4 @@
-"""Files that a caller gives: local, regular, not empty; and which kind they are."""
+"""Input media files: safe opening, and detection of their kind."""
 
 from __future__ import annotations
 

@@ -125,19 +125,20 @@ def open_partial(path: Path) -> BinaryIO:
     return partial.open("xb")
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file as `atomic_file` does."""
-    with atomic_file(path) as file:
+    with atomic_file(path, sync=sync) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file next to `path`; at the end sync it to disk and rename it to `path`.
+def atomic_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """Open a file under its temporary name; at the end sync it to disk and rename it to `path`.
 
-    The partial file always has the same name, so a killed process leaves at most one, which the
-    next write replaces. After an error, of the caller too, `path` is unchanged and the partial
-    file is removed.
+    After an error, of the caller too, `path` is unchanged and the temporary file is removed.
+
+    Args:
+        sync: wait until the file is on the disk, so that it is complete after a power cut too.
 
     Raises:
         OSError: the file cannot be written.
@@ -146,14 +147,16 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with open_partial(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

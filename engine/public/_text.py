@@ -30,6 +30,11 @@ def safe_text(text: object, limit: int = LIMIT) -> str:
     return f"{shown[:head]}...{shown[len(shown) - (limit - 3 - head) :]}"
 
 
+def os_reason(error: Exception) -> str:
+    """The reason of an error in lower case, without its number: `strerror`, or else its text."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
 def _shown(character: str) -> str:
     if character.isprintable() and character not in _REORDERING:
         return character
@@ -55,11 +60,3 @@ def name_list(names: Iterable[str], most: int = 3) -> str:
 def shape_text(shape: Iterable[object]) -> str:
     """A tensor's shape as a tuple, of at most 80 characters."""
     return safe_text(tuple(shape), 80)
-
-
-def os_reason(error: Exception) -> str:
-    """The cause of an `OSError` in lower case, without its number and file name.
-
-    Other errors give their message.
-    """
-    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -27,8 +27,9 @@ from sana_stream.engine.session.session import Session
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 FPS = 16
 SHAPES = ModelShapes(
@@ -96,8 +97,10 @@ def soak(hours: float, rows: int, folder: Path) -> Iterator[Row]:
     session = engine.session("a red boat", memory="cumulative")
     session.keep_history(seconds=60)
     end, counted = hours * 3600 * FPS, 0
-    output = open_output(str(folder / "live.m3u8"), VideoFormat(16, 16, FPS), window=5)
-    with OutputPump([output], print) as pump:
+    output = open_output(
+        str(folder / "live.m3u8"), StreamSpec(VideoFormat(16, 16, FPS)), OutputOptions(window=5)
+    )
+    with OutputPump([output]) as pump:
         for block in session:
             pump.write(block)
             generated = block.start + len(block.frames)

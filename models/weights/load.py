@@ -189,10 +189,10 @@ def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> Vid
 
 
 def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
-    """Read `taew2_1`, a .pth, .pt or .safetensors file.
+    """Load `taew2_1`, a .pth, .pt or .safetensors file.
 
     Raises:
-        CheckpointError: the file is missing, cut short, or not of this layout.
+        CheckpointError: the file is missing, truncated, or not of this layout.
     """
     tensors = read_weights(file)
     with torch.device("meta"):
@@ -208,6 +208,6 @@ def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDec
 
 
 def finalize_taehv(decoder: TAEHVDecoder, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
-    """A decoder with its weights, made ready to run, in the layout that is fastest."""
+    """Prepare a decoder with loaded weights to run: device, dtype, fastest memory layout."""
     decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return decoder.eval().requires_grad_(False)

@@ -5,9 +5,9 @@ Options and outputs are the real ones; whatever length is asked for, it makes fi
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -17,10 +17,13 @@ import numpy as np
 
 from sana_stream.cli.options import STDOUT, Options
 from sana_stream.cli.parser import build_parser
+from sana_stream.cli.run_config import run_config
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.pipe import claim_stdout
-from sana_stream.streaming.run.config import Job
-from sana_stream.streaming.run.outputs import prepare_outputs
+from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.run.outputs import open_outputs
+from sana_stream.streaming.run.plan import NEW_VIDEO
+from sana_stream.streaming.video_format import VideoFormat
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "streaming"))
 BLOCKS = 5
@@ -30,28 +33,28 @@ WIDTH, HEIGHT = 224, 128
 def main() -> None:
     from blocks import blocks  # pyright: ignore[reportMissingImports]
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = Options.of(build_parser("").parse(sys.argv[1:]))
-    stdout = claim_stdout() if STDOUT in options.outputs else None
-    timeline = SimpleNamespace(cues=options.story().cues)
-    request: Any = SimpleNamespace(
-        width=WIDTH, height=HEIGHT, fps=Fraction(16), seed=options.seed, timeline=timeline
+    config = run_config(options)
+    stdout = claim_stdout() if STDOUT in config.targets else None
+    logging.basicConfig(format="%(message)s")
+    plan: Any = SimpleNamespace(
+        config=config,
+        story=config.read_story(),
+        origin=NEW_VIDEO,
+        id="0" * 16,
+        prompts=config.prompts,
+        video_format=VideoFormat(WIDTH, HEIGHT, 16),
     )
     with (
-        OutputLocks(print_error) as locks,
-        prepare_outputs(
-            Job(options, options.story()), request, locks, Event(), stdout, print_error
-        ) as prepared,
-        prepared.started() as pump,
+        OutputLocks() as locks,
+        open_outputs(plan, locks, Event(), stdout) as outputs,
+        OutputPump(outputs) as pump,
     ):
         for block in blocks(BLOCKS):
             corner = np.zeros((len(block.frames), HEIGHT, WIDTH, 3), np.uint8)
             corner[:, : block.frames.shape[1], : block.frames.shape[2]] = block.frames
             pump.write(replace(block, frames=corner))
-
-
-def print_error(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

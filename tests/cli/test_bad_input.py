@@ -37,11 +37,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ((), 'nothing to show: give --prompt "a red boat at dusk" or --prompt-file story.txt'),
+        ((), 'no prompt is given: add --prompt "a red boat at dusk" or --prompt-file story.txt'),
         (("--promt", "a"), "--promt is not an option: did you mean --prompt?"),
         (("--sedes=4", *PROMPT), "--sedes is not an option: did you mean --seed?"),
-        (("--qqqqqq", *PROMPT), "--qqqqqq is not an option: --help lists what there is"),
-        (("a red boat",), '"a red boat" belongs to no option: for a prompt write --prompt'),
+        (("--qqqqqq", *PROMPT), "--qqqqqq is not an option: --help lists all options"),
+        (("a red boat",), '"a red boat" belongs to no option: for a prompt use --prompt'),
         (("--prompt",), "--prompt: expected one argument"),
         (("--prompt", " "), "the prompts: an empty prompt: describe the scene"),
         (("--prompt", "caf\udce9"), "the prompts: a prompt must not contain '\\udce9'"),
@@ -54,9 +54,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*PROMPT, "--frames", "1.5"), "--frames: '1.5' is not a whole number"),
         ((*PROMPT, "--seconds", "3", "--endless"), "--endless: not allowed with argument --sec"),
         ((*PROMPT, "--every", "0"), "--every: 0 is not possible: give more than 0"),
-        ((*PROMPT, "--size", "big"), "--size: 'big' is no size: give WIDTHxHEIGHT"),
+        ((*PROMPT, "--size", "big"), "--size: 'big' is not a size: give WIDTHxHEIGHT"),
         ((*PROMPT, "--fps", "0"), "--fps: 0 is not possible: give more than 0"),
-        ((*PROMPT, "--fps", "1/0"), "--fps: '1/0' is no rate: give 16, 23.976 or 24000/1001"),
+        (
+            (*PROMPT, "--fps", "1/0"),
+            "--fps: '1/0' is not a frame rate: give 16, 23.976 or 24000/1001",
+        ),
         ((*PROMPT, "--seed", "-1"), "--seed: -1 is not possible: give 0 to 9223372036854775807"),
         ((*PROMPT, "--steps", "0"), "--steps: 0 is not possible: give 1 or more"),
         ((*PROMPT, "--steps", "900,x"), "--steps: 'x' is not a number"),
@@ -64,13 +67,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*PROMPT, "--block-frames", "0"), "--block-frames: 0 is not possible: give 1 or more"),
         ((*PROMPT, "--out", "a.mp4", "--out", "a.mp4"), "--out a.mp4 is given twice"),
         ((*PROMPT, "--format", "nut"), "--format nut is for --out - and for addresses"),
-        ((*PROMPT, "--watch"), "--watch needs a file: give --prompt-file story.txt"),
-        (("--prompt-file", "-", "--interactive"), "--interactive reads standard input, and so"),
-        ((*PROMPT, "--host", "0.0.0.0"), "--host and --token are for the page: add --web"),
-        ((*PROMPT, "--web", "0", "--token", "a b"), "--token: give 8 letters or digits or more"),
+        ((*PROMPT, "--watch"), "--watch needs a prompt file: add --prompt-file story.txt"),
+        (
+            ("--prompt-file", "-", "--interactive"),
+            "--interactive and --prompt-file - both read standard",
+        ),
+        ((*PROMPT, "--host", "0.0.0.0"), "--host and --token need a page: add --web"),
+        ((*PROMPT, "--web", "0", "--token", "a b"), "--token: give at least 8 letters or digits"),
         ((*PROMPT, "--web", "65536"), "--web: 65536 is not possible: give 0 to 65535"),
         ((*PROMPT, "--segment", "0"), "--segment: 0 is not possible: give more than 0"),
-        ((*PROMPT, "--segment", "soon"), "--segment: 'soon' is no length of time: give 30s, 5m"),
+        ((*PROMPT, "--segment", "soon"), "--segment: 'soon' is not a duration: give 30s, 5m"),
         ((*PROMPT, "--segment", "1h", "--out", "-"), "--segment is for video files: give one"),
         ((*PROMPT, "--window", "5"), "--window is for playlists: give one, such as --out live"),
         ((*PROMPT, "--model", "pockt"), "model 'pockt' is not known; use 'pocket'"),
@@ -125,7 +131,7 @@ def test_mistakes_in_the_story(
         (("--seconds", "0.01"), "a video of 0.01 s has no frame"),
         (("--out", "a.avi"), "a.avi: its ending names no format; use one of .mp4"),
         (("--out", "a.webm", "--codec", "h264"), "codec 'h264': webm takes vp9, av1"),
-        (("--codec", "divx"), "codec 'divx': one of h264"),
+        (("--codec", "divx"), "codec 'divx': use one of h264"),
         (("--crf", "99"), "crf 99: h264 takes 0 to 51"),
         (("--nvenc", "--codec", "vp9"), "codec 'vp9': NVIDIA GPUs encode h264, h265, av1"),
         (("--web", "0", "--host", "8.8.8.8"), "port 0 on 8.8.8.8: "),
@@ -180,7 +186,7 @@ def test_a_folder_that_may_not_be_written(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described = inspect_model(tiny_folder)
-    monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: described)
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", lambda *_: described)
     argv = (*PROMPT, "--model", tiny_folder, "--out")
     mistake(capfd, 2, *argv, "nowhere/a.mp4")  # so that nothing is left to be imported below
     with tempfile.TemporaryDirectory() as folder:
@@ -250,5 +256,5 @@ def test_a_name_that_no_file_here_can_have(
     code = 1 if option == "--lora" else 2
     said = mistake(capfd, code, *prompt, option, name, "--frames", "1")
     assert len(said) < 400
-    assert "unforeseen" not in said
+    assert "unexpected error" not in said
     assert mistake(capfd, 2, "--prompt", f"a boat<image>{name}")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from sana_stream.cli.console import TerminalReporter, closing_lines, megabytes, progress_line
+from sana_stream.cli.console import TerminalReporter, closing_lines, progress_line
 from sana_stream.engine.block import Block, BlockStats
+from sana_stream.streaming.run.messages import format_bytes
 from sana_stream.streaming.run.progress import Progress
 
 MIB = 1 << 20
@@ -30,28 +31,30 @@ def progress(total: int | None = 96) -> Progress:
 
 def test_numbers_of_a_run() -> None:
     now = progress()
-    assert (now.blocks, now.frames, now.spent) == (2, 33, 3.0)
+    assert (now.blocks, now.frames, now.elapsed_seconds) == (2, 33, 3.0)
     assert now.speed == 11
-    assert now.recent == 16  # of the second block: the first one warms up
-    assert now.left_seconds == pytest.approx(63 / 16)
-    assert now.peak == 120 * MIB
-    assert progress(None).left_seconds is None
+    assert now.recent_speed == 16  # of the second block: the first one warms up
+    assert now.remaining_seconds == pytest.approx(63 / 16)
+    assert now.peak_memory_bytes == 120 * MIB
+    assert progress(None).remaining_seconds is None
 
 
 def test_recent_speed_follows_a_change() -> None:
     now = progress(None)
     for _ in range(30):
-        now = now.after(block(16), now.spent + 0.5)
-    assert now.recent == pytest.approx(32, rel=0.01)
+        now = now.after(block(16), now.elapsed_seconds + 0.5)
+    assert now.recent_speed == pytest.approx(32, rel=0.01)
 
 
 def test_hours_in_which_a_run_is_suspended_change_the_outlook_little() -> None:
     now = progress()
-    woken = now.after(block(16), now.spent + 3600)
-    assert woken.left_seconds is not None
-    assert now.left_seconds is not None
-    assert woken.left_seconds < 1.3 * now.left_seconds
-    assert woken.after(block(16), woken.spent + 1).recent == pytest.approx(16, rel=0.2)
+    woken = now.after(block(16), now.elapsed_seconds + 3600)
+    assert woken.remaining_seconds is not None
+    assert now.remaining_seconds is not None
+    assert woken.remaining_seconds < 1.3 * now.remaining_seconds
+    assert woken.after(block(16), woken.elapsed_seconds + 1).recent_speed == pytest.approx(
+        16, rel=0.2
+    )
 
 
 def test_the_progress_line() -> None:
@@ -77,7 +80,7 @@ def test_the_closing_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_memory_is_in_gib() -> None:
-    assert megabytes(20 * 1024 * MIB) == "20.0 GiB"
+    assert format_bytes(20 * 1024 * MIB) == "20.0 GiB"
 
 
 def test_the_display_shows_prompt_and_numbers_and_goes_away() -> None:
@@ -88,7 +91,7 @@ def test_the_display_shows_prompt_and_numbers_and_goes_away() -> None:
         display._live.refresh()
         display.note("a note [bold]as it is")
         display.block(progress())
-        assert "the first block is being made" in terminal.getvalue()
+        assert "generating the first block" in terminal.getvalue()
         display._live.refresh()
         shown = terminal.getvalue()
         assert "a note [bold]as it is" in shown

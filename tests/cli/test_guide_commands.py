@@ -19,6 +19,7 @@ import pytest
 
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
+from sana_stream.cli.run_config import run_config
 
 from ..command import environment
 from ..programs import need
@@ -222,4 +223,4 @@ def test_directed_streams_are_lines_of_their_own() -> None:
         (False, True, None),
         (False, False, 8765),
     ]
-    assert all(o.paced and o.length.endless for o in found)
+    assert all(run_config(o).paced and o.length.endless for o in found)

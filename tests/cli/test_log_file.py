@@ -265,7 +265,7 @@ def test_failures_of_threads_are_one_line(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines() == [
-        "sana-stream: the page has failed: ValueError: no \\x1b[31m more; the run goes on",
+        "sana-stream: the page has failed: ValueError: no \\x1b[31m more; the run continues",
         "sana-stream: ignored: ValueError: no \\x1b[31m more",
         "asyncio: lost: ValueError: why",
     ]

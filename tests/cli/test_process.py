@@ -119,10 +119,10 @@ def test_standard_output_is_the_video_alone(tmp_path: Path, tiny_folder: Path) -
     (tmp_path / "sitecustomize.py").write_text("")
     (tmp_path / "run.py").write_text(
         "import sys\n"
-        "import sana_stream.cli.commands.model as model\n"
-        "load = model.load\n"
+        "import sana_stream.streaming.run.model as runner\n"
+        "load = runner.load_engine\n"
         f"def chatty(*argv, **more):\n    {chatter}\n    return load(*argv, **more)\n"
-        "model.load = chatty\n"
+        "runner.load_engine = chatty\n"
         "from sana_stream.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -179,17 +179,33 @@ def test_a_story_from_standard_input(tmp_path: Path, tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["--version"], ["--promt", "a"], ["--prompt-file", "nowhere.txt"]]
+    ("argv", "heavy"),
+    [
+        (["--help"], ("torch", "av", "numpy", "rich", "pydantic")),
+        (["--version"], ("torch", "av", "numpy", "rich", "pydantic")),
+        (["--promt", "a"], ("torch", "av", "numpy", "rich", "pydantic")),
+        (["--prompt", "a", "--fps", "x"], ("torch", "av", "numpy", "rich", "pydantic")),
+        (["--prompt", "a", "--watch"], ("torch", "av", "numpy")),
+        (["--prompt-file", "nowhere.txt"], ("torch",)),
+        (["resume", "--help"], ("torch", "av", "numpy")),
+        (["branch", "--help"], ("torch", "av", "numpy")),
+        (["info", "--help"], ("torch", "av", "numpy")),
+        (["convert", "--help"], ("torch", "av", "numpy")),
+        (["bench", "--help"], ("torch", "av")),
+    ],
 )
-def test_torch_is_not_loaded_to_answer(tmp_path: Path, argv: list[str]) -> None:
+def test_heavy_packages_are_not_loaded_to_answer(
+    tmp_path: Path, argv: list[str], heavy: tuple[str, ...]
+) -> None:
     code = (
         "import sys, runpy, atexit\n"
-        "atexit.register(lambda: sys.stderr.write(f'torch: {\"torch\" in sys.modules}'))\n"
+        f"loaded = lambda: [name for name in {heavy!r} if name in sys.modules]\n"
+        "atexit.register(lambda: sys.stderr.write(f'loaded: {loaded()}'))\n"
         f"sys.argv = ['sana-stream', *{argv!r}]\n"
         "runpy.run_module('sana_stream.cli', run_name='__main__')\n"
     )
     done = finished([sys.executable, "-c", code], tmp_path)
-    assert done.stderr.endswith(b"torch: False"), done.stderr
+    assert done.stderr.endswith(b"loaded: []"), done.stderr
 
 
 def test_what_is_typed_directs_the_stream(tmp_path: Path, tiny_folder: Path) -> None:

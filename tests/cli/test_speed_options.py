@@ -8,7 +8,12 @@ import pytest
 
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import build_parser
-from sana_stream.streaming.run.config import Job
+from sana_stream.cli.run_config import run_config
+from sana_stream.engine.engine import Engine
+from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.model import describe
+from sana_stream.streaming.run.plan import resolve_plan
+from sana_stream.streaming.run.stored import StoredRun, run_to_json
 
 from ..command import pictures, run
 
@@ -44,10 +49,11 @@ def test_the_small_decoder_is_refused_where_latents_are_others(
 
 
 def test_a_checkpoint_finds_the_decoder_from_every_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taew2_1.pth").touch()
+    model = describe(tiny_engine, RunConfig("a red boat"))
     for given, kept in (
         ("tiny=taew2_1.pth", f"tiny={tmp_path / 'taew2_1.pth'}"),
         ("tiny=owner/name/taew2_1.pth", "tiny=owner/name/taew2_1.pth"),
@@ -55,5 +61,6 @@ def test_a_checkpoint_finds_the_decoder_from_every_folder(
     ):
         words = [*PROMPT, *(("--decoder", given) if given else ())]
         options = Options.of(build_parser("").parse(words))
-        job = Job.from_json(Job(options, options.story()).to_json())
-        assert job.options.decoder == kept
+        config = run_config(options)
+        plan = resolve_plan(config, config.read_story(), model)
+        assert StoredRun.from_json(run_to_json(plan)).config.decoder == kept

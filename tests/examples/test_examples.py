@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.story.read import read_story
 
@@ -81,6 +82,49 @@ def test_switch_writes_video_with_two_prompts(
         (0, "noon"),
         (1.062, "night"),
     ]
+
+
+def test_notebook_style(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run("notebook_style", "morning.mp4", *tiny)
+    assert capsys.readouterr().out.startswith("32 frames, 2.0 s of video, in ")
+    assert len(frames(Path("morning.mp4"))) == 32
+    prompts = [cue.prompt for cue in read_story("morning.vtt").cues]
+    assert [prompt.split()[-1] for prompt in prompts] == ["dawn", "noon", "sunset"]
+
+
+def test_batch(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        Path(f"{name}.txt").write_text("a red boat\nnight falls\n")
+    Path("whole").mkdir()
+    run("batch", "one.txt", *tiny)
+    Path("one.mp4").rename("whole/one.mp4")
+    Path("one.vtt").unlink()
+    config = RunConfig("one.txt", ["one.mp4"], seconds=2, checkpoint=True)
+    with Run(Engine.load("tiny"), config) as begun:
+        next(begun)
+    capsys.readouterr()
+    run("batch", "one.txt", "two.txt", *tiny)
+    run("batch", "one.txt", "two.txt", *tiny)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        *("one.mp4: 1.1 s", "one.mp4: 1.6 s", "one.mp4: 2.0 s"),
+        *("two.mp4: 0.6 s", "two.mp4: 1.1 s", "two.mp4: 1.6 s", "two.mp4: 2.0 s"),
+        *("one.mp4: complete", "two.mp4: complete"),
+    ]
+    expected = frames(Path("whole/one.mp4"))
+    assert np.array_equal(frames(Path("one.mp4")), expected)
+    assert np.array_equal(frames(Path("two.mp4")), expected)
+
+
+def test_direct(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run("direct", "directed.mp4", *tiny[:2], "--seconds", "3")
+    assert capsys.readouterr().out.splitlines() == [
+        "block 1: a red boat on the sea at noon",
+        "block 3: a yellow balloon over the hills at sunset",
+        "block 5: a yellow balloon over the hills at night",
+        "49 frames are in directed.mp4",
+    ]
+    assert len(frames(Path("directed.mp4"))) == 49
 
 
 def test_memory_policies_prints_differences(

@@ -6,6 +6,7 @@ Run as a script. Says `made N` on standard error after each block that was hande
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 import time
@@ -14,9 +15,10 @@ from threading import Event
 from blocks import FPS, HEIGHT, WIDTH, blocks
 
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pipe import claim_stdout
 from sana_stream.streaming.outputs.pump import OutputPump
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 
 def main() -> int:
@@ -26,21 +28,22 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=None)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that a block takes")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     stop = Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     stdout = claim_stdout() if "-" in options.out else None
-    sinks = [
+    outputs = [
         open_output(
             target,
-            VideoFormat(WIDTH, HEIGHT, FPS),
-            container=options.format if target == "-" else None,
+            StreamSpec(VideoFormat(WIDTH, HEIGHT, FPS)),
+            OutputOptions(container=options.format if target == "-" else None),
             stop=stop,
             stdout=stdout,
         )
         for target in options.out
     ]
     print("a stray line that must not get between the pictures", flush=True)  # noqa: T201
-    with OutputPump(sinks, say) as pump:
+    with OutputPump(outputs) as pump:
         for block in blocks(options.blocks):
             if stop.is_set() or not pump.write(block):
                 break

@@ -6,6 +6,7 @@ Says `at URL` on standard error when it serves.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.control.pacing import RealtimePacer
 from sana_stream.streaming.outputs.base import Output
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
-from sana_stream.streaming.video_format import Metadata, VideoFormat
+from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=None)
     parser.add_argument("--orders", action="store_true", help="wait to be asked for streams")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     stage, programme = CurrentStream(), JobQueue() if options.orders else None
     with WebServer(stage, AccessPolicy.on(options.host, options.port), programme) as server:
         say(f"at {server.access.url()}")
@@ -65,12 +68,18 @@ def run(
     feed = LiveFeed(VIDEO)
     board = RunStatus(VIDEO, "A harbour", 7, None, story)
     stage.begin(feed, control, board, record)
-    sinks: list[Output] = [feed]
+    outputs: list[Output] = [feed]
     if record:
-        sinks.append(open_output(str(record), VIDEO, tags=Metadata("A harbour"), overwrite=True))
+        outputs.append(
+            open_output(
+                str(record),
+                StreamSpec(VIDEO, metadata=Metadata("A harbour")),
+                OutputOptions(overwrite=True),
+            )
+        )
     stop = control.stop
     pace, start, prompt, index = RealtimePacer(VIDEO, stop), 0, story[0].prompt, 0
-    with OutputPump(sinks, say) as pump:
+    with OutputPump(outputs) as pump:
         while not stop.is_set() and index != limit:
             control.wait_while_paused()
             pace.wait()

@@ -17,7 +17,14 @@ from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.codec_limits import LIMITS
 from sana_stream.streaming.containers.registry import CONTAINERS, create_muxer
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import (
+    EncoderSettings,
+    Metadata,
+    StreamSpec,
+    VideoFormat,
+    check_limits,
+)
 
 HOMES = {"h264": "mp4", "h265": "mp4", "av1": "mp4", "vp9": "webm", "ffv1": "matroska"}
 
@@ -27,14 +34,14 @@ import io, json, sys
 import av, numpy as np
 from types import SimpleNamespace
 from sana_stream.streaming.containers.registry import create_muxer
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 noise = np.random.default_rng(0)
 codec, container = sys.argv[1:3]
 for width, height, fps, crf, preset in json.loads(sys.argv[3]):
     print(width, height, fps, crf, preset, flush=True)
-    encoding, video = EncoderSettings(codec, crf, preset), VideoFormat(width, height, fps)
-    muxer, file, start = create_muxer(container, video, encoding, Metadata()), io.BytesIO(), 0
+    encoder, video = EncoderSettings(codec, crf, preset), VideoFormat(width, height, fps)
+    muxer, file, start = create_muxer(container, StreamSpec(video, encoder)), io.BytesIO(), 0
     file.write(muxer.header())
     for count in (5, 4, 1):
         frames = noise.integers(0, 255, (count, video.height, video.width, 3), dtype=np.uint8)
@@ -77,35 +84,40 @@ def test_an_encoder_takes_what_its_limits_say(codec: str) -> None:
 @pytest.mark.parametrize(
     ("codec", "size", "message"),
     [
-        ("h265", (48, 32), "48x32 is too small .* from 64x64 on; take another codec .h264"),
+        ("h265", (48, 32), "48x32 is too small .* from 64x64; use another codec .h264"),
         ("h265", (62, 400), "62x400 is too small"),
         ("av1", (16, 200), "16x200 is too small"),
-        ("av1", (64, 16384), "64x16384 is too large .* at most 16384x8704; take another codec"),
-        ("h264", (16386, 64), "16386x64 is too large .*; give another size"),
+        ("av1", (64, 16384), "64x16384 is too large .* at most 16384x8704; use another codec"),
+        ("h264", (16386, 64), "16386x64 is too large .*; use another size"),
     ],
 )
 def test_a_size_that_an_encoder_does_not_take(
     codec: str, size: tuple[int, int], message: str
 ) -> None:
     with pytest.raises(InvalidOutputError, match=f"codec {codec}: {message}"):
-        create_muxer(HOMES[codec], VideoFormat(*size, 16), EncoderSettings(codec), Metadata())
+        create_muxer(HOMES[codec], StreamSpec(VideoFormat(*size, 16), EncoderSettings(codec)))
 
 
 def test_a_rate_that_an_encoder_does_not_take() -> None:
     with pytest.raises(InvalidOutputError, match=r"241 frames a second are too many .* takes 240"):
-        create_muxer("mp4", VideoFormat(64, 64, 241), EncoderSettings("av1"), Metadata())
+        create_muxer("mp4", StreamSpec(VideoFormat(64, 64, 241), EncoderSettings("av1")))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "live.m3u8"])
 def test_nothing_is_written_for_what_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidOutputError, match="h265: 48x32 is too small"):
-        open_output(str(tmp_path / name), VideoFormat(48, 32, 16), EncoderSettings("h265"))
+        open_output(
+            str(tmp_path / name), StreamSpec(VideoFormat(48, 32, 16), EncoderSettings("h265"))
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_playlist_takes_the_codecs_of_its_container(tmp_path: Path) -> None:
     with pytest.raises(InvalidOutputError, match="codec 'ffv1': mp4 takes h264, h265, av1, vp9"):
-        open_output(str(tmp_path / "live.m3u8"), VideoFormat(96, 64, 16), EncoderSettings("ffv1"))
+        open_output(
+            str(tmp_path / "live.m3u8"),
+            StreamSpec(VideoFormat(96, 64, 16), EncoderSettings("ffv1")),
+        )
 
 
 @settings(max_examples=40)
@@ -122,16 +134,16 @@ def test_a_header_comes_or_a_refusal(home: tuple[str, str], width: int, height: 
         check_limits(codec, video)
     except InvalidOutputError:
         with pytest.raises(InvalidOutputError):
-            create_muxer(container, video, EncoderSettings(codec), Metadata())
+            create_muxer(container, StreamSpec(video, EncoderSettings(codec)))
     else:
-        header = create_muxer(container, video, EncoderSettings(codec), Metadata()).header()
+        header = create_muxer(container, StreamSpec(video, EncoderSettings(codec))).header()
         assert header or container == "mpegts"  # which begins with its first packet
 
 
 def test_tags_hold_any_text() -> None:
     tags = Metadata("caf\udce9\x00.mp4", ("a\x00b", "\ud800"), 2**63 - 1)
     assert all("\x00" not in text for text in tags.as_dict().values())
-    assert create_muxer("mp4", VideoFormat(64, 64, 16), EncoderSettings(), tags).header()
+    assert create_muxer("mp4", StreamSpec(VideoFormat(64, 64, 16), metadata=tags)).header()
 
 
 @pytest.mark.parametrize(
@@ -153,23 +165,40 @@ def test_encodings_of_another_kind(given: dict[str, object]) -> None:
     "given",
     [
         {"target": None}, {"target": ""}, {"target": " "}, {"target": "a\x00.mp4"}, {"target": "."},
-        {"target": b"a.mp4"}, {"target": 5}, {"video": (64, 64, 16)}, {"encoding": "h264"},
-        {"tags": "title"}, {"container": 5}, {"overwrite": "yes"},
-        {"resume_frames": -1}, {"resume_frames": 1.0},
-        {"resume_frames": True}, {"segment_seconds": float("nan")},
-        {"segment_seconds": "90s"}, {"window": 2.5}, {"window": True}, {"sole_output": 1},
-        {"stop": True}, {"stdout": "1"}, {"report": "print"},
+        {"target": b"a.mp4"}, {"target": 5}, {"spec": VideoFormat(64, 64, 16)}, {"options": 5},
+        {"stop": True}, {"stdout": "1"},
     ],
 )  # fmt: skip
 def test_outputs_asked_for_with_values_of_another_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, object]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked: dict[str, object] = {"target": "a.mp4", "video": VideoFormat(64, 64, 16)}
+    asked: dict[str, object] = {"target": "a.mp4", "spec": StreamSpec(VideoFormat(64, 64, 16))}
     with pytest.raises(InvalidOutputError) as error:
         open_output(**(asked | given))  # type: ignore[arg-type]
     assert next(iter(given)) in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"container": 5}, {"overwrite": "yes"}, {"resume_frames": -1}, {"resume_frames": 1.0},
+        {"resume_frames": True}, {"segment_seconds": float("nan")}, {"segment_seconds": "90s"},
+        {"window": 2.5}, {"window": True}, {"captions": 5}, {"sole_output": 1},
+    ],
+)  # fmt: skip
+def test_options_of_another_kind(given: dict[str, object]) -> None:
+    with pytest.raises(InvalidOutputError, match=next(iter(given))):
+        OutputOptions(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "given", [{"video": (64, 64, 16)}, {"encoder": "h264"}, {"metadata": "title"}]
+)
+def test_specs_of_another_kind(given: dict[str, object]) -> None:
+    with pytest.raises(InvalidOutputError, match=next(iter(given))):
+        StreamSpec(**({"video": VideoFormat(64, 64, 16)} | given))  # type: ignore[arg-type]
 
 
 def test_a_size_of_numpy_is_a_size() -> None:

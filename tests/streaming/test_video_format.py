@@ -17,8 +17,7 @@ from sana_stream.streaming.video_format import (
     FINEST,
     LEAST,
     MOST,
-    EncoderSettings,
-    Metadata,
+    StreamSpec,
     VideoFormat,
     rate_of,
     read_rate,
@@ -92,7 +91,7 @@ TICK = {  # seconds to which a container rounds times, and the rate that a reade
 @example(Fraction(99991, 99989))
 @pytest.mark.parametrize("container", TICK)
 def test_a_file_keeps_the_rate_and_the_time_of_every_frame(container: str, rate: Fraction) -> None:
-    muxer = create_muxer(container, VideoFormat(WIDTH, HEIGHT, rate), EncoderSettings(), Metadata())
+    muxer = create_muxer(container, StreamSpec(VideoFormat(WIDTH, HEIGHT, rate)))
     file = io.BytesIO()
     file.write(muxer.header())
     for block in blocks(2, size=4):
@@ -112,9 +111,7 @@ def test_a_file_keeps_the_rate_and_the_time_of_every_frame(container: str, rate:
 
 
 def test_a_stream_without_container_names_its_exact_rate() -> None:
-    header = create_muxer(
-        "y4m", VideoFormat(WIDTH, HEIGHT, 29.97), EncoderSettings(), Metadata()
-    ).header()
+    header = create_muxer("y4m", StreamSpec(VideoFormat(WIDTH, HEIGHT, 29.97))).header()
     assert b" F30000:1001 " in bytes(header)
 
 

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.base import Output
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
@@ -32,7 +33,7 @@ def file(name: str, codec: str | None = None) -> Opener:
     @contextmanager
     def opened(video: VideoFormat) -> Iterator[Output]:
         with TemporaryDirectory() as folder:
-            yield open_output(f"{folder}/{name}", video, EncoderSettings(codec))
+            yield open_output(f"{folder}/{name}", StreamSpec(video, EncoderSettings(codec)))
 
     return opened
 
@@ -50,7 +51,9 @@ def pipe(container: str) -> Opener:
                     pass
 
         with background(read):
-            yield open_output("-", video, container=container, stdout=writing)
+            yield open_output(
+                "-", StreamSpec(video), OutputOptions(container=container), stdout=writing
+            )
 
     return opened
 
@@ -59,14 +62,14 @@ def pipe(container: str) -> Opener:
 def tcp(video: VideoFormat) -> Iterator[Output]:
     """A TCP client output, connected to a reader."""
     with socket.create_server((HOST, 0)) as server, background(lambda: drain(server.accept()[0])):
-        yield open_output(f"tcp://{HOST}:{server.getsockname()[1]}", video)
+        yield open_output(f"tcp://{HOST}:{server.getsockname()[1]}", StreamSpec(video))
 
 
 @contextmanager
 def tcp_listening(video: VideoFormat) -> Iterator[Output]:
     """A TCP server output, to which a reader connects."""
     port = free_port()
-    output = open_output(f"tcp://{HOST}:{port}?listen", video)
+    output = open_output(f"tcp://{HOST}:{port}?listen", StreamSpec(video))
     with background(lambda: drain(socket.create_connection((HOST, port)))):
         yield output
 
@@ -78,7 +81,7 @@ def unix(video: VideoFormat) -> Iterator[Output]:
         server.bind(f"{folder}/socket")
         server.listen()
         with background(lambda: drain(server.accept()[0])):
-            yield open_output(f"unix://{folder}/socket", video)
+            yield open_output(f"unix://{folder}/socket", StreamSpec(video))
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def udp(video: VideoFormat) -> Iterator[Output]:
         receiver.bind((HOST, 0))
         receiver.settimeout(1)
         with background(lambda: drain(receiver)):
-            yield open_output(f"udp://{HOST}:{receiver.getsockname()[1]}", video)
+            yield open_output(f"udp://{HOST}:{receiver.getsockname()[1]}", StreamSpec(video))
 
 
 @contextmanager
@@ -100,7 +103,7 @@ def rtmp(video: VideoFormat) -> Iterator[Output]:
     server = subprocess.Popen([*command, "-f", "null", "-"])
     try:
         wait_until_listening(port)
-        yield open_output(address, video)
+        yield open_output(address, StreamSpec(video))
     finally:
         server.kill()
         server.wait()

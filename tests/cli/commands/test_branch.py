@@ -76,4 +76,4 @@ def test_a_branch_needs_a_name_of_its_own(tiny: tuple[str, ...], capfd: pytest.C
     said = capfd.readouterr().err
     assert "give it a name with --out FILE" in said
     assert "--out a.mkv is the video that is branched: give another name" in said
-    assert "nothing to show: give --prompt" in said
+    assert "no prompt is given: add --prompt" in said

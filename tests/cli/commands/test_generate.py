@@ -166,7 +166,7 @@ def test_what_is_said(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]) 
     rows = [" ".join(line.split()) for line in lines[3:6]]
     assert rows == [
         "0:00 0:00 (block 0) a red boat",
-        "0:00.9 never: no block starts in its time the [bold]night",
+        "0:00.9 never: no block starts while it is due the [bold]night",
         "0:01 0:01.062 (block 2) a fox",
     ]
     assert "from frame 17 (0:01.062): a fox" in lines
@@ -186,7 +186,7 @@ def test_what_the_model_wants_behind_a_prompt_is_not_shown(
     described = inspect_model(tiny_folder)
     preset = dataclasses.replace(described.preset, motion_score=" the night falls")
     changed = dataclasses.replace(described, preset=preset)
-    monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: changed)
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", lambda *_: changed)
     outs = (*PICTURES, "--out", "a.mkv")
     assert run("--prompt", "a fox", "--frames", "9", *outs, *tiny) == 0
     expected = frames_of(tiny_engine, 9, {0: "a fox the night falls"})
@@ -210,7 +210,7 @@ def test_a_fault_on_the_way_keeps_what_was_made(
     monkeypatch.setattr(Session, "sample", fail_at_two)
     assert run("--prompt", "a fox", "--seconds", "3", "--out", "a.mp4", *tiny) == 1
     last = capfd.readouterr().err.splitlines()[-1]
-    assert last.startswith("sana-stream: something unforeseen: gone astray (--debug")
+    assert last.startswith("sana-stream: unexpected error: gone astray (--debug")
     assert len(pictures(Path("a.mp4"))) == 17
 
 
@@ -243,7 +243,7 @@ def test_where_no_gpu_encodes_the_cpu_does(
     monkeypatch.setattr("sana_stream.streaming.containers.encoder._try_one_frame", fail)
     assert run("--prompt", "a fox", "--frames", "9", "--nvenc", "--out", "a.mp4", *tiny) == 0
     assert len(pictures("a.mp4")) == 9
-    assert "the GPU cannot encode h264 (no encoder); the CPU does it" in capfd.readouterr().err
+    assert "the GPU cannot encode h264 (no encoder); the CPU encodes" in capfd.readouterr().err
 
 
 def test_the_model_is_loaded_and_compiled_as_asked_for(
@@ -255,7 +255,7 @@ def test_the_model_is_loaded_and_compiled_as_asked_for(
         asked.append(more["decode_frames"])
         return tiny_engine
 
-    monkeypatch.setattr("sana_stream.cli.commands.model.load", load)
+    monkeypatch.setattr(Engine, "load", load)
     monkeypatch.setattr("sana_stream.engine.performance.compile.compile_networks", compiled.append)
     argv = ("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--overwrite", *tiny)
     assert run(*argv) == 0

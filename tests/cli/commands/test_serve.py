@@ -134,7 +134,7 @@ def test_the_folder_may_go_while_a_stream_is_on(served: Served, tmp_path: Path) 
     served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
     while (tmp_path / "films").exists():  # the server is still removing its own from it
         shutil.rmtree(tmp_path / "films", ignore_errors=True)
-    served.await_that(lambda: "the stream goes on" in served.json("/status")["notice"])
+    served.await_that(lambda: "the stream continues" in served.json("/status")["notice"])
     blocks = served.json("/status")["blocks"]
     served.await_that(lambda: served.json("/status")["blocks"] > blocks + 1)
     assert served.ask("GET", "/download")[0] == 404

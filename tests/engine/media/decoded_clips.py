@@ -12,7 +12,7 @@ from sana_stream.engine.media.clip import inspect_clip
 FPS = Fraction(16)
 
 
-def ignore_note(said: str) -> None:
+def ignore_note(note: str) -> None:
     """Ignore a note."""
 
 

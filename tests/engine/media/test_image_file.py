@@ -37,7 +37,7 @@ KINDS = (
 WHITE = 255
 
 
-def ignore_note(said: str) -> None:
+def ignore_note(note: str) -> None:
     """Ignore a note."""
 
 

@@ -1,4 +1,4 @@
-"""LoRA files against peft, in every layout they come in, and exact removal."""
+"""Merged LoRA files of every layout equal peft's merge, and their removal is exact."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "conv_inverted", "conv_temp", "pr
 
 @pytest.fixture
 def engine(tiny_folder: Path) -> Engine:
-    """An engine of its own: its weights change."""
+    """An engine that only this module uses, as its weights change."""
     return Engine.load(tiny_folder, "cpu", "float32")
 
 
 def adapted(folder: Path, seed: int = 0, **settings: Any) -> Any:
-    """The reference transformer with a random adapter of peft."""
+    """Create the reference transformer with a random peft adapter."""
     model: Any = SanaVideoTransformer3DModel.from_pretrained(folder / "transformer")
     model.add_adapter(LoraConfig(target_modules=TARGETS, **settings))
     generator = torch.Generator().manual_seed(seed)
@@ -36,7 +36,7 @@ def adapted(folder: Path, seed: int = 0, **settings: Any) -> Any:
 
 
 def save(model: Any, folder: Path, **more: Any) -> Path:
-    """The adapter in the diffusers layout."""
+    """Save the adapter in the diffusers layout."""
     layers: Any = get_peft_model_state_dict(model)
     SanaVideoPipeline.save_lora_weights(folder, layers, **more)
     return folder / more.get("weight_name", "pytorch_lora_weights.safetensors")
@@ -64,7 +64,7 @@ def weights(engine: Engine) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("scale", [1.0, 0.35, -1.0])
 @pytest.mark.parametrize("settings", [{"r": 4}, {"r": 4, "lora_alpha": 4}], ids=str)
-def test_a_diffusers_file_merges_as_peft_does(
+def test_diffusers_file_merges_as_in_peft(
     engine: Engine, tiny_folder: Path, tmp_path: Path, settings: dict[str, int], scale: float
 ):
     model = adapted(tiny_folder, **{"lora_alpha": 4} | settings)
@@ -83,17 +83,17 @@ def test_a_diffusers_file_merges_as_peft_does(
     ],
     ids=["alpha", "rslora", "patterns"],
 )
-def test_alpha_comes_from_the_metadata(
+def test_alpha_is_read_from_metadata(
     engine: Engine, tiny_folder: Path, tmp_path: Path, settings: dict[str, Any]
 ):
     model = adapted(tiny_folder, **settings)
-    told = model.peft_config["default"].to_dict()
-    file = save(model, tmp_path, transformer_lora_adapter_metadata=told)
+    metadata = model.peft_config["default"].to_dict()
+    file = save(model, tmp_path, transformer_lora_adapter_metadata=metadata)
     engine.set_loras([(file, 1.0)])
     assert_same(engine, merged(model))
 
 
-def test_a_peft_folder(engine: Engine, tiny_folder: Path, tmp_path: Path):
+def test_peft_folder_merges_as_in_peft(engine: Engine, tiny_folder: Path, tmp_path: Path):
     base: Any = SanaVideoTransformer3DModel.from_pretrained(tiny_folder / "transformer")
     model: Any = get_peft_model(base, LoraConfig(r=3, lora_alpha=9, target_modules=TARGETS))
     for name, parameter in model.named_parameters():
@@ -107,7 +107,7 @@ def test_a_peft_folder(engine: Engine, tiny_folder: Path, tmp_path: Path):
     assert_same(engine, dict(model.merge_and_unload().named_parameters()))
 
 
-def test_an_alpha_tensor_and_the_older_names(engine: Engine, tmp_path: Path):
+def test_alpha_tensor_and_older_names_are_read(engine: Engine, tmp_path: Path):
     A, B = torch.randn(2, 28), torch.randn(28, 2)
     save_file(
         {
@@ -125,7 +125,9 @@ def test_an_alpha_tensor_and_the_older_names(engine: Engine, tmp_path: Path):
     assert changed(engine, before) == {name}
 
 
-def test_several_add_up_and_go_away_bit_for_bit(engine: Engine, tiny_folder: Path, tmp_path: Path):
+def test_several_loras_add_up_and_are_removed_exactly(
+    engine: Engine, tiny_folder: Path, tmp_path: Path
+):
     before = weights(engine)
     block = next(engine.session("a red boat")).latents
     one, two = (
@@ -153,7 +155,7 @@ def test_several_add_up_and_go_away_bit_for_bit(engine: Engine, tiny_folder: Pat
     assert torch.equal(next(engine.session("a red boat")).latents, block)
 
 
-def test_removal_is_exact_in_bfloat16_too(tiny_folder: Path, tmp_path: Path):
+def test_lora_removal_is_exact_in_bfloat16(tiny_folder: Path, tmp_path: Path):
     engine = Engine.load(tiny_folder, "cpu", "bfloat16")
     before = weights(engine)
     model = adapted(tiny_folder, r=2, lora_alpha=2)
@@ -163,8 +165,8 @@ def test_removal_is_exact_in_bfloat16_too(tiny_folder: Path, tmp_path: Path):
     assert changed(engine, before) == set()
 
 
-def test_a_stream_knows_its_lora(engine: Engine, tiny_folder: Path, tmp_path: Path):
-    """A saved stream does not go on with other weights."""
+def test_resume_with_another_lora_raises(engine: Engine, tiny_folder: Path, tmp_path: Path):
+    """A saved stream cannot be resumed with other weights."""
     session = engine.session("a red boat")
     next(session)
     session.save(tmp_path / "s.safetensors")
@@ -177,7 +179,7 @@ def test_a_stream_knows_its_lora(engine: Engine, tiny_folder: Path, tmp_path: Pa
 
 
 def pair(module: str, *shapes: tuple[int, int]) -> dict[str, torch.Tensor]:
-    """Zero factors of these shapes, A and then B."""
+    """Create zero factors A and B of these shapes."""
     names = (f"transformer.{module}.lora_{factor}.weight" for factor in "AB")
     return {name: torch.zeros(shape) for name, shape in zip(names, shapes, strict=False)}
 
@@ -201,9 +203,7 @@ DAMAGES: dict[str, tuple[dict[str, torch.Tensor], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_what_does_not_fit_is_refused_and_changes_nothing(
-    engine: Engine, tmp_path: Path, name: str
-):
+def test_invalid_lora_raises_and_keeps_weights(engine: Engine, tmp_path: Path, name: str):
     held, message = DAMAGES[name]
     before = weights(engine)
     save_file(held, tmp_path / "x.safetensors")
@@ -212,7 +212,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
     assert changed(engine, before) == set()
 
 
-def test_a_missing_or_cut_file_is_refused(engine: Engine, tiny_folder: Path, tmp_path: Path):
+def test_missing_or_truncated_lora_raises(engine: Engine, tiny_folder: Path, tmp_path: Path):
     with pytest.raises(CheckpointError, match="is missing"):
         engine.set_loras([(tmp_path / "none.safetensors", 1.0)])
     whole = (tiny_folder / "transformer/diffusion_pytorch_model.safetensors").read_bytes()

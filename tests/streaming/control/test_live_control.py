@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sana_stream.cli.keyboard import typed_lines
 from sana_stream.errors import CommandError
 from sana_stream.streaming.control.live_control import (
     BRANCH_LIMIT,
@@ -19,7 +20,6 @@ from sana_stream.streaming.control.live_control import (
     read_lines,
 )
 from sana_stream.streaming.control.pacing import LEAD_SECONDS, RealtimePacer
-from sana_stream.streaming.run.live import typed_lines
 from sana_stream.streaming.video_format import VideoFormat
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
@@ -96,32 +96,34 @@ def test_a_held_stream_goes_on(line: str) -> None:
     assert control.stop.is_set() == (line == "/stop")
 
 
-def test_lines_are_taken_as_they_come() -> None:
+def test_lines_are_taken_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
     read, write = os.pipe()
-    control, said = LiveControl(), []
+    control = LiveControl()
     with (
         os.fdopen(read, encoding="utf-8") as lines,
         os.fdopen(write, "w", encoding="utf-8") as typed,
     ):
-        thread = read_lines(lines, control, said.append)
+        thread = read_lines(lines, control)
         typed.write("night falls\n/unknown\n")
         typed.close()
         thread.join(TIMEOUT_SECONDS)
     assert control.drain().prompt == "night falls"
-    assert len(said) == 1
-    assert said[0].startswith("'/unknown': commands are")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("'/unknown': commands are")
     assert not control.stop.is_set(), "the end of the lines is not the end of the stream"
 
 
-def test_lines_that_end_in_an_error_are_told_of() -> None:
+def test_lines_that_end_in_an_error_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     def lines() -> Iterator[str]:
         yield "night falls"
         raise OSError(5, "Input/output error")
 
-    control, said = LiveControl(), []
-    read_lines(lines(), control, said.append).join(TIMEOUT_SECONDS)
+    control = LiveControl()
+    read_lines(lines(), control).join(TIMEOUT_SECONDS)
     assert control.drain().prompt == "night falls"
-    assert said == ["no more lines can be read: input/output error; the stream goes on"]
+    assert caplog.messages == [
+        "no more lines can be read: input/output error; the stream continues"
+    ]
 
 
 def test_a_line_without_an_end_is_not_held_in_memory() -> None:

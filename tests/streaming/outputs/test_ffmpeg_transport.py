@@ -14,13 +14,15 @@ import pytest
 from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.outputs import addresses, ffmpeg_transport
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 from ...programs import needs
 from ..blocks import HEIGHT, WIDTH, blocks, number_of, pour
 from ..http_client import TIMEOUT_SECONDS, await_that
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
+SPEC = StreamSpec(VIDEO)
 pytestmark = pytest.mark.programs
 needs_ffmpeg = needs("ffmpeg")
 
@@ -64,10 +66,10 @@ def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
     try:
         await_listener(port, socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
         path = {"rtmp": "/live/key", "srt": "?mode=caller&pkt_size=1316", "http": "/in"}[scheme]
-        sink = open_output(f"{scheme}://127.0.0.1:{port}{path}", VIDEO)
+        output = open_output(f"{scheme}://127.0.0.1:{port}{path}", SPEC)
         for block in blocks(4):
-            sink.write(block)
-        sink.close()
+            output.write(block)
+        output.close()
         server.wait(TIMEOUT_SECONDS)
     finally:
         server.kill()
@@ -82,10 +84,10 @@ def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
 
 @needs_ffmpeg
 def test_a_refused_connection_says_so_in_ffmpegs_words() -> None:
-    sink = open_output(f"rtmp://127.0.0.1:{free_port()}/live/secret-key", VIDEO)
+    output = open_output(f"rtmp://127.0.0.1:{free_port()}/live/secret-key", SPEC)
     with pytest.raises(OutputError, match=r"^rtmp://127\.0\.0\.1:\d+: .*refused") as error:
-        pour(sink)
-    sink.close()
+        pour(output)
+    output.close()
     assert "Traceback" not in str(error.value)
 
 
@@ -98,26 +100,25 @@ def fake_ffmpeg(folder: Path, script: str) -> str:
 
 
 def test_a_killed_child_is_noticed_and_started_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = f'echo $$ >> {tmp_path}/pids; exec cat > "{tmp_path}/got-$$"'
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
     monkeypatch.setattr("sana_stream.streaming.outputs.network._LONGEST_WAIT", 0.0)
-    said: list[str] = []
-    sink = open_output("srt://127.0.0.1:9", VIDEO, sole_output=False, report=said.append)
+    output = open_output("srt://127.0.0.1:9", SPEC, OutputOptions(sole_output=False))
     source = blocks()
-    sink.write(next(source))
+    output.write(next(source))
     pids = tmp_path / "pids"
     os.kill(await_number(pids), signal.SIGKILL)
     for block in source:
-        sink.write(block)
-        if len(said) >= 2 or block.index > 5000:
+        output.write(block)
+        if len(caplog.messages) >= 2 or block.index > 5000:
             break
-    sink.write(next(source))
-    sink.close()
-    assert "srt://127.0.0.1:9: " in said[0]
-    assert "trying again" in said[0]
-    assert "connected again" in said[1]
+    output.write(next(source))
+    output.close()
+    assert "srt://127.0.0.1:9: " in caplog.messages[0]
+    assert "trying again" in caplog.messages[0]
+    assert "connected again" in caplog.messages[1]
     second = tmp_path / f"got-{pids.read_text().split()[1]}"
     with av.open(str(second)) as container:
         frames = [number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
@@ -128,12 +129,12 @@ def test_a_killed_child_is_noticed_and_started_again(
 def test_a_frozen_child_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, f"echo $$ > {tmp_path}/pid; kill -STOP $$"))
     monkeypatch.setattr(addresses, "TIMEOUT", 0.5)
-    sink, source = open_output("srt://127.0.0.1:9", VIDEO), blocks()
-    sink.write(next(source))
+    output, source = open_output("srt://127.0.0.1:9", SPEC), blocks()
+    output.write(next(source))
     number = await_number(tmp_path / "pid")
-    with pytest.raises(OutputError, match=r"srt://127\.0\.0\.1:9: .*took nothing for 0\.5 s"):
-        pour(sink, source)
-    sink.close()
+    with pytest.raises(OutputError, match=r"srt://127\.0\.0\.1:9: .*accepted no data for 0\.5 s"):
+        pour(output, source)
+    output.close()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
 
@@ -144,11 +145,11 @@ def test_a_child_that_does_not_end_is_killed(
     script = f"echo $$ > {tmp_path}/pid; cat > /dev/null; exec sleep 1000"
     monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
     monkeypatch.setattr(ffmpeg_transport, "_CLOSING", 0.3)
-    sink = open_output("srt://127.0.0.1:9", VIDEO)
-    sink.write(next(blocks()))
+    output = open_output("srt://127.0.0.1:9", SPEC)
+    output.write(next(blocks()))
     number = await_number(tmp_path / "pid")
-    with pytest.raises(OutputError, match="ffmpeg did not come to an end"):
-        sink.close()
+    with pytest.raises(OutputError, match="ffmpeg did not end within"):
+        output.close()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
 
@@ -158,12 +159,14 @@ def test_without_ffmpeg_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         InvalidOutputError, match="rtmp:// needs the program ffmpeg, which is not inst"
     ):
-        open_output("rtmp://127.0.0.1/live/key", VIDEO)
+        open_output("rtmp://127.0.0.1/live/key", SPEC)
 
 
 @needs_ffmpeg
 def test_settings_that_a_protocol_does_not_take() -> None:
     with pytest.raises(InvalidOutputError, match="codec 'h265': rtmp takes h264"):
-        open_output("rtmp://127.0.0.1/live/key", VIDEO, EncoderSettings("h265"))
-    with pytest.raises(InvalidOutputError, match="its format is fixed"):
-        open_output("srt://127.0.0.1:9", VIDEO, container="nut")
+        open_output("rtmp://127.0.0.1/live/key", StreamSpec(VIDEO, EncoderSettings("h265")))
+    with pytest.raises(
+        InvalidOutputError, match="container 'nut': srt has a container of its own; leave"
+    ):
+        open_output("srt://127.0.0.1:9", SPEC, OutputOptions(container="nut"))

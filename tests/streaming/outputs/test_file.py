@@ -20,11 +20,13 @@ from sana_stream.streaming.containers.mp4 import remove_index as remove_mp4_inde
 from sana_stream.streaming.containers.mp4_boxes import walk
 from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, StreamSpec, VideoFormat
 
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, make_block, number_of, picture
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
+SPEC = StreamSpec(VIDEO)
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".ts", ".y4m")
 
 
@@ -37,7 +39,7 @@ def shown(path: Path | io.BytesIO) -> list[int]:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_prefix_has_all_frames_written_so_far(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    with_header = open_output(str(path), VIDEO)
+    with_header = open_output(str(path), SPEC)
     frames = 0
     for block in blocks(4):
         with_header.write(block)
@@ -56,10 +58,10 @@ def test_other_codecs_keep_every_frame_and_say_nothing(
     tmp_path: Path, suffix: str, codec: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / f"a{suffix}"
-    sink = open_output(str(path), VIDEO, EncoderSettings(codec))
+    output = open_output(str(path), StreamSpec(VIDEO, EncoderSettings(codec)))
     for block in blocks(2):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     assert shown(path) == list(range(33))
     assert capfd.readouterr() == ("", "")
 
@@ -67,10 +69,12 @@ def test_other_codecs_keep_every_frame_and_say_nothing(
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_a_closed_file_is_ordinary(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    sink = open_output(str(path), VIDEO, tags=Metadata("Dusk", ("a red boat", "rain & wind"), 7))
+    output = open_output(
+        str(path), StreamSpec(VIDEO, metadata=Metadata("Dusk", ("a red boat", "rain & wind"), 7))
+    )
     for block in blocks(4):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     with av.open(str(path)) as container:
         tags = {name.lower(): text for name, text in container.metadata.items()}
         stream = container.streams.video[0]
@@ -88,11 +92,11 @@ def test_a_closed_file_is_ordinary(tmp_path: Path, suffix: str) -> None:
 
 def test_a_closed_mp4_has_no_fragments_left(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), SPEC)
     for block in blocks(3):
-        sink.write(block)
+        output.write(block)
     assert [part.kind for part in walk(path.read_bytes())][:3] == ["ftyp", "free", "moov"]
-    sink.close()
+    output.close()
     assert [part.kind for part in walk(path.read_bytes())] == ["ftyp", "mdat", "moov"]
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -108,11 +112,11 @@ def test_a_closed_mp4_has_no_fragments_left(tmp_path: Path) -> None:
 def test_an_index_can_be_taken_off_again(tmp_path: Path, suffix: str, remove: object) -> None:
     assert callable(remove)
     path = tmp_path / f"a{suffix}"
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), SPEC)
     for block in blocks(3):
-        sink.write(block)
+        output.write(block)
     growing = path.read_bytes()
-    sink.close()
+    output.close()
     finished = path.read_bytes()
     assert finished != growing
     with path.open("r+b") as file:
@@ -124,21 +128,21 @@ def test_an_index_can_be_taken_off_again(tmp_path: Path, suffix: str, remove: ob
 @pytest.mark.parametrize("sizes", [(5, 4, 4, 4), (1, 1, 2, 3, 1), (17, 1)])
 def test_blocks_of_any_length(tmp_path: Path, suffix: str, sizes: tuple[int, ...]) -> None:
     path = tmp_path / f"a{suffix}"
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), SPEC)
     start = 0
     for index, size in enumerate(sizes):
-        sink.write(make_block(index, start, size))
+        output.write(make_block(index, start, size))
         start += size
-    sink.close()
+    output.close()
     assert shown(path) == list(range(start))
 
 
 def test_rates_that_are_fractions(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    sink = open_output(str(path), VideoFormat(WIDTH, HEIGHT, Fraction(24000, 1001)))
+    output = open_output(str(path), StreamSpec(VideoFormat(WIDTH, HEIGHT, Fraction(24000, 1001))))
     for block in blocks(3):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     with av.open(str(path)) as container:
         assert container.streams.video[0].average_rate == Fraction(24000, 1001)
         assert len(list(container.decode(video=0))) == 49
@@ -149,9 +153,9 @@ def test_colours_survive(tmp_path: Path, suffix: str) -> None:
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 128, 8), (40, 90, 157), (128, 128, 128)]
     path = tmp_path / f"a{suffix}"
     flat = np.stack([np.full((HEIGHT, WIDTH, 3), colour, np.uint8) for colour in colours])
-    sink = open_output(str(path), VIDEO)
-    sink.write(replace(make_block(0, 0, 1), frames=flat))
-    sink.close()
+    output = open_output(str(path), SPEC)
+    output.write(replace(make_block(0, 0, 1), frames=flat))
+    output.close()
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
         if suffix != ".y4m":
@@ -166,13 +170,13 @@ def test_colours_survive(tmp_path: Path, suffix: str) -> None:
 
 
 def test_captions_say_which_prompt_was_shown_when(tmp_path: Path) -> None:
-    sink = open_output(str(tmp_path / "a.mp4"), VIDEO)
+    output = open_output(str(tmp_path / "a.mp4"), SPEC)
     prompts = ("a red boat", "a red boat", "rain -->\n & <wind>")
     written: list[str] = []
     for block in blocks(4, prompts=prompts):
-        sink.write(block)
+        output.write(block)
         written.append((tmp_path / "a.vtt").read_text(encoding="utf-8"))
-    sink.close()
+    output.close()
     first = f"WEBVTT\n\nNOTE {run_mark(ANONYMOUS)}\n\n" + "00:00:00.000 --> 00:00:{}\na red boat\n"
     second = "\n00:00:02.062 --> 00:00:{}\nrain --&gt; &amp; &lt;wind&gt;\n"
     assert written == [
@@ -187,18 +191,35 @@ def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_text("precious")
     with pytest.raises(InvalidOutputError, match=r"a\.mp4 exists; choose another name"):
-        open_output(str(path), VIDEO)
+        open_output(str(path), SPEC)
     assert path.read_text() == "precious"
-    sink = open_output(str(path), VIDEO, overwrite=True)
-    sink.write(make_block(0, 0, 5))
-    sink.close()
+    output = open_output(str(path), SPEC, OutputOptions(overwrite=True))
+    output.write(make_block(0, 0, 5))
+    output.close()
     assert shown(path) == list(range(5))
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_video_stays_when_its_captions_cannot_be_opened(tmp_path: Path, overwrite: bool) -> None:
+    path = tmp_path / "a.mp4"
+    if overwrite:
+        output = open_output(str(path), SPEC)
+        output.write(make_block(0, 0, 5))
+        output.close()
+        (tmp_path / "a.vtt").unlink()
+    before = path.read_bytes() if overwrite else None
+    output = open_output(str(path), SPEC, OutputOptions(overwrite=overwrite))
+    (tmp_path / "a.vtt").mkdir()
+    with pytest.raises(OutputError, match=r"a\.vtt: cannot be written: "):
+        output.write(make_block(0, 0, 5))
+    output.close()
+    assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_captions_of_another_video_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.vtt").write_text("precious")
     with pytest.raises(InvalidOutputError, match=r"a\.vtt exists"):
-        open_output(str(tmp_path / "a.mp4"), VIDEO)
+        open_output(str(tmp_path / "a.mp4"), SPEC)
     assert not (tmp_path / "a.mp4").exists()
 
 
@@ -217,46 +238,46 @@ def test_a_target_that_cannot_be_is_refused_at_once(
     tmp_path: Path, target: str, message: str
 ) -> None:
     with pytest.raises(InvalidOutputError, match=message):
-        open_output(str(tmp_path / target), VIDEO)
+        open_output(str(tmp_path / target), SPEC)
     assert list(tmp_path.rglob("*.*")) == []
 
 
 def test_a_file_without_a_frame_is_not_left_behind(tmp_path: Path) -> None:
-    sink = open_output(str(tmp_path / "a.mkv"), VIDEO)
-    sink.close()
-    sink.close()
+    output = open_output(str(tmp_path / "a.mkv"), SPEC)
+    output.close()
+    output.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_removed_while_it_is_written_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), SPEC)
     source = blocks()
-    sink.write(next(source))
+    output.write(next(source))
     path.unlink()
     with pytest.raises(OutputError, match=r"moved or removed .* with 17 frames \(1\.1 s\) in it"):
-        sink.write(next(source))
-    sink.close()
+        output.write(next(source))
+    output.close()
 
 
 def test_a_playlist_removed_while_it_is_written_is_noticed(tmp_path: Path) -> None:
     """It is not begun again without its first lines."""
     path = tmp_path / "live.m3u8"
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), SPEC)
     source = blocks()
-    sink.write(next(source))
+    output.write(next(source))
     path.unlink()
     with pytest.raises(OutputError, match=r"no such file.*; 17 frames"):
-        sink.write(next(source))
+        output.write(next(source))
     assert not path.exists()
 
 
 def test_pictures_in_a_folder_are_exact(tmp_path: Path) -> None:
     pattern = str(tmp_path / "frames" / "%06d.png")
-    sink = open_output(pattern, VIDEO)
+    output = open_output(pattern, SPEC)
     for block in blocks(2, size=4):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     files = sorted((tmp_path / "frames").iterdir())
     assert [file.name for file in files] == [f"{n:06}.png" for n in range(9)]
     for number, file in enumerate(files):
@@ -264,15 +285,15 @@ def test_pictures_in_a_folder_are_exact(tmp_path: Path) -> None:
             (frame,) = container.decode(video=0)
             assert (frame.to_ndarray(format="rgb24") == picture(number)).all()
     with pytest.raises(InvalidOutputError, match=r"\.png exists"):
-        open_output(pattern, VIDEO)
+        open_output(pattern, SPEC)
 
 
 def test_matroska_index_names_every_block(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), SPEC)
     for block in blocks(3):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     data = path.read_bytes()
     file = io.BytesIO(data)
     segment = next(part for part in ebml.walk(file, 0, len(data)) if part.kind == ebml.SEGMENT)
@@ -287,12 +308,12 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path, suffix: str) -> Non
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-    sink = open_output(str(tmp_path / f"a{suffix}"), VIDEO)
+    output = open_output(str(tmp_path / f"a{suffix}"), SPEC)
     source = (replace(block, frames=block.frames[:4]) for block in blocks(size=4))
     for _ in range(50):
-        sink.write(next(source))
+        output.write(next(source))
     before = resident()
     for _ in range(250):
-        sink.write(next(source))
+        output.write(next(source))
     assert resident() - before < 3 << 20
-    sink.close()
+    output.close()

@@ -11,22 +11,24 @@ from hypothesis import strategies as st
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, make_block
 from .test_file import SUFFIXES, shown
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
+SPEC = StreamSpec(VIDEO)
 FIXTURES = [HealthCheck.function_scoped_fixture]
 
 
 def write(path: Path, first: int, last: int, kept: int = 0, close: bool = True) -> None:
     """Blocks `first` to `last` - 1 into a file; not closed is as killed."""
-    sink = open_output(str(path), VIDEO, resume_frames=kept)
+    output = open_output(str(path), SPEC, OutputOptions(resume_frames=kept))
     for block in list(blocks(last))[first:]:
-        sink.write(block)
+        output.write(block)
     if close:
-        sink.close()
+        output.close()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -69,34 +71,36 @@ def test_a_file_that_is_too_short_is_refused_and_still_plays(tmp_path: Path, suf
     path = tmp_path / f"a{suffix}"
     write(path, 0, 2, close=False)
     with pytest.raises(InvalidOutputError, match="only 33 whole frames are in it, 49 are needed"):
-        open_output(str(path), VIDEO, resume_frames=49)
+        open_output(str(path), SPEC, OutputOptions(resume_frames=49))
     assert shown(path) == list(range(33))
 
 
 def test_a_file_that_is_gone_or_of_another_kind_is_refused(tmp_path: Path):
     path = tmp_path / "a.mp4"
     with pytest.raises(InvalidOutputError, match="cannot be resumed: no such file"):
-        open_output(str(path), VIDEO, resume_frames=33)
+        open_output(str(path), SPEC, OutputOptions(resume_frames=33))
     write(path.with_suffix(".y4m"), 0, 1)
     path.with_suffix(".y4m").rename(path)
     with pytest.raises(InvalidOutputError, match="another run has written it"):
-        open_output(str(path), VIDEO, resume_frames=33)
+        open_output(str(path), SPEC, OutputOptions(resume_frames=33))
 
 
 @pytest.mark.parametrize("kept_blocks", [1, 2, 3, 4])
 def test_files_of_equal_length_go_on(tmp_path: Path, kept_blocks: int):
     """Files of 2 s: the first one has blocks 0 and 1, the second one 2 and 3."""
-    sink = open_output(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2)
+    output = open_output(str(tmp_path / "a.mp4"), SPEC, OutputOptions(segment_seconds=2))
     for block in blocks(4):
-        sink.write(block)
-    del sink  # as killed: its lock is free
+        output.write(block)
+    del output  # as killed: its lock is free
     kept = 1 + 16 * kept_blocks
-    sink = open_output(str(tmp_path / "a.mp4"), VIDEO, segment_seconds=2, resume_frames=kept)
-    assert sink.frames == kept
+    output = open_output(
+        str(tmp_path / "a.mp4"), SPEC, OutputOptions(segment_seconds=2, resume_frames=kept)
+    )
+    assert output.frames == kept
     for block in list(blocks(6))[kept_blocks:]:
-        sink.write(block)
-    sink.close()
-    assert sink.frames == 97
+        output.write(block)
+    output.close()
+    assert output.frames == 97
     files = sorted(tmp_path.glob("*.mp4"))
     assert [len(shown(file)) for file in files] == [33, 32, 32]
     assert [number for file in files for number in shown(file)] == list(range(97))
@@ -105,28 +109,28 @@ def test_files_of_equal_length_go_on(tmp_path: Path, kept_blocks: int):
 
 def test_pictures_go_on(tmp_path: Path):
     pattern = str(tmp_path / "%04d.png")
-    sink = open_output(pattern, VIDEO)
-    sink.write(make_block(0, 0, 17))
-    del sink
-    sink = open_output(pattern, VIDEO, resume_frames=17)
-    sink.write(make_block(1, 17, 16))
-    assert sink.frames == 33
-    sink.close()
+    output = open_output(pattern, SPEC)
+    output.write(make_block(0, 0, 17))
+    del output
+    output = open_output(pattern, SPEC, OutputOptions(resume_frames=17))
+    output.write(make_block(1, 17, 16))
+    assert output.frames == 33
+    output.close()
     assert len(list(tmp_path.iterdir())) == 33
     with pytest.raises(InvalidOutputError, match=r"0048.png: cannot be resumed: no such file"):
-        open_output(pattern, VIDEO, resume_frames=49)
+        open_output(pattern, SPEC, OutputOptions(resume_frames=49))
 
 
 def test_captions_are_cut_with_the_video(tmp_path: Path):
     path = tmp_path / "a.mp4"
     prompts = ("a red boat", "night falls & rain", "the sun rises")
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), SPEC)
     for block in blocks(3, prompts=prompts):
-        sink.write(block)
-    del sink
-    sink = open_output(str(path), VIDEO, resume_frames=33)
-    sink.write(make_block(2, 33, 16, "night falls & rain"))
-    sink.close()
+        output.write(block)
+    del output
+    output = open_output(str(path), SPEC, OutputOptions(resume_frames=33))
+    output.write(make_block(2, 33, 16, "night falls & rain"))
+    output.close()
     assert path.with_suffix(".vtt").read_text() == (
         f"WEBVTT\n\nNOTE {run_mark(ANONYMOUS)}\n"
         "\n00:00:00.000 --> 00:00:01.062\na red boat\n"

@@ -23,7 +23,8 @@ from sana_stream.streaming.outputs.hls_playlist import (
     read_playlist,
 )
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, StreamSpec, VideoFormat
 
 from ...programs import needs
 from ..blocks import FPS, HEIGHT, WIDTH, blocks
@@ -31,41 +32,42 @@ from ..http_client import TIMEOUT_SECONDS
 from .test_hls import shown
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
+SPEC = StreamSpec(VIDEO)
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
 def test_a_playlist_goes_on(tmp_path: Path, closed: bool):
     playlist, straight = tmp_path / "a" / "live.m3u8", tmp_path / "b" / "live.m3u8"
-    sink = open_output(str(playlist), VIDEO)
+    output = open_output(str(playlist), SPEC)
     for block in blocks(4):
-        sink.write(block)
+        output.write(block)
     if closed:
-        sink.close()
-    del sink  # as killed: its lock is free
-    sink = open_output(str(playlist), VIDEO, resume_frames=33)
+        output.close()
+    del output  # as killed: its lock is free
+    output = open_output(str(playlist), SPEC, OutputOptions(resume_frames=33))
     for block in list(blocks(5))[2:]:
-        sink.write(block)
-    sink.close()
-    sink = open_output(str(straight), VIDEO)
+        output.write(block)
+    output.close()
+    output = open_output(str(straight), SPEC)
     for block in blocks(5):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     assert shown(playlist) == list(range(81))
     for file in straight.parent.iterdir():
         assert (playlist.parent / file.name).read_bytes() == file.read_bytes()
     with pytest.raises(InvalidOutputError, match="no segment in it ends after 40 frames"):
-        open_output(str(playlist), VIDEO, resume_frames=40)
+        open_output(str(playlist), SPEC, OutputOptions(resume_frames=40))
 
 
 def write(playlist: Path, first: int, last: int, kept: int = 0, close: bool = False) -> HlsOutput:
     """Blocks `first` to `last` - 1 into a window of three; not closed is as killed."""
-    sink = open_output(str(playlist), VIDEO, resume_frames=kept, window=3)
-    assert isinstance(sink, HlsOutput)
+    output = open_output(str(playlist), SPEC, OutputOptions(resume_frames=kept, window=3))
+    assert isinstance(output, HlsOutput)
     for block in list(blocks(last))[first:]:
-        sink.write(block)
+        output.write(block)
     if close:
-        sink.close()
-    return sink
+        output.close()
+    return output
 
 
 def named(playlist: Path) -> list[str]:
@@ -193,7 +195,9 @@ def test_a_playlist_is_read_as_it_was_written(
 
 @pytest.mark.parametrize("fps", [Fraction(16), Fraction(24000, 1001), Fraction(30)])
 def test_a_fragment_tells_its_frames(fps: Fraction) -> None:
-    fragmenter = Mp4Fragmenter(VideoFormat(WIDTH, HEIGHT, fps), EncoderSettings(), Metadata())
+    fragmenter = Mp4Fragmenter(
+        StreamSpec(VideoFormat(WIDTH, HEIGHT, fps), EncoderSettings(), Metadata())
+    )
     for block in blocks(3):
         fragment = fragmenter.fragment(block)
         assert fragmenter.frames(fragment) == range(block.start, block.start + len(block.frames))

@@ -56,18 +56,18 @@ def feed(pump: OutputPump, count: int | None) -> list[bool]:
     return answers
 
 
-def test_every_output_gets_every_block_in_order() -> None:
-    probes, said = [Probe("a"), Probe("b", durable=True)], []
-    with OutputPump(probes, said.append) as pump:
+def test_every_output_gets_every_block_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    probes = [Probe("a"), Probe("b", durable=True)]
+    with OutputPump(probes) as pump:
         assert all(feed(pump, 5))
     for probe in probes:
         assert (probe.starts, probe.frames, probe.closed) == ([0, 5, 9, 13, 17], 21, 1)
-    assert said == []
+    assert caplog.messages == []
 
 
 def test_a_slow_output_holds_the_stream_up_after_two_waiting_blocks() -> None:
     slow, fast = Probe("slow", open_gate=False), Probe("fast")
-    pump = OutputPump([slow, fast], lambda _: None)
+    pump = OutputPump([slow, fast])
     handed: list[int] = []
 
     def produce() -> None:
@@ -89,48 +89,55 @@ def test_a_slow_output_holds_the_stream_up_after_two_waiting_blocks() -> None:
     assert slow.starts == fast.starts == [0, 5, 9, 13, 17, 21]
 
 
-def test_a_slow_output_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_output_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("sana_stream.streaming.outputs.pump._SLOW_AFTER", 0.05)
-    slow, said = Probe("standard output", open_gate=False), []
-
-    def tell(line: str) -> None:
-        said.append(line)
-        slow.gate.release(100)
-
-    pump = OutputPump([slow], tell)
-    feed(pump, 5)
+    slow = Probe("standard output", open_gate=False)
+    pump = OutputPump([slow])
+    thread = threading.Thread(target=feed, args=(pump, 5), daemon=True)
+    thread.start()
+    await_that(lambda: caplog.messages, "the slow output is not named")
+    slow.gate.release(100)
+    thread.join(TIMEOUT_SECONDS)
     pump.close()
-    assert said == ["standard output: is slower than the video is made; waiting for it"]
+    assert caplog.messages == [
+        "standard output: is slower than the video is generated; waiting for it"
+    ]
 
 
 def test_a_failed_file_stops_everything_but_others_are_completed() -> None:
     file, live = Probe("a.mp4", durable=True), Probe("tcp")
     file.fail_at[1] = OutputError("a.mp4: no space left on device; 5 frames (0.3 s) are in it")
-    pump = OutputPump([file, live], lambda _: None)
+    pump = OutputPump([file, live])
     with pytest.raises(OutputError, match="no space left"), pump:
         feed(pump, 4)
     assert (file.closed, live.closed) == (1, 1)
 
 
-def test_a_failed_live_output_is_reported_and_left_behind() -> None:
-    file, live, said = Probe("a.mp4", durable=True), Probe("tcp"), []
+def test_the_run_continues_without_a_failed_live_output(caplog: pytest.LogCaptureFixture) -> None:
+    file, live = Probe("a.mp4", durable=True), Probe("tcp")
     live.fail_at[1] = OutputError("tcp: connection reset")
-    with OutputPump([file, live], said.append) as pump:
+    with OutputPump([file, live]) as pump:
         assert all(feed(pump, 4))
     assert file.starts == [0, 5, 9, 13]
-    assert said == [
-        "tcp: connection reset; the other outputs go on",
+    assert caplog.messages == [
+        "tcp: connection reset; the other outputs continue",
         "not delivered to its end: tcp: connection reset",
     ]
 
 
-def test_a_live_output_that_fails_at_its_end_does_not_take_a_whole_file_with_it() -> None:
-    file, live, said = Probe("a.mp4", durable=True), Probe("tcp"), []
+def test_a_live_output_that_fails_at_its_end_leaves_a_complete_file_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file, live = Probe("a.mp4", durable=True), Probe("tcp")
     live.fail_close = OutputError("tcp: nothing arrived: connection refused")
-    with OutputPump([live, file], said.append) as pump:
+    with OutputPump([live, file]) as pump:
         feed(pump, 2)
     assert file.frames == 9
-    assert said == ["tcp: nothing arrived: connection refused; the other outputs are whole"]
+    assert caplog.messages == [
+        "tcp: nothing arrived: connection refused; the other outputs are complete"
+    ]
 
 
 def test_outputs_of_which_none_is_whole_are_a_failure() -> None:
@@ -139,7 +146,7 @@ def test_outputs_of_which_none_is_whole_are_a_failure() -> None:
         probe.fail_close = OutputError(f"{probe.name}: nothing arrived")
     with (
         pytest.raises(OutputError, match="tcp: nothing arrived"),
-        OutputPump(probes, lambda _: None) as pump,
+        OutputPump(probes) as pump,
     ):
         feed(pump, 2)
 
@@ -147,25 +154,28 @@ def test_outputs_of_which_none_is_whole_are_a_failure() -> None:
 def test_the_only_live_output_may_not_fail() -> None:
     live = Probe("tcp")
     live.fail_at[1] = OutputError("tcp: connection reset")
-    with pytest.raises(OutputError, match="reset"), OutputPump([live], lambda _: None) as pump:
+    with pytest.raises(OutputError, match="reset"), OutputPump([live]) as pump:
         feed(pump, 4)
 
 
 @pytest.mark.parametrize("kind", [ReaderDisconnected, OutputCancelled])
-def test_a_reader_that_has_gone_is_a_normal_end(kind: type[OutputError]) -> None:
-    pipe, said = Probe("standard output"), []
+def test_a_reader_that_has_disconnected_is_a_normal_end(
+    kind: type[OutputError], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    pipe = Probe("standard output")
     pipe.fail_at[1] = kind("standard output: the reader has closed it")
-    with OutputPump([pipe], said.append) as pump:
+    with OutputPump([pipe]) as pump:
         answers = feed(pump, None)
     assert answers[0]
     assert not answers[-1]
-    assert said == ["standard output: the reader has closed it"]
+    assert caplog.messages == ["standard output: the reader has closed it"]
 
 
 def test_what_goes_wrong_while_closing_is_raised_too() -> None:
     file = Probe("a.mp4", durable=True)
     file.fail_close = OutputError("a.mp4: no space left on device, so it has no index")
-    pump = OutputPump([file], lambda _: None)
+    pump = OutputPump([file])
     feed(pump, 2)
     with pytest.raises(OutputError, match="no index"):
         pump.close()
@@ -175,20 +185,22 @@ def test_what_goes_wrong_while_closing_is_raised_too() -> None:
 def test_a_programming_error_in_an_output_is_not_swallowed() -> None:
     live, file = Probe("live"), Probe("a.mp4", durable=True)
     live.fail_at[0] = ZeroDivisionError("oops")
-    with pytest.raises(ZeroDivisionError), OutputPump([live, file], lambda _: None) as pump:
+    with pytest.raises(ZeroDivisionError), OutputPump([live, file]) as pump:
         feed(pump, 3)
 
 
-def test_an_error_of_the_caller_completes_the_outputs_and_is_kept() -> None:
-    file, said = Probe("a.mp4", durable=True), []
+def test_an_error_of_the_caller_completes_the_outputs_and_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = Probe("a.mp4", durable=True)
     file.fail_close = OutputError("a.mp4: no index")
-    with pytest.raises(ZeroDivisionError), OutputPump([file], said.append) as pump:
+    with pytest.raises(ZeroDivisionError), OutputPump([file]) as pump:
         feed(pump, 2 // (1 - len(feed(pump, 1))))
-    assert (file.starts, file.closed, said) == ([0], 1, ["a.mp4: no index"])
+    assert (file.starts, file.closed, caplog.messages) == ([0], 1, ["a.mp4: no index"])
 
 
 def test_no_thread_is_left() -> None:
     before = set(threading.enumerate())
-    with OutputPump([Probe(), Probe()], lambda _: None) as pump:
+    with OutputPump([Probe(), Probe()]) as pump:
         feed(pump, 2)
     assert set(threading.enumerate()) <= before

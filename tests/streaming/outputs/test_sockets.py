@@ -15,13 +15,15 @@ from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError,
 from sana_stream.streaming.outputs import addresses
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.sockets import Listener
-from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 from ..blocks import HEIGHT, WIDTH, blocks, number_of, pour
 from ..http_client import TIMEOUT_SECONDS, await_that
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 200)  # short in time, so that paced outputs are quick
+SPEC = StreamSpec(VIDEO)
 
 
 def shown(data: bytes) -> list[int]:
@@ -69,21 +71,21 @@ def read_all(connection: socket.socket, limit: int | None = None) -> bytes:
 @pytest.mark.parametrize("container", [None, "matroska", "mp4", "y4m"])
 def test_a_tcp_reader_gets_every_frame(container: str | None) -> None:
     reader = Reader(None)
-    sink = open_output(reader.url, VIDEO, container=container)
+    output = open_output(reader.url, SPEC, OutputOptions(container=container))
     for block in blocks(3):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     reader.thread.join(TIMEOUT_SECONDS)
     assert shown(reader.received[0]) == list(range(49))
-    assert sink.frames == 49
+    assert output.frames == 49
 
 
 def test_a_reader_on_a_unix_socket(tmp_path: Path) -> None:
     reader = Reader(None, path=f"{tmp_path}/video.sock")
-    sink = open_output(f"unix://{tmp_path}/video.sock", VIDEO)
+    output = open_output(f"unix://{tmp_path}/video.sock", SPEC)
     for block in blocks(2):
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     reader.thread.join(TIMEOUT_SECONDS)
     assert shown(reader.received[0]) == list(range(33))
 
@@ -107,23 +109,26 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def test_a_listening_output_waits_for_its_first_reader(tmp_path: Path) -> None:
-    port, said = free_port(), []
+def test_a_listening_output_waits_for_its_first_reader(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    port = free_port()
     for target, address in (
         (f"tcp://127.0.0.1:{port}?listen", ("127.0.0.1", port)),
         (f"unix://{tmp_path}/out.sock?listen", f"{tmp_path}/out.sock"),
     ):
         received: list[bytes] = []
-        sink = open_output(target, VIDEO, report=said.append)
+        output = open_output(target, SPEC)
         timer = threading.Timer(0.2, lambda a=address, r=received: call(a, r))
         timer.start()
         for block in blocks(2):
-            sink.write(block)
-        sink.close()
+            output.write(block)
+        output.close()
         timer.join()
         await_that(lambda r=received: r, "the reader has got nothing")
         assert shown(received[0]) == list(range(33))
-    assert said == [
+    assert caplog.messages == [
         f"tcp://127.0.0.1:{port}: waiting for a reader",
         f"unix://{tmp_path}/out.sock: waiting for a reader",
     ]
@@ -132,52 +137,52 @@ def test_a_listening_output_waits_for_its_first_reader(tmp_path: Path) -> None:
 
 def test_the_reader_of_a_listening_output_may_leave() -> None:
     port = free_port()
-    sink = open_output(f"tcp://127.0.0.1:{port}?listen", VIDEO)
+    output = open_output(f"tcp://127.0.0.1:{port}?listen", SPEC)
     call(("127.0.0.1", port), [], limit=1000)
-    with pytest.raises(ReaderDisconnected, match="the reader has gone"):
-        pour(sink)
-    sink.close()
+    with pytest.raises(ReaderDisconnected, match="the reader has disconnected"):
+        pour(output)
+    output.close()
 
 
-def test_beside_others_a_listening_output_takes_the_next_reader() -> None:
-    port, said = free_port(), []
-    sink = open_output(
-        f"tcp://127.0.0.1:{port}?listen", VIDEO, sole_output=False, report=said.append
-    )
+def test_next_to_others_a_listening_output_takes_the_next_reader(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    output = open_output(f"tcp://127.0.0.1:{port}?listen", SPEC, OutputOptions(sole_output=False))
     first, second = [], []
     call(("127.0.0.1", port), first, limit=1000)
     source = blocks(5000)
-    while len(said) < 2:
-        sink.write(next(source))
-    assert "the others go on" in said[1]
+    while not caplog.messages:
+        output.write(next(source))
+    assert "the other outputs continue" in caplog.messages[0]
     thread = call(("127.0.0.1", port), second)
-    while len(said) < 3:
-        sink.write(next(source))
+    while len(caplog.messages) < 2:
+        output.write(next(source))
     for _ in range(2):
-        sink.write(next(source))
-    sink.close()
+        output.write(next(source))
+    output.close()
     thread.join(TIMEOUT_SECONDS)
-    assert "connected again" in said[2]
+    assert "connected again" in caplog.messages[1]
     frames = shown(second[0])
     assert len(frames) >= 48, "the block with which it connected and the two after it"
     assert frames == [(frames[0] + n) % 4096 for n in range(len(frames))]
 
 
 def test_a_lost_reader_is_called_again_at_a_block_boundary(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.outputs.network._LONGEST_WAIT", 0.0)
-    reader, said = Reader(5000, None), []
-    sink = open_output(reader.url, VIDEO, sole_output=False, report=said.append)
+    reader = Reader(5000, None)
+    output = open_output(reader.url, SPEC, OutputOptions(sole_output=False))
     source = blocks(5000)
-    while len(said) < 2:
-        sink.write(next(source))
+    while len(caplog.messages) < 2:
+        output.write(next(source))
     for _ in range(2):
-        sink.write(next(source))
-    sink.close()
+        output.write(next(source))
+    output.close()
     reader.thread.join(TIMEOUT_SECONDS)
-    assert "trying again" in said[0]
-    assert "frames were dropped meanwhile" in said[1]
+    assert "trying again" in caplog.messages[0]
+    assert "frames were dropped meanwhile" in caplog.messages[1]
     frames = shown(reader.received[1])
     assert frames == [(frames[0] + n) % 4096 for n in range(len(frames))]
     assert (frames[0] - 17) % 16 == 0, "whole blocks are dropped, never parts"
@@ -185,18 +190,18 @@ def test_a_lost_reader_is_called_again_at_a_block_boundary(
 
 def test_a_lost_reader_is_the_end_of_the_only_output() -> None:
     reader = Reader(5000)
-    sink = open_output(reader.url, VIDEO)
+    output = open_output(reader.url, SPEC)
     with pytest.raises(
         OutputError, match=r"tcp://127\.0\.0\.1:\d+: (broken pipe|connection reset)"
     ):
-        pour(sink)
-    sink.close()
+        pour(output)
+    output.close()
 
 
 @pytest.mark.parametrize(
     ("timeout", "kind", "message"),
     [
-        (0.3, OutputError, "the reader took nothing for 0.3 s"),
+        (0.3, OutputError, "the reader accepted no data for 0.3 s"),
         (60.0, OutputCancelled, "the rest is dropped"),
     ],
 )
@@ -213,24 +218,24 @@ def test_a_stalled_reader(
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        sink = open_output(url, VIDEO, container="rawvideo", stop=stop)
+        output = open_output(url, SPEC, OutputOptions(container="rawvideo"), stop=stop)
         threading.Thread(target=tick, daemon=True).start()
         if kind is OutputCancelled:
             threading.Timer(0.2, stop.set).start()
         with pytest.raises(kind, match=re.escape(message)):
-            pour(sink)
+            pour(output)
         assert ticks[0] > 10, "the interpreter was held while the output waited"
-        sink.close()
+        output.close()
     done.set()
 
 
 def test_nobody_comes_and_the_run_is_stopped() -> None:
     stop = threading.Event()
-    sink = open_output(f"tcp://127.0.0.1:{free_port()}?listen", VIDEO, stop=stop)
+    output = open_output(f"tcp://127.0.0.1:{free_port()}?listen", SPEC, stop=stop)
     threading.Timer(0.1, stop.set).start()
-    with pytest.raises(OutputCancelled, match="nobody has come to watch"):
-        sink.write(next(blocks()))
-    sink.close()
+    with pytest.raises(OutputCancelled, match="no reader has connected"):
+        output.write(next(blocks()))
+    output.close()
 
 
 @pytest.mark.parametrize(
@@ -239,16 +244,16 @@ def test_nobody_comes_and_the_run_is_stopped() -> None:
         ("tcp://127.0.0.1:{port}", r"tcp://127\.0\.0\.1:\d+: connection refused"),
         ("tcp://127.0.0.1", "needs a port, as in tcp://host:9000"),
         ("tcp://127.0.0.1:99999", "needs a port"),
-        ("udp://:9000", "names no host"),
+        ("udp://:9000", "has no host; write udp://host:9000"),
         ("unix:///nowhere/video.sock", "no such file or directory"),
         ("unix:///nowhere/video.sock?listen", "no such file or directory"),
         ("tcp://[::1:9000", "this is no address"),
-        ("gopher://host:70", "one of tcp:// unix:// udp://"),
+        ("gopher://host:70", "use one of tcp:// unix:// udp://"),
     ],
 )
 def test_addresses_that_cannot_be(url: str, message: str) -> None:
     with pytest.raises(InvalidOutputError, match=message):
-        open_output(url.format(port=free_port()), VIDEO)
+        open_output(url.format(port=free_port()), SPEC)
 
 
 def test_a_port_that_is_taken() -> None:
@@ -256,14 +261,14 @@ def test_a_port_that_is_taken() -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(InvalidOutputError, match="address already in use"),
     ):
-        open_output(f"tcp://127.0.0.1:{server.getsockname()[1]}?listen", VIDEO)
+        open_output(f"tcp://127.0.0.1:{server.getsockname()[1]}?listen", SPEC)
 
 
 def test_settings_that_an_address_does_not_take() -> None:
-    with pytest.raises(InvalidOutputError, match="datagrams carry mpegts only"):
-        open_output("udp://127.0.0.1:9", VIDEO, container="matroska")
+    with pytest.raises(InvalidOutputError, match="container 'matroska': udp takes mpegts"):
+        open_output("udp://127.0.0.1:9", SPEC, OutputOptions(container="matroska"))
     with pytest.raises(InvalidOutputError, match="codec 'vp9': mpegts takes h264, h265"):
-        open_output(f"tcp://127.0.0.1:{free_port()}", VIDEO, EncoderSettings("vp9"))
+        open_output(f"tcp://127.0.0.1:{free_port()}", StreamSpec(VIDEO, EncoderSettings("vp9")))
 
 
 def test_datagrams_arrive_whole_and_in_time() -> None:
@@ -284,10 +289,10 @@ def test_datagrams_arrive_whole_and_in_time() -> None:
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
-        sink = open_output(f"udp://127.0.0.1:{receiver.getsockname()[1]}", VIDEO)
+        output = open_output(f"udp://127.0.0.1:{receiver.getsockname()[1]}", SPEC)
         for block in blocks(3):
-            sink.write(block)
-        sink.close()
+            output.write(block)
+        output.close()
         sent.set()
         thread.join(TIMEOUT_SECONDS)
     assert max(map(len, received)) == 1316
@@ -295,22 +300,22 @@ def test_datagrams_arrive_whole_and_in_time() -> None:
 
 
 def test_datagrams_to_nobody_never_arrived() -> None:
-    sink = open_output(f"udp://127.0.0.1:{free_port()}", VIDEO)
+    output = open_output(f"udp://127.0.0.1:{free_port()}", SPEC)
     for block in blocks(3):
-        sink.write(block)
+        output.write(block)
     with pytest.raises(OutputError, match=r"udp://127.0.0.1:\d+: .*nobody listens there"):
-        sink.close()
+        output.close()
 
 
 def test_datagrams_of_which_some_arrive_are_a_stream() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
-        sink = open_output(f"udp://127.0.0.1:{receiver.getsockname()[1]}", VIDEO)
+        output = open_output(f"udp://127.0.0.1:{receiver.getsockname()[1]}", SPEC)
         source = blocks()
-        sink.write(next(source))
-    sink.write(next(source))  # the receiver has gone, which a sender need not care about
-    sink.close()
-    assert sink.frames == 33
+        output.write(next(source))
+    output.write(next(source))  # the receiver has gone, which a sender need not care about
+    output.close()
+    assert output.frames == 33
 
 
 def test_an_address_is_shown_without_its_secrets() -> None:
@@ -318,8 +323,19 @@ def test_an_address_is_shown_without_its_secrets() -> None:
     assert redact_url("unix:///tmp/a.sock?listen") == "unix:///tmp/a.sock"
     assert [redact_url("films/a.mp4"), redact_url("-")] == ["films/a.mp4", "standard output"]
     with pytest.raises(InvalidOutputError) as error:
-        open_output("tcp://me:secret@127.0.0.1?key=secret", VIDEO)
+        open_output("tcp://me:secret@127.0.0.1?key=secret", SPEC)
     assert "secret" not in str(error.value)
+
+
+def test_a_listener_removes_only_its_own_socket(tmp_path: Path) -> None:
+    path = tmp_path / "video.sock"
+    listener = Listener.unix(str(path), threading.Event(), 1.0)
+    path.unlink()
+    other = Listener.unix(str(path), threading.Event(), 1.0)
+    listener.close()
+    assert path.exists()
+    other.close()
+    assert not path.exists()
 
 
 def test_a_listener_says_where_it_is() -> None:

@@ -16,13 +16,15 @@ import pytest
 from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.outputs import addresses
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 from ..blocks import HEIGHT, WIDTH, blocks
 from ..http_client import TIMEOUT_SECONDS
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
+SPEC = StreamSpec(VIDEO)
 Act = Callable[[socket.socket], None]
 
 
@@ -88,12 +90,12 @@ def play(connection: socket.socket) -> None:
 
 def send(address: str, count: int = 1) -> None:
     """Deliver so many blocks; one of them fits into any buffer."""
-    sink = open_output(address, VIDEO)
+    output = open_output(address, SPEC)
     try:
         for block in blocks(count):
-            sink.write(block)
+            output.write(block)
     finally:
-        sink.close()
+        output.close()
 
 
 @pytest.fixture(autouse=True)
@@ -167,10 +169,12 @@ def test_the_last_seconds_of_a_child_are_not_cut_off(
             got.append(part)
         connection.close()
 
-    sink = open_output(f"http://127.0.0.1:{Server(keep).port}/in", VideoFormat(WIDTH, HEIGHT, 10))
+    output = open_output(
+        f"http://127.0.0.1:{Server(keep).port}/in", StreamSpec(VideoFormat(WIDTH, HEIGHT, 10))
+    )
     for block in blocks(2):  # 3.3 seconds
-        sink.write(block)
-    sink.close()
+        output.write(block)
+    output.close()
     assert b"".join(got).endswith(b"\r\n0\r\n\r\n"), "the body has not come to its end"
 
 
@@ -180,7 +184,7 @@ def test_without_ffmpeg_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(
             InvalidOutputError, match=f"{scheme}:// needs the program ffmpeg.*install it"
         ):
-            open_output(f"{scheme}://127.0.0.1/live/key", VIDEO)
+            open_output(f"{scheme}://127.0.0.1/live/key", SPEC)
 
 
 def fake_ffmpeg(folder: Path, script: str) -> str:
@@ -206,33 +210,30 @@ def test_how_a_child_ends_is_heard(
         send("srt://127.0.0.1:9")
 
 
-def test_beside_a_file_it_is_a_warning(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_next_to_a_file_it_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = Server(close)
-    sinks = [
-        open_output(str(tmp_path / "a.mp4"), VIDEO),
-        open_output(f"tcp://127.0.0.1:{server.port}", VIDEO, sole_output=False, report=said.append),
+    outputs = [
+        open_output(str(tmp_path / "a.mp4"), SPEC),
+        open_output(f"tcp://127.0.0.1:{server.port}", SPEC, OutputOptions(sole_output=False)),
     ]
-    with OutputPump(sinks, said.append) as pump:
+    with OutputPump(outputs) as pump:
         for block in blocks(1):
             pump.write(block)
     assert (tmp_path / "a.mp4").stat().st_size > 0
-    assert said
-    assert f"tcp://127.0.0.1:{server.port}: " in said[-1]
-    assert "the other outputs are whole" in said[-1]
+    assert f"tcp://127.0.0.1:{server.port}: " in caplog.messages[-1]
+    assert "the other outputs are complete" in caplog.messages[-1]
 
 
-def test_beside_others_that_do_not_arrive_either_it_is_a_failure() -> None:
-    said: list[str] = []
+def test_next_to_others_that_do_not_arrive_either_it_is_a_failure() -> None:
     addresses_of = [f"tcp://127.0.0.1:{Server(act).port}" for act in (close, reset)]
-    sinks = [open_output(a, VIDEO, sole_output=False, report=said.append) for a in addresses_of]
-    with pytest.raises(OutputError), OutputPump(sinks, said.append) as pump:
+    outputs = [open_output(a, SPEC, OutputOptions(sole_output=False)) for a in addresses_of]
+    with pytest.raises(OutputError), OutputPump(outputs) as pump:
         pump.write(next(blocks()))
 
 
 def test_an_output_that_was_never_written_to_closes_in_peace() -> None:
     for act in (close, read_all):
-        sink = open_output(f"tcp://127.0.0.1:{Server(act).port}", VIDEO)
-        sink.close()
-        sink.close()
+        output = open_output(f"tcp://127.0.0.1:{Server(act).port}", SPEC)
+        output.close()
+        output.close()
     assert TIMEOUT_SECONDS > 0

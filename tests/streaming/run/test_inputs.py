@@ -13,13 +13,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from sana_stream.cli import argument_types
-from sana_stream.cli.options import Options
-from sana_stream.cli.parser import build_parser
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.media.resize import cover
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import StoryError
-from sana_stream.streaming.run.inputs import with_first_picture
+from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.plan import with_first_image
 
 from ...command import pictures, run
 from ...interruptions import at_block, collapse
@@ -344,18 +343,15 @@ def test_a_file_with_a_colon_in_its_name_is_that_file(
     (tmp_path / "x").write_text("")
     assert argument_types.scaled_file("style:2") == ("style:2", 1.0)
     assert argument_types.scaled_file("style:2:0.5") == ("style:2", 0.5)
-    with pytest.raises(ArgumentTypeError, match="'strong' behind 'x' is no number"):
+    with pytest.raises(ArgumentTypeError, match="'strong' after 'x' is not a number"):
         argument_types.scaled_file("x:strong")
 
 
-def options(*words: str) -> Options:
-    return Options.of(build_parser("").parse(["--prompt", "x", *words]))
-
-
 def test_the_first_picture_comes_from_one_place() -> None:
-    with pytest.raises(StoryError, match="begins with a picture, and --image is given"):
-        with_first_picture(options("--image", "a.png"), Story.of(["a<image>b.png"]))
-    with pytest.raises(StoryError, match="begins with a picture, and --video is given"):
-        with_first_picture(options("--video", "a.mp4"), Story.of(["a<image>b.png"]))
-    story = with_first_picture(options("--image", "a.png"), Story.of(["a boat", "c<image> b.png"]))
+    picture, clip = RunConfig("x", image="a.png"), RunConfig("x", video="a.mp4")
+    with pytest.raises(StoryError, match="begins with a picture, and image= is given"):
+        with_first_image(picture, Story.of(["a<image>b.png"]))
+    with pytest.raises(StoryError, match="begins with a picture, and video= is given"):
+        with_first_image(clip, Story.of(["a<image>b.png"]))
+    story = with_first_image(picture, Story.of(["a boat", "c<image> b.png"]))
     assert [(cue.prompt, cue.image) for cue in story.cues] == [("a boat", "a.png"), ("c", "b.png")]

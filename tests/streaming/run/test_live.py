@@ -63,7 +63,7 @@ class Keyboard:
 @pytest.fixture
 def keyboard(monkeypatch: pytest.MonkeyPatch) -> Keyboard:
     keyboard = Keyboard()
-    monkeypatch.setattr("sana_stream.streaming.run.live.typed_lines", keyboard.lines)
+    monkeypatch.setattr("sana_stream.cli.keyboard.typed_lines", keyboard.lines)
     return keyboard
 
 
@@ -244,7 +244,7 @@ def test_blocks_wait_for_their_time_where_somebody_may_direct(
 def test_the_end_of_typing_is_not_the_end_of_the_stream(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sana_stream.streaming.run.live.typed_lines", lambda: iter(()))
+    monkeypatch.setattr("sana_stream.cli.keyboard.typed_lines", lambda: iter(()))
     assert run("--prompt", "a fox", "--interactive", FAST, "--frames", "20", *tiny) == 0
     assert len(pictures("sana-stream.mp4")) == 20
 

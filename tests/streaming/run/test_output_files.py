@@ -85,7 +85,7 @@ def test_a_run_that_fails_before_its_first_block_leaves_the_old_video(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("not enough memory")
 
-    monkeypatch.setattr("sana_stream.cli.commands.model.load", fail)
+    monkeypatch.setattr("sana_stream.engine.engine.Engine.load", fail)
     assert make(name, "--overwrite", *tiny) == 1
     assert files() == before
 

@@ -115,11 +115,11 @@ def test_a_reader_that_hangs_does_not_keep_the_run(begin: Begin, tmp_path: Path)
         process = begin("--endless", *outs)
         connection, _ = server.accept()
         with connection:
-            before = say_until(process, b"is slower than the video is made; waiting for it\n")
+            before = say_until(process, b"is slower than the video is generated; waiting for it\n")
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
-    assert b"takes nothing; the rest is dropped" in said
+    assert b"accepts no data; the rest is dropped" in said
     assert b"go on with it: sana-stream resume a.mkv" in said
     assert b"Traceback" not in before + said
     assert len(pictures(tmp_path / "a.mkv")) % 8 == 1, "only whole blocks"

@@ -62,7 +62,7 @@ def test_the_oldest_goes_first_and_the_one_of_now_never(tmp_path: Path) -> None:
     assert [first.exists(), first.with_suffix(".vtt").exists()] == [False, False]
     assert second.exists()
     running.write_bytes(bytes(300))
-    assert recordings.full(running) == "recordings may take 0 MiB (--keep)"
+    assert recordings.full(running) == "recordings may take 0 MiB (limit=)"
     assert [second.exists(), running.exists(), other.exists()] == [False, True, True]
 
 
@@ -77,32 +77,34 @@ def test_what_nobody_asked_to_keep_goes_when_the_next_stream_begins(tmp_path: Pa
     assert kept.exists()
 
 
-def test_a_recording_that_has_no_more_room_ends_and_its_stream_goes_on(tmp_path: Path) -> None:
-    recordings, said, told = Recordings(tmp_path, keep=False, limit=20_000), [], []
-    path, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
+def test_a_recording_without_room_ends_and_its_stream_continues(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recordings, notices = Recordings(tmp_path, keep=False, limit=20_000), []
+    path, recording = recordings.begin(VIDEO, Metadata(), notices.append)
     feed = LiveFeed(VIDEO)
-    with OutputPump([feed, recording], said.append) as pump:
+    with OutputPump([feed, recording]) as pump:
         for block in blocks(40):
             assert pump.write(block)
     assert feed.frames == 641
     assert 17 <= recording.frames < 641
     assert len(pictures(path)) == recording.frames
     assert len(path.with_suffix(".vtt").read_text().splitlines()) > 2
-    assert len(said) == len(told) == 1
-    assert "recordings may take 0 MiB (--keep)" in said[0]
-    assert f"{recording.frames} frames (" in said[0]
-    assert said[0].endswith("the other outputs go on")
-    assert told[0].startswith("The recording ends at 0:")
-    assert "the stream goes on: recordings may take" in told[0]
+    assert len(caplog.messages) == len(notices) == 1
+    assert "recordings may take 0 MiB (limit=)" in caplog.messages[0]
+    assert f"{recording.frames} frames (" in caplog.messages[0]
+    assert caplog.messages[0].endswith("the other outputs continue")
+    assert notices[0].startswith("The recording ends at 0:")
+    assert "the stream continues: recordings may take" in notices[0]
 
 
 def test_a_disk_that_is_nearly_full_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = old(tmp_path, 0, 1000)
-    recordings, feed, said, told = Recordings(tmp_path, True, None), LiveFeed(VIDEO), [], []
-    path, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
-    with OutputPump([feed, recording], said.append) as pump:
+    recordings, feed, notices = Recordings(tmp_path, True, None), LiveFeed(VIDEO), []
+    path, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    with OutputPump([feed, recording]) as pump:
         source = blocks(4)
         pump.write(next(source))
         await_that(lambda: feed.frames >= 17 and path.stat().st_size, "nothing is recorded")
@@ -110,47 +112,50 @@ def test_a_disk_that_is_nearly_full_is_left_alone(
         for block in source:
             pump.write(block)
     assert feed.frames == 65
-    assert "only 100 MiB are free on the disk of" in said[0]
-    assert "only 100 MiB are free" in told[0]
+    assert "only 100 MiB are free on the disk of" in caplog.messages[0]
+    assert "only 100 MiB are free" in notices[0]
     assert kept.exists(), "nobody has said that it may go"
     assert not path.exists() or len(pictures(path)) % 16 == 1
 
 
 @contextmanager
-def going_on_after(folder: Path) -> Iterator[None]:
-    """Two blocks of a stream are recorded; four more are made after what is done in between."""
-    said: list[str] = []
-    told: list[str] = []
+def continuing_after(folder: Path, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Two blocks of a stream are recorded; four more follow after what is done in between."""
+    notices: list[str] = []
     source, feed = blocks(6), LiveFeed(VIDEO)
     recordings = Recordings(folder, keep=True, limit=None)
-    _, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
-    with OutputPump([feed, recording], said.append) as pump:
+    _, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    with OutputPump([feed, recording]) as pump:
         for _ in range(2):
             pump.write(next(source))
         await_that(lambda: recording.frames == 33, "it is not recorded")
         yield
         for block in source:
             assert pump.write(block)
-    assert feed.frames == 97, "the stream goes on"
-    assert len(told) == 1
-    assert "The recording ends at 0:02, the stream goes on: " in told[0]
-    assert len(said) <= 2
-    assert "the other outputs go on" in said[0]
+    assert feed.frames == 97, "the stream continues"
+    assert len(notices) == 1
+    assert "The recording ends at 0:02, the stream continues: " in notices[0]
+    assert len(caplog.messages) <= 2
+    assert "the other outputs continue" in caplog.messages[0]
     recordings.close()
 
 
-def test_a_folder_that_goes_away_ends_no_stream(tmp_path: Path) -> None:
+def test_a_folder_that_goes_away_ends_no_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "films"
-    with going_on_after(folder):
+    with continuing_after(folder, caplog):
         shutil.rmtree(folder)
     recordings = Recordings(folder, keep=True, limit=None)
-    recordings.begin(VIDEO, Metadata(), print, print)[1].close()
+    recordings.begin(VIDEO, Metadata(), print)[1].close()
     recordings.close()
 
 
-def test_a_file_in_the_folders_place_ends_no_stream(tmp_path: Path) -> None:
+def test_a_file_in_the_folders_place_ends_no_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "films"
-    with going_on_after(folder):
+    with continuing_after(folder, caplog):
         folder.rename(tmp_path / "elsewhere")
         folder.write_text("")
     assert folder.read_text() == ""
@@ -158,32 +163,34 @@ def test_a_file_in_the_folders_place_ends_no_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(27, "File too large"), MemoryError(), KeyError("moov")])
 def test_a_recording_that_fails_in_any_way_ends_no_stream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    with going_on_after(tmp_path):
+    with continuing_after(tmp_path, caplog):
         monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.write", fail)
         monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.close", fail)
 
 
 def test_a_recording_that_cannot_be_completed_ends_no_stream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
-    told: list[str] = []
+    notices: list[str] = []
     recordings, feed = Recordings(tmp_path, keep=True, limit=None), LiveFeed(VIDEO)
-    _, recording = recordings.begin(VIDEO, Metadata(), said.append, told.append)
+    _, recording = recordings.begin(VIDEO, Metadata(), notices.append)
 
     def fail(*_: object) -> None:
         raise OutputError("no space") from OSError(28, "No space left on device")
 
     monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.close", fail)
-    with OutputPump([feed, recording], said.append) as pump:
+    with OutputPump([feed, recording]) as pump:
         pump.write(next(blocks()))
-    assert told == ["The recording is not complete: no space left on device."]
-    assert said[0].startswith("no space")
+    assert notices == ["The recording is not complete: no space left on device."]
+    assert caplog.messages[0].startswith("no space")
 
 
 def test_what_cannot_be_begun_leaves_nothing_and_the_next_one_is_tried(
@@ -193,9 +200,9 @@ def test_what_cannot_be_begun_leaves_nothing_and_the_next_one_is_tried(
     with monkeypatch.context() as patched:
         patched.setattr(RecordingIndex, "check", lambda *_: (_ for _ in ()).throw(OSError(28)))
         with pytest.raises(OSError, match="28"):
-            recordings.begin(VIDEO, Metadata(), print, print)
+            recordings.begin(VIDEO, Metadata(), print)
     assert not list(tmp_path.glob("stream-*"))
-    path, recording = recordings.begin(VIDEO, Metadata(), print, print)
+    path, recording = recordings.begin(VIDEO, Metadata(), print)
     recording.write(next(blocks()))
     recording.close()
     assert len(pictures(path)) == 17
@@ -222,7 +229,7 @@ def test_what_this_program_has_not_made_is_never_touched(tmp_path: Path) -> None
 
 def test_a_killed_servers_last_recording_is_still_ours(tmp_path: Path) -> None:
     killed = Recordings(tmp_path, keep=True, limit=None)
-    path, recording = killed.begin(VIDEO, Metadata(), print, print)
+    path, recording = killed.begin(VIDEO, Metadata(), print)
     recording.write(next(blocks()))
     killed.close()
     index = RecordingIndex(tmp_path)
@@ -255,7 +262,7 @@ def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
         return opened(self, path, *more)
 
     monkeypatch.setattr(Recordings, "open", late)
-    path, recording = recordings.begin(VIDEO, Metadata(), print, print)
+    path, recording = recordings.begin(VIDEO, Metadata(), print)
     recording.close()
     assert path.name == "stream-0001.mp4"
     assert (tmp_path / "stream-0000.mp4").read_bytes() == b"theirs"
@@ -264,12 +271,12 @@ def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     first = Recordings(tmp_path, keep=True, limit=None)
-    first.check(print)
+    first.check()
     told = f"another server \\(process {os.getpid()}\\) records there"
     with pytest.raises(ConfigError, match=told):
-        Recordings(tmp_path, keep=True, limit=None).check(print)
+        Recordings(tmp_path, keep=True, limit=None).check()
     first.close()
-    Recordings(tmp_path, keep=True, limit=None).check(print)
+    Recordings(tmp_path, keep=True, limit=None).check()
 
 
 def test_sizes() -> None:

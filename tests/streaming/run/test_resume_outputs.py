@@ -75,15 +75,18 @@ def test_a_resume_with_another_model_changes_nothing(
 ):
     make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
     before = files()
-    monkeypatch.setattr("sana_stream.cli.commands.model.load", _load_really)
+    monkeypatch.setattr(Engine, "load", _load_really)
     assert run("resume", "a.mp4", "--model", "pocket", "--device", "cpu") == 1
     assert "is a stream of another model" in capfd.readouterr().err
     assert run("resume", "a.mp4", "--model", "missing") == 2
     assert files() == before
 
 
+LOAD = Engine.load  # before a fixture replaces it
+
+
 def _load_really(model: str, device: str, dtype: str, **more: object) -> Engine:
-    return Engine.load(model, device, dtype)
+    return LOAD(model, device, dtype)
 
 
 @posix

@@ -17,6 +17,7 @@ import pytest
 
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.video_format import StreamSpec
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.responses import GrowingFileResponse
@@ -61,12 +62,12 @@ def test_asking_for_headers_alone_does_not_wait_for_the_end(server: WebServer) -
 def test_what_was_made_so_far_can_be_had(tmp_path: Path) -> None:
     stage, path = CurrentStream(), tmp_path / "a day & “more”.mp4"
     stage.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO), path)
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), StreamSpec(VIDEO))
     with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
         for block in blocks(2):
-            sink.write(block)
+            output.write(block)
         code, data = ask(server, "/download")
-        sink.close()
+        output.close()
         path.unlink()
         assert ask(server, "/download")[0] == 404
     assert code == 200
@@ -79,13 +80,13 @@ def test_a_download_ends_where_the_recording_stood(
     """Also when the recording grows, and is completed, while it is sent."""
     monkeypatch.setattr("sana_stream.streaming.web.responses._CHUNK", 600)
     path, source = tmp_path / "a.mp4", blocks()
-    sink = open_output(str(path), VIDEO)
+    output = open_output(str(path), StreamSpec(VIDEO))
     for _ in range(3):
-        sink.write(next(source))
+        output.write(next(source))
     answer = GrowingFileResponse(path)
     for _ in range(3):
-        sink.write(next(source))
-    sink.close()
+        output.write(next(source))
+    output.close()
 
     async def sent() -> list[bytes]:
         return [bytes(part) async for part in answer.body_iterator]  # type: ignore[arg-type]
