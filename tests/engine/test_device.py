@@ -54,12 +54,12 @@ def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.Monke
         "sana_stream.engine.device.InlineStream.to_host",
         lambda _, tensor: np.zeros(tensor.shape, np.uint8),
     )
-    prepare = partialmethod(SanaVideoTransformer.prepare_text, whole=True)
+    prepare = partialmethod(SanaVideoTransformer.prepare_text, keep_padding=True)
     monkeypatch.setattr(SanaVideoTransformer, "prepare_text", prepare)
     encode = tiny_engine.text_encoder.encode
 
-    def embedded(prompt: str, *, instructed: bool = True) -> tuple[Tensor, ...]:
-        return tuple(part.to(META) for part in encode(prompt, with_instruction=instructed))
+    def embedded(prompt: str, *, with_instruction: bool = True) -> tuple[Tensor, ...]:
+        return tuple(part.to(META) for part in encode(prompt, with_instruction=with_instruction))
 
     dtype = resolve_dtype("auto", torch.device("mps"))
     return Engine(
