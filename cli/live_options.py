@@ -71,8 +71,3 @@ class LiveOptions:
     def live(self) -> bool:
         """Whether prompts can be sent while the stream is generated."""
         return self.interactive or self.watch or self.web is not None
-
-    @property
-    def paced(self) -> bool:
-        """Whether blocks are generated no faster than they play."""
-        return self.live if self.realtime is None else self.realtime

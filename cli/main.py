@@ -119,8 +119,7 @@ def _generate(args: Namespace) -> int:
 def _fail(error: BaseException, debug: bool) -> int:
     """Print an error on one line, with `--debug` after its traceback; returns the exit code."""
     from sana_stream.errors import SanaStreamError
-
-    from .console import is_out_of_memory, one_line
+    from sana_stream.streaming.run.messages import is_out_of_memory, one_line
 
     if debug:
         traceback.print_exception(error)

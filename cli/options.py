@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from argparse import Namespace
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.outputs.targets import STDOUT, check_outputs, default_output
 
 from . import argument_types
 from .live_options import DEFAULT_HOST, LiveOptions
 from .model_options import ModelOptions
 from .option_fields import Group, declared_options, option, read_options, switch
 
-if TYPE_CHECKING:
-    from sana_stream.engine.story.story import Story
-
-STDOUT = "-"
 PROMPTS = Group("prompts and inputs")
 LENGTH = Group("length (default: 10 seconds per prompt)")
 OUTPUT = Group("outputs")
@@ -57,18 +49,6 @@ class Length:
         help="length in frames",
     )
     endless: bool = switch("--endless", group=LENGTH, exclusive="length", help="run until Ctrl-C")
-
-    def in_frames(self, story: Story, every: float | None, fps: Fraction) -> int | None:
-        """The exact number of frames, `None` for an endless video."""
-        from sana_stream.engine.story.timeline import frame_count
-
-        if self.endless:
-            return None
-        if self.frames is not None:
-            return self.frames
-        if self.minutes is not None:
-            return frame_count(self.minutes * 60, fps)
-        return frame_count(self.seconds or _natural_seconds(story, every, fps), fps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,11 +191,8 @@ class Options(LiveOptions, ModelOptions):
         Raises:
             ConfigError: options that exclude or need each other, or no prompt.
         """
+        check_story(args)
         values = read_options(cls, args)
-        if not values["prompts"] and values["prompt_file"] is None:
-            raise ConfigError(
-                'no prompt is given: add --prompt "a red boat at dusk" or --prompt-file story.txt'
-            )
         values["outputs"] = values["outputs"] or (default_output(values["prompt_file"]),)
         check_outputs(values["outputs"], args.format, args.segment, args.window)
         check_live(args)
@@ -224,24 +201,16 @@ class Options(LiveOptions, ModelOptions):
             return replace(options, length=Length(endless=True))
         return options
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The outputs by the names of their first files."""
-        if self.segment is None:
-            return self.outputs
-        return tuple(first_segment(out) if is_video_file(out) else out for out in self.outputs)
-
-    def story(self) -> Story:
-        """The story that the prompts or the prompt file give; `StoryError` as `read_story`."""
-        from sana_stream.engine.story.read import read_story
-        from sana_stream.engine.story.story import Story
-
-        if self.prompt_file is not None:
-            return read_story(self.prompt_file)
-        return Story.of(self.prompts)
-
 
 OPTIONS = dict([*declared_options(Options), *declared_options(Length)])  # by name of the field
+
+
+def check_story(args: Namespace) -> None:
+    """Check that a parsed namespace gives a prompt or a prompt file; raises ConfigError."""
+    if not args.prompt and args.prompt_file is None:
+        raise ConfigError(
+            'no prompt is given: add --prompt "a red boat at dusk" or --prompt-file story.txt'
+        )
 
 
 def check_live(args: Namespace) -> None:
@@ -250,87 +219,7 @@ def check_live(args: Namespace) -> None:
     Raises:
         ConfigError: options that exclude or need each other.
     """
-    if args.interactive and args.prompt_file == STDOUT:
+    if args.interactive and getattr(args, "prompt_file", None) == STDOUT:
         raise ConfigError("--interactive and --prompt-file - both read standard input: give one")
-    if args.watch and args.prompt_file in (None, STDOUT):
-        raise ConfigError("--watch needs a prompt file: add --prompt-file story.txt")
     if args.web is None and (args.token or args.host != DEFAULT_HOST):
         raise ConfigError("--host and --token need a page: add --web")
-
-
-def _natural_seconds(story: Story, every: float | None, fps: Fraction) -> float:
-    """The length in seconds of a story for which none is given."""
-    from sana_stream.engine.story.story import DEFAULT_SPACING_SECONDS
-
-    spacing = DEFAULT_SPACING_SECONDS if every is None else every
-    last = story.schedule(None, None if story.timed else spacing, float(fps))[-1]
-    return (last.start_seconds or 0.0) + spacing
-
-
-def is_live(output: str) -> bool:
-    """Whether an output passes on: standard output, an address or a named pipe; not a file."""
-    return is_address(output) or _is_named_pipe(output)
-
-
-def is_address(output: str) -> bool:
-    """Whether an output is standard output or an address, which have no format by their name."""
-    return output == STDOUT or "://" in output
-
-
-def is_image_pattern(output: str) -> bool:
-    """Whether an output is a row of PNG pictures in a folder, such as frames/%06d.png."""
-    return not is_address(output) and output.lower().endswith(".png")
-
-
-def _is_named_pipe(output: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(output).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def check_outputs(
-    outputs: tuple[str, ...], container: str | None, segment: float | None, window: int | None
-) -> None:
-    """Refuse outputs that do not go together, or options that none of them takes.
-
-    Raises:
-        ConfigError: which, and what to do.
-    """
-    for output in outputs:
-        if outputs.count(output) > 1:
-            raise ConfigError(f"--out {output} is given twice: once is enough")
-        if not is_live(output) and PurePath(output).name in ("", ".."):
-            raise ConfigError(f"--out {output} is a folder: give the name of a file in it")
-    if container and not any(is_address(output) for output in outputs):
-        raise ConfigError(
-            f"--format {container} is for --out - and for addresses: "
-            "the name of a file decides its format"
-        )
-    if segment and not any(is_video_file(output) for output in outputs):
-        raise ConfigError("--segment is for video files: give one, such as --out film.mp4")
-    if window and not any(is_playlist(output) for output in outputs):
-        raise ConfigError("--window is for playlists: give one, such as --out live/live.m3u8")
-
-
-def is_playlist(output: str) -> bool:
-    """Whether an output is a playlist with its segments."""
-    return not is_live(output) and output.lower().endswith(".m3u8")
-
-
-def is_video_file(output: str) -> bool:
-    """Whether an output is one file that holds the video."""
-    return not is_live(output) and not output.lower().endswith((".m3u8", ".png"))
-
-
-def first_segment(output: str) -> str:
-    """The name of the first file of a video that is cut into several."""
-    path = PurePath(output)
-    return str(path.with_stem(f"{path.stem}-0001"))
-
-
-def default_output(prompt_file: str | None) -> str:
-    """The video's name where none is given: that of the prompt file, in the current folder."""
-    if prompt_file is None or prompt_file == "-":
-        return "sana-stream.mp4"
-    return f"{PurePath(prompt_file).stem}.mp4"

@@ -36,13 +36,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if isinstance(device, str) and chosen.type not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"device {shown(device)} is not known; use auto, cpu, cuda or mps")
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no CUDA device is available here; use --device cpu (or auto)")
+        raise ConfigError('no CUDA device is available here; use device="cpu" (or "auto")')
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device {chosen} does not exist; there are {torch.cuda.device_count()} CUDA devices"
         )
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("no MPS device is available here; use --device cpu (or auto)")
+        raise ConfigError('no MPS device is available here; use device="cpu" (or "auto")')
     return chosen
 
 

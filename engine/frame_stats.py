@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BEGINNING_BLOCKS = 4  # of a stream or prompt, which make the reference
 STEP = 4  # every fourth row and column are enough
 _FLOOR = 0.02  # differences below this are not seen; keeps ratios of dark pictures calm
 
@@ -43,3 +44,18 @@ def measure_frames(frames: np.ndarray) -> FrameStats:
     luma = pixels @ np.array((0.2126, 0.7152, 0.0722), dtype=np.float32)
     spread = pixels.max(axis=-1) - pixels.min(axis=-1)
     return FrameStats(float(luma.mean()), float(luma.std(axis=(1, 2)).mean()), float(spread.mean()))
+
+
+def update_reference(reference: FrameStats | None, stats: FrameStats, index: int) -> FrameStats:
+    """The mean over the first blocks, after one more block.
+
+    Args:
+        reference: the mean so far; `None` before the first block.
+        stats: of the new block.
+        index: its number from 0; from `BEGINNING_BLOCKS` on the mean stays as it is.
+    """
+    if reference is None:
+        return stats
+    if index >= BEGINNING_BLOCKS:
+        return reference
+    return reference.lerp(stats, 1 / (index + 1))

@@ -1,4 +1,4 @@
-"""A stream as a Python loop: every block as it is finished, pictures and latents and figures.
+"""Iterate over a stream in Python: frames, latents and statistics of each finished block.
 
 python examples/blocks.py --seconds 4
 """
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
 
     engine = Engine.load(args.model)
     fps = engine.preset.fps
-    # A session has no end: leave the loop when there is enough.
+    # A session is endless: leave the loop after enough blocks.
     for block in engine.session("a red balloon over the hills at dawn", seed=1):
         stats = block.stats
         print(
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
             f"frames {block.frames.shape} {block.frames.dtype}, "  # (T, H, W, 3)
             f"latents {tuple(block.latents.shape)}, "  # (1, C, T', h, w)
             f"{len(block.frames) / stats.total_seconds:.1f} frames/s, "
-            f"state {stats.state_bytes / 1024:.0f} KiB"  # the same for ever
+            f"state {stats.state_bytes / 1024:.0f} KiB"  # constant
         )
         if block.start + len(block.frames) >= args.seconds * fps:
             break

@@ -1,7 +1,7 @@
-"""What a stream remembers, compared: two policies side by side in one video.
+"""Compare two memory policies: two streams next to each other in one video.
 
-Both streams have the same prompt and the same noise; the first block is the same, then each sees
-its own past. `decay=0.6` forgets slowly, `window=1` sees the block before and nothing else.
+Both streams have the same prompt and the same noise. The first block is the same; after it each
+stream depends on its own past. `decay=0.6` forgets slowly, `window=1` sees the previous block only.
 
 python examples/memory_policies.py compare.mp4 --seconds 8 --policies decay=0.6 window=1
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from sana_stream import Engine
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,16 +31,18 @@ def main(argv: list[str] | None = None) -> None:
     prompt = "a purple balloon over a town in the snow"
     left, right = (engine.session(prompt, seed=1, memory=policy) for policy in args.policies)
 
-    sink = open_output(args.out, VideoFormat(2 * preset.width, preset.height, preset.fps))
+    output = open_output(
+        args.out, StreamSpec(VideoFormat(2 * preset.width, preset.height, preset.fps))
+    )
     for one, other in zip(left, right, strict=True):
         both = np.concatenate([one.frames, other.frames], axis=2)  # (T, H, 2 W, 3)
-        sink.write(replace(one, frames=both))
-        apart = np.abs(one.frames.astype(float) - other.frames).mean()
+        output.write(replace(one, frames=both))
+        difference = np.abs(one.frames.astype(float) - other.frames).mean()
         sizes = " and ".join(f"{b.stats.state_bytes / 1024:.0f} KiB" for b in (one, other))
-        print(f"block {one.index}: {apart:.1f} of 255 apart, states of {sizes}")
+        print(f"block {one.index}: mean difference {difference:.1f} of 255, states of {sizes}")
         if one.start + len(one.frames) >= args.seconds * preset.fps:
             break
-    sink.close()
+    output.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A prompt switched while the stream runs, written to a video file block by block.
+"""Switch the prompt of a running stream, and write the stream to a video file block by block.
 
 python examples/switch.py switch.mp4 --seconds 8
 """
@@ -9,7 +9,7 @@ import argparse
 
 from sana_stream import Engine
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,18 +24,18 @@ def main(argv: list[str] | None = None) -> None:
     session = engine.session("a yellow boat on the sea at noon", seed=1)
     frames = round(args.seconds * preset.fps)
 
-    sink = open_output(args.out, VideoFormat(preset.width, preset.height, preset.fps))
+    output = open_output(args.out, StreamSpec(VideoFormat(preset.width, preset.height, preset.fps)))
     try:
         while session.next_start < frames:
             if session.next_start >= frames / 2 and "night" not in session.prompt:
-                # Holds from the next block on. What was shown before stays as it is; the block
-                # before the switch is only remembered under the new prompt, which costs nothing.
+                # Takes effect at the next block; finished frames do not change. The previous block
+                # is committed to memory under the new prompt, at no extra cost.
                 session.switch("a yellow boat on the sea at night")
                 print(f"night falls at frame {session.next_start}")
-            sink.write(next(session))
+            output.write(next(session))
     finally:
-        sink.close()
-    print(f"{sink.frames} frames are in {args.out}")
+        output.close()
+    print(f"{output.frames} frames are in {args.out}")
 
 
 if __name__ == "__main__":

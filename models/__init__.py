@@ -1,1 +1,1 @@
-"""The networks and their state: pure torch, no video, no files but checkpoints."""
+"""Networks of the model and their streaming state: torch only, no files but model weights."""

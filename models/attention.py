@@ -1,6 +1,6 @@
 """Block linear attention and cross attention.
 
-Letters: B batch, N tokens of the block, L text tokens, H heads, d head width, D = H*d.
+Shapes: B batch, N tokens of the block, L text tokens, H heads, d head width, D = H*d.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ QK_NORM_EPS = 1e-5
 
 
 class AttentionState(NamedTuple):
-    """What linear attention keeps of a set of tokens, always float32.
+    """Sums that linear attention carries from earlier tokens, always float32.
 
-    `S = sum of v rope(k)^T` with shape (..., B, H, d, d), value channels first, and
-    `z = sum of k` with shape (..., B, H, d): the numerator takes rotated keys, the denominator
-    unrotated ones (SANA-Video, arXiv 2509.24695, section 3).
+    `S = sum of v rope(k)^T` with shape (..., B, H, d, d), value channels first.
+    `z = sum of k` with shape (..., B, H, d).
+    The numerator uses rotated keys and the denominator unrotated ones (SANA-Video,
+    arXiv 2509.24695, section 3).
     """
 
     S: Tensor
@@ -32,18 +33,18 @@ class AttentionState(NamedTuple):
 def linear_attention(
     query: Tensor, key: Tensor, value: Tensor, rotation: RotaryEmbedding, past: AttentionState
 ) -> tuple[Tensor, AttentionState]:
-    """Attend to the whole block and to everything summed in `past`.
+    """Attend to all tokens of the block and to the earlier blocks summed in `past`.
 
     Args:
         query, key: non-negative features (B, N, H, d), before rotation.
         value: (B, N, H, d).
-        rotation: angles of the block's tokens.
+        rotation: rotary embedding of the block's tokens.
         past: sums of the earlier blocks, S (B, H, d, d) and z (B, H, d).
 
     Returns:
-        The output (B, N, H, d) in float32, and the block's own sums, not added to `past`.
+        The output (B, N, H, d) in float32, and the sums of this block, not added to `past`.
     """
-    # float32 whatever the weights are: in bfloat16 these sums lose new blocks as they grow
+    # float32 for any weight dtype: bfloat16 sums stop changing once they are large
     query, key, value = query.float(), key.float(), value.float()
     turned_query = apply_rotary_emb(query, rotation).transpose(1, 2)  # (B, H, N, d)
     turned_key = apply_rotary_emb(key, rotation).permute(0, 2, 3, 1)  # (B, H, d, N)
@@ -57,7 +58,7 @@ def linear_attention(
 
 
 class SelfAttention(nn.Module):
-    """Projections around `linear_attention`; parameters named as in the published checkpoints."""
+    """Projections and `linear_attention`; parameters named as in the published checkpoints."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class SelfAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query and key features (non-negative) and values of tokens x: 3 x (B, N, H, d)."""
+        """Project tokens x to query, key (both non-negative) and value: each (B, N, H, d)."""
         query = F.relu(self.norm_q(self.to_q(x)))
         key = F.relu(self.norm_k(self.to_k(x)))
         heads = (self.heads, -1)
@@ -84,13 +85,13 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
-        """Tokens x (B, N, D) to the attention's output (B, N, D) and the block's own sums."""
+        """Map tokens x (B, N, D) to the output (B, N, D), and return the sums of this block."""
         output, own = linear_attention(*self.features(x), rotation, past)
         return self.to_out[0](output.flatten(2).to(x.dtype)), own
 
 
 class CrossAttention(nn.Module):
-    """Softmax attention to the text, keys and values made once per prompt."""
+    """Softmax attention to the text; keys and values are computed once per prompt."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -105,12 +106,12 @@ class CrossAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(inner, width)])
 
     def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, H, L, d) of projected text tokens (B, L, D)."""
+        """Compute keys and values (B, H, L, d) of projected text tokens (B, L, D)."""
         key, value = self.norm_k(self.to_k(text)), self.to_v(text)
         return self._split(key), self._split(value)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Tokens x (B, N, D) attend to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
+        """Attend from tokens x (B, N, D) to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
         query = self._split(self.norm_q(self.to_q(x)))
         output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
         return self.to_out[0](output.transpose(1, 2).flatten(2))

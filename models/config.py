@@ -16,11 +16,11 @@ from .schema import Schema, check_values, nearest_key, without_idle
 Count = Annotated[int, Field(ge=1, le=4096)]
 Width = Annotated[int, Field(ge=1, le=1 << 16)]
 LAYERS = 512
-CLASS_START = "Sana"  # of the class that wrote the file
+CLASS_START = "Sana"  # of `_class_name`, the class that wrote the file
 
 
 class _Fields(Schema):
-    """What each key may be; far beyond every published model, and far below what a machine has."""
+    """Allowed values of each key: wider than every published model, small enough to allocate."""
 
     in_channels: Count = 1
     out_channels: Count | None = None
@@ -59,7 +59,7 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         if self.patch_size[0] != 1:
-            raise ConfigError(f"patch_size {self.patch_size}: only 1 latent frame a patch is known")
+            raise ConfigError(f"patch_size {self.patch_size}: only 1 latent frame a patch works")
         if self.cross_attention_dim != self.hidden_size:
             raise ConfigError(
                 f"cross_attention_dim {self.cross_attention_dim} must equal num_attention_heads"
@@ -79,15 +79,15 @@ class TransformerConfig:
     def from_dict(cls, values: Mapping[str, Any], where: object = "transformer config") -> Self:
         """Read a published configuration.
 
-        Keys that are not known and that are off (null, false, empty) are those of a newer writer
-        and are passed over.
+        Unknown keys with an unset value (null, false, zero, empty) are ignored: newer versions of
+        diffusers add such keys.
 
         Args:
             values: the parsed file.
-            where: the file, for messages.
+            where: the file's name, for messages.
 
         Raises:
-            ConfigError: a key that is not known, or a value that this model does not implement.
+            ConfigError: an unknown key, or a value that this model does not implement.
         """
         known = {field.name for field in fields(cls)}
         _check_class(values.get("_class_name"), where)
@@ -109,8 +109,8 @@ class TransformerConfig:
             raise ConfigError(f"{safe_text(where)}: {error}") from None
 
 
-# Keys of the published configuration that may stand there with these values only. `None` allows
-# any value: the setting has no effect here (angles need no table; there is no dropout to apply).
+# Keys of the published configuration that are accepted with these values only. `None` allows any
+# value: the setting has no effect here (angles need no table; there is no dropout to apply).
 _FIXED: dict[str, tuple[Any, ...] | None] = {
     "dropout": None,
     "interpolation_scale": None,
@@ -126,7 +126,7 @@ def _check_class(name: Any, where: object) -> None:
     if name is not None and not (isinstance(name, str) and name.startswith(CLASS_START)):
         raise ConfigError(
             f"{safe_text(where)}: _class_name is {safe_text(repr(name), 80)}, a model of another"
-            " kind; SanaVideoTransformer3DModel can be used"
+            " kind; use SanaVideoTransformer3DModel"
         )
 
 
@@ -134,6 +134,5 @@ def _require(key: str, value: Any, where: object) -> None:
     allowed = _FIXED[key]
     if allowed is not None and value not in allowed and not (allowed == (False,) and not value):
         raise ConfigError(
-            f"{safe_text(where)}: {key} is {safe_text(repr(value), 80)};"
-            f" only {allowed[0]!r} is known"
+            f"{safe_text(where)}: {key} is {safe_text(repr(value), 80)}; only {allowed[0]!r} works"
         )

@@ -1,6 +1,6 @@
 """The gated convolutional feed-forward with its temporal convolution.
 
-Letters: B batch, T latent frames of the block, h w token rows and columns, P = h*w, D width.
+Shapes: B batch, T latent frames of the block, h w token rows and columns, P = h*w, D width.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from .config import TransformerConfig
 
 
 class FeedForward(nn.Module):
-    """Per frame 1x1, SiLU, 3x3 depthwise, gate, 1x1; then kernel 3 over frames, added to its input.
+    """Gated convolution of each frame, then a temporal convolution with a residual connection.
 
-    The temporal convolution sees, left of the block, the last frame of the previous block's input
-    to it (zero before the first block) and zero on the right, always: as it was trained.
+    Per frame: 1x1, SiLU, 3x3 depthwise, gate, 1x1. Over frames: kernel 3, added to its input.
+    The temporal convolution is padded on the left with the last frame of the previous block's
+    input to it (zeros before the first block), and on the right with zeros, as in training.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -30,48 +31,49 @@ class FeedForward(nn.Module):
     def forward(
         self, x: Tensor, height: int, width: int, conv_state: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Run on tokens by frame.
+        """Apply the feed-forward to tokens grouped by frame.
 
         Args:
             x: (B, T, P, D).
             height, width: token rows and columns, P = height * width.
-            tail: (B, P, D), last frame of the previous block's input to the temporal convolution.
+            conv_state: (B, P, D), the last frame of the previous block's input to the temporal
+                convolution.
 
         Returns:
-            (B, T, P, D), and this block's own tail (B, P, D).
+            The output (B, T, P, D), and the `conv_state` (B, P, D) for the next block.
         """
         spatial = self.spatial_conv(x, height, width)
         return self.temporal_conv(spatial, conv_state), spatial[:, -1]
 
     def spatial_conv(self, x: Tensor, height: int, width: int) -> Tensor:
-        """The gated convolution of each frame alone: (B, T, P, D) to the same."""
+        """Apply the gated convolution to each frame: (B, T, P, D) to the same shape."""
         image = self.expand(x.flatten(0, 1), height, width)
         return self.project(self.conv_depth(image)).view_as(x)
 
     def expand(self, x: Tensor, height: int, width: int) -> Tensor:
-        """Frames of tokens (n, P, D) to images (n, C, h, w) for the depthwise convolution."""
+        """Expand tokens (n, P, D) to images (n, C, h, w) for the depthwise convolution."""
         hidden = F.silu(_pointwise(self.conv_inverted, x))
-        # (n, h, w, C) seen as (n, C, h, w) is the channels-last layout: no copy either way
+        # (n, h, w, C) permuted to (n, C, h, w) is the channels-last layout: no copy either way
         return hidden.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
     def project(self, image: Tensor) -> Tensor:
-        """What the depthwise convolution made, (n, C, h, w), gated, to tokens (n, P, D)."""
+        """Gate the depthwise output (n, C, h, w) and project it to tokens (n, P, D)."""
         value, gate = image.permute(0, 2, 3, 1).chunk(2, dim=-1)
         return _pointwise(self.conv_point, value * F.silu(gate)).flatten(1, 2)
 
     def temporal_conv(self, x: Tensor, conv_state: Tensor) -> Tensor:
-        """Add the temporal convolution of x (B, T, P, D) to it, `tail` (B, P, D) on its left."""
+        """Add the temporal convolution to x (B, T, P, D); `conv_state` (B, P, D) precedes it."""
         padded = torch.cat(
             (conv_state.unsqueeze(1).to(x.dtype), x, torch.zeros_like(x[:, :1])), dim=1
         )
-        # one product over the frame before, the frame itself and the one after, side by side
-        seen = torch.cat((padded[:, :-2], x, padded[:, 2:]), dim=-1)
+        # one matrix product over the concatenated previous, current and next frame
+        neighbours = torch.cat((padded[:, :-2], x, padded[:, 2:]), dim=-1)
         weight = self.conv_temp.weight.squeeze(-1).transpose(1, 2).flatten(1)  # (D, 3*D)
-        return x + F.linear(seen, weight)
+        return x + F.linear(neighbours, weight)
 
 
 def _pointwise(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
-    """A 1x1 convolution over the last axis; in a quantized model a linear layer stands for it."""
+    """Apply a 1x1 convolution to the last axis; in a quantized model it is a linear layer."""
     if isinstance(layer, nn.Conv2d):
         return F.linear(x, layer.weight.flatten(1), layer.bias)
     return layer(x)

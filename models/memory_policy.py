@@ -1,13 +1,11 @@
-"""Policies of memory: which of the earlier blocks a stream still sees, in a constant size.
+"""Memory policies: which earlier blocks attention sees, in a state of constant size.
 
-- `cumulative`: every block, for ever, in one sum (the paper).
-- `window=W` or `window=W,sink=K`: the last W blocks, and the first K (the sink). The sink moves
-  along in time and always stands right before the window, so its distance never grows.
-- `decay=G`: one sum in which each block counts G times less with every block after it.
+- `cumulative`: every earlier block, in one running sum (SANA-Video, arXiv 2509.24695).
+- `window=W` or `window=W,sink=K`: the last W blocks, and the first K (the sink). The sink's
+  positions are shifted to directly before the window, so that their distance stays constant.
+- `decay=G`: one running sum, multiplied by G before each block is added.
 
-What a block sees of the earlier ones, and what it adds: frozen data.
-
-Letters: n layers, B batch, H heads, d head width, P tokens of a frame, D = H*d.
+Shapes: n layers, B batch, H heads, d head width, P tokens of a frame, D = H*d.
 """
 
 from __future__ import annotations
@@ -27,19 +25,19 @@ from .rope import shift_in_time
 
 
 class Past(NamedTuple):
-    """What one block sees of all earlier ones."""
+    """State of all earlier blocks, as an argument of one call of the transformer."""
 
     sums: AttentionState  # float32, S (n, B, H, d, d) and z (n, B, H, d)
-    conv_state: Tensor  # (n, B, P, D), the temporal convolutions' left neighbours
+    conv_state: Tensor  # (n, B, P, D), last input frame of each temporal convolution
 
     def layer(self, index: int) -> tuple[AttentionState, Tensor]:
-        """The past of one layer: its sums, and its tail (B, P, D)."""
+        """State of one layer: attention sums, and `conv_state` (B, P, D)."""
         return AttentionState(self.sums.S[index], self.sums.z[index]), self.conv_state[index]
 
 
 @dataclass(frozen=True, slots=True)
 class StateUpdate:
-    """What one committed block adds."""
+    """State of one committed block, to be added to the memory."""
 
     sums: AttentionState  # float32, S (n, B, H, d, d) and z (n, B, H, d)
     conv_state: Tensor  # (n, B, P, D)
@@ -47,20 +45,20 @@ class StateUpdate:
     frames: int  # latent frames of the block
 
 
-MOST_SLOTS = 10_000  # blocks kept apart
+MAX_SLOTS = 10_000  # blocks stored separately
 ALLOWED = "cumulative, window=W, window=W,sink=K or decay=G (W, K whole numbers, 0 < G < 1)"
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySlot:
-    """Sums kept apart: of one block, or of all that a running sum has taken in."""
+    """Attention sums of one block, or of a running sum over blocks."""
 
     sums: AttentionState
     start: int = 0  # absolute index of the first latent frame
     frames: int = 0  # latent frames of the block; 0 while the slot is empty
 
     def moved_to(self, start: int) -> AttentionState:
-        """The sums as if the block had begun at latent frame `start`."""
+        """Return the sums with keys rotated as if the block began at latent frame `start`."""
         return AttentionState(shift_in_time(self.sums.S, start - self.start), self.sums.z)
 
 
@@ -68,25 +66,25 @@ Slots = tuple[MemorySlot, ...]
 
 
 class MemoryPolicy(Protocol):
-    """How slots take a block in, and what the next block sees of them."""
+    """Rule that adds a block to the slots and combines them for the next block."""
 
     @property
     def slots(self) -> int:
-        """Number of slots, full or not."""
+        """Number of slots, empty ones included."""
         ...
 
     def add(self, slots: Slots, block: StateUpdate) -> Slots:
-        """The slots after a block."""
+        """Return the slots after adding a block."""
         ...
 
     def view(self, slots: Slots) -> AttentionState:
-        """What the next block sees: S (n, B, H, d, d) and z (n, B, H, d), float32."""
+        """Combine the slots for the next block: S (n, B, H, d, d), z (n, B, H, d), float32."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DecayPolicy:
-    """One running sum, `S <- rate * S + S_block`; rate 1 keeps everything."""
+    """One running sum, `S <- rate * S + S_block`; rate 1 is the cumulative policy."""
 
     rate: float
 
@@ -109,7 +107,7 @@ class DecayPolicy:
 
 @dataclass(frozen=True, slots=True)
 class WindowPolicy:
-    """The last `size` blocks, and the first `sink` blocks right before them."""
+    """The last `size` blocks, and the first `sink` blocks shifted to directly before them."""
 
     size: int
     sink: int = 0
@@ -146,43 +144,43 @@ class WindowPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BlockMemory:
-    """A policy and its slots: immutable, of constant size from the first block on."""
+    """A policy and its slots: immutable, of constant size from the first block."""
 
     policy: MemoryPolicy
     slots: Slots
 
     @classmethod
-    def empty(cls, policy: MemoryPolicy, nothing: AttentionState) -> Self:
-        """Memory of no block; `nothing` are zero sums of the model's shapes."""
-        return cls(policy, (MemorySlot(nothing),) * policy.slots)
+    def empty(cls, policy: MemoryPolicy, zeros: AttentionState) -> Self:
+        """Memory before the first block; `zeros` are zero sums of the model's shapes."""
+        return cls(policy, (MemorySlot(zeros),) * policy.slots)
 
     def add(self, block: StateUpdate) -> BlockMemory:
-        """Memory after one more block."""
+        """Return the memory after one more block."""
         return BlockMemory(self.policy, self.policy.add(self.slots, block))
 
     def view(self) -> AttentionState:
-        """What the next block sees: S (n, B, H, d, d) and z (n, B, H, d), float32."""
+        """Combine the slots for the next block: S (n, B, H, d, d), z (n, B, H, d), float32."""
         return self.policy.view(self.slots)
 
     @property
     def nbytes(self) -> int:
-        """Size of all slots, full or not."""
+        """Bytes of all slots, empty ones included."""
         return sum(part.nbytes for slot in self.slots for part in slot.sums)
 
 
 def parse_memory_policy(text: str) -> MemoryPolicy:
-    """Read a policy as the command line and presets write it.
+    """Parse a memory policy as the command line and presets write it.
 
     Raises:
-        ConfigError: not one of the forms above, or a number out of its range.
+        ConfigError: an unknown form, or a number out of its range.
     """
     ARGUMENTS.word("memory", text)
     if text == "cumulative":
         return DecayPolicy(1.0)
     if match := re.fullmatch(r"window=(\d{1,9})(?:,sink=(\d{1,9}))?", text):
         size, sink = int(match[1]), int(match[2] or 0)
-        if size + sink > MOST_SLOTS:
-            raise ConfigError(f"memory {text}: window and sink hold at most {MOST_SLOTS} blocks")
+        if size + sink > MAX_SLOTS:
+            raise ConfigError(f"memory {text}: window and sink hold at most {MAX_SLOTS} blocks")
         if size >= 1:
             return WindowPolicy(size, sink)
     if match := re.fullmatch(r"decay=(\d{0,9}\.?\d{1,20})", text):

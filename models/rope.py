@@ -1,8 +1,8 @@
-"""Rotary position angles over frame, row and column, for any position, without a table.
+"""Rotary position embedding over time, row and column, for any position, without a table.
 
-Letters: B batch, T latent frames, h w token rows and columns, N = T*h*w tokens, d head width.
-The head width splits into `d - 4*(d//6)` channels for time and `2*(d//6)` each for row and column;
-channels `(2i, 2i+1)` form a pair (SANA-Video, arXiv 2509.24695; Wan 2.1's split).
+Shapes: B batch, T latent frames, h w token rows and columns, N = T*h*w tokens, d head width.
+The head width splits into `d - 4*(d//6)` channels for time and `2*(d//6)` each for row and column.
+Channels `(2i, 2i+1)` form a pair (SANA-Video, arXiv 2509.24695; the split is Wan 2.1's).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ THETA = 10000.0
 
 
 class RotaryEmbedding(NamedTuple):
-    """Cosines and sines, float32 (B or 1, N, 1, d/2): one angle a token and channel pair."""
+    """Cosines and sines of each token and channel pair, float32 (B or 1, N, 1, d/2)."""
 
     cos: Tensor
     sin: Tensor
 
 
 def axis_widths(head_dim: int) -> tuple[int, int, int]:
-    """Channels of a head given to time, row and column."""
+    """Numbers of head channels for time, row and column."""
     side = 2 * (head_dim // 6)
     return head_dim - 2 * side, side, side
 
@@ -36,13 +36,15 @@ def rotary_embedding(
     start: int | Tensor,
     device: torch.device | str = "cpu",
 ) -> RotaryEmbedding:
-    """Angles of a block of `frames` x `height` x `width` tokens.
+    """Compute the rotary embedding of a block of `frames` x `height` x `width` tokens.
+
+    Angles are computed in float64 on the CPU: they stay exact after days of video, and not every
+    device has float64.
 
     Args:
         head_dim: width d of one attention head.
         start: absolute index of the block's first latent frame; an int, or int64 (B,).
-        device: where the float32 result is wanted. Angles are computed in float64 on the CPU, so
-            that they stay exact at positions of many days and on devices without float64.
+        device: device of the float32 result.
     """
     starts = torch.as_tensor(start, dtype=torch.float64, device="cpu").reshape(-1, 1)
     time_dim, row_dim, column_dim = axis_widths(head_dim)
@@ -65,9 +67,9 @@ def rotary_embedding(
 
 
 def apply_rotary_emb(x: Tensor, rotation: RotaryEmbedding) -> Tensor:
-    """Turn every channel pair of `x` (B, N, H, d) by its angle; same dtype out."""
+    """Rotate every channel pair of `x` (B, N, H, d) by its angle; same dtype out."""
     if x.dtype == torch.float32 and x.device.type != "mps" and not torch.compiler.is_compiling():
-        # one pass over x; a compiler makes one of what stands below, and none of complex numbers
+        # one pass over x; compilers fuse the real form below and cannot fuse complex numbers
         pairs = torch.view_as_complex(x.contiguous().unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * torch.complex(*rotation)).flatten(-2)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
@@ -77,14 +79,14 @@ def apply_rotary_emb(x: Tensor, rotation: RotaryEmbedding) -> Tensor:
 
 
 def shift_in_time(key_sum: Tensor, frames: int) -> Tensor:
-    """Move stored sums `sum of v rope(k)^T` by `frames` latent frames, exactly.
+    """Rotate stored sums `sum of v rope(k)^T` as if their keys were `frames` later, exactly.
 
-    RoPE acts linearly on the key axis, so moving every key by the same time is one rotation of
+    RoPE is linear on the key axis. A common shift in time of all keys is therefore one rotation of
     that axis: `S R(frames)^T` over the time pairs.
 
     Args:
         key_sum: float32 (..., d, d), last axis the rotated key's channels.
-        frames: how far to move, in latent frames; negative moves back.
+        frames: shift in latent frames; negative shifts back.
     """
     if frames == 0:
         return key_sum
@@ -102,6 +104,6 @@ def _count(end: int) -> Tensor:
 
 
 def _axis(positions: Tensor, width: int) -> Tensor:
-    """Angles, float64 (*positions.shape, width/2)."""
+    """Compute angles, float64 (*positions.shape, width/2)."""
     exponents = _count(width)[::2] / width
     return positions.unsqueeze(-1) * THETA**-exponents

@@ -1,4 +1,4 @@
-"""Foreign values held against a schema; what does not fit is told on one line."""
+"""Validation of values from files against a schema, with one-line messages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text
 from sana_stream.errors import ConfigError, SanaStreamError
-from sana_stream.models.weights.tensor_names import name_list
 
-_SHOWN = 60  # characters of a value in a message
+_MAX_SHOWN = 60  # characters of a value in a message
 
 
 class Schema(BaseModel):
-    """Fields of a file: a number is no text, a truth value no number, and no number is endless."""
+    """Strict fields of a file: no conversion between types, no unknown keys, no infinities."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
@@ -24,7 +23,7 @@ class Schema(BaseModel):
 
 
 class OpenSchema(Schema):
-    """Fields of a file that has others besides, which nothing here reads."""
+    """Fields of a file that also has other keys, which are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -35,16 +34,16 @@ def check_values(
     where: object,
     error: type[SanaStreamError] = ConfigError,
 ) -> dict[str, Any]:
-    """The values of a file, lists as tuples; those that it does not give are left out.
+    """Validate the values of a file; absent keys are left out, lists become tuples.
 
     Args:
-        schema: which values there may be.
-        values: what the file holds.
-        where: the file, for messages.
-        error: the class that is raised.
+        schema: allowed values of each key.
+        values: content of the file.
+        where: the file's name, for messages.
+        error: class of the error to raise.
 
     Raises:
-        SanaStreamError: of class `error`; names file, key, what was given and what is allowed.
+        SanaStreamError: of class `error`; names file, key, the value given and what is allowed.
     """
     try:
         checked = schema.model_validate({key: _listed(value) for key, value in values.items()})
@@ -57,10 +56,10 @@ def without_idle(
     values: Mapping[str, Any],
     known: Iterable[str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The values of known keys, and the unknown keys that ask for something.
+    """Split values into those of known keys, and the unknown keys with a value that has an effect.
 
-    A newer version of the program that wrote a file adds keys, which are off: null, false, zero,
-    empty. Keys that begin with an underscore are notes.
+    Newer versions of the program that wrote a file add keys with unset values: null, false, zero,
+    empty. Keys that begin with an underscore are comments.
     """
     names = set(known)
     kept = {key: value for key, value in values.items() if key in names}
@@ -73,18 +72,18 @@ def without_idle(
 
 
 def is_idle(value: Any) -> bool:
-    """Whether a setting is off."""
+    """Whether a value is unset: null, false, zero or empty."""
     return value is None or value in (False, "") or value in ([], {}) or value == 0
 
 
 def nearest_key(key: str, known: Iterable[str]) -> str:
-    """A hint at the key that a misspelt one may be; empty where none is near."""
+    """Hint at the known key that is most like a misspelt one; empty where none is similar."""
     near = difflib.get_close_matches(key[:100], list(known), 1)
     return f"; did the file mean {near[0]!r}?" if near else ""
 
 
 def refuse_unknown(odd: list[str], where: object, known: Iterable[str]) -> str:
-    """The message about unknown keys."""
+    """Build the message about unknown keys."""
     allowed = ", ".join(sorted(known))
     return f"{safe_text(where)} has unknown keys {name_list(odd)}; allowed are {allowed}"
 
@@ -104,14 +103,14 @@ def _given(value: Any) -> str:
         kind = "an object" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)}"
     if isinstance(value, str):
-        return safe_text(repr(value[:500]), _SHOWN)
+        return safe_text(repr(value[:500]), _MAX_SHOWN)
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
         return f"a number of {value.bit_length()} bits"
-    return "null" if value is None else safe_text(value, _SHOWN)
+    return "null" if value is None else safe_text(value, _MAX_SHOWN)
 
 
 def _listed(value: Any) -> Any:
-    """A value as JSON has it: programs hand over tuples."""
+    """Convert tuples to lists, as JSON has them."""
     return list(map(_listed, value)) if isinstance(value, tuple) else value
 
 

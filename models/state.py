@@ -1,4 +1,4 @@
-"""The state of a stream between two blocks: frozen, of constant size, a snapshot by itself."""
+"""State of a stream between two blocks: immutable and of constant size, usable as a snapshot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .memory_policy import BlockMemory, MemoryPolicy, Past, StateUpdate
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Everything the transformer keeps of the past."""
+    """Everything that the transformer keeps of earlier blocks."""
 
     memory: BlockMemory
     conv_state: Tensor  # (n layers, B, P tokens of a frame, D), dtype of the weights
@@ -31,23 +31,23 @@ class StreamState:
         device: torch.device | str = "cpu",
         batch: int = 1,
     ) -> Self:
-        """The state before the first block; `grid` is token rows and columns of a frame."""
+        """Create the state before the first block; `grid` is token rows and columns of a frame."""
         layers, heads = config.num_layers, config.num_attention_heads
         head_dim, tokens = config.attention_head_dim, grid[0] * grid[1]
-        nothing = AttentionState(
+        zeros = AttentionState(
             torch.zeros(layers, batch, heads, head_dim, head_dim, device=device),
             torch.zeros(layers, batch, heads, head_dim, device=device),
         )
         shape = (layers, batch, tokens, config.hidden_size)
-        tail = torch.zeros(shape, dtype=dtype, device=device)
-        return cls(BlockMemory.empty(policy, nothing), tail, 0)
+        conv_state = torch.zeros(shape, dtype=dtype, device=device)
+        return cls(BlockMemory.empty(policy, zeros), conv_state, 0)
 
     def past(self) -> Past:
-        """What the next block sees."""
+        """State of the earlier blocks, as the transformer takes it."""
         return Past(self.memory.view(), self.conv_state)
 
     def add(self, block: StateUpdate) -> StreamState:
-        """The state after a committed block; this one stays as it is."""
+        """Return the state after a committed block; this one is unchanged."""
         return StreamState(self.memory.add(block), block.conv_state, block.start + block.frames)
 
     @property
@@ -62,12 +62,13 @@ def stream_state_bytes(
     grid: tuple[int, int],
     conv_state_bytes: int = 2,
 ) -> int:
-    """Size of a state for one stream, from the shapes alone.
+    """Compute the bytes of one stream's state from the model's shapes.
 
-    The sums take `slots * layers * heads * (d*d + d) * 4` bytes, the tails
-    `layers * tokens * D * tail_bytes`.
+    The attention sums take `slots * layers * heads * (d*d + d) * 4` bytes. The convolution states
+    take `layers * tokens * D * conv_state_bytes`, where `conv_state_bytes` is the size of one
+    element.
     """
     head_dim, layers = config.attention_head_dim, config.num_layers
     sums = layers * config.num_attention_heads * (head_dim * head_dim + head_dim) * 4
-    tail = layers * grid[0] * grid[1] * config.hidden_size * conv_state_bytes
-    return policy.slots * sums + tail
+    conv_state = layers * grid[0] * grid[1] * config.hidden_size * conv_state_bytes
+    return policy.slots * sums + conv_state

@@ -1,6 +1,6 @@
-"""Prompts to embeddings: Gemma-2 with the published prompt preparation.
+"""Text encoder: prompts to embeddings, by Gemma-2 with the published prompt preparation.
 
-Letters: L text tokens kept, C width of the text encoder.
+Shapes: L text tokens kept, C width of the text encoder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text
 from sana_stream.errors import CheckpointError, SanaStreamError
 from sana_stream.models.weights.files import check_finite
 from sana_stream.models.weights.headers import Header
-from sana_stream.models.weights.tensor_names import name_list
 from sana_stream.models.weights.text_encoder_files import (
     check_text_layers,
     check_text_shapes,
@@ -32,16 +31,16 @@ _NOISY_LOGGERS = ("torchao", "torch.utils._pytree")
 
 
 def silence_torchao() -> None:
-    """Keep torchao from naming every kernel not built for this machine when it is imported.
+    """Hide torchao's log lines about kernels that are not built for this machine.
 
-    transformers imports it wherever it is installed, so this goes before both.
+    transformers imports torchao where it is installed, so call this before importing either.
     """
-    for talker in _NOISY_LOGGERS:
-        getLogger(talker).setLevel(ERROR)
+    for logger in _NOISY_LOGGERS:
+        getLogger(logger).setLevel(ERROR)
 
 
-# What compilers and wrappers put before the names of weights, for transformers to leave out.
-WRAPPED = r"^((_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model)\.)+"
+# Prefixes that compilers and wrappers put before the names of weights; transformers removes them.
+WRAPPER_PREFIX = r"^((_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model)\.)+"
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ _LOG = logging.getLogger(__name__)
 class TextEncoder:
     """A tokenizer and a Gemma-2 decoder whose last hidden state is the embedding.
 
-    With a `resting` device the decoder is on `device` only while it works on a prompt.
+    With an `offload_device` the decoder is on `device` only while a prompt is encoded.
     """
 
     def __init__(
@@ -66,45 +65,44 @@ class TextEncoder:
         self._instruction = "\n".join(instruction)
         self._max_tokens = max_tokens
         self._device = device
-        self._resting = offload_device
+        self._offload_device = offload_device
         model.to(offload_device or device)
         tokenizer.padding_side = "right"
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder works, and where its embeddings are."""
+        """Device of the computation and of the embeddings."""
         return self._device
 
     @property
     def network(self) -> torch.nn.Module:
-        """The decoder."""
+        """The decoder network."""
         return self._model
 
     @property
     def dtype(self) -> torch.dtype:
-        """The encoder's dtype, and that of its embeddings."""
+        """Dtype of the encoder and of its embeddings."""
         return self._model.dtype
 
     @torch.no_grad()
     def encode(self, prompt: str, *, with_instruction: bool = True) -> tuple[Tensor, Tensor]:
-        """Embed one prompt.
+        """Encode one prompt (the preparation of diffusers' SanaVideoPipeline).
 
-        The text is lowered and stripped, put behind the model's instruction, padded on the right
-        to `tokens(instruction) + max_tokens - 2`; of the hidden states the first and the last
-        `max_tokens - 1` are kept (the preparation of diffusers' SanaVideoPipeline). Of a longer
-        text the rest is not read, which is logged as a warning.
+        The text is lowered, stripped and appended to the model's instruction. It is padded on the
+        right to `tokens(instruction) + max_tokens - 2`. Of the hidden states the first and the
+        last `max_tokens - 1` are kept. A longer text is truncated, with a logged warning.
 
         Args:
             prompt: the text; may be empty.
-            instructed: False for a negative prompt, which stands without the instruction and is
-                padded to `max_tokens`.
+            with_instruction: False for a negative prompt, which has no instruction and is padded
+                to `max_tokens`.
 
         Returns:
             Embeddings (1, L, C) and mask (1, L), int64: 1 for a token, 0 for padding.
         """
-        text, length = self._behind_instruction(prompt, with_instruction)
-        if told := self.unread(prompt, with_instruction=with_instruction):
-            _LOG.warning(told)
+        text, length = self._with_instruction(prompt, with_instruction)
+        if warning := self.unread(prompt, with_instruction=with_instruction):
+            _LOG.warning(warning)
         tokens = self._tokenizer(
             [text],
             padding="max_length",
@@ -120,11 +118,11 @@ class TextEncoder:
         return hidden[:, kept], mask[:, kept]
 
     def unread(self, prompt: str, *, with_instruction: bool = True) -> str | None:
-        """What is to be said of a prompt that is not read to its end; `None` of one that is.
+        """Describe how a prompt is truncated; `None` for one that is read completely.
 
-        How many tokens it has, how many are read, and with which words the rest begins.
+        The description has the number of tokens, how many are read, and the words that follow.
         """
-        text, length = self._behind_instruction(prompt, with_instruction)
+        text, length = self._with_instruction(prompt, with_instruction)
         if len(prompt.lower().encode("utf-8", "replace")) + 2 < self._max_tokens:
             return None  # no token is shorter than a byte
         with_places = bool(getattr(self._tokenizer, "is_fast", False))
@@ -141,8 +139,8 @@ class TextEncoder:
             f" tokens, and the model reads {self._max_tokens}{where}"
         )
 
-    def _behind_instruction(self, prompt: str, with_instruction: bool) -> tuple[str, int]:
-        """The text that is embedded, and how many tokens of it are read."""
+    def _with_instruction(self, prompt: str, with_instruction: bool) -> tuple[str, int]:
+        """Return the text to encode, and the number of its tokens that are read."""
         text, length = prompt.lower().strip(), self._max_tokens
         if with_instruction and self._instruction:
             text = self._instruction + text
@@ -151,21 +149,21 @@ class TextEncoder:
 
     @contextmanager
     def _on_device(self) -> Iterator[None]:
-        if self._resting is None:
+        if self._offload_device is None:
             yield
             return
         self._model.to(self._device)
         try:
             yield
         finally:
-            self._model.to(self._resting)
+            self._model.to(self._offload_device)
 
     def tokens(self, prompt: str) -> list[int]:
-        """The numbers of a prompt's tokens, behind the instruction, without padding."""
+        """Token numbers of the instruction and the prompt, without padding."""
         return list(self._tokenizer.encode(self._instruction + prompt.lower().strip()))
 
     def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
-        """Every weight of the encoder, by its name behind a prefix."""
+        """Every weight of the encoder, by its name after `prefix`."""
         return self._model.named_parameters(prefix)
 
 
@@ -177,22 +175,22 @@ def load_text_encoder(
     dtype: torch.dtype,
     offload_device: torch.device | None = None,
 ) -> TextEncoder:
-    """Read `tokenizer/` and `text_encoder/` of a model folder.
+    """Load `tokenizer/` and `text_encoder/` of a model folder.
 
     Args:
-        instruction: lines that stand before every prompt.
-        max_tokens: of a prompt, behind the instruction.
-        device: where it works.
-        dtype: of its weights.
-        resting: where it is between two prompts; `None` is where it works.
+        instruction: lines before every prompt.
+        max_tokens: tokens of a prompt, without the instruction.
+        device: device of the computation.
+        dtype: dtype of the weights.
+        offload_device: device of the weights between two prompts; `None` keeps them on `device`.
 
     Raises:
-        CheckpointError: a part is missing or cannot be read.
+        CheckpointError: a component is missing or cannot be read.
     """
     for part in ("tokenizer", "text_encoder"):
         if not (folder / part).is_dir():
             raise CheckpointError(
-                f"{safe_text(folder)} has no {part}/; a whole model folder has one"
+                f"{safe_text(folder)} has no {part}/; a complete model folder has one"
             )
     config = check_text_files(folder)
     headers = read_text_headers(folder / "text_encoder")
@@ -200,10 +198,11 @@ def load_text_encoder(
     with _errors_of_transformers(folder):
         tokenizer, model = _read_parts(folder, headers, dtype)
         padded: Any = {"padding": "max_length", "max_length": 16, "truncation": True}
-        ids = tokenizer("a red boat", **padded).input_ids  # what it asks of its library works
+        # a test prompt: the tokenizer's own settings may ask its library for what it cannot do
+        ids = tokenizer("a red boat", **padded).input_ids
     if not ids or not 0 <= min(ids) <= max(ids) < config["vocab_size"]:
         raise CheckpointError(
-            f"{safe_text(folder)}: its tokenizer gives tokens that its text encoder does not have"
+            f"{safe_text(folder)}: its tokenizer produces tokens that its text encoder lacks"
         )
     encoder = TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, offload_device)
     check_finite(model, folder / "text_encoder")
@@ -211,7 +210,7 @@ def load_text_encoder(
 
 
 def check_text_files(folder: Path) -> dict[str, Any]:
-    """Read the configurations of a model folder's tokenizer and text encoder; no weights.
+    """Read the configurations of a model folder's tokenizer and text encoder, without weights.
 
     Returns:
         The text encoder's sizes, by transformers' names.
@@ -229,7 +228,7 @@ def _read_parts(folder: Path, headers: dict[str, Header], dtype: torch.dtype) ->
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    # transformers draws a bar and repeats its advice; what went wrong comes as an exception
+    # transformers shows a progress bar and advice; errors arrive as exceptions
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -239,13 +238,13 @@ def _read_parts(folder: Path, headers: dict[str, Header], dtype: torch.dtype) ->
         empty = AutoModel.from_config(AutoConfig.from_pretrained(part, **local))
     check_text_shapes(part, empty, headers)
     model: Any
-    for renamed in (None, {WRAPPED: ""}):
+    for renamed in (None, {WRAPPER_PREFIX: ""}):
         more: dict[str, Any] = {"key_mapping": renamed, "output_loading_info": True}
-        model, told = AutoModel.from_pretrained(part, dtype=dtype, **more, **local)
-        if not told["missing_keys"]:
+        model, loading = AutoModel.from_pretrained(part, dtype=dtype, **more, **local)
+        if not loading["missing_keys"]:
             break
-    else:  # transformers leaves them random
-        raise CheckpointError(f"{safe_text(part)} lacks {name_list(told['missing_keys'])}")
+    else:  # transformers initializes missing weights at random
+        raise CheckpointError(f"{safe_text(part)} lacks {name_list(loading['missing_keys'])}")
     return tokenizer, model
 
 
@@ -255,7 +254,7 @@ def _errors_of_transformers(folder: Path) -> Iterator[None]:
         yield
     except SanaStreamError:
         raise
-    except BaseException as error:  # its readers raise anything; a panic of Rust is no Exception
+    except BaseException as error:  # its readers raise anything; a Rust panic is no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             raise
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

@@ -1,6 +1,6 @@
-"""The SANA-Video transformer: state of the past in, velocity or contribution out.
+"""The SANA-Video transformer: reads the state of earlier blocks, predicts velocity or an update.
 
-Letters: B batch, C latent channels, T latent frames of the block, h w latent rows and columns,
+Shapes: B batch, C latent channels, T latent frames of the block, h w latent rows and columns,
 P tokens of a frame, N = T*P tokens, L text tokens, H heads, d head width, D = H*d.
 """
 
@@ -54,7 +54,7 @@ class TextProjection(_Mlp):
 
 
 class _Embedder(nn.Module):
-    """Keeps the published parameter name `time_embed.emb.timestep_embedder`."""
+    """Wrapper for the published parameter name `time_embed.emb.timestep_embedder`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Embedder(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Timestep to the time embedding and the six modulations that all layers share."""
+    """Time embedding, and the six modulations (adaLN-single) that all layers share."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class TimeEmbedding(nn.Module):
         self.linear = nn.Linear(width, 6 * width)
 
     def forward(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """Timesteps (B, T or 1) to modulations (B, T or 1, 6, D) and embedding (B, T or 1, D)."""
+        """Map timesteps (B, T or 1) to modulations (B, T or 1, 6, D) and embedding (..., D)."""
         embedded = self.emb.timestep_embedder(sinusoid(timestep).to(self.linear.weight.dtype))
         return self.linear(F.silu(embedded)).unflatten(-1, (6, -1)), embedded
 
@@ -81,7 +81,7 @@ MASKED = -10000.0  # added to the score of a padding token, as in training
 
 
 class TextKV(NamedTuple):
-    """A prompt as every layer sees it: made once, used by every call until the prompt changes."""
+    """Text keys and values of every layer, computed once per prompt."""
 
     keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
     values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
@@ -89,7 +89,7 @@ class TextKV(NamedTuple):
 
 
 class TransformerBlock(nn.Module):
-    """Linear attention, cross attention and feed-forward, each added to the stream of tokens."""
+    """Linear attention, cross attention and feed-forward, each with a residual connection."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -109,31 +109,36 @@ class TransformerBlock(nn.Module):
         past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
     ) -> tuple[Tensor, AttentionState, Tensor]:
-        """Tokens by frame x (B, T, P, D) to the same, and the block's own sums and tail (B, P, D).
+        """Map tokens x (B, T, P, D) to the same shape; return the block's sums and conv state.
 
-        `modulation` is (B, T or 1, 6, D), `text` keys, values, bias, `past` sums and tail.
+        Args:
+            modulation: (B, T or 1, 6, D).
+            rotation: rotary embedding of the block.
+            text: keys, values and bias of the prompt.
+            past: attention sums and conv state (B, P, D) of the earlier blocks.
+            grid: token rows and columns of a frame.
         """
         tables = (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)  # 6 x (B, T, 1, D)
         shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
-        sums, tail = past
+        sums, conv_state = past
         frames = x.shape[1]
         attended = modulate(x, shift, scale, self.eps).flatten(1, 2)
         attended, own = self.attn1(attended, rotation, sums)
         x = x + gate * attended.unflatten(1, (frames, -1))
         x = x + self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
-        mixed, own_tail = self.ff(modulate(x, ff_shift, ff_scale, self.eps), *grid, tail)
-        return x + ff_gate * mixed, own, own_tail
+        mixed, new_state = self.ff(modulate(x, ff_shift, ff_scale, self.eps), *grid, conv_state)
+        return x + ff_gate * mixed, own, new_state
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """`LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
-    if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # one for all tokens: in one pass
+    """Compute `LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
+    if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # the same for all tokens: fused
         return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
     return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
 
 
 class SanaVideoTransformer(nn.Module):
-    """SANA-Video with its past as an argument; parameters named as in the diffusers layout."""
+    """SANA-Video with the state as an argument; parameters named as in the diffusers layout."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -150,13 +155,13 @@ class SanaVideoTransformer(nn.Module):
         self.proj_out = nn.Linear(width, patch[0] * patch[1] * patch[2] * config.out_channels)
 
     def prepare_text(self, embeds: Tensor, mask: Tensor, *, keep_padding: bool = False) -> TextKV:
-        """Project a prompt and make each layer's keys and values.
+        """Project a prompt and compute each layer's keys and values.
 
         Args:
             embeds: (B, L, caption_channels).
-            mask: (B, L), 1 for a token and 0 for padding. Padding behind the last token of the
-                batch is dropped: its weight in the softmax is exactly zero.
-            whole: keep it, so that all prompts have one shape.
+            mask: (B, L), 1 for a token and 0 for padding.
+            keep_padding: keep all L tokens, so that all prompts have one shape. By default the
+                padding after the batch's last token is dropped: its softmax weight is exactly 0.
         """
         length = embeds.shape[1] if keep_padding else int(mask.any(dim=0).nonzero().max()) + 1
         dtype = self.proj_out.weight.dtype
@@ -175,15 +180,15 @@ class SanaVideoTransformer(nn.Module):
         start: int | Tensor,
         rotation: RotaryEmbedding | None = None,
     ) -> Tensor:
-        """The velocity `noise - x0` of noisy latents; the past is read, never written.
+        """Predict the velocity `noise - x0` of noisy latents; the state is not changed.
 
         Args:
             latents: (B, C, T, h, w).
             timestep: 0 to 1000, (B,) or one per latent frame (B, T).
             text: the prompt, from `prepare_text`.
-            past: what is known of the earlier blocks.
+            past: state of the earlier blocks.
             start: absolute index of the first latent frame, an int or int64 (B,).
-            rotation: `self.rotation(latents, start)`, where the caller has it already.
+            rotation: `self.rotation(latents, start)`, if the caller has computed it.
 
         Returns:
             (B, out_channels, T, h, w), in the dtype of `latents`.
@@ -203,27 +208,27 @@ class SanaVideoTransformer(nn.Module):
         start: int,
         rotation: RotaryEmbedding | None = None,
     ) -> StateUpdate:
-        """What a clean block adds to the past: one call at timestep 0.
+        """Compute the state update of a clean block: one call at timestep 0.
 
         Arguments as for `denoise`, with `latents` the clean block x0.
         """
         timestep = torch.zeros(latents.shape[0], device=latents.device)
         if rotation is None:
             rotation = self.rotation(latents, start)
-        _, _, contributions = self._run(latents, timestep, text, past, rotation)
-        sums, tails = zip(*contributions, strict=True)
+        _, _, updates = self._run(latents, timestep, text, past, rotation)
+        sums, conv_states = zip(*updates, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
-        return StateUpdate(AttentionState(S, z), torch.stack(tails), start, latents.shape[2])
+        return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
 
     @property
     def layers(self) -> list[TransformerBlock]:
-        """The layers, first to last."""
+        """The transformer blocks, first to last."""
         return [layer for layer in self.transformer_blocks if isinstance(layer, TransformerBlock)]
 
     def rotation(
         self, latents: Tensor, start: int | Tensor, device: torch.device | None = None
     ) -> RotaryEmbedding:
-        """Angles of every token of a block shaped as latents (B, C, T, h, w), on their device."""
+        """Rotary embedding of a block shaped as latents (B, C, T, h, w), on their device."""
         frames, grid = latents.shape[2], self.grid(latents.shape[-2], latents.shape[-1])
         return rotary_embedding(
             self.config.attention_head_dim, frames, *grid, start, device or latents.device
@@ -240,12 +245,12 @@ class SanaVideoTransformer(nn.Module):
         x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
         x = rearrange(x, "b d t h w -> b t (h w) d")
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
-        contributions = []
+        updates = []
         for i, layer in enumerate(self.layers):
             own_text = text.keys[i], text.values[i], text.bias
-            x, own, tail = layer(x, modulation, rotation, own_text, past.layer(i), grid)
-            contributions.append((own, tail))
-        return x, embedded, contributions
+            x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
+            updates.append((sums, conv_state))
+        return x, embedded, updates
 
     def _unpatch(self, x: Tensor, size: torch.Size) -> Tensor:
         _, rows, columns = self.config.patch_size

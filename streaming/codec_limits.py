@@ -1,6 +1,6 @@
-"""What each encoder takes; outside of it an encoder fails, or breaks the process off.
+"""The sizes, rates and settings that each encoder takes; others make it fail or crash.
 
-Found by trying them in processes of their own; `tests/streaming/test_limits.py` tries the edges.
+Found by trying them in separate processes; `tests/streaming/test_codec_limits.py` tries the limits.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _VP9_PRESETS = tuple(str(n) for n in range(9))
 
 @dataclass(frozen=True, slots=True)
 class CodecLimits:
-    """The range of one codec's encoder; sizes are (width, height) in pixels."""
+    """The limits of one codec's encoder; sizes are (width, height) in pixels."""
 
     crf: int | None  # the highest; None where the codec is lossless
     presets: tuple[str, ...]
     smallest: tuple[int, int] = (2, 2)
     largest: tuple[int, int] = (16384, 16384)
-    fastest: int = 1000  # frames a second
+    fastest: int = 1000  # frames per second
 
 
 LIMITS = {
     "h264": CodecLimits(51, _X26X_PRESETS),
-    # below 64 pixels x265 writes outside of its memory
+    # below 64 pixels x265 writes out of bounds
     "h265": CodecLimits(51, _X26X_PRESETS, smallest=(64, 64)),
-    # SVT-AV1 waits for ever on strips of 16 pixels or less
+    # SVT-AV1 hangs on sides of 16 pixels or less
     "av1": CodecLimits(63, _AV1_PRESETS, smallest=(32, 32), largest=(16384, 8704), fastest=240),
     "vp9": CodecLimits(63, _VP9_PRESETS, smallest=(8, 8)),
     "ffv1": CodecLimits(None, (), smallest=(4, 2)),

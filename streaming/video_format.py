@@ -1,4 +1,4 @@
-"""What a stream looks like and how it is compressed, as plain data."""
+"""The format, the encoder settings and the metadata of a stream, as plain records."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 
 from .codec_limits import LIMITS
 
-FINEST = 100_000  # the largest denominator that a container keeps
+FINEST = 100_000  # the largest denominator of a rate that containers keep
 MOST = 1000
 LEAST = Fraction(1, 1000)
 _DECIMAL = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}")
 
 
 def read_rate(text: str) -> Fraction | None:
-    """The rate that a text names, `None` where it names none.
+    """Parse a frame rate; None if the text is not one.
 
-    Whole and decimal numbers and fractions of them are read: 16, 23.976, 24000/1001, 24/1.001. A
-    rounded broadcast rate becomes the fraction that it stands for.
+    Whole numbers, decimal numbers and fractions of them are read: 16, 23.976, 24000/1001, 24/1.001.
+    A rounded broadcast rate becomes its exact fraction.
     """
     over, slash, under = text.strip().partition("/")
     over, under = over.strip(), under.strip()
@@ -38,23 +38,23 @@ def read_rate(text: str) -> Fraction | None:
 
 
 def rate_of(value: float | Fraction) -> Fraction:
-    """The rate of a number; a float is read as its decimal digits, a fraction is exact."""
+    """The exact rate of a number; a float is read by its decimal digits."""
     if isinstance(value, Rational):
         return Fraction(int(value.numerator), int(value.denominator))
-    found = read_rate(str(value))  # numpy's floats of 32 bits have digits of their own
+    found = read_rate(str(value))  # a float32 of numpy has its own digits
     return Fraction(float(value)).limit_denominator(FINEST) if found is None else found
 
 
 def _broadcast(text: str) -> Fraction | None:
-    """`N * 1000 / 1001` where that, rounded to as many digits, is what was written."""
+    """`N * 1000 / 1001` if the text is that rate, rounded to the same number of digits."""
     digits = len(text.partition(".")[2].rstrip("0"))
     if digits < 2:
         return None
     value = Fraction(text)
     rate = Fraction(ceil(value) * 1000, 1001)
-    # in two digits only the usual ones: 23.98 is one of them, 24.98 is a rate of somebody's own
+    # of two digits only common rates are read so: 23.98 is one of them, 24.98 is not
     usual = digits > 2 or not (ceil(value) % 12 and ceil(value) % 15)
-    # the last digit may have been cut off in place of rounded
+    # the last digit may be cut off instead of rounded
     slack = Fraction(1, 2 * 10**digits) if digits <= 3 else Fraction(1, 10**digits)
     return rate if usual and abs(rate - value) <= max(slack, Fraction(1, 10**9)) else None
 
@@ -62,15 +62,15 @@ def _broadcast(text: str) -> Fraction | None:
 CODECS = tuple(LIMITS)
 NVENC_CODECS = ("h264", "h265", "av1")
 MOST_PROMPTS = 1_000_000  # in the tags of one file
-LARGEST = 1 << 16  # pixels a side, of pictures without an encoder
+LARGEST = 1 << 16  # pixels of a side, for frames without an encoder
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """Picture size in pixels and frames a second of the stream that an output is to take.
+    """The size of the frames in pixels and the frame rate in frames per second.
 
-    `fps` becomes an exact fraction: a float of 29.97 is 30000/1001. Raises InvalidOutputError for a
-    size or rate that no output can hold.
+    `fps` becomes an exact fraction: 29.97 is 30000/1001. Raises InvalidOutputError for a size or
+    rate that no output can hold.
     """
 
     width: int
@@ -91,27 +91,27 @@ class VideoFormat:
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second."""
+        """Frames per second."""
         return Fraction(self.fps)
 
     @property
     def frame_time(self) -> Fraction:
-        """Seconds that one frame is shown."""
+        """The seconds for which a frame is shown."""
         return 1 / self.rate
 
     def seconds(self, frames: int) -> float:
-        """How long so many frames last."""
+        """The duration of `frames` frames."""
         return float(frames * self.frame_time)
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
-    """How pictures are compressed; None is the usual choice of the container or the codec.
+    """How frames are encoded; None is the default of the container or the codec.
 
-    `crf` is the quality of the codec's own scale (lower is better), `preset` its speed: a name
+    `crf` is the quality on the codec's own scale (lower is better). `preset` is its speed: a name
     for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8). ffv1 is lossless and has
-    neither. `nvenc` asks for the encoder of an NVIDIA GPU, which has presets of its own. Raises
-    InvalidOutputError for a value outside these.
+    neither. `nvenc` uses the encoder of an NVIDIA GPU, which takes no preset. Raises
+    InvalidOutputError for other values.
     """
 
     codec: str | None = None
@@ -127,7 +127,7 @@ class EncoderSettings:
             object.__setattr__(self, "crf", OUTPUT_ARGUMENTS.whole("crf", self.crf))
         OUTPUT_ARGUMENTS.flag("nvenc", self.nvenc)
         if self.codec is not None and self.codec not in CODECS:
-            raise InvalidOutputError(f"codec {shown(self.codec)}: one of {', '.join(CODECS)}")
+            raise InvalidOutputError(f"codec {shown(self.codec)}: use one of {', '.join(CODECS)}")
         if self.codec is not None:
             self.check(self.codec)
 
@@ -156,12 +156,12 @@ class EncoderSettings:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is written into a file about how it was made."""
+    """The metadata that is written into a file."""
 
     title: str = ""
     prompts: tuple[str, ...] = ()
     seed: int | None = None
-    run: str | None = ANONYMOUS  # the run's id; None where no version of it wrote one
+    run: str | None = ANONYMOUS  # the run's id; None for a run of a version without ids
 
     def __post_init__(self) -> None:
         OUTPUT_ARGUMENTS.word("title", self.title)
@@ -177,15 +177,37 @@ class Metadata:
             )
 
     def as_dict(self) -> dict[str, str]:
-        """The tags by the names that MP4 and Matroska share; `comment` is JSON."""
+        """The tags, with the names that MP4 and Matroska share; `comment` is JSON."""
         facts = {"seed": self.seed, "run": None if self.run is None else run_mark(self.run)}
-        told = {name: value for name, value in facts.items() if value is not None}
+        comment = {name: value for name, value in facts.items() if value is not None}
         tags = {
             "title": self.title,
             "description": "\n".join(self.prompts),
-            "comment": json.dumps(told) if told else "",
+            "comment": json.dumps(comment) if comment else "",
         }
         return {name: _storable(text) for name, text in tags.items() if text}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """What a stream looks like, how it is compressed, and the metadata of its files.
+
+    Raises InvalidOutputError for a field of another type.
+    """
+
+    video: VideoFormat
+    encoder: EncoderSettings = EncoderSettings()
+    metadata: Metadata = Metadata()
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("video", VideoFormat),
+            ("encoder", EncoderSettings),
+            ("metadata", Metadata),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise InvalidOutputError(f"{name} {shown(value)}: give a {kind.__name__}")
 
 
 def check_limits(codec: str, video: VideoFormat) -> None:
@@ -196,16 +218,16 @@ def check_limits(codec: str, video: VideoFormat) -> None:
     """
     limits, size = LIMITS[codec], f"{video.width}x{video.height}"
     others = ", ".join(name for name in CODECS if name != codec and _takes(name, video))
-    advice = f"; take another codec ({others})" if others else "; give another size"
+    advice = f"; use another codec ({others})" if others else "; use another size"
     (least_width, least_height), (most_width, most_height) = limits.smallest, limits.largest
     if video.width < least_width or video.height < least_height:
         raise InvalidOutputError(
-            f"codec {codec}: {size} is too small for its encoder, which takes pictures from"
-            f" {least_width}x{least_height} on{advice}"
+            f"codec {codec}: {size} is too small for its encoder, which takes frames from"
+            f" {least_width}x{least_height}{advice}"
         )
     if video.width > most_width or video.height > most_height:
         raise InvalidOutputError(
-            f"codec {codec}: {size} is too large for its encoder, which takes pictures of at most"
+            f"codec {codec}: {size} is too large for its encoder, which takes frames of at most"
             f" {most_width}x{most_height}{advice}"
         )
     if video.rate > limits.fastest:
@@ -238,5 +260,5 @@ def _exact_rate(given: object) -> Fraction:
 
 
 def _storable(text: str) -> str:
-    """A tag without what a container cannot hold: it ends at a NUL, and is UTF-8."""
+    """Replace what a tag cannot hold: NUL characters, and what is not UTF-8."""
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from sana_stream.engine.engine import Engine
 
 from .programs import add_ffmpeg, hide_programs
-from .tiny import save_tiny_model
+from .tiny_model import save_tiny_model
 
 # begun in the background or under nohup, tests and all that they start would ignore these signals
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,3 +71,13 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_engine(tiny_folder: Path) -> Engine:
     """That folder loaded on the CPU in float32."""
     return Engine.load(tiny_folder, device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def tiny(
+    tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
+    """The options for the tiny model, already loaded; the current folder is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Engine, "load", lambda *_, **__: tiny_engine)
+    return ("--model", str(tiny_folder))

@@ -1,8 +1,7 @@
-"""The installed package holds every folder, and imports go one way only."""
+"""The installed package holds every folder and every file."""
 
 from __future__ import annotations
 
-import ast
 import tomllib
 from pathlib import Path
 
@@ -12,12 +11,6 @@ import sana_stream
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("engine", "models", "streaming", "cli")
-ALLOWED = {
-    "models": {"models"},
-    "engine": {"engine", "models"},
-    "streaming": {"streaming", "engine", "models", "cli"},
-    "cli": {"cli", "engine", "models", "streaming"},
-}
 
 
 def test_every_source_folder_is_listed_as_a_package():
@@ -45,45 +38,3 @@ def test_the_installed_package_has_every_file_of_the_source():
             if file.is_dir() or "__pycache__" in relative.parts or "public" in relative.parts:
                 continue
             assert (installed / relative).exists(), f"{relative} is missing from the wheel"
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_imports_go_one_way(folder: str):
-    for file in (ROOT / folder).rglob("*.py"):
-        if "public" in file.relative_to(ROOT).parts:
-            continue
-        for target in imported_folders(file, folder):
-            assert target in ALLOWED[folder], f"{file.relative_to(ROOT)} imports {target}"
-
-
-def imported_folders(file: Path, folder: str) -> set[str]:
-    """Which of our folders a file imports at run time; imports for type checkers do not count."""
-    tree = ast.parse(file.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            node.body = []
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            found.add(folder_of(node, folder))
-        elif isinstance(node, ast.Import):
-            found |= {name.name.split(".")[1] for name in node.names
-                      if name.name.startswith("sana_stream.")}  # fmt: skip
-    return found - {
-        None,
-        "",
-        "_text",
-        "_files",
-        "_arguments",
-    }  # these may be imported by every folder
-
-
-def folder_of(node: ast.ImportFrom, folder: str) -> str | None:
-    module = (node.module or "").split(".")
-    if node.level == 1:
-        return folder
-    if node.level == 2:
-        return module[0]
-    if module[0] == "sana_stream":
-        return module[1] if len(module) > 1 else "engine"
-    return None

@@ -28,6 +28,14 @@ def test_the_opening_example_makes_the_blocks_that_it_says(capsys: pytest.Captur
     assert all(line.endswith(boat) for line in lines[:2])
 
 
+def test_the_readme_s_runs_make_their_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    _, snippet = snippets(ROOT / "README.md")
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["boat.mp4", "night.mp4"]
+    assert "at night" in (tmp_path / "night.vtt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", [page for page in GUIDES if snippets(page)], ids=lambda p: p.stem)
 def test_the_python_of_a_guide_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -17,10 +17,10 @@ from rich.text import Text
 
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import megabytes
 from sana_stream.cli.parser import Parser, add_device, add_option
 from sana_stream.cli.process import answer
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.run.messages import format_bytes
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -38,7 +38,7 @@ def clip_seconds(
     """Median seconds for one clip of a first block's length: ours, and diffusers'.
 
     Both encode the prompt, take the same number of Euler steps without guidance at the same size
-    and decode; ours and theirs run in turns, after one of each that is not counted.
+    and decode; ours and theirs run alternately, after one of each that is not counted.
 
     Raises:
         ConfigError: diffusers is not installed, or cannot run the model.
@@ -182,18 +182,20 @@ def _engine(args: Namespace) -> Engine:
         from sana_stream.engine.performance.random_model import random_engine
 
         return random_engine(args.shapes, args.device, args.dtype, **more)
-    from . import model
+    from sana_stream.engine.cpu import stay_within_quota
+    from sana_stream.engine.engine import Engine
 
-    return model.load(args.model, args.device, args.dtype, **more)
+    stay_within_quota()
+    return Engine.load(args.model, args.device, args.dtype, **more)
 
 
 def _encode_seconds(engine: Engine, figures: BenchmarkResult) -> float:
     """Median seconds to encode and mux one block as a file takes it."""
     from sana_stream.streaming.containers.registry import create_muxer
-    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+    from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
     video = VideoFormat(figures.width, figures.height, engine.preset.fps)
-    muxer = create_muxer("mp4", video, EncoderSettings(), Metadata())
+    muxer = create_muxer("mp4", StreamSpec(video))
     muxer.header()
     session = engine.session("a red boat", height=figures.height, width=figures.width)
     return median(_timed(muxer, block) for block in islice(session, ENCODED_BLOCKS))
@@ -245,8 +247,8 @@ def _rows(figures: BenchmarkResult, fps: float, encode: float) -> Iterator[tuple
         yield f"block at number {index:,}", _ms(seconds)
     rate = figures.frames_a_second
     yield "pictures a second", f"{rate:.1f} ({rate / fps:.2f} x real time)"
-    yield "memory, peak", f"{megabytes(figures.memory)}, {megabytes(figures.peak_memory)}"
-    yield "kept for the next block", megabytes(figures.state)
+    yield "memory, peak", f"{format_bytes(figures.memory)}, {format_bytes(figures.peak_memory)}"
+    yield "kept for the next block", format_bytes(figures.state)
     yield "operations a block", f"{figures.cost.flop / 1e12:.3f} TFLOP"
     yield "matrix product here", f"{figures.flop_rate / 1e12:.2f} TFLOP/s"
     yield "share of the counted floor", f"{figures.share_of_floor:.0%}"

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import megabytes
 from sana_stream.cli.parser import Parser, add_device, add_option
 from sana_stream.cli.process import MESSAGE_LIMIT, answer
+from sana_stream.streaming.run.messages import format_bytes
 
 if TYPE_CHECKING:
     from sana_stream.engine.loading.inspect import MemoryEstimate, ModelInfo
@@ -74,7 +74,7 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     for part in info.parts:
         weights = part.weights
         count = f"{weights.parameters / 1e6:,.1f} million weights in {', '.join(weights.dtypes)}"
-        told = f"{part.kind}, {count}, {megabytes(weights.file_bytes)}"
+        told = f"{part.kind}, {count}, {format_bytes(weights.file_bytes)}"
         yield part.name.replace("_", " "), told
     yield "licence", info.licence or "none in its folder"
     yield (
@@ -93,7 +93,7 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
 
 
 def _multiples(info: ModelInfo) -> str:
-    if info.size_multiple is None:
+    if info.vae is None:
         return ""
     down, across = info.size_multiple
     return f"; multiples of {down}" if down == across else f"; multiples of {across}x{down}"
@@ -123,11 +123,11 @@ def _memory_rows(expected: MemoryEstimate | None) -> Iterator[tuple[str, str]]:
     memory = expected.memory
     yield "on", f"{expected.device}, {str(expected.dtype).removeprefix('torch.')}"
     yield "at", f"{expected.width}x{expected.height}"
-    text = megabytes(memory.text_encoder)
-    yield "weights", f"{megabytes(memory.transformer + memory.vae)}, text encoder {text}"
-    yield "kept for the next block", megabytes(memory.kept)
-    yield "while denoising", megabytes(memory.denoise)
-    yield "while decoding", f"{megabytes(memory.decode)}, {expected.decode_frames} latent frames"
-    without = f"{megabytes(memory.floor)} while the text encoder rests elsewhere"
-    yield "at the most", f"{megabytes(memory.peak)}, {without}"
-    yield "free now", megabytes(expected.free)
+    text = format_bytes(memory.text_encoder)
+    yield "weights", f"{format_bytes(memory.transformer + memory.vae)}, text encoder {text}"
+    yield "kept for the next block", format_bytes(memory.kept)
+    yield "while denoising", format_bytes(memory.denoise)
+    yield "while decoding", f"{format_bytes(memory.decode)}, {expected.decode_frames} latent frames"
+    without = f"{format_bytes(memory.floor)} while the text encoder rests elsewhere"
+    yield "at the most", f"{format_bytes(memory.peak)}, {without}"
+    yield "free now", format_bytes(expected.free)

@@ -1,7 +1,8 @@
-"""`sana-stream serve`: keep a model loaded and make the streams that are asked for."""
+"""`sana-stream serve`: keep a model loaded and make the streams that clients ask for."""
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -14,174 +15,154 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import Reporter, one_line, story_notes
+from sana_stream.cli.console import PlainReporter, Reporter
+from sana_stream.cli.flags import with_flags
 from sana_stream.cli.live_options import DEFAULT_PORT
 from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.model_options import FRAMES, MODEL
-from sana_stream.cli.options import Length, Options
+from sana_stream.cli.options import Options
 from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
+from sana_stream.cli.run_config import run_config
+from sana_stream.cli.signals import SignalHandler
 from sana_stream.engine.story.read import parse_story
 from sana_stream.errors import ConfigError, JobError, SanaStreamError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
-from sana_stream.streaming.outputs.locks import OutputLocks
-from sana_stream.streaming.run.checkpoints import Checkpoints
-from sana_stream.streaming.run.config import Job, Request, resolve_request
-from sana_stream.streaming.run.inputs import VideoStart
-from sana_stream.streaming.run.live import LivePage, LiveSession
-from sana_stream.streaming.run.outputs import prepare_outputs, prompts_of, title
+from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.live import LivePage
+from sana_stream.streaming.run.messages import one_line
+from sana_stream.streaming.run.model import describe_files
+from sana_stream.streaming.run.outputs import metadata_of
+from sana_stream.streaming.run.plan import RunPlan, resolve_plan
 from sana_stream.streaming.run.recordings import Recordings
-from sana_stream.streaming.run.runner import begin_session, run_stream
-from sana_stream.streaming.video_format import Metadata, VideoFormat
-
-from . import model
+from sana_stream.streaming.run.runner import Run
 
 if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
-    from sana_stream.streaming.outputs.pump import OutputPump
     from sana_stream.streaming.outputs.recording import LimitedRecording
-    from sana_stream.streaming.web.status import ActiveStream
 
 
 _REASON = 300  # characters of why a stream is not recorded
 
 
 class Server:
-    """Makes the streams that are ordered, one after the other, with one engine."""
+    """Makes the streams of a queue, one after the other, with one engine.
+
+    Args:
+        config: what all streams have in common.
+        reporter: shows each stream.
+        recordings: the files of the streams.
+        stop: set when serving is to end.
+
+    Raises:
+        ConfigError, CheckpointError: the model cannot be used.
+    """
 
     def __init__(
-        self, options: Options, reporter: Reporter, recordings: Recordings, stop: Event
+        self, config: RunConfig, reporter: Reporter, recordings: Recordings, stop: Event
     ) -> None:
-        self._options = options
+        self._config = config
         self._reporter = reporter
         self._recordings = recordings
         self._stop = stop
-        self._described = model.describe(
-            options.model, options.parts, options.decoder, options.loras
-        )
-        self._programme = JobQueue(self._check)
+        self._model = describe_files(config)
+        self._jobs = JobQueue(self._check)
 
     @contextmanager
     def page(self) -> Iterator[None]:
-        """Serve the page, which takes orders, while this is entered."""
-        options, note = self._options, self._reporter.note
-        port = options.web or 0
-        with LivePage(options.host, port, options.token, note, self._programme) as self._page:
+        """Serve the page, which submits jobs, inside the context."""
+        config = self._config
+        with LivePage(config.host, config.web or 0, config.token, self._jobs) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 
     def submit(self, prompts: Sequence[str]) -> None:
-        """Order a stream of prompts, unless there are none; `ConfigError` for what is none."""
+        """Submit a stream of prompts, unless there are none; raises ConfigError."""
         if not prompts:
             return
         try:
-            self._programme.submit({"story": "\n".join(prompts)})
+            self._jobs.submit({"story": "\n".join(prompts)})
         except JobError as error:
             raise ConfigError(f"--prompt: {error}") from error
 
-    def serve(self, engine: Engine) -> None:
-        """Make streams until it is to stop."""
-        while (order := self._programme.next(self._stop)) is not None:
+    def load(self) -> None:
+        """Load the model; raises as `Engine.load`."""
+        self._model = replace(self._model, engine=self._model.load(self._config))
+
+    def serve(self) -> None:
+        """Make streams until `stop` is set."""
+        while (job := self._jobs.next(self._stop)) is not None:
             control, failure = LiveControl(), ""
-            self._programme.begin(order, control)
+            self._jobs.begin(job, control)
             if self._stop.is_set():
                 control.end()
             try:
-                self._make(order, control, engine)
+                self._make(job, control)
             except (SanaStreamError, OSError, ValueError, RuntimeError, MemoryError) as error:
-                failure = one_line(error)
-                self._reporter.note(f"stream {order.number}: {failure}")
-            self._programme.end(order, failure)
+                failure = with_flags(one_line(error))
+                self._reporter.note(f"stream {job.number}: {failure}")
+            self._jobs.end(job, failure)
 
-    def _make(self, order: StreamJob, control: LiveControl, engine: Engine) -> None:
-        job, request = self._planned(order)
-        job = job.with_new_id()
-        path, recording, why = self._record(job, request)
+    def _make(self, job: StreamJob, control: LiveControl) -> None:
+        config = self._job_config(job)
+        run = Run.planned(self._model, config, config.read_story(), control=control)
+        path, recording, why = self._record(run.plan)
         kept = (str(path),) if path is not None and self._recordings.keep else ()
-        job, note = replace(job, options=replace(job.options, outputs=kept)), self._reporter.note
-        show = self._page.begin(request, title(job.options), control, path)
-        for line in story_notes(job.story, request):
-            note(f"stream {order.number}: {line}")
+        stream = self._page.begin(run.plan, control, path)
         if why is not None:
-            note(f"stream {order.number} is not recorded: {why}")
-            show.status.set_notice(f"This stream is not recorded: {why}.")
-        self._reporter.plan(request, kept or ("the page",))
+            self._reporter.note(f"stream {job.number} is not recorded: {why}")
+            stream.status.set_notice(f"This stream is not recorded: {why}.")
+        self._reporter.plan(run.plan, kept or ("the page",))
+        run.use_outputs(() if recording is None else (recording,), kept, stream)
         try:
-            with (
-                OutputLocks(note) as locks,
-                Checkpoints(job, note, locks) as checkpoints,
-                self._outputs(job, request, control.stop, show, recording, locks) as pump,
-            ):
-                session = begin_session(engine, request, job, VideoStart())
-                run_stream(
-                    job,
-                    request,
-                    engine,
-                    session,
-                    pump,
-                    checkpoints,
-                    self._reporter,
-                    LiveSession(control, None, show),
-                    control.stop,
-                )
+            with run, self._reporter.running(run.progress):
+                for progress in run:
+                    self._reporter.block(progress)
         finally:
             if recording is not None:
                 recording.close()
-            show.status.finish()
+            stream.status.finish()
 
-    def _record(
-        self, job: Job, request: Request
-    ) -> tuple[Path | None, LimitedRecording | None, str | None]:
-        """The recording of a stream, or why there is none; the stream goes on without."""
-        video = VideoFormat(request.width, request.height, request.fps)
-        tags = Metadata(title(job.options), prompts_of(request), request.seed, job.id)
+    def _record(self, plan: RunPlan) -> tuple[Path | None, LimitedRecording | None, str | None]:
+        """The recording of a stream, or why there is none; the stream is made in both cases."""
         try:
-            begun = self._recordings.begin(video, tags, self._reporter.note, self._page.set_notice)
+            begun = self._recordings.begin(
+                plan.video_format, metadata_of(plan), self._page.set_notice
+            )
         except (OSError, ValueError, SanaStreamError) as error:
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
-            return None, None, safe_text(why, _REASON)
+            return None, None, _server_words(safe_text(why, _REASON))
         return *begun, None
 
-    @contextmanager
-    def _outputs(
-        self,
-        job: Job,
-        request: Request,
-        stop: Event,
-        show: ActiveStream,
-        recording: LimitedRecording | None,
-        locks: OutputLocks,
-    ) -> Iterator[OutputPump]:
-        """The page, and the recording beside it."""
-        job, note = replace(job, options=replace(job.options, outputs=())), self._reporter.note
-        with (
-            prepare_outputs(job, request, locks, stop, None, note, recording) as prepared,
-            prepared.started(show.feed) as pump,
-        ):
-            yield pump
+    def _check(self, job: StreamJob) -> None:
+        config = self._job_config(job)
+        resolve_plan(config, config.read_story(), self._model)
 
-    def _check(self, order: StreamJob) -> None:
-        self._planned(order)
-
-    def _planned(self, order: StreamJob) -> tuple[Job, Request]:
-        """The order as a run; `ConfigError` for a story that cannot be read or does not fit."""
-        story = parse_story(order.story, "the story")
+    def _job_config(self, job: StreamJob) -> RunConfig:
+        """A job as a run; `ConfigError` for a story that cannot be read or used."""
+        story = parse_story(job.story, "the story")
         if any(cue.image is not None for cue in story.cues):
             raise ConfigError("a story that is ordered cannot name pictures of this machine")
-        options = replace(
-            self._options,
-            prompts=(story.cues[0].prompt,),
-            length=Length(seconds=order.seconds, endless=order.seconds is None),
-            seed=self._options.seed if order.seed is None else order.seed,
+        return replace(
+            self._config,
+            story=story,
+            seconds=job.seconds,
+            endless=job.seconds is None,
+            seed=self._config.seed if job.seed is None else job.seed,
         )
-        return Job(options, story), resolve_request(options, story, self._described)
 
     def _end_all(self) -> None:
         self._stop.wait()
-        for order in self._programme.jobs():
-            self._programme.cancel(order.number)
+        for job in self._jobs.jobs():
+            self._jobs.cancel(job.number)
+
+
+def _server_words(line: str) -> str:
+    """A message about recordings with the options of this command."""
+    return line.replace("(limit=)", "(--keep)")
 
 
 EXAMPLES = """\
@@ -194,7 +175,7 @@ examples:
 One stream is generated at a time; up to 16 others wait in a queue. Ctrl-C finishes the current
 block and stops the server.
 """
-TEMPORARY_BYTES = 4 * 10**9  # that a recording takes which nobody asked for
+TEMPORARY_BYTES = 4 * 10**9  # limit of a recording that is not kept
 
 
 def add_options(parser: Parser) -> None:
@@ -238,43 +219,36 @@ def add_options(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until a signal; one stream at a time, the others wait."""
-    from rich.console import Console
-
-    from sana_stream.cli.console import PlainReporter
-    from sana_stream.cli.signals import SignalHandler
-    from sana_stream.streaming.run.recordings import Recordings
-
-    from .generate import load_engine
-
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
-    options = replace(Options.of(Namespace(**defaults | given)), checkpoint_every=0.0)
+    options = Options.of(Namespace(**defaults | given))
+    config = run_config(options, outputs=(), checkpoint=False, directed=True)
     reporter = PlainReporter(Console(stderr=True))
     with (
         SignalHandler(announce=True) as stop,
-        show_log(reporter.note),
+        show_log(lambda line: reporter.note(_server_words(line)), logging.INFO),
         _folder(args.record) as folder,
     ):
         keep = args.record is not None
         limit = args.keep or (None if keep else TEMPORARY_BYTES)
         recordings = Recordings(folder, keep, limit)
-        recordings.check(reporter.note)
-        server = Server(options, reporter, recordings, stop.requested)
+        recordings.check()
+        server = Server(config, reporter, recordings, stop.requested)
         with closing(recordings), server.page():
             server.submit(args.prompt or [])
             with stop.interruptible():
-                engine = load_engine(options, reporter)
-            server.serve(engine)
+                server.load()
+            server.serve()
         return stop.exit_code
 
 
 @contextmanager
 def _folder(record: str | None) -> Iterator[Path]:
-    """Where streams are recorded: the folder asked for, or one that goes with this process."""
+    """Where streams are recorded: the given folder, or one that is removed with this process."""
     if record is not None:
         yield Path(record)
         return
-    # made when a stream begins: where no byte is left, there is none, and streams go on without
+    # created when a stream begins; on a full disk there is none, and streams are not recorded
     folder = Path(_temporary(), f"sana-stream-{secrets.token_hex(8)}")
     try:
         yield folder

@@ -1,4 +1,4 @@
-"""Telling one model from another, whatever dtype and device it runs with."""
+"""Identification of a model by its weights, the same in any dtype and on any device."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
+from sana_stream.models.text_encoder import TextEncoder
+from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.vae.registry import VideoDecoder, VideoVAE
 
 _ROUNDING = 2**-7  # what bfloat16 may change in a weight, twice over
 _SMALLEST = 1e-6  # below this, float16 rounds weights away
@@ -21,27 +21,31 @@ _PROBE = "a red boat at dusk, 3 balloons over the sea"
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a checkpoint is recognised by: its shapes exactly, its weights by a sample."""
+    """Identifies a checkpoint: its shapes exactly, its weights by a sample."""
 
     shapes: str  # hash of configurations, tokens, names and shapes
     sample: Tensor  # float32 (n,), one value of each weight tensor, on the CPU
 
     def matches(self, other: Fingerprint) -> bool:
-        """Whether both are of one model, run in the same dtype or in different ones."""
+        """Whether both are of one model, in the same dtype or in different ones."""
         same = self.sample.shape == other.sample.shape and self.sample.dtype == other.sample.dtype
         if self.shapes != other.shapes or not same:
             return False
         return torch.allclose(self.sample, other.sample, rtol=_ROUNDING, atol=_SMALLEST)
 
 
-def fingerprint_of(engine: Engine) -> Fingerprint:
-    """The fingerprint of a loaded model; reads one value of each weight tensor."""
-    named = dict(_weights(engine))
-    text = engine.text_encoder
+def fingerprint_of(
+    transformer: SanaVideoTransformer,
+    vae: VideoVAE,
+    text_encoder: TextEncoder,
+    decoder: VideoDecoder,
+) -> Fingerprint:
+    """The fingerprint of loaded networks; reads one value of each weight tensor."""
+    named = dict(_weights(transformer, vae, text_encoder, decoder))
     parts = {
-        "transformer": asdict(engine.transformer.config),
-        "vae": asdict(engine.vae.config),
-        "tokens": text.tokens(_PROBE),
+        "transformer": asdict(transformer.config),
+        "vae": asdict(vae.config),
+        "tokens": text_encoder.tokens(_PROBE),
         "weights": {name: list(weight.shape) for name, weight in named.items()},
     }
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
@@ -49,12 +53,17 @@ def fingerprint_of(engine: Engine) -> Fingerprint:
     return Fingerprint(digest.hexdigest(), sample)
 
 
-def _weights(engine: Engine) -> Iterator[tuple[str, Tensor]]:
-    yield from engine.transformer.named_parameters("transformer")
-    yield from engine.vae.named_parameters("vae")
-    yield from engine.text_encoder.named_parameters("text_encoder")
-    if engine.decoder is not engine.vae:
-        yield from engine.decoder.named_parameters("decoder")
+def _weights(
+    transformer: SanaVideoTransformer,
+    vae: VideoVAE,
+    text_encoder: TextEncoder,
+    decoder: VideoDecoder,
+) -> Iterator[tuple[str, Tensor]]:
+    yield from transformer.named_parameters("transformer")
+    yield from vae.named_parameters("vae")
+    yield from text_encoder.named_parameters("text_encoder")
+    if decoder is not vae:
+        yield from decoder.named_parameters("decoder")
 
 
 def _middle(weight: Tensor) -> Tensor:

@@ -1,18 +1,22 @@
-"""What a checkpoint is and what it will take, from its files' headers: no weights are read."""
+"""Facts about a checkpoint from its configuration files and weight headers; no weights are read."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 
+from sana_stream._arguments import ARGUMENTS
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import resolve_device, resolve_dtype
-from sana_stream.errors import CheckpointError, SanaStreamError
+from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
 from sana_stream.models.config import TransformerConfig
+from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.text_encoder import check_text_files
@@ -28,7 +32,8 @@ from sana_stream.models.weights.load import (
 )
 from sana_stream.models.weights.text_encoder_files import text_weight_files
 
-from .describe import check_parts
+from .compatibility import check_loras, check_parts
+from .decoder import check_decoder, locate_decoder
 from .locate import resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
@@ -37,17 +42,20 @@ from .memory_estimate import (
     free_bytes,
     max_decode_frames,
 )
-from .model import check_decoder, locate_decoder
 from .presets import GENERIC, Preset, check_size, preset_for
 from .vocabulary import Vocabulary
 
+MOST_LORAS = 1000
 MENTIONED = 10  # licence files that are named
 FRONT_MATTER = 1 << 16  # bytes of a README that are read
 
 
+LoraFiles = tuple[tuple[Path, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class PartInfo:
-    """One part of a model: where it is and how large."""
+    """One part of a model."""
 
     name: str
     kind: str  # the class that its configuration names
@@ -56,19 +64,73 @@ class PartInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A checkpoint before it is loaded."""
+    """A checkpoint before its weights are loaded.
 
-    source: Path
+    `LoadedModel.load` takes it, so that files are located and configurations are read once.
+    """
+
+    source: Path  # the model's folder or file
+    components: Path  # the folder with its VAE, text encoder and tokenizer
     preset: Preset
     transformer: TransformerConfig
+    vae: VideoVAEConfig | None  # None where it cannot be read
+    decoder_file: Path | None  # of the small decoder, where one was given
+    loras: LoraFiles
     parts: tuple[PartInfo, ...]
     licence: str | None
-    problems: tuple[str, ...]  # why it will not run here; none where it will
-    vae: VideoVAEConfig | None  # None where it is an obstacle
-    decoder: VideoDecoderConfig | None  # the VAE's, or the small one that is asked for
-    size_multiple: tuple[int, int] | None  # pixels down and across
-    trained_seconds: float | None
-    vocabulary: Vocabulary | None  # where the model knows some words only
+    vocabulary: Vocabulary | None  # where the model knows only some words
+    errors: tuple[SanaStreamError, ...]  # why it cannot be loaded; empty where it can
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The messages of `errors`, each once."""
+        return tuple(dict.fromkeys(map(str, self.errors)))
+
+    def require_loadable(self) -> Self:
+        """The same record.
+
+        Raises:
+            ConfigError, CheckpointError: the first of `errors`.
+        """
+        if self.errors:
+            raise self.errors[0]
+        return self
+
+    @property
+    def decoder(self) -> VideoDecoderConfig:
+        """The configuration of what decodes latents: the VAE, or the small decoder.
+
+        Raises:
+            ConfigError, CheckpointError: the first of `errors`, where there is no VAE.
+        """
+        vae = self._vae
+        return vae if self.decoder_file is None else TAEHVConfig()
+
+    @property
+    def temporal_factor(self) -> int:
+        """Frames a latent frame; raises as `decoder`."""
+        return self._vae.temporal_factor
+
+    @property
+    def size_multiple(self) -> tuple[int, int]:
+        """The pixels, down and across, of which a stream's size is a multiple; as `decoder`."""
+        _, down, across = self.transformer.patch_size
+        factor = self._vae.spatial_factor
+        return down * factor, across * factor
+
+    @property
+    def trained_seconds(self) -> float | None:
+        """How long a stream was in training, in seconds, where that is known."""
+        frames = self.preset.trained_latent_frames
+        if frames is None or self.vae is None:
+            return None
+        return (1 + (frames - 1) * self.vae.temporal_factor) / self.preset.fps
+
+    @property
+    def _vae(self) -> VideoVAEConfig:
+        if self.vae is None:
+            raise self.errors[0]
+        return self.vae
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,78 +147,93 @@ class MemoryEstimate:
 
 
 def inspect_model(
-    model: str | Path, parts: str | Path | None = None, decoder: str | None = None
+    model: str | Path,
+    parts: str | Path | None = None,
+    decoder: str | None = None,
+    loras: Iterable[tuple[str | Path, float]] = (),
 ) -> ModelInfo:
     """Read a checkpoint's configuration files and the headers of its weights.
 
-    Arguments as for `Engine.load`.
+    Args:
+        model, parts, decoder, loras: as for `Engine.load`.
 
     Raises:
-        ConfigError: no such model, or a decoder that does not fit it.
-        CheckpointError: the transformer's files are missing or damaged. What is wrong with the
-            other parts is told in `obstacles`.
+        ConfigError: no such model, a decoder that does not fit it, or a LoRA scale that is not a
+            number.
+        CheckpointError: the transformer's files are missing or damaged, or a LoRA file does not
+            fit. Faults of the other parts are in `errors`.
     """
+    chosen = tuple(named_loras(loras))
     source = resolve_model(model)
     config = read_transformer_config(source)
     check_transformer_files(source, config)
-    obstacles: list[str] = []
+    errors: list[SanaStreamError] = []
     try:
         preset = preset_for(source, str(model))
     except CheckpointError as error:
         preset = replace(GENERIC, name=safe_text(model))
-        obstacles.append(str(error))
-    found = [PartInfo("transformer", _class(source / "transformer"), _transformer_weights(source))]
+        errors.append(error)
+    weights = _transformer_weights(source)
+    found = [PartInfo("transformer", _class(source / "transformer"), weights)]
     vae, folder = None, source
     try:
         folder = resolve_components(source, parts)
         vae = read_vae_file(folder)
-        check_vae_files(folder, vae)  # says where diffusers is missing, too
+        check_vae_files(folder, vae)  # also reports where diffusers is missing
         check_parts(config, vae, folder)
         if all((folder / part).is_dir() for part in ("tokenizer", "text_encoder")):
             check_text_files(folder)
     except SanaStreamError as error:
-        obstacles.append(str(error))
+        errors.append(error)
+    for name in ("vae", "text_encoder", "tokenizer"):
+        if not (folder / name).is_dir():
+            missing = f"{safe_text(folder)} has no {name}/; a whole model folder has one"
+            errors.append(CheckpointError(missing))
     for name in ("vae", "text_encoder"):
         try:
             found.append(_part(folder / name))
         except SanaStreamError as error:
-            obstacles.append(str(error))
-    painter = vae
+            errors.append(error)
+    file = None
     if decoder is not None and vae is not None:
         check_decoder(vae, preset.name)
         file = locate_decoder(decoder)
         found.append(PartInfo("decoder", f"small, from {file.name}", WeightSummary.of([file])))
-        painter = TAEHVConfig()
-    if not (folder / "tokenizer").is_dir():
-        obstacles.append(f"{folder} has no tokenizer/")
-    multiple = trained = None
-    if vae is not None:
-        multiple = (
-            config.patch_size[1] * vae.spatial_factor,
-            config.patch_size[2] * vae.spatial_factor,
-        )
-        if preset.trained_latent_frames is not None:
-            trained = (1 + (preset.trained_latent_frames - 1) * vae.temporal_factor) / preset.fps
+    check_loras(config, (lora for lora, _ in chosen))
+    vocabulary = None
+    try:
+        vocabulary = Vocabulary.read(folder)
+    except CheckpointError as error:
+        errors.append(error)
     return ModelInfo(
         source=source,
+        components=folder,
         preset=preset,
         transformer=config,
+        vae=vae,
+        decoder_file=file,
+        loras=chosen,
         parts=tuple(found),
         licence=find_licence(source if source.is_dir() else folder),
-        problems=tuple(dict.fromkeys(obstacles)),
-        vae=vae,
-        decoder=painter,
-        size_multiple=multiple,
-        trained_seconds=trained,
-        vocabulary=_vocabulary(folder),
+        vocabulary=vocabulary,
+        errors=tuple(errors),
     )
 
 
-def _vocabulary(folder: Path) -> Vocabulary | None:
-    try:
-        return Vocabulary.read(folder)
-    except CheckpointError:  # told as an obstacle
-        return None
+def named_loras(loras: object) -> Iterator[tuple[Path, float]]:
+    """LoRA files with their scales, checked.
+
+    Raises:
+        ConfigError: not pairs of a path and a finite number.
+    """
+    wanted = "a list of pairs (file, scale)"
+    for given in ARGUMENTS.items("loras", loras, wanted, MOST_LORAS):
+        pair = ARGUMENTS.items("loras", given, wanted, 2)
+        if len(pair) != 2:
+            raise ConfigError(f"loras: give {wanted}")
+        file, scale = pair
+        path = ARGUMENTS.path("loras", file)
+        yield path, check_scale(scale, path)
 
 
 def estimate_memory(
@@ -173,7 +250,7 @@ def estimate_memory(
     """
     chosen = resolve_device(device)
     kind = resolve_dtype(dtype, chosen)
-    if info.problems or not (info.vae and info.decoder) or info.size_multiple is None:
+    if info.errors or info.vae is None:
         return None
     preset, config, decoder = info.preset, info.transformer, info.decoder
     height = preset.height if height is None else height
@@ -202,7 +279,7 @@ def estimate_memory(
 
 def _small_decoder_weights(info: ModelInfo) -> int:
     """How many weights of the small decoder's file are loaded: those of its decoding half."""
-    if info.decoder is None or info.decoder is info.vae:
+    if info.decoder_file is None:
         return 0
     with torch.device("meta"):
         return sum(weight.numel() for weight in build_decoder(info.decoder).parameters())

@@ -149,7 +149,7 @@ def resolve_components(model: Path, parts: str | Path | None) -> Path:
         if channels not in PUBLISHED_PARTS:
             raise ConfigError(
                 f"{model} holds a transformer of {channels} latent channels alone;"
-                " give --parts FOLDER with its vae/, text_encoder/ and tokenizer/"
+                " give parts, a folder with its vae/, text_encoder/ and tokenizer/"
             )
         parts = PUBLISHED_PARTS[channels]
     folder = _checked(_find(parts, parts_only=True))

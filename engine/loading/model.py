@@ -1,33 +1,42 @@
-"""The small decoder, asked for in place of a checkpoint's own: where it is, whether it fits."""
+"""The loaded networks of one checkpoint: what every other part of the engine works with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from sana_stream._arguments import ARGUMENTS, shown
-from sana_stream._text import safe_text
+from sana_stream._arguments import ARGUMENTS
+from sana_stream.engine.device import resolve_device, resolve_dtype, text_offload_device
 from sana_stream.errors import ConfigError
+from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding
-from sana_stream.models.transformer import TextKV
-from sana_stream.models.vae.config import WanVAEConfig
-from sana_stream.models.vae.registry import VideoVAEConfig
-from sana_stream.models.vae.taehv import TAEHVConfig, TAEHVDecoder, load_taehv
+from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
+from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.vae.ltx2 import LTX2VAE
+from sana_stream.models.vae.registry import VideoDecoder, VideoVAE
+from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import VAECache
-from sana_stream.models.weights.load import is_weights_file, read_vae_file
+from sana_stream.models.weights.load import (
+    load_taehv,
+    load_transformer,
+    load_vae,
+)
 
-from .locate import HubModel, existing_path
-
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
+from .decoder import TINY
+from .fingerprint import Fingerprint, fingerprint_of
+from .inspect import ModelInfo, inspect_model, named_loras
+from .memory_estimate import free_bytes, max_decode_frames
+from .presets import Preset
+from .quantize import CAPABILITY, check_quantization, quantize_network
 
 
 class TransformerCalls(Protocol):
-    """`SanaVideoTransformer`'s calls, with its shapes and dtypes."""
+    """The transformer's methods that generate a block; shapes as `SanaVideoTransformer`'s."""
 
     def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextKV: ...
 
@@ -45,90 +54,237 @@ class TransformerCalls(Protocol):
 
 
 class DecoderCalls(Protocol):
-    """A decoder's call, as `WanVAE.decode` describes it."""
+    """The decoder's method that decodes a block; shapes as `WanVAE.decode`'s."""
 
     def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]: ...
 
 
-TINY = "tiny"
-_GIVE = (
-    f"give --decoder {TINY}=FILE, with TAEHV's taew2_1.pth (github.com/madebyollin/taehv), or the"
-    " hub id of a file, such as Kijai/WanVideo_comfy/taew2_1.safetensors"
-)
+class LoadedModel:
+    """The networks of one checkpoint on one device, and nothing of any stream.
 
-
-def locate_decoder(decoder: str) -> Path:
-    """The file of the small decoder.
-
-    Args:
-        decoder: "tiny=FILE", a .pth, .pt or .safetensors file in TAEHV's layout for Wan 2.1, or
-            "tiny=owner/name/file[@revision]" on the hub.
+    Attributes:
+        transformer, vae, text_encoder: the networks.
+        decoder: what decodes latents: the VAE, or TAEHV where `decoder` was given.
+        transformer_calls, decoder_calls: the same networks, or their captured CUDA graphs.
+        preset: the checkpoint's defaults.
+        device, dtype: of the transformer and the decoder.
+        decode_frames: latent frames decoded at once; `None` chooses by the free memory.
 
     Raises:
-        ConfigError: anything else, or no such file.
+        ConfigError: `decode_frames` is below 1, or VAE and transformer have different latents.
     """
-    kind, _, place = ARGUMENTS.word("decoder", decoder).partition("=")
-    if kind != TINY:
-        raise ConfigError(f"decoder {shown(decoder)} is not known; leave it out, or {_GIVE}")
-    if not place:
-        raise ConfigError(f"the {TINY} decoder does not come with this program; {_GIVE}")
-    path = existing_path(ARGUMENTS.path("decoder", place))
-    if path is not None and not path.is_dir():
-        if not is_weights_file(path):
-            raise ConfigError(f"{safe_text(path)} is not a decoder's weights; {_GIVE}")
-        return path
-    hub = HubModel.parse(place)
-    if hub is None or not hub.file:
-        raise ConfigError(f"{safe_text(place)} is no file; {_GIVE}")
-    return hub.fetch()
 
+    def __init__(
+        self,
+        transformer: SanaVideoTransformer,
+        vae: VideoVAE,
+        text_encoder: TextEncoder,
+        preset: Preset,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        decode_frames: int | None = None,
+        decoder: TAEHVDecoder | None = None,
+    ) -> None:
+        self.transformer = transformer
+        self.vae = vae
+        self.text_encoder = text_encoder
+        self.preset = preset
+        self.device = device
+        self.dtype = dtype
+        self.decode_frames = decode_frames
+        self.decoder: VideoDecoder = decoder or vae
+        self.transformer_calls: TransformerCalls = transformer
+        self.decoder_calls: DecoderCalls = self.decoder
+        self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
+        self._exact: Fingerprint | None = None  # of the weights before they were quantized
+        if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
+            raise ConfigError(f"decode_frames {decode_frames}: give 1 or more")
+        if vae.config.z_dim != transformer.config.in_channels:
+            raise ConfigError(
+                f"the VAE makes {vae.config.z_dim} channels, the transformer takes"
+                f" {transformer.config.in_channels}; the parts are not of one model"
+            )
 
-def check_decoder(vae: VideoVAEConfig, model: str) -> None:
-    """Refuse the small decoder for latents that it was not made for: those of another VAE.
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | ModelInfo = "pocket",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        *,
+        parts: str | Path | None = None,
+        loras: Iterable[tuple[str | Path, float]] = (),
+        decode_frames: int | None = None,
+        decoder: str | None = None,
+        offload_text: bool | None = None,
+        quantize: str | None = None,
+        quantize_text: str | None = None,
+    ) -> Self:
+        """Load a checkpoint.
 
-    Raises:
-        ConfigError: with the two kinds of latents.
-    """
-    tiny = TAEHVConfig()
-    wanted = (tiny.z_dim, tiny.temporal_factor, tiny.spatial_factor)
-    given = (vae.z_dim, vae.temporal_factor, vae.spatial_factor)
-    if given != wanted:
-        raise ConfigError(
-            f"the {TINY} decoder paints latents of {_latents(*wanted)}, {model}'s VAE has"
-            f" {_latents(*given)}; leave --decoder out"
+        Args:
+            model: "pocket" (embedded), a folder in the diffusers layout, a hub id
+                `owner/name[@revision]`, a .pth file in the original layout, or what
+                `inspect_model` returned, with its parts, decoder and LoRA files.
+            device: "auto", "cpu", "cuda", "mps" or a torch device.
+            dtype: "auto", "bfloat16", "float16", "float32" or a torch dtype, of the transformer
+                and the decoder. The text encoder never runs in float16, where Gemma overflows.
+            parts: folder or hub id to take VAE and text encoder from, where not from `model`.
+            loras: as for `set_loras`.
+            decode_frames: latent frames decoded at once; fewer take less memory. Default: a whole
+                block, or as many as fit into the memory that is free when a session starts.
+            decoder: "tiny=FILE" (or a file's hub id): TAEHV, the small approximate decoder for
+                Wan 2.1 latents.
+            offload_text: keep the text encoder on the CPU while no prompt is being embedded.
+                Default: on CUDA devices of 24 GiB or less.
+            quantize: "int8", "fp8" or "nvfp4": the transformer's linear layers except those that
+                the preset keeps in full precision, after LoRA files are merged.
+            quantize_text: the same for the text encoder.
+
+        Raises:
+            ConfigError: an unknown model, device or dtype, or a LoRA scale that is not a number.
+            CheckpointError: a part is missing, cut short, or does not fit.
+        """
+        if decode_frames is not None:
+            ARGUMENTS.whole("decode_frames", decode_frames)
+        if offload_text is not None:
+            ARGUMENTS.flag("offload_text", offload_text)
+        loras = tuple(named_loras(loras))
+        chosen_device = resolve_device(device)
+        chosen = resolve_dtype(dtype, chosen_device)
+        text_dtype = torch.float32 if chosen == torch.float16 else chosen
+        check_quantization(quantize, chosen_device, chosen)
+        check_quantization(quantize_text, chosen_device, text_dtype)
+        if not isinstance(model, ModelInfo):
+            info = inspect_model(model, parts, decoder, loras)
+        elif parts is not None or decoder is not None or loras:
+            raise ConfigError(
+                "model is a ModelInfo: give parts, decoder and loras to inspect_model"
+            )
+        else:
+            info = model
+        preset, folder = info.require_loadable().preset, info.components
+        small = None
+        if info.decoder_file is not None:
+            small = load_taehv(info.decoder_file, chosen, chosen_device)
+        text_encoder = load_text_encoder(
+            folder,
+            preset.instruction,
+            preset.max_text_tokens,
+            chosen_device,
+            text_dtype,
+            text_offload_device(chosen_device, offload_text),
         )
-    if not isinstance(vae, WanVAEConfig) or vae.patch != 1:
-        raise ConfigError(
-            f"the {TINY} decoder paints latents of the Wan 2.1 VAE, {model} has a VAE of its own;"
-            " leave --decoder out"
+        loaded = cls(
+            load_transformer(info.source, chosen, chosen_device),
+            load_vae(folder, chosen, chosen_device),
+            text_encoder,
+            preset,
+            chosen_device,
+            chosen,
+            decode_frames=decode_frames,
+            decoder=small,
+        )
+        loaded.set_loras(info.loras)
+        loaded.quantize(quantize, quantize_text)
+        return loaded
+
+    @property
+    def display_name(self) -> str:
+        """The preset's name, with the decoder where that is not the checkpoint's own."""
+        small = self.decoder is not self.vae
+        return f"{self.preset.name} with the {TINY} decoder" if small else self.preset.name
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint of the weights as loaded, before quantization, the same in any dtype."""
+        return self._exact or fingerprint_of(
+            self.transformer, self.vae, self.text_encoder, self.decoder
         )
 
+    @property
+    def size_multiple(self) -> tuple[int, int]:
+        """The pixels, down and across, of which a stream's height and width are multiples."""
+        _, down, across = self.transformer.config.patch_size
+        factor = self.vae.config.spatial_factor
+        return down * factor, across * factor
 
-def load_decoder(
-    decoder: str | None, parts: Path, model: str, dtype: torch.dtype, device: torch.device
-) -> TAEHVDecoder | None:
-    """The small decoder with its weights, where one is asked for.
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, ...]:
+        """The shape (1, C, T', h, w) of `frames` latent frames of height x width pixels."""
+        factor = self.vae.config.spatial_factor
+        channels = self.transformer.config.in_channels
+        return 1, channels, frames, height // factor, width // factor
 
-    Args:
-        decoder: as for `locate_decoder`.
-        parts: the folder with the model's `vae/`.
-        model: its name, for the message.
+    def decode_frames_for(self, block_frames: int, height: int, width: int) -> int:
+        """How many latent frames are decoded at once.
 
-    Raises:
-        ConfigError: it cannot be found, or does not fit the model's latents.
-        CheckpointError: the file is not in TAEHV's layout for Wan 2.1.
-    """
-    if decoder is None:
-        return None
-    check_decoder(read_vae_file(parts), model)
-    return load_taehv(locate_decoder(decoder), dtype, device)
+        An LTX-2 VAE that cannot decode a block at once is set to decode in tiles.
 
+        Args:
+            block_frames: latent frames a block.
+            height, width: pixels.
+        """
+        frames = block_frames + 1
+        if self.decode_frames is not None:
+            return min(frames, self.decode_frames)
+        shape = self.latent_shape(frames, height, width)
+        free = free_bytes(self.device)
+        fitting = max_decode_frames(self.decoder.config, self.dtype, shape, free)
+        if isinstance(self.decoder, LTX2VAE) and fitting < frames:
+            self.decoder.decode_in_tiles()  # in time it has seams already
+            return frames
+        return fitting
 
-def model_name(engine: Engine) -> str:
-    """What a stream's pictures are made with, for people."""
-    small = engine.decoder is not engine.vae
-    return f"{engine.preset.name} with the {TINY} decoder" if small else engine.preset.name
+    def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """Embed a prompt, appended to the model's instruction text.
 
+        Returns:
+            Embeddings (1, L, C) in the text encoder's dtype, and mask (1, L), int64.
 
-def _latents(channels: int, pictures: int, side: int) -> str:
-    return f"{channels} channels, {pictures} pictures and {side}x{side} pixels each"
+        Raises:
+            ConfigError: not text; it may be empty.
+        """
+        return self.text_encoder.encode(ARGUMENTS.text("prompt", prompt, empty=True))
+
+    def encode_negative_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """Embed a negative prompt: as `encode_prompt`, without the instruction text."""
+        prompt = ARGUMENTS.text("negative_prompt", prompt, empty=True)
+        return self.text_encoder.encode(prompt, with_instruction=False)
+
+    def set_loras(self, loras: Iterable[tuple[str | Path, float]]) -> None:
+        """Merge LoRA files into the transformer, replacing those merged before.
+
+        With none the weights are the checkpoint's again, bit for bit. Sessions started afterwards
+        use them; a running session keeps the keys and values of its prompt.
+
+        Args:
+            loras: files (or folders of peft) in the diffusers or peft layout, each with its scale.
+
+        Raises:
+            ConfigError: the transformer is quantized, or a scale is not a number.
+            CheckpointError: a file cannot be read or does not fit; nothing has changed.
+        """
+        if self._loras is None:
+            raise ConfigError("the transformer is quantized; give LoRA files to Engine.load")
+        self._loras.set(list(named_loras(loras)))
+
+    def quantize(self, transformer: str | None, text: str | None) -> None:
+        """Quantize networks in place, once.
+
+        Args:
+            transformer, text: "int8", "fp8", "nvfp4", or `None` to leave the network as it is.
+
+        Raises:
+            ConfigError: an unknown kind.
+        """
+        for kind in (transformer, text):
+            if kind is not None:
+                ARGUMENTS.word("quantization", kind, tuple(CAPABILITY))
+        if transformer or text:
+            self._exact = self.fingerprint  # so that either model resumes the other's streams
+        if transformer:
+            quantize_network(self.transformer, transformer, self.preset.full_precision)
+            self._loras = None
+        if text:
+            quantize_network(self.text_encoder.network, text)

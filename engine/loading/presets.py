@@ -11,14 +11,13 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sana_stream._arguments import ARGUMENTS
-from sana_stream._text import safe_text
-from sana_stream.engine.sampling.samplers import SAMPLERS
+from sana_stream._text import name_list, safe_text
+from sana_stream.engine.solvers import SOLVERS
 from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import Count
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.schema import Schema, check_values
 from sana_stream.models.weights.files import read_json
-from sana_stream.models.weights.tensor_names import name_list
 
 from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
 from .scheduler_config import read_scheduler, read_scheduler_file
@@ -210,10 +209,10 @@ def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
     named: dict[str, Any] = {"name": file.parent.name}
     preset = Preset(**named | settings)
     preset = replace(preset, name=safe_text(preset.name))
-    if preset.solver not in SAMPLERS:
+    if preset.solver not in SOLVERS:
         raise CheckpointError(
             f"{safe_text(file)}: solver is {safe_text(preset.solver, 60)};"
-            f" allowed are {', '.join(SAMPLERS)}"
+            f" allowed are {', '.join(SOLVERS)}"
         )
     if any(later >= earlier for earlier, later in pairwise(preset.timesteps)):
         raise CheckpointError(f"{safe_text(file)}: timesteps must descend")

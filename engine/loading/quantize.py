@@ -52,7 +52,7 @@ def check_quantization(
             raise ConfigError(f"{kind} needs {_HARDWARE[kind]}; use int8, which runs anywhere")
     if dtype not in _DTYPES[kind]:
         given = str(dtype).removeprefix("torch.")
-        raise ConfigError(f"{kind} is not made of {given} weights; use --dtype bfloat16, or int8")
+        raise ConfigError(f'{kind} is not made of {given} weights; use dtype="bfloat16", or int8')
     _torchao()
 
 

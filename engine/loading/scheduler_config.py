@@ -81,7 +81,7 @@ class _Fields(OpenSchema):
 class SchedulerSettings:
     """How a checkpoint wants to be sampled."""
 
-    solver: str  # a name of `SAMPLERS`
+    solver: str  # one of `SOLVERS`
     flow_shift: float
 
 

@@ -1,4 +1,4 @@
-"""Pictures and clips that a caller gives, read as a viewer shows them.
+"""Input images and videos, decoded as players display them.
 
 Open `inputs.py` first.
 """

@@ -1,4 +1,4 @@
-"""A clip's latents block by block; of a long clip only the blocks that memory still knows of."""
+"""Latents of a clip, block by block; of a long clip only the blocks that affect the state."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from .resize import to_input
 
 @dataclass(frozen=True, slots=True)
 class KnownBlocks:
-    """Blocks of a clip on which the state behind its last one depends."""
+    """Blocks of a clip on which the state after its last block depends."""
 
-    sink: int  # how many of its first ones
-    begin: int  # the first of its last ones
+    sink: int  # number of blocks at the beginning
+    begin: int  # index of the first of the last blocks
 
     @classmethod
     def of(
         cls, settings: SessionSettings, config: TransformerConfig, keep: int, count: int
     ) -> KnownBlocks:
-        """With a window, each layer sees that many blocks of the layer before it, and one frame of
-        the block before; so a block is without effect after as many blocks as all layers see.
+        """Determine the blocks that still affect the state after a clip of `count` blocks.
+
+        With a window policy each layer sees `size` earlier blocks of the layer before it, and one
+        frame of the previous block. A block older than the sum over all layers has no effect.
 
         Args:
-            keep: how many of the last blocks' latents are kept.
+            keep: number of last blocks whose latents are kept.
             count: blocks of the clip.
         """
         policy = parse_memory_policy(settings.memory)
@@ -51,35 +53,35 @@ def encoded_blocks(
     vae: VideoVAE, plan: BlockPlan, clip: GivenClip, settings: SessionSettings, known: KnownBlocks,
     count: int, device: torch.device,
 ) -> Iterator[tuple[BlockSpan, Tensor]]:  # fmt: skip
-    """Each block that is known, with its latents (1, C, T', h, w), as in encoding the whole clip.
+    """Yield each known block with its latents (1, C, T', h, w), equal to encoding the whole clip.
 
-    One block of the clip is in memory at a time. Its pictures too many are left out at its
-    beginning: the last of its `count` blocks ends with it.
+    One block of frames is in memory at a time. Frames that exceed `count` whole blocks are dropped
+    at the clip's beginning, so that the last block ends with the clip.
     """
     end = plan.block(count).start
     size = settings.height, settings.width
-    left_out = clip.frames - end
-    rows = ((0, known.sink), (known.begin, count))
-    for begin, stop in rows:
+    dropped = clip.frames - end
+    ranges = ((0, known.sink), (known.begin, count))
+    for begin, stop in ranges:
         if begin == stop:
             continue
-        first = _warm(vae, settings.block_frames, begin)
+        first = _first_to_encode(vae, settings.block_frames, begin)
         start = plan.block(first).start - (first > 0)
-        pictures = clip.pictures(*size, left_out + start)
+        frames = clip.pictures(*size, dropped + start)
         cache: VAECache | None = None
         for index in range(first, stop):
             block = plan.block(index)
-            piece = np.stack(list(islice(pictures, block.frames + (0 < index == first))))
-            latents, cache = vae.encode(to_input(piece, device), cache)
+            chunk = np.stack(list(islice(frames, block.frames + (0 < index == first))))
+            latents, cache = vae.encode(to_input(chunk, device), cache)
             if index >= begin:
                 yield block, latents
 
 
-def _warm(vae: VideoVAE, block_frames: int, begin: int) -> int:
-    """The block from which on to encode, so that block `begin` is as in the whole clip.
+def _first_to_encode(vae: VideoVAE, block_frames: int, begin: int) -> int:
+    """Index of the block at which encoding must start to make block `begin` exact.
 
-    Each convolution of the encoder looks back by two of its frames, which are never longer than
-    latent ones.
+    Each causal convolution of the encoder sees two earlier frames at its own rate, which are never
+    longer than latent frames.
     """
     if not isinstance(vae, WanVAE):
         return 0

@@ -1,4 +1,4 @@
-"""A picture of any mode into upright sRGB, as viewers show it."""
+"""Conversion of images of any mode to upright sRGB, as viewers display them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sana_stream.errors import ConfigError
 
 Note = Callable[[str], None]
 
-BACKGROUND = (255, 255, 255)  # behind what is transparent: paper, as most viewers have it
-WORKING_PIXELS = 32_000_000  # larger pictures are averaged down before anything else
+BACKGROUND = (255, 255, 255)  # under transparent parts: white, as in most viewers
+WORKING_PIXELS = 32_000_000  # larger pictures are reduced before conversion
 PROFILE_BYTES = 8 << 20
 ORIENTATION = 0x0112  # the EXIF tag
-TURNS = {
+TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -29,17 +29,17 @@ TURNS = {
 
 
 def to_srgb(image: Image.Image, note: Note) -> np.ndarray:
-    """Pixels uint8 (H, W, 3) of a picture: its EXIF orientation and its ICC profile applied.
+    """Convert an image to sRGB pixels uint8 (H, W, 3), with EXIF orientation and ICC profile.
 
     Args:
-        note: is told what was changed on the way.
+        note: called with messages about lossy conversions.
 
     Raises:
-        ConfigError: values that cannot be taken for colours.
-        Exception: whatever the picture's reader raises for a damaged file.
+        ConfigError: values that are not colours.
+        Exception: whatever Pillow raises for a damaged file.
     """
     image.load()
-    profile, turn = image.info.get("icc_profile"), TURNS.get(_orientation(image))
+    profile, turn = image.info.get("icc_profile"), TRANSPOSITIONS.get(_orientation(image))
     image = _reduced(_with_channels(image))
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     colour = _rgb(
@@ -62,7 +62,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _with_channels(image: Image.Image) -> Image.Image:
-    """With 8 bits a channel, without a palette, transparency as a channel."""
+    """Convert to 8 bits a channel, without a palette, with transparency as a channel."""
     if image.mode in ("RGBa", "La"):
         return image.convert(image.mode.upper())
     if image.mode == "I;16" and isinstance(clear := image.info.get("transparency"), int):
@@ -81,10 +81,10 @@ def _with_channels(image: Image.Image) -> Image.Image:
 def _eight_bits(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "f":
         if not (values.min() >= 0 and values.max() <= 1):
-            raise ConfigError("the picture has floating-point values beyond 0 to 1: save it as PNG")
+            raise ConfigError("the picture has floating-point values outside 0 to 1: use PNG")
         return (values * 255 + 0.5).astype(np.uint8)
     if values.min() < 0 or values.max() > 65535:
-        raise ConfigError("the picture has values beyond 16 bits: save it as PNG")
+        raise ConfigError("the picture has values of more than 16 bits: save it as PNG")
     return (values >> 8).astype(np.uint8)
 
 
@@ -95,14 +95,14 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image, profile: bytes | None, note: Note) -> Image.Image:
-    """Colours of L, RGB, CMYK, LAB and others in sRGB."""
+    """Convert L, RGB, CMYK, LAB and other colours to sRGB."""
     if image.mode == "LAB" or profile:
         try:
             return _managed(image, profile)
         except Exception as error:
             if image.mode == "LAB":
                 raise ConfigError("LAB colours cannot be read: save it as PNG") from error
-            note("its colour profile cannot be used and is left out")
+            note("its colour profile cannot be used and is ignored")
     return image.convert("RGB")
 
 

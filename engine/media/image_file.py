@@ -1,4 +1,4 @@
-"""Pictures read from files, by readers that are chosen for them and kept within bounds."""
+"""Safe reading of image files, with a fixed set of decoders and limits on size."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 
+from .files import AVIF_BRANDS, HEIF_BRANDS, brands, coding, is_picture, open_given
 from .image_colour import to_srgb
-from .inputs import AVIF_BRANDS, HEIF_BRANDS, brands, coding, is_picture, open_given
 
 Note = Callable[[str], None]
 
-# Readers that neither run anything nor open other files. TGA has no mark of its own, and would take
-# any file for a picture.
+# Decoders that neither run anything nor open other files. TGA is excluded: it has no signature and
+# would accept any file.
 FORMATS = (
     "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "QOI", "PCX", "SGI",
 )  # fmt: skip
 KNOWN = "PNG, JPEG, WebP, GIF, TIFF, BMP, HEIC, AVIF, JPEG 2000, PPM, TGA"
 PIXELS = 100_000_000
-JPEG_PIXELS = 260_000_000  # phones make 200 megapixels; larger JPEGs are decoded at a fraction
+JPEG_PIXELS = 260_000_000  # phones take 200 megapixels; large JPEGs are decoded at a fraction
 DRAFT_PIXELS = 32_000_000
-JPEG_SCANS = 100  # encoders write about ten; each costs as much as decoding a picture
+JPEG_SCANS = 100  # encoders write about ten; each costs as much as decoding an image
 
 
 def read_image(path: str | Path, note: Note) -> np.ndarray:
-    """A picture as every viewer shows it: upright, in sRGB, without transparency.
+    """Read an image as viewers display it: upright, in sRGB, without transparency.
 
-    Of an animation or of several pages it is the first picture, of a clip the first frame.
+    Animations and files of several pages give their first picture, clips their first frame.
 
     Args:
-        note: is told what was changed on the way.
+        note: called with messages about conversions.
 
     Returns:
         uint8 (H, W, 3).
 
     Raises:
-        ConfigError: it cannot be read, is damaged or cut short, is too large or no picture.
+        ConfigError: it cannot be read, is damaged, truncated, too large, or not a picture.
     """
     name = safe_text(path)
     with open_given(path) as file, _reading(name):
@@ -52,7 +52,7 @@ def read_image(path: str | Path, note: Note) -> np.ndarray:
         image = open_image(file, Path(path).suffix.lower(), name)
         if image is not None:
             hdr = transfer in (16, 18) and "icc_profile" not in image.info
-            pixels = to_srgb(image, lambda said: note(f"{name}: {said}"))
+            pixels = to_srgb(image, lambda message: note(f"{name}: {message}"))
             return _in_sdr(pixels, transfer, primaries, name, note) if hdr else pixels
     from sana_stream.errors import UnknownClipError
 
@@ -62,12 +62,12 @@ def read_image(path: str | Path, note: Note) -> np.ndarray:
         return first_frame(path, note)
     except UnknownClipError as error:
         raise ConfigError(
-            f"{name} cannot be read: it is no picture ({KNOWN}), or damaged"
+            f"{name} cannot be read: it is not a picture ({KNOWN}), or damaged"
         ) from error
 
 
 def read_pillow(image: Image.Image, note: Note) -> np.ndarray:
-    """As `read_image`, for an image that a program has opened or made.
+    """Convert an image that a program has opened or created; as `read_image`.
 
     Raises:
         ConfigError: its file is damaged or closed, or it is too large.
@@ -78,26 +78,26 @@ def read_pillow(image: Image.Image, note: Note) -> np.ndarray:
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Whatever a reader raises for a damaged file as ConfigError."""
+    """Convert every error that decoders raise for a damaged file to ConfigError."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is refused or harmless here
+        warnings.simplefilter("ignore")  # about what is refused or harmless here
         try:
             yield
         except ConfigError:
             raise
         except MemoryError as error:
             raise ConfigError(f"{name} cannot be read: there is too little memory") from error
-        except Exception as error:  # readers raise some twenty kinds
+        except Exception as error:  # decoders raise about twenty types
             reason = "" if isinstance(error, UnidentifiedImageError) else f": {safe_text(error)}"
-            raise ConfigError(f"{name} is damaged or cut short{reason.rstrip(': ')}") from error
+            raise ConfigError(f"{name} is damaged or truncated{reason.rstrip(': ')}") from error
 
 
 def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
-    """The picture of a file, not decoded yet; `None` for what is no picture.
+    """Open an image file without decoding it; `None` for a file that is not an image.
 
     Raises:
-        ConfigError: too many pixels, or a format whose reader is not installed.
-        Exception: whatever a reader raises for a damaged file.
+        ConfigError: too many pixels, or a format whose decoder is not installed.
+        Exception: whatever a decoder raises for a damaged file.
     """
     kinds, head = brands(file), file.read(3)
     file.seek(0)
@@ -113,29 +113,29 @@ def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
         return _within(Image.open(file, formats=formats), name)
     except UnidentifiedImageError:
         if is_picture(file):
-            raise  # its readers know the kind, but not what is in it
+            raise  # the signature is an image's, but the content cannot be decoded
         return None
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
 
 
 def _in_sdr(pixels: np.ndarray, transfer: int, primaries: int, name: str, note: Note) -> np.ndarray:
-    """HDR pixels as SDR, in strips: as floats they would be large."""
+    """Convert HDR pixels to SDR, in strips to limit the memory of floats."""
     import torch
 
     from .clip import describe_hdr
     from .resize import to_pixels
-    from .video_frame import tone_mapped
+    from .video_frame import tone_map
 
     note(describe_hdr(name, transfer))
     for top in range(0, len(pixels), 64):
         signal = torch.tensor(pixels[top : top + 64]).permute(2, 0, 1).float() / 255
-        pixels[top : top + 64] = to_pixels(tone_mapped(signal, transfer, primaries) * 255)
+        pixels[top : top + 64] = to_pixels(tone_map(signal, transfer, primaries) * 255)
     return pixels
 
 
 def _open_jpeg(file: BinaryIO, name: str) -> Image.Image:
-    # not by Image.open, which refuses the pictures of 200 megapixels that are decoded at a fraction
+    # Image.open refuses pictures of 200 megapixels even if they are decoded at a fraction
     image = JpegImagePlugin.JpegImageFile(file)
     width, height = image.size
     if width * height > JPEG_PIXELS or _scans(file) > JPEG_SCANS:
@@ -147,7 +147,7 @@ def _open_jpeg(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _scans(file: BinaryIO) -> int:
-    """How many scans a JPEG has, counted a few beyond what is allowed."""
+    """Count the scans of a JPEG, up to just above the limit."""
     count, place = 0, 0
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         while count <= JPEG_SCANS and (place := data.find(b"\xff\xda", place) + 1):
@@ -176,6 +176,5 @@ def _within(image: Image.Image, name: str) -> Image.Image:
 
 def _too_large(name: str, pixels: int = PIXELS) -> ConfigError:
     return ConfigError(
-        f"{name} has more pixels than a picture may have here ({pixels / 1e6:.0f} megapixels):"
-        " make it smaller"
+        f"{name} has more pixels than the allowed {pixels / 1e6:.0f} megapixels: make it smaller"
     )

@@ -1,4 +1,4 @@
-"""The frames of a clip's file: what plays of it, and how much of it does not."""
+"""Demuxing and decoding of a clip's file, with a count of what is damaged."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from av.video.stream import VideoStream
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError, UnknownClipError
 
-# Containers that hold their pictures themselves: no playlist, no list of other files, no script.
+# Containers with their own content: no playlists, lists of other files, or scripts.
 FORMATS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "nut", "mxf", "ogg", "yuv4mpegpipe",
     "ivf", "h264", "hevc", "mpegvideo", "m4v", "obu", "dv", "gif", "apng",
 )  # fmt: skip
 KNOWN = "MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, OGV, MXF, GIF"
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # one begins an MP4 or MOV
-PIXELS = 40_000_000  # of a frame; 8192x4320 has 35 million
-TS_PACKET = 188  # bytes; each begins with 0x47, "G"
-READ = 1 << 20  # bytes that libav gets at once
-DAMAGED_PACKETS = 100_000  # then it is no clip any more
+PIXELS = 40_000_000  # per frame; 8192x4320 has 35 million
+TS_PACKET = 188  # bytes; each begins with the sync byte 0x47, "G"
+READ = 1 << 20  # maximal bytes per read of libav
+DAMAGED_PACKETS = 100_000  # decoding stops after this many
 
 
 class _Source:
-    """A file as libav reads it: however much a damaged one asks for, and from wherever."""
+    """File object for libav that limits reads and reports bad seeks."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.name = "a clip"  # shows in libav's messages only
+        self.name = "a clip"  # appears in libav's messages only
 
     def read(self, size: int) -> bytes:
         return self._file.read(min(size, READ))
 
-    def seek(self, place: int, whence: int = 0) -> int:
+    def seek(self, position: int, whence: int = 0) -> int:
         try:
-            return self._file.seek(place, whence)
+            return self._file.seek(position, whence)
         except (OSError, ValueError):
             return -1
 
@@ -53,15 +53,15 @@ class _Source:
 
 @dataclass(slots=True)
 class Damage:
-    """What of a clip could not be read, counted while its frames are taken."""
+    """Count of what could not be decoded, updated while frames are read."""
 
-    packets: int = 0  # that the decoder refused, or of which it made no whole frame
-    ended: bool = False  # the file broke off
+    packets: int = 0  # refused by the decoder, or decoded to an incomplete frame
+    ended: bool = False  # the file ended with an error
 
 
 @dataclass(frozen=True, slots=True)
 class OpenClip:
-    """A clip's file, open, with the stream of it that is shown."""
+    """An open container and its selected video stream."""
 
     name: str
     container: InputContainer
@@ -69,7 +69,7 @@ class OpenClip:
 
     @property
     def length(self) -> Fraction | None:
-        """Seconds that the file says it plays, where it says so of this stream."""
+        """Duration of the stream in seconds, if the file states it."""
         stream, base = self.stream, self.stream.time_base
         if stream.duration and base:
             return stream.duration * base
@@ -82,22 +82,22 @@ class OpenClip:
 
     @property
     def interval(self) -> Fraction:
-        """Seconds from one frame to the next, as the file has it on average."""
+        """Average seconds between frames, from the file's frame rate."""
         rate = self.stream.average_rate or self.stream.guessed_rate
         return 1 / Fraction(rate) if rate and rate > 0 else Fraction(1, 25)
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """Width of a pixel by its height; 1 where the file says nothing that can be."""
+        """Width of a pixel divided by its height; 1 if the file states none or a wrong one."""
         aspect = Fraction(self.stream.sample_aspect_ratio or 1)
         return aspect if Fraction(1, 10) <= aspect <= 10 else Fraction(1)
 
     def decoded(self, damage: Damage) -> Iterator[VideoFrame]:
-        """Every frame that can be decoded; what cannot be is counted and left out."""
+        """Yield every frame that can be decoded; count the others in `damage`."""
         last: VideoFrame | None = None
         for packet in self._packets(damage):
             if packet is not None and packet.pts is not None and not packet.size:
-                # the frame before stands on, as Theora writes it; to a decoder it would be the end
+                # Theora repeats a frame by an empty packet; a decoder would take it for the end
                 if last is not None and last.pts is not None and last.pts < packet.pts:
                     last.pts = packet.pts
                     yield last
@@ -114,14 +114,14 @@ class OpenClip:
                     return
 
     def _packets(self, damage: Damage) -> Iterator[Packet | None]:
-        """Its packets, and one without content or `None` that brings the last frames."""
+        """Yield the packets, and finally an empty packet or `None`, which flushes the decoder."""
         demuxed = self.container.demux(self.stream)
         while True:
             try:
                 packet = next(demuxed, None)
             except (
                 IndexError
-            ):  # a packet of a stream that began in the middle: PyAV has no name for it
+            ):  # a packet of a stream that PyAV does not know, as the stream began later
                 demuxed = self.container.demux(self.stream)
                 continue
             except (FFmpegError, OSError, ValueError, MemoryError):
@@ -135,26 +135,27 @@ class OpenClip:
 
 
 def open_clip(file: BinaryIO, name: str) -> OpenClip:
-    """Open a clip and choose its stream: no cover picture, the one that is meant to be shown.
+    """Open a clip and select its stream: the default one, never a cover image.
 
     Raises:
-        ConfigError: no clip, a damaged one, or one of frames that are too large.
+        UnknownClipError: not a clip, or a damaged one.
+        ConfigError: no video stream, or frames that are too large.
     """
     limits = {
         "format_whitelist": ",".join(FORMATS),
-        "protocol_whitelist": "none",  # other files and addresses that it names stay closed
+        "protocol_whitelist": "none",  # it cannot open other files or addresses
         "max_pixels": str(PIXELS),
     }
     try:
         container = av.open(_Source(file), "r", options=limits, metadata_errors="replace")
     except ArgumentError as error:
         raise UnknownClipError(
-            f"{name} cannot be read: it is no clip of a known kind ({KNOWN})"
+            f"{name} cannot be read: it is not a clip of a known format ({KNOWN})"
         ) from error
     except (FFmpegError, OSError, ValueError, MemoryError) as error:
         reason = safe_text(getattr(error, "strerror", None) or error)
         raise UnknownClipError(
-            f"{name} cannot be read: it is damaged, cut short, or no clip ({reason})"
+            f"{name} cannot be read: it is damaged, truncated, or not a clip ({reason})"
         ) from error
     try:
         stream = _shown_stream(container, name)
@@ -177,28 +178,28 @@ def _shown_stream(container: InputContainer, name: str) -> VideoStream:
         if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None
     ]
     if not streams:
-        pictured = "nothing but a cover picture" if container.streams.video else "no picture"
-        raise ConfigError(f"{name} holds {pictured}")
+        content = "a cover picture only" if container.streams.video else "no video stream"
+        raise ConfigError(f"{name} has {content}")
     return next((s for s in streams if s.disposition & Disposition.default), streams[0])
 
 
-def breaks_off(file: BinaryIO) -> bool:
-    """Whether an MP4 or MOV says that it is longer than it is, or a TS ends within a packet."""
-    size, place = file.seek(0, 2), 0
+def is_truncated(file: BinaryIO) -> bool:
+    """Whether an MP4 or MOV is shorter than its boxes state, or a TS ends within a packet."""
+    size, position = file.seek(0, 2), 0
     file.seek(0)
     if file.read(5 * TS_PACKET)[::TS_PACKET] == b"G" * 5:
         return size % TS_PACKET > 0
     for _ in range(10_000):
-        if place + 8 > size:
+        if position + 8 > size:
             break
-        file.seek(place)
+        file.seek(position)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
-        if place == 0 and head[4:8] not in BOXES:
+        if position == 0 and head[4:8] not in BOXES:
             return False
         if length == 1:
             length = int.from_bytes(head[8:], "big")
-        if length < 8:  # 0: up to the end
+        if length < 8:  # 0: up to the end of the file
             return False
-        place += length
-    return place > size
+        position += length
+    return position > size

@@ -1,4 +1,4 @@
-"""A decoded frame as a viewer shows it: upright, of square pixels, in SDR."""
+"""Conversion of a decoded frame to how players display it: upright, square pixels, SDR."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sana_stream.errors import ConfigError
 from .resize import cover, fit, to_pixels
 
 PQ, HLG = 16, 18  # transfer characteristics of ITU-T H.273
-BT709, UNSPECIFIED, BT2020 = 1, 2, 9  # matrices and primaries of H.273
+BT709, UNSPECIFIED, BT2020 = 1, 2, 9  # matrices and primaries of ITU-T H.273
 BT2020_CONSTANT = 10
-WHITE = 203.0  # cd/m2 of HDR reference white (ITU-R BT.2408), which becomes almost SDR's white
-PEAK = 1000.0  # cd/m2 that become white; what is brighter is clipped
-KNEE = 0.8  # of SDR's white in linear light: what is darker stays as it is
+WHITE = 203.0  # cd/m2 of HDR reference white (ITU-R BT.2408), mapped to almost SDR white
+PEAK = 1000.0  # cd/m2 mapped to SDR white; brighter values are clipped
+KNEE = 0.8  # of SDR white, in linear light; darker values are unchanged
 TO_BT709 = (  # linear BT.2020 to BT.709 (ITU-R BT.2087)
     (1.6605, -0.5876, -0.0728),
     (-0.1246, 1.1329, -0.0083),
@@ -30,25 +30,25 @@ TO_BT709 = (  # linear BT.2020 to BT.709 (ITU-R BT.2087)
 
 
 def is_hdr(frame: VideoFrame) -> bool:
-    """Whether its values are those of PQ or HLG."""
+    """Whether a frame has PQ or HLG values."""
     return int(frame.color_trc) in (PQ, HLG)
 
 
 def is_transparent(frame: VideoFrame) -> bool:
-    """Whether parts of it are transparent."""
+    """Whether parts of a frame are transparent."""
     return has_alpha(frame) and bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
 
 
 def has_alpha(frame: VideoFrame) -> bool:
-    """Whether parts of it can be transparent."""
+    """Whether a frame has an alpha channel."""
     return any(component.is_alpha for component in frame.format.components)
 
 
 def to_rgb(frame: VideoFrame) -> np.ndarray:
-    """Pixels (H, W, 3), as they are stored: uint8, or uint16 where the frame is HDR.
+    """Convert a frame to RGB (H, W, 3): uint8, or uint16 if the frame is HDR.
 
-    Transparent parts are shown on white. Without a matrix in the file, it is BT.709 for HD and
-    BT.601 for less, as players have it.
+    Transparent parts are shown on white. An unspecified matrix is BT.709 for HD and BT.601 for
+    smaller frames, as in players.
 
     Raises:
         ConfigError: colours that cannot be converted.
@@ -66,16 +66,16 @@ def to_rgb(frame: VideoFrame) -> np.ndarray:
     except (FFmpegError, OSError, ValueError, MemoryError) as error:
         raise ConfigError(
             f"the clip's colours ({frame.format.name}, matrix {int(frame.colorspace)}) cannot be"
-            " converted: make it an ordinary MP4"
+            " converted: save it as an MP4 in yuv420p"
         ) from error
 
 
-def tone_mapped(signal: Tensor, transfer: int, primaries: int = BT2020) -> Tensor:
-    """HDR pixels (..., 3, H, W) in [0, 1] as sRGB in [0, 1].
+def tone_map(signal: Tensor, transfer: int, primaries: int = BT2020) -> Tensor:
+    """Tone-map HDR pixels (..., 3, H, W) in [0, 1] to sRGB in [0, 1].
 
-    PQ is SMPTE ST 2084, HLG is ITU-R BT.2100 on a display of 1000 cd/m2. Linear light is taken by
-    `WHITE`; up to `KNEE` it stays, from there up to `PEAK` it is compressed, by the brightest of
-    the three so that hues stay.
+    PQ is SMPTE ST 2084, HLG is ITU-R BT.2100 on a display of 1000 cd/m2. Linear light is divided
+    by `WHITE`, unchanged up to `KNEE`, and compressed from there to `PEAK`. The scale is that of
+    the largest channel, so that hues are kept.
     """
     light = (_pq(signal) if transfer == PQ else _hlg(signal)) / WHITE
     if primaries in (BT2020, UNSPECIFIED):
@@ -88,14 +88,14 @@ def tone_mapped(signal: Tensor, transfer: int, primaries: int = BT2020) -> Tenso
 
 
 def _compressed(x: Tensor) -> Tensor:
-    """Linear up to the knee, then a curve whose slope begins at 1 and that meets 1 at the peak."""
+    """Compress above the knee: slope 1 at the knee, value 1 at the peak."""
     over = ((x - KNEE) / (PEAK / WHITE - KNEE)).clamp(0, 1)
     steep = (PEAK / WHITE - KNEE) / (1 - KNEE)
     return torch.where(x <= KNEE, x, KNEE + (1 - KNEE) * steep * over / (1 + (steep - 1) * over))
 
 
 def _pq(signal: Tensor) -> Tensor:
-    """cd/m2 of PQ values."""
+    """Decode PQ values to cd/m2 (SMPTE ST 2084)."""
     m1, m2 = 2610 / 16384, 2523 / 32
     c1, c2, c3 = 3424 / 4096, 2413 / 128, 2392 / 128
     root = signal.clamp(0, 1) ** (1 / m2)
@@ -103,7 +103,7 @@ def _pq(signal: Tensor) -> Tensor:
 
 
 def _hlg(signal: Tensor) -> Tensor:
-    """cd/m2 of HLG values on a display of 1000 cd/m2, whose system gamma is 1.2."""
+    """Decode HLG values to cd/m2 on a display of 1000 cd/m2, system gamma 1.2 (BT.2100)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     signal = signal.clamp(0, 1)
     scene = torch.where(signal <= 0.5, signal**2 / 3, (((signal - c) / a).exp() + b) / 12)
@@ -120,10 +120,10 @@ def _on_white(pixels: np.ndarray) -> np.ndarray:
 FILTER = "bwdif"
 
 
-def deinterlaced(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    """The same frames at the same times, those that are interlaced without their combs.
+def deinterlace(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """Deinterlace interlaced frames; times and number of frames are unchanged.
 
-    Progressive ones pass as they are, until the first interlaced one comes.
+    Frames before the first interlaced one are passed on as they are.
     """
     graph: Graph | None = None
     shape: tuple[object, ...] = ()
@@ -148,13 +148,13 @@ def _graph(frame: VideoFrame) -> Graph | None:
         graph.link_nodes(
             source, graph.add(FILTER, "mode=send_frame:deint=interlaced"), graph.add("buffersink")
         ).configure()
-    except (FFmpegError, ValueError):  # pixels that the filter does not take stay as they are
+    except (FFmpegError, ValueError):  # an unsupported pixel format is passed on as it is
         return None
     return graph
 
 
 def _pushed(graph: Graph, frame: VideoFrame | None) -> Iterator[VideoFrame]:
-    """What a graph gives for one frame more, or for the last one."""
+    """Push a frame, or `None` to flush, and yield the filter's output."""
     try:
         graph.push(frame)
     except (FFmpegError, ValueError):
@@ -164,23 +164,23 @@ def _pushed(graph: Graph, frame: VideoFrame | None) -> Iterator[VideoFrame]:
     while True:
         try:
             pulled = graph.pull()
-        except (FFmpegError, EOFError):  # it wants more, or has no more
+        except (FFmpegError, EOFError):  # it needs more input, or is flushed
             return
         assert isinstance(pulled, VideoFrame)
         yield pulled
 
 
 def shown_size(frame: VideoFrame, pixel_aspect: float) -> tuple[int, int]:
-    """Height and width that a viewer shows a frame in."""
+    """Height and width of a frame as displayed."""
     height, width = frame.height, max(1, round(frame.width * pixel_aspect))
     return (width, height) if _matrix(frame)[0] else (height, width)
 
 
 def shown(frame: VideoFrame, pixel_aspect: float, height: int, width: int) -> np.ndarray:
-    """A frame made to cover a size, uint8 (height, width, 3).
+    """Convert a frame to its displayed form, scaled to cover a size, uint8 (height, width, 3).
 
     Args:
-        pixel_aspect: width of a stored pixel by its height.
+        pixel_aspect: width of a stored pixel divided by its height.
 
     Raises:
         ConfigError: colours that cannot be converted.
@@ -193,13 +193,15 @@ def shown(frame: VideoFrame, pixel_aspect: float, height: int, width: int) -> np
     if not is_hdr(frame):
         return np.ascontiguousarray(cover(pixels[None], height, width, pixel_aspect)[0])
     signal = fit(pixels, height, width, pixel_aspect) / 65535
-    sdr = tone_mapped(signal, int(frame.color_trc), int(frame.color_primaries))
+    sdr = tone_map(signal, int(frame.color_trc), int(frame.color_primaries))
     return to_pixels(sdr * 255)
 
 
 def _matrix(frame: VideoFrame) -> tuple[bool, int, int]:
-    """How its display matrix turns a frame, to the nearest right angle: whether rows become
-    columns, and then the steps (1 or -1) through columns and through rows."""
+    """Read the display matrix of a frame, rounded to a right angle.
+
+    Returns whether rows become columns, and the steps (1 or -1) through columns and rows.
+    """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None or data.buffer_size != 36:
         return False, 1, 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.errors import ConfigError
 
 
-def compile_networks(engine: Engine, backend: str = "inductor") -> None:
+def compile_networks(model: LoadedModel, backend: str = "inductor") -> None:
     """Have an engine's networks compiled when they first run.
 
     The transformer is compiled a layer: all layers share one compiled form for each of a stream's
@@ -22,11 +22,11 @@ def compile_networks(engine: Engine, backend: str = "inductor") -> None:
     Raises:
         ConfigError: the machine has no compiler that torch can use.
     """
-    _check_compiler(engine.device, backend)
-    for layer in engine.transformer.layers:
+    _check_compiler(model.device, backend)
+    for layer in model.transformer.layers:
         layer.compile(backend=backend, fullgraph=True, dynamic=False)
-    if engine.device.type == "cuda":
-        engine.decoder.decoder.compile(backend=backend, dynamic=False)
+    if model.device.type == "cuda":
+        model.decoder.decoder.compile(backend=backend, dynamic=False)
 
 
 def _check_compiler(device: torch.device, backend: str) -> None:
@@ -46,4 +46,4 @@ def _check_compiler(device: torch.device, backend: str) -> None:
         if not has_triton():
             raise ConfigError("compiling for CUDA needs triton: pip install triton")
     else:
-        raise ConfigError(f"compiling for {device.type} is not supported; leave --compile out")
+        raise ConfigError(f"compiling for {device.type} is not supported; leave compile out")

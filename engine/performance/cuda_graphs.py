@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
+from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.session.settings import resolve_settings
+from sana_stream.engine.snapshot.snapshot import initial_snapshot
 from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past, StateUpdate
@@ -25,10 +28,6 @@ from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV
 from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import VAECache, WanVAE
-
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
-
 
 WARM_UPS = 3  # runs before a recording, in which libraries choose their kernels and make workspaces
 
@@ -87,7 +86,7 @@ def graph_capture_for(device: torch.device) -> GraphCapture:
         ConfigError: the device has none.
     """
     if device.type != "cuda":
-        raise ConfigError(f"graphs need a CUDA device, this is {device.type}; leave --graphs out")
+        raise ConfigError(f"graphs need a CUDA device, this is {device.type}; leave graphs out")
     return CudaGraphCapture(device)
 
 
@@ -228,7 +227,7 @@ class GraphedDecoder:
 
 @torch.no_grad()
 def capture_graphs(
-    engine: Engine,
+    model: LoadedModel,
     height: int | None = None,
     width: int | None = None,
     block_frames: int | None = None,
@@ -248,25 +247,27 @@ def capture_graphs(
     Raises:
         ConfigError: the device has no graphs, or the size does not fit the model.
     """
-    mine = recorder or graph_capture_for(engine.device)
-    session = engine.session("a", height=height, width=width, block_frames=block_frames)
-    beginning = session.snapshot()
-    settings = beginning.settings
+    mine = recorder or graph_capture_for(model.device)
+    settings = resolve_settings(
+        model.preset, model.size_multiple, height=height, width=width, block_frames=block_frames
+    )
+    past = initial_snapshot(model, settings, "", "").states[0].past()
     first, block = (
-        torch.zeros(engine.latent_shape(n, settings.height, settings.width), device=engine.device)
+        torch.zeros(model.latent_shape(n, settings.height, settings.width), device=model.device)
         for n in (settings.block_frames + 1, settings.block_frames)
     )
-    denoiser = GraphedTransformer(engine.transformer, mine)
-    text = denoiser.prepare_text(*engine.encode_prompt(""))
+    denoiser = GraphedTransformer(model.transformer, mine)
+    text = denoiser.prepare_text(*model.encode_prompt(""))
     for latents in (first, block):
-        denoiser.capture(latents, text, beginning.states[0].past())
-    engine.transformer_calls = denoiser
-    if isinstance(engine.decoder, WanVAE | TAEHVDecoder):
+        denoiser.capture(latents, text, past)
+    model.transformer_calls = denoiser
+    if isinstance(model.decoder, WanVAE | TAEHVDecoder):
         # it runs beside the transformer, with which it must therefore share no memory
-        own = recorder or graph_capture_for(engine.device)
-        decoder = GraphedDecoder(engine.decoder, own)
-        _record_decoding(decoder, first, block, engine.decode_frames_for(settings))
-        engine.decoder_calls = decoder
+        own = recorder or graph_capture_for(model.device)
+        decoder = GraphedDecoder(model.decoder, own)
+        step = model.decode_frames_for(settings.block_frames, settings.height, settings.width)
+        _record_decoding(decoder, first, block, step)
+        model.decoder_calls = decoder
 
 
 def _record_decoding(decoder: GraphedDecoder, first: Tensor, block: Tensor, step: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.model import TINY, check_decoder, locate_decoder
+from sana_stream.engine.loading.decoder import TINY, check_decoder, locate_decoder
 from sana_stream.engine.loading.presets import LONGSANA, Preset
 from sana_stream.engine.loading.quantize import check_quantization
 from sana_stream.errors import ConfigError
@@ -21,8 +21,8 @@ from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.ltx2 import LTX2VAEConfig
 from sana_stream.models.vae.registry import VideoVAEConfig, build_vae
-from sana_stream.models.vae.taehv import TAEHVDecoder, finalize_taehv, load_taehv
-from sana_stream.models.weights.load import finalize_vae
+from sana_stream.models.vae.taehv import TAEHVDecoder
+from sana_stream.models.weights.load import finalize_taehv, finalize_vae, load_taehv
 
 WEIGHT_SCALE = 0.02
 M = TypeVar("M", bound=nn.Module)

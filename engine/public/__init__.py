@@ -5,6 +5,8 @@ from sana_stream import Engine
 engine = Engine.load("pocket")
 for block in engine.session("a red boat at dusk"):
     ...  # block.frames: uint8 (T, H, W, 3)
+
+`render` makes a whole video from a story; `Run` does so block by block, and can be directed.
 """
 
 from typing import TYPE_CHECKING
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
         SnapshotError,
         StoryError,
     )
+    from sana_stream.streaming.run.config import RunConfig
+    from sana_stream.streaming.run.progress import Progress
+    from sana_stream.streaming.run.render import render
+    from sana_stream.streaming.run.runner import Run
 
 __version__ = "0.1.0"
 
@@ -46,14 +52,18 @@ __all__ = [
     "JobError",
     "OutputCancelled",
     "OutputError",
+    "Progress",
     "QueueFullError",
     "ReaderDisconnected",
+    "Run",
+    "RunConfig",
     "SanaStreamError",
     "Session",
     "Snapshot",
     "SnapshotError",
     "StoryError",
     "__version__",
+    "render",
 ]
 
 _HOMES = {
@@ -68,13 +78,17 @@ _HOMES = {
     "JobError": "sana_stream.errors",
     "OutputCancelled": "sana_stream.errors",
     "OutputError": "sana_stream.errors",
+    "Progress": "sana_stream.streaming.run.progress",
     "QueueFullError": "sana_stream.errors",
     "ReaderDisconnected": "sana_stream.errors",
+    "Run": "sana_stream.streaming.run.runner",
+    "RunConfig": "sana_stream.streaming.run.config",
     "SanaStreamError": "sana_stream.errors",
     "Session": "sana_stream.engine.session.session",
     "Snapshot": "sana_stream.engine.snapshot.snapshot",
     "SnapshotError": "sana_stream.errors",
     "StoryError": "sana_stream.errors",
+    "render": "sana_stream.streaming.run.render",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -1,7 +1,7 @@
-"""Checks of what a caller passes from Python: the kind, then the range, before any work.
+"""Validation of arguments of the Python interface: type, then range, before any work.
 
 Each check returns the value in its plain form (a numpy integer as `int`, a path as `Path`), so that
-nothing behind it has to look again. `bool` is never a number here, and nothing is rounded.
+later code need not check again. `bool` is never accepted as a number, and nothing is rounded.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from ._text import safe_text
 from .errors import ConfigError, InvalidOutputError
 
 TEXT_LIMIT = 2_000_000  # characters of a prompt; a whole story is smaller
-_LONGEST_PATH = 4096
+_MAX_PATH = 4096
 # controls other than tab and line breaks, and bytes of a file that were not UTF-8
-_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Checks whose refusals are errors of one class; each message names the parameter."""
+    """Checks that raise errors of one class; each message names the parameter."""
 
     error: Callable[[str], Exception]
 
     def whole(
         self, name: str, value: object, least: int | None = None, most: int | None = None
     ) -> int:
-        """A whole number from `least` to `most`, of any integer type."""
+        """Check a whole number from `least` to `most`, of any integer type."""
         if not isinstance(value, Integral) or isinstance(value, bool):
             raise self._wrong(name, value, "a whole number", least, most)
         number = int(value)
         if (least is not None and number < least) or (most is not None and number > most):
-            raise self._out(name, number, least, most, "use a whole number")
+            raise self._out_of_range(name, number, least, most, "use a whole number")
         return number
 
     def number(
@@ -50,7 +50,7 @@ class Arguments:
         most: float | None = None,
         above: float | None = None,
     ) -> float:
-        """A finite number from `least` (or more than `above`) to `most`."""
+        """Check a finite number from `least` (or more than `above`) to `most`."""
         if not isinstance(value, Real) or isinstance(value, bool):
             raise self._wrong(name, value, "a number", least, most, above)
         try:
@@ -64,50 +64,50 @@ class Arguments:
             and (most is None or number <= most)
         )
         if not fits:
-            raise self._out(name, number, least, most, "use a number", above)
+            raise self._out_of_range(name, number, least, most, "use a number", above)
         return number
 
     def text(self, name: str, value: object, *, empty: bool = False) -> str:
-        """Text that can be shown and stored; only white space counts as empty."""
+        """Check text that can be displayed and stored; `empty` allows white space only."""
         if not isinstance(value, str):
             raise self._wrong(name, value, "text (a str)")
         if not empty and not value.strip():
-            raise self.error(f"{name} is empty: write what is to be seen")
+            raise self.error(f"{name} is empty: describe the scene")
         if len(value) > TEXT_LIMIT:
             raise self.error(f"{name} has {len(value)} characters: at most {TEXT_LIMIT} are read")
-        if (found := _NO_TEXT.search(value)) is not None:
-            raise self.error(f"{name} is text, and {found[0]!r} in it is none: leave it out")
+        if (found := _NOT_TEXT.search(value)) is not None:
+            raise self.error(f"{name} must not contain {found[0]!r}: leave it out")
         return value
 
     def path(self, name: str, value: object) -> Path:
-        """The path of a file or a folder, `~` resolved."""
+        """Check the path of a file or a folder, and resolve `~`."""
         if not isinstance(value, str | os.PathLike):
             raise self._wrong(name, value, "a path (a str or a Path)")
         text = os.fspath(value)
         if not isinstance(text, str):
             raise self._wrong(name, value, "a path (a str or a Path)")
-        if not text or "\0" in text or len(text) > _LONGEST_PATH or not _is_encodable(text):
-            raise self.error(f"{name} {safe_text(text)!r} is no path: give the name of a file")
+        if not text or "\0" in text or len(text) > _MAX_PATH or not _is_encodable(text):
+            raise self.error(f"{name} {safe_text(text)!r} is not a path: give the name of a file")
         return expand_user(text)
 
     def flag(self, name: str, value: object) -> bool:
-        """True or False."""
+        """Check True or False."""
         if not isinstance(value, bool):
             raise self._wrong(name, value, "True or False")
         return value
 
     def word(self, name: str, value: object, allowed: Sequence[str] | None = None) -> str:
-        """A str, one of those that are allowed where there is a list of them."""
+        """Check a str, one of the `allowed` values if given."""
         if not isinstance(value, str) or (allowed is not None and value not in allowed):
-            told = "a str" if allowed is None else f"one of {', '.join(allowed)}"
-            raise self._wrong(name, value, told)
+            expected = "a str" if allowed is None else f"one of {', '.join(allowed)}"
+            raise self._wrong(name, value, expected)
         return value
 
-    def items(self, name: str, value: object, told: str, limit: int) -> list[Any]:
-        """The items of a list, a tuple or an array, not of a str or a set; `told` says of what."""
+    def items(self, name: str, value: object, expected: str, limit: int) -> list[Any]:
+        """Check a list, tuple or array, not a str or set; `expected` describes it in messages."""
         plain = not isinstance(value, str | bytes | bytearray | Mapping | Set)
         if not plain or not isinstance(value, Iterable):
-            raise self._wrong(name, value, told)
+            raise self._wrong(name, value, expected)
         found: list[Any] = []
         try:
             for item in value:
@@ -115,35 +115,35 @@ class Arguments:
                     raise self.error(f"{name}: give at most {limit}")
                 found.append(item)
         except TypeError as error:  # an array without dimensions
-            raise self._wrong(name, value, told) from error
+            raise self._wrong(name, value, expected) from error
         return found
 
     def _wrong(
         self,
         name: str,
         value: object,
-        told: str,
+        expected: str,
         least: float | None = None,
         most: float | None = None,
         above: float | None = None,
     ) -> Exception:
-        return self.error(f"{name} {shown(value)}: give {told}{_span(least, most, above)}")
+        return self.error(f"{name} {shown(value)}: give {expected}{_span(least, most, above)}")
 
-    def _out(
+    def _out_of_range(
         self,
         name: str,
         value: float,
         least: float | None,
         most: float | None,
-        told: str,
+        expected: str,
         above: float | None = None,
     ) -> Exception:
         span = _span(least, most, above)
-        return self.error(f"{name} {_brief(value)} is out of range; {told}{span}")
+        return self.error(f"{name} {_brief(value)} is out of range; {expected}{span}")
 
 
 def _is_encodable(path: str) -> bool:
-    """Whether the system can have a file of this name: a half of a character has no bytes."""
+    """Whether a file can have this name: a lone surrogate cannot be encoded."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
@@ -152,7 +152,7 @@ def _is_encodable(path: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value of any type for a message: short, harmless, and with its type where that matters."""
+    """Format a value of any type for a message: short, safe, and with its type if needed."""
     if value is None or isinstance(value, bool):
         return repr(value)
     kind = type(value).__name__

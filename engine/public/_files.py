@@ -1,4 +1,4 @@
-"""Reading files within limits, and replacing files as a whole."""
+"""Reading of files within limits, and atomic replacement of files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 JSON_BYTES = 16 << 20
 JSON_DEPTH = 32
 PARTIAL = ".sana-stream.part"
-_LONGEST_NAME = 200  # bytes
-# a string without its end reaches to the end of the text, so that matching takes linear time
+_MAX_NAME_BYTES = 200
+# a string without a closing quote matches to the end of the text, which keeps matching linear
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
-    """The path with `~` and `~user` resolved; as it is for a user that this machine lacks."""
+    """Resolve `~` and `~user`; the path is unchanged for an unknown user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -29,11 +29,11 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
 
 
 def require_regular_file(path: Path) -> int:
-    """The size of a regular file in bytes, links followed.
+    """Check that a path is a regular file, following links, and return its size in bytes.
 
     Raises:
-        ValueError: a pipe, a device, a socket or a folder: reading one may never end.
-        OSError: it does not exist, or may not be looked at.
+        ValueError: a pipe, a device, a socket or a folder, whose reading may never end.
+        OSError: it does not exist, or its status cannot be read.
     """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
@@ -42,7 +42,7 @@ def require_regular_file(path: Path) -> int:
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes.
+    """Read a regular file of at most `limit` bytes.
 
     Raises:
         ValueError: not a regular file, or a larger one.
@@ -63,19 +63,19 @@ def parse_json(
     constants: bool = False,
     pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
-    """JSON of a bounded size and nesting, checked before it is parsed.
+    """Parse JSON of bounded size and nesting, which are checked first.
 
-    `NaN` and `Infinity`, which JSON does not have, are refused, and so are whole numbers of more
-    than 300 digits.
+    `NaN` and `Infinity`, which are not JSON (RFC 8259), are refused, and so are whole numbers of
+    more than 300 digits.
 
     Args:
-        limit: bytes, or characters of a `str`.
-        depth: how many lists and objects may be inside one another.
-        constants: let `NaN` and `Infinity` through; diffusers writes them.
-        pairs: makes an object of its keys and values, in place of a `dict`.
+        limit: maximal bytes, or characters of a `str`.
+        depth: maximal nesting of lists and objects.
+        constants: accept `NaN` and `Infinity`, which diffusers writes.
+        pairs: creates an object from its keys and values, instead of a `dict`.
 
     Raises:
-        ValueError: too large, too deep, or not JSON; the message says what and where.
+        ValueError: too large, too deep, or not JSON; the message names the place.
     """
     if len(data) > limit:
         raise ValueError(f"it has {len(data)} bytes, at most {limit} are allowed")
@@ -107,53 +107,57 @@ def _parse_int(digits: str) -> int:
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file is written before it gets its name: beside it, hidden, a name of ours alone.
+    """Temporary path at which a file is written: hidden, in the folder of `path`.
 
-    It is always the same one, so that a killed process leaves one at most; that of a very long
-    name is shortened.
+    It is the same for every write, so that a killed process leaves at most one. A very long name
+    is replaced by its hash.
     """
     name = path.name
-    if len(os.fsencode(name)) > _LONGEST_NAME:
+    if len(os.fsencode(name)) > _MAX_NAME_BYTES:
         name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
     return path.with_name(f".{name}{PARTIAL}")
 
 
 def open_partial(path: Path) -> BinaryIO:
-    """Begin `partial_path(path)` anew; a link in its place is removed, not followed. OSError."""
+    """Create `partial_path(path)`, removing an old one without following links. OSError."""
     partial = partial_path(path)
     partial.unlink(missing_ok=True)
     return partial.open("xb")
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file beside `path`, bring it to the disk, then give it the name.
+def atomic_write(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file under its temporary name, sync it to disk, then rename it to `path`.
 
-    The name of the partial file is always the same, so that a killed process leaves one at most,
-    which the next write replaces. Raises OSError; `path` is untouched then and the partial file
-    is gone.
+    Args:
+        sync: wait until the file is on the disk, so that it is complete after a power cut too.
+
+    Raises:
+        OSError: it cannot be written; `path` is unchanged and the temporary file is removed.
     """
     partial = partial_path(path)
     try:
         with open_partial(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:
-    """Wait until what was written to a file is on the disk, whoever wrote it."""
+    """Sync a file's content to disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk, where the system has an order for it."""
+    """Sync a folder's entries to disk, where the system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

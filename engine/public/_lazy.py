@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used."""
+"""Lazy exports: names of a package that are imported on first use."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import Any
 def lazy_exports(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package that re-exports names of its modules.
+    """Create the `__getattr__` and `__dir__` of a package that re-exports names of its modules.
 
-    The command line answers a usage error before torch is loaded, so that importing a package must
-    load nothing.
+    Importing a package must not load torch, because the command line reports usage errors first.
 
     Args:
         package: the package's `__name__`.
-        homes: for each name the module that defines it, relative to the package (".session") or
-            absolute.
+        homes: the module that defines each name, relative to the package (".session") or absolute.
     """
 
     def get(name: str) -> Any:

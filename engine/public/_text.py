@@ -1,32 +1,38 @@
-"""Foreign text made safe to print: file names, tensor names, prompts, messages of servers."""
+"""Escaping of untrusted text for output: file names, tensor names, prompts, server messages."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
-LIMIT = 200  # characters; a name or a message that is longer says nothing more to a reader
+LIMIT = 200  # characters of a name or a message
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def safe_text(text: object, limit: int = LIMIT) -> str:
-    """One line of at most `limit` characters that cannot control a terminal.
+    """Format text as one line of at most `limit` characters that cannot control a terminal.
 
     Line breaks and tabs become single spaces. Control characters (escape sequences among them),
-    lone surrogates, private characters and marks that reverse the reading direction become
-    escapes such as `\\x1b`. A longer text loses its middle, so that a path keeps its file name.
+    lone surrogates, private characters and bidirectional marks become escapes such as `\\x1b`. The
+    middle of a longer text is replaced by dots, so that a path keeps its file name.
 
     Args:
-        text: anything; an object is shown by its `str`.
-        limit: characters of the result, at least 16.
+        text: any object; formatted by its `str`.
+        limit: maximal characters of the result, at least 16.
     """
     whole = str(text)
-    if len(whole) > 8 * limit:  # a text of megabytes is not walked through
+    if len(whole) > 8 * limit:  # avoid processing megabytes
         whole = f"{whole[: 4 * limit]}...{whole[-4 * limit :]}"
     shown = "".join(map(_shown, " ".join(whole.split())))
     if len(shown) <= limit:
         return shown
     head = (limit - 3) * 2 // 3
     return f"{shown[:head]}...{shown[len(shown) - (limit - 3 - head) :]}"
+
+
+def os_reason(error: Exception) -> str:
+    """The reason of an error in lower case, without its number: `strerror`, or else its text."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _shown(character: str) -> str:
@@ -42,3 +48,15 @@ def _shown(character: str) -> str:
         if code < 0x10000
         else f"\\U{code:08x}"
     )
+
+
+def name_list(names: Iterable[str], most: int = 3) -> str:
+    """The first `most` names in alphabetical order, and the number of the others."""
+    ordered = sorted(names)
+    listed = ", ".join(safe_text(name, 120) for name in ordered[:most])
+    return f"{listed} and {len(ordered) - most} more" if len(ordered) > most else listed
+
+
+def shape_text(shape: Iterable[object]) -> str:
+    """A tensor's shape as a tuple, of at most 80 characters."""
+    return safe_text(tuple(shape), 80)

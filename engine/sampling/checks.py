@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from sana_stream.engine.block import BlockSpan
-from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.errors import HealthError
 from sana_stream.models.state import StreamState
 
 ATTEMPTS = 3
 ATTEMPT_STEPS = 1 << 16  # far above any number of steps: each attempt has noise of its own
-BEGINNING_BLOCKS = 4  # what a stream's later look is compared with
 
-_WAY_OUT = "go on from a checkpoint with --dtype float32, or go back and change prompt or seed"
+_WAY_OUT = 'resume from a checkpoint with dtype="float32", or rewind and change prompt or seed'
 
 
 def sample_until_finite(sample: Callable[[int], Tensor], planned: BlockSpan) -> tuple[Tensor, int]:
@@ -81,12 +79,3 @@ def out_of_memory(planned: BlockSpan) -> HealthError:
 def is_finite(*tensors: Tensor) -> bool:
     """Whether no value is infinite or not a number."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-
-
-def update_reference(beginning: FrameStats | None, look: FrameStats, index: int) -> FrameStats:
-    """The look of the stream's beginning after block `index`: a mean over the first blocks."""
-    if beginning is None:
-        return look
-    if index >= BEGINNING_BLOCKS:
-        return beginning
-    return beginning.lerp(look, 1 / (index + 1))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sana_stream.engine.device import to_device
-from sana_stream.engine.loading.model import TransformerCalls
+from sana_stream.engine.loading.model import LoadedModel, TransformerCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.state import StreamState
@@ -17,16 +16,13 @@ from sana_stream.models.transformer import TextKV
 
 from .samplers import SAMPLERS, Velocity
 
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
 
-
-def encode_prompts(engine: Engine, snapshot: Snapshot) -> tuple[TextKV, ...]:
+def encode_prompts(model: LoadedModel, snapshot: Snapshot) -> tuple[TextKV, ...]:
     """The prompt's keys and values, and the negative prompt's where guidance needs them."""
-    embedded = [engine.encode_prompt(snapshot.prompt)]
+    embedded = [model.encode_prompt(snapshot.prompt)]
     if len(snapshot.states) > 1:
-        embedded.append(engine.encode_negative_prompt(snapshot.negative_prompt))
-    return tuple(engine.transformer_calls.prepare_text(*pair) for pair in embedded)
+        embedded.append(model.encode_negative_prompt(snapshot.negative_prompt))
+    return tuple(model.transformer_calls.prepare_text(*pair) for pair in embedded)
 
 
 def commit_pending(
@@ -47,7 +43,7 @@ BlockNoise = Callable[[int, tuple[int, ...]], Tensor]
 
 
 def denoise_block(
-    engine: Engine,
+    model: LoadedModel,
     snapshot: Snapshot,
     start: int,
     frames: int,
@@ -58,7 +54,7 @@ def denoise_block(
     """The clean latents of the block after `head`, float32 (1, C, frames, h, w).
 
     Args:
-        engine: whose transformer is asked.
+        model: whose transformer predicts the velocity.
         head: settings, and the latent frames that are given where the stream begins with a picture.
         start: absolute index of the first latent frame.
         frames: latent frames of the block, the given ones included.
@@ -67,13 +63,13 @@ def denoise_block(
         noise: of the whole block, given frames included.
     """
     settings, given = snapshot.settings, snapshot.fixed_latents
-    shape = engine.latent_shape(frames, settings.height, settings.width)
+    shape = model.latent_shape(frames, settings.height, settings.width)
     kept = 0 if given is None else given.shape[2]
 
     def step_noise(step: int) -> Tensor:
-        return to_device(noise(step, shape).float(), engine.device)[:, :, kept:]
+        return to_device(noise(step, shape).float(), model.device)[:, :, kept:]
 
-    velocity = _velocity(engine, shape, start, texts, pasts, settings.guidance)
+    velocity = _velocity(model, shape, start, texts, pasts, settings.guidance)
     if given is not None:
         velocity = _with_given(velocity, given)
     latents = SAMPLERS[settings.solver](velocity, step_noise, settings.timesteps)
@@ -81,7 +77,7 @@ def denoise_block(
 
 
 def _velocity(
-    engine: Engine,
+    model: LoadedModel,
     shape: tuple[int, ...],
     start: int,
     texts: tuple[TextKV, ...],
@@ -89,14 +85,14 @@ def _velocity(
     guidance: float,
 ) -> Callable[[Tensor, float | Tensor], Tensor]:
     """The model's velocity; with two texts `v_negative + g (v - v_negative)`."""
-    model = engine.transformer_calls
-    rotation = engine.transformer.rotation(torch.empty(shape, device="meta"), start, engine.device)
+    transformer = model.transformer_calls
+    rotation = model.transformer.rotation(torch.empty(shape, device="meta"), start, model.device)
 
     def velocity(latents: Tensor, timestep: float | Tensor) -> Tensor:
         # filled on the device: a number that is copied there would be waited for
         times = timestep if isinstance(timestep, Tensor) else latents.new_full((1,), timestep)
         predictions = [
-            model.denoise(latents, times[None], text, past, start, rotation)
+            transformer.denoise(latents, times[None], text, past, start, rotation)
             for text, past in zip(texts, pasts, strict=True)
         ]
         if len(predictions) == 1:

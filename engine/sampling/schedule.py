@@ -6,19 +6,17 @@ A timestep is 1000 times the noise level sigma; `t = 1000` is noise alone, `t = 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream.engine.loading.presets import Preset
+from sana_stream.engine.solvers import OFFERED_SOLVERS, SOLVERS, TIMESTEP_SCALE, check_timesteps
 from sana_stream.errors import ConfigError
 
-from .samplers import HIGHEST, SAMPLERS
+from .samplers import HIGHEST
 
-SCALE = 1000
 LEAST_SHIFT = 0.001  # below it, levels cannot be told from none
-SOLVERS = ("renoise", "euler", "dpm++", "unipc")
 
 
 def resolve_timesteps(
@@ -35,8 +33,8 @@ def resolve_timesteps(
             or timesteps together with steps or shift.
     """
     chosen = preset.solver if solver is None else ARGUMENTS.word("solver", solver)
-    if chosen not in SAMPLERS:
-        raise ConfigError(f"solver {shown(chosen)} is not known; use {', '.join(SOLVERS)}")
+    if chosen not in SOLVERS:
+        raise ConfigError(f"solver {shown(chosen)} is not known; use {', '.join(OFFERED_SOLVERS)}")
     if timesteps is not None:
         if steps is not None or flow_shift is not None:
             raise ConfigError("timesteps and steps or flow_shift are given; leave one of them out")
@@ -45,12 +43,12 @@ def resolve_timesteps(
         return chosen, check_timesteps(preset.timesteps)
     count = ARGUMENTS.whole("steps", preset.steps if steps is None else steps)
     shift = ARGUMENTS.number("flow_shift", preset.flow_shift if flow_shift is None else flow_shift)
-    if not 1 <= count <= SCALE:
-        raise ConfigError(f"steps {shown(count)}: give 1 to {SCALE}")
-    if not LEAST_SHIFT <= shift <= SCALE:
-        raise ConfigError(f"flow_shift {shift:g}: give {LEAST_SHIFT} to {SCALE}")
+    if not 1 <= count <= TIMESTEP_SCALE:
+        raise ConfigError(f"steps {shown(count)}: give 1 to {TIMESTEP_SCALE}")
+    if not LEAST_SHIFT <= shift <= TIMESTEP_SCALE:
+        raise ConfigError(f"flow_shift {shift:g}: give {LEAST_SHIFT} to {TIMESTEP_SCALE}")
     planned = flow_timesteps(chosen, count, shift)
-    if not all(0 < timestep <= SCALE for timestep in planned):
+    if not all(0 < timestep <= TIMESTEP_SCALE for timestep in planned):
         raise ConfigError(
             f"flow_shift {shift:g} leaves the last of {count} steps without noise: give a larger"
             " flow_shift or fewer steps"
@@ -72,34 +70,16 @@ def flow_timesteps(solver: str, steps: int, shift: float) -> tuple[float, ...]:
     shift 8 are LongSANA's 1000, 960, 889, 727.
     """
     if solver.startswith("unipc"):
-        sigmas = _shifted(np.linspace(1, 1 / SCALE, steps + 1)[:-1], shift)
-        return tuple(float(sigma) * SCALE for sigma in np.minimum(sigmas, HIGHEST))
+        sigmas = _shifted(np.linspace(1, 1 / TIMESTEP_SCALE, steps + 1)[:-1], shift)
+        return tuple(float(sigma) * TIMESTEP_SCALE for sigma in np.minimum(sigmas, HIGHEST))
     if solver == "dpm++":
-        sigmas = 1.0 - np.linspace(1, 1 / SCALE, steps + 1)
-        return tuple(map(float, np.flip(_shifted(sigmas, shift))[:-1] * SCALE))
+        sigmas = 1.0 - np.linspace(1, 1 / TIMESTEP_SCALE, steps + 1)
+        return tuple(map(float, np.flip(_shifted(sigmas, shift))[:-1] * TIMESTEP_SCALE))
     if solver == "euler":
-        sigmas = np.linspace(1.0, _shifted(np.float64(1 / SCALE), shift), steps)
-        return tuple(map(float, _shifted(sigmas, shift) * SCALE))
+        sigmas = np.linspace(1.0, _shifted(np.float64(1 / TIMESTEP_SCALE), shift), steps)
+        return tuple(map(float, _shifted(sigmas, shift) * TIMESTEP_SCALE))
     sigmas = np.linspace(1.0, 0.0, steps + 1)[:-1]
-    return tuple(map(float, np.round(_shifted(sigmas, shift) * SCALE)))
-
-
-def check_timesteps(timesteps: Sequence[float]) -> tuple[float, ...]:
-    """Timesteps as numbers, descending from at most 1000 to more than 0.
-
-    Raises:
-        ConfigError: none given, out of range, or not descending.
-    """
-    told = "a list of numbers, such as (1000, 960, 889, 727)"
-    given = ARGUMENTS.items("timesteps", timesteps, told, SCALE)
-    values = tuple(ARGUMENTS.number("timesteps", value) for value in given)
-    falling = all(a > b for a, b in pairwise(values))
-    if not values or not falling or values[0] > SCALE or values[-1] <= 0:
-        raise ConfigError(
-            f"timesteps {', '.join(f'{v:g}' for v in values[:8]) or 'none'}: give one or more,"
-            " descending, from at most 1000 to more than 0, such as 1000,960,889,727"
-        )
-    return values
+    return tuple(map(float, np.round(_shifted(sigmas, shift) * TIMESTEP_SCALE)))
 
 
 def _shifted(sigma: np.ndarray | np.float64, shift: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,14 +17,14 @@ from torch import Tensor
 from sana_stream.engine.block import Block, BlockSpan, BlockStats
 from sana_stream.engine.cpu import EVERY_BLOCKS, trim_malloc
 from sana_stream.engine.device import side_stream_for
-from sana_stream.engine.frame_stats import FrameStats, measure_frames
+from sana_stream.engine.frame_stats import FrameStats, measure_frames, update_reference
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.noise import NoiseSource
 from sana_stream.engine.sampling.checks import (
     ATTEMPT_STEPS,
     check_states,
     out_of_memory,
     sample_until_finite,
-    update_reference,
 )
 from sana_stream.engine.sampling.decode import decode_block
 from sana_stream.engine.sampling.denoise import (
@@ -37,9 +37,6 @@ from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, bloc
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
 from sana_stream.models.vae.wan import VAECache
-
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
 
 
 class StageTimer:
@@ -100,11 +97,13 @@ class BlockGenerator:
     that two threads may run them at once.
     """
 
-    def __init__(self, engine: Engine, settings: SessionSettings) -> None:
-        self._engine = engine
-        self._kept_blocks = blocks_to_keep(settings.block_frames, engine.decoder.config)
-        self._decode_frames = engine.decode_frames_for(settings)
-        self._lane = side_stream_for(engine.device)
+    def __init__(self, model: LoadedModel, settings: SessionSettings) -> None:
+        self._model = model
+        self._kept_blocks = blocks_to_keep(settings.block_frames, model.decoder.config)
+        self._decode_frames = model.decode_frames_for(
+            settings.block_frames, settings.height, settings.width
+        )
+        self._lane = side_stream_for(model.device)
         self._peak_bytes = 0
         self._texts: tuple[TextKV, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
@@ -119,7 +118,7 @@ class BlockGenerator:
             HealthError: the memory or the latents are not finite, or there is no room on the
                 device.
         """
-        planned = snapshot.plan(self._engine.vae.config.temporal_factor).block(snapshot.next_index)
+        planned = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
             return self._sample(snapshot, planned, noise)
         except torch.OutOfMemoryError as error:
@@ -154,11 +153,11 @@ class BlockGenerator:
         return block, after
 
     def _sample(self, snapshot: Snapshot, planned: BlockSpan, noise: NoiseSource) -> LatentBlock:
-        meter = StageTimer(self._engine.device)
+        meter = StageTimer(self._model.device)
         with meter.stage("text"):
             texts = self._encode_prompts(snapshot)
         with meter.stage("commit"):
-            states = commit_pending(self._engine.transformer_calls, snapshot, texts)
+            states = commit_pending(self._model.transformer_calls, snapshot, texts)
             check_states(states, planned)
         with meter.stage("denoise"):
             latents, attempts = self._denoise(snapshot, planned, texts, states, noise)
@@ -176,7 +175,7 @@ class BlockGenerator:
         """The prompt's keys and values, and the negative prompt's where guidance needs them."""
         prompts = snapshot.prompt, snapshot.negative_prompt
         if prompts != self._texts_of:
-            self._texts = encode_prompts(self._engine, snapshot)
+            self._texts = encode_prompts(self._model, snapshot)
             self._texts_of = prompts
         return self._texts
 
@@ -194,7 +193,7 @@ class BlockGenerator:
 
         def sample(attempt: int) -> Tensor:
             drawn = _noise_of(noise, planned.index, attempt)
-            return denoise_block(self._engine, snapshot, start, frames, texts, pasts, drawn)
+            return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn)
 
         latents, attempts = sample_until_finite(sample, planned)
         return latents.contiguous(), attempts  # a saved stream goes on from this same layout
@@ -207,7 +206,7 @@ class BlockGenerator:
             try:
                 step, to_host = self._decode_frames, self._lane.to_host
                 return decode_block(
-                    self._engine.decoder_calls, latents, before, planned, step, to_host
+                    self._model.decoder_calls, latents, before, planned, step, to_host
                 )
             except torch.OutOfMemoryError as error:
                 if self._decode_frames == 1:

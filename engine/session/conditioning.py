@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import torch
 
 from sana_stream.engine.block import BlockPlan, Shot
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.media.clip_blocks import KnownBlocks, encoded_blocks
 from sana_stream.engine.media.inputs import Picture, Video, as_picture, as_video
 from sana_stream.engine.media.resize import cover, to_input
 from sana_stream.engine.sampling.denoise import commit_pending, encode_prompts
-from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep
+from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep, initial_snapshot
 from sana_stream.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
 
 
 @torch.no_grad()
-def start_from_image(engine: Engine, beginning: Snapshot, image: Picture) -> Snapshot:
+def start_from_image(model: LoadedModel, beginning: Snapshot, image: Picture) -> Snapshot:
     """The stream whose first latent frame is a picture.
 
     The picture's latent stands at timestep 0 while the others denoise, and is not changed
@@ -36,11 +33,11 @@ def start_from_image(engine: Engine, beginning: Snapshot, image: Picture) -> Sna
     """
     settings = beginning.settings
     picture = cover(as_picture(image)[None], settings.height, settings.width)
-    latents, _ = engine.vae.encode(to_input(picture, engine.device))
+    latents, _ = model.vae.encode(to_input(picture, model.device))
     return replace(beginning, fixed_latents=latents)
 
 
-def cut_to_image(engine: Engine, snapshot: Snapshot, image: Picture) -> Snapshot:
+def cut_to_image(model: LoadedModel, snapshot: Snapshot, image: Picture) -> Snapshot:
     """The stream with a picture in place of its past, from its next block on.
 
     Its place, prompts and seed stay; memory, positions and decoder begin anew, as in a stream
@@ -52,18 +49,15 @@ def cut_to_image(engine: Engine, snapshot: Snapshot, image: Picture) -> Snapshot
     Raises:
         ConfigError: not a picture.
     """
-    settings = snapshot.settings
-    if settings.after_cut is not None:
-        solver, timesteps = settings.after_cut
-        settings = replace(settings, solver=solver, timesteps=timesteps, after_cut=None)
-    beginning = engine.beginning(settings, snapshot.prompt, snapshot.negative_prompt)
-    plan = snapshot.plan(engine.vae.config.temporal_factor)
+    settings = snapshot.settings.for_image()
+    beginning = initial_snapshot(model, settings, snapshot.prompt, snapshot.negative_prompt)
+    plan = snapshot.plan(model.vae.config.temporal_factor)
     take = Shot(snapshot.next_index, plan.block(snapshot.next_index).start)
-    return start_from_image(engine, replace(beginning, next_index=take.index, shot=take), image)
+    return start_from_image(model, replace(beginning, next_index=take.index, shot=take), image)
 
 
 @torch.no_grad()
-def start_from_video(engine: Engine, beginning: Snapshot, video: Video) -> Snapshot:
+def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> Snapshot:
     """The stream that goes on from a clip, as if it had made the clip's blocks itself.
 
     The clip is cut to whole blocks: pictures too many are dropped at its beginning.
@@ -76,17 +70,17 @@ def start_from_video(engine: Engine, beginning: Snapshot, video: Video) -> Snaps
         ConfigError: not a clip, or shorter than one block.
     """
     snapshot = beginning
-    clip = as_video(video, Fraction(engine.preset.fps))
-    keep = blocks_to_keep(beginning.settings.block_frames, engine.decoder.config)
+    clip = as_video(video, Fraction(model.preset.fps))
+    keep = blocks_to_keep(beginning.settings.block_frames, model.decoder.config)
     settings = beginning.settings
-    plan = BlockPlan(settings.block_frames, engine.vae.config.temporal_factor)
+    plan = BlockPlan(settings.block_frames, model.vae.config.temporal_factor)
     count = plan.blocks_for(whole_blocks(clip.frames, plan))
-    known = KnownBlocks.of(settings, engine.transformer.config, keep, count)
-    texts = encode_prompts(engine, snapshot)
+    known = KnownBlocks.of(settings, model.transformer.config, keep, count)
+    texts = encode_prompts(model, snapshot)
     for block, latents in encoded_blocks(
-        engine.vae, plan, clip, settings, known, count, engine.device
+        model.vae, plan, clip, settings, known, count, model.device
     ):
-        states = commit_pending(engine.transformer_calls, snapshot, texts)
+        states = commit_pending(model.transformer_calls, snapshot, texts)
         if block.index > snapshot.next_index:  # blocks between are of no effect any more
             states = tuple(replace(state, position=block.latent_start) for state in states)
             snapshot = replace(snapshot, recent_latents=())

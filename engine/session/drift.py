@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from sana_stream.engine.block import Block
-from sana_stream.engine.frame_stats import FrameStats
-from sana_stream.engine.sampling.checks import BEGINNING_BLOCKS, update_reference
-from sana_stream.engine.snapshot.snapshot import DriftReference, RecoveryPoint, Snapshot
+from sana_stream.engine.frame_stats import BEGINNING_BLOCKS, FrameStats, update_reference
+from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.snapshot.snapshot import (
+    DriftReference,
+    RecoveryPoint,
+    Snapshot,
+    initial_snapshot,
+)
 from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import (
@@ -23,8 +28,6 @@ from sana_stream.models.memory_policy import (
 from sana_stream.models.state import StreamState
 
 if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
-
     from .session import Session
 
 ACTIONS = ("off", "warn", "anchor", "restart")
@@ -62,16 +65,16 @@ def anchor_to_sink(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, states=tuple(_sink_alone(state) for state in snapshot.states))
 
 
-def restart_from(snapshot: Snapshot, recovery: RecoveryPoint, engine: Engine) -> Snapshot:
+def restart_from(snapshot: Snapshot, recovery: RecoveryPoint, model: LoadedModel) -> Snapshot:
     """The stream with the last block of `good` as its only past; its prompt and place are kept.
 
     Args:
         good: of the same stream, from before it drifted, after one block or more.
     """
     assert recovery.recent, "a stream cannot be restarted before its first block"
-    plan = snapshot.plan(engine.vae.config.temporal_factor)
+    plan = snapshot.plan(model.vae.config.temporal_factor)
     position = plan.block(snapshot.next_index).latent_start - recovery.recent[-1].shape[2]
-    empty = engine.beginning(snapshot.settings, snapshot.prompt, snapshot.negative_prompt)
+    empty = initial_snapshot(model, snapshot.settings, snapshot.prompt, snapshot.negative_prompt)
     states = tuple(replace(state, position=position) for state in empty.states)
     return replace(snapshot, states=states, recent_latents=recovery.recent, cache=recovery.cache)
 
@@ -113,7 +116,7 @@ class DriftGuard:
     def __init__(
         self,
         session: Session,
-        engine: Engine,
+        model: LoadedModel,
         action: str,
         limit: float = DRIFT_LIMIT,
         *,
@@ -123,7 +126,7 @@ class DriftGuard:
         check_action(action, snapshot.settings.memory)
         self.drift = 1.0  # of the last block, from the first ones under its prompt
         self._session = session
-        self._engine = engine
+        self._model = model
         self._action = action
         self._limit = limit
         self._given = given
@@ -213,7 +216,7 @@ class DriftGuard:
             session.advance_to(anchor_to_sink(session.snapshot()))
             return "the memory goes back to the stream's first blocks"
         if self._action == "restart" and good is not None:
-            session.advance_to(restart_from(session.snapshot(), good, self._engine))
+            session.advance_to(restart_from(session.snapshot(), good, self._model))
             return "the stream starts again from the last good picture"
         return "it drifts away from its beginning"
 

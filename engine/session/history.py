@@ -6,19 +6,17 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.file import load_snapshot, save_snapshot
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.engine.snapshot.tensors import map_tensors
 from sana_stream.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
 
 
 class SnapshotStore(Protocol):
@@ -88,21 +86,21 @@ class DiskSnapshotStore:
     Files that are there already keep their names.
     """
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
+    def __init__(self, folder: Path, model: LoadedModel) -> None:
         self._folder = folder
-        self._engine = engine
+        self._model = model
         self._keys = count()
         self._sizes: dict[int, int] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, snapshot: Snapshot) -> int:
         key = next(key for key in self._keys if not self._file(key).exists())
-        save_snapshot(self._file(key), snapshot, self._engine)
+        save_snapshot(self._file(key), snapshot, self._model)
         self._sizes[key] = self._file(key).stat().st_size
         return key
 
     def get(self, key: int) -> Snapshot:
-        return load_snapshot(self._file(key), self._engine)
+        return load_snapshot(self._file(key), self._model)
 
     def drop(self, key: int) -> None:
         del self._sizes[key]

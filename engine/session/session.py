@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.engine.block import Block, BlockPlan, BlockSpan
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.media.inputs import Picture
 from sana_stream.engine.noise import NoiseSource, check_noise, check_seed, counter_noise
 from sana_stream.engine.snapshot.file import save_snapshot
@@ -23,10 +24,6 @@ from sana_stream.errors import ConfigError
 from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image
 from .history import DiskSnapshotStore, History, MemorySnapshotStore, check_history
-
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
-
 
 HISTORY_BYTES = 1 << 30
 NOTES_BYTES = 8 << 20
@@ -41,24 +38,24 @@ class Session:
     """
 
     def __init__(
-        self, engine: Engine, snapshot: Snapshot, noise: NoiseSource | None = None
+        self, model: LoadedModel, snapshot: Snapshot, noise: NoiseSource | None = None
     ) -> None:
-        self._engine = engine
+        self._model = model
         self._now = snapshot
         self._noise = check_noise(noise)  # the caller's own; else the seed decides
         self._lock = RLock()  # held while the stream moves on
-        self._maker = BlockGenerator(engine, snapshot.settings)
+        self._maker = BlockGenerator(model, snapshot.settings)
         self._history: History | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the stream is made."""
-        return self._engine.device
+        return self._model.device
 
     @property
     def plan(self) -> BlockPlan:
         """Where blocks lie, from the stream's last cut on."""
-        return self._now.plan(self._engine.vae.config.temporal_factor)
+        return self._now.plan(self._model.vae.config.temporal_factor)
 
     @property
     def prompt(self) -> str:
@@ -128,7 +125,7 @@ class Session:
 
     def apply_cut(self, snapshot: Snapshot, image: Picture) -> Snapshot:
         """`head` with a picture in place of its past."""
-        return cut_to_image(self._engine, snapshot, image)
+        return cut_to_image(self._model, snapshot, image)
 
     def reseed(self, seed: int) -> None:
         """Draw the noise from another seed, from the next block on.
@@ -157,7 +154,7 @@ class Session:
             SnapshotError: the file cannot be written; one that was there is as before.
         """
         path = ARGUMENTS.path("path", path)
-        save_snapshot(path, self._now, self._engine, check_notes(extra))
+        save_snapshot(path, self._now, self._model, check_notes(extra))
 
     def __iter__(self) -> Self:
         return self
@@ -208,14 +205,14 @@ class Session:
         Raises:
             ConfigError: nothing would be kept, or the folder cannot be used.
         """
-        engine = self._engine
+        model = self._model
         seconds = ARGUMENTS.number("seconds", seconds, most=LONGEST)
         max_bytes = ARGUMENTS.whole("max_bytes", max_bytes)
-        frames = round(seconds * engine.preset.fps)
+        frames = round(seconds * model.preset.fps)
         check_history(frames, max_bytes)
-        shelf = MemorySnapshotStore(engine.device)
+        shelf = MemorySnapshotStore(model.device)
         if folder is not None:
-            shelf = _disk_store(ARGUMENTS.path("folder", folder), engine)
+            shelf = _disk_store(ARGUMENTS.path("folder", folder), model)
         with self._lock:
             self._history = History(shelf, frames, max_bytes)
 
@@ -238,7 +235,7 @@ class Session:
         if fps is not None:
             ARGUMENTS.number("fps", fps, above=0, most=LONGEST)
         with self._lock:
-            return self._rewind(seconds, float(fps or self._engine.preset.fps))
+            return self._rewind(seconds, float(fps or self._model.preset.fps))
 
     def _rewind(self, seconds: float, fps: float) -> int:
         target = max(0, self.next_start - round(seconds * fps))
@@ -279,9 +276,9 @@ def check_notes(extra: object) -> Mapping[str, Any] | None:
     return extra
 
 
-def _disk_store(folder: Path, engine: Engine) -> DiskSnapshotStore:
+def _disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
     try:
-        return DiskSnapshotStore(folder, engine)
+        return DiskSnapshotStore(folder, model)
     except OSError as error:
         reason = (error.strerror or "it cannot be used").lower()
         raise ConfigError(f"folder {safe_text(folder)}: {reason}") from error

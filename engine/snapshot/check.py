@@ -6,27 +6,24 @@ A checksum says that a file is as it was written, not who wrote it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sana_stream._arguments import shown
-from sana_stream.engine.sampling.samplers import SAMPLERS
-from sana_stream.engine.sampling.schedule import check_timesteps
+from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.solvers import SOLVERS, check_timesteps
+from sana_stream.errors import ConfigError
 from sana_stream.models.vae.ltx2 import OVERLAP, LTX2VAEConfig
 from sana_stream.models.vae.registry import build_decoder
 from sana_stream.models.vae.wan import VAECache
 
 from .snapshot import RecoveryPoint, SessionSettings, Snapshot
 
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
-
 Shape = tuple[int, ...]
 
 
-def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
+def check_snapshot(snapshot: Snapshot, model: LoadedModel) -> None:
     """Refuse latents and caches that the stream's next block could not be made from.
 
     Raises:
@@ -36,12 +33,12 @@ def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
     if snapshot.shot.index > snapshot.next_index:
         raise ValueError("its past begins behind its next block")
     for solver, timesteps in _sampling(settings):
-        if solver not in SAMPLERS:
+        if solver not in SOLVERS:
             raise ValueError(f"solver {shown(solver)} is not known")
         check_timesteps(timesteps)
     size = settings.block_frames
     shapes = {
-        frames: engine.latent_shape(frames, settings.height, settings.width)
+        frames: model.latent_shape(frames, settings.height, settings.width)
         for frames in (size, size + 1)
     }
     endings = [snapshot.recovery_point]
@@ -54,9 +51,23 @@ def check_snapshot(snapshot: Snapshot, engine: Engine) -> None:
         raise ValueError("the latents of its last block are missing")
     if (given := snapshot.fixed_latents) is not None:
         frames = given.shape[2] if given.ndim == 5 else 0
-        wanted = engine.latent_shape(min(max(frames, 1), size + 1), settings.height, settings.width)
+        wanted = model.latent_shape(min(max(frames, 1), size + 1), settings.height, settings.width)
         _check(given, [wanted], {torch.float32}, "a given beginning")
-    _check_caches(endings, engine, shapes[size])
+    _check_caches(endings, model, shapes[size])
+
+
+def check_state_shapes(snapshot: Snapshot, model: LoadedModel) -> None:
+    """Refuse states of a model with other shapes.
+
+    Raises:
+        ConfigError: the snapshot is of another model.
+    """
+    settings, config = snapshot.settings, model.transformer.config
+    *_, rows, columns = model.latent_shape(1, settings.height, settings.width)
+    rows, columns = model.transformer.grid(rows, columns)
+    wanted = config.num_layers, 1, rows * columns, config.hidden_size
+    if any(tuple(state.conv_state.shape) != wanted for state in snapshot.states):
+        raise ConfigError("the snapshot is of another model than the one loaded: give its own")
 
 
 def _sampling(settings: SessionSettings) -> list[tuple[str, tuple[float, ...]]]:
@@ -64,16 +75,16 @@ def _sampling(settings: SessionSettings) -> list[tuple[str, tuple[float, ...]]]:
     return [plain] if settings.after_cut is None else [plain, settings.after_cut]
 
 
-def _check_caches(endings: Iterable[RecoveryPoint], engine: Engine, latents: Shape) -> None:
+def _check_caches(endings: Iterable[RecoveryPoint], model: LoadedModel, latents: Shape) -> None:
     caches = [ending.cache for ending in endings if ending.cache is not None]
     if not caches:
         return
-    config = engine.decoder.config
+    config = model.decoder.config
     if isinstance(config, LTX2VAEConfig):  # keeps latents, of a growing number
         wanted = [[(*latents[:2], n, *latents[3:]) for n in range(1, OVERLAP + 1)]]
     else:
-        wanted = [[shape] for shape in _tail_shapes(engine, latents)]
-    dtypes = {torch.float32, engine.dtype}  # some layers of a decoder stay in float32
+        wanted = [[shape] for shape in _tail_shapes(model, latents)]
+    dtypes = {torch.float32, model.dtype}  # some layers of a decoder stay in float32
     for cache in caches:
         if len(cache.tails) != len(wanted):
             raise ValueError(f"a cache of {len(cache.tails)} tensors, not of {len(wanted)}")
@@ -81,10 +92,10 @@ def _check_caches(endings: Iterable[RecoveryPoint], engine: Engine, latents: Sha
             _check(tail, shapes, dtypes, "a cache", finite=False)
 
 
-def _tail_shapes(engine: Engine, latents: Shape) -> list[Shape]:
+def _tail_shapes(model: LoadedModel, latents: Shape) -> list[Shape]:
     """The shapes of the decoder's cache in mid-stream, found without any data."""
     with torch.device("meta"), torch.inference_mode():
-        decoder = build_decoder(engine.decoder.config)
+        decoder = build_decoder(model.decoder.config)
         piece = torch.empty((*latents[:2], 1, *latents[3:]))
         cache: VAECache | None = None
         for _ in range(2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,12 +17,12 @@ from sana_stream._text import safe_text
 from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.fingerprint import Fingerprint
-from sana_stream.engine.loading.model import model_name
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.errors import SnapshotError
 
 from .check import check_snapshot
 from .header import SnapshotHeader, checksum
-from .snapshot import Snapshot
+from .snapshot import Snapshot, initial_snapshot
 from .tensors import (
     GOOD,
     describe_states,
@@ -34,14 +34,11 @@ from .tensors import (
     without_cache,
 )
 
-if TYPE_CHECKING:
-    from sana_stream.engine.engine import Engine
-
 SAMPLE = "model.sample"  # the tensor by which a model is recognised
 
 
 def save_snapshot(
-    path: Path, snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any] | None = None
+    path: Path, snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any] | None = None
 ) -> None:
     """Write a stream to a file, from which `load_snapshot` goes on.
 
@@ -50,14 +47,14 @@ def save_snapshot(
 
     Args:
         path: conventionally ending in `.ckpt`.
-        snapshot: of a session of `engine`.
+        snapshot: of a session of `model`.
         extra: the caller's own small notes, anything that JSON can hold.
 
     Raises:
         SnapshotError: the file cannot be written; one that was there is as before.
     """
-    tensors = to_tensors(snapshot) | {SAMPLE: engine.fingerprint.sample}
-    header = _header_of(snapshot, engine, extra or {})
+    tensors = to_tensors(snapshot) | {SAMPLE: model.fingerprint.sample}
+    header = _header_of(snapshot, model, extra or {})
     metadata = header.sealed(tensors)
     try:
         atomic_write(path, save(tensors, metadata))
@@ -83,8 +80,8 @@ class SavedStream:
     tensors: Mapping[str, Tensor]
     checksum: str
 
-    def restore(self, engine: Engine) -> Snapshot:
-        """The stream on the engine's device and in its dtype.
+    def restore(self, model: LoadedModel) -> Snapshot:
+        """The stream on the model's device and in its dtype.
 
         On the device type and in the dtype that wrote it, the stream continues bit for bit.
 
@@ -93,22 +90,23 @@ class SavedStream:
         """
         header, tensors, name = self.header, dict(self.tensors), safe_text(self.path)
         saved = Fingerprint(header.fingerprint, tensors.pop(SAMPLE, torch.empty(0)))
-        if not engine.fingerprint.matches(saved):
+        if not model.fingerprint.matches(saved):
             raise SnapshotError(
                 f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"
-                f" loaded ({model_name(engine)}); give the model that it was made with"
+                f" loaded ({model.display_name}); give the model that it was made with"
             )
-        if header.dtype != _dtype(engine):
+        if header.dtype != _dtype(model):
             tensors = without_cache(tensors)
         try:
-            beginning = engine.beginning(header.settings, header.prompt, header.negative_prompt)
+            prompts = header.prompt, header.negative_prompt
+            beginning = initial_snapshot(model, header.settings, *prompts)
             snapshot = from_tensors(beginning, header.states, tensors)
-            good = ending_from_tensors(tensors, engine.device, GOOD)
+            good = ending_from_tensors(tensors, model.device, GOOD)
             watch = watch_from(header.watch, snapshot.recovery_point, good)
             look = None if header.beginning is None else FrameStats(*header.beginning)
             place = {"next_index": header.index, "shot": header.take}
             snapshot = replace(snapshot, reference_stats=look, drift_reference=watch, **place)
-            check_snapshot(snapshot, engine)
+            check_snapshot(snapshot, model)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
         return snapshot
@@ -124,40 +122,40 @@ def read_saved(path: Path) -> SavedStream:
     return SavedStream(path, header, tensors, digest)
 
 
-def load_snapshot(path: Path, engine: Engine) -> Snapshot:
-    """Read a stream, on the engine's device and in its dtype.
+def load_snapshot(path: Path, model: LoadedModel) -> Snapshot:
+    """Read a stream, on the model's device and in its dtype.
 
     Raises:
         SnapshotError: the file is damaged, foreign, of a newer version or of another model.
     """
-    return read_saved(path).restore(engine)
+    return read_saved(path).restore(model)
 
 
-def _header_of(snapshot: Snapshot, engine: Engine, extra: Mapping[str, Any]) -> SnapshotHeader:
+def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any]) -> SnapshotHeader:
     settings, beginning = snapshot.settings, snapshot.reference_stats
-    factor = engine.vae.config.temporal_factor
+    factor = model.vae.config.temporal_factor
     plan = BlockPlan(settings.block_frames, factor, (snapshot.shot,))
     return SnapshotHeader(
-        model=model_name(engine),
-        fingerprint=engine.fingerprint.shapes,
+        model=model.display_name,
+        fingerprint=model.fingerprint.shapes,
         prompt=snapshot.prompt,
         negative_prompt=snapshot.negative_prompt,
         index=snapshot.next_index,
         frames=plan.block(snapshot.next_index).start,
-        fps=engine.preset.fps,
+        fps=model.preset.fps,
         settings=settings,
         states=describe_states(snapshot.states),
         beginning=None if beginning is None else beginning.values,
-        device=str(engine.device),
-        dtype=_dtype(engine),
+        device=str(model.device),
+        dtype=_dtype(model),
         extra=dict(extra),
         watch=describe_watch(snapshot),
         take=snapshot.shot,
     )
 
 
-def _dtype(engine: Engine) -> str:
-    return str(engine.dtype).removeprefix("torch.")
+def _dtype(model: LoadedModel) -> str:
+    return str(model.dtype).removeprefix("torch.")
 
 
 def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Tensor], str]:

@@ -8,6 +8,12 @@ from torch import Tensor
 
 from sana_stream.engine.block import FIRST_SHOT, BlockPlan, Shot
 from sana_stream.engine.frame_stats import FrameStats
+from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.loading.presets import check_size
+from sana_stream.engine.loading.size_limits import StreamSizes, check_sizes
+from sana_stream.engine.noise import check_seed
+from sana_stream.errors import ConfigError
+from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import StreamState
 from sana_stream.models.vae.registry import VideoDecoderConfig
 from sana_stream.models.vae.wan import VAECache
@@ -54,6 +60,13 @@ class SessionSettings:
     solver: str = "renoise"
     # solver and timesteps from a cut to a picture on, where they are others
     after_cut: tuple[str, tuple[float, ...]] | None = None
+
+    def for_image(self) -> SessionSettings:
+        """The settings of a stream whose first frame is a given image."""
+        if self.after_cut is None:
+            return self
+        solver, timesteps = self.after_cut
+        return replace(self, solver=solver, timesteps=timesteps, after_cut=None)
 
 
 CACHE_LIMIT = 64 << 20  # bytes; a larger cache of the decoder is not kept
@@ -126,3 +139,50 @@ def blocks_to_keep(block_frames: int, decoder: VideoDecoderConfig) -> int:
     therefore pictures of its own that may not count.
     """
     return -(-decoder.decoder_context // block_frames) + 1
+
+
+def initial_snapshot(
+    model: LoadedModel, settings: SessionSettings, prompt: str, negative_prompt: str
+) -> Snapshot:
+    """The snapshot before a stream's first block.
+
+    Raises:
+        ConfigError: a setting that cannot be used, or more memory than the machine has.
+    """
+    config = model.transformer.config
+    check_settings(settings, model.size_multiple)
+    sizes = StreamSizes(
+        settings.height,
+        settings.width,
+        settings.block_frames,
+        settings.memory,
+        settings.guidance != 1,
+    )
+    check_sizes(sizes, config, model.decoder.config, model.dtype, model.device)
+    *_, rows, columns = model.latent_shape(1, settings.height, settings.width)
+    state = StreamState.empty(
+        config,
+        parse_memory_policy(settings.memory),
+        model.transformer.grid(rows, columns),
+        model.dtype,
+        model.device,
+    )
+    states = (state,) if settings.guidance == 1 else (state, state)
+    return Snapshot(settings, prompt, negative_prompt, 0, states)
+
+
+def check_settings(settings: SessionSettings, size_multiple: tuple[int, int]) -> None:
+    """Check the values of settings, as far as they do not depend on the machine.
+
+    Args:
+        size_multiple: pixels, down and across, of which height and width must be multiples.
+
+    Raises:
+        ConfigError: names the setting and what is allowed.
+    """
+    check_size(settings.height, settings.width, size_multiple)
+    BlockPlan(settings.block_frames)
+    check_seed(settings.seed)
+    if settings.guidance < 0:
+        raise ConfigError(f"guidance {settings.guidance:g} is negative; 1.0 is none")
+    parse_memory_policy(settings.memory)

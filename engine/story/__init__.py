@@ -1,4 +1,4 @@
-"""A prompt file as cues with times.
+"""Prompt files, parsed to cues with times.
 
 Open `story.py` first; `read.py` chooses the reader of a format.
 """

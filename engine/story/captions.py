@@ -1,7 +1,7 @@
-"""Stories written as captions: WebVTT, SubRip (SRT), YouTube's SBV and Advanced SubStation (ASS).
+"""Stories in caption formats: WebVTT, SubRip (SRT), YouTube's SBV and Advanced SubStation (ASS).
 
-Read as players read them: what programs leave out or write otherwise is understood, what is
-dropped is told in the story's notes. The start of a cue counts, not its end.
+Parsing is as tolerant as that of players. The story's notes list what is ignored. Only the start
+of a cue is used, not its end.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:[ \t].*)?")
 _NUMBER = re.compile(r"\s*\d{1,9}\s*")
 
 _TAG = re.compile(rf"(?!{IMAGE_MARK})<(?:/?[A-Za-z][^<>]*|[\d:.]+|/)>")
-_RUBY = re.compile(r"<rt>[^<>]*</rt>")  # how a word is read, above it
-_DRAWN = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}[^{}]*")  # a figure of SubStation, by its coordinates
+_RUBY = re.compile(r"<rt>[^<>]*</rt>")  # pronunciation, shown above a word
+_DRAWN = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}[^{}]*")  # a vector drawing of SubStation
 _BRACES = re.compile(r"\{(?:\\|[yYfFsScCpP]:)[^{}]*\}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|\w{1,32});")
 
 
 def parse_captions(lines: list[str], name: str, *, vtt: bool = False) -> Story:
-    """The story in WebVTT (`vtt`, or where its header stands), SRT or SBV: one prompt a cue."""
+    """Parse WebVTT (`vtt`, or recognized by its header), SRT or SBV: one prompt a cue."""
     first = next((line for line in lines if line.strip()), "")
     return story_of(list(_cues(lines, name, vtt=vtt or _is_header(first))), name)
 
 
 def looks_like_captions(lines: list[str]) -> bool:
-    """Whether a text without a telling name is WebVTT, SRT or SBV."""
+    """Whether a text without a known suffix is WebVTT, SRT or SBV."""
     first = next((line for line in lines if line.strip()), "")
     if _is_header(first) or _SBV.fullmatch(first.strip()):
         return True
@@ -62,9 +62,9 @@ def _cues(lines: list[str], name: str, *, vtt: bool) -> Iterator[CaptionCue]:
     for (index, match), end in zip(timings, ends, strict=True):
         body = lines[index + 1 : end]
         after = end < len(lines) and _cut_identifier(body, numbered=numbered)
-        text, lost = _payload(body, vtt=vtt)
+        text, stray = _payload(body, vtt=vtt)
         yield CaptionCue(
-            _seconds(match, 1), _seconds(match, 7), text, line=index + 1, lost=index + 1 + lost
+            _seconds(match, 1), _seconds(match, 7), text, line=index + 1, stray=index + 1 + stray
         )
         numbered = after
 
@@ -85,13 +85,15 @@ def _no_times(name: str, number: int, text: str) -> StoryError:
 
 
 def _cut_identifier(body: list[str], *, numbered: bool) -> bool:
-    """Take the name or number of the next cue off the end of what stands before its times.
+    """Remove the next cue's identifier (name or number) from the end of a cue's lines.
 
-    Returns whether it was a number. A number right behind text has no blank line before it; one
-    that is all there is belongs to the next cue if cues are numbered, and is a text else.
+    A number directly after text is an identifier without a blank line before it. A number that is
+    the only line is an identifier if cues are numbered, and text otherwise.
+
+    Returns whether the identifier was a number.
     """
     end = max((place for place, line in enumerate(body, 1) if line.strip()), default=0)
-    if end < len(body):  # a number may stand between blank lines, where every line is spaced
+    if end < len(body):  # in double-spaced files blank lines surround the number
         spaced = numbered and end > 1 and not body[end - 2].strip()
         if not spaced or not _NUMBER.fullmatch(body[end - 1]):
             return False
@@ -100,15 +102,15 @@ def _cut_identifier(body: list[str], *, numbered: bool) -> bool:
     if not body:
         return False
     number = _NUMBER.fullmatch(body[-1]) is not None
-    alone = len(body) == 1 and not numbered
-    behind_blank = len(body) > 1 and not body[-2].strip()
-    if (number and not alone) or behind_blank:
+    only_line = len(body) == 1 and not numbered
+    after_blank = len(body) > 1 and not body[-2].strip()
+    if (number and not only_line) or after_blank:
         body.pop()
-    return number and not alone
+    return number and not only_line
 
 
 def _check_head(head: list[str], name: str, *, vtt: bool) -> None:
-    """Nothing but a header, notes and styles may stand before the first cue."""
+    """Check that only a header, notes and styles precede the first cue."""
     for paragraph in _paragraphs(head):
         number, text = paragraph[0]
         if all(_NUMBER.fullmatch(line) for _, line in paragraph):
@@ -119,19 +121,19 @@ def _check_head(head: list[str], name: str, *, vtt: bool) -> None:
 
 
 def _payload(body: list[str], *, vtt: bool) -> tuple[str, int]:
-    """The text of a cue, and where text stands that belongs to none (0 where there is none).
+    """Return the text of a cue, and the line of stray text that belongs to no cue (0 for none).
 
-    In WebVTT a cue ends with a blank line; in SRT what follows is shown too.
+    In WebVTT a cue ends with a blank line; in SRT the text after it belongs to the cue.
     """
     paragraphs = list(_paragraphs(body))
     if not vtt:
         return _plain(" ".join(text for part in paragraphs for _, text in part)), 0
-    # a line of spaces, as YouTube writes them, is none that ends a cue
+    # a line of spaces, which YouTube writes, does not end a cue
     shown = paragraphs and all(body[: paragraphs[0][0][0] - 1])
     text = " ".join(text for _, text in paragraphs[0]) if shown else ""
     rest = (part for part in paragraphs[1 if shown else 0 :] if not _NO_CUE.fullmatch(part[0][1]))
-    lost = next(rest, None)
-    return _plain_vtt(text), 0 if lost is None else lost[0][0]
+    stray = next(rest, None)
+    return _plain_vtt(text), 0 if stray is None else stray[0][0]
 
 
 def _paragraphs(lines: list[str]) -> Iterator[list[tuple[int, str]]]:
@@ -142,7 +144,7 @@ def _paragraphs(lines: list[str]) -> Iterator[list[tuple[int, str]]]:
 
 
 def _seconds(match: re.Match[str], group: int) -> float:
-    if group > len(match.groups()):  # SBV's end does not count
+    if group > len(match.groups()):  # SBV's end is not used
         return float("inf")
     sign, hours, minutes, seconds, *fractions = match.groups()[group - 1 : group + 5]
     whole = (int(hours or 0) * 60 + int(minutes)) * 60 + int(seconds)
@@ -152,7 +154,7 @@ def _seconds(match: re.Match[str], group: int) -> float:
 
 
 def _plain(payload: str) -> str:
-    """The text of SRT without HTML tags, braces of SubStation and MicroDVD, and line breaks."""
+    """Remove HTML tags, braces of SubStation and MicroDVD, and line breaks from SRT text."""
     text = re.sub(r"\\[Nh]|\[br\]", " ", _BRACES.sub("", payload))
     return _plain_vtt(text)
 
@@ -165,7 +167,7 @@ def _plain_vtt(payload: str) -> str:
 
 
 def parse_substation(lines: list[str], name: str) -> Story:
-    """The story in SubStation's SSA or ASS: one prompt a dialogue line."""
+    """Parse SubStation's SSA or ASS: one prompt a dialogue line."""
     return story_of(list(_dialogues(lines, name)), name)
 
 

@@ -1,10 +1,13 @@
-"""Stories in the JSON forms of other tools, so that their files play here as they are.
+"""Stories in the JSON formats of other tools.
 
-Understood: a list of prompts, or of objects with a time and a prompt; LongLive's
-`{"prompts": [...]}`, also one a line (JSONL); maps from frame number to prompt, as Deforum,
-ComfyUI's schedules (also without braces) and AnimateDiff's prompt travel have them, with their
-settings around them; Scope's timeline of `startTime` and `prompts`; Whisper's `segments` and
-`chunks`, scenes and shots; a prompt or an object a line.
+Supported are:
+
+- a list of prompts, or of objects with a time and a prompt, also one a line (JSONL);
+- LongLive's `{"prompts": [...]}`;
+- maps from frame number to prompt, with settings around them, of Deforum, ComfyUI's schedules (also
+  without braces) and AnimateDiff's prompt travel;
+- Scope's timeline of `startTime` and `prompts`;
+- Whisper's `segments` and `chunks`, scenes and shots.
 """
 
 from __future__ import annotations
@@ -30,24 +33,24 @@ _MAPS = (
     "prompts", "prompt_map", "animation_prompts", "prompt_schedule", "segments", "timeline",
     "scenes", "shots", "chunks",
 )  # fmt: skip
-_OTHERS = (  # keys by which files of other programs are told
+_OTHERS = (  # keys by which files of other programs are recognized
     (("keyframes", "rendered_frames"), "Parseq"),
     (("nodes", "links"), "ComfyUI's workflows"),
     (("wireMagic", "events"), "YouTube's captions"),
 )
 _BEFORE = ("head_prompt", "positive_prompts", "animation_prompts_positive", "pre_text")
-_BEHIND = ("tail_prompt", "app_text")
+_AFTER = ("tail_prompt", "app_text")
 _NEGATIVES = ("n_prompt", "negative_prompts", "animation_prompts_negative", "negative_prompt")
 _TIMES = ("startTime", "start_time", "start", "time", "timestamp", "t")
 _FRAMES = ("frame", "start_frame", "startFrame")
 _TEXTS = ("prompt", "text", "caption", "description")
-_WEIGHT = re.compile(r":`[^`]*`")  # Deforum's words with a weight that follows a formula
+_WEIGHT = re.compile(r":`[^`]*`")  # a weight of Deforum that is given by a formula
 _PAIR = re.compile(r'\s*"\d{1,12}"\s*:\s*"')
-_NAMED = 5  # settings that a note names
+_MAX_SETTINGS = 5  # settings in a note
 
 
 def parse_json(text: str, name: str) -> Story:
-    """The story in one of the JSON forms; `StoryError` for any other content."""
+    """Parse a story in one of the JSON formats; `StoryError` for any other content."""
     if _PAIR.match(text):
         text = "{" + text.strip().rstrip(",") + "}"
     notes: list[str] = []
@@ -55,7 +58,7 @@ def parse_json(text: str, name: str) -> Story:
 
 
 def looks_like_json(lines: list[str]) -> bool:
-    """Whether a text without a telling name is JSON: a list, an object, or the inside of one."""
+    """Whether a text without a known suffix is JSON: a list, an object, or an object's content."""
     first = next((line.strip() for line in lines if line.strip()), "")
     return first.startswith("{") or bool(re.match(r'\[\s*(?:["\[\]{}]|$|-?\d[\d.]*\s*[,\]])', first)
         or _PAIR.match(first))  # fmt: skip
@@ -64,7 +67,7 @@ def looks_like_json(lines: list[str]) -> bool:
 def _load(text: str, name: str) -> Any:
     lines = [line for line in text.split("\n") if line.strip()]
     try:
-        parse_bounded(text)  # its size, its depth and its numbers are bounded then
+        parse_bounded(text)  # checks size, depth and numbers
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
@@ -77,10 +80,10 @@ def _load(text: str, name: str) -> Any:
 
 
 def _lines(lines: list[str], name: str) -> list[Any]:
-    """A story of one prompt a line.
+    """Parse a story of one prompt a line.
 
     Raises:
-        StoryError: a line that is no JSON, or a story of its own.
+        StoryError: a line that is not JSON, or is a story itself.
     """
     found: list[Any] = []
     for line in lines:
@@ -90,9 +93,7 @@ def _lines(lines: list[str], name: str) -> list[Any]:
             raise StoryError(f"{name}: not valid JSON: {safe_text(line, 40)!r}") from None
     if all(isinstance(item, str) or (isinstance(item, dict) and _is_cue(item)) for item in found):
         return found
-    raise StoryError(
-        f"{name} holds {len(lines)} stories, one a line: a video takes one, keep only that line"
-    )
+    raise StoryError(f"{name} holds {len(lines)} stories, one a line: keep one of them")
 
 
 def _is_cue(item: dict[str, Any]) -> bool:
@@ -100,7 +101,7 @@ def _is_cue(item: dict[str, Any]) -> bool:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object none of whose keys stands twice: of two prompts one would be lost."""
+    """Create an object and refuse a repeated key, of whose values one would be lost."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -110,37 +111,37 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Reader:
-    """Makes cues of parsed JSON, and notes what it leaves out."""
+    """Converter of parsed JSON to cues; notes what it ignores."""
 
     def __init__(self, name: str, notes: list[str]) -> None:
         self._name = name
         self._notes = notes
 
     def cues(self, data: Any) -> tuple[Cue, ...]:
-        """The cues in one of the forms."""
-        before = behind = ""
+        """Convert JSON in one of the formats to cues."""
+        before = after = ""
         negative = None
         self._check_others(data)
         key = next((key for key in _MAPS if isinstance(data, dict) and key in data), None)
         if isinstance(data, dict) and key is not None:
-            before, behind = self._text(data, _BEFORE), self._text(data, _BEHIND)
+            before, after = self._text(data, _BEFORE), self._text(data, _AFTER)
             negative = self._text(data, _NEGATIVES) or None
-            read = {key, *_BEFORE, *_BEHIND, *_NEGATIVES}
-            self._tell_unread([other for other in data if other not in read])
+            read = {key, *_BEFORE, *_AFTER, *_NEGATIVES}
+            self._note_ignored([other for other in data if other not in read])
             data = data[key]
         cues = self._listed(data) if isinstance(data, list) else self._mapped(data)
-        return tuple(self._whole(cue, before, behind, negative) for cue in cues)
+        return tuple(self._complete(cue, before, after, negative) for cue in cues)
 
     def _check_others(self, data: Any) -> None:
-        """Refuse by its name what another program made, and no story can be read from."""
+        """Refuse the formats of other programs from which no story can be read."""
         if not isinstance(data, dict):
             return
-        for keys, what in _OTHERS:
+        for keys, program in _OTHERS:
             if any(isinstance(data.get(key), list) for key in keys):
-                raise StoryError(f"{self._name} is JSON of {what}, and no story: give {_FORMS}")
+                raise StoryError(f"{self._name} is JSON of {program}, not a story: give {_FORMS}")
         if data and all(isinstance(v, dict) and "class_type" in v for v in data.values()):
             raise StoryError(
-                f"{self._name} is JSON of ComfyUI's workflows, and no story: give {_FORMS}"
+                f"{self._name} is JSON of ComfyUI's workflows, not a story: give {_FORMS}"
             )
 
     def _listed(self, data: list[Any]) -> list[Cue]:
@@ -180,7 +181,7 @@ class _Reader:
         return Cue(start, self._prompt(item, where), frame, negative=negative)
 
     def _start(self, item: dict[str, Any], number: int) -> tuple[float | None, int | None]:
-        """When an object's prompt starts, in seconds or in frames, or neither."""
+        """Read the start of an object's prompt: seconds, a frame, or neither."""
         where = f"{self._name}, prompt {number}"
         key = next((key for key in _TIMES if key in item), None)
         frame_key = next((key for key in _FRAMES if key in item), None)
@@ -192,7 +193,7 @@ class _Reader:
         if key is None and "prompts" not in item:
             return None, None
         start = item.get(key or "startTime")
-        if isinstance(start, list) and len(start) == 2:  # from, to
+        if isinstance(start, list) and len(start) == 2:  # start and end
             start = start[0]
         if isinstance(start, str):
             return self._clock(_first_of_range(start), f"prompt {number}: {key}"), None
@@ -227,20 +228,18 @@ class _Reader:
             raise StoryError(f"{self._name}, {where}: write the time from the beginning: 0:20")
         return start.seconds
 
-    def _whole(self, cue: Cue, before: str, behind: str, negative: str | None) -> Cue:
-        """A prompt with what its file wants around every one, without formulas."""
+    def _complete(self, cue: Cue, before: str, after: str, negative: str | None) -> Cue:
+        """Add the file's common texts to a prompt, and remove formulas and settings."""
         prompt = cue.prompt
         if _WEIGHT.search(prompt):
-            told = f"{self._name}: weights that follow a formula (`...`) are left out"
-            self._notes.extend([told] if told not in self._notes else [])
+            self._note_once("weights given by a formula (`...`) are ignored")
             prompt = _WEIGHT.sub("", prompt)
         if (bare := without_settings(prompt)) != prompt:
-            told = f"{self._name}: weights and settings of other programs are left out"
-            self._notes.extend([told] if told not in self._notes else [])
+            self._note_once("weights and settings of other programs are ignored")
             prompt = bare
         prompt, mark, own = prompt.partition("--neg")
-        parts = (before.rstrip(" ,"), prompt.strip(" ,"), behind.lstrip(" ,"))
-        if before or behind:
+        parts = (before.rstrip(" ,"), prompt.strip(" ,"), after.lstrip(" ,"))
+        if before or after:
             prompt = ", ".join(part for part in parts if part.strip()) + " "
         return Cue(
             cue.start_seconds,
@@ -260,23 +259,28 @@ class _Reader:
                 return value.strip()
         return ""
 
-    def _tell_unread(self, keys: list[str]) -> None:
+    def _note_once(self, message: str) -> None:
+        note = f"{self._name}: {message}"
+        if note not in self._notes:
+            self._notes.append(note)
+
+    def _note_ignored(self, keys: list[str]) -> None:
         if keys:
-            named = ", ".join(safe_text(key, 30) for key in keys[:_NAMED])
-            more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+            named = ", ".join(safe_text(key, 30) for key in keys[:_MAX_SETTINGS])
+            more = f" and {len(keys) - _MAX_SETTINGS} more" if len(keys) > _MAX_SETTINGS else ""
             self._notes.append(f"{self._name}: only the prompts are read, not {named}{more}")
 
     def _unknown(self) -> StoryError:
-        return StoryError(f"{self._name}: JSON of an unknown form: give {_FORMS}")
+        return StoryError(f"{self._name}: JSON of an unknown format: give {_FORMS}")
 
 
 def _first_of_range(text: str) -> str:
-    """The beginning of 0:00-0:10."""
+    """Return the start of a range such as 0:00-0:10."""
     return re.split(r"\s*(?:-->|[-\u2013\u2014]|\bto\b)\s*", text.strip(), maxsplit=1)[0] or text
 
 
 def _weighted_text(prompt: Any) -> str | None:
-    """The text of a weighted prompt, empty at weight 0; `None` for anything else."""
+    """Text of a weighted prompt, empty at weight 0; `None` for anything else."""
     if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
         return None
     return "" if prompt.get("weight") == 0 else prompt["text"].strip()

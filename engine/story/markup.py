@@ -1,4 +1,4 @@
-"""What lists, notes and chat programs write around the prompts of a plain text."""
+"""Removal of markup that lists, notes and chat programs write around prompts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ _QUOTED = re.compile(r"""["\u201c]([^"\u201c\u201d]+)["\u201d](,?)""")
 
 _WEIGHT = re.compile(r"\(([^()]{1,1000}?)(?<!\d)\s?:\s?(?:\d?\.\d{1,6}|\d)\)")  # (a boat:1.2)
 _NETWORK = re.compile(r"\s*<(?:lora|lyco|hypernet|embedding):[^<>\n]{1,500}>", re.IGNORECASE)
-_SETTING = re.compile(  # of Midjourney, behind its prompts
+_SETTING = re.compile(  # of Midjourney, after its prompts
     r"\s+--(?:ar|aspect|v|version|style|stylize|s|chaos|c|quality|q|seed|niji|iw|stop|weird|tile|raw)"
     r"(?:\s+[\w.:]{1,20})?(?=\s+--|\s*$)"
 )
 
 
 def unfenced(lines: list[str]) -> tuple[list[str], bool]:
-    """The lines of the one block of code that a text holds, all others blank, and whether text
-    stood outside it; the same lines where there is no such block."""
+    """Keep the lines of a text's only code block, and make all others blank.
+
+    Returns the lines, and whether there was text outside the block; the same lines if the text has
+    no such block.
+    """
     fences = [index for index, line in enumerate(lines) if _FENCE.fullmatch(line)]
     if len(fences) != 2 or fences[1] - fences[0] < 2 or lines[fences[1]].strip(" \t`~"):
         return lines, False
@@ -29,7 +32,7 @@ def unfenced(lines: list[str]) -> tuple[list[str], bool]:
 
 
 def are_listed(prompts: list[str]) -> bool:
-    """Whether all prompts, two or more, are items of one list: bulleted, or numbered in order."""
+    """Whether two or more prompts are items of one list: bulleted, or numbered in order."""
     found = [_BULLET.match(prompt) for prompt in prompts]
     if len(prompts) < 2 or None in found:
         return False
@@ -41,27 +44,27 @@ def are_listed(prompts: list[str]) -> bool:
 
 
 def without_bullet(prompt: str) -> str:
-    """An item of a list without its bullet or number."""
+    """Remove the bullet or number of a list item."""
     return _BULLET.sub("", prompt, count=1)
 
 
 def without_bold(prompt: str) -> str:
-    """A prompt without the marks of Markdown's bold words."""
+    """Remove Markdown's bold marks from a prompt."""
     return _BOLD.sub(r"\2", prompt)
 
 
 def are_quoted(prompts: list[str]) -> bool:
-    """Whether all prompts stand in quotation marks: several, or one with a comma behind."""
+    """Whether all prompts are in quotation marks: several, or one with a comma after it."""
     found = [_QUOTED.fullmatch(prompt) for prompt in prompts]
     return None not in found and (len(found) > 1 or any(match and match[2] for match in found))
 
 
 def without_quotes(prompt: str) -> str:
-    """A prompt without the quotation marks around it, and without the comma behind them."""
+    """Remove the quotation marks around a prompt, and the comma after them."""
     return _QUOTED.sub(r"\1", prompt, count=1)
 
 
 def without_settings(prompt: str) -> str:
-    """A prompt without what only other programs understand: weights, networks, `--ar 16:9`."""
+    """Remove the syntax of other programs: weights, networks, `--ar 16:9`."""
     bare = _SETTING.sub("", _NETWORK.sub("", _WEIGHT.sub(r"\1", prompt))).strip(" ,")
     return bare if bare and bare != prompt.strip(" ,") else prompt

@@ -1,4 +1,4 @@
-"""Other formats than a story's, told by their first bytes, lines or names: refused by name."""
+"""Recognition of formats that are not stories, which are refused by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SUBSTATION = (".ass", ".ssa")
 
 _SAVE_TEXT = "save it as plain text"
 _SAVE_SRT = "save it as SRT or WebVTT"
-_NO_STORY = "a prompt file is text, one prompt a line"
+_NOT_STORY = "a prompt file is text, one prompt a line"
 _UNPACK = "unpack it, and give the prompt file in it"
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -29,22 +29,22 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
-    (b"\x89PNG\r\n", "a PNG picture", "give it with --image"),
-    (b"\xff\xd8\xff", "a JPEG picture", "give it with --image"),
-    (b"GIF8", "a GIF picture", "give it with --image"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video", "give it with --video"),
+    (b"\x89PNG\r\n", "a PNG picture", "give it as the image"),
+    (b"\xff\xd8\xff", "a JPEG picture", "give it as the image"),
+    (b"GIF8", "a GIF picture", "give it as the image"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video", "give it as the video"),
     (b"\x00\x00\x01\xba", "an MPEG video or VobSub subtitles", _SAVE_SRT),
-    (b"OggS", "an Ogg file", _NO_STORY),
-    (b"ID3", "an MP3 file", _NO_STORY),
-    (b"fLaC", "a FLAC file", _NO_STORY),
-    (b"SQLite format 3\0", "an SQLite database", _NO_STORY),
-    (b"\x7fELF", "a program", _NO_STORY),
-    (b"\x93NUMPY", "a NumPy array", _NO_STORY),
+    (b"OggS", "an Ogg file", _NOT_STORY),
+    (b"ID3", "an MP3 file", _NOT_STORY),
+    (b"fLaC", "a FLAC file", _NOT_STORY),
+    (b"SQLite format 3\0", "an SQLite database", _NOT_STORY),
+    (b"\x7fELF", "a program", _NOT_STORY),
+    (b"\x93NUMPY", "a NumPy array", _NOT_STORY),
 )
 
 _TEXTS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), what, todo)
-    for pattern, what, todo in (
+    (re.compile(pattern, re.IGNORECASE), kind, todo)
+    for pattern, kind, todo in (
         (r"\{\d+\}\{\d*\}", "MicroDVD subtitles", _SAVE_SRT),
         (r"\[\d+\]\[\d*\]", "MPL2 subtitles", _SAVE_SRT),
         (r"\[(?:ar|ti|al|au|by|re|ve|la|lr|offset|length|tool)\s*:", "LRC lyrics", _SAVE_SRT),
@@ -54,7 +54,7 @@ _TEXTS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"<(?:tt|tt:tt)[\s>]", "TTML captions", _SAVE_SRT),
         (r"<FinalDraft\b", "a Final Draft script", _SAVE_TEXT),
         (r"<(?:!DOCTYPE\s+html|html)\b", "an HTML page", _SAVE_TEXT),
-        (r"<svg\b", "an SVG picture", _NO_STORY),
+        (r"<svg\b", "an SVG picture", _NOT_STORY),
         (r"<\?xml\b|<!DOCTYPE\b", "XML", f"{_SAVE_TEXT}, captions as SRT or WebVTT"),
         (r"\[\d{1,3}:\d\d[.:]\d{2,3}\](?=[^\s\])])", "LRC lyrics", _SAVE_SRT),
         (r"\{QTtext\}", "QuickTime text", _SAVE_SRT),
@@ -73,14 +73,14 @@ _TEXTS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         ),
         (r";FFMETADATA", "FFmpeg's metadata", _SAVE_TEXT),
         (r"CHAPTER\d+=", "a list of OGM chapters", "write 0:00 and the prompt a line"),
-        (r"#EXTM3U", "an M3U playlist", _NO_STORY),
+        (r"#EXTM3U", "an M3U playlist", _NOT_STORY),
         (
             r'"?(?:start|time|begin|frame|timestamp)[\w ()]*"?\s*[,;\t]\s*"?\w+',
             "a CSV table",
             "write 0:00 and the prompt a line",
         ),
         (r"%!PS", "a PostScript file", _SAVE_TEXT),
-        (r"#!\s*/", "a program", _NO_STORY),
+        (r"#!\s*/", "a program", _NOT_STORY),
         (r"\\documentclass\b", "a LaTeX document", _SAVE_TEXT),
         (r"version https://git-lfs\.github\.com/", "a pointer of Git LFS", "fetch the file itself"),
     )
@@ -138,7 +138,7 @@ def _is_table(first: str, others: list[str]) -> bool:
 
 
 def _is_table_head(first: str, others: list[str]) -> bool:
-    """Whether a line names columns, one of them for times and one for texts."""
+    """Whether a line has column names, one for times and one for texts."""
     columns = [{*field.lower().strip("\"' #").split()} for field in _COLUMNS.split(first)]
     named = [words for words in columns if words]
     return any(words <= _TIME_COLUMNS for words in named) and any(
@@ -147,7 +147,7 @@ def _is_table_head(first: str, others: list[str]) -> bool:
 
 
 def _is_markup(first: str, others: list[str]) -> bool:
-    """Whether a text begins with an element that is closed, which no mark of a prompt is."""
+    """Whether a text begins with a closed XML element; markup in prompts has none."""
     match = _ELEMENT.match(first)
     return match is not None and (
         match[0].endswith("/>") or any(f"</{match[1]}" in line for line in (first, *others))
@@ -180,43 +180,43 @@ _KINDS: tuple[tuple[Callable[[str, list[str]], bool], str, str], ...] = (
 
 
 def check_bytes(data: bytes, name: str) -> None:
-    """Refuse a format that is told by its first bytes.
+    """Refuse a format that is recognized by its first bytes.
 
     Raises:
-        StoryError: what it is, and what to do.
+        StoryError: names the format, and what to do.
     """
-    for magic, what, todo in _MAGIC:
+    for magic, kind, todo in _MAGIC:
         if data.startswith(magic):
-            raise _binary(name, what, todo)
+            raise _binary(name, kind, todo)
     if data[:4] == b"RIFF" and data[8:12] in (b"WEBP", b"AVI ", b"WAVE"):
-        raise _binary(name, f"a {data[8:12].decode().strip()} file", _NO_STORY)
+        raise _binary(name, f"a {data[8:12].decode().strip()} file", _NOT_STORY)
     if data[4:8] == b"ftyp":
-        raise _binary(name, "an MP4 video or a HEIC picture", "give it with --video or --image")
+        raise _binary(name, "an MP4 video or a HEIC picture", "give it as the video or the image")
 
 
 def check_text(lines: list[str], name: str) -> None:
-    """Refuse a format that is told by its first line.
+    """Refuse a format that is recognized by its first lines.
 
     Raises:
-        StoryError: what it is, and what to do.
+        StoryError: names the format, and what to do.
     """
     first, *others = ([line.strip() for line in lines[:50] if line.strip()] or [""])[:8]
-    for pattern, what, todo in _TEXTS:
+    for pattern, kind, todo in _TEXTS:
         if pattern.match(first[:1000]):
-            if what == "XML":  # its first element tells more
+            if kind == "XML":  # its first element names the format
                 check_text([line for line in others if not line.startswith("<?")], name)
                 _check_inside(first, name)
-            raise _refused(name, what, todo)
-    for applies, what, todo in _KINDS:
+            raise _refused(name, kind, todo)
+    for applies, kind, todo in _KINDS:
         if applies(first[:1000], others):
-            raise _refused(name, what, todo)
+            raise _refused(name, kind, todo)
 
 
 def check_suffix(suffix: str, name: str) -> None:
-    """Refuse a format that is told by the name of its file.
+    """Refuse a format that is recognized by the file's suffix.
 
     Raises:
-        StoryError: what it is, and what to do.
+        StoryError: names the format, and what to do.
     """
     if suffix in _SUFFIXES:
         raise _refused(name, *_SUFFIXES[suffix])
@@ -231,15 +231,15 @@ def is_substation(lines: list[str]) -> bool:
 
 
 def _check_inside(first: str, name: str) -> None:
-    """The element behind an XML declaration on the same line."""
+    """Check the element after an XML declaration on the same line."""
     _, _, rest = first[:1000].partition("?>")
     if rest.strip():
         check_text([rest], name)
 
 
-def _binary(name: str, what: str, todo: str) -> StoryError:
-    return StoryError(f"{name}, line 1: this is not text but {what}: {todo}")
+def _binary(name: str, kind: str, todo: str) -> StoryError:
+    return StoryError(f"{name}, line 1: this is not text but {kind}: {todo}")
 
 
-def _refused(name: str, what: str, todo: str) -> StoryError:
-    return StoryError(f"{name} is {what}, and no story: {todo}")
+def _refused(name: str, kind: str, todo: str) -> StoryError:
+    return StoryError(f"{name} is {kind}, not a story: {todo}")

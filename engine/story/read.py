@@ -1,4 +1,4 @@
-"""Reading a story from a file or from standard input, whatever form it is written in."""
+"""Reading of a story from a file or standard input, with detection of its format."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udf
 
 
 def decode(data: bytes | str, name: str) -> tuple[str, tuple[str, ...]]:
-    """The text, with line feeds for line ends, and what is to be told of how it was read.
+    """Decode to text with line feeds as line ends, and return notes about the decoding.
 
     Raises:
-        StoryError: no text, or none in these encodings; empty.
+        StoryError: not text, an unsupported encoding, or empty.
     """
     text, notes = (data, ()) if isinstance(data, str) else _decoded(data, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
-    text = text.removesuffix("\x1a")  # the end of a file, as DOS wrote it
+    text = text.removesuffix("\x1a")  # DOS's end-of-file mark
     if match := _CONTROL.search(text):
         raise StoryError(not_text(name, text.count("\n", 0, match.start()) + 1))
     if not text.strip():
@@ -48,7 +48,7 @@ def decode(data: bytes | str, name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def not_text(name: str, line: int) -> str:
-    """The message for bytes that are no text."""
+    """Build the message for bytes that are not text."""
     return f"{name}, line {line}: this is not text: a prompt file is text, one prompt a line"
 
 
@@ -68,20 +68,21 @@ def _decoded(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _western(data: bytes, name: str, line: int, byte: int) -> tuple[str, tuple[str, ...]]:
-    """Windows-1252, unless other characters show that it is damaged UTF-8, or it has others."""
-    told = f"{name}, line {line}: byte 0x{byte:02x} is not UTF-8"
+    """Decode Windows-1252, unless other characters show that the text is damaged UTF-8."""
+    problem = f"{name}, line {line}: byte 0x{byte:02x} is not UTF-8"
     valid = data.decode("utf-8", "ignore")
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
-        raise StoryError(f"{told}: save it as UTF-8") from None
+        raise StoryError(f"{problem}: save it as UTF-8") from None
     if not valid.isascii():
-        raise StoryError(f"{told}: save it as UTF-8")
-    return text, (f"{told}: the file was read as Windows-1252; save it as UTF-8 if that is wrong",)
+        raise StoryError(f"{problem}: save it as UTF-8")
+    note = f"{problem}: the file was read as Windows-1252; save it as UTF-8 if that is wrong"
+    return text, (note,)
 
 
 def _utf16_without_mark(data: bytes) -> str | None:
-    """The byte order of western text in UTF-16 that has no mark: every other byte is zero."""
+    """Detect the byte order of western UTF-16 without a byte order mark, by its zero bytes."""
     half = len(data) // 2
     if len(data) % 2 or half < 2:
         return None
@@ -91,22 +92,22 @@ def _utf16_without_mark(data: bytes) -> str | None:
     return "utf-16-be" if even * 10 > half * 7 and not odd else None
 
 
-MAX_BYTES = 1 << 20  # far above any story; a video given by mistake is refused at once
+MAX_BYTES = 1 << 20  # far above any story; a video given by mistake is refused early
 _CAPTIONS = (".vtt", ".srt", ".sbv")
 _JSON = (".json", ".jsonl")
-_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # what a shell gives for <(command)
+_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # paths of a shell's <(command)
 
 
 def read_story(path: str | Path) -> Story:
-    """The story in a file (`-`: standard input), in the form its name or its content tells.
+    """Read a story from a file (`-`: standard input); its format is detected.
 
-    Forms: plain text, WebVTT, SRT, SBV, SSA and ASS, and the JSON forms of `story_json`. UTF-8 or
-    UTF-16, else Windows-1252, with any line ends. Pictures are looked for in the file's own
-    folder. What was left out or understood is told in the story's `notes`.
+    Formats: plain text, WebVTT, SRT, SBV, SSA and ASS, and the JSON formats of `json_formats`.
+    Encodings: UTF-8, UTF-16, else Windows-1252, with any line ends. Relative paths of images are
+    resolved against the file's folder. The story's `notes` list what was ignored or interpreted.
 
-    Raises `StoryError` for a file that is missing, no regular file, not readable, too large, empty
-    or no text, one of another format, and for everything that the form does not allow, with the
-    line.
+    Raises:
+        StoryError: the file is missing, not a regular file, not readable, too large, empty, not
+            text, or of another format; or its content is not allowed, with the line.
     """
     if str(path) == "-":
         return parse_story(_read_standard_input(), "standard input")
@@ -129,7 +130,7 @@ def read_story(path: str | Path) -> Story:
 
 
 def parse_story(data: bytes | str, name: str) -> Story:
-    """The story in the bytes or the text of a file called `name`; raises as `read_story` does."""
+    """Parse the bytes or the text of a file called `name`; raises as `read_story`."""
     suffix, name = PurePath(name.replace("\0", "")).suffix.lower(), safe_text(name)
     if isinstance(data, bytes):
         check_bytes(data, name)
@@ -143,8 +144,8 @@ def _parse(text: str, name: str, suffix: str) -> Story:
     story = _parse_lines(lines, name, suffix)
     if not outside:
         return story
-    told = f"{name}: only the block of code in it is read"
-    return replace(story, notes=(told, *story.notes))
+    note = f"{name}: only its code block is read"
+    return replace(story, notes=(note, *story.notes))
 
 
 def _parse_lines(lines: list[str], name: str, suffix: str) -> Story:
@@ -162,15 +163,16 @@ def _parse_lines(lines: list[str], name: str, suffix: str) -> Story:
 
 
 def _check_kind(path: Path, shown: str) -> None:
-    """Only what ends is read: a file, or a pipe that the shell has made for this program."""
+    """Accept only files that end: a regular file, or a pipe that the shell has opened."""
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):
         raise IsADirectoryError
-    of_shell = os.path.abspath(path).startswith(_PIPES)
-    if not of_shell or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or _is_terminal(mode, path)):
-        raise StoryError(f"{shown} is no regular file: give the path of a prompt file")
+    from_shell = os.path.abspath(path).startswith(_PIPES)
+    pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or _is_terminal(mode, path)
+    if not from_shell or not pipe:
+        raise StoryError(f"{shown} is not a regular file: give the path of a prompt file")
 
 
 def _is_terminal(mode: int, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A story: prompts and the times at which they take over."""
+"""A story: prompts and their start times."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sana_stream._files import expand_user
 from sana_stream._text import safe_text
 from sana_stream.errors import StoryError
 
-DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in a video without an end
+DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in an endless video
 MAX_PROMPTS = 20_000  # far above any film's subtitles
 MAX_CHARACTERS = 10_000  # of a prompt; a model reads a few hundred words
 MAX_SECONDS = 36_000_000.0  # 10000 hours
 MAX_FRAME = 10**10
 
-IMAGE_MARK = "<image>"  # what stands behind it in a prompt is the path of a picture
+IMAGE_MARK = "<image>"  # the text after it in a prompt is the path of an image
 # controls, and bytes that were not UTF-8
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# how other tools write what is not to be seen behind a prompt
+_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# a negative prompt after a prompt, as other tools write it
 _NEGATIVE = re.compile(
     r"(?:^|\s)--(?:neg(?:ative)?(?:[-_ ]?prompts?)?|no)(?:[\s=:]+|$)", re.IGNORECASE
 )
@@ -29,14 +29,14 @@ _NEGATIVE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One prompt of a story, with its start in seconds, in frames of the stream, or without."""
+    """One prompt of a story, with its start in seconds, in frames of the stream, or neither."""
 
     start_seconds: float | None
     prompt: str
     start_frame: int | None = None
     line: int | None = field(default=None, compare=False)  # in the file, from 1, for messages
-    image: str | None = None  # the path of a picture that the film cuts to
-    negative: str | None = None  # what is not to be seen; None for what holds otherwise
+    image: str | None = None  # path of an image that the video cuts to
+    negative: str | None = None  # negative prompt; None for the stream's own
 
     @property
     def timed(self) -> bool:
@@ -45,25 +45,27 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Prompts in their order: all of them with a start, or none.
+    """Prompts in order: all of them with a start, or none.
 
-    A prompt's white space becomes single spaces, `a boat<image>boat.png` is the prompt `a boat`
-    with a picture, and `a boat --neg rain` the prompt `a boat` with a negative one; a first prompt
-    without a start takes 0 where others have one. Raises `StoryError` when there is no prompt or
-    there are more than `MAX_PROMPTS`, an empty one, a too long one, one that is no text, only some
-    have a start, starts do not ascend, or the first is not 0.
+    White space in a prompt becomes single spaces. `a boat<image>boat.png` is the prompt `a boat`
+    with an image, and `a boat --neg rain` the prompt `a boat` with a negative one. A first prompt
+    without a start gets 0 if others have one.
+
+    Raises:
+        StoryError: no prompt, or more than `MAX_PROMPTS`; an empty prompt, one that is too long or
+            not text; only some have a start, starts do not ascend, or the first is not 0.
     """
 
     cues: tuple[Cue, ...]
-    name: str = field(default="the story", compare=False)  # what messages call it
-    notes: tuple[str, ...] = field(default=(), compare=False)  # what was left out or understood
+    name: str = field(default="the story", compare=False)  # for messages
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what was ignored or interpreted
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", safe_text(self.name))
         if not self.cues:
             raise StoryError(f"{self.name} holds no prompt: write one a line")
         if len(self.cues) > MAX_PROMPTS:
-            raise StoryError(f"{self.name} holds more than {MAX_PROMPTS} prompts: leave some out")
+            raise StoryError(f"{self.name} holds more than {MAX_PROMPTS} prompts: remove some")
         for cue in self.cues:
             _check_types(cue, self)
         cues = tuple(_read_prompt(cue, self.where(cue)) for cue in self.cues)
@@ -75,37 +77,42 @@ class Story:
 
     @classmethod
     def of(cls, prompts: Iterable[str], name: str = "the prompts") -> Story:
-        """A story of prompts without times."""
+        """Create a story of prompts without times."""
         return cls(tuple(Cue(None, prompt) for prompt in prompts), name)
 
     def with_image_root(self, folder: Path) -> Story:
-        """The story with its pictures' paths as they are seen from there."""
+        """Resolve the paths of images against a folder."""
 
-        def found(cue: Cue) -> Cue:
+        def resolved(cue: Cue) -> Cue:
             path = None if cue.image is None else folder / expand_user(cue.image)
             return cue if path is None else replace(cue, image=str(path))
 
-        return replace(self, cues=tuple(found(cue) for cue in self.cues))
+        return replace(self, cues=tuple(resolved(cue) for cue in self.cues))
 
     @property
     def timed(self) -> bool:
-        """Whether the prompts have starts of their own."""
+        """Whether the prompts have starts."""
         return self.cues[0].timed
 
     def schedule(self, seconds: float | None, every: float | None, fps: float) -> tuple[Cue, ...]:
-        """The cues with every start known in seconds, ascending, the first at 0.
+        """Compute every cue's start in seconds, ascending, the first at 0.
 
-        Prompts without times share `seconds` evenly, or follow one another `every` so many
-        seconds; without an end (`seconds` None) that is every 10 s. The last one holds.
-        `fps` turns starts given in frames into seconds.
+        Prompts without times share `seconds` evenly, or start `every` seconds; in an endless
+        stream (`seconds` None) the default is 10 s. The last prompt continues to the end.
 
-        Raises `StoryError` for a start at or past the end, and for `every` with a timed story.
+        Args:
+            seconds: duration of the video.
+            every: seconds between prompts without times.
+            fps: frames per second, to convert starts given in frames.
+
+        Raises:
+            StoryError: a start at or past the end, or `every` for a timed story.
         """
         if every is not None and not 0 < every <= MAX_SECONDS:
             raise StoryError(f"{every:g} s between prompts is not possible: give more than 0")
         if self.timed:
             if every is not None:
-                raise StoryError(f"{self.name} has times of its own: leave out the even spacing")
+                raise StoryError(f"{self.name} has times already: leave out the even spacing")
             cues = tuple(_in_seconds(cue, fps) for cue in self.cues)
         else:
             cues = _spaced(self.cues, self._spacing(seconds, every))
@@ -114,7 +121,7 @@ class Story:
         return cues
 
     def where(self, cue: Cue) -> str:
-        """The place of a cue, for the beginning of a message."""
+        """Format the place of a cue, for the beginning of a message."""
         if cue.line is None:
             return self.name
         return f"{self.name}, line {cue.line}"
@@ -126,7 +133,7 @@ class Story:
 
 
 def format_time(seconds: float) -> str:
-    """A time as people write it: 0:20, 1:05.5, 1:02:03 (to the millisecond)."""
+    """Format a time, to the millisecond: 0:20, 1:05.5, 1:02:03."""
     millis = round(seconds * 1000)
     minutes, millis = divmod(millis, 60_000)
     hours, minutes = divmod(minutes, 60)
@@ -136,9 +143,10 @@ def format_time(seconds: float) -> str:
 
 
 def split_negative(prompt: str) -> tuple[str, str | None]:
-    """A prompt, and behind `--neg`, `--negative` or `--no` what is not to be seen, if it is told.
+    """Split a prompt from its negative prompt after `--neg`, `--negative` or `--no`.
 
-    Deforum, ComfyUI's schedules and others write it so.
+    This is the syntax of Deforum, ComfyUI's schedules and others. The negative prompt is `None` if
+    there is none.
     """
     if (match := _NEGATIVE.search(prompt)) is None:
         return prompt, None
@@ -147,11 +155,11 @@ def split_negative(prompt: str) -> tuple[str, str | None]:
 
 
 def _check_types(cue: Cue, story: Story) -> None:
-    """Cues may come from data that nobody has looked at."""
+    """Check types: cues may be created from unchecked data."""
     texts: tuple[object, ...] = (cue.prompt, cue.image or "", cue.negative or "")
     for text in texts:
         if not isinstance(text, str):
-            raise StoryError(f"{story.where(cue)}: a prompt is text, and {safe_text(text)} is none")
+            raise StoryError(f"{story.where(cue)}: a prompt must be text, not {safe_text(text)}")
     starts: tuple[tuple[object, object], ...] = (
         (cue.start_seconds, (int, float)),
         (cue.start_frame, int),
@@ -159,20 +167,20 @@ def _check_types(cue: Cue, story: Story) -> None:
     for start, kind in starts:
         if start is not None and (isinstance(start, bool) or not isinstance(start, kind)):
             raise StoryError(
-                f"{story.where(cue)}: a start is a number, and {safe_text(start, 40)} is none"
+                f"{story.where(cue)}: a start must be a number, not {safe_text(start, 40)}"
             )
 
 
 def _read_prompt(cue: Cue, where: str) -> Cue:
     text, mark, path = cue.prompt.partition(IMAGE_MARK)
     if mark and not path.strip():
-        raise StoryError(f"{where}: {IMAGE_MARK} names no picture: write its path behind it")
-    (text, negative), (path, behind) = split_negative(text), split_negative(path)
+        raise StoryError(f"{where}: {IMAGE_MARK} names no image: write its path after it")
+    (text, negative), (path, after) = split_negative(text), split_negative(path)
     return replace(
         cue,
         prompt=" ".join(text.split()),
         image=path.strip() or cue.image,
-        negative=negative or behind or cue.negative,
+        negative=negative or after or cue.negative,
     )
 
 
@@ -188,10 +196,10 @@ def _first_at_zero(cues: tuple[Cue, ...]) -> tuple[Cue, ...]:
 def _check_cue(cue: Cue, story: Story) -> None:
     where = story.where(cue)
     if not cue.prompt:
-        raise StoryError(f"{where}: an empty prompt: write what is to be seen")
+        raise StoryError(f"{where}: an empty prompt: describe the scene")
     for text in (cue.prompt, cue.negative or ""):
-        if match := _NO_TEXT.search(text):
-            raise StoryError(f"{where}: a prompt is text, and {match[0]!a} is none: leave it out")
+        if match := _NOT_TEXT.search(text):
+            raise StoryError(f"{where}: a prompt must not contain {match[0]!a}: leave it out")
         if len(text) > MAX_CHARACTERS:
             raise StoryError(
                 f"{where}: a prompt of {len(text)} characters: at most {MAX_CHARACTERS} are "
@@ -201,7 +209,7 @@ def _check_cue(cue: Cue, story: Story) -> None:
     if cue.timed != first.timed:
         raise StoryError(
             f"{where}: {_short(cue.prompt)} has no time, but other prompts have one: "
-            "give every prompt a time, or none (\\ in front of a line makes all of it text)"
+            "give every prompt a time, or none (\\ at the beginning of a line makes it text)"
         )
     if (cue.start_frame is None) != (first.start_frame is None):
         raise StoryError(
@@ -223,7 +231,7 @@ def _check_start(cue: Cue, story: Story) -> None:
     if cue is story.cues[0] and start:
         raise StoryError(
             f"{where}: the first prompt starts at {_written(cue)}, and nothing comes before it: "
-            "start it at 0:00 (if this is no time but text, put \\ in front)"
+            "start it at 0:00 (if this is text, not a time, put \\ in front)"
         )
 
 

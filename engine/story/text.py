@@ -1,4 +1,4 @@
-"""The plain-text story: one prompt a line, with or without its start time in front."""
+"""The plain-text story format: one prompt a line, optionally after its start time."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from .story import MAX_PROMPTS, Cue, Story
 from .times import StartTime, has_clock, leading_number, split_end, split_time, starts_at_zero
 
 _NEGATIVE = re.compile(r"negative[ _]prompts?\s*:\s*(.*)", re.IGNORECASE)
-_SETTINGS = re.compile(r"Steps:\s*\d+,\s*Sampler:.*")  # of the web UIs, below a picture's prompt
-_LEFT_OUT = re.compile(rf"{_SETTINGS.pattern}|[-*_=\u2014]{{3,}}")  # and lines that separate
+_SETTINGS = re.compile(r"Steps:\s*\d+,\s*Sampler:.*")  # of the web UIs, after an image's prompt
+_IGNORED = re.compile(rf"{_SETTINGS.pattern}|[-*_=\u2014]{{3,}}")  # and separator lines
 _LASTS = re.compile(r"[\[(]\s*\d{1,6}(?:\.\d{1,6})?\s?s(?:ec(?:ond)?s?)?\s*[\])]$", re.IGNORECASE)
-_NAMED = 3  # places that a note names
+_MAX_LINES = 3  # line numbers in a note
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A prompt with its continuation lines joined."""
+    """A prompt, joined with its continuation lines."""
 
     line: int
     start: StartTime | None
     prompt: str
-    literal: bool = False  # marked as text by hand
+    literal: bool = False  # marked as text by a backslash
     negative: str = ""
 
 
 def parse_text(lines: list[str], name: str) -> Story:
-    """The story in plain text.
+    """Parse a story in plain text: one prompt a line.
 
-    One prompt a line; an indented line continues the one before; blank lines and lines that begin
-    with `#` do not count. A line may begin with its start: `0:20`, `1:05.5`, `1:02:03`, `90s`,
-    `+8`, seconds after the start before, `[0:20]`, `(0:20-0:30)`, `0:20 - 0:30`, or a frame:
-    `48: `; the start of a range counts, not its end. A time may have a line of its own. `\\` in
-    front makes the rest literal text.
+    An indented line continues the prompt before it. Blank lines and lines that begin with `#` are
+    ignored. A line may begin with its start: `0:20`, `1:05.5`, `1:02:03`, `90s`, `+8` (seconds
+    after the previous start), `[0:20]`, `(0:20-0:30)`, `0:20 - 0:30`, or a frame: `48: `. Of a
+    range only the start is used. A time may be on a line of its own. `\\` at the beginning makes
+    the rest literal text.
     """
     entries = list(islice(_entries(_dedented(lines), name), MAX_PROMPTS + 1))
     notes: list[str] = []
@@ -57,7 +57,7 @@ def parse_text(lines: list[str], name: str) -> Story:
 
 
 def _without_introduction(entries: list[_Entry], name: str, notes: list[str]) -> list[_Entry]:
-    """The entries without text that stands before the prompt at 0:00 or before a list."""
+    """Drop text before the prompt at 0:00 or before a list."""
     if len(entries) < 2 or entries[0].start is not None or entries[0].literal:
         return entries
     first, *others = entries
@@ -68,12 +68,12 @@ def _without_introduction(entries: list[_Entry], name: str, notes: list[str]) ->
         kept = others
     else:
         return entries
-    notes.append(f"{name}, line {first.line}: text before the first prompt is left out")
+    notes.append(f"{name}, line {first.line}: text before the first prompt is ignored")
     return kept
 
 
 def _without_marks(entries: list[_Entry], name: str, notes: list[str]) -> list[_Entry]:
-    """The entries without bullets, numbers, bold and quotation marks of a list."""
+    """Remove bullets, numbers, bold and quotation marks of a list from the entries."""
     plain = [entry for entry in entries if not entry.literal]
     prompts = [entry.prompt for entry in plain]
     if all(entry.start is None for entry in plain) and are_listed(prompts):
@@ -88,22 +88,22 @@ def _without_marks(entries: list[_Entry], name: str, notes: list[str]) -> list[_
 
 
 def _changed(
-    entries: list[_Entry], prompts: list[str], name: str, notes: list[str], what: str
+    entries: list[_Entry], prompts: list[str], name: str, notes: list[str], removed: str
 ) -> list[_Entry]:
-    """The entries that are not literal with other prompts; notes what these leave out."""
+    """Replace the prompts of entries that are not literal, and note what was removed."""
     others = iter(prompts)
     found = [e if e.literal else replace(e, prompt=next(others)) for e in entries]
     lines = [a.line for a, b in zip(entries, found, strict=True) if a.prompt != b.prompt]
     if lines:
-        notes.append(f"{name}, line {lines[0]}: {what} are left out")
+        notes.append(f"{name}, line {lines[0]}: {removed} are ignored")
     return found
 
 
 def _check_times_elsewhere(entries: list[_Entry], name: str) -> None:
-    """Refuse prompts without times whose lines show that they were to have some.
+    """Refuse prompts without times if their lines show times in an unknown form.
 
     Raises:
-        StoryError: where the first one stands, and how it is written.
+        StoryError: names the first of them, and the known form.
     """
     plain = [entry for entry in entries if not entry.literal]
     if len(plain) < 2 or any(entry.start is not None for entry in plain):
@@ -121,7 +121,7 @@ def _check_times_elsewhere(entries: list[_Entry], name: str) -> None:
         return
     raise StoryError(
         f"{name}, line {place.line}: {safe_text(place.prompt, 40)!r} has a time in a form"
-        " that is not read: start each line with it, as 0:20 (if it is text, put \\ in front)"
+        " that is not known: start each line with it, as 0:20 (if it is text, put \\ in front)"
     )
 
 
@@ -130,10 +130,10 @@ def _ascend(numbers: list[float]) -> bool:
 
 
 def _with_times_at_ends(entries: list[_Entry], name: str) -> list[_Entry]:
-    """The entries with the times that all of them have at their ends, as lists of chapters may.
+    """Move times from the ends of prompts to their starts, if all prompts have them there.
 
     Raises:
-        StoryError: all have times somewhere else.
+        StoryError: all prompts have times elsewhere.
     """
     plain = all(entry.start is None and not entry.literal for entry in entries)
     if len(entries) < 2 or not plain or not all(has_clock(entry.prompt) for entry in entries):
@@ -153,7 +153,7 @@ def _with_times_at_ends(entries: list[_Entry], name: str) -> list[_Entry]:
 
 
 def _dedented(lines: list[str]) -> list[str]:
-    """The lines without the indentation that all of them share."""
+    """Remove the indentation that all lines share."""
     if any(line[0] not in " \t" for line in lines if line.strip()):
         return lines
     written = [line for line in lines if line.strip()]
@@ -165,7 +165,7 @@ def _entries(lines: list[str], name: str) -> Iterator[_Entry]:
     current: _Entry | None = None
     for number, line in enumerate(lines, start=1):
         text = line.strip()
-        if not text or text.startswith("#") or _LEFT_OUT.fullmatch(text):
+        if not text or text.startswith("#") or _IGNORED.fullmatch(text):
             continue
         if current is not None and (match := _NEGATIVE.fullmatch(text)):
             current = replace(current, negative=f"{current.negative} {match[1]}".strip())
@@ -175,7 +175,7 @@ def _entries(lines: list[str], name: str) -> Iterator[_Entry]:
                 if current is not None:
                     yield current
                 current = entry
-            else:  # its time stands on a line of its own
+            else:  # its time is on a line of its own
                 current = replace(current, prompt=entry.prompt, literal=True)
         elif current is None:
             raise StoryError(
@@ -199,7 +199,7 @@ def _first_line(number: int, text: str, name: str) -> _Entry:
 
 
 def _check_no_time(number: int, text: str, name: str) -> None:
-    """An indented line is text; one that begins with a time was hardly meant so."""
+    """Refuse an indented line that begins with a time: it was probably meant as a prompt."""
     try:
         start, _ = split_time(text)
     except ValueError:
@@ -230,18 +230,18 @@ def _timed(entries: list[_Entry]) -> Iterator[Cue]:
 
 def _notes(entries: list[_Entry], lines: list[str], name: str) -> Iterator[str]:
     if any(entry.start is not None and entry.start.frame is not None for entry in entries):
-        yield f"{name}: numbers with a colon behind them are taken as frames"
+        yield f"{name}: numbers with a colon after them are read as frames"
     settings = [n for n, line in enumerate(lines, 1) if _SETTINGS.fullmatch(line.strip())]
     if settings:
-        yield f"{name}, line {settings[0]}: settings of another program are left out"
+        yield f"{name}, line {settings[0]}: settings of another program are ignored"
     inside = [
         entry.line
         for entry in entries
         if entry.start is None and not entry.literal and has_clock(entry.prompt)
     ]
     if inside:
-        places = ", ".join(map(str, inside[:_NAMED])) + ", ..." * (len(inside) > _NAMED)
+        places = ", ".join(map(str, inside[:_MAX_LINES])) + ", ..." * (len(inside) > _MAX_LINES)
         yield (
-            f"{name}, line {places}: a time inside a prompt is taken as text: a start stands at "
-            "the beginning of its line"
+            f"{name}, line {places}: a time inside a prompt is read as text: write a start at the"
+            " beginning of its line"
         )

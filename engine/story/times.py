@@ -1,4 +1,4 @@
-"""The start times of a plain-text story: 0:20, 1:05.5, 1:02:03, 90s, +8, [0:20], 0:20-0:30, 48:."""
+"""Start times in a plain-text story: 0:20, 1:05.5, 1:02:03, 90s, +8, [0:20], 0:20-0:30, 48:."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)(\d{1,2}(?:\.\d*|,\d{3})?)")
 _SECONDS = re.compile(rf"({_NUMBER})s")
 _UNITS = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(\d{1,9}(?:\.\d{0,9})?)s")
 _LATER = re.compile(rf"\+({_NUMBER})s?")
-# What was meant as a time, right or wrong: digits with a colon, a sign in front or an s behind.
+# A probable time, well formed or not: digits with a colon, a sign before or an s after them.
 _TIME_LIKE = re.compile(
     r"[+-]?[\d.,]*\d[\d.,]*(?::[\d.,]*)+s?|[+-][\d.,]*\d[\d.,]*s?|[\d.]*\d[\d.]*s"
     r"|(?:\d{1,9}h)?(?:\d{1,9}m)\d{1,9}(?:\.\d{0,9})?s"
 )
-_LONG = 500  # characters of a word that is matched with care
+_LONG = 500  # characters; longer words are matched by a simpler pattern
 _LONG_TIME = re.compile(r"[+-]?[\d.,:]+s?")
 
 _POINT = (
@@ -64,7 +64,7 @@ _LEADING = re.compile(
     re.IGNORECASE,
 )
 
-_FORMS = (  # with the unit that is to be added
+_FORMS = (  # with the unit to append
     (_BRACKETED, ""),
     (_RANGE, ""),
     (_GLUED, ""),
@@ -79,7 +79,7 @@ ALLOWED = "write 0:20, 1:05.5, 1:02:03, 90s or +8 (if it is text, put \\ in fron
 
 @dataclass(frozen=True, slots=True)
 class StartTime:
-    """A start in seconds, from the beginning or after the prompt before; or in frames."""
+    """A start in seconds, from the beginning or after the previous start; or a frame."""
 
     seconds: float
     relative: bool = False
@@ -87,10 +87,10 @@ class StartTime:
 
 
 def split_time(text: str) -> tuple[StartTime | None, str]:
-    """The start time in front of a line, `None` where there is none, and what follows it.
+    """Split a line into its start time, `None` if it has none, and the rest.
 
     Raises:
-        ValueError: what was meant as a time and is none; with what is allowed.
+        ValueError: a time in an unknown form; names the allowed ones.
     """
     whole = text
     if bullet := _BULLET.match(text):
@@ -99,7 +99,7 @@ def split_time(text: str) -> tuple[StartTime | None, str]:
         if match := form.fullmatch(text):
             if form is _BRACKETED and _BRACKETED.fullmatch(match[2].strip()):
                 raise ValueError(f"two times before one prompt, write a line for each: {ALLOWED}")
-            return read_time(match[1] + unit), _behind(match[2])
+            return read_time(match[1] + unit), _without_separator(match[2])
     if match := _FRAME.fullmatch(f"{text} "):
         frame = int(match[1] or match[2])
         return StartTime(0.0, frame=frame), match[3].strip()
@@ -107,47 +107,47 @@ def split_time(text: str) -> tuple[StartTime | None, str]:
     if not looks_like_time(word):
         if _BEGINS.match(whole):
             raise ValueError(
-                f"{safe_text(whole, 20)} begins with a time of no known form: {ALLOWED}"
+                f"{safe_text(whole, 20)} begins with a time of unknown form: {ALLOWED}"
             )
         return None, whole
     colon = word.removesuffix(":")
     stamp = colon if re.fullmatch(_POINT, colon[:_LONG]) else word
-    return read_time(stamp), _behind(text.removeprefix(word))
+    return read_time(stamp), _without_separator(text.removeprefix(word))
 
 
 def split_end(text: str) -> tuple[StartTime, str] | None:
-    """The time at the end of a text and what stands before it, if a time stands there."""
+    """Split a text into the time at its end and the rest; `None` if it has no such time."""
     if len(text) > _LONG or (match := _AT_END.fullmatch(text)) is None:
         return None
     return read_time(match[2]), match[1].rstrip(" -|:\u2013\u2014")
 
 
 def has_clock(text: str) -> bool:
-    """Whether a time stands somewhere in a text."""
+    """Whether a text contains a time."""
     return _CLOCK_INSIDE.search(text) is not None
 
 
 def starts_at_zero(text: str) -> bool:
-    """Whether the first clock in a text shows 0:00."""
+    """Whether the first time in a text is 0:00."""
     match = _CLOCK_INSIDE.search(text)
     return match is not None and not match[0].strip("0:;")
 
 
 def leading_number(text: str) -> float | None:
-    """The number in front of a text, as tables and notes of times begin with one."""
+    """Parse the number at the beginning of a text, as in tables of times; `None` if none."""
     match = _LEADING.match(text)
     return None if match is None else float(match[1])
 
 
 def looks_like_time(word: str) -> bool:
-    """Whether the first word of a line was meant as a time, well formed or not."""
+    """Whether the first word of a line is a probable time, well formed or not."""
     if len(word) > _LONG:
         return _LONG_TIME.fullmatch(word) is not None
     return _TIME_LIKE.fullmatch(word) is not None
 
 
 def read_time(word: str) -> StartTime:
-    """The time that a word gives; `ValueError` with what is allowed for a word that gives none."""
+    """Parse a word as a time; `ValueError` with the allowed forms for any other word."""
     shown = safe_text(word, 40)
     if word.startswith("-"):
         raise ValueError(f"{shown} is negative: {ALLOWED}")
@@ -163,8 +163,8 @@ def read_time(word: str) -> StartTime:
     raise ValueError(f"{shown} is not a time: {ALLOWED}")
 
 
-def _behind(text: str) -> str:
-    """What follows a time, without the dash or colon that may stand between them."""
+def _without_separator(text: str) -> str:
+    """Remove the dash or colon between a time and its prompt."""
     return _SEPARATOR.sub("", text, count=1).strip() if _SEPARATOR.match(text) else text.strip()
 
 

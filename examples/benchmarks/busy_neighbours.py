@@ -1,7 +1,7 @@
-"""How fast a stream is made beside processes that keep the CPU busy, for ways of waiting in turns.
+"""Measure a live stream's speed next to busy processes, for several wait policies of OpenMP.
 
-A directed stream has every core to itself: its threads wait for one another thousands of times a
-second. "spinning" is what OpenMP does when nothing is said, "default" what this program says.
+OpenMP's threads wait for one another thousands of times a second. "spinning" is OpenMP's default,
+"default" the setting of sana-stream.
 
 python examples/benchmarks/busy_neighbours.py                    # in about ten minutes
 python examples/benchmarks/busy_neighbours.py --repeats 1 --frames 64 --neighbours 0 2
@@ -31,7 +31,7 @@ _CHOSEN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCO
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many processes that do nothing but count."""
+    """Run `count` processes that use one core each."""
     command = [sys.executable, "-c", "while True: pass"]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -42,8 +42,8 @@ def busy(count: int) -> Iterator[None]:
             process.wait()
 
 
-def pictures_a_second(way: dict[str, str], frames: int, model: str) -> float:
-    """Of one directed stream that is made as fast as it can be."""
+def frames_per_second(way: dict[str, str], frames: int, model: str) -> float:
+    """Measure one live stream, not paced to real time."""
     environ = {name: value for name, value in os.environ.items() if name not in _CHOSEN}
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -59,9 +59,9 @@ def pictures_a_second(way: dict[str, str], frames: int, model: str) -> float:
             text=True,
             check=True,
         )
-    told = _SPEED.search(done.stderr)
-    assert told is not None, done.stderr
-    return float(told[1])
+    speed = _SPEED.search(done.stderr)
+    assert speed is not None, done.stderr
+    return float(speed[1])
 
 
 def main(argv: list[str]) -> None:
@@ -73,13 +73,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--model", default="pocket")
     args = parser.parse_args(argv)
     cores = os.cpu_count() or 1
-    print(f"{cores} cores; median pictures a second, and against the first way")
+    print(f"{cores} cores; median frames/s, and relative to the first way")
     for count in args.neighbours:
         found: dict[str, list[float]] = {name: [] for name in args.ways}
         with busy(count):
             for _ in range(args.repeats):
                 for name, speeds in found.items():
-                    speeds.append(pictures_a_second(WAYS[name], args.frames, args.model))
+                    speeds.append(frames_per_second(WAYS[name], args.frames, args.model))
         first = median(found[args.ways[0]])
         for name, speeds in found.items():
             rate = median(speeds)

@@ -1,4 +1,4 @@
-"""Two versions of the code side by side: the latents of a block, in turns, in CPU time.
+"""Compare two versions of the code by the CPU time of a block's latents, measured alternately.
 
 git worktree add ../before COMMIT
 python examples/benchmarks/compare.py ../before
@@ -18,21 +18,21 @@ HERE = Path(__file__).parents[2]
 
 
 def serve(model: str, dtype: str) -> None:
-    """A block's latents for each line that comes in; the seconds they took go out."""
+    """Sample a block's latents for each line read, and write the seconds of CPU time."""
     from sana_stream import Engine
 
     session = Engine.load(model, "cpu", dtype).session("a red boat on the sea", seed=1)
     next(session)
-    head = session.snapshot()
+    snapshot = session.snapshot()
     for _ in sys.stdin:
         begun = time.process_time()
-        session.sample(head)
+        session.sample(snapshot)
         sys.stdout.write(f"{time.process_time() - begun}\n")
         sys.stdout.flush()
 
 
 class Version:
-    """A process that runs one version."""
+    """A process that runs one version of the code."""
 
     def __init__(self, tree: Path, *options: str) -> None:
         self._process = subprocess.Popen(
@@ -66,14 +66,14 @@ def main(argv: list[str] | None = None) -> None:
         serve(args.model, args.dtype)
         return
     options = ("--model", args.model, "--dtype", args.dtype)
-    before, now = (Version(tree.resolve(), *options) for tree in (args.before, HERE))
-    for version in (before, now):
+    before, current = (Version(tree.resolve(), *options) for tree in (args.before, HERE))
+    for version in (before, current):
         version.seconds()
-    rounds = [(before.seconds(), now.seconds(), before.seconds()) for _ in range(args.rounds)]
-    for version in (before, now):
+    rounds = [(before.seconds(), current.seconds(), before.seconds()) for _ in range(args.rounds)]
+    for version in (before, current):
         version.close()
     low, middle, high = statistics.quantiles([2 * b / (a + c) for a, b, c in rounds], n=4)
-    print(f"now / before: {middle:.3f}, half of the rounds from {low:.3f} to {high:.3f}")
+    print(f"current / before: {middle:.3f}, half of the rounds from {low:.3f} to {high:.3f}")
 
 
 if __name__ == "__main__":

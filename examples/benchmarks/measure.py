@@ -1,10 +1,10 @@
-"""Fill the speed table: checks, a profile, and every way to run a shape, in under ten minutes.
+"""Measure every configuration of a model: checks, a profile and a speed table, within ten minutes.
 
 python examples/benchmarks/measure.py                          # the small model on this machine
 python examples/benchmarks/measure.py --shapes 2b-480p         # random 2B weights on a GPU
 
-Each check and each way is a process of its own, so that one that fails costs no other; the report
-is written anew after each of them.
+Each check and each configuration is a separate process, so that a failure affects no other; the
+report is rewritten after each of them.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ WAYS = {
     ],
     "float32": ["--dtype", "float32", "--repeats", "1", "--warmup", "1"],
 }  # fmt: skip
-COLUMNS = ("first picture", "denoising call ms", "commit ms", "decode ms", "encode ms", "block ms",
-           "overlapped ms", "pictures/s", "peak", "share of floor")  # fmt: skip
+COLUMNS = ("first frame", "denoising call ms", "commit ms", "decode ms", "encode ms", "block ms",
+           "overlapped ms", "frames/s", "peak", "share of floor")  # fmt: skip
 GIB = 1 << 30
 
 
 @dataclass
 class Report:
-    """What has been measured so far."""
+    """Results so far."""
 
     title: str = ""
     checks: list[str] = field(default_factory=list)
@@ -59,13 +59,13 @@ class Report:
 
 
 class Clock:
-    """The time that is left for everything."""
+    """Time budget of all measurements."""
 
     def __init__(self, minutes: float) -> None:
         self._end = time.monotonic() + minutes * 60
 
     def run(self, *command: str) -> tuple[str, str]:
-        """A child's standard output, and why there is none."""
+        """Run a child process; return its standard output, or the reason of its failure."""
         left = self._end - time.monotonic()
         if left <= 0:
             return "", "no time was left"
@@ -75,49 +75,49 @@ class Clock:
             )
         except subprocess.TimeoutExpired:
             return "", "it took longer than the time that was left"
-        why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        return (done.stdout, "") if not done.returncode else ("", why.rpartition("Error: ")[2])
+        reason = (done.stderr.strip().splitlines() or ["it ended without a message"])[-1]
+        return (done.stdout, "") if not done.returncode else ("", reason.rpartition("Error: ")[2])
 
 
-def checked(clock: Clock, name: str, what: list[str], report: Report) -> None:
+def run_check(clock: Clock, name: str, options: list[str], report: Report) -> None:
     """Run one check of `measure_checks.py`."""
-    command = ["measure_checks.py", name, *what]
-    told, why = clock.run(str(HERE / command[0]), *command[1:])
+    command = ["measure_checks.py", name, *options]
+    output, failure = clock.run(str(HERE / command[0]), *command[1:])
     report.commands.append(f"python examples/benchmarks/{shlex.join(command)}")
-    if why:
-        report.checks.append(_row(name, why, "", ""))
+    if failure:
+        report.checks.append(_row(name, failure, "", ""))
         return
-    check = json.loads(told)
+    check = json.loads(output)
     verdict = "holds" if check["difference"] <= check["allowed"] else "FAILS"
     report.checks.append(
         _row(check["what"], f"{check['difference']:.1e}", f"{check['allowed']:.0e}", verdict)
     )
 
 
-def profiled(clock: Clock, what: list[str], out: Path, report: Report) -> None:
-    """Write the table of `measure_profile.py` beside the report."""
-    told, why = clock.run(str(HERE / "measure_profile.py"), *what)
-    report.commands.append(f"python examples/benchmarks/measure_profile.py {shlex.join(what)}")
-    (out / "profile.txt").write_text(told or f"{why}\n", encoding="utf-8")
+def run_profile(clock: Clock, options: list[str], out: Path, report: Report) -> None:
+    """Write the table of `measure_profile.py` next to the report."""
+    output, failure = clock.run(str(HERE / "measure_profile.py"), *options)
+    report.commands.append(f"python examples/benchmarks/measure_profile.py {shlex.join(options)}")
+    (out / "profile.txt").write_text(output or f"{failure}\n", encoding="utf-8")
 
 
-def measured(clock: Clock, name: str, what: list[str], repeats: int, report: Report) -> str:
-    """Run one way; returns the figures as JSON, empty where there are none."""
-    words = ["bench", *what, "--repeats", str(repeats), *WAYS[name], "--json"]
-    # the same program as the command's, found even where its folder is not on the path
-    told, why = clock.run("-m", "sana_stream.cli", *words)
+def run_way(clock: Clock, name: str, options: list[str], repeats: int, report: Report) -> str:
+    """Benchmark one configuration; return the figures as JSON, empty after a failure."""
+    words = ["bench", *options, "--repeats", str(repeats), *WAYS[name], "--json"]
+    # the command's program, started as a module since its folder may not be on the path
+    output, failure = clock.run("-m", "sana_stream.cli", *words)
     report.commands.append(shlex.join(["sana-stream", *words]))
-    if why:
+    if failure:
         report.ways.append(
-            _row(name, why.removeprefix("sana-stream: "), *[""] * (len(COLUMNS) - 1))
+            _row(name, failure.removeprefix("sana-stream: "), *[""] * (len(COLUMNS) - 1))
         )
         return ""
-    figures = json.loads(told)
+    figures = json.loads(output)
     machine = [text for kind, text in figures["machine"].items() if kind != "dtype"]
-    size = f"{figures['width']}x{figures['height']}, blocks of {figures['pictures']} pictures"
+    size = f"{figures['width']}x{figures['height']}, blocks of {figures['pictures']} frames"
     report.title = f"{datetime.date.today()}, {', '.join(machine)}, {size}"
     report.ways.append(_row(name, *_cells(figures)))
-    return told
+    return output
 
 
 def _cells(figures: dict) -> Iterator[str]:
@@ -139,9 +139,9 @@ def _table(heads: tuple[str, ...], rows: list[str]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Fill the speed table.")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--shapes", help="random weights: 2b-480p, 2b-720p, pocket")
-    what.add_argument("--model", default="pocket", help="a checkpoint: without checks and profile")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--shapes", help="random weights: 2b-480p, 2b-720p, pocket")
+    model.add_argument("--model", default="pocket", help="a checkpoint: without checks and profile")
     parser.add_argument("--repeats", type=int, default=4, help="blocks a median")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), metavar="WAY")
     parser.add_argument("--checks", nargs="*", choices=CHECKS, default=list(CHECKS))
@@ -157,12 +157,12 @@ def main(argv: list[str] | None = None) -> None:
 
     if args.shapes:
         for name in args.checks:
-            checked(clock, name, chosen, report)
+            run_check(clock, name, chosen, report)
             write()
-        profiled(clock, chosen, args.out, report)
+        run_profile(clock, chosen, args.out, report)
     with (args.out / "figures.jsonl").open("w", encoding="utf-8") as lines:
         for name in args.ways:
-            lines.write(measured(clock, name, chosen, args.repeats, report))
+            lines.write(run_way(clock, name, chosen, args.repeats, report))
             lines.flush()
             write()
     print(report.text())

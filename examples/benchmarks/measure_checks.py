@@ -1,4 +1,4 @@
-"""One check of the machine, on two layers of a shape with random weights; prints a line of JSON.
+"""Run one numerical check on two layers of a model with random weights; prints a line of JSON.
 
 python examples/benchmarks/measure_checks.py float32 --shapes 2b-480p
 """
@@ -25,12 +25,12 @@ from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 
 LAYERS, BLOCKS = 2, 3
-ROWS, COLUMNS = 6, 10  # of the smallest pictures that the model can make
+ROWS, COLUMNS = 6, 10  # in units of the smallest frame that the model can generate
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was compared; the difference is relative, of the latents of three blocks."""
+    """Result of a comparison: the relative difference of the latents of three blocks."""
 
     what: str
     difference: float
@@ -38,7 +38,7 @@ class Check:
 
 
 def small(name: str) -> ModelShapes:
-    """A shape at its full width, but of two layers, short blocks and a small picture."""
+    """A model of full width, with two layers, short blocks and small frames."""
     shapes = SHAPES[name]
     down, across = (p * shapes.vae.spatial_factor for p in shapes.transformer.patch_size[1:])
     size = {"height": ROWS * down, "width": COLUMNS * across, "block_frames": 2}
@@ -52,7 +52,7 @@ def stream(engine: Engine) -> Session:
 
 
 def latents(engine: Engine) -> Tensor:
-    """Of the first blocks of a stream, on the CPU."""
+    """Latents of a stream's first blocks, on the CPU."""
     blocks = itertools.islice(stream(engine), BLOCKS)
     return torch.cat([block.latents for block in blocks], dim=2)
 
@@ -62,7 +62,7 @@ def difference(one: Tensor, other: Tensor) -> float:
 
 
 def twin(engine: Engine, shapes: ModelShapes, device: str, dtype: str) -> Engine:
-    """The same weights elsewhere."""
+    """An engine with the same weights on another device or in another dtype."""
     other = engine_of(shapes, device, dtype)
     other.transformer.load_state_dict(engine.transformer.state_dict())
     other.vae.load_state_dict(engine.vae.state_dict())
@@ -73,7 +73,7 @@ def parity(shapes: ModelShapes, device: str, dtype: str, allowed: float) -> Chec
     torch.backends.cudnn.allow_tf32 = False  # by default convolutions round to 10 bits
     cpu = engine_of(shapes, "cpu", "float32")
     other = twin(cpu, shapes, device, dtype)
-    what = f"{dtype} on {other.device.type} and float32 on the CPU"
+    what = f"{dtype} on {other.device.type} against float32 on the CPU"
     return Check(what, difference(latents(other), latents(cpu)), allowed)
 
 
@@ -82,7 +82,7 @@ def pipelined(shapes: ModelShapes, device: str) -> Check:
     ahead = itertools.islice(generate_ahead(stream(engine)), BLOCKS)
     pairs = zip(ahead, stream(engine), strict=False)
     worst = max(abs(a.frames.astype(int) - b.frames).max() for a, b in pairs)
-    return Check("stages at once and in turn, pictures", float(worst), 0.0)
+    return Check("overlapped against sequential stages, frames", float(worst), 0.0)
 
 
 def compiled(shapes: ModelShapes, device: str) -> Check:
@@ -90,18 +90,18 @@ def compiled(shapes: ModelShapes, device: str) -> Check:
     engine = engine_of(shapes, device, "float32")
     eager = latents(engine)
     compile_networks(engine)
-    return Check("compiled and eager, float32", difference(latents(engine), eager), 1e-3)
+    return Check("compiled against eager, float32", difference(latents(engine), eager), 1e-3)
 
 
 def graphs(shapes: ModelShapes, device: str) -> Check:
     engine = engine_of(shapes, device)
-    # prompts padded as those of recorded calls are
+    # prompts are padded as for captured graphs
     engine.transformer_calls = GraphedTransformer(
         engine.transformer, graph_capture_for(engine.device)
     )
     eager = latents(engine)
     capture_graphs(engine)
-    return Check("graphs and eager", difference(latents(engine), eager), 0.0)
+    return Check("CUDA graphs against eager", difference(latents(engine), eager), 0.0)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the slowest stage of a block spends its time on: torch's profiler, the top of its table.
+"""Profile the slowest stage of a block with torch's profiler; prints the top of its table.
 
 python examples/benchmarks/measure_profile.py --shapes 2b-480p
 """
@@ -30,15 +30,15 @@ def main(argv: list[str] | None = None) -> None:
         "decoding": last.stats.decode_seconds,
     }
     slowest = max(spent, key=lambda stage: spent[stage])
-    head = session.snapshot()
-    draft = session.sample(head)
+    snapshot = session.snapshot()
+    block = session.sample(snapshot)
     on_gpu = engine.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]
     with profile(activities=activities) as profiler:
         if slowest == "decoding":
-            session.decode(draft, head)
+            session.decode(block, snapshot)
         else:
-            session.sample(head)
+            session.sample(snapshot)
         if on_gpu:
             torch.cuda.synchronize()
     order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"

@@ -1,7 +1,7 @@
-"""A day of video from a tiny model with random weights: does anything grow, does anything drift?
+"""Generate a day of video with a tiny random model, to find leaks and numerical drift.
 
-Counts memory, open files and threads while blocks are made, encoded, checkpointed and thrown away,
-and holds the sum of keys, which only ever grows, against the same sum in float64.
+Memory, open files and threads are counted while blocks are generated, encoded, checkpointed and
+dropped. The sum of keys, which grows without limit, is compared with the same sum in float64.
 
 python examples/benchmarks/soak.py                    # 24 hours of video in some minutes
 python examples/benchmarks/soak.py --hours 1 --rows 6
@@ -27,8 +27,9 @@ from sana_stream.engine.session.session import Session
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 FPS = 16
 SHAPES = ModelShapes(
@@ -56,18 +57,18 @@ SHAPES = ModelShapes(
 
 
 class Row(NamedTuple):
-    """What was counted after so much video."""
+    """Counts after `hours` of video."""
 
     hours: float
     position: int  # latent frames
     resident: int  # bytes
     files: int
     threads: int
-    key_error: float  # relative, of the sum of keys
+    key_error: float  # relative error of the sum of keys
 
 
 class ExactKeys:
-    """The keys of every committed block, summed in float64."""
+    """Sum of the keys of every committed block, in float64."""
 
     def __init__(self, engine: Engine) -> None:
         self.total: torch.Tensor | None = None
@@ -81,40 +82,42 @@ class ExactKeys:
         return added
 
     def error(self, session: Session) -> float:
-        """How far the stream's own sum is from it."""
+        """Relative error of the stream's own sum."""
         if self.total is None:
             return 0.0
-        held = session.snapshot().states[0].memory.view().z.double()
-        return float((held - self.total).norm() / self.total.norm())
+        own = session.snapshot().states[0].memory.view().z.double()
+        return float((own - self.total).norm() / self.total.norm())
 
 
 def soak(hours: float, rows: int, folder: Path) -> Iterator[Row]:
-    """Make so many hours of video; count so many times."""
+    """Generate `hours` hours of video, and count `rows` times."""
     torch.manual_seed(0)
     engine = engine_of(SHAPES, "cpu", "float32")
     exact, process = ExactKeys(engine), psutil.Process()
     session = engine.session("a red boat", memory="cumulative")
     session.keep_history(seconds=60)
     end, counted = hours * 3600 * FPS, 0
-    sink = open_output(str(folder / "live.m3u8"), VideoFormat(16, 16, FPS), window=5)
-    with OutputPump([sink], print) as pump:
+    output = open_output(
+        str(folder / "live.m3u8"), StreamSpec(VideoFormat(16, 16, FPS)), OutputOptions(window=5)
+    )
+    with OutputPump([output]) as pump:
         for block in session:
             pump.write(block)
-            made = block.start + len(block.frames)
+            generated = block.start + len(block.frames)
             if block.index % 50 == 0:
                 session.switch(f"night falls for the time number {block.index // 50}")
                 session.save(folder / "soak.ckpt")
-            if made >= end * (counted + 1) / rows:
+            if generated >= end * (counted + 1) / rows:
                 counted += 1
                 yield Row(
-                    made / FPS / 3600,
+                    generated / FPS / 3600,
                     session.snapshot().states[0].position,
                     process.memory_info().rss,
                     process.num_fds() if hasattr(process, "num_fds") else 0,
                     threading.active_count(),
                     exact.error(session),
                 )
-            if made >= end:
+            if generated >= end:
                 return
 
 
@@ -124,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=12)
     args = parser.parse_args(argv)
     begun = time.perf_counter()
-    print("| video | latent frame | resident | open files | threads | key sum off by |")
+    print("| video | latent frame | resident | open files | threads | error of the key sum |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for row in soak(args.hours, args.rows, Path(folder)):

@@ -1,4 +1,4 @@
-"""Measure a model folder against rendered truth; each part runs alone.
+"""Evaluate a model folder against rendered scenes; each part can run alone.
 
 python examples/pocket/evaluate.py prompts --quick
 python examples/pocket/evaluate.py all --model models/pocket
@@ -24,19 +24,19 @@ CONSTANT = "a red balloon floats over the hills by day under a clear sky"
 
 
 def main() -> None:
-    given = _arguments()
-    torch.set_num_threads(given.threads)
-    given.out.mkdir(parents=True, exist_ok=True)
-    engine = Engine.load(given.model)
-    probe = load_probe(given.out / "probe.pt")
-    for part in PARTS if given.part == "all" else (given.part,):
-        figures, pictures = _measure(part, engine, probe, given.quick)
+    args = _arguments()
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    engine = Engine.load(args.model)
+    probe = load_probe(args.out / "probe.pt")
+    for part in PARTS if args.part == "all" else (args.part,):
+        figures, image = _measure(part, engine, probe, args.quick)
         print(f"{part}:")
         for name, value in figures.items():
             print(f"  {name:34} {value:.3f}")
-        (given.out / f"{part}.json").write_text(json.dumps(figures, indent=2) + "\n")
-        if pictures is not None:
-            Image.fromarray(pictures).save(given.out / f"{part}.png")
+        (args.out / f"{part}.json").write_text(json.dumps(figures, indent=2) + "\n")
+        if image is not None:
+            Image.fromarray(image).save(args.out / f"{part}.png")
 
 
 def _measure(
@@ -59,7 +59,7 @@ def _measure(
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure a model folder.")
+    parser = argparse.ArgumentParser(description="Evaluate a model folder.")
     parser.add_argument("part", choices=(*PARTS, "all"))
     parser.add_argument("--model", default="pocket", help="folder; the embedded one if not given")
     parser.add_argument("--quick", action="store_true", help="fewer prompts, shorter runs")

@@ -1,4 +1,4 @@
-"""Make the embedded model from nothing; a killed run goes on where it was.
+"""Train the embedded model from scratch; a killed run resumes from its last saved state.
 
 python examples/pocket/train.py --hours 2                      # on a CPU, resumes after a kill
 python examples/pocket/train.py --device cuda --minutes 22     # on a GPU
@@ -13,7 +13,7 @@ import torch
 
 from training import autoencoder, transformer
 from training.export import export
-from training.machine import keep_memory
+from training.machine import keep_freed_memory
 from training.optimizer import averaged
 from training.transformer import Kind, Plan
 
@@ -28,24 +28,22 @@ GPU = Plan(
 
 
 def main() -> None:
-    given = _arguments()
-    torch.set_num_threads(given.threads)
-    keep_memory()
-    common = (given.device, given.seed, given.compile)
-    if given.stage in ("autoencoder", "all"):
-        share = AUTOENCODER_SHARE if given.stage == "all" else 1
-        autoencoder.train(given.work, share * given.minutes, *common)
-    if given.stage in ("transformer", "all"):
-        share = 1 - AUTOENCODER_SHARE if given.stage == "all" else 1
-        plan = CPU if given.device == "cpu" else GPU
-        weights = autoencoder.first_weights(given.work, given.seed)
-        encode = autoencoder.encoder(weights, given.device)
-        transformer.train(
-            given.work, encode, share * given.minutes, plan, *common, given.begin_with
-        )
-    if given.stage in ("export", "all"):
-        trained = averaged(torch.load(given.work / "transformer.pt", weights_only=False))
-        export(given.out, autoencoder.trained_weights(given.work), trained, CPU.blocks)
+    args = _arguments()
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    common = (args.device, args.seed, args.compile)
+    if args.stage in ("autoencoder", "all"):
+        share = AUTOENCODER_SHARE if args.stage == "all" else 1
+        autoencoder.train(args.work, share * args.minutes, *common)
+    if args.stage in ("transformer", "all"):
+        share = 1 - AUTOENCODER_SHARE if args.stage == "all" else 1
+        plan = CPU if args.device == "cpu" else GPU
+        weights = autoencoder.first_weights(args.work, args.seed)
+        encode = autoencoder.encoder(weights, args.device)
+        transformer.train(args.work, encode, share * args.minutes, plan, *common, args.begin_with)
+    if args.stage in ("export", "all"):
+        trained = averaged(torch.load(args.work / "transformer.pt", weights_only=False))
+        export(args.out, autoencoder.trained_weights(args.work), trained, CPU.blocks)
 
 
 def _arguments() -> argparse.Namespace:
@@ -56,9 +54,9 @@ def _arguments() -> argparse.Namespace:
         "--stage",
         choices=("autoencoder", "transformer", "export", "all"),
         default="all",
-        help="one alone has all the time; the first two may run side by side",
+        help="one stage gets all the time; the first two can run at the same time",
     )
-    parser.add_argument("--minutes", type=float, default=120, help="time for everything")
+    parser.add_argument("--minutes", type=float, default=120, help="time for all stages")
     parser.add_argument("--hours", type=float, help="the same in hours")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -67,15 +65,15 @@ def _arguments() -> argparse.Namespace:
         "--begin-with",
         type=Path,
         metavar="FOLDER",
-        help="a model to train further: its weights, longer clips at once, lower rates",
+        help="a model to fine-tune: its weights, longer clips from the start, lower rates",
     )
-    parser.add_argument("--compile", action="store_true", help="compile layers: faster, later")
+    parser.add_argument("--compile", action="store_true", help="compile layers: a slower start")
     parser.add_argument("--work", type=Path, default=ROOT / ".work" / "pocket")
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "pocket")
-    given = parser.parse_args()
-    if given.hours is not None:
-        given.minutes = 60 * given.hours
-    return given
+    args = parser.parse_args()
+    if args.hours is not None:
+        args.minutes = 60 * args.hours
+    return args
 
 
 if __name__ == "__main__":

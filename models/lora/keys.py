@@ -1,4 +1,4 @@
-"""The names in LoRA files: which module a tensor changes, and which part of the update it is."""
+"""Key names in LoRA files: the module that a tensor updates, and its part of the update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.original_layout import original_modules, our_modules
 from sana_stream.models.weights.tensor_names import plain_name
 
-FLAT = ("lora_unet_", "lora_transformer_", "lora_dit_", "lycoris_")  # kohya's tools: no dots
+FLAT = ("lora_unet_", "lora_transformer_", "lora_dit_", "lycoris_")  # kohya's keys have no dots
 _TEXT = ("lora_te", "text_encoder", "text_model", "conditioner")
 _FACTORS = {
     ("lora_A", "weight"): "A",
@@ -25,7 +25,7 @@ _FACTORS = {
     ("lora_B",): "B",
     ("alpha",): "alpha",
 }
-# What other kinds of adapters call their parts, as a part of the name begins.
+# Key prefixes by which other kinds of adapters are recognized.
 _OTHERS = {
     "lora_magnitude_vector": "DoRA",
     "dora_scale": "DoRA",
@@ -47,11 +47,10 @@ _OTHERS = {
 
 
 def split_key(path: Path, key: str) -> tuple[str, str]:
-    """The module that a tensor of a LoRA belongs to, and its part: "A", "B" or "alpha".
+    """Split a LoRA key into the module's name and the part: "A", "B" or "alpha".
 
     Raises:
-        CheckpointError: it is of another kind of adapter, which is named, or changes the text
-            encoder.
+        CheckpointError: another kind of adapter, which is named, or an update of the text encoder.
     """
     parts = tuple(plain_name(key).split("."))
     if parts[0].startswith(_TEXT):
@@ -65,16 +64,17 @@ def split_key(path: Path, key: str) -> tuple[str, str]:
                 return ".".join(parts[: -len(end)]), part
     kind = next((kind for p in parts for start, kind in _OTHERS.items() if p.startswith(start)), "")
     raise CheckpointError(
-        f"{safe_text(path)}: {safe_text(key, 120)} is not of a plain LoRA (A and B alone)"
+        f"{safe_text(path)}: {safe_text(key, 120)} is not of a plain LoRA (A and B only)"
         + (f"; it is {kind}" if kind else "")
     )
 
 
 def find_modules(name: str, modules: set[str]) -> tuple[str, ...]:
-    """The modules of a model that a LoRA's module stands for; empty where there are none.
+    """Find the model's modules that a LoRA key names; empty where there are none.
 
     The name may be diffusers', that of the original layout, or either with `_` for every dot. One
-    matrix of the original layout stands for several modules, which share out its rows evenly.
+    matrix of the original layout can correspond to several modules, with an equal share of rows
+    each.
     """
     if name in modules:
         return (name,)
@@ -101,7 +101,7 @@ def _by_flat(flat: str, names: Iterable[str]) -> str | None:
 
 
 def _with_adapter(parts: tuple[str, ...], ending: tuple[str, ...]) -> tuple[str, ...]:
-    """peft puts the adapter's name, which may be any word, behind `lora_A`."""
+    """Insert the adapter's name, any word, which peft writes after `lora_A`."""
     adapted = ending[0] in ("lora_A", "lora_B") and len(parts) > len(ending)
     if adapted and parts[-len(ending)] not in ("weight", "bias"):
         return (ending[0], parts[-len(ending)], *ending[1:])

@@ -1,4 +1,4 @@
-"""What a LoRA's metadata says of rank and alpha."""
+"""Rank and alpha from a LoRA's metadata."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.schema import OpenSchema, check_values
 from sana_stream.models.weights.files import read_json
 
-LARGEST = 1000.0  # either way; 1 is as trained
+MAX_SCALE = 1000.0  # absolute value; 1 is as trained
 
 
 def check_scale(value: Any, file: object) -> float:
-    """A scale as a number.
+    """Return a scale as a float.
 
     Raises:
-        ConfigError: no number, not finite, or far beyond what a LoRA can take.
+        ConfigError: not a number, not finite, or beyond `MAX_SCALE`.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         with suppress(OverflowError):
-            if abs(number := float(value)) <= LARGEST:  # which NaN is not
+            if abs(number := float(value)) <= MAX_SCALE:  # False for NaN
                 return number
     raise ConfigError(
         f"LoRA {safe_text(file)} has the scale {safe_text(value, 40)}; give a number from"
-        f" -{LARGEST:g} to {LARGEST:g}, such as 0.8"
+        f" -{MAX_SCALE:g} to {MAX_SCALE:g}, such as 0.8"
     )
 
 
@@ -43,7 +43,7 @@ _Alpha = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class _Fields(OpenSchema):
-    """peft's settings that an update depends on."""
+    """peft's settings that affect an update."""
 
     lora_alpha: _Alpha | None = None
     alpha_pattern: (
@@ -56,29 +56,29 @@ class _Fields(OpenSchema):
 
 
 def read_settings(path: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
-    """What the file or the configuration beside it says, by peft's names.
+    """Read the settings from the file's metadata or the configuration next to it, by peft's names.
 
     Raises:
-        CheckpointError: it cannot be read, or asks for more than `B A`.
+        CheckpointError: they cannot be read, or need more than `B A`.
     """
-    beside = path.parent / ADAPTER_CONFIG
-    values: Mapping[str, Any] = read_json(beside) if beside.exists() else {}
-    where = f"{path}: its metadata" if _METADATA in metadata else beside
+    config = path.parent / ADAPTER_CONFIG
+    values: Mapping[str, Any] = read_json(config) if config.exists() else {}
+    where = f"{path}: its metadata" if _METADATA in metadata else config
     if _METADATA in metadata:
         try:
-            told = parse_json(metadata[_METADATA], depth=8)
+            parsed = parse_json(metadata[_METADATA], depth=8)
         except ValueError as error:
             raise CheckpointError(
                 f"{safe_text(path)}: its metadata cannot be read: {safe_text(error)}"
             ) from None
-        if not isinstance(told, dict):
-            raise CheckpointError(f"{safe_text(path)}: its metadata is no JSON object")
-        values = {key.removeprefix("transformer."): value for key, value in told.items()}
+        if not isinstance(parsed, dict):
+            raise CheckpointError(f"{safe_text(path)}: its metadata is not a JSON object")
+        values = {key.removeprefix("transformer."): value for key, value in parsed.items()}
     settings = check_values(_Fields, values, where, CheckpointError)
     for kind in ("use_dora", "lora_bias"):
         if settings.get(kind):
             raise CheckpointError(
-                f"{safe_text(path)} was made with {kind}; only plain LoRA (A and B) merges"
+                f"{safe_text(path)} was made with {kind}; only plain LoRA (A and B) can be merged"
             )
     for pattern in settings.get("alpha_pattern") or {}:
         _pieces(pattern, where)
@@ -86,15 +86,15 @@ def read_settings(path: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def alpha_of(name: str, rank: int, settings: Mapping[str, Any]) -> float:
-    """The alpha of a module: that of the first pattern that it fits, else that of all."""
+    """Alpha of a module: that of the first matching pattern, else the common one."""
     alpha = settings.get("lora_alpha")
     default = rank if alpha is None else alpha
     patterns = settings.get("alpha_pattern") or {}
-    return next((value for pattern, value in patterns.items() if _fits(pattern, name)), default)
+    return next((value for pattern, value in patterns.items() if _matches(pattern, name)), default)
 
 
-def _fits(pattern: str, name: str) -> bool:
-    """peft's rule: a module's whole name or its end; in linear time, whatever the pattern is."""
+def _matches(pattern: str, name: str) -> bool:
+    """Match a module's whole name or its end, by peft's rule, in linear time for any pattern."""
     pieces, anchored = _pieces(pattern)
     if len(pieces) == 1:
         ends = not anchored and name.endswith(f".{pieces[0]}")
@@ -112,9 +112,9 @@ def _fits(pattern: str, name: str) -> bool:
 
 
 def _pieces(pattern: str, where: object = "") -> tuple[list[str], bool]:
-    """A pattern as literal pieces with anything between them, and whether it fixes the beginning.
+    """Split a pattern into its literal pieces; also return whether it fixes the beginning.
 
-    Of regular expressions only what programs write into such files: `.*`, `\\.`, `^`, `$`.
+    Of regular expressions only the forms that programs write are supported: `.*`, `\\.`, `^`, `$`.
     """
     anchored = pattern.startswith("^")
     plain = pattern.removeprefix("^").removesuffix("$").replace("(.*\\.)?", "").replace("\\.", ".")
@@ -122,6 +122,6 @@ def _pieces(pattern: str, where: object = "") -> tuple[list[str], bool]:
     if not all(_LITERAL.fullmatch(piece) for piece in pieces):
         raise CheckpointError(
             f"{safe_text(where)}: alpha_pattern has {safe_text(repr(pattern), 80)}; names of"
-            " modules can be used, and .* in them"
+            " modules are allowed, with .* between their parts"
         )
     return pieces, anchored

@@ -12,63 +12,62 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text, shape_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.weights.file_format import weight_format
-from sana_stream.models.weights.files import READ_FAULTS, not_whole, shape_text
-from sana_stream.models.weights.tensor_names import name_list
+from sana_stream.models.weights.files import READ_FAULTS, incomplete_file
 from sana_stream.models.weights.torch_file import read_torch_file
 
 from .keys import find_modules, split_key
 from .settings import alpha_of, check_scale, read_settings
 
-MOST_TENSORS = 20_000  # of a file; one that changes every layer of a model has some thousand
-_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")  # in a folder of peft
+MAX_TENSORS = 20_000  # of a file; a LoRA of every layer has some thousand
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")  # in a folder of peft
 
 
 @dataclass(frozen=True, slots=True)
 class LowRank:
-    """The update of one weight."""
+    """Low-rank update of one weight."""
 
-    A: Tensor  # (r, in) or of a convolution (r, in, k, k)
+    A: Tensor  # (r, in), or (r, in, k, k) of a convolution
     B: Tensor  # (out, r) or (out, r, 1, 1)
     factor: float  # alpha / r
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the weight that it changes."""
+        """Shape of the weight."""
         return (self.B.shape[0], *self.A.shape[1:])
 
     def delta(self, device: torch.device) -> Tensor:
-        """`factor B A`, float32, in the shape of the weight."""
+        """Compute `factor B A`, float32, in the shape of the weight."""
         A, B = self.A.to(device, torch.float32), self.B.to(device, torch.float32)
         return self.factor * (B.flatten(1) @ A.flatten(1)).view(self.shape)
 
     def rows(self, parts: int) -> list[LowRank]:
-        """The updates of matrices that share out the rows of this one's."""
+        """Split the update by rows into the updates of `parts` equal matrices."""
         return [LowRank(self.A, B, self.factor) for B in self.B.chunk(parts)]
 
 
 Update = Mapping[str, LowRank]
-"""Updates by the name of their module."""
+"""Updates by module name."""
 
 
 def read_lora(path: Path) -> dict[str, LowRank]:
-    """Updates by the name of their module, from a file of diffusers, peft, ComfyUI or kohya.
+    """Read updates by module name from a LoRA file of diffusers, peft, ComfyUI or kohya.
 
-    Where nothing says otherwise, alpha is the rank. It may be told by an `.alpha` tensor, by the
-    file's metadata (diffusers) or by `adapter_config.json` beside it (peft).
+    Alpha is given by an `.alpha` tensor, by the file's metadata (diffusers) or by
+    `adapter_config.json` next to it (peft). Without any of them it is the rank.
 
     Raises:
-        CheckpointError: not such a file, cut short, of a kind that is more than `B A`, or with
+        CheckpointError: not a LoRA file, truncated, of a kind that is more than `B A`, or with
             numbers that are not finite.
     """
     if path.is_dir():
-        path = _adapter_of(path)
+        path = _adapter_file(path)
     tensors, metadata = _read(path)
-    if len(tensors) > MOST_TENSORS:
+    if len(tensors) > MAX_TENSORS:
         raise CheckpointError(
-            f"{safe_text(path)} holds {len(tensors)} tensors; a LoRA has at most {MOST_TENSORS}"
+            f"{safe_text(path)} holds {len(tensors)} tensors; a LoRA has at most {MAX_TENSORS}"
         )
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -84,20 +83,20 @@ def read_lora(path: Path) -> dict[str, LowRank]:
 
 
 class LoraStack:
-    """Updates merged into a model's weights; the weights before them are kept, on the CPU."""
+    """LoRA updates merged into a model's weights; the original weights are kept on the CPU."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._originals: dict[str, Tensor] = {}
 
     def set(self, chosen: list[tuple[Path, float]]) -> None:
-        """Merge these files, each at its scale, in place of those merged before.
+        """Merge these files, each at its scale, and replace those merged before.
 
-        An empty list gives the weights of the checkpoint back, bit for bit.
+        An empty list restores the checkpoint's weights bit for bit.
 
         Raises:
             CheckpointError: a file cannot be read or does not fit; nothing has changed.
-            ConfigError: a scale that is no finite number; nothing has changed.
+            ConfigError: a scale that is not a finite number; nothing has changed.
         """
         scales = [check_scale(scale, path) for path, scale in chosen]
         weights = dict(self._model.named_parameters())
@@ -117,7 +116,7 @@ class LoraStack:
     def _check(
         self, name: str, weight: Tensor, updates: Sequence[tuple[Path, float, Update]]
     ) -> None:
-        """Refuse a sum that the weight's dtype cannot hold, before anything is changed."""
+        """Refuse updated weights that overflow the weight's dtype, before changing anything."""
         before = self._originals.get(name, weight.data).to(weight.device)
         total = _merged(name, before, updates).to(weight.dtype)
         if not torch.isfinite(torch.stack(torch.aminmax(total))).all():
@@ -129,10 +128,10 @@ class LoraStack:
 
 
 def fit_lora(path: Path, update: Update, weights: Mapping[str, Tensor]) -> dict[str, LowRank]:
-    """Updates under the names of a model's modules, checked against its weights' shapes.
+    """Assign updates to a model's modules, and check them against the weights' shapes.
 
     Raises:
-        CheckpointError: it changes what the model does not have, or in another shape.
+        CheckpointError: an update of a missing module, or of another shape.
     """
     modules = {_module(name) for name in weights if name.endswith(".weight")}
     fitting: dict[str, LowRank] = {}
@@ -161,7 +160,7 @@ def fit_lora(path: Path, update: Update, weights: Mapping[str, Tensor]) -> dict[
 
 
 def _merged(name: str, weight: Tensor, updates: Sequence[tuple[Path, float, Update]]) -> Tensor:
-    """The weight with its updates added, in float32."""
+    """Compute the weight with its updates added, in float32."""
     total = weight.float()
     for _, scale, update in updates:
         if _module(name) in update:
@@ -174,13 +173,13 @@ def _module(weight: str) -> str:
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A 1x1 convolution's weight is a matrix too."""
+    """Drop trailing dimensions of 1: a 1x1 convolution's weight is a matrix."""
     return shape[:2] if prod(shape[2:]) == 1 else shape
 
 
-def _adapter_of(folder: Path) -> Path:
-    named = [folder / name for name in _ADAPTERS if (folder / name).exists()]
-    return next(iter(named or sorted(folder.glob("*.safetensors"))), folder / _ADAPTERS[0])
+def _adapter_file(folder: Path) -> Path:
+    named = [folder / name for name in _ADAPTER_FILES if (folder / name).exists()]
+    return next(iter(named or sorted(folder.glob("*.safetensors"))), folder / _ADAPTER_FILES[0])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -193,33 +192,33 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             keys = list(file.keys())
             return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
     except READ_FAULTS as error:
-        raise not_whole(path, error) from error
+        raise incomplete_file(path, error) from error
 
 
 def _low_rank(
     path: Path, name: str, held: Mapping[str, Tensor], settings: Mapping[str, Any]
 ) -> LowRank:
-    told = f"{safe_text(path)}: {safe_text(name, 120)}"
+    where = f"{safe_text(path)}: {safe_text(name, 120)}"
     if "A" not in held or "B" not in held:
-        raise CheckpointError(f"{told} has one of A and B only")
+        raise CheckpointError(f"{where} has only one of A and B")
     A, B = held["A"], held["B"]
     rank = A.shape[0] if A.ndim else 0
     fits = 2 <= A.ndim <= 5 and A.ndim == B.ndim and B.shape[1] == rank and prod(B.shape[2:]) == 1
     if not fits or not A.numel() or not B.numel():
         raise CheckpointError(
-            f"{told} has A of shape {shape_text(A.shape)} and B of {shape_text(B.shape)}"
+            f"{where} has A of shape {shape_text(A.shape)} and B of {shape_text(B.shape)}"
         )
     for tensor in held.values():
         if not tensor.is_floating_point() and tensor is not held.get("alpha"):
-            raise CheckpointError(f"{told} is of type {tensor.dtype}; give floating-point numbers")
+            raise CheckpointError(f"{where} is of type {tensor.dtype}; give floating-point numbers")
         if not torch.isfinite(tensor.float()).all():
-            raise CheckpointError(f"{told} holds NaN or infinity; fetch the LoRA again")
+            raise CheckpointError(f"{where} holds NaN or infinity; fetch the LoRA again")
     alpha = alpha_of(name, rank, settings)
     if "alpha" in held:
         if held["alpha"].numel() != 1:
-            raise CheckpointError(f"{told} has an alpha of {held['alpha'].numel()} numbers")
+            raise CheckpointError(f"{where} has an alpha of {held['alpha'].numel()} numbers")
         alpha = float(held["alpha"])
     factor = alpha / (rank**0.5 if settings.get("use_rslora") else rank)
     if not isfinite(factor):
-        raise CheckpointError(f"{told} has an alpha of {alpha:g}")
+        raise CheckpointError(f"{where} has an alpha of {alpha:g}")
     return LowRank(A, B, factor)

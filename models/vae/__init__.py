@@ -1,4 +1,4 @@
-"""Video autoencoders that encode and decode in pieces.
+"""Video autoencoders that encode and decode a stream in chunks.
 
 Open `registry.py` first.
 """

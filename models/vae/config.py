@@ -1,4 +1,4 @@
-"""What a Wan VAE is made of, as its checkpoint's `vae/config.json` says it."""
+"""Configuration of a Wan VAE, from its checkpoint's `vae/config.json`."""
 
 from __future__ import annotations
 
@@ -16,40 +16,41 @@ from sana_stream.models.schema import Schema, check_values, refuse_unknown, with
 
 
 def check_frames(frames: Tensor, n: int, side: int, start: bool) -> None:
-    """Refuse pictures other than (B, 3, T, H, W) that fill whole latent frames.
+    """Check that frames have shape (B, 3, T, H, W) and fill whole latent frames.
 
     Args:
-        frames: at the start of a stream T = 1 + k * n, later k * n; H and W multiples of `side`.
-        n: pictures of a latent frame.
+        frames: T is 1 + k * n at the start of a stream and k * n later; H and W are multiples of
+            `side`.
+        n: frames per latent frame.
         side: pixels along one side of a latent pixel.
-        start: whether a stream begins.
+        start: whether these are the first frames of a stream.
 
     Raises:
-        ConfigError: what was given and what is taken.
+        ConfigError: another shape; names what was given and what is allowed.
     """
     if frames.ndim != 5 or frames.shape[1] != 3:
-        raise ConfigError(f"pictures have shape {tuple(frames.shape)}; give (B, 3, T, H, W)")
+        raise ConfigError(f"frames have shape {tuple(frames.shape)}; give (B, 3, T, H, W)")
     count, height, width = frames.shape[2:]
     if height % side or width % side or not height or not width:
-        raise ConfigError(f"pictures of {height}x{width}; height and width must be n·{side}")
+        raise ConfigError(f"frames of {height}x{width}; height and width must be n·{side}")
     if count < 1 or (count - start) % n:
         rule = f"1, {1 + n}, {1 + 2 * n} …" if start else f"{n}, {2 * n} …"
         place = "at the start of a stream" if start else "with a cache"
-        raise ConfigError(f"{count} pictures to encode {place}; give {rule}")
+        raise ConfigError(f"{count} frames to encode {place}; give {rule}")
 
 
 def check_latents(latents: Tensor, channels: int) -> None:
-    """Refuse latents other than (B, channels, T' >= 1, h, w).
+    """Check that latents have shape (B, channels, T' >= 1, h, w).
 
     Raises:
-        ConfigError: what was given and what is taken.
+        ConfigError: another shape; names what was given and what is allowed.
     """
     if latents.ndim != 5 or latents.shape[1] != channels or latents.shape[2] < 1:
         shape = tuple(latents.shape)
         raise ConfigError(f"latents have shape {shape}; give (B, {channels}, T' ≥ 1, h, w)")
 
 
-LEVELS = 8  # at most, of sizes
+MAX_LEVELS = 8  # resolutions of encoder and decoder
 _Count = Annotated[int, Field(ge=1, le=4096)]
 _Statistics = Annotated[
     list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)
@@ -60,17 +61,19 @@ _Positive = Annotated[
 
 
 class _Fields(Schema):
-    """What each key may be."""
+    """Allowed values of each key."""
 
     latents_mean: _Statistics
     latents_std: _Positive
     base_dim: _Count = 0
     decoder_base_dim: _Count | None = None
     z_dim: _Count = 0
-    dim_mult: list[Annotated[int, Field(ge=1, le=64)]] = Field([], min_length=1, max_length=LEVELS)
+    dim_mult: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+        [], min_length=1, max_length=MAX_LEVELS
+    )
     num_res_blocks: Annotated[int, Field(ge=1, le=32)] = 0
-    attn_scales: list[float] = Field([], max_length=LEVELS)
-    temperal_downsample: list[bool] = Field([], max_length=LEVELS)
+    attn_scales: list[float] = Field([], max_length=MAX_LEVELS)
+    temperal_downsample: list[bool] = Field([], max_length=MAX_LEVELS)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     is_residual: bool = False
     in_channels: _Count = 0
@@ -82,10 +85,12 @@ class _Fields(Schema):
 
 @dataclass(frozen=True, slots=True)
 class WanVAEConfig:
-    """The sizes of a Wan 2.1 autoencoder, under the names that diffusers gives them.
+    """Sizes of a Wan 2.1 autoencoder, under the names that diffusers gives them.
 
     `patch_size` P folds P by P pixels into channels before the encoder and after the decoder.
-    Raises ConfigError when values contradict each other or need a part that is not built here.
+
+    Raises:
+        ConfigError: values contradict each other or need a feature that is not implemented.
     """
 
     latents_mean: tuple[float, ...]  # (z_dim,)
@@ -111,12 +116,17 @@ class WanVAEConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: object = "VAE config") -> WanVAEConfig:
-        """Read a parsed `vae/config.json`; keys that begin with an underscore are left out.
+        """Read a parsed `vae/config.json`.
 
-        Unknown keys that are off (null, false, empty) are those of a newer writer.
+        Keys that begin with an underscore are ignored, and so are unknown keys with an unset value
+        (null, false, zero, empty), which newer versions of diffusers add.
 
-        Raises ConfigError for an unknown or missing key and for unsupported values; `where` is
-        the file that its message names.
+        Args:
+            values: the parsed file.
+            where: the file's name, for messages.
+
+        Raises:
+            ConfigError: an unknown or missing key, or an unsupported value.
         """
         known = {field.name for field in fields(cls)}
         given, odd = without_idle(values, known)
@@ -136,7 +146,7 @@ class WanVAEConfig:
 
     @property
     def decoder_dim(self) -> int:
-        """Channels of the decoder's widest pictures, before `dim_mult`."""
+        """Channels of the decoder's last level, before `dim_mult`."""
         return self.base_dim if self.decoder_base_dim is None else self.decoder_base_dim
 
     @property
@@ -146,7 +156,7 @@ class WanVAEConfig:
 
     @property
     def temporal_factor(self) -> int:
-        """Pictures per latent frame, the stream's first latent frame excepted (one picture)."""
+        """Frames per latent frame; the stream's first latent frame is one frame."""
         return 2 ** sum(self.temperal_downsample)
 
     @property
@@ -156,10 +166,10 @@ class WanVAEConfig:
 
     @property
     def decoder_context(self) -> int:
-        """How many latent frames back the decoder sees.
+        """Number of earlier latent frames on which a decoded frame can depend.
 
-        Each causal convolution over time looks two frames back, in frames of its own rate; what
-        lies further back than this cannot change a picture, nor a tail kept for the next one.
+        Each causal convolution over time sees two earlier frames at its own frame rate. Older
+        frames change neither the output nor the cached frames.
         """
         convolutions = 2 * (self.num_res_blocks + 1)
         frames, rate = 2.0 + 2 * 4, 1  # the first convolution, and four of the middle block

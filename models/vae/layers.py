@@ -1,8 +1,8 @@
-"""The layers of the Wan VAE, each one reading a stream of frames piece by piece.
+"""Layers of the Wan VAE, which process a stream of frames chunk by chunk.
 
-Every layer is called as `layer(x, tails)` with `x (B, C, T, H, W)` and returns its output and the
-new tails: the last frames that its causal convolutions must see again with the next piece. Tails
-are plain data: `None` at the start of a stream, later the tuple that the last call returned.
+Every layer is called as `layer(x, tails)` with `x (B, C, T, H, W)`. It returns its output and the
+new tails: the last input frames of its causal convolutions, which precede the next chunk.
+`tails` is `None` at the start of a stream, and later the tuple that the last call returned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ConvCache = tuple[Tensor, ...]
 
 
 class StreamingLayer(nn.Module):
-    """A layer called as `layer(x, tails) -> (y, tails)`, with `num_cached` tensors of state."""
+    """Base of layers called as `layer(x, tails) -> (y, tails)`, with `num_cached` tails."""
 
     num_cached = 0
 
@@ -26,7 +26,7 @@ class StreamingLayer(nn.Module):
 def run_layers(
     layers: Iterable[StreamingLayer], x: Tensor, tails: ConvCache | None
 ) -> tuple[Tensor, ConvCache]:
-    """Send a piece through layers in turn, handing each one its own share of the tails."""
+    """Run a chunk through layers in sequence; each layer gets its own part of the tails."""
     kept: ConvCache = ()
     for layer in layers:
         own = None if tails is None else tails[len(kept) : len(kept) + layer.num_cached]
@@ -36,17 +36,17 @@ def run_layers(
 
 
 def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Convolve over time looking only back: the tail, or zeros at the start, comes before `x`."""
+    """Convolve causally over time: the tail, or zeros at the start, precedes `x`."""
     history = conv.kernel_size[0] - conv.stride[0]
     x = F.pad(x, (0, 0, 0, 0, history, 0)) if tail is None else torch.cat((tail, x), dim=2)
     return _convolve(conv, x), last_frames(x, history)
 
 
 def _convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
-    # A lone float32 clip with C·T·H up to 20480 is sent by torch to its own CPU kernel, which
-    # takes 5 to 15 times as long as oneDNN's; larger batches and bfloat16 are not.
-    lone = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[0] == 1
-    if not lone or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+    # torch sends a single float32 clip with C·T·H up to 20480 to its own CPU kernel, which takes
+    # 5 to 15 times as long as oneDNN's. Larger batches and bfloat16 are not affected.
+    single = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[0] == 1
+    if not single or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
         return conv(x)
     padding = cast("tuple[int, ...]", conv.padding)
     rest = (conv.stride, conv.dilation, conv.groups)
@@ -54,17 +54,17 @@ def _convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
 
 
 def last_frames(x: Tensor, count: int) -> Tensor:
-    """The last frames as data of their own, which keep neither `x` nor its graph alive."""
+    """Copy the last frames, so that neither `x` nor its graph is kept alive."""
     return x[:, :, -count:].detach().clone()
 
 
 def frame_conv(dim: int, out_dim: int) -> nn.Conv3d:
-    """A 3x3x3 convolution for `causal_conv`: pictures keep their size."""
+    """Create a 3x3x3 convolution for `causal_conv` that keeps height and width."""
     return nn.Conv3d(dim, out_dim, 3, padding=(0, 1, 1))
 
 
 class RMSNorm(nn.Module):
-    """Channels scaled to root mean square 1, computed in float32, times `gamma`."""
+    """RMS normalisation over channels, computed in float32, times `gamma`."""
 
     def __init__(self, dim: int, spatial_dims: int = 3) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class RMSNorm(nn.Module):
 
 
 class ResidualBlock(StreamingLayer):
-    """Two normalised causal convolutions beside a shortcut."""
+    """Two normalised causal convolutions with a shortcut."""
 
     num_cached = 2
 
@@ -98,7 +98,7 @@ class ResidualBlock(StreamingLayer):
 
 
 class AttentionBlock(StreamingLayer):
-    """Self-attention with one head among the pixels of each frame; no state."""
+    """Single-head self-attention among the pixels of each frame; no tails."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class AttentionBlock(StreamingLayer):
 
 
 class MidBlock(StreamingLayer):
-    """The narrowest part of encoder and decoder: attention between two residual blocks."""
+    """Middle of encoder and decoder: attention between two residual blocks."""
 
     num_cached = 4
 
@@ -132,10 +132,10 @@ class MidBlock(StreamingLayer):
 
 
 def to_frames(x: Tensor) -> Tensor:
-    """(B, C, T, H, W) as (B·T, C, H, W)."""
+    """Reshape (B, C, T, H, W) to (B·T, C, H, W)."""
     return x.transpose(1, 2).flatten(0, 1)
 
 
 def from_frames(frames: Tensor, batch: int) -> Tensor:
-    """(B·T, C, H, W) as (B, C, T, H, W)."""
+    """Reshape (B·T, C, H, W) to (B, C, T, H, W)."""
     return frames.unflatten(0, (batch, -1)).transpose(1, 2)

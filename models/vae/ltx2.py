@@ -1,13 +1,15 @@
-"""VAEs of diffusers behind the streaming interface of `WanVAE`, by overlap.
+"""Non-causal VAEs of diffusers with the streaming interface of `WanVAE`, by overlapping chunks.
 
-Their decoders look at frames on both sides. A piece is decoded together with the last latent
-frames before it, whose pictures are dropped; on its right the decoder sees nothing yet, as at the
-end of a clip. So pieces begin as the whole decode does, and differ from it towards their ends.
+Their decoders use frames on both sides. A chunk is decoded together with the latent frames before
+it, and the frames of the overlap are dropped. On the right the decoder has no context, as at the
+end of a clip. The beginning of a chunk therefore equals the decoding of the whole clip closely;
+towards the end of a chunk the difference grows.
 
-LTX-2's decoder sees some ten latent frames on each side. With random weights of the published
-depth and unrelated latents, the first pictures behind a seam are 40 % off behind 3 latent frames,
-10 % behind 5, 4 % behind 6. To hold the last pictures back until as much is known on their right
-would delay a stream by 3 s; a single latent frame more takes them from 102 % off to 77 %.
+LTX-2's decoder uses about ten latent frames on each side. Measured with random weights of the
+published depth and unrelated latents, the first frames after a seam differ by 40 % with an overlap
+of 3 latent frames, 10 % with 5, 4 % with 6. Delaying the last frames until the context on their
+right is known would delay a stream by 3 s; delaying by one latent frame lowers their difference
+from 102 % to 77 % only.
 """
 
 from __future__ import annotations
@@ -28,24 +30,24 @@ from sana_stream.models.schema import Schema, check_values, refuse_unknown, with
 from .config import check_frames, check_latents
 from .wan import VAECache
 
-OVERLAP = 6  # latent frames before a piece that are decoded with it, and thrown away
+OVERLAP = 6  # latent frames before a chunk that are decoded with it, and dropped
 CLASSES = ("AutoencoderKLLTX2Video",)
 
 
-LEVELS = 8  # at most, of sizes
+MAX_LEVELS = 8  # resolutions of encoder and decoder
 _Count = Annotated[int, Field(ge=1, le=4096)]
-_Counts = Annotated[list[_Count], Field(min_length=1, max_length=LEVELS)]
+_Counts = Annotated[list[_Count], Field(min_length=1, max_length=MAX_LEVELS)]
 _Layers = Annotated[
-    list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=1, max_length=LEVELS)
+    list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=1, max_length=MAX_LEVELS)
 ]
 _Words = Annotated[
-    list[Annotated[str, Field(max_length=80)]], Field(min_length=1, max_length=LEVELS)
+    list[Annotated[str, Field(max_length=80)]], Field(min_length=1, max_length=MAX_LEVELS)
 ]
-_Switches = bool | Annotated[list[bool], Field(max_length=LEVELS)]
+_Switches = bool | Annotated[list[bool], Field(max_length=MAX_LEVELS)]
 
 
 class _Fields(Schema):
-    """What each key may be; `None` where the file does not have it."""
+    """Allowed values of each key; `None` where the file does not have it."""
 
     in_channels: _Count | None = None
     out_channels: _Count | None = None
@@ -61,7 +63,7 @@ class _Fields(Schema):
     downsample_type: _Words | None = None
     upsample_type: _Words | None = None
     upsample_residual: _Switches | None = None
-    upsample_factor: Annotated[list[Annotated[int, Field(ge=1, le=8)]], Field(max_length=LEVELS)] | None = None  # fmt: skip # noqa: E501
+    upsample_factor: Annotated[list[Annotated[int, Field(ge=1, le=8)]], Field(max_length=MAX_LEVELS)] | None = None  # fmt: skip # noqa: E501
     timestep_conditioning: bool | None = None
     patch_size: Annotated[int, Field(ge=1, le=64)] | None = None
     patch_size_t: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -77,7 +79,7 @@ class _Fields(Schema):
 
 @dataclass(frozen=True, slots=True)
 class LTX2VAEConfig:
-    """The sizes of a diffusers VAE, and the settings it is made from."""
+    """Sizes of a diffusers VAE, and the settings it is built from."""
 
     z_dim: int
     temporal_factor: int
@@ -110,12 +112,12 @@ class LTX2VAEConfig:
 
     @property
     def decoder_context(self) -> int:
-        """How many latent frames back the decoder is shown."""
+        """Number of earlier latent frames that the decoder is given."""
         return OVERLAP
 
 
 class LTX2VAE(nn.Module):
-    """Pictures to normalised latents and back, as `WanVAE` does it, by a VAE of diffusers."""
+    """Diffusers' LTX-2 VAE with the interface of `WanVAE`: frames to latents and back."""
 
     def __init__(self, config: LTX2VAEConfig) -> None:
         super().__init__()
@@ -129,50 +131,50 @@ class LTX2VAE(nn.Module):
         self.config = config
         try:
             self.inner: Any = AutoencoderKLLTX2Video.from_config(json.loads(config.settings))
-        except Exception as error:  # settings that contradict each other, in diffusers' words
+        except Exception as error:  # diffusers raises many types for contradictory settings
             raise ConfigError(
-                f"the VAE cannot be made from its settings: {safe_text(error)}"
+                f"the VAE cannot be built from its settings: {safe_text(error)}"
             ) from error
 
     @property
     def decoder(self) -> nn.Module:
-        """The half that makes pictures."""
+        """The decoder network."""
         return self.inner.decoder
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Decode in this dtype; encoding stays in float32."""
+        """Set the decoder's dtype; the encoder stays in float32."""
         self.inner.float()
         self.inner.decoder.to(dtype)
 
     def decode_in_tiles(self) -> None:
-        """Decode pictures larger than 512 pixels in overlapping tiles, to take less memory."""
+        """Decode frames larger than 512 pixels in overlapping tiles, which takes less memory."""
         self.inner.enable_tiling()
 
     def encode(self, frames: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
-        """As `WanVAE.encode`; later pieces are encoded behind the last pictures before them."""
+        """Encode as `WanVAE.encode`; later chunks are encoded after the frames before them."""
         check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
         count = frames.shape[2] // self.config.temporal_factor + (cache is None)
-        seen = frames if cache is None else torch.cat((cache.tails[0], frames), dim=2)
-        mean = self.inner.encode(seen.float(), return_dict=False)[0].mode()[:, :, -count:]
+        context = frames if cache is None else torch.cat((cache.tails[0], frames), dim=2)
+        mean = self.inner.encode(context.float(), return_dict=False)[0].mode()[:, :, -count:]
         shift, scale = self._statistics(mean.device)
         kept = 1 + OVERLAP * self.config.temporal_factor
-        return (mean.float() - shift) / scale, VAECache((seen[:, :, -kept:].clone(),))
+        return (mean.float() - shift) / scale, VAECache((context[:, :, -kept:].clone(),))
 
     def decode(
         self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
     ) -> tuple[Tensor, VAECache]:
-        """As `WanVAE.decode`, by overlap: not equal to decoding the whole, but close to it."""
+        """Decode as `WanVAE.decode`, by overlap: close to decoding the whole, not equal to it."""
         check_latents(latents, self.config.z_dim)
-        seen = latents if cache is None else torch.cat((cache.tails[0], latents), dim=2)
+        context = latents if cache is None else torch.cat((cache.tails[0], latents), dim=2)
         shift, scale = self._statistics(latents.device)
         dtype = next(self.inner.decoder.parameters()).dtype
-        z = (seen.float() * scale + shift).to(dtype)
+        z = (context.float() * scale + shift).to(dtype)
         frames = self.inner.decode(z, return_dict=False)[0].float()
         count = latents.shape[2] * self.config.temporal_factor
         if cache is None:
-            count -= self.config.temporal_factor - 1  # the stream's first latent frame is one
+            count -= self.config.temporal_factor - 1  # the first latent frame is a single frame
         frames = frames[:, :, -count:]
-        kept = VAECache((seen[:, :, -OVERLAP:].clone(),))
+        kept = VAECache((context[:, :, -OVERLAP:].clone(),))
         return frames.clamp(-1, 1) if clamp else frames, kept
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:

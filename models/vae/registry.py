@@ -1,4 +1,4 @@
-"""What paints a stream's pictures: the checkpoint's own VAE, or the small decoder."""
+"""Choice of the decoder: the checkpoint's own VAE, or the small TAEHV decoder."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ DEEP = "AutoencoderDC"
 
 
 def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> VideoVAEConfig:
-    """The configuration in a parsed `vae/config.json`; messages name it as `where`.
+    """Read the configuration in a parsed `vae/config.json`; messages name it as `where`.
 
     Raises:
-        ConfigError: a VAE that cannot be used, or settings that contradict each other.
+        ConfigError: an unsupported VAE class, or settings that contradict each other.
     """
     kind = values.get("_class_name", WAN)
     if kind == WAN:
         return WanVAEConfig.from_dict(values, where)
     if kind in CLASSES:
         return LTX2VAEConfig.from_dict(values, where)
-    missing = ""
+    hint = ""
     if isinstance(kind, str) and kind.startswith(DEEP):
-        missing = ": diffusers (0.42) has it for single pictures alone, none for video (DC-AE-V)"
+        hint = ": diffusers (0.42) has it for single images only, not for video (DC-AE-V)"
     usable = " and ".join((WAN, *CLASSES))
-    told = safe_text(kind, 80)
+    given = safe_text(kind, 80)
     raise ConfigError(
-        f"{safe_text(where)}: the VAE is of the class {told}{missing}; {usable} can be used"
+        f"{safe_text(where)}: the VAE is of the class {given}{hint}; {usable} can be used"
     )
 
 
 def build_vae(config: VideoVAEConfig) -> VideoVAE:
-    """The VAE of a configuration, on torch's default device, without weights."""
+    """Create the VAE of a configuration, on torch's default device, with uninitialized weights."""
     return WanVAE(config) if isinstance(config, WanVAEConfig) else LTX2VAE(config)
 
 
@@ -50,5 +50,5 @@ VideoDecoderConfig = VideoVAEConfig | TAEHVConfig
 
 
 def build_decoder(config: VideoDecoderConfig) -> VideoDecoder:
-    """The decoder of a configuration, on torch's default device, without weights."""
+    """Create the decoder of a configuration, on torch's default device, as `build_vae`."""
     return TAEHVDecoder() if isinstance(config, TAEHVConfig) else build_vae(config)

@@ -1,10 +1,10 @@
-"""A small approximate decoder of Wan 2.1 latents, in TAEHV's published layout (taew2_1).
+"""TAEHV: a small approximate decoder of Wan 2.1 latents, in the published layout (taew2_1).
 
-Frames go through 2-D convolutions one by one; each memory block also sees the frame before at its
-own place, so decoding streams with one kept frame a block. It paints less exactly than the
-autoencoder does, at a small part of the time and memory.
+Frames go through 2-D convolutions one by one. Each memory block also sees the previous frame at
+its own level, so streaming needs one cached frame a block. Decoding is less exact than the VAE's
+and takes a small part of its time and memory.
 
-Shapes: B batch, C = 16 latent channels, T' latent frames of h × w, T pictures of H × W.
+Shapes: B batch, C = 16 latent channels, T' latent frames of h × w, T frames of H × W.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sana_stream._text import name_list, shape_text
 from sana_stream.errors import CheckpointError
-from sana_stream.models.weights.files import check_finite, read_weights, shape_text
-from sana_stream.models.weights.tensor_names import name_list
 
 from .config import check_latents
 from .layers import ConvCache, StreamingLayer, from_frames, run_layers, to_frames
@@ -28,14 +26,14 @@ from .wan import VAECache
 
 LATENT_CHANNELS = 16
 WIDTHS = (256, 128, 64, 64)
-TEMPORAL = (1, 2, 2)  # pictures a frame becomes at each level
-MEMORIES = 3  # memory blocks at each level
+TEMPORAL = (1, 2, 2)  # output frames per input frame at each level
+MEM_BLOCKS = 3  # memory blocks at each level
 PREFIX = "decoder."
 
 
 @dataclass(frozen=True, slots=True)
 class TAEHVConfig:
-    """The sizes of the small decoder, which has no others."""
+    """Sizes of the small decoder, which are fixed."""
 
     z_dim: int = LATENT_CHANNELS
     temporal_factor: int = TEMPORAL[1] * TEMPORAL[2]
@@ -44,13 +42,13 @@ class TAEHVConfig:
 
     @property
     def decoder_context(self) -> int:
-        """How many latent frames back it sees: one frame a memory block, at its level's rate."""
+        """Number of earlier latent frames: one frame a memory block, at its level's rate."""
         rates = (1, TEMPORAL[0], TEMPORAL[0] * TEMPORAL[1])
-        return ceil(sum(MEMORIES / rate for rate in rates))
+        return ceil(sum(MEM_BLOCKS / rate for rate in rates))
 
 
 class MemBlock(StreamingLayer):
-    """Three convolutions of each frame together with the one before, beside a shortcut."""
+    """Three convolutions of each frame together with the previous one, and a shortcut."""
 
     num_cached = 1
 
@@ -68,7 +66,7 @@ class MemBlock(StreamingLayer):
 
 
 class TGrow(StreamingLayer):
-    """Each frame becomes `stride` frames, by a 1x1 convolution."""
+    """Temporal upsampling: each frame becomes `stride` frames, by a 1x1 convolution."""
 
     def __init__(self, dim: int, stride: int) -> None:
         super().__init__()
@@ -81,7 +79,7 @@ class TGrow(StreamingLayer):
 
 
 class PerFrame(StreamingLayer):
-    """A layer that sees one frame at a time; its parameters keep the bare layer's names."""
+    """Adapter for a layer that processes single frames; parameters keep the layer's names."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -92,14 +90,14 @@ class PerFrame(StreamingLayer):
 
 
 class SoftClamp(nn.Module):
-    """`3 tanh(x / 3)`: latents far out are drawn in."""
+    """Soft clamp of latents, `3 tanh(x / 3)`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x / 3) * 3
 
 
 class LayerStack(nn.ModuleList):
-    """Layers one after the other, called as one layer."""
+    """Layers in sequence, called as one layer."""
 
     def __init__(self, layers: Iterable[StreamingLayer]) -> None:
         super().__init__(layers)
@@ -109,7 +107,7 @@ class LayerStack(nn.ModuleList):
 
 
 class TAEHVDecoder(nn.Module):
-    """Normalised Wan 2.1 latents to pictures, streaming; approximate."""
+    """Streaming decoder of normalised Wan 2.1 latents; approximate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +119,7 @@ class TAEHVDecoder(nn.Module):
         ]
         for level, stride in enumerate(TEMPORAL):
             dim, out_dim = WIDTHS[level : level + 2]
-            layers += [MemBlock(dim) for _ in range(MEMORIES)]
+            layers += [MemBlock(dim) for _ in range(MEM_BLOCKS)]
             layers.append(PerFrame(nn.Upsample(scale_factor=2)))
             layers.append(TGrow(dim, stride))
             layers.append(PerFrame(_conv(dim, out_dim, bias=False)))
@@ -129,10 +127,18 @@ class TAEHVDecoder(nn.Module):
         self.decoder = LayerStack(layers)
 
     def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
-        """The pictures of the next latents of a stream, and the cache for the rest.
+        """Decode the next latents of a stream.
 
-        latents (B, 16, T', h, w), normalised; no cache is the start of the stream. Returns float32
-        frames (B, 3, T, 8h, 8w) in [-1, 1], four a latent frame and one for the stream's first.
+        Args:
+            latents: (B, 16, T', h, w), normalised.
+            cache: the cache that the last call returned; `None` at the start of the stream.
+
+        Returns:
+            Float32 frames (B, 3, T, 8h, 8w) in [-1, 1], four per latent frame and one for the
+            stream's first, and the cache for the next call.
+
+        Raises:
+            ConfigError: latents of another shape.
         """
         check_latents(latents, LATENT_CHANNELS)
         frames, tails = self.decode_frames(
@@ -141,17 +147,17 @@ class TAEHVDecoder(nn.Module):
         return frames.clamp(-1, 1), VAECache(tails)
 
     def denormalize(self, latents: Tensor) -> Tensor:
-        """Latents as `paint` takes them."""
+        """Convert latents to the input of `decode_frames`."""
         return latents.to(next(self.parameters()).dtype)
 
     def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
+        """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""
         x, kept = self.decoder(prepared, tails)
         skipped = TEMPORAL[1] * TEMPORAL[2] - 1 if tails is None else 0
         return x[:, :, skipped:].float() * 2 - 1, kept
 
     def load_published(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the decoder's weights from a TAEHV checkpoint; its encoder is left out.
+        """Load the decoder's weights from a TAEHV checkpoint; its encoder is ignored.
 
         Raises:
             CheckpointError: a weight is missing, unknown or of another shape.
@@ -178,28 +184,3 @@ class TAEHVDecoder(nn.Module):
 
 def _conv(dim: int, out_dim: int, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(dim, out_dim, 3, padding=1, bias=bias)
-
-
-def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
-    """Read `taew2_1`, a .pth, .pt or .safetensors file.
-
-    Raises:
-        CheckpointError: the file is missing, cut short, or not of this layout.
-    """
-    tensors = read_weights(file)
-    with torch.device("meta"):
-        decoder = TAEHVDecoder()
-    decoder = decoder.to_empty(device="cpu")
-    try:
-        decoder.load_published(tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file} is {error}") from error
-    decoder = finalize_taehv(decoder, dtype, device)
-    check_finite(decoder, file)
-    return decoder
-
-
-def finalize_taehv(decoder: TAEHVDecoder, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
-    """A decoder with its weights, made ready to run, in the layout that is fastest."""
-    decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return decoder.eval().requires_grad_(False)

@@ -1,6 +1,6 @@
-"""The Wan 2.1 causal video autoencoder, read and written as a stream.
+"""The Wan 2.1 causal video autoencoder, encoding and decoding as a stream.
 
-Shapes: B batch, C = `z_dim`, T pictures of H by W pixels, T' latent frames of h by w.
+Shapes: B batch, C = `z_dim`, T frames of H by W pixels, T' latent frames of h by w.
 Computes what diffusers' AutoencoderKLWan computes, under the same parameter names.
 """
 
@@ -34,7 +34,7 @@ from .layers import (
 
 
 class Downsample(StreamingLayer):
-    """Pictures of half the size."""
+    """Spatial downsampling by 2."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Downsample(StreamingLayer):
 
 
 class TemporalDownsample(Downsample):
-    """Pictures of half the size, then one frame out of two; the stream's first stays as it is."""
+    """Spatial and temporal downsampling by 2; the stream's first frame is kept as it is."""
 
     num_cached = 1
 
@@ -68,7 +68,7 @@ class TemporalDownsample(Downsample):
 
 
 class Encoder(StreamingLayer):
-    """(B, in_channels, T, H, W) to mean and log variance (B, 2·z_dim, T', h, w)."""
+    """Encoder: (B, in_channels, T, H, W) to mean and log variance (B, 2·z_dim, T', h, w)."""
 
     def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def _down_blocks(config: WanVAEConfig, dims: list[int]) -> list[StreamingLayer]:
 
 
 class Upsample(StreamingLayer):
-    """Pictures of twice the size and half the channels."""
+    """Spatial upsampling by 2, with half the channels."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Upsample(StreamingLayer):
 
 
 class TemporalUpsample(Upsample):
-    """Every frame twice, then pictures of twice the size.
+    """Temporal and spatial upsampling by 2.
 
     The stream's first frame is not doubled, and the temporal convolution never sees it: its
     history begins, with zeros, at the second frame.
@@ -146,7 +146,7 @@ class TemporalUpsample(Upsample):
 
 
 class UpBlock(StreamingLayer):
-    """Residual blocks, then an upsampler except at full size."""
+    """Residual blocks, then an upsampler except at full resolution."""
 
     def __init__(self, dim: int, out_dim: int, config: WanVAEConfig, upsampler: Upsample | None):
         super().__init__()
@@ -166,7 +166,7 @@ class UpBlock(StreamingLayer):
 
 
 class Decoder(StreamingLayer):
-    """(B, z_dim, T', h, w) to (B, out_channels, T, H, W)."""
+    """Decoder: (B, z_dim, T', h, w) to (B, out_channels, T, H, W)."""
 
     def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
@@ -202,33 +202,33 @@ def _up_blocks(config: WanVAEConfig, dims: list[int]) -> list[UpBlock]:
 
 @dataclass(frozen=True, slots=True)
 class VAECache:
-    """What one stream must keep between two calls: a few frames before each convolution.
+    """Input frames that each causal convolution needs again in a stream's next call.
 
-    Its size is that of the pictures times a constant. No call changes a cache it was given, so
-    an older one is a snapshot.
+    Its size is proportional to that of a frame. No call changes a cache it was given, so an older
+    cache is a snapshot.
     """
 
     tails: ConvCache  # each (B, channels, 1 or 2, height, width), in the VAE's dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors together."""
+        """Bytes of all tensors."""
         return sum(tail.nbytes for tail in self.tails)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name, contiguous, for saving; `from_tensors` takes them back."""
+        """Every tensor by name, contiguous, for saving; the inverse of `from_tensors`."""
         return {f"tail_{i:02d}": tail.contiguous() for i, tail in enumerate(self.tails)}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> VAECache:
-        """The cache whose `tensors()` these are, on any device."""
+        """Create the cache from its `tensors()`, on any device."""
         return cls(tuple(tensors[f"tail_{i:02d}"] for i in range(len(tensors))))
 
 
 class WanVAE(nn.Module):
-    """Pictures to normalised latents and back; holds parameters only, never a stream's state.
+    """Video autoencoder: frames to normalised latents and back; keeps no state of a stream.
 
-    Each half computes in its own parameters' dtype; normalises in float32.
+    Encoder and decoder compute in the dtype of their own parameters; normalisation is in float32.
     """
 
     def __init__(self, config: WanVAEConfig) -> None:
@@ -240,12 +240,19 @@ class WanVAE(nn.Module):
         self.decoder = Decoder(config)
 
     def encode(self, frames: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
-        """The posterior's mean for the next pictures of a stream, and the cache for the rest.
+        """Encode the next frames of a stream to the posterior's mean.
 
-        frames (B, 3, T, H, W) in [-1, 1]: with no cache (start of the stream) T = 1 + n·k
-        pictures, later n·k, where n is the config's `temporal_factor`. Returns float32 latents
-        (B, C, T', h, w), one per n pictures and one for the stream's first. Raises ConfigError
-        for other sizes and for a cache of another stream.
+        Args:
+            frames: (B, 3, T, H, W) in [-1, 1]. T is 1 + k·n at the start of a stream and k·n
+                later, where n is the config's `temporal_factor`.
+            cache: the cache that the last call returned; `None` at the start of the stream.
+
+        Returns:
+            Float32 latents (B, C, T', h, w), one per n frames and one for the stream's first, and
+            the cache for the next call.
+
+        Raises:
+            ConfigError: frames of another shape, or the cache of another stream.
         """
         check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
         x = _fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
@@ -257,25 +264,32 @@ class WanVAE(nn.Module):
     def decode(
         self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
     ) -> tuple[Tensor, VAECache]:
-        """The pictures of the next latents of a stream, and the cache for the rest.
+        """Decode the next latents of a stream.
 
-        latents (B, C, T', h, w), normalised, T' ≥ 1; no cache is the start of the stream. Returns
-        float32 frames (B, 3, T, H, W): `temporal_factor` pictures per latent frame, one for the
-        stream's first; inside [-1, 1] unless `clamp` is off (training). Raises ConfigError for
-        other shapes and for a cache of another stream.
+        Args:
+            latents: (B, C, T', h, w), normalised, T' ≥ 1.
+            cache: the cache that the last call returned; `None` at the start of the stream.
+            clamp: limit values to [-1, 1]; off for training.
+
+        Returns:
+            Float32 frames (B, 3, T, H, W), `temporal_factor` per latent frame and one for the
+            stream's first, and the cache for the next call.
+
+        Raises:
+            ConfigError: latents of another shape, or the cache of another stream.
         """
         prepared = self.denormalize(latents)
         frames, tails = self.decode_frames(prepared, _tails(cache, prepared))
         return frames.clamp(-1, 1) if clamp else frames, VAECache(tails)
 
     def denormalize(self, latents: Tensor) -> Tensor:
-        """Latents as `paint` takes them; all of `decode` that depends on more than tensors."""
+        """Check latents and convert them to the input of `decode_frames`."""
         check_latents(latents, self.config.z_dim)
         shift, scale = self._statistics(latents.device)
         return (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
 
     def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        """Float32 frames, not clamped, of prepared latents behind the tails; and the new tails."""
+        """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""
         x, kept = self.decoder(self.post_quant_conv(prepared), tails)
         return _unfold(x, self.config.patch).float(), kept
 
@@ -287,7 +301,7 @@ class WanVAE(nn.Module):
 
 
 def _tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
-    """The cache's tails, once the first one is seen to fit the input that it comes before."""
+    """Return the cache's tails, after checking that the first one fits the input `x`."""
     if cache is None:
         return None
     tail = cache.tails[0]

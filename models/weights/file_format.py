@@ -1,4 +1,4 @@
-"""What a file of weights really is, by its first bytes and not by its name."""
+"""Detection of a weights file's format by its first bytes, whatever its name is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sana_stream.errors import CheckpointError
 Format = Literal["safetensors", "torch"]
 SAFETENSORS = ".safetensors"
 HEADER_BYTES = 32 << 20  # of a safetensors file; the published 2B model has 0.1 MiB
-_HEAD = 512  # bytes that tell
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's number, before it took zip
+_HEAD = 512  # bytes read to recognize a format
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # magic number of torch.save before 1.6
 
-# Other files that stand under the name of weights, by what they begin with.
+# First bytes of other formats that are found under the name of weights.
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "a GGUF file (quantized for llama.cpp or ComfyUI)"),
     (b"GGML", "a GGML file (quantized for llama.cpp)"),
@@ -36,11 +36,11 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 
 
 def weight_format(path: Path) -> Format:
-    """How the weights in a file are to be read.
+    """Detect the format of the weights in a file.
 
     Raises:
-        CheckpointError: the file is missing, no regular file, empty, or of another format, which
-            is named.
+        CheckpointError: the file is missing, not a regular file, empty, or of another format,
+            which is named.
     """
     try:
         size = require_regular_file(path)
@@ -60,7 +60,7 @@ def weight_format(path: Path) -> Format:
     if len(head) > 8 and head[8:9] == b"{":
         _check_header(path, length, size)
         return "safetensors"
-    raise CheckpointError(f"{_shown(path)} is not {_meant(path)}: {_said(head, size)}")
+    raise CheckpointError(f"{_shown(path)} is not {_expected(path)}: {_beginning(head, size)}")
 
 
 def _check_header(path: Path, length: int, size: int) -> None:
@@ -71,14 +71,14 @@ def _check_header(path: Path, length: int, size: int) -> None:
     else:
         return
     raise CheckpointError(
-        f"{_shown(path)} is not a whole safetensors file ({reason}); fetch it again"
+        f"{_shown(path)} is not a complete safetensors file ({reason}); fetch it again"
     )
 
 
 def _other(head: bytes) -> str | None:
-    for start, told in _OTHERS:
+    for start, description in _OTHERS:
         if head.startswith(start):
-            return told
+            return description
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "a web page (the download gave an error page or asks for a login)"
@@ -95,12 +95,14 @@ def _other(head: bytes) -> str | None:
     return None
 
 
-def _meant(path: Path) -> str:
-    """What a file's name promises."""
-    return "a whole safetensors file" if path.suffix == SAFETENSORS else "a whole PyTorch file"
+def _expected(path: Path) -> str:
+    """Format that a file's name suggests."""
+    return (
+        "a complete safetensors file" if path.suffix == SAFETENSORS else "a complete PyTorch file"
+    )
 
 
-def _said(head: bytes, size: int) -> str:
+def _beginning(head: bytes, size: int) -> str:
     if not size:
         return "it is empty"
     if not any(head):

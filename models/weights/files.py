@@ -1,4 +1,4 @@
-"""Tensors and JSON from the files of a model folder, and from those files into a model."""
+"""Reading of tensors and JSON from a model folder, and assignment of tensors to a model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sana_stream._files import JSON_BYTES, parse_json, read_bounded
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text, shape_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values
 
 from .file_format import weight_format
-from .tensor_names import name_list, plain_names
+from .tensor_names import plain_names
 from .torch_file import read_torch_file
 
 STEM = "diffusion_pytorch_model"
@@ -27,7 +27,7 @@ READ_FAULTS = (SafetensorError, OSError, RuntimeError, TypeError, ValueError, At
 
 
 class _Index(OpenSchema):
-    """The file that says which shard holds which tensor."""
+    """The index file of sharded weights: the shard of each tensor."""
 
     weight_map: Annotated[
         dict[str, Annotated[str, Field(max_length=255)]], Field(min_length=1, max_length=100_000)
@@ -35,10 +35,10 @@ class _Index(OpenSchema):
 
 
 def assign_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Give every parameter of a model made on the meta device its tensor.
+    """Assign a tensor to every parameter of a model on the meta device.
 
     Raises:
-        CheckpointError: keys are missing, unknown, of another shape or no real numbers; each is
+        CheckpointError: keys are missing, unknown, of another shape or not floating-point; each is
             named.
     """
     check_shapes(model, tensors, source)
@@ -46,7 +46,7 @@ def assign_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: Path
 
 
 def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Hold names, shapes and types of tensors against a model; both may be on the meta device.
+    """Check names, shapes and types of tensors against a model; both may be on the meta device.
 
     Raises:
         CheckpointError: as `assign_weights`.
@@ -69,37 +69,38 @@ def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
 
 
 def check_finite(model: nn.Module, source: Path) -> None:
-    """Refuse weights that are no numbers: all pictures would be black.
+    """Refuse weights that are not finite: all frames would be black.
 
     Raises:
-        CheckpointError: names the first tensor that holds NaN or infinity.
+        CheckpointError: names the first tensors that hold NaN or infinity.
     """
     held = model.state_dict().items()
     named = [(name, value) for name, value in held if value.numel() and not value.is_meta]
     ends = [torch.stack(torch.aminmax(value.detach())).float() for _, value in named]
     if not ends:
         return
-    good = torch.isfinite(torch.stack(ends)).all(dim=1).tolist()  # one look at the device
-    bad = [name for (name, _), whole in zip(named, good, strict=True) if not whole]
+    # a single transfer from the device
+    finite = torch.isfinite(torch.stack(ends)).all(dim=1).tolist()
+    bad = [name for (name, _), whole in zip(named, finite, strict=True) if not whole]
     if bad:
         raise CheckpointError(
             f"{safe_text(source)}: {name_list(bad)} holds NaN or infinity in"
-            f" {str(next(model.parameters()).dtype).removeprefix('torch.')}; it would make no"
-            " pictures. Fetch it again, or try another --dtype"
+            f" {str(next(model.parameters()).dtype).removeprefix('torch.')}; it would decode to no"
+            " frames. Fetch it again, or give another dtype"
         )
 
 
 def read_tensors(part: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a part of a model folder, from all its files."""
+    """Read every tensor of a component of a model folder, from all its files."""
     for file in weight_files(part):
         yield from read_weights(file).items()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Every tensor of one file, by plain names, in whichever format it is.
+    """Read every tensor of one file, by plain names, in either format.
 
     Raises:
-        CheckpointError: the file is missing, cut short, or no file of weights.
+        CheckpointError: the file is missing, truncated, or not a weights file.
     """
     if weight_format(path) == "torch":
         return read_torch_file(path)
@@ -107,10 +108,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def weight_files(part: Path) -> list[Path]:
-    """The files that hold a part's weights.
+    """Find the files that hold a component's weights.
 
     One safetensors file, the shards that an index names, a variant of either (`.fp16.`, `.bf16.`)
-    where there is no plain one, or the older `.bin`, whole or in shards.
+    if there is no plain one, or the older `.bin`, whole or in shards.
     """
     older = part / f"{STEM}.bin"
     for index in (part / f"{WEIGHTS}.index.json", *_sorted(part, f"{WEIGHTS}.index.*.json")):
@@ -124,10 +125,10 @@ def weight_files(part: Path) -> list[Path]:
 
 
 def shards(index: Path) -> list[Path]:
-    """The files that an index names, which lie beside it.
+    """List the files that an index names, all in its folder.
 
     Raises:
-        CheckpointError: it names a file elsewhere, or is no such index.
+        CheckpointError: it names a file elsewhere, or is not an index.
     """
     values = read_json(index)
     if not values.get("weight_map"):
@@ -137,16 +138,16 @@ def shards(index: Path) -> list[Path]:
     for name in names:
         plain = PurePosixPath(name).name == name and name not in ("", "..")
         if not plain or any(sign in name for sign in "\\:\0"):
-            told = safe_text(repr(name), 80)
-            raise CheckpointError(f"{safe_text(index)} names {told}, which is not a file beside it")
+            given = safe_text(repr(name), 80)
+            raise CheckpointError(f"{safe_text(index)} names {given}, not a file in its folder")
     return [index.parent / name for name in names]
 
 
 def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of one safetensors file, by its own name.
+    """Read every tensor of one safetensors file, by its name in the file.
 
     Raises:
-        CheckpointError: the file is missing or cut short.
+        CheckpointError: the file is missing or truncated.
     """
     if weight_format(path) != "safetensors":
         raise CheckpointError(f"{safe_text(path)} is not a safetensors file")
@@ -155,19 +156,19 @@ def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
             for name in file.keys():  # noqa: SIM118 - not a dict
                 yield name, file.get_tensor(name)
     except READ_FAULTS as error:
-        raise not_whole(path, error) from error
+        raise incomplete_file(path, error) from error
 
 
-def not_whole(path: Path, error: Exception) -> CheckpointError:
-    """The error for a safetensors file that its reader refuses."""
+def incomplete_file(path: Path, error: Exception) -> CheckpointError:
+    """Create the error for a safetensors file that its reader refuses."""
     reason = safe_text((str(error).strip().splitlines() or [type(error).__name__])[0])
     return CheckpointError(
-        f"{safe_text(path)} is not a whole safetensors file ({reason}); fetch it again"
+        f"{safe_text(path)} is not a complete safetensors file ({reason}); fetch it again"
     )
 
 
 def read_json(path: Path, limit: int = JSON_BYTES, *, constants: bool = False) -> dict[str, Any]:
-    """A JSON object from a file of at most `limit` bytes; `constants` as for `parse_json`.
+    """Read a JSON object from a file of at most `limit` bytes; `constants` as for `parse_json`.
 
     Raises:
         CheckpointError: the file is missing or holds something else.
@@ -188,18 +189,13 @@ def read_json(path: Path, limit: int = JSON_BYTES, *, constants: bool = False) -
     return value
 
 
-def shape_text(shape: Any) -> str:
-    """A shape for a message: no longer than a person reads."""
-    return safe_text(tuple(shape), 80)
-
-
 def _sorted(part: Path, pattern: str) -> list[Path]:
     return sorted(part.glob(pattern))
 
 
-def _refuse(source: Path, what: str, keys: set[str]) -> None:
+def _refuse(source: Path, problem: str, keys: set[str]) -> None:
     if keys:
         raise CheckpointError(
-            f"{safe_text(source)} {what} {name_list(keys, NAMED)};"
+            f"{safe_text(source)} {problem} {name_list(keys, NAMED)};"
             " it is not a checkpoint of this model"
         )

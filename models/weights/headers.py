@@ -1,4 +1,4 @@
-"""What files of weights hold, without reading the weights."""
+"""Dtypes and shapes from weights files, without reading the weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 
 from .file_format import weight_format
-from .files import check_shapes, not_whole, weight_files
+from .files import check_shapes, incomplete_file, weight_files
 from .tensor_names import plain_names
 from .torch_file import list_torch_tensors
 
@@ -31,7 +31,7 @@ Header = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class WeightSummary:
-    """How many weights, in which dtypes, in how many bytes of files."""
+    """Parameter count, dtypes and file size of a model's weights."""
 
     parameters: int
     dtypes: tuple[str, ...]  # the most frequent first
@@ -39,10 +39,10 @@ class WeightSummary:
 
     @classmethod
     def of(cls, files: Iterable[Path]) -> Self:
-        """Summarise files of safetensors or of pickled tensors.
+        """Summarize safetensors or PyTorch files.
 
         Raises:
-            CheckpointError: a file is missing or cut short.
+            CheckpointError: a file is missing or truncated.
         """
         counts: Counter[str] = Counter()
         size = 0
@@ -54,10 +54,10 @@ class WeightSummary:
 
 
 def read_headers(file: Path) -> dict[str, Header]:
-    """Dtype and shape of every tensor of a file, by plain names.
+    """Read dtype and shape of every tensor of a file, by plain names.
 
     Raises:
-        CheckpointError: the file is missing, cut short, or no file of weights.
+        CheckpointError: the file is missing, truncated, or not a weights file.
     """
     if weight_format(file) == "torch":
         listed = list_torch_tensors(file).items()
@@ -70,12 +70,12 @@ def read_headers(file: Path) -> dict[str, Header]:
                 dtype = str(entry.get_dtype())
                 found[name] = _NAMES.get(dtype, dtype), tuple(entry.get_shape())
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise not_whole(file, error) from error
+        raise incomplete_file(file, error) from error
     return plain_names(found.items(), safe_text(file))
 
 
 def part_headers(files: Iterable[Path]) -> dict[str, Header]:
-    """The headers of a part's files together; raises as `read_headers`."""
+    """Read the headers of all files of a component; raises as `read_headers`."""
     found: dict[str, Header] = {}
     for file in files:
         found |= read_headers(file)
@@ -83,18 +83,18 @@ def part_headers(files: Iterable[Path]) -> dict[str, Header]:
 
 
 def empty_tensors(headers: Mapping[str, Header], source: Path) -> dict[str, Tensor]:
-    """Tensors of these shapes and dtypes that hold nothing, on the meta device."""
+    """Create tensors of these shapes and dtypes on the meta device."""
     try:
         return {
             name: torch.empty(shape, device="meta", dtype=getattr(torch, dtype, torch.uint8))
             for name, (dtype, shape) in headers.items()
         }
     except (RuntimeError, OverflowError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{safe_text(source)} has a tensor of an endless shape") from error
+        raise CheckpointError(f"{safe_text(source)} has a tensor of an impossible shape") from error
 
 
 def check_headers(model: nn.Module, part: Path) -> None:
-    """Hold the headers of a part of a model folder against a network on the meta device.
+    """Check the headers of a model folder's component against a network on the meta device.
 
     Raises:
         CheckpointError: as `assign_weights`.

@@ -1,4 +1,4 @@
-"""The networks of a checkpoint, read from its files."""
+"""Loading of a checkpoint's networks from its files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sana_stream.errors import CheckpointError
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
+from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import WanVAE
 
 from .file_format import SAFETENSORS
@@ -29,25 +30,25 @@ from .headers import check_headers, empty_tensors, part_headers, read_headers
 from .original_layout import count_layers, from_original, infer_config
 from .torch_file import SUFFIXES
 
-OTHER_SUFFIXES = {".bin", ".ckpt"}  # that weights have too, beside other things
+OTHER_SUFFIXES = {".bin", ".ckpt"}  # used for weights and for other files
 
 
 def is_weights_file(path: Path) -> bool:
-    """Whether a path names a single file of weights: .pth, .pt, .safetensors, .bin or .ckpt."""
+    """Whether a path names a single weights file: .pth, .pt, .safetensors, .bin or .ckpt."""
     return path.suffix in SUFFIXES | {SAFETENSORS} | OTHER_SUFFIXES
 
 
 def read_transformer(model: Path) -> tuple[TransformerConfig, dict[str, Tensor]]:
-    """Configuration and tensors, under diffusers' names.
+    """Read configuration and tensors of a transformer, under diffusers' names.
 
     Args:
-        model: a model folder in the diffusers layout, or one file of weights, in the original
-            layout or under diffusers' names. A file's configuration follows from its shapes,
-            unless diffusers' `config.json` lies beside it.
+        model: a model folder in the diffusers layout, or one weights file, in the original layout
+            or under diffusers' names. A file's configuration is inferred from its shapes, unless
+            diffusers' `config.json` is next to it.
 
     Raises:
-        CheckpointError: a file is missing, cut short, or not of this model.
-        ConfigError: the configuration names something this model does not implement.
+        CheckpointError: a file is missing, truncated, or not of this model.
+        ConfigError: the configuration has a value that this model does not implement.
     """
     if model.is_dir():
         part = model / "transformer"
@@ -56,16 +57,16 @@ def read_transformer(model: Path) -> tuple[TransformerConfig, dict[str, Tensor]]
         _check_layers(tensors, config, part)
         return config, tensors
     tensors = _published(read_weights(model), model)
-    beside = model.parent / "config.json"
-    if not beside.exists():
+    config_file = model.parent / "config.json"
+    if not config_file.exists():
         return _infer(tensors, model), tensors
-    config = TransformerConfig.from_dict(read_json(beside), beside)
+    config = TransformerConfig.from_dict(read_json(config_file), config_file)
     _check_layers(tensors, config, model)
     return config, tensors
 
 
 def read_transformer_config(model: Path) -> TransformerConfig:
-    """The configuration alone; raises as `read_transformer` does. No weights are read."""
+    """Read the configuration without the weights; raises as `read_transformer`."""
     path = (model / "transformer" if model.is_dir() else model.parent) / "config.json"
     if model.is_dir() or path.exists():
         return TransformerConfig.from_dict(read_json(path), path)
@@ -74,10 +75,10 @@ def read_transformer_config(model: Path) -> TransformerConfig:
 
 
 def check_transformer_files(model: Path, config: TransformerConfig) -> None:
-    """Hold the weights' headers against the configuration; no weights are read.
+    """Check the weights' headers against the configuration, without reading the weights.
 
     Raises:
-        CheckpointError: a file is missing, cut short, or has not the layers of the configuration.
+        CheckpointError: a file is missing, truncated, or has other layers than the configuration.
     """
     files = weight_files(model / "transformer") if model.is_dir() else [model]
     tensors = _published(empty_tensors(part_headers(files), model), model)
@@ -88,7 +89,7 @@ def check_transformer_files(model: Path, config: TransformerConfig) -> None:
 
 
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """Tensors under diffusers' names."""
+    """Rename tensors to diffusers' names."""
     original = "x_embedder.proj.weight" in tensors or not source.is_dir()
     if "patch_embedding.weight" in tensors or not original:
         return tensors
@@ -106,7 +107,7 @@ def _infer(tensors: Mapping[str, Tensor], source: Path) -> TransformerConfig:
 
 
 def _check_layers(names: Iterable[str], config: TransformerConfig, source: Path) -> None:
-    """Before a network is made of as many layers as a configuration says."""
+    """Check the number of layers before a network of that many layers is created."""
     layers = count_layers(names)
     if layers and layers != config.num_layers:
         raise CheckpointError(
@@ -119,11 +120,11 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
 
 def load_transformer(model: Path, dtype: torch.dtype, device: torch.device) -> SanaVideoTransformer:
-    """Read the transformer of a model folder, or from a file in the original layout.
+    """Load the transformer of a model folder, or of a file in the original layout.
 
     Raises:
-        CheckpointError: a file is missing, cut short, or does not fit the model.
-        ConfigError: the configuration names something this model does not implement.
+        CheckpointError: a file is missing, truncated, or does not fit the model.
+        ConfigError: the configuration has a value that this model does not implement.
     """
     config, tensors = read_transformer(model)
     with torch.device("meta"):
@@ -136,7 +137,7 @@ def load_transformer(model: Path, dtype: torch.dtype, device: torch.device) -> S
 
 
 def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> VideoVAE:
-    """Read `vae/` of a model folder: the decoder in `dtype`, the encoder always in float32.
+    """Load `vae/` of a model folder: the decoder in `dtype`, the encoder always in float32.
 
     Encoding in bfloat16 loses visible detail (structural similarity 0.98 to 0.76 in a published
     measurement), decoding does not (0.9999).
@@ -156,13 +157,13 @@ def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> VideoVAE
 
 
 def read_vae_file(folder: Path) -> VideoVAEConfig:
-    """The configuration of a model folder's VAE; raises as `load_vae`."""
+    """Read the configuration of a model folder's VAE; raises as `load_vae`."""
     path = folder / "vae" / "config.json"
     return read_vae_config(read_json(path), path)
 
 
 def check_vae_files(folder: Path, config: VideoVAEConfig) -> None:
-    """Hold the headers of a VAE's files against its configuration; no weights are read.
+    """Check the headers of a VAE's files against its configuration, without reading the weights.
 
     Raises:
         CheckpointError, ConfigError: as for `load_transformer`.
@@ -173,7 +174,7 @@ def check_vae_files(folder: Path, config: VideoVAEConfig) -> None:
 
 
 def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> VideoVAE:
-    """A VAE with its weights, made ready to run: dtypes as `load_vae` says, the fastest layout."""
+    """Prepare a VAE with loaded weights to run: dtypes as `load_vae`, fastest memory layout."""
     if not isinstance(vae, WanVAE):
         vae.to(device=device)
         vae.set_dtype(dtype)
@@ -182,6 +183,31 @@ def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> Vid
     vae.decoder.to(dtype)
     vae.post_quant_conv.to(dtype)
     for parameter in vae.parameters():  # the layout in which convolutions are fastest
-        if parameter.ndim in _CHANNELS_LAST and device.type != "mps":  # it has no such layout
+        if parameter.ndim in _CHANNELS_LAST and device.type != "mps":  # MPS lacks this layout
             parameter.data = parameter.data.to(memory_format=_CHANNELS_LAST[parameter.ndim])
     return vae.eval().requires_grad_(False)
+
+
+def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
+    """Load `taew2_1`, a .pth, .pt or .safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or not of this layout.
+    """
+    tensors = read_weights(file)
+    with torch.device("meta"):
+        decoder = TAEHVDecoder()
+    decoder = decoder.to_empty(device="cpu")
+    try:
+        decoder.load_published(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file} is {error}") from error
+    decoder = finalize_taehv(decoder, dtype, device)
+    check_finite(decoder, file)
+    return decoder
+
+
+def finalize_taehv(decoder: TAEHVDecoder, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
+    """Prepare a decoder with loaded weights to run: device, dtype, fastest memory layout."""
+    decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return decoder.eval().requires_grad_(False)

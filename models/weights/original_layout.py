@@ -1,7 +1,7 @@
-"""The original checkpoint layout: its keys as diffusers names them, and back.
+"""Conversion of tensor names between the original checkpoint layout and diffusers'.
 
-One file with one dictionary of tensors. Queries, keys and values stand in one matrix there, and
-layers are called `blocks`; everything else is a new name for the same tensor.
+The original layout is one file with one dictionary of tensors. Queries, keys and values are one
+matrix in it, and layers are called `blocks`; all other tensors differ in their names only.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import TransformerConfig
 
-HEAD_DIM = 112  # of every published model; the tensors do not tell it
+HEAD_DIM = 112  # of every published model; it cannot be inferred from the tensors
 _IGNORED = {"pos_embed", "y_embedder.y_embedding", "logvar_linear.weight", "logvar_linear.bias"}
 
-# Prefixes of names, original then diffusers', outside and inside a layer.
+# Name prefixes, original then diffusers', outside and inside a layer.
 _OUTER = {
     "x_embedder.proj": "patch_embedding",
     "y_embedder.y_proj.fc1": "caption_projection.linear_1",
@@ -46,25 +46,25 @@ _LAYER = {
     "mlp.point_conv.conv": "ff.conv_point",
     "mlp.t_conv": "ff.conv_temp",
 }
-_JOINED = {  # one original matrix, its rows shared out evenly
+_JOINED = {  # one original matrix with an equal share of rows for each
     "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
     "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v"),
 }
-_OURS = re.compile(r"transformer_blocks\.([0-9]{1,4})\.(.+)")
-_THEIRS = re.compile(r"blocks\.([0-9]{1,4})\.(.+)")
+_DIFFUSERS = re.compile(r"transformer_blocks\.([0-9]{1,4})\.(.+)")
+_ORIGINAL = re.compile(r"blocks\.([0-9]{1,4})\.(.+)")
 
 
 def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of the original layout under diffusers' names.
+    """Rename tensors of the original layout to diffusers' names.
 
     Raises:
-        CheckpointError: a name that neither this nor any published file has.
+        CheckpointError: a name that no published file has.
     """
     named: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name in _IGNORED:
             continue
-        layer = _THEIRS.fullmatch(name)
+        layer = _ORIGINAL.fullmatch(name)
         table, prefix, rest = _OUTER, "", name
         if layer:
             table, prefix, rest = _LAYER, f"transformer_blocks.{layer[1]}.", layer[2]
@@ -88,14 +88,14 @@ def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_original`."""
-    outer = {ours: theirs for theirs, ours in _OUTER.items()}
-    inner = {ours: theirs for theirs, ours in _LAYER.items()}
-    first = {parts[0]: (theirs, parts) for theirs, parts in _JOINED.items()}
+    """Rename tensors of the diffusers layout to the original names; inverse of `from_original`."""
+    outer = {new: old for old, new in _OUTER.items()}
+    inner = {new: old for old, new in _LAYER.items()}
+    first = {parts[0]: (old, parts) for old, parts in _JOINED.items()}
     joined = {part for parts in _JOINED.values() for part in parts}
     named: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        layer = _OURS.fullmatch(name)
+        layer = _DIFFUSERS.fullmatch(name)
         table, prefix, rest = outer, "", name
         if layer:
             table, prefix, rest = inner, f"blocks.{layer[1]}.", layer[2]
@@ -105,20 +105,20 @@ def to_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"{safe_text(name)} is not a tensor of SANA-Video in diffusers' layout"
             )
         if layer and stem in first:
-            theirs, parts = first[stem]
+            old, parts = first[stem]
             rows = [tensors[f"transformer_{prefix}{part}{suffix}"] for part in parts]
-            named[f"{prefix}{theirs}{suffix}"] = torch.cat(rows)
+            named[f"{prefix}{old}{suffix}"] = torch.cat(rows)
         elif not layer or stem not in joined:
             named[f"{prefix}{table[stem]}{suffix}"] = tensor
     return named
 
 
 def infer_config(tensors: Mapping[str, Tensor], head_dim: int = HEAD_DIM) -> TransformerConfig:
-    """The configuration of tensors under diffusers' names, from their shapes.
+    """Infer the configuration of tensors under diffusers' names from their shapes.
 
     Raises:
-        CheckpointError: a tensor that every model has is missing, or the width is not that of
-            whole heads.
+        CheckpointError: a tensor that every model has is missing, or the width is not a multiple
+            of the head width.
     """
     width, channels, *patch_size = _shape(tensors, "patch_embedding.weight", 5)  # (D, C, 1, p, p)
     inner = _shape(tensors, "transformer_blocks.0.ff.conv_point.weight", 4)[1]  # (D, ratio D, 1, 1)
@@ -127,7 +127,7 @@ def infer_config(tensors: Mapping[str, Tensor], head_dim: int = HEAD_DIM) -> Tra
     if width % head_dim:
         raise CheckpointError(
             f"width {width} is not a multiple of {head_dim}, the published models' head width;"
-            " put diffusers' config.json beside the file"
+            " put diffusers' config.json next to the file"
         )
     values: dict[str, Any] = {
         "in_channels": channels,
@@ -151,17 +151,17 @@ def infer_config(tensors: Mapping[str, Tensor], head_dim: int = HEAD_DIM) -> Tra
 
 
 def count_layers(names: Iterable[str]) -> int:
-    """How many layers tensors under diffusers' names belong to."""
-    return len({match[1] for name in names if (match := _OURS.fullmatch(name))})
+    """Count the layers of tensors under diffusers' names."""
+    return len({match[1] for name in names if (match := _DIFFUSERS.fullmatch(name))})
 
 
 def our_modules(name: str) -> tuple[str, ...]:
-    """The modules of diffusers' layout that one of the original layout stands for.
+    """Find the diffusers modules that correspond to one module of the original layout.
 
-    One matrix that holds queries, keys and values stands for several, its rows shared out evenly.
-    Empty where no module has this name.
+    A matrix that holds queries, keys and values corresponds to several, with an equal share of
+    rows each. Empty where no module has this name.
     """
-    layer = _THEIRS.fullmatch(name)
+    layer = _ORIGINAL.fullmatch(name)
     if layer is None:
         return (_OUTER[name],) if name in _OUTER else ()
     parts = _JOINED.get(layer[2]) or ((_LAYER[layer[2]],) if layer[2] in _LAYER else ())
@@ -169,7 +169,7 @@ def our_modules(name: str) -> tuple[str, ...]:
 
 
 def original_modules(layers: Iterable[str]) -> Iterator[str]:
-    """The names of the original layout's modules, of layers with these numbers."""
+    """List the module names of the original layout, for layers with these numbers."""
     yield from _OUTER
     for layer in layers:
         for stem in (*_LAYER, *_JOINED):
@@ -177,17 +177,17 @@ def original_modules(layers: Iterable[str]) -> Iterator[str]:
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
-    """The shape of a tensor that every model has."""
+    """Shape of a tensor that every model has."""
     if name not in tensors:
-        raise CheckpointError(f"{name} is missing; this is no SANA-Video model")
+        raise CheckpointError(f"{name} is missing; this is not a SANA-Video model")
     shape = tuple(tensors[name].shape)
     if len(shape) != rank or not all(shape):
-        raise CheckpointError(f"{name} has shape {shape}; this is no SANA-Video model")
+        raise CheckpointError(f"{name} has shape {shape}; this is not a SANA-Video model")
     return shape
 
 
 def _split(name: str, stems: set[str]) -> tuple[str | None, str]:
-    """A name as one of the stems and what follows it: nothing, `.weight` or `.bias`."""
+    """Split a name into one of the stems and the rest: nothing, `.weight` or `.bias`."""
     for suffix in ("", ".weight", ".bias"):
         if name.endswith(suffix) and name.removesuffix(suffix) in stems:
             return name.removesuffix(suffix), suffix

@@ -1,4 +1,4 @@
-"""Names of tensors without what programs put before and between their parts."""
+"""Tensor names without the prefixes of wrapper modules and training code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 _WRAPPERS = frozenset(
     ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "module")
 )
-# What training code, peft and ComfyUI call the whole network.
+# Names that training code, peft and ComfyUI give to the whole network.
 _OUTER = frozenset(
     (
         *("model", "diffusion_model", "generator", "ema_model", "base_model", "transformer"),
@@ -24,7 +24,7 @@ _OUTER = frozenset(
 
 
 def plain_name(name: str) -> str:
-    """A name as the bare network has it: wrappers left out anywhere, outer names in front."""
+    """Remove wrapper modules anywhere in a name, and outer names at its beginning."""
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
     while len(parts) > 1 and parts[0] in _OUTER:
         del parts[0]
@@ -32,10 +32,10 @@ def plain_name(name: str) -> str:
 
 
 def plain_names(named: Iterable[tuple[str, T]], source: object) -> dict[str, T]:
-    """What is held under plain names.
+    """Map plain names to values.
 
     Raises:
-        CheckpointError: two names become the same one.
+        CheckpointError: two names become the same.
     """
     plain: dict[str, T] = {}
     for name, value in named:
@@ -46,10 +46,3 @@ def plain_names(named: Iterable[tuple[str, T]], source: object) -> dict[str, T]:
             )
         plain[short] = value
     return plain
-
-
-def name_list(names: Iterable[str], most: int = 3) -> str:
-    """Some names for a message: the first few and how many there are besides."""
-    ordered = sorted(names)
-    shown = ", ".join(safe_text(name, 120) for name in ordered[:most])
-    return f"{shown} and {len(ordered) - most} more" if len(ordered) > most else shown

@@ -1,4 +1,4 @@
-"""The files of `text_encoder/`, checked before a library makes a network of them."""
+"""Checks of the files in `text_encoder/`, before transformers builds a network from them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from sana_stream._text import safe_text
+from sana_stream._text import name_list, safe_text, shape_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values, is_idle
 
-from .files import read_json, shape_text, shards
+from .files import read_json, shards
 from .headers import Header, part_headers
-from .tensor_names import name_list
 from .tokenizer_files import check_small_files
 
 STEMS = ("model.safetensors", "pytorch_model.bin")
 _Count = Annotated[int, Field(ge=1, le=4096)]
 _Dtype = Annotated[str, Field(pattern="^(auto|float32|float16|bfloat16)$")]
-_CODE = ("auto_map", "custom_object", "kernel_config", "use_kernels")  # fetched and run
+_CODE = ("auto_map", "custom_object", "kernel_config", "use_kernels")  # downloaded and run
 _ATTENTION = ("eager", "sdpa")
 
 
 class _Fields(OpenSchema):
-    """What a network's size and sums depend on."""
+    """Keys on which a network's size and results depend."""
 
     model_type: Annotated[str, Field(pattern="^(gemma|gemma2|gemma3_text)$")]
     vocab_size: Annotated[int, Field(ge=1, le=1 << 22)]
@@ -53,7 +52,7 @@ class _Fields(OpenSchema):
 
 
 class _Rope(OpenSchema):
-    """How positions turn queries and keys."""
+    """Parameters of the rotary position embedding."""
 
     rope_theta: Annotated[float, Field(gt=0, le=1e12)] = 1e4
     rope_type: Annotated[str, Field(max_length=40)] = "default"
@@ -61,11 +60,12 @@ class _Rope(OpenSchema):
 
 
 def read_text_config(folder: Path) -> dict[str, Any]:
-    """The configuration in `text_encoder/` of a model folder.
+    """Read the configuration in `text_encoder/` of a model folder.
+
+    Code that the configuration names is never downloaded.
 
     Raises:
-        CheckpointError: it is missing or damaged, or has a value that cannot be used; code that
-            it names is never fetched.
+        CheckpointError: it is missing or damaged, or has a value that cannot be used.
     """
     path = folder / "config.json"
     values = read_json(path)
@@ -85,7 +85,7 @@ def read_text_config(folder: Path) -> dict[str, Any]:
             )
     checked = check_values(_Fields, values, path, CheckpointError)
     rope = values.get("rope_parameters") or {}
-    for part in (rope, *rope.values()):  # one for all layers, or one for each kind of them
+    for part in (rope, *rope.values()):  # one for all layers, or one for each type of layer
         if isinstance(part, dict):
             check_values(_Rope, part, f"{path}: rope_parameters", CheckpointError)
     padding = checked.get("pad_token_id")
@@ -103,7 +103,7 @@ def read_text_config(folder: Path) -> dict[str, Any]:
 
 
 def text_weight_files(folder: Path) -> list[Path]:
-    """The files of weights that transformers reads from a folder, in its order.
+    """List the weights files that transformers reads from a folder, in its order.
 
     Raises:
         CheckpointError: an index that names files elsewhere.
@@ -118,15 +118,15 @@ def text_weight_files(folder: Path) -> list[Path]:
 
 
 def read_text_headers(folder: Path) -> dict[str, Header]:
-    """Dtype and shape of every weight of the text encoder, by plain names."""
+    """Read dtype and shape of every weight of the text encoder, by plain names."""
     return part_headers(text_weight_files(folder))
 
 
 def check_text_layers(folder: Path, config: dict[str, Any], headers: dict[str, Header]) -> None:
-    """Refuse a configuration of other layers than the files have, before a network is made.
+    """Check the configured number of layers against the files, before a network is created.
 
     Raises:
-        CheckpointError: says how many there are and how many are asked for.
+        CheckpointError: names both numbers.
     """
     layers = {name.split(".")[1] for name in headers if name.startswith("layers.")}
     if len(layers) != config["num_hidden_layers"]:
@@ -137,15 +137,15 @@ def check_text_layers(folder: Path, config: dict[str, Any], headers: dict[str, H
 
 
 def check_text_shapes(folder: Path, network: nn.Module, headers: dict[str, Header]) -> None:
-    """Hold the files' headers against a network on the meta device.
+    """Check the files' headers against a network on the meta device.
 
     Raises:
-        CheckpointError: a weight is missing or of another shape; it would be left random.
+        CheckpointError: a weight is missing, which would stay random, or of another shape.
     """
     wanted = dict(network.named_parameters())
     if missing := wanted.keys() - headers.keys():
         raise CheckpointError(
-            f"{safe_text(folder)} lacks {name_list(missing)}; the text encoder is not whole"
+            f"{safe_text(folder)} lacks {name_list(missing)}; the text encoder is not complete"
         )
     for name, parameter in wanted.items():
         dtype, shape = headers[name]

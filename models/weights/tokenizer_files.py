@@ -1,7 +1,7 @@
-"""The files of `tokenizer/`, held against what published models use before a library reads them.
+"""Checks of the files in `tokenizer/`, before the tokenizers library reads them.
 
-The library runs what these files ask for: regular expressions and templates that can take for
-ever, or end the process. Only components that are linear in the text are let through.
+The library runs what these files name: regular expressions and templates that can run endlessly
+or end the process. Only components that are linear in the length of the text are allowed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .files import read_json
 
 TOKENIZER_BYTES = 64 << 20  # Gemma's has 33 MiB
 IDS = 1 << 22  # Gemma has 256,000 tokens
-_TEXT = 1000  # characters of a token, or of what a component puts into a text
-_PARTS = 64  # of a template, components of a sequence
+_MAX_TEXT = 1000  # characters of a token, or of what a component adds to a text
+_MAX_PARTS = 64  # of a template, or components of a sequence
 _Id = Annotated[int, Field(ge=0, lt=IDS)]
-_Token = Annotated[str, Field(max_length=_TEXT)]
+_Token = Annotated[str, Field(max_length=_MAX_TEXT)]
 
 _COMPONENTS = frozenset(
     (
@@ -57,7 +57,7 @@ class _Model(OpenSchema):
     merges: Annotated[list[Any], Field(max_length=2 * IDS)] = Field([])
     unk_token: _Token | None = None
     unk_id: _Id | None = None
-    dropout: Annotated[float, Field(ge=0, le=0)] | None = None  # another text each time else
+    dropout: Annotated[float, Field(ge=0, le=0)] | None = None  # it makes tokens random
     continuing_subword_prefix: Annotated[str, Field(max_length=16)] | None = None
     end_of_word_suffix: Annotated[str, Field(max_length=16)] | None = None
 
@@ -81,10 +81,10 @@ class _Settings(OpenSchema):
 
 
 def read_tokenizer(path: Path, limit: int = TOKENIZER_BYTES) -> dict[str, Any]:
-    """A `tokenizer.json` of known components with bounded values.
+    """Read a `tokenizer.json` that has known components with bounded values only.
 
     Raises:
-        CheckpointError: it is missing, damaged, or asks for something else.
+        CheckpointError: it is missing, damaged, or has another component.
     """
     values = read_json(path, limit)
     check_values(_Tokenizer, values, path, CheckpointError)
@@ -101,11 +101,11 @@ def read_tokenizer(path: Path, limit: int = TOKENIZER_BYTES) -> dict[str, Any]:
 
 
 def check_tokenizer_files(folder: Path, vocab_size: int) -> None:
-    """Read what a tokenizer's folder holds, so that a library may read it.
+    """Check all files of a tokenizer's folder.
 
     Args:
         folder: `tokenizer/` of a model folder.
-        vocab_size: how many tokens the text encoder knows.
+        vocab_size: number of the text encoder's tokens.
 
     Raises:
         CheckpointError: a file is damaged, or has a value or a token that cannot be used.
@@ -121,9 +121,9 @@ def check_tokenizer_files(folder: Path, vocab_size: int) -> None:
 
 
 def check_small_files(folder: Path, limit: int = TOKENIZER_BYTES) -> None:
-    """Refuse what is no regular file, or too large, before a library opens it.
+    """Refuse files that are not regular, or too large, before a library opens them.
 
-    Files of weights, which are checked on their own, may be larger.
+    Weights files may be larger; they are checked separately.
 
     Raises:
         CheckpointError: names the file.
@@ -147,16 +147,16 @@ def _check_component(path: Path, part: str, component: Any) -> None:
     for seen, (place, value) in enumerate(_walk(part, component)):
         kind = value.get("type", "Sequence") if isinstance(value, dict) else "Sequence"
         if not isinstance(kind, str) or kind not in _COMPONENTS:
-            told = safe_text(kind, 60)
-            raise _refused(path, place, f"{told}, which is not one of the known components")
+            given = safe_text(kind, 60)
+            raise _refused(path, place, f"{given}, which is not one of the known components")
         if kind == "TemplateProcessing":
             _check_template(path, place, value)
         if isinstance(value, dict) and "Regex" in value:
-            raise _refused(path, place, "a regular expression, which may take for ever")
-        if isinstance(value, list) and len(value) > _PARTS:
-            raise _refused(path, place, f"a list of {len(value)}; at most {_PARTS} are allowed")
-        if isinstance(value, str) and len(value) > _TEXT:
-            raise _refused(path, place, f"a text of {len(value)}; at most {_TEXT} are allowed")
+            raise _refused(path, place, "a regular expression, which may run endlessly")
+        if isinstance(value, list) and len(value) > _MAX_PARTS:
+            raise _refused(path, place, f"a list of {len(value)}; at most {_MAX_PARTS} are allowed")
+        if isinstance(value, str) and len(value) > _MAX_TEXT:
+            raise _refused(path, place, f"a text of {len(value)}; at most {_MAX_TEXT} are allowed")
         if isinstance(value, int) and not -IDS <= value < IDS:
             raise _refused(path, place, f"a number of {IDS} or more")
         if seen > 10_000:
@@ -166,7 +166,7 @@ def _check_component(path: Path, part: str, component: Any) -> None:
 
 
 def _check_template(path: Path, place: str, template: dict[str, Any]) -> None:
-    """The library ends in a panic where a template names what it does not list."""
+    """Check that a template lists all tokens that it names; otherwise the library panics."""
     listed = template.get("special_tokens")
     known = listed if isinstance(listed, dict) else {}
     for name, special in known.items():
@@ -176,8 +176,8 @@ def _check_template(path: Path, place: str, template: dict[str, Any]) -> None:
     for _, piece in _walk(place, [template.get("single"), template.get("pair")]):
         named = piece.get("SpecialToken") if isinstance(piece, dict) else None
         if isinstance(named, dict) and str(named.get("id")) not in known:
-            told = safe_text(named.get("id"), 60)
-            raise _refused(path, place, f"with {told}, which special_tokens does not list")
+            given = safe_text(named.get("id"), 60)
+            raise _refused(path, place, f"with {given}, which special_tokens does not list")
 
 
 def _walk(place: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -190,12 +190,12 @@ def _walk(place: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _walk(place, inner)
 
 
-def _refused(path: Path, place: str, what: str) -> CheckpointError:
-    return CheckpointError(f"{safe_text(path)}: {safe_text(place, 80)} is {what}")
+def _refused(path: Path, place: str, reason: str) -> CheckpointError:
+    return CheckpointError(f"{safe_text(path)}: {safe_text(place, 80)} is {reason}")
 
 
 def _check_ids(path: Path, values: Mapping[str, Any], vocab_size: int) -> None:
-    """Tokens are rows of the text encoder's table."""
+    """Check that all token numbers are rows of the text encoder's embedding table."""
     vocab = values["model"]["vocab"]
     largest = max(vocab.values()) if isinstance(vocab, dict) else len(vocab) - 1
     largest = max(largest, *(added["id"] for added in values.get("added_tokens") or ()), 0)

@@ -1,4 +1,4 @@
-"""Reading `.pth`, `.pt` and `.bin` files, which can hold anything, as tensors and nothing else."""
+"""Safe reading of `.pth`, `.pt` and `.bin` files: tensors only, no other objects."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .tensor_names import plain_names
 from .torch_pickle import PICKLE_BYTES, Listing, StoredTensor, list_pickle
 
 MEMBERS = 100_000  # entries of an archive
-_ENTRY = 46  # bytes that an entry takes in an archive's directory at the least
-_DIRECTORY_END = 22  # bytes of its last record, and of a comment behind it
+_ENTRY = 46  # minimal bytes of an entry in an archive's directory
+_DIRECTORY_END = 22  # bytes of the directory's last record, without its comment
 _COMMENT = 1 << 16
 
 
 def list_torch_file(path: Path) -> tuple[Listing, bool]:
-    """The structure of a PyTorch file, and whether it is a zip archive (or the older format).
+    """List the structure of a PyTorch file; True for a zip archive, False for the older format.
 
     Raises:
         CheckpointError: it is damaged, holds more than tensors, or lists more data than it has.
     """
     if weight_format(path) != "torch":
-        raise CheckpointError(f"{safe_text(path)} is a safetensors file, no PyTorch file")
+        raise CheckpointError(f"{safe_text(path)} is a safetensors file, not a PyTorch file")
     try:
         with path.open("rb") as file:
             archive = file.read(2) == b"PK"
@@ -46,11 +46,13 @@ def list_torch_file(path: Path) -> tuple[Listing, bool]:
         ) from None
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{safe_text(path)} is not a whole PyTorch file: {safe_text(error)}"
+            f"{safe_text(path)} is not a complete PyTorch file: {safe_text(error)}"
         ) from None
-    except Exception as error:  # whatever a damaged pickle brings its reader to raise
+    except Exception as error:  # damaged pickles raise many types
         reason = "it ends too early" if isinstance(error, EOFError) else "its pickle is damaged"
-        raise CheckpointError(f"{safe_text(path)} is not a whole PyTorch file: {reason}") from None
+        raise CheckpointError(
+            f"{safe_text(path)} is not a complete PyTorch file: {reason}"
+        ) from None
     return listing, archive
 
 
@@ -77,7 +79,7 @@ def _list_archive(file: BinaryIO) -> Listing:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Refuse a directory of millions of entries before it is read."""
+    """Refuse an oversized directory before it is read."""
     start = max(0, size - _COMMENT - _DIRECTORY_END)
     file.seek(start)
     tail = file.read()
@@ -95,7 +97,7 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 
 def _check_members(members: list[zipfile.ZipInfo], listed: int, size: int) -> None:
-    """Members lie in the file one behind the other, as large as they say: nothing unfolds."""
+    """Check that members are stored uncompressed, within the file and without overlap."""
     if listed > MEMBERS or listed != len(members):
         raise ValueError("its directory lists too many members, or one name twice")
     end = 0
@@ -116,7 +118,7 @@ def _what_archive(members: dict[str, zipfile.ZipInfo]) -> str:
 
 
 def _list_legacy(file: BinaryIO) -> Listing:
-    """The older format: a number, a version, a machine, the structure, its keys, then data."""
+    """List the older format: magic number, version, machine, structure, storage keys, data."""
     for _ in range(3):
         list_pickle(_Bounded(file))
     listing = list_pickle(_Bounded(file))
@@ -131,7 +133,7 @@ def _list_legacy(file: BinaryIO) -> Listing:
 
 
 class _Bounded(io.BufferedIOBase):
-    """A file as a pickle's reader needs it, for so many bytes and no more."""
+    """A file object for a pickle's reader, limited to `PICKLE_BYTES` bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -156,7 +158,7 @@ class _Bounded(io.BufferedIOBase):
 SUFFIXES = {".pth", ".pt"}
 T = TypeVar("T")
 
-# Where training code puts the weights, the averaged ones (EMA) first: they are what is published.
+# Keys under which training code stores the weights; averaged (EMA) ones, as published, first.
 _WRAPPERS = (
     "generator_ema",
     "state_dict_ema",
@@ -172,43 +174,45 @@ _WRAPPERS = (
     "params",
     "transformer",
 )
-_NESTING = 8  # wrappers in wrappers
+_NESTING = 8  # maximal depth of nested wrappers
 
 
 def read_torch_file(path: Path) -> dict[str, Tensor]:
-    """The weights in a PyTorch file, without running anything in it and without reading it whole.
+    """Read the weights in a PyTorch file, mapped into memory, without running code in it.
 
-    Looks inside `generator`, `state_dict` and averaged weights, takes the averaged ones where
-    there are both, and drops what wrapper modules put before the names. The format of before
-    PyTorch 1.6, which cannot be mapped into memory, is read whole.
+    Nested keys such as `generator` and `state_dict` are searched; averaged (EMA) weights are
+    preferred. Prefixes of wrapper modules are removed from names. The format before PyTorch 1.6
+    cannot be mapped and is read completely.
 
     Raises:
-        CheckpointError: the file is missing, cut short, holds code or other objects, lists more
+        CheckpointError: the file is missing, truncated, holds code or other objects, lists more
             than it has, or has no dictionary of tensors.
     """
     listing, archive = list_torch_file(path)
-    _pick(listing.held, StoredTensor, path)  # all that could refuse it, before anything is loaded
-    mapped = archive and path.suffix != SAFETENSORS  # torch goes by that name, whatever is inside
+    _pick(listing.held, StoredTensor, path)  # every check, before anything is loaded
+    mapped = archive and path.suffix != SAFETENSORS  # torch trusts that suffix
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles' versions: it reads them or it does not
+            warnings.simplefilter("ignore")  # about pickle versions
             source = path if mapped else file
             held = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # torch's readers raise what they like
+    except Exception as error:  # torch's readers raise many types
         reason = safe_text((str(error).strip().splitlines() or ["it ends too early"])[0])
-        raise CheckpointError(f"{safe_text(path)} is not a whole PyTorch file: {reason}") from error
+        raise CheckpointError(
+            f"{safe_text(path)} is not a complete PyTorch file: {reason}"
+        ) from error
     return _pick(held, Tensor, path)
 
 
 def list_torch_tensors(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-    """Dtype and shape of the tensors that `read_torch_file` gives; raises as it does."""
+    """List dtype and shape of the tensors that `read_torch_file` returns; raises as it does."""
     listing, _ = list_torch_file(path)
     found = _pick(listing.held, StoredTensor, path)
     return {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
 
 
 def _pick(held: Any, kind: type[T], path: Path) -> dict[str, T]:
-    """The dictionary of weights inside what a file holds, under plain names."""
+    """Find the dictionary of weights in a file's content; returned by plain names."""
     for _ in range(_NESTING):
         if _is_weights(held, kind):
             _check_total(held, path)
@@ -222,7 +226,7 @@ def _pick(held: Any, kind: type[T], path: Path) -> dict[str, T]:
 
 
 def _check_total(held: Mapping[str, Any], path: Path) -> None:
-    """Tensors may share their numbers, but a file does not hold far more than its bytes."""
+    """Limit the total size: tensors may share storage, but not to a multiple of the file."""
     if sum(tensor.nbytes for tensor in held.values()) > 2 * path.stat().st_size:
         raise CheckpointError(f"{safe_text(path)} lists far more numbers than it holds")
 

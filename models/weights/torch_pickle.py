@@ -1,7 +1,7 @@
-"""What a pickle of PyTorch lists, read into plain records: nothing runs, nothing is allocated.
+"""Listing of a PyTorch pickle as plain records, without running or allocating anything.
 
-A pickle is a program. Here each of its calls gives a record of what a tensor would be; sizes can
-be held against the file before `torch.load` makes anything of them.
+A pickle is a program. Here each of its calls creates a record of a tensor, so that sizes can be
+checked against the file before `torch.load` allocates memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 PICKLE_BYTES = 8 << 20  # a training state of the 2B model has less than 1 MiB
 _RANK = 8  # dimensions of a tensor
-_KEYS = (str, int, float, bool, type(None))  # of dictionaries: hashing these takes no recursion
+_KEYS = (str, int, float, bool, type(None))  # of dictionaries: hashing them cannot recurse
 
 _STORAGES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
@@ -39,7 +39,7 @@ _OPCODES = b"".join(
 
 @dataclass(frozen=True, slots=True)
 class StoredData:
-    """The numbers behind one or more tensors."""
+    """Storage of one or more tensors."""
 
     key: str  # its name in the file
     dtype: torch.dtype
@@ -53,7 +53,7 @@ class StoredData:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor that a file holds."""
+    """Dtype, shape and storage of a tensor in a file."""
 
     data: StoredData
     dtype: torch.dtype
@@ -67,7 +67,7 @@ class StoredTensor:
 
 @dataclass(slots=True)
 class Listing:
-    """The structure of a file, and the data that it refers to by key."""
+    """Structure of a file, and the storages that it refers to, by key."""
 
     held: Any
     data: dict[str, StoredData]
@@ -77,20 +77,20 @@ def list_pickle(raw: io.BufferedIOBase | io.BytesIO) -> Listing:
     """Read one pickle from a stream, up to its end.
 
     Raises:
-        pickle.UnpicklingError: it holds other things than tensors, numbers, text, lists and
+        pickle.UnpicklingError: it holds other objects than tensors, numbers, text, lists and
             dictionaries.
-        ValueError: a tensor that its data cannot fill.
+        ValueError: a tensor that is larger than its storage.
         EOFError, and others of `pickle`: it is damaged.
     """
     reader = _Reader(raw)
     return Listing(reader.load(), reader.data)
 
 
-_Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined] - in Python: it can be narrowed
+_Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined] - pure Python: can be restricted
 
 
 class _Reader(_Unpickler):
-    """Python's own reader with a few of its operations, and records in place of classes."""
+    """Python's unpickler with a subset of its operations, creating records in place of objects."""
 
     dispatch: ClassVar[dict[int, Any]] = {code: _Unpickler.dispatch[code] for code in _OPCODES}
 

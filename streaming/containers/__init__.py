@@ -1,4 +1,4 @@
-"""Blocks as the bytes of MP4, Matroska, MPEG-TS and raw video.
+"""Muxing blocks into MP4, Matroska, MPEG-TS and raw video.
 
 Open `registry.py` first.
 """

@@ -1,4 +1,4 @@
-"""One block as a small container of its own, of which a growing stream takes the part it needs."""
+"""One block as a complete small container, of which a growing stream takes the part it needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import av
 
 from sana_stream.errors import InvalidOutputError, OutputError
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
+from sana_stream.streaming.video_format import StreamSpec, check_limits
 
 from .encoder import (
     CODECS,
@@ -29,31 +29,29 @@ if TYPE_CHECKING:
 
 
 class SingleBlockContainer:
-    """Makes containers in memory that differ in nothing but the block they hold.
+    """Muxes each block into a container in memory; only the content differs between them.
 
-    So the header of one serves them all, and the rest of each can follow the rest of the one
-    before: time stamps are those of the stream.
+    The header of one is therefore the header of all, and what follows it in each container can be
+    appended to what follows it in the one before. Time stamps are those of the stream.
     """
 
     def __init__(
         self,
         container: str,
         options: dict[str, str],
-        video: VideoFormat,
-        encoding: EncoderSettings,
-        tags: Metadata,
+        spec: StreamSpec,
     ) -> None:
         self._container = container
         self._options = options
-        self._video = video
-        self._codec = encoding.codec or "h264"
-        check_limits(self._codec, video)
-        self._encoder = encoder_name(encoding, self._codec)
-        self._encoder_options = encoder_options(encoding, self._codec)
-        self._tags = tags.as_dict()
+        self._video = spec.video
+        self._codec = spec.encoder.codec or "h264"
+        check_limits(self._codec, spec.video)
+        self._encoder = encoder_name(spec.encoder, self._codec)
+        self._encoder_options = encoder_options(spec.encoder, self._codec)
+        self._metadata = spec.metadata.as_dict()
 
     def header(self) -> bytes:
-        """What every slice begins with."""
+        """The bytes with which each of the containers begins."""
         buffer = io.BytesIO()
         with (
             explain_encoder_errors(self._codec, self._video, InvalidOutputError),
@@ -62,10 +60,10 @@ class SingleBlockContainer:
             return buffer.getvalue()
 
     def add(self, block: Block) -> bytes:
-        """The whole container of one block."""
+        """The complete container of one block."""
         buffer = io.BytesIO()
-        faults = explain_encoder_errors(self._codec, self._video, OutputError)
-        with faults, self._open(buffer) as (container, stream):
+        explained = explain_encoder_errors(self._codec, self._video, OutputError)
+        with explained, self._open(buffer) as (container, stream):
             packets = encode(stream.codec_context, block.frames, block.start, self._video)
             container.mux(list(packets))
         return buffer.getvalue()
@@ -77,7 +75,7 @@ class SingleBlockContainer:
             yield container, self._begin(container)
 
     def _begin(self, container: OutputContainer) -> VideoStream:
-        container.metadata.update(self._tags)
+        container.metadata.update(self._metadata)
         codec = CODECS[self._codec]
         stream = cast(
             "VideoStream",

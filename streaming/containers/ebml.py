@@ -1,4 +1,4 @@
-"""The elements of Matroska and WebM (RFC 8794): an identifier, a size, a content."""
+"""The elements of Matroska and WebM (RFC 8794): an identifier, a size and a content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOID = 0xEC
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """Where an element lies; `end` is None where the size was not known when it was written."""
+    """The position of an element; `end` is None if its size was unknown when it was written."""
 
     kind: int
     start: int
@@ -27,7 +27,7 @@ class Element:
 
 
 def walk(file: BinaryIO, start: int, end: int) -> Iterator[Element]:
-    """The elements of one level, one after the other; stops before one that is not there whole."""
+    """The elements of one level, in order, up to the last complete one."""
     while start < end:
         file.seek(start)
         kind, _ = _number(file, keep_marker=True)
@@ -43,12 +43,12 @@ def walk(file: BinaryIO, start: int, end: int) -> Iterator[Element]:
 
 
 def length(file: BinaryIO) -> int:
-    """How many bytes a file has."""
+    """The size of a file in bytes."""
     return file.seek(0, io.SEEK_END)
 
 
 def _number(file: BinaryIO, keep_marker: bool) -> tuple[int, bool]:
-    """A number of variable length, and whether all its bits are set; 0 at the end of the file."""
+    """Read a number of variable length, and whether all its bits are set; 0 at the end."""
     first = file.read(1)
     if not first or not first[0]:
         return 0, True
@@ -62,7 +62,7 @@ def _number(file: BinaryIO, keep_marker: bool) -> tuple[int, bool]:
 
 
 def element(kind: int, *parts: bytes) -> bytes:
-    """An element with so much content, its size in 8 bytes."""
+    """An element with this content; its size takes 8 bytes."""
     size = sum(map(len, parts)) | 1 << 56
     return identifier(kind) + size.to_bytes(8) + b"".join(parts)
 
@@ -73,10 +73,10 @@ def number(kind: int, value: int) -> bytes:
 
 
 def void(size: int) -> bytes:
-    """Room that means nothing, so many bytes in all, at least 9."""
+    """A void element of `size` bytes in total, at least 9."""
     return element(VOID, bytes(size - 9))
 
 
 def identifier(kind: int) -> bytes:
-    """The bytes that name an element."""
+    """The bytes of an element's identifier."""
     return kind.to_bytes((kind.bit_length() + 7) // 8)

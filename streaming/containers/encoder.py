@@ -1,13 +1,14 @@
-"""Pictures to packets: each block is one closed group of pictures from an encoder of its own.
+"""Encoding frames into packets: each block is one closed group of pictures from a new encoder.
 
-A fresh encoder a block holds nothing back at the block's end, lets a reader join at any block and
-keeps memory flat; opening one takes a few milliseconds.
+A new encoder for each block holds no frame back at the block's end, lets a reader join at any block
+and keeps memory constant. Opening one takes a few milliseconds.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
@@ -18,43 +19,44 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
-from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 if TYPE_CHECKING:
     from av.packet import Packet
 
+logger = logging.getLogger(__name__)
 
-def fall_back_to_software(
-    encoding: EncoderSettings, video: VideoFormat, report: Callable[[str], None]
-) -> EncoderSettings:
-    """The encoding as it is, or without the GPU when that cannot encode; `report` says why.
 
-    Many GPUs made for computing have no encoder at all, so one frame is tried.
+def fall_back_to_software(spec: StreamSpec) -> StreamSpec:
+    """The spec as it is, or without `nvenc` if the GPU cannot encode, which is logged.
+
+    Many GPUs for computing have no encoder, so one frame is encoded to find out.
     """
-    if not encoding.nvenc:
-        return encoding
+    if not spec.encoder.nvenc:
+        return spec
     try:
-        _try_one_frame(encoding, video)
+        _try_one_frame(spec)
     except (OSError, ValueError, FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "it gives no reason"
-        report(
-            f"the GPU cannot encode {encoding.codec or 'h264'} ({safe_text(reason).lower()});"
-            " the CPU does it"
+        logger.warning(
+            "the GPU cannot encode %s (%s); the CPU encodes",
+            spec.encoder.codec or "h264",
+            safe_text(os_reason(error)) or "no reason is given",
         )
-        return replace(encoding, nvenc=False)
-    return encoding
+        return replace(spec, encoder=replace(spec.encoder, nvenc=False))
+    return spec
 
 
-def _try_one_frame(encoding: EncoderSettings, video: VideoFormat) -> None:
-    codec = encoding.codec or "h264"
-    context = cast("VideoCodecContext", av.CodecContext.create(encoder_name(encoding, codec), "w"))
+def _try_one_frame(spec: StreamSpec) -> None:
+    video, codec = spec.video, spec.encoder.codec or "h264"
+    name = encoder_name(spec.encoder, codec)
+    context = cast("VideoCodecContext", av.CodecContext.create(name, "w"))
     configure_encoder(context, video)
-    context.options = encoder_options(encoding, codec)
+    context.options = encoder_options(spec.encoder, codec)
     black = np.zeros((1, video.height, video.width, 3), np.uint8)
     if not list(encode(context, black, 0, video)):
-        raise OSError("it gave no data")
+        raise OSError("the encoder returned no data")
 
 
 BT709 = 1  # the number of BT.709 in matrix, primaries and transfer alike (ITU-T H.273)
@@ -63,7 +65,7 @@ LIMITED = 1  # luma 16 to 235
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How a codec is called, set up and stored."""
+    """The encoder of a codec, its default options, and its tag in MP4."""
 
     encoder: str
     crf: int | None = None
@@ -74,8 +76,8 @@ class Codec:
 
 
 CODECS = {
-    # x264's macroblock tree reads memory that nobody has written: the same pictures would give
-    # another file each time.
+    # x264's macroblock tree reads uninitialized memory: the same frames would give a different file
+    # each time
     "h264": Codec("libx264", 18, "veryfast", options={"mbtree": "0"}),
     "h265": Codec(
         "libx265", 22, "veryfast", mp4_tag="hvc1", options={"x265-params": "log-level=error"}
@@ -87,37 +89,37 @@ CODECS = {
 _NVENC = {"h264": "h264_nvenc", "h265": "hevc_nvenc", "av1": "av1_nvenc"}
 
 
-def encoder_name(encoding: EncoderSettings, codec: str) -> str:
-    """Which encoder makes `codec`."""
-    return _NVENC[codec] if encoding.nvenc else CODECS[codec].encoder
+def encoder_name(encoder: EncoderSettings, codec: str) -> str:
+    """The name of the encoder for `codec`, as libavcodec knows it."""
+    return _NVENC[codec] if encoder.nvenc else CODECS[codec].encoder
 
 
-def encoder_options(encoding: EncoderSettings, codec: str) -> dict[str, str]:
+def encoder_options(encoder: EncoderSettings, codec: str) -> dict[str, str]:
     """The options given to the encoder of `codec`, with the codec's defaults filled in."""
     known = CODECS[codec]
-    if encoding.nvenc:
-        quality = known.crf if encoding.crf is None else encoding.crf
+    if encoder.nvenc:
+        quality = known.crf if encoder.crf is None else encoder.crf
         return {"rc": "vbr", "cq": str(quality), "preset": "p4"}
     options = dict(known.options)
-    crf = known.crf if encoding.crf is None else encoding.crf
+    crf = known.crf if encoder.crf is None else encoder.crf
     if crf is not None:
         options["crf"] = str(crf)
-    preset = known.preset if encoding.preset is None else encoding.preset
+    preset = known.preset if encoder.preset is None else encoder.preset
     if preset is not None:
         options[known.preset_option] = preset
     return options
 
 
 def configure_encoder(context: VideoCodecContext, video: VideoFormat) -> None:
-    """Give an encoder that is not open yet the size, clock and colours of the stream."""
+    """Set the size, time base and colours of the stream on an encoder that is not open yet."""
     if context.name == "libsvtav1":
-        # It tells its life at every block, and listens to nothing else.
+        # it logs its settings at every block, and only this variable stops it
         os.environ.setdefault("SVT_LOG", "1")
     context.width, context.height = video.width, video.height
     context.pix_fmt = "yuv420p"
     context.time_base = video.frame_time
     context.framerate = video.rate
-    context.bit_rate = 0  # the quality rules, not the size
+    context.bit_rate = 0  # constant quality, not constant size
     context.thread_count = max(1, min(4, (os.cpu_count() or 1) // 2))
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = LIMITED
@@ -127,14 +129,14 @@ def configure_encoder(context: VideoCodecContext, video: VideoFormat) -> None:
 def explain_encoder_errors(
     codec: str, video: VideoFormat, kind: type[OutputError] | type[InvalidOutputError]
 ) -> Iterator[None]:
-    """Tell what an encoder or a container refuses in words; libav's own are a call and a number."""
+    """Replace errors of libav, which name a call and a number, by what to change."""
     try:
         yield
     except FFmpegError as error:
         raise kind(
-            f"codec {codec} fails with {video.width}x{video.height} pictures at"
-            f" {float(video.rate):g} frames a second ({(error.strerror or 'no reason').lower()});"
-            " take another codec, size or --fps"
+            f"codec {codec} fails at {video.width}x{video.height} and {float(video.rate):g} frames"
+            f" a second ({os_reason(error) or 'no reason is given'}); use another codec, size or"
+            " fps"
         ) from error
 
 
@@ -143,19 +145,19 @@ def encode(
 ) -> Iterator[Packet]:
     """Encode one block with a fresh encoder and drain it.
 
-    `frames` is uint8 (T, H, W, 3) in RGB, `start` the stream's number of the first; time stamps
-    count frames.
+    `frames` is uint8 (T, H, W, 3) in RGB; `start` is the number of the first one in the stream.
+    Time stamps are frame numbers.
     """
-    for number, picture in enumerate(frames, start):
-        frame = to_yuv709(picture)
+    for number, rgb in enumerate(frames, start):
+        frame = to_yuv709(rgb)
         frame.pts, frame.time_base = number, video.frame_time
         yield from context.encode(frame)
     yield from context.encode(None)
 
 
-def to_yuv709(picture: np.ndarray) -> av.VideoFrame:
-    """One RGB picture, uint8 (H, W, 3), as 4:2:0 in BT.709 limited range, tagged so."""
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+def to_yuv709(rgb: np.ndarray) -> av.VideoFrame:
+    """Convert an RGB frame, uint8 (H, W, 3), to 4:2:0 in BT.709 limited range, tagged as such."""
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
         format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
     )
     frame.colorspace, frame.color_range = BT709, LIMITED

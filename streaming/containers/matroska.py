@@ -1,9 +1,7 @@
-"""Matroska and WebM as a row of clusters, at least one a block, with an index at the end.
+"""Matroska and WebM as clusters, at least one for each block, with an index at the end.
 
-The index that makes a row of Matroska clusters seekable, and its undoing.
-
-The header keeps room for what is only known at the end: where the index lies, how long the video
-is, how large the file is. Element names and order: RFC 9559.
+The header reserves space for what is only known at the end: the position of the index, the duration
+and the size of the file. Element names and order: RFC 9559.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.video_format import StreamSpec
 
 from . import ebml
 from .block_container import SingleBlockContainer
@@ -32,17 +30,17 @@ _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the parts of a file lie that are written at its end."""
+    """The positions of the parts of a file that are written when it is finished."""
 
     segment: Element
     seek_room: Element
     duration_room: Element
     clusters: tuple[Element, ...]
-    end: int  # position after the last whole cluster
+    end: int  # position after the last complete cluster
 
 
 def layout(file: BinaryIO) -> Layout:
-    """Read the places of a file's parts."""
+    """Find the parts of a file."""
     end = ebml.length(file)
     segment = next(part for part in ebml.walk(file, 0, end) if part.kind == ebml.SEGMENT)
     parts = list(ebml.walk(file, segment.content, end if segment.end is None else segment.end))
@@ -63,7 +61,7 @@ def layout(file: BinaryIO) -> Layout:
 
 
 def write_index(file: BinaryIO, frame_time: Fraction) -> None:
-    """Add the index, the duration and the size; a file without clusters stays as it is."""
+    """Add the index, the duration and the size; a file without clusters is unchanged."""
     found = layout(file)
     if not found.clusters:
         return
@@ -90,7 +88,7 @@ def write_index(file: BinaryIO, frame_time: Fraction) -> None:
 
 
 def remove_index(file: BinaryIO) -> None:
-    """Turn a finished file back into the row of clusters it was, ready to grow."""
+    """Turn a finished file back into a sequence of clusters that can be appended to."""
     found = layout(file)
     file.seek(found.segment.content - 8)
     file.write(_UNKNOWN_SIZE)
@@ -101,7 +99,7 @@ def remove_index(file: BinaryIO) -> None:
 
 
 def block_offsets(file: BinaryIO, cluster: Element) -> Iterator[int]:
-    """When each frame of a cluster is shown, in milliseconds after the cluster's own time."""
+    """The time of each frame of a cluster, in milliseconds after the cluster's own time."""
     for part in ebml.walk(file, cluster.content, cluster.end or ebml.length(file)):
         inner = part
         if part.kind == _BLOCK_GROUP:
@@ -138,7 +136,7 @@ def _seek_head(cues: int) -> bytes:
 
 
 def _overwrite(file: BinaryIO, room: Element, data: bytes) -> None:
-    """Put data where room was kept, and keep what is left of it as room."""
+    """Write data into a reserved element; what is left of it stays reserved."""
     assert room.end is not None
     left = room.end - room.start - len(data)
     file.seek(room.start)
@@ -149,22 +147,16 @@ OPTIONS = {"cluster_time_limit": "30000", "cluster_size_limit": "1000000000"}
 
 
 class MatroskaMuxer:
-    """One Matroska or WebM stream; `container` is "matroska" or "webm".
+    """Muxes one Matroska or WebM stream; `container` is "matroska" or "webm".
 
-    Each block is whole clusters whose times are the stream's own, so what is written is complete
-    up to the last block. `finish` adds the index, the duration and the size.
+    Each block becomes complete clusters with the times of the stream, so the file is playable up to
+    the last block. `finish` adds the index, the duration and the size.
     """
 
-    def __init__(
-        self,
-        video: VideoFormat,
-        encoding: EncoderSettings,
-        tags: Metadata,
-        container: str = "matroska",
-    ) -> None:
-        self._slicer = SingleBlockContainer(container, OPTIONS, video, encoding, tags)
-        self._header = self._slicer.header()
-        self._frame_time = video.frame_time
+    def __init__(self, spec: StreamSpec, container: str = "matroska") -> None:
+        self._blocks = SingleBlockContainer(container, OPTIONS, spec)
+        self._header = self._blocks.header()
+        self._frame_time = spec.video.frame_time
 
     def header(self) -> bytes:
         """Everything before the first cluster."""
@@ -172,14 +164,14 @@ class MatroskaMuxer:
 
     def add(self, block: Block) -> bytes:
         """The clusters of one block."""
-        whole = self._slicer.add(block)
+        whole = self._blocks.add(block)
         parts = ebml.walk(io.BytesIO(whole), len(self._header), len(whole))
         return b"".join(whole[part.start : part.end] for part in parts if part.kind == ebml.CLUSTER)
 
     def trailer(self) -> bytes:
-        """Nothing: a row of clusters simply ends."""
+        """No bytes: a sequence of clusters needs no end."""
         return b""
 
     def finish(self, file: BinaryIO) -> None:
-        """Make the file seekable and say how long it is."""
+        """Make the file seekable and write its duration."""
         write_index(file, self._frame_time)

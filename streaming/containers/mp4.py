@@ -1,10 +1,8 @@
-"""MP4 and MOV as a row of fragments, one a block, that becomes an ordinary file at its end.
-
-The index that makes an ordinary MP4 of a row of fragments, and its undoing.
+"""MP4 and MOV as hybrid MP4: one fragment for each block, finished as an ordinary file.
 
 A file being written is `ftyp free moov (moof mdat)*`. Finished it is `ftyp mdat moov`, in which the
-`mdat` covers all fragments and the new `moov` points into them: nothing is moved or
-copied. Boxes and their fields: ISO/IEC 14496-12, 8.2 to 8.7.
+`mdat` covers all fragments and the new `moov` points into them, so no data is moved or copied.
+Boxes and their fields: ISO/IEC 14496-12, 8.2 to 8.7.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from fractions import Fraction
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, BinaryIO
 
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.video_format import StreamSpec
 
 from .block_container import SingleBlockContainer
 from .mp4_boxes import Box, Fragment, box, children, find, fragments, walk
@@ -26,14 +24,14 @@ if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
 
-_SPARE = 16  # bytes behind the file type, a `free` box until they become the header of the `mdat`
+_SPARE = 16  # bytes after the file type: a `free` box, later the header of the `mdat`
 
 
 def write_index(file: BinaryIO, frame_time: Fraction) -> None:
-    """Turn a file of fragments into an ordinary one; a file without fragments stays as it is.
+    """Turn a file of fragments into an ordinary one; a file without fragments is unchanged.
 
-    `frame_time` is in seconds. The last step overwrites 16 bytes; until then the file is still
-    the fragmented one.
+    `frame_time` is in seconds. The last step overwrites 16 bytes; until then the file is
+    fragmented.
     """
     whole = list(fragments(file))
     if not whole:
@@ -51,7 +49,7 @@ def write_index(file: BinaryIO, frame_time: Fraction) -> None:
 
 
 def remove_index(file: BinaryIO) -> None:
-    """Turn a finished file back into the row of fragments it was, ready to grow."""
+    """Turn a finished file back into a file of fragments that can be appended to."""
     if (whole := _finished(file)) is not None:
         file.seek(whole.start)
         file.write(box("free", bytes(_SPARE - 8)))
@@ -60,20 +58,20 @@ def remove_index(file: BinaryIO) -> None:
 
 
 def all_fragments(file: BinaryIO) -> Iterator[Fragment]:
-    """The whole fragments of a file, finished or growing; the file stays as it is."""
+    """The complete fragments of a file, finished or growing; the file is only read."""
     if (whole := _finished(file)) is not None:
         return fragments(file, whole.start + _SPARE, whole.end)
     return fragments(file)
 
 
 def _finished(file: BinaryIO) -> Box | None:
-    """The `mdat` that covers all fragments of a finished file; None for a growing one."""
+    """The `mdat` that covers all fragments of a finished file; None for a growing file."""
     top = list(walk(file))
     return top[1] if [part.kind for part in top] == ["ftyp", "mdat", "moov"] else None
 
 
 def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:
-    """The complete index, from the one without samples that the file began with."""
+    """The complete `moov`, made from the one without samples at the beginning of the file."""
     (ticks,) = struct.unpack_from(">I", find(old, "trak", "mdia", "mdhd"), 12)
     duration = round(sum(len(fragment.sizes) for fragment in whole) * frame_time * ticks)
     shift = -min(min(fragment.offsets) for fragment in whole)
@@ -97,7 +95,7 @@ def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:
 
 
 def _long_header(content: bytes, middle: bytes, duration: int) -> bytes:
-    """A header box of version 0 as one of version 1, whose 64-bit durations do not run out."""
+    """Convert a header box of version 0 to version 1, which has a 64-bit duration."""
     created, modified = struct.unpack_from(">II", content, 4)
     rest = content[16 + len(middle) :]
     times = struct.pack(">QQ", created, modified)
@@ -105,12 +103,12 @@ def _long_header(content: bytes, middle: bytes, duration: int) -> bytes:
 
 
 def _edit_list(duration: int, shift: int) -> bytes:
-    """Show the track from the frame that is decoded first, whatever the reordering delay."""
+    """An edit list that starts the track at its first frame, whatever the reordering delay."""
     return box("edts", box("elst", struct.pack(">IIQqI", 1 << 24, 1, duration, shift, 1 << 16)))
 
 
 def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
-    """The sample tables, with the codec's description taken over; one chunk a fragment."""
+    """The sample tables, with the codec's old description; one chunk for each fragment."""
     counts = [len(fragment.sizes) for fragment in whole]
     sizes = array("I", chain.from_iterable(fragment.sizes for fragment in whole))
     offsets = chain.from_iterable(fragment.offsets for fragment in whole)
@@ -156,7 +154,7 @@ def _big_endian(values: array[int]) -> bytes:
 
 
 OPTIONS = {
-    # An empty `moov` in front, then one `moof`+`mdat` a block with the stream's own time in it.
+    # an empty `moov` first, then one `moof` and `mdat` for each block, with the time of the stream
     "movflags": "empty_moov+default_base_moof+frag_discont+negative_cts_offsets+skip_trailer",
     "use_editlist": "0",
     "avoid_negative_ts": "disabled",
@@ -164,49 +162,45 @@ OPTIONS = {
 
 
 class Mp4Fragmenter:
-    """Blocks as MP4 fragments, for files and for browsers alike.
+    """Muxes blocks into MP4 fragments, for files and for browsers.
 
     `container` is "mp4" or "mov". Each fragment begins with a key frame and can be played after
     `init` alone; its base decode time is the block's start.
     """
 
-    def __init__(
-        self, video: VideoFormat, encoding: EncoderSettings, tags: Metadata, container: str = "mp4"
-    ) -> None:
-        self._slicer = SingleBlockContainer(container, OPTIONS, video, encoding, tags)
-        self.init = self._slicer.header()
-        self._frame_time = video.frame_time
+    def __init__(self, spec: StreamSpec, container: str = "mp4") -> None:
+        self._blocks = SingleBlockContainer(container, OPTIONS, spec)
+        self.init = self._blocks.header()
+        self._frame_time = spec.video.frame_time
 
     def fragment(self, block: Block) -> bytes:
         """One block: a `moof` box and its `mdat`."""
-        return self._slicer.add(block)[len(self.init) :]
+        return self._blocks.add(block)[len(self.init) :]
 
     def frames(self, fragment: bytes) -> range:
-        """Which frames of the stream are in a fragment; empty for one that is not whole."""
+        """The numbers of the frames in a fragment; empty for an incomplete one."""
         (ticks,) = struct.unpack_from(">I", find(self.init, "moov", "trak", "mdia", "mdhd"), 12)
         part = next(fragments(io.BytesIO(fragment)), None)
         start = 0 if part is None else round(part.time / (ticks * self._frame_time))
         return range(start, start + (0 if part is None else len(part.sizes)))
 
     def mime(self) -> str:
-        """The type that a browser's Media Source Extensions ask for; h264 only."""
+        """The MIME type for Media Source Extensions; h264 only."""
         avcc = find(self.init, "moov", "trak", "mdia", "minf", "stbl", "stsd", "avc1", "avcC")
         return f'video/mp4; codecs="avc1.{avcc[1:4].hex()}"'
 
 
 class Mp4Muxer:
-    """One MP4 or MOV file.
+    """Muxes one MP4 or MOV file as hybrid MP4.
 
-    While it grows it is a fragmented file, playable up to the last block written. `finish` adds
-    an index of all fragments and turns everything before it into the data of an ordinary file by
-    overwriting 16 bytes, so that no moment finds the file unreadable.
+    While it grows it is a fragmented file, playable up to the last block. `finish` adds an index of
+    all fragments and turns everything before it into the data of an ordinary file by overwriting 16
+    bytes. The file is readable at every moment.
     """
 
-    def __init__(
-        self, video: VideoFormat, encoding: EncoderSettings, tags: Metadata, container: str = "mp4"
-    ) -> None:
-        self._fragments = Mp4Fragmenter(video, encoding, tags, container)
-        self._frame_time = video.frame_time
+    def __init__(self, spec: StreamSpec, container: str = "mp4") -> None:
+        self._fragments = Mp4Fragmenter(spec, container)
+        self._frame_time = spec.video.frame_time
 
     def header(self) -> bytes:
         """File type, 16 spare bytes for the later `mdat` header, and the `moov` of the codec."""
@@ -219,7 +213,7 @@ class Mp4Muxer:
         return self._fragments.fragment(block)
 
     def trailer(self) -> bytes:
-        """Nothing: a fragmented stream simply ends."""
+        """No bytes: a fragmented stream needs no end."""
         return b""
 
     def finish(self, file: BinaryIO) -> None:

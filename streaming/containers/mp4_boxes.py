@@ -1,8 +1,6 @@
-"""Reading back the fragments of an MP4 file: where each lies and what its samples are.
+"""The boxes of ISO base media files (four bytes of size, four of type), and reading fragments.
 
-Boxes and their fields: ISO/IEC 14496-12, 8.8.
-
-The boxes of ISO base media files (ISO/IEC 14496-12): four bytes of size, four of type.
+Boxes and their fields: ISO/IEC 14496-12; those of fragments: 8.8.
 """
 
 from __future__ import annotations
@@ -14,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-# How many bytes stand between a box's header and the boxes inside it.
+# bytes between the header of a box and the boxes inside it
 _INNER = {"stsd": 8, "avc1": 78, "hvc1": 78, "av01": 78, "vp09": 78}
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a box lies: its type, the position of its header and of its content, its end."""
+    """A box: its type, and the positions of its header, its content and its end."""
 
     kind: str
     start: int
@@ -29,12 +27,12 @@ class Box:
 
 
 def box(kind: str, *parts: bytes) -> bytes:
-    """A box with so much content."""
+    """A box with this content."""
     return struct.pack(">I4s", 8 + sum(map(len, parts)), kind.encode()) + b"".join(parts)
 
 
 def walk(data: bytes | BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """The boxes of one level, one after the other; stops before one that is not there whole."""
+    """The boxes of one level, in order, up to the last complete one."""
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     limit = file.seek(0, io.SEEK_END) if end is None else end
     while start + 8 <= limit:
@@ -57,7 +55,7 @@ def children(data: bytes, kind: str = "") -> Iterator[tuple[str, bytes]]:
 
 
 def find(data: bytes, *path: str) -> bytes:
-    """The content of the first box along a path of kinds; KeyError where there is none."""
+    """The content of the first box on a path of types; KeyError if there is none."""
     kind = ""
     for wanted in path:
         for inner, content in children(data, kind):
@@ -69,26 +67,26 @@ def find(data: bytes, *path: str) -> bytes:
     return data
 
 
-# Fields of a sample that a `trun` may have, in their order, as bits of its flags.
+# the optional fields of a sample in a `trun`, in their order, as bits of its flags
 _FIELDS = _DURATION, _SIZE, _FLAGS, _OFFSET = 0x100, 0x200, 0x400, 0x800
 _NOT_A_KEY = 0x10000  # bit of a sample's flags
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """One `moof` and its `mdat` in a file; arrays have one entry a sample, in decoding order."""
+    """One `moof` and its `mdat`; arrays have one entry for each sample, in decoding order."""
 
     start: int  # position of the `moof`
     end: int  # position after the `mdat`
     data: int  # position of the first sample
     time: int  # decode time of the first sample, in ticks of the track
     sizes: array[int]  # bytes
-    offsets: array[int]  # ticks from decoding to showing, may be negative
+    offsets: array[int]  # ticks from decoding to presentation, may be negative
     keys: tuple[int, ...]  # which samples are key frames, from 0
 
 
 def fragments(file: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Fragment]:
-    """The whole fragments between two positions of a file, in order; a torn one is left out."""
+    """The complete fragments between two positions of a file, in order."""
     head: Box | None = None
     for part in walk(file, start, end):
         if part.kind == "moof":
@@ -123,7 +121,7 @@ def _fragment(moof: bytes, start: int, end: int) -> Fragment:
 
 
 def _defaults(tfhd: bytes) -> tuple[int, int]:
-    """Size and flags of samples that do not say their own."""
+    """The default size and flags of samples without their own."""
     (word,) = struct.unpack_from(">I", tfhd)
     values = dict.fromkeys((0x10, 0x20), 0)
     position = 8

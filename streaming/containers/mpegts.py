@@ -1,6 +1,6 @@
-"""Containers made for streaming (MPEG-TS, NUT, FLV): one muxer for the whole stream.
+"""Streaming containers (MPEG-TS, NUT, FLV), and finding the frames of an MPEG transport stream.
 
-Reading back an MPEG transport stream: where each frame of its video ends (ISO/IEC 13818-1).
+Packets of a transport stream: ISO/IEC 13818-1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import av
 
 from sana_stream.errors import InvalidOutputError, OutputError
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat, check_limits
+from sana_stream.streaming.video_format import Metadata, StreamSpec, check_limits
 
 from .encoder import (
     configure_encoder,
@@ -36,8 +36,10 @@ _VIDEO = range(0xE0, 0xF0)  # stream identifiers of video
 
 
 def frame_ends(file: BinaryIO) -> Iterator[int]:
-    """The position after each frame, in the order of the file; the tables before the next one
-    belong to that one. Stops at the first thing that is not a whole packet."""
+    """The position after each frame of an MPEG transport stream, in the order of the file.
+
+    Tables before a frame belong to that frame. Stops at the first incomplete packet.
+    """
     inside, end = False, 0
     for position, begins, is_video in _packets(file):
         if begins and is_video:
@@ -51,7 +53,7 @@ def frame_ends(file: BinaryIO) -> Iterator[int]:
 
 
 def _packets(file: BinaryIO) -> Iterator[tuple[int, bool, bool]]:
-    """Each packet's position, whether it begins something, and whether that is video."""
+    """Each packet's position, whether a unit begins in it, and whether it is video."""
     video: int | None = None
     position = file.seek(0)
     while len(packet := file.read(PACKET)) == PACKET and packet[0] == _SYNC:
@@ -72,18 +74,18 @@ def _begins_video(packet: bytes) -> bool:
 
 
 OPTIONS = {
-    # The first packets say that counters may jump: a file may go on where an earlier run ended.
+    # counters may jump at the first packets: a file may continue that of an earlier run
     "mpegts": {"flush_packets": "1", "mpegts_flags": "initial_discontinuity"},
     "nut": {"flush_packets": "1", "write_index": "0"},
     "flv": {"flush_packets": "1", "flvflags": "no_duration_filesize+no_sequence_end"},
 }
 
 
-_LAG = 2  # frames that decoding runs ahead of showing, in every block
+_LAG = 2  # frames from decoding to presentation, in every block
 
 
 class _Collector:
-    """A file that keeps what is written until it is taken; it cannot be rewound."""
+    """A file that cannot be rewound and collects what is written until it is taken."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -98,33 +100,31 @@ class _Collector:
         return data
 
 
-def _metadata(container: str, tags: Metadata) -> dict[str, str]:
-    """The tags; MPEG-TS has room for a title and for the name of a provider only."""
-    if container == "mpegts" and tags.run is not None:
-        return tags.as_dict() | {"service_provider": run_mark(tags.run)}
-    return tags.as_dict()
+def _container_metadata(container: str, metadata: Metadata) -> dict[str, str]:
+    """The tags to write; MPEG-TS holds only a title and the name of a provider."""
+    if container == "mpegts" and metadata.run is not None:
+        return metadata.as_dict() | {"service_provider": run_mark(metadata.run)}
+    return metadata.as_dict()
 
 
 class StreamMuxer:
-    """One stream in a container whose packets stand alone; `container` is "mpegts", "nut", "flv".
+    """Muxes one stream into a streaming container; `container` is "mpegts", "nut" or "flv".
 
-    The container's own stream serves for its header only; packets come from the encoder of their
-    block.
+    The encoder of the container's stream is only used for the header; packets come from the encoder
+    of their block.
     """
 
-    def __init__(
-        self, container: str, video: VideoFormat, encoding: EncoderSettings, tags: Metadata
-    ) -> None:
-        self._video = video
-        self._codec = encoding.codec or "h264"
+    def __init__(self, container: str, spec: StreamSpec) -> None:
+        self._video = video = spec.video
+        self._codec = spec.encoder.codec or "h264"
         check_limits(self._codec, video)
-        self._encoder = encoder_name(encoding, self._codec)
-        self._encoder_options = encoder_options(encoding, self._codec)
+        self._encoder = encoder_name(spec.encoder, self._codec)
+        self._encoder_options = encoder_options(spec.encoder, self._codec)
         self._bytes = _Collector()
         self._container = av.open(
             self._bytes, "w", format=container, container_options=dict(OPTIONS[container])
         )
-        self._container.metadata.update(_metadata(container, tags))
+        self._container.metadata.update(_container_metadata(container, spec.metadata))
         self._stream = cast(
             "VideoStream",
             self._container.add_stream(
@@ -135,12 +135,12 @@ class StreamMuxer:
         configure_encoder(self._stream.codec_context, video)
 
     def __del__(self) -> None:
-        # PyAV before 18 crashes when a begun container outlives the buffer it writes to.
+        # PyAV before 18 crashes when a container outlives the buffer that it writes to
         if hasattr(self, "_container"):
             self._container.close()
 
     def header(self) -> bytes:
-        """What the container begins with."""
+        """The bytes with which the container begins."""
         with explain_encoder_errors(self._codec, self._video, InvalidOutputError):
             self._container.start_encoding()
         return self._bytes.take()
@@ -157,7 +157,7 @@ class StreamMuxer:
         return self._bytes.take()
 
     def trailer(self) -> bytes:
-        """What the container ends with."""
+        """The bytes with which the container ends."""
         self._container.close()
         return self._bytes.take()
 
@@ -174,7 +174,7 @@ class StreamMuxer:
         return context
 
     def _align(self, packets: list[Packet]) -> None:
-        """Keep decode times rising: a very short block lags less behind its pictures."""
+        """Make decode times increase: in a short block they are closer to presentation times."""
         early = (packets[0].pts or 0) - (packets[0].dts or 0) - _LAG
         for packet in packets:
             packet.dts = (packet.dts or 0) + early

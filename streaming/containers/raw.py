@@ -1,4 +1,4 @@
-"""Pictures without compression: bare RGB, or YUV4MPEG2 with its own header."""
+"""Uncompressed video: raw RGB, or YUV4MPEG2 with its header."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ _LONGEST = 96  # bytes of a header that ffmpeg reads, its end included
 
 
 class RawMuxer:
-    """Bare pictures: three bytes a pixel, row by row, frame after frame; no header at all."""
+    """Raw RGB frames: three bytes for each pixel, row by row, without any header."""
 
     def header(self) -> bytes:
-        """Nothing; the reader must be told size and rate."""
+        """No bytes; the reader must know the size and the rate."""
         return b""
 
     def add(self, block: Block) -> memoryview:
-        """The block's pictures, as they are: a copy of so much would hold the interpreter."""
+        """The frames of the block, not copied, because a large copy would block the interpreter."""
         return np.ascontiguousarray(block.frames).data.cast("B")
 
     def trailer(self) -> bytes:
-        """Nothing."""
+        """No bytes."""
         return b""
 
     def finish(self, file: BinaryIO) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
 
 class Y4mMuxer(RawMuxer):
     """YUV4MPEG2: one line that describes the stream, then planes in 4:2:0.
 
-    The format cannot name its colour matrix, so it is BT.601, which readers take for granted.
-    `run` is the id of the run, for the header.
+    The format cannot name its colour matrix, so it is BT.601, which readers assume. `run` is the id
+    of the run, for the header.
     """
 
     def __init__(self, video: VideoFormat, run: str | None = None) -> None:
         rate = video.rate
-        self._planes = video.width * video.height * 3 // 2  # bytes a picture
+        self._planes = video.width * video.height * 3 // 2  # bytes of a frame
         line = (
             f"YUV4MPEG2 W{video.width} H{video.height} F{rate.numerator}:{rate.denominator} "
             "Ip A1:1 C420mpeg2"
         )
-        known = " XCOLORRANGE=LIMITED"  # which readers take for granted
+        colour_range = " XCOLORRANGE=LIMITED"  # which readers assume
         mark = "" if run is None else f" XRUN={run}"
-        more = known + mark if len(line + known + mark) < _LONGEST - 1 else mark
+        more = colour_range + mark if len(line + colour_range + mark) < _LONGEST - 1 else mark
         self._header = f"{line}{more}\n".encode()
 
     def header(self) -> bytes:
@@ -60,17 +60,17 @@ class Y4mMuxer(RawMuxer):
         return self._header
 
     def add(self, block: Block) -> memoryview:
-        """The block's pictures, each behind its own line."""
+        """The frames of the block, each after a line of its own."""
         whole = np.empty((len(block.frames), len(_LINE) + self._planes), np.uint8)
-        for row, picture in zip(whole, block.frames, strict=True):
+        for row, rgb in zip(whole, block.frames, strict=True):
             row[: len(_LINE)] = np.frombuffer(_LINE, np.uint8)
-            row[len(_LINE) :] = _yuv601(picture).reshape(-1)
+            row[len(_LINE) :] = _yuv601(rgb).reshape(-1)
         return whole.data.cast("B")
 
 
-def _yuv601(picture: np.ndarray) -> np.ndarray:
-    """One RGB picture as 4:2:0 planes, one below the other, uint8 (H * 3 / 2, W)."""
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+def _yuv601(rgb: np.ndarray) -> np.ndarray:
+    """Convert an RGB frame to 4:2:0 planes, one below the other, uint8 (H * 3 / 2, W)."""
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
         format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG
     )
     return frame.to_ndarray()

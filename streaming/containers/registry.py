@@ -1,4 +1,4 @@
-"""Which containers there are, what they can hold, and who writes them."""
+"""The supported containers, the codecs that each can hold, and the muxer of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
 from .matroska import MatroskaMuxer
 from .mp4 import Mp4Muxer
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Muxer(Protocol):
-    """One stream in one container, as bytes: the header, then each block whole, then the end.
+    """One stream in one container, as bytes: the header, then each complete block, then the end.
 
-    The bytes given out so far are a playable stream after every call, complete to the last frame.
+    After every call the bytes returned so far are a playable stream, complete to the last frame.
     """
 
     def header(self) -> bytes:
@@ -28,11 +28,11 @@ class Muxer(Protocol):
         ...
 
     def add(self, block: Block) -> bytes | memoryview:
-        """One block; nothing of it is held back."""
+        """The bytes of one block; no frame of it is held back."""
         ...
 
     def trailer(self) -> bytes:
-        """The bytes after the last block, where nothing before them can be changed."""
+        """The bytes after the last block, for outputs that cannot be rewritten."""
         ...
 
     def finish(self, file: BinaryIO) -> None:
@@ -45,7 +45,7 @@ class Muxer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
-    """The codecs it can hold, the usual one first (none: bare pictures), and its file suffix."""
+    """The codecs that it can hold, the default first (none: raw frames), and its file suffix."""
 
     codecs: tuple[str, ...]
     suffix: str | None
@@ -65,40 +65,42 @@ CONTAINERS = {
 BY_SUFFIX = {kind.suffix: name for name, kind in CONTAINERS.items() if kind.suffix}
 
 
-def create_muxer(
-    container: str, video: VideoFormat, encoding: EncoderSettings, tags: Metadata
-) -> Muxer:
-    """The writer of one stream in the container of this name.
+def create_muxer(container: str, spec: StreamSpec) -> Muxer:
+    """The muxer of one stream for the container of this name.
 
-    Raises InvalidOutputError for an unknown container or a codec that it cannot hold.
+    Raises:
+        InvalidOutputError: an unknown container, or a codec, size or rate that it cannot hold.
     """
-    encoding = resolve(container, encoding)
+    spec = replace(spec, encoder=resolve_encoder(container, spec.encoder))
     match container:
         case "rawvideo":
             return RawMuxer()
         case "y4m":
-            return Y4mMuxer(video, tags.run)
+            return Y4mMuxer(spec.video, spec.metadata.run)
         case "mp4" | "mov":
-            return Mp4Muxer(video, encoding, tags, container)
+            return Mp4Muxer(spec, container)
         case "matroska" | "webm":
-            return MatroskaMuxer(video, encoding, tags, container)
+            return MatroskaMuxer(spec, container)
         case _:
-            return StreamMuxer(container, video, encoding, tags)
+            return StreamMuxer(container, spec)
 
 
-def resolve(container: str, encoding: EncoderSettings) -> EncoderSettings:
-    """The encoding with the container's usual codec filled in; InvalidOutputError where they
-    disagree."""
+def resolve_encoder(container: str, encoder: EncoderSettings) -> EncoderSettings:
+    """The settings with the container's default codec filled in.
+
+    Raises:
+        InvalidOutputError: an unknown container, or settings that it does not take.
+    """
     if container not in CONTAINERS:
-        raise InvalidOutputError(f"format {container!r}: one of {', '.join(CONTAINERS)}")
+        raise InvalidOutputError(f"container {container!r}: use one of {', '.join(CONTAINERS)}")
     allowed = CONTAINERS[container].codecs
     if not allowed:
-        if encoding != EncoderSettings():
+        if encoder != EncoderSettings():
             raise InvalidOutputError(
                 f"{container} is not compressed: leave codec, crf and preset out"
             )
-        return encoding
-    chosen = replace(encoding, codec=encoding.codec or allowed[0])
+        return encoder
+    chosen = replace(encoder, codec=encoder.codec or allowed[0])
     if chosen.codec not in allowed:
         raise InvalidOutputError(f"codec {chosen.codec!r}: {container} takes {', '.join(allowed)}")
     return chosen  # which has checked crf and preset against the codec

@@ -1,8 +1,8 @@
-"""The id of a run in everything that it writes: a checkpoint and its video have the same one.
+"""The id of a run in everything that it writes; a checkpoint and its video have the same id.
 
-MP4, MOV, Matroska and WebM have it in their `comment` tag, MPEG-TS in the provider of its service,
-YUV4MPEG2 in a parameter of its first line, PNG in a `tEXt` chunk, playlists and captions in a
-comment. A file without one was not written by a run of this program.
+MP4, MOV, Matroska and WebM have it in the `comment` tag, MPEG-TS in the provider of the service,
+YUV4MPEG2 in a parameter of the first line, PNG in a `tEXt` chunk, playlists and captions in a
+comment. A file without an id was not written by this program.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sana_stream._files import parse_json, require_regular_file
 
-ANONYMOUS = "0" * 16  # the id of what no run has written, but a caller of the library
+ANONYMOUS = "0" * 16  # the id in outputs of callers that give none
 _MARK = "sana-stream-run:"
 _PATTERN = re.compile(rb"(?:sana-stream-run:| XRUN=)([0-9a-f]{16})")
 _TAGGED = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska"}
@@ -23,12 +23,12 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def run_mark(run: str) -> str:
-    """The text that stands for a run's id, 16 hexadecimal digits, inside a file."""
+    """The text that marks a file with a run's id, which has 16 hexadecimal digits."""
     return _MARK + run
 
 
 def read_run(path: Path) -> str | None:
-    """The id of the run that wrote a file; None where there is none, or the file is no video."""
+    """Read the id of the run that wrote a file; None if it has none or cannot be read."""
     import av  # late: what only needs the mark is part of the command line's start
     from av.error import FFmpegError
 
@@ -40,14 +40,14 @@ def read_run(path: Path) -> str | None:
                 return _find(file.read(_HEAD))
             with av.open(file, format=name) as container:
                 comment = container.metadata.get("comment") or container.metadata.get("COMMENT")
-        told = parse_json(comment or "{}", limit=_HEAD)
-        return _find(str(told.get("run")).encode()) if isinstance(told, dict) else None
+        tags = parse_json(comment or "{}", limit=_HEAD)
+        return _find(str(tags.get("run")).encode()) if isinstance(tags, dict) else None
     except (OSError, ValueError, FFmpegError):
         return None
 
 
 def mark_png(png: bytes, run: str) -> bytes:
-    """A PNG picture with a run's id in a `tEXt` chunk behind its header (RFC 2083, 4.2.3)."""
+    """Add a run's id to a PNG picture, in a `tEXt` chunk after its header (RFC 2083, 4.2.3)."""
     end = len(_SIGNATURE) + 25  # of the header chunk
     content = b"tEXtSoftware\0" + run_mark(run).encode()
     length = struct.pack(">I", len(content) - 4)

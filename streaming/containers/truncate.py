@@ -1,4 +1,4 @@
-"""Resuming a file of an earlier run: its first frames are kept, byte for byte."""
+"""Truncating a file of an earlier run to its first frames, which are kept byte for byte."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from . import matroska, mp4, mpegts
 from .ebml import length
 
 Unit = tuple[int, int]
-"""How many frames cannot be parted, and the position after them."""
+"""A number of frames that can only be kept together, and the position after them."""
 
-# how the readers of a container's parts fail on bytes that are none
+# errors of the container readers on damaged files
 _UNREADABLE = (
     struct.error,
     KeyError,
@@ -30,16 +30,16 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a file is to be cut off: a position in bytes, and whether no frame lies after it."""
+    """Where to truncate a file: a position in bytes, and whether no frame is after it."""
 
     position: int
     last: bool
 
 
 def find_cut(file: BinaryIO, container: str, frames: int) -> Cut:
-    """Where the first `frames` frames of a file end; the file is only read.
+    """Find the end of the first `frames` frames of a file; the file is only read.
 
-    `container` is a name of `CONTAINERS` that files have.
+    `container` is a name in `CONTAINERS` that has a file suffix.
 
     Raises:
         ValueError: the file is damaged, has fewer frames, or no block ends there.
@@ -59,12 +59,12 @@ def find_cut(file: BinaryIO, container: str, frames: int) -> Cut:
 
 
 def truncate_to_frames(file: BinaryIO, container: str, frames: int) -> None:
-    """Keep the first `frames` frames of a file and make it ready to grow.
+    """Keep the first `frames` frames of a file, so that it can be appended to.
 
-    An index that a clean end has added is taken out again. `file` is open for reading and writing.
+    The index of a finished file is removed. `file` is open for reading and writing.
 
     Raises:
-        ValueError: as `find_cut`; the file is as it was.
+        ValueError: as `find_cut`; the file is unchanged.
     """
     cut = find_cut(file, container, frames)
     match container:
@@ -77,7 +77,7 @@ def truncate_to_frames(file: BinaryIO, container: str, frames: int) -> None:
 
 
 def count_frames(path: Path) -> int:
-    """How many frames a complete video file has."""
+    """Count the frames of a complete video file."""
     with path.open("rb") as file, av.open(file, "r") as container:
         return sum(1 for packet in container.demux(video=0) if packet.size)
 
@@ -91,7 +91,7 @@ def _units(file: BinaryIO, container: str) -> Iterator[Unit]:
         case "mpegts":
             return ((1, end) for end in mpegts.frame_ends(file))
         case "y4m":
-            return _pictures(file)
+            return _y4m_frames(file)
     raise ValueError(f"{container} files cannot be resumed")
 
 
@@ -101,15 +101,15 @@ def _clusters(file: BinaryIO) -> Iterator[Unit]:
         yield sum(1 for _ in matroska.block_offsets(file, cluster)), cluster.end
 
 
-def _pictures(file: BinaryIO) -> Iterator[Unit]:
-    """YUV4MPEG2: a line that tells the size, then pictures in 4:2:0, each behind its own line."""
+def _y4m_frames(file: BinaryIO) -> Iterator[Unit]:
+    """YUV4MPEG2: a line with the size, then frames in 4:2:0, each after a line of its own."""
     size = length(file)
     file.seek(0)
     words = file.read(200).split(b"\n")[0]
-    tags = {word[:1]: word[1:] for word in words.split()}
-    width, height = int(tags[b"W"]), int(tags[b"H"])
-    picture = len(b"FRAME\n") + width * height + 2 * (-(-width // 2) * -(-height // 2))
-    end = len(words) + 1 + picture
+    parameters = {word[:1]: word[1:] for word in words.split()}
+    width, height = int(parameters[b"W"]), int(parameters[b"H"])
+    frame = len(b"FRAME\n") + width * height + 2 * (-(-width // 2) * -(-height // 2))
+    end = len(words) + 1 + frame
     while end <= size:
         yield 1, end
-        end += picture
+        end += frame

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Event, Thread
 
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import CommandError
 
+logger = logging.getLogger(__name__)
 
-def read_lines(lines: Iterable[str], control: LiveControl, report: Callable[[str], None]) -> Thread:
-    """Give each line to the mailbox as it comes, in a thread of its own; returns the thread.
 
-    At the end of the lines the stream goes on with its last prompt. `report` hears of lines that
-    are no command, and when no more can be read.
+def read_lines(lines: Iterable[str], control: LiveControl) -> Thread:
+    """Submit each line as it comes, in a thread of its own; returns the thread.
+
+    At the end of the lines the stream continues with its last prompt. Lines that are not a command,
+    and an input that can no longer be read, are logged as warnings.
     """
 
     def run() -> None:
@@ -25,10 +28,9 @@ def read_lines(lines: Iterable[str], control: LiveControl, report: Callable[[str
                 try:
                     control.submit(line)
                 except CommandError as error:
-                    report(str(error))
-        except OSError as error:  # the terminal has gone, say
-            reason = (error.strerror or str(error)).lower()
-            report(f"no more lines can be read: {reason}; the stream goes on")
+                    logger.warning("%s", error)
+        except OSError as error:  # such as a closed terminal
+            logger.warning("no more lines can be read: %s; the stream continues", os_reason(error))
 
     thread = Thread(target=run, name="prompt lines", daemon=True)
     thread.start()

@@ -1,81 +1,81 @@
-"""From a URL to a live output."""
+"""Opening the network output that a URL names."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 from urllib.parse import SplitResult, urlsplit
 
+from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.containers.registry import Muxer, create_muxer
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.containers.registry import create_muxer
+from sana_stream.streaming.video_format import StreamSpec
 
 from .base import redact_url
 from .ffmpeg_transport import FORMATS, FFmpegTransport, find_ffmpeg
 from .network import NetworkOutput
+from .options import OutputOptions
 from .sockets import Listener, UdpTransport, connect_tcp, connect_unix
 from .transports import Transport
 
-TIMEOUT = 10.0  # seconds that a reader may take nothing
+TIMEOUT = 10.0  # seconds without progress after which a reader is lost
 SCHEMES = ("tcp", "unix", "udp", *FORMATS)
+
+logger = logging.getLogger(__name__)
 
 
 def open_address(
-    address: str,
-    video: VideoFormat,
-    encoding: EncoderSettings,
-    tags: Metadata,
-    container: str | None,
-    stop: Event,
-    report: Callable[[str], None],
-    sole_output: bool,
+    address: str, spec: StreamSpec, options: OutputOptions, stop: Event
 ) -> NetworkOutput:
-    """Connect to, or listen on, the address that a URL names.
+    """Connect to the address that a URL names, or listen on it.
 
-    `tcp://host:port` and `unix:///path` connect, with `?listen` behind them they wait for a
-    reader; `udp://host:port` sends datagrams; what else ffmpeg speaks goes through it. Raises
-    InvalidOutputError when the URL is wrong or nobody answers.
+    `tcp://host:port` and `unix:///path` connect; with `?listen` appended they wait for a reader.
+    `udp://host:port` sends datagrams. The other schemes go through ffmpeg.
+
+    Raises:
+        InvalidOutputError: the URL or an option is wrong, or the connection is refused.
     """
     try:
         parts, name = urlsplit(address), redact_url(address)
     except ValueError as error:
-        raise InvalidOutputError(f"this is no address: {str(error).lower()}") from error
-    if parts.scheme not in SCHEMES:
-        raise InvalidOutputError(f"{name}: one of {' '.join(f'{s}://' for s in SCHEMES)}")
-    container = container or ("matroska" if parts.scheme in FORMATS else "mpegts")
-    if parts.scheme in FORMATS:
-        find_ffmpeg(address)
-        if container != "matroska":
-            raise InvalidOutputError(f"{name}: its format is fixed; leave it out")
-        if parts.scheme.startswith("rtmp") and encoding.codec not in (None, "h264"):
-            raise InvalidOutputError(f"{name}: codec {encoding.codec!r}: rtmp takes h264")
-    if parts.scheme == "udp" and container != "mpegts":
-        raise InvalidOutputError(f"{name}: format {container!r}: datagrams carry mpegts only")
-
-    def muxer() -> Muxer:
-        return create_muxer(container, video, encoding, tags)
-
-    muxer()  # refuse a wrong encoding before anybody is called
+        raise InvalidOutputError(f"this is no address: {os_reason(error)}") from error
+    container = _choose_container(parts.scheme, name, spec, options)
+    muxer = partial(create_muxer, container, spec)
+    muxer()  # refuses wrong encoder settings before anything is connected
+    open_network = partial(
+        NetworkOutput, name, create_muxer=muxer, video=spec.video, sole_output=options.sole_output
+    )
     try:
         listener = _listener(parts, stop)
-        if listener is not None:
-            report(f"{name}: waiting for a reader")
-            return NetworkOutput(
-                name,
-                listener.accept,
-                muxer,
-                video,
-                report,
-                sole_output=sole_output,
-                listening=True,
-                close=listener.close,
-            )
-        connect = _connector(address, parts, stop)
-        return NetworkOutput(name, connect, muxer, video, report, sole_output=sole_output)
+        if listener is None:
+            return open_network(_connector(address, parts, stop))
+        logger.info("%s: waiting for a reader", name)
+        return open_network(listener.accept, listening=True, close=listener.close)
     except InvalidOutputError:
         raise
     except OSError as error:
-        raise InvalidOutputError(f"{name}: {(error.strerror or str(error)).lower()}") from error
+        raise InvalidOutputError(f"{name}: {os_reason(error)}") from error
+
+
+def _choose_container(scheme: str, name: str, spec: StreamSpec, options: OutputOptions) -> str:
+    if scheme not in SCHEMES:
+        raise InvalidOutputError(f"{name}: use one of {' '.join(f'{s}://' for s in SCHEMES)}")
+    container = options.container or ("matroska" if scheme in FORMATS else "mpegts")
+    if scheme in FORMATS:
+        find_ffmpeg(scheme)
+        if container != "matroska":
+            raise InvalidOutputError(
+                f"{name}: container {container!r}: {scheme} has a container of its own;"
+                " leave container out"
+            )
+        codec = spec.encoder.codec
+        if scheme.startswith("rtmp") and codec not in (None, "h264"):
+            raise InvalidOutputError(f"{name}: codec {codec!r}: {scheme} takes h264")
+    if scheme == "udp" and container != "mpegts":
+        raise InvalidOutputError(f"{name}: container {container!r}: udp takes mpegts")
+    return container
 
 
 def _listener(parts: SplitResult, stop: Event) -> Listener | None:
@@ -88,16 +88,17 @@ def _listener(parts: SplitResult, stop: Event) -> Listener | None:
 
 def _connector(address: str, parts: SplitResult, stop: Event) -> Callable[[], Transport]:
     if parts.scheme == "unix":
-        path = _path(parts)
-        return lambda: connect_unix(path, stop, TIMEOUT)
+        return partial(connect_unix, _path(parts), stop, TIMEOUT)
     if parts.scheme in FORMATS:
-        return lambda: FFmpegTransport(address, stop, TIMEOUT)
+        return partial(FFmpegTransport, address, stop, TIMEOUT)
     host, port = parts.hostname or "", _port(parts)
     if not host:
-        raise InvalidOutputError(f"{redact_url(address)}: names no host")
+        raise InvalidOutputError(
+            f"{redact_url(address)}: has no host; write {parts.scheme}://host:{port}"
+        )
     if parts.scheme == "udp":
-        return lambda: UdpTransport(host, port, stop)
-    return lambda: connect_tcp(host, port, stop, TIMEOUT)
+        return partial(UdpTransport, host, port, stop)
+    return partial(connect_tcp, host, port, stop, TIMEOUT)
 
 
 def _port(parts: SplitResult) -> int:

@@ -1,4 +1,4 @@
-"""What an output is to those who feed it."""
+"""The interface of an output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def redact_url(output: str) -> str:
-    """An output by its name, an address without what may be secret: user, stream key, query."""
+    """The name of an output for messages: an address without its user, stream key and query."""
     if output == "-":
         return "standard output"
     if "://" not in output:
@@ -22,16 +22,16 @@ def redact_url(output: str) -> str:
 
 
 class Output(Protocol):
-    """Takes the blocks of one stream in order; made by `open_output`, fed by one thread."""
+    """Takes the blocks of one stream in order, from one thread; `open_output` returns one."""
 
     @property
     def name(self) -> str:
-        """What a message calls the output: a path, an address, "standard output"."""
+        """The name for messages: a path, an address, "standard output"."""
         ...
 
     @property
     def durable(self) -> bool:
-        """Whether the output keeps the video; such a one may not fail while others go on."""
+        """Whether the output keeps the video; if such an output fails, the run fails."""
         ...
 
     @property
@@ -40,10 +40,12 @@ class Output(Protocol):
         ...
 
     def write(self, block: Block) -> None:
-        """Deliver one block whole; waits as long as the output is slow.
+        """Deliver one complete block; waits as long as the output is slow.
 
-        Raises ReaderDisconnected when nobody takes the output any more, Stopped when the run was to
-        stop while waiting, and OutputError for any other failure.
+        Raises:
+            ReaderDisconnected: nobody reads the output any more.
+            OutputCancelled: the run was stopped while the output waited.
+            OutputError: any other failure.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The WebVTT file beside a video: which prompt was shown from when to when."""
+"""The WebVTT file next to a video: which prompt was shown from when to when."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ _CUE = re.compile(rb"\n(?P<begin>%b) --> (?P<end>%b)\n(?P<text>.*)\n" % (_TIME, 
 
 
 class CaptionFile:
-    """A caption a prompt, the last one growing with each block; complete after every call.
+    """Writes one caption for each prompt, the last one growing with each block.
 
-    The file can be shown as captions and read again as a story. Times are in seconds. With `kept`,
-    the captions of an earlier run continue after so many of them. `run` is the run's id.
+    The file is complete after every call. It can be shown as captions and read again as a story.
+
+    Args:
+        path: the file.
+        overwrite: replace a file that exists.
+        kept: append to the captions of an earlier run after their first `kept` seconds.
+        run: the id of the run, which is written into the file.
+
+    Raises:
+        OSError: it exists without `overwrite`, or cannot be written.
     """
 
     def __init__(
@@ -38,10 +46,10 @@ class CaptionFile:
             self._begin_file(run)
         else:
             self._file = UnbufferedFile(path, "r+b")
-            self._go_on(last, kept)
+            self._resume(last, kept)
 
     def _begin_file(self, run: str | None) -> None:
-        """Write the head; a file that has no room for it is removed again."""
+        """Write the head; a file with no space for it is removed again."""
         try:
             self._file.write(_header(run))
         except OSError:
@@ -51,11 +59,11 @@ class CaptionFile:
         self._cue = self._file.tell()
 
     def show(self, prompt: str, begin: Fraction, end: Fraction) -> None:
-        """Say that `prompt` was on screen; the same prompt as before extends its caption."""
+        """Add a caption from `begin` to `end` seconds; a repeated prompt extends the last one."""
         self._show(caption(prompt), begin, end)
 
-    def _go_on(self, last: re.Match[bytes], kept: Fraction) -> None:
-        """Make this the last caption; at no moment less is in the file than is kept of it."""
+    def _resume(self, last: re.Match[bytes], kept: Fraction) -> None:
+        """Make `last` the last caption; the captions to keep stay in the file at every moment."""
         self._file.truncate(last.end())
         self._cue = last.start()
         self._begin = _seconds(last["begin"])
@@ -80,7 +88,7 @@ def _header(run: str | None) -> bytes:
 
 
 def timestamp(seconds: Fraction) -> str:
-    """A time as WebVTT writes it: hours, minutes, seconds, thousandths."""
+    """A time in WebVTT's form: hours, minutes, seconds, milliseconds."""
     total = round(seconds * 1000)
     minutes, thousandths = divmod(total, 60_000)
     hours, minutes = divmod(minutes, 60)
@@ -89,7 +97,7 @@ def timestamp(seconds: Fraction) -> str:
 
 
 def _last_cue(path: Path, kept: Fraction) -> re.Match[bytes] | None:
-    """The last caption of a file that begins before so many seconds."""
+    """The last caption of a file that begins before `kept` seconds."""
     kept = _seconds(timestamp(kept).encode())  # to the millisecond, as captions are
     found = _CUE.finditer(path.read_bytes() if path.exists() else b"")
     return max(
@@ -103,6 +111,6 @@ def _seconds(time: bytes) -> Fraction:
 
 
 def caption(prompt: str) -> str:
-    """A prompt as one line of caption text, in which no character means anything."""
+    """A prompt as one line of caption text, with special characters escaped."""
     line = " ".join(prompt.split())
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""What may be done with files that are there before a run: nothing before these checks pass."""
+"""Checks of files that exist before a run; nothing is changed before they pass."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 import stat
 from pathlib import Path
 
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.run_id import read_run
 
 
 def check_new(path: Path, overwrite: bool) -> None:
-    """Refuse a file that is there, unless it may be replaced and can be written.
+    """Refuse a file that exists, unless it may be replaced and can be written.
 
     Raises:
-        InvalidOutputError: it is there, is not a regular file, or may not be written.
+        InvalidOutputError: it exists without `overwrite`, is not a regular file, or cannot be
+            written.
     """
     if not os.path.lexists(path):
         return
@@ -23,13 +24,13 @@ def check_new(path: Path, overwrite: bool) -> None:
         raise InvalidOutputError(f"{safe_text(path)}: is a link to a file that does not exist")
     if not overwrite:
         raise InvalidOutputError(
-            f"{safe_text(path)} exists; choose another name or add --overwrite"
+            f"{safe_text(path)} exists; choose another name or set overwrite=True"
         )
     _check_writable(path)
 
 
 def check_companion(path: Path, overwrite: bool) -> None:
-    """Refuse a file that is written beside the one that was named: only our own is replaced.
+    """Refuse to replace a file next to an output that this program has not written.
 
     Raises:
         InvalidOutputError: as `check_new`, and for a file that this program has not written.
@@ -50,36 +51,38 @@ def check_own(path: Path, run: str | None) -> None:
         run: the id of the run; None for a run of a version that wrote none.
 
     Raises:
-        InvalidOutputError: it is not there, is not a regular file, may not be written, or bears
-        another
-            id.
+        InvalidOutputError: it does not exist, is not a regular file, cannot be written, or has
+            another id.
     """
     if not path.exists():
         raise InvalidOutputError(f"{safe_text(path)}: cannot be resumed: no such file or directory")
     _check_writable(path)
     if read_run(path) != run:
         raise InvalidOutputError(
-            f"{safe_text(path)}: cannot be resumed: another run has written it than the one of"
-            " this checkpoint; put the right file in its place"
+            f"{safe_text(path)}: cannot be resumed: another run has written it; put the file of"
+            " this checkpoint in its place"
         )
 
 
 def make_folder(folder: Path) -> bool:
-    """Make a folder that is not there; whether it was made. InvalidOutputError where it cannot
-    be."""
+    """Create a folder that does not exist; returns whether it was created.
+
+    Raises:
+        InvalidOutputError: it cannot be created.
+    """
     try:
         if folder.is_dir():
             return False
         folder.mkdir()
     except OSError as error:
         raise InvalidOutputError(
-            f"{safe_text(folder)}: cannot be written: {(error.strerror or str(error)).lower()}"
+            f"{safe_text(folder)}: cannot be written: {os_reason(error)}"
         ) from error
     return True
 
 
 def may_write(path: Path) -> bool:
-    """Whether this process has the right to write a file, or to make files in a folder."""
+    """Whether this process may write a file, or create files in a folder."""
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 

@@ -1,4 +1,4 @@
-"""A video file that is right at every moment, and the captions beside it."""
+"""A video file that is playable after every block, and the captions next to it."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
-from sana_stream.streaming.containers.registry import BY_SUFFIX, Muxer
+from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer
 from sana_stream.streaming.containers.truncate import find_cut, truncate_to_frames
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec
 
 from .captions import CaptionFile
 from .existing_files import check_companion, check_new, check_own
 from .locks import OutputLocks
-from .unbuffered_file import UnbufferedFile
+from .options import OutputOptions
+from .unbuffered_file import UnbufferedFile, open_untouched
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
 
 class FileOutput:
-    """Writes a stream to one file: after each block, everything so far is there and plays.
+    """Writes a stream to one file: after each block, everything so far is in it and plays.
 
     Everything is checked at once and the file is locked; it is opened for writing when the first
-    block comes. Raises InvalidOutputError for a folder that is not there or cannot be written, for
-    a file that another run is writing, and for one that exists, unless `overwrite` is set. With
-    `kept`, the file of an earlier run continues after so many frames: it must bear the id `run`,
-    and what is in it beyond these frames is cut off with the first new block. `captions` is the
-    WebVTT file, by default `path` with the ending `.vtt`.
+    block comes. A resumed file must have the id `spec.metadata.run`; what it has beyond
+    `options.resume_frames` frames is cut off with the first new block.
+
+    Raises:
+        InvalidOutputError: the folder does not exist or cannot be written, another run writes the
+            file, or it exists without `options.overwrite`.
     """
 
     durable = True
@@ -38,25 +40,20 @@ class FileOutput:
     def __init__(
         self,
         path: Path,
-        muxer: Muxer,
-        video: VideoFormat,
-        overwrite: bool = False,
-        resume_frames: int = 0,
-        *,
-        run: str | None = None,
-        captions: Path | None = None,
+        spec: StreamSpec,
+        options: OutputOptions,
         locks: OutputLocks | None = None,
     ) -> None:
         self.name = safe_text(path)
-        self.frames = resume_frames
+        self.frames = options.resume_frames
         self._path = path
-        self._captions_path = captions or path.with_suffix(".vtt")
-        self._muxer = muxer
-        self._header = muxer.header()
-        self._video = video
-        self._overwrite = overwrite
-        self._kept_before = resume_frames
-        self._run = run
+        self._captions_path = options.captions or path.with_suffix(".vtt")
+        self._container = BY_SUFFIX[path.suffix.lower()]
+        self._muxer = create_muxer(self._container, spec)
+        self._header = self._muxer.header()
+        self._video = spec.video
+        self._run = spec.metadata.run
+        self._options = options
         self._file: UnbufferedFile | None = None
         self._end = 0
         self._closed = False
@@ -88,7 +85,7 @@ class FileOutput:
             ) from error
         except OSError as error:
             self._drop_torn_block(file)
-            raise OutputError(f"{self.name}: {_reason(error)}; {self._kept()}") from error
+            raise OutputError(f"{self.name}: {os_reason(error)}; {self._playable()}") from error
 
     def close(self) -> None:
         """Complete the file; one without a single frame is removed."""
@@ -96,7 +93,7 @@ class FileOutput:
             return
         self._closed = True
         try:
-            if self._file is None and self._is_whole():
+            if self._file is None and self._lacks_only_its_end():
                 self._begin()
             if self._file is not None:
                 self._finish(self._file)
@@ -104,53 +101,66 @@ class FileOutput:
             self._locks.release(self._path)
 
     def _check(self) -> None:
-        if not self._kept_before:
-            check_new(self._path, self._overwrite)
-            check_companion(self._captions_path, self._overwrite)
+        if not self._options.resume_frames:
+            check_new(self._path, self._options.overwrite)
+            check_companion(self._captions_path, self._options.overwrite)
             return
         check_own(self._path, self._run)
         if self._captions_path.exists():
             check_own(self._captions_path, self._run)
         try:
             with self._path.open("rb") as file:
-                find_cut(file, self._container, self._kept_before)
+                find_cut(file, self._container, self._options.resume_frames)
         except (OSError, ValueError) as error:
-            raise InvalidOutputError(f"{self.name}: cannot be resumed: {_reason(error)}") from error
-
-    @property
-    def _container(self) -> str:
-        return BY_SUFFIX[self._path.suffix.lower()]
+            raise InvalidOutputError(
+                f"{self.name}: cannot be resumed: {os_reason(error)}"
+            ) from error
 
     def _begin(self) -> None:
-        """Open for writing, which is when anything that is there changes."""
-        kept, overwrite = self._kept_before, self._overwrite
-        file: UnbufferedFile | None = None
-        label = self.name
+        """Open the files for writing; an old video changes only once both are open."""
+        kept = self._options.resume_frames
         try:
-            file = UnbufferedFile(self._path, "r+b" if kept else "w+b" if overwrite else "x+b")
+            file, created = open_untouched(self._path, bool(kept) or self._options.overwrite)
+        except OSError as error:
+            raise self._not_writable(self.name, error) from error
+        try:
+            self._captions = self._open_captions()
+        except BaseException:
+            file.close()
+            if created:
+                self._path.unlink(missing_ok=True)
+            raise
+        try:
             if kept:
                 truncate_to_frames(file, self._container, kept)
             else:
+                file.truncate(0)
                 file.write(self._header)
-            label = safe_text(self._captions_path)
-            self._captions = CaptionFile(
-                self._captions_path, overwrite, kept * self._video.frame_time, self._run
-            )
         except (OSError, ValueError) as error:
-            if file is not None:
-                file.close()
-                if not kept:
-                    self._path.unlink(missing_ok=True)
-            raise OutputError(f"{label}: cannot be written: {_reason(error)}") from error
+            file.close()
+            self._captions.close()
+            if not kept:
+                self._remove_files()
+            raise self._not_writable(self.name, error) from error
         self._file, self._end = file, file.tell()
 
-    def _is_whole(self) -> bool:
-        """Whether the file of an earlier run only lacks its end, because no block was left."""
-        if not self._kept_before:
+    def _open_captions(self) -> CaptionFile:
+        end = self._options.resume_frames * self._video.frame_time
+        try:
+            return CaptionFile(self._captions_path, self._options.overwrite, end, self._run)
+        except (OSError, ValueError) as error:
+            raise self._not_writable(safe_text(self._captions_path), error) from error
+
+    def _not_writable(self, name: str, error: Exception) -> OutputError:
+        return OutputError(f"{name}: cannot be written: {os_reason(error)}")
+
+    def _lacks_only_its_end(self) -> bool:
+        """Whether the file of an earlier run is complete but for its end: no block was left."""
+        if not self._options.resume_frames:
             return False
         try:
             with self._path.open("rb") as file:
-                return find_cut(file, self._container, self._kept_before).last
+                return find_cut(file, self._container, self._options.resume_frames).last
         except (OSError, ValueError):
             return False
 
@@ -161,14 +171,17 @@ class FileOutput:
         except OSError as error:
             self._drop_torn_block(file)
             raise OutputError(
-                f"{self.name}: {_reason(error)}, so it has no index; {self._kept()}"
+                f"{self.name}: {os_reason(error)}, so it has no index; {self._playable()}"
             ) from error
         finally:
             file.close()
             self._captions.close()
             if not self.frames:
-                self._path.unlink(missing_ok=True)
-                self._captions_path.unlink(missing_ok=True)
+                self._remove_files()
+
+    def _remove_files(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._captions_path.unlink(missing_ok=True)
 
     def _caption(self, block: Block) -> None:
         time = self._video.frame_time
@@ -176,7 +189,7 @@ class FileOutput:
         self._captions.show(block.prompt, block.start * time, end * time)
 
     def _require_file(self, file: UnbufferedFile) -> None:
-        """A file removed by somebody would swallow the rest of the video without a word."""
+        """Notice that the file was removed: further writes would be lost without an error."""
         if not os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):
             raise FileNotFoundError(2, "another file has taken its place")
 
@@ -185,12 +198,8 @@ class FileOutput:
             file.seek(self._end)
             file.truncate()
 
-    def _kept(self) -> str:
+    def _playable(self) -> str:
         return f"{self._amount()} are in it and play"
 
     def _amount(self) -> str:
         return f"{self.frames} frames ({self._video.seconds(self.frames):.1f} s)"
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sana_stream.streaming.containers.run_id import run_mark
 
 INIT = "init.mp4"
-# names as this program gives them: a playlist never leads out of its folder
+# only names that this program gives: a playlist never refers to files outside its folder
 _SEGMENT = re.compile(
     r"(#EXT-X-DISCONTINUITY\n)?#EXTINF:(\d{1,9}(?:\.\d{1,9})?),\n(segment\d{6,18}\.m4s)$",
     re.MULTILINE,
@@ -21,20 +21,20 @@ _JUMPS = re.compile(r"#EXT-X-DISCONTINUITY-SEQUENCE:(\d{1,18})$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment as its playlist names it."""
+    """One segment in a playlist."""
 
     seconds: float
     name: str
-    discontinuity: bool = False  # its time does not follow that of the one before
+    discontinuity: bool = False  # its time stamps do not follow those of the one before
 
 
 @dataclass(frozen=True, slots=True)
 class Playlist:
-    """The segments of a playlist, and what has gone before them."""
+    """The segments of a playlist, and the counts of those removed before them (RFC 8216, 4.3.3)."""
 
     target_duration: float  # seconds; no segment of the stream is longer
     media_sequence: int  # number of the first segment
-    discontinuity_sequence: int  # how many of the segments before it had a jump
+    discontinuity_sequence: int  # discontinuities before it
     segments: tuple[Segment, ...]
 
 
@@ -46,7 +46,7 @@ def playlist_head(
     discontinuity_sequence: int = 0,
     run: str | None = None,
 ) -> str:
-    """The lines before the segments: `longest` in seconds, `first` the first segment's number."""
+    """The lines before the segments; `init` is the address of the initialization segment."""
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
@@ -67,12 +67,12 @@ def playlist_head(
 
 def playlist_entry(seconds: float, name: str, discontinuity: bool = False) -> str:
     """The lines of one segment."""
-    before = "#EXT-X-DISCONTINUITY\n" if discontinuity else ""
-    return f"{before}#EXTINF:{seconds:.6f},\n{name}\n"
+    tag = "#EXT-X-DISCONTINUITY\n" if discontinuity else ""
+    return f"{tag}#EXTINF:{seconds:.6f},\n{name}\n"
 
 
 def playlist_text(playlist: Playlist, growing: bool = False, run: str | None = None) -> str:
-    """A playlist that has not ended; `run` is the id of the run that writes it."""
+    """The text of a playlist that has not ended; `run` is the id of the run that writes it."""
     head = playlist_head(
         playlist.target_duration,
         playlist.media_sequence,
@@ -87,7 +87,7 @@ def playlist_text(playlist: Playlist, growing: bool = False, run: str | None = N
 
 
 def read_playlist(text: str) -> Playlist:
-    """The playlist whose `playlist_text` this is, with or without an end."""
+    """Parse the result of `playlist_text`, with or without an end."""
     found = (tag.search(text) for tag in (_LONGEST, _FIRST, _JUMPS))
     longest, first, jumps = (int(match[1]) if match else 0 for match in found)
     segments = (Segment(float(s), name, bool(jump)) for jump, s, name in _SEGMENT.findall(text))

@@ -1,9 +1,8 @@
-"""A folder of PNG pictures, one a frame."""
+"""A folder of PNG pictures, one for each frame."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
-from sana_stream._files import open_partial, partial_path
-from sana_stream._text import safe_text
+from sana_stream._files import atomic_write
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.containers.run_id import mark_png
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.video_format import StreamSpec
 
 from .existing_files import check_new, check_own, make_folder
 from .locks import OutputLocks
+from .options import OutputOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,18 +31,20 @@ _NUMBER = re.compile(r"%(0\d{1,2})?d")
 
 
 def is_image_pattern(output: str) -> bool:
-    """Whether an output is a row of pictures: a PNG name with one number in it (`%06d.png`)."""
+    """Whether an output is an image sequence: a PNG name with a frame number (`%06d.png`)."""
     return output.lower().endswith(".png") and "://" not in output
 
 
 class ImageSequenceOutput:
-    """Writes frame n of the stream to the name that a pattern such as `frames/%06d.png` gives.
+    """Writes each frame of the stream to the file that a pattern such as `frames/%06d.png` names.
 
-    A picture appears under its name only when it is whole. The folder is made and locked at once;
-    pictures are written from the first block on. Raises InvalidOutputError for a pattern without
-    exactly one number, a folder that cannot be written, or pictures that exist, unless `overwrite`
-    is set. With `kept`, the pictures of an earlier run continue after so many: those bear the id
-    `run`.
+    A picture gets its name only when it is complete. The folder is created and locked at once;
+    pictures are written from the first block on. The pictures of an earlier run that is resumed
+    have the id `spec.metadata.run`.
+
+    Raises:
+        InvalidOutputError: the pattern does not have exactly one number, the folder cannot be
+            written, or pictures exist without `options.overwrite`.
     """
 
     durable = True
@@ -50,17 +52,14 @@ class ImageSequenceOutput:
     def __init__(
         self,
         pattern: str,
-        video: VideoFormat,
-        overwrite: bool = False,
-        resume_frames: int = 0,
-        *,
-        run: str | None = None,
+        spec: StreamSpec,
+        options: OutputOptions,
         locks: OutputLocks | None = None,
     ) -> None:
         self.name = safe_text(pattern)
-        self.frames = resume_frames
-        self._video = video
-        self._run = run
+        self.frames = options.resume_frames
+        self._video = spec.video
+        self._run = spec.metadata.run
         self._path = Path(pattern)
         self._folder, self._name = self._path.parent, self._path.name
         if len(_NUMBER.findall(self._name)) != 1 or self._name.count("%") != 1:
@@ -72,7 +71,7 @@ class ImageSequenceOutput:
         self._made_folder = make_folder(self._folder)
         try:
             self._locks.acquire(self._path)
-            self._check(overwrite, resume_frames)
+            self._check(options.overwrite, options.resume_frames)
         except BaseException:
             self.close()
             raise
@@ -83,20 +82,18 @@ class ImageSequenceOutput:
             range(block.start, block.start + len(block.frames)), self._encode(block), strict=True
         ):
             target = self._folder / (self._name % number)
-            part = partial_path(target)
+            data = png if self._run is None else mark_png(png, self._run)
             try:
-                with open_partial(target) as file:
-                    file.write(png if self._run is None else mark_png(png, self._run))
-                os.replace(part, target)
+                # a checkpoint waits for the disk before it counts them
+                atomic_write(target, data, sync=False)
             except OSError as error:
-                part.unlink(missing_ok=True)
                 raise OutputError(
-                    f"{safe_text(target)}: {error.strerror}; {self.frames} pictures are written"
+                    f"{safe_text(target)}: {os_reason(error)}; {self.frames} pictures are written"
                 ) from error
             self.frames += 1
 
     def close(self) -> None:
-        """Give the folder free; one that was made for no picture is removed."""
+        """Unlock the folder; one that was created and has no picture is removed."""
         if self._closed:
             return
         self._closed = True
@@ -116,15 +113,15 @@ class ImageSequenceOutput:
         for path in old.values():
             if not overwrite:
                 raise InvalidOutputError(
-                    f"{safe_text(path)} exists; choose another folder or add --overwrite"
+                    f"{safe_text(path)} exists; choose another folder or set overwrite=True"
                 )
             check_new(path, overwrite)
 
     def _old_pictures(self) -> dict[int, Path]:
-        """Pictures of such names, by their numbers."""
+        """The existing pictures of the sequence, by number."""
         before, after = _NUMBER.split(self._name)[0], _NUMBER.split(self._name)[-1]
-        ours = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-        found = ((ours.fullmatch(path.name), path) for path in self._folder.iterdir())
+        pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+        found = ((pattern.fullmatch(path.name), path) for path in self._folder.iterdir())
         return {int(match[1]): path for match, path in found if match and len(match[1]) < 19}
 
     def _encode(self, block: Block) -> Iterator[bytes]:
@@ -132,8 +129,8 @@ class ImageSequenceOutput:
         context.width, context.height = self._video.width, self._video.height
         context.pix_fmt, context.time_base = "rgb24", Fraction(1)
         context.thread_count = 1
-        for number, picture in enumerate(block.frames):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for number, rgb in enumerate(block.frames):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame.pts = number
             yield from map(bytes, context.encode(frame))
         yield from map(bytes, context.encode(None))

@@ -1,7 +1,7 @@
-"""One writer an output: a lock of the operating system on a hidden file beside it.
+"""One writer for each output: a lock of the operating system on a hidden file next to it.
 
-The lock belongs to an open file of the process: it ends with the process, however that ends, so a
-lock file that a killed process has left is no obstacle. The file says who holds the lock.
+The lock belongs to an open file of the process and ends with the process, however that ends, so a
+lock file left by a killed process locks nothing. The file names the process that holds the lock.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from threading import Lock
@@ -21,8 +21,10 @@ from types import TracebackType
 from typing import Self
 
 from sana_stream._files import parse_json
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError
+
+logger = logging.getLogger(__name__)
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """The error numbers of a file system that has no locks."""
@@ -30,7 +32,7 @@ NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUP
 if sys.platform == "win32":
     import msvcrt
 
-    _BEYOND = 1 << 30  # bytes; a locked byte cannot be read, so it lies behind all that is
+    _BEYOND = 1 << 30  # bytes; a locked byte cannot be read, so it lies after all content
 
     def lock_file(descriptor: int) -> None:
         """Lock a file, without waiting.
@@ -61,18 +63,17 @@ else:
 _FORMAT = "sana-stream lock"
 _BEGINNING = f'{{"format": "{_FORMAT}"'.encode()
 _LARGEST = 4096  # bytes of a lock file
-_LONGEST = 200  # bytes of a stem that a lock's name holds as it is
+_LONGEST = 200  # bytes of a stem; a longer one is hashed
 
 
 class OutputLocks:
     """The outputs that one run may write, held until they are released or the process ends.
 
     All files of one stem (`film.mp4`, `film.vtt`, `film.ckpt`) share one lock; a run may hold it
-    several times. `report` gets a line where a file system has no locks: the run goes on then.
+    several times. A file system without locks is logged as a warning, and the run continues.
     """
 
-    def __init__(self, report: Callable[[str], None] = lambda _: None) -> None:
-        self._report = report
+    def __init__(self) -> None:
         self._held: dict[Path, tuple[FileIO | None, int]] = {}  # lock file, how often
         self._guard = Lock()
 
@@ -80,9 +81,8 @@ class OutputLocks:
         """Hold the lock of an output.
 
         Raises:
-            InvalidOutputError: another run holds it (the message says which), or the folder is not
-            there
-                or cannot be written.
+            InvalidOutputError: another run holds it (the message names its process), or the folder
+                does not exist or cannot be written.
         """
         path = lock_path(output)
         with self._guard:
@@ -92,7 +92,7 @@ class OutputLocks:
             self._held[path] = (file, count + 1)
 
     def release(self, output: Path) -> None:
-        """Give an output's lock back once; the last time removes its file."""
+        """Release an output's lock once; the last release removes its file."""
         path = lock_path(output)
         with self._guard:
             file, count = self._held.get(path, (None, 0))
@@ -100,13 +100,13 @@ class OutputLocks:
                 self._held[path] = (file, count - 1)
             elif count:
                 del self._held[path]
-                _give_up(path, file)
+                _remove(path, file)
 
     def release_all(self) -> None:
-        """Give every lock back."""
+        """Release every lock."""
         with self._guard:
             for path, (file, _) in self._held.items():
-                _give_up(path, file)
+                _remove(path, file)
             self._held.clear()
 
     def __enter__(self) -> Self:
@@ -122,7 +122,7 @@ class OutputLocks:
 
     def _open(self, path: Path, output: Path) -> FileIO | None:
         try:
-            return _locked(path)
+            return _open_locked(path)
         except BlockingIOError as error:
             raise InvalidOutputError(
                 f"{safe_text(output)}: is being written by {_holder(path)}; wait for it, stop it,"
@@ -130,20 +130,19 @@ class OutputLocks:
             ) from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
-                reason = (error.strerror or str(error)).lower()
                 what = f" its lock {safe_text(path.name)}" if os.path.lexists(path) else ""
                 raise InvalidOutputError(
-                    f"{safe_text(output)}:{what} cannot be written: {reason}"
+                    f"{safe_text(output)}:{what} cannot be written: {os_reason(error)}"
                 ) from error
-            self._report(
-                f"{safe_text(output)}: this file system has no locks; do not start a second run on"
-                " it while this one lasts"
+            logger.warning(
+                "%s: this file system has no locks; do not write the same output from a second run",
+                safe_text(output),
             )
             return None
 
 
 def lock_path(output: Path) -> Path:
-    """The file whose lock stands for an output, beside it; links are followed.
+    """The lock file of an output, next to it; links are followed.
 
     `film.mp4` and `film.ckpt` have `.film.sana-stream.lock`. A very long name is shortened.
     """
@@ -154,12 +153,12 @@ def lock_path(output: Path) -> Path:
     return path.with_name(f".{stem}.sana-stream.lock")
 
 
-def _locked(path: Path) -> FileIO:
-    """The lock file, locked: the one that has the name, for another run may be removing its own."""
+def _open_locked(path: Path) -> FileIO:
+    """Open and lock the file of this name; another run may remove the file that it had there."""
     while True:
         file = FileIO(path, "a+", opener=_open_here)
         try:
-            _check_ours(file)
+            _check_format(file)
             lock_file(file.fileno())
             if _has_name(file, path):
                 _write_holder(file)
@@ -171,14 +170,14 @@ def _locked(path: Path) -> FileIO:
 
 
 def _open_here(path: str, flags: int) -> int:
-    """Open the file that has the name: a link could lead to a file of somebody else."""
+    """Open the file itself: a link could lead to a foreign file."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def _check_ours(file: FileIO) -> None:
+def _check_format(file: FileIO) -> None:
     file.seek(0)
     start = file.read(len(_BEGINNING))
-    if not _BEGINNING.startswith(start):  # a killed process may have left a part of it
+    if not _BEGINNING.startswith(start):  # a killed process may have left it incomplete
         raise FileExistsError(errno.EEXIST, "it exists and is not a lock file")
 
 
@@ -190,7 +189,7 @@ def _has_name(file: FileIO, path: Path) -> bool:
 
 
 def _write_holder(file: FileIO) -> None:
-    """Say who holds the lock; on a full disk the file stays empty, and the lock is held."""
+    """Write who holds the lock; on a full disk the file stays empty, and the lock is held."""
     holder = {
         "format": _FORMAT,
         "process": os.getpid(),
@@ -203,18 +202,18 @@ def _write_holder(file: FileIO) -> None:
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock, as far as its file can be read."""
+    """The process that holds a lock, as far as its file can be read."""
     try:
         with path.open("rb") as file:
-            told = parse_json(file.read(_LARGEST))
-        process, host = (safe_text(told[key], 60) for key in ("process", "host"))
-        return f"process {process} on {host} ({safe_text(told['command'], 100)})"
+            found = parse_json(file.read(_LARGEST))
+        process, host = (safe_text(found[key], 60) for key in ("process", "host"))
+        return f"process {process} on {host} ({safe_text(found['command'], 100)})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
 
-def _give_up(path: Path, file: FileIO | None) -> None:
-    """Remove a lock file while it is locked: whoever opens it then sees that its name is gone."""
+def _remove(path: Path, file: FileIO | None) -> None:
+    """Remove a lock file while it is locked, so that another process sees that its name is gone."""
     if file is None:
         return
     with contextlib.suppress(OSError):

@@ -1,11 +1,13 @@
-"""Outputs that somebody watches now: a connection that may be lost and found again."""
+"""Live network outputs: a connection that may be lost and opened again."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sana_stream._text import os_reason
 from sana_stream.errors import OutputCancelled, OutputError, ReaderDisconnected
 from sana_stream.streaming.containers.registry import Muxer
 from sana_stream.streaming.video_format import VideoFormat
@@ -18,14 +20,25 @@ if TYPE_CHECKING:
 _MISSING = "the stream has not arrived, or not to its end"
 _LONGEST_WAIT = 30.0  # seconds between two attempts to connect again
 
+logger = logging.getLogger(__name__)
+
 
 class NetworkOutput:
     """Sends a stream over a connection.
 
-    `connect` gives a connection, or raises OSError. As the only output, a lost connection is its
-    end: a fault of a reader that we called, the normal end of one that came to us (`listening`).
-    Beside others it is opened again with growing pauses, at a block's start, and whole blocks are
-    dropped in between; `report` hears of both.
+    If it is the only output, a lost connection ends it: with OutputError, or with
+    ReaderDisconnected if a reader that came to a listening output has left. Next to other outputs
+    the connection is opened again at the start of a block, after growing pauses. Complete blocks
+    are dropped until then. Both are logged as warnings.
+
+    Args:
+        name: the name for messages.
+        connect: returns a new connection, or raises OSError.
+        create_muxer: returns the muxer of a new connection.
+        video: the format of the stream.
+        sole_output: the run has no other output.
+        listening: the reader connects to this output.
+        close: called when the output is closed.
     """
 
     durable = False
@@ -36,7 +49,6 @@ class NetworkOutput:
         connect: Callable[[], Transport],
         create_muxer: Callable[[], Muxer],
         video: VideoFormat,
-        report: Callable[[str], None],
         *,
         sole_output: bool = True,
         listening: bool = False,
@@ -45,15 +57,14 @@ class NetworkOutput:
         self.name = name
         self.frames = 0
         self._connect = connect
-        self._make_muxer = create_muxer
+        self._create_muxer = create_muxer
         self._video = video
-        self._report = report
-        self._alone = sole_output
+        self._sole_output = sole_output
         self._listening = listening
         self._close = close
         self._begun = False
         self._closed = False
-        self._fault = "nobody has come"  # what went wrong last
+        self._last_fault = "no reader has connected"
         self._dropped = 0
         self._pause = 0.0
         self._next_try = 0.0
@@ -69,7 +80,7 @@ class NetworkOutput:
             self._dropped += len(block.frames)
             return
         assert self._transport
-        muxer = self._muxer or self._make_muxer()
+        muxer = self._muxer or self._create_muxer()
         try:
             if self._muxer is None:
                 self._muxer = muxer
@@ -79,17 +90,19 @@ class NetworkOutput:
             self._drop_connection()
             raise OutputCancelled(f"{self.name}: {error}") from error
         except OSError as error:
-            self._lost(error)
+            self._on_lost(error)
             self._dropped += len(block.frames)
             return
         self.frames += len(block.frames)
         self._pause = 0.0
 
     def close(self) -> None:
-        """Send the end of the stream, see that it arrives, and close the connection.
+        """Send the end of the stream, check that it arrives, and close the connection.
 
-        Raises ReaderDisconnected for a reader that came to us and has left, OutputError when the
-        stream has not arrived, Stopped when the run was to stop meanwhile.
+        Raises:
+            ReaderDisconnected: a reader that came to a listening output has left.
+            OutputCancelled: the run was stopped meanwhile.
+            OutputError: the stream has not arrived.
         """
         if self._closed:
             return
@@ -104,7 +117,7 @@ class NetworkOutput:
     def _deliver_end(self) -> None:
         if self._transport is None or self._muxer is None:
             if self._dropped and not (self._listening and self.frames):
-                raise OutputError(f"{self.name}: {_MISSING}: {self._fault}")
+                raise OutputError(f"{self.name}: {_MISSING}: {self._last_fault}")
             return
         try:
             self._transport.send(self._muxer.trailer(), 0.0)
@@ -114,7 +127,7 @@ class NetworkOutput:
         except OSError as error:
             if self._listening and isinstance(error, ConnectionError):
                 raise ReaderDisconnected(
-                    f"{self.name}: the reader has gone before the end"
+                    f"{self.name}: the reader has disconnected before the end"
                 ) from error
             raise OutputError(f"{self.name}: {_MISSING}: {_reason(error)}") from error
 
@@ -127,27 +140,29 @@ class NetworkOutput:
         try:
             self._open()
         except OutputCancelled as error:
-            raise OutputCancelled(f"{self.name}: nobody has come to watch") from error
+            raise OutputCancelled(f"{self.name}: no reader has connected") from error
         except OSError as error:
             if not isinstance(error, BlockingIOError):
-                self._fault = _reason(error)
+                self._last_fault = _reason(error)
             self._plan_next_try()
             return False
         if self._dropped:
-            self._report(
-                f"{self.name}: connected again; {self._dropped} frames were dropped meanwhile"
+            logger.warning(
+                "%s: connected again; %s frames were dropped meanwhile", self.name, self._dropped
             )
             self._dropped = 0
         return True
 
-    def _lost(self, error: OSError) -> None:
+    def _on_lost(self, error: OSError) -> None:
         self._drop_connection()
-        self._fault = _reason(error)
-        if self._alone and self._listening and isinstance(error, ConnectionError):
-            raise ReaderDisconnected(f"{self.name}: the reader has gone") from error
-        if self._alone:
+        self._last_fault = _reason(error)
+        if self._sole_output and self._listening and isinstance(error, ConnectionError):
+            raise ReaderDisconnected(f"{self.name}: the reader has disconnected") from error
+        if self._sole_output:
             raise OutputError(f"{self.name}: {_reason(error)}") from error
-        self._report(f"{self.name}: {_reason(error)}; the others go on, trying again")
+        logger.warning(
+            "%s: %s; the other outputs continue, trying again", self.name, _reason(error)
+        )
         self._plan_next_try()
 
     def _plan_next_try(self) -> None:
@@ -162,5 +177,6 @@ class NetworkOutput:
 
 
 def _reason(error: OSError) -> str:
-    said = (error.strerror or "").lower() if error.errno else str(error)
-    return said or "the connection was lost"
+    # an error of ffmpeg has no number, and its text may be mixed case
+    reason = os_reason(error) if error.errno else str(error)
+    return reason or "the connection was lost"

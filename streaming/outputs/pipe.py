@@ -1,4 +1,4 @@
-"""A pipe, such as standard output: the reader sets the pace."""
+"""Pipes, such as standard output: the reader sets the pace."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError, ReaderDisconnected
 
 from .transports import PIPE_CHUNK, wait_until_ready
@@ -20,21 +21,26 @@ if TYPE_CHECKING:
 
 
 def claim_stdout() -> int:
-    """Take standard output for video and give everybody else standard error in its place.
+    """Reserve standard output for video and redirect other writes to it to standard error.
 
-    Returns the descriptor to write video to. To be called once, before other modules are
-    imported, so that nothing that a library prints gets between the pictures. Raises
-    InvalidOutputError when standard output is a terminal, or closed.
+    To be called once, before other modules are imported, so that nothing that a library prints gets
+    into the video.
+
+    Returns:
+        The descriptor to write video to.
+
+    Raises:
+        InvalidOutputError: standard output is a terminal, or closed.
     """
     if not _is_writable(1):
         raise InvalidOutputError(
-            "standard output is closed, nobody would get the video; pipe it into a player "
-            "(… --out - | ffplay -) or name a file"
+            "standard output is closed, so nothing could read the video; pipe it into a player"
+            " (… | ffplay -) or give the name of a file"
         )
     if os.isatty(1):
         raise InvalidOutputError(
-            "standard output is a terminal, which cannot show video; pipe it into a player "
-            "(… --out - | ffplay -) or name a file"
+            "standard output is a terminal, which cannot show video; pipe it into a player"
+            " (… | ffplay -) or give the name of a file"
         )
     video = os.dup(1)
     os.dup2(2, 1)
@@ -53,14 +59,14 @@ def _is_writable(descriptor: int) -> bool:
     return mode != os.O_RDONLY
 
 
-_LOOK_AGAIN = 0.1  # seconds between two looks for a reader of a named pipe
+_RETRY_SECONDS = 0.1  # between two attempts to open a named pipe
 
 
 class PipeOutput:
     """Writes a stream to a descriptor, which it owns and closes.
 
-    A reader that takes nothing is waited for until `stop` is set; one that has gone ends the
-    output normally.
+    A reader that accepts no data is waited for until `stop` is set; a reader that closes the pipe
+    ends the output normally.
     """
 
     durable = False
@@ -104,7 +110,7 @@ class PipeOutput:
                 raise ReaderDisconnected(f"{self.name}: the reader has closed it") from error
             if isinstance(error, OutputCancelled):
                 raise OutputCancelled(f"{self.name}: {error}") from error
-            raise OutputError(f"{self.name}: {error.strerror}") from error
+            raise OutputError(f"{self.name}: {os_reason(error)}") from error
 
     def _end(self) -> None:
         if self._open:
@@ -113,7 +119,7 @@ class PipeOutput:
 
 
 class NamedPipeOutput(PipeOutput):
-    """Writes a stream to a named pipe (`mkfifo`), which is opened when somebody reads it.
+    """Writes a stream to a named pipe (`mkfifo`), which is opened once it has a reader.
 
     The first block waits for a reader until `stop` is set.
     """
@@ -125,7 +131,7 @@ class NamedPipeOutput(PipeOutput):
     def write(self, block: Block) -> None:
         """Write one block."""
         if self._descriptor < 0:
-            self._descriptor = self._opened()
+            self._descriptor = self._open_pipe()
         super().write(block)
 
     def close(self) -> None:
@@ -133,7 +139,7 @@ class NamedPipeOutput(PipeOutput):
         if self._descriptor >= 0:
             super().close()
 
-    def _opened(self) -> int:
+    def _open_pipe(self) -> int:
         while True:
             try:
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
@@ -141,14 +147,15 @@ class NamedPipeOutput(PipeOutput):
                 return descriptor
             except OSError as error:
                 if error.errno != errno.ENXIO:
-                    reason = (error.strerror or str(error)).lower()
-                    raise OutputError(f"{self.name}: cannot be written: {reason}") from error
-            if self._stop.wait(_LOOK_AGAIN):
+                    raise OutputError(
+                        f"{self.name}: cannot be written: {os_reason(error)}"
+                    ) from error
+            if self._stop.wait(_RETRY_SECONDS):
                 raise OutputCancelled(f"{self.name}: nobody reads it; the stream is dropped")
 
 
 def is_named_pipe(path: Path) -> bool:
-    """Whether a path is a named pipe: a stream passes through it and nothing is kept."""
+    """Whether a path is a named pipe, which keeps nothing of a stream."""
     try:
         return stat.S_ISFIFO(path.stat().st_mode)
     except (OSError, ValueError):

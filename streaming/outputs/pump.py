@@ -1,9 +1,10 @@
-"""Takes finished blocks to every output at once, each at its own pace, in bounded memory."""
+"""Feeding finished blocks to all outputs at once, each at its own pace, in bounded memory."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from queue import Empty, Full, Queue
 from threading import Thread
 from types import TracebackType
@@ -17,61 +18,63 @@ from .base import Output
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
-_WAITING_BLOCKS = 2  # an output may lag so many blocks before it holds up the stream
-_SLOW_AFTER = 5.0  # seconds of waiting for one output before it is said
+_QUEUED_BLOCKS = 2  # by which an output may lag before the stream waits for it
+_SLOW_AFTER = 5.0  # seconds of waiting for one output before it is logged
+
+logger = logging.getLogger(__name__)
 
 
 class OutputPump:
-    """Feeds outputs, a thread and a queue of two blocks each.
+    """Feeds outputs, with a thread and a queue of two blocks for each.
 
-    An output that keeps the video stops everything when it fails; any other only ends itself,
-    unless it was the last or no other one is whole; the end says it again. A reader that has gone
-    is a normal end. `report` gets what a person should know, one line each.
+    A durable output that fails ends the run. Any other output that fails is closed and logged as a
+    warning, unless it was the last one and no other is complete; `close` logs it again. A reader
+    that disconnects is a normal end of its output.
     """
 
-    def __init__(self, outputs: Sequence[Output], report: Callable[[str], None]) -> None:
+    def __init__(self, outputs: Sequence[Output]) -> None:
         if isinstance(outputs, str | bytes) or not isinstance(outputs, Sequence) or not outputs:
-            raise InvalidOutputError(
-                f"sinks {shown(outputs)}: a pump needs a list of one output or more"
-            )
-        for sink in outputs:
-            if not all(hasattr(sink, name) for name in ("write", "close", "durable", "name")):
+            raise InvalidOutputError(f"outputs {shown(outputs)}: give a list of one output or more")
+        for output in outputs:
+            if not all(hasattr(output, name) for name in ("write", "close", "durable", "name")):
                 raise InvalidOutputError(
-                    f"sinks {shown(sink)}: give outputs as open_output returns them"
+                    f"outputs {shown(output)}: give outputs as open_output returns them"
                 )
-        self._keeping = [sink for sink in outputs if sink.durable]
-        self._feeds = [_OutputThread(sink) for sink in outputs]
-        self._failed: list[str] = []  # outputs that the run went on without
-        self._report = report
+        self._durable = [output for output in outputs if output.durable]
+        self._threads = [_OutputThread(output) for output in outputs]
+        self._failures: list[str] = []  # of outputs that the run continued without
 
     def write(self, block: Block) -> bool:
-        """Hand a block to every output, waiting for slow ones.
+        """Queue a block for every output, waiting for slow ones.
 
-        Returns False when no output takes blocks any more. Raises OutputError when an output failed
-        that the run cannot go on without.
+        Returns:
+            False when no output takes blocks any more.
+
+        Raises:
+            OutputError: an output has failed that the run needs.
         """
-        for feed in self._feeds:
-            feed.put(block, self._report)
-        self._settle()
-        return bool(self._feeds)
+        for thread in self._threads:
+            thread.put(block)
+        self._remove_ended()
+        return bool(self._threads)
 
     @property
     def saved_frames(self) -> int:
-        """How many frames every output has that keeps the video; 0 where there is none."""
-        return min((sink.frames for sink in self._keeping), default=0)
+        """How many frames every durable output has; 0 if there is none."""
+        return min((output.frames for output in self._durable), default=0)
 
     def close(self) -> None:
-        """Deliver what is waiting, complete every output; raises OutputError as `write` does."""
-        feeds = list(self._feeds)
-        for feed in feeds:
-            feed.put(None, self._report)
-        for feed in feeds:
-            feed.join()
-        failed, self._failed = self._failed, []
-        self._settle()
-        self._feeds = []
-        for line in failed:
-            self._report(f"not delivered to its end: {line}")
+        """Deliver what is queued and complete every output; raises OutputError as `write` does."""
+        threads = list(self._threads)
+        for thread in threads:
+            thread.put(None)
+        for thread in threads:
+            thread.join()
+        failures, self._failures = self._failures, []
+        self._remove_ended()
+        self._threads = []
+        for failure in failures:
+            logger.warning("not delivered to its end: %s", failure)
 
     def __enter__(self) -> OutputPump:
         return self
@@ -87,26 +90,28 @@ class OutputPump:
             return
         try:
             self.close()
-        except Exception as also:  # of any kind: the first one is the reason
-            self._report(str(also) or type(also).__name__)
+        except Exception as second:  # of any kind: the first error is the one to raise
+            logger.warning("%s", str(second) or type(second).__name__)
 
-    def _settle(self) -> None:
-        """Let go of outputs that have ended, and judge why they did."""
-        ended = [feed for feed in self._feeds if feed.ended]
-        self._feeds = [feed for feed in self._feeds if feed not in ended]
-        whole = any(feed.error is None for feed in ended)
+    def _remove_ended(self) -> None:
+        """Remove outputs that have ended; raise the error of one that the run needs."""
+        ended = [thread for thread in self._threads if thread.ended]
+        self._threads = [thread for thread in self._threads if thread not in ended]
+        one_is_complete = any(thread.error is None for thread in ended)
         fatal: Exception | None = None
-        for feed in ended:
-            match feed.error:
+        for thread in ended:
+            match thread.error:
                 case None:
                     continue
-                case ReaderDisconnected() | OutputCancelled() as end:
-                    self._report(str(end))
-                case OutputError() as failure if not feed.sink.durable and self._feeds:
-                    self._report(f"{failure}; the other outputs go on")
-                    self._failed.append(str(failure))
-                case OutputError() as failure if not feed.sink.durable and whole:
-                    self._report(f"{failure}; the other outputs are whole")
+                case ReaderDisconnected() as end:
+                    logger.info("%s", end)
+                case OutputCancelled() as end:
+                    logger.warning("%s", end)
+                case OutputError() as failure if not thread.output.durable and self._threads:
+                    logger.warning("%s; the other outputs continue", failure)
+                    self._failures.append(str(failure))
+                case OutputError() as failure if not thread.output.durable and one_is_complete:
+                    logger.warning("%s; the other outputs are complete", failure)
                 case failure:
                     fatal = fatal or failure
         if fatal is not None:
@@ -117,9 +122,9 @@ class _OutputThread:
     """One output with its queue and its thread."""
 
     def __init__(self, output: Output) -> None:
-        self.sink = output
+        self.output = output
         self.error: Exception | None = None
-        self._queue: Queue[Block | None] = Queue(_WAITING_BLOCKS)
+        self._queue: Queue[Block | None] = Queue(_QUEUED_BLOCKS)
         self._thread = Thread(target=self._run, name=f"output {output.name}", daemon=True)
         self._thread.start()
 
@@ -127,17 +132,20 @@ class _OutputThread:
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
-    def put(self, block: Block | None, report: Callable[[str], None]) -> None:
-        """Wait for room; an output that has ended takes nothing."""
-        begun, told = time.monotonic(), False
+    def put(self, block: Block | None) -> None:
+        """Wait for room in the queue; an output that has ended takes nothing."""
+        begun, logged = time.monotonic(), False
         while not self.ended:
             try:
                 self._queue.put(block, timeout=0.1)
                 return
             except Full:
-                if not told and time.monotonic() - begun > _SLOW_AFTER:
-                    report(f"{self.sink.name}: is slower than the video is made; waiting for it")
-                    told = True
+                if not logged and time.monotonic() - begun > _SLOW_AFTER:
+                    logger.warning(
+                        "%s: is slower than the video is generated; waiting for it",
+                        self.output.name,
+                    )
+                    logged = True
 
     def join(self) -> None:
         """Wait for the thread in slices, between which a signal can be handled."""
@@ -147,17 +155,17 @@ class _OutputThread:
     def _run(self) -> None:
         try:
             while (block := self._queue.get()) is not None:
-                self.sink.write(block)
+                self.output.write(block)
         except Exception as error:  # of any kind: it is raised where the blocks come from
             self.error = error
         try:
-            self.sink.close()
+            self.output.close()
         except Exception as error:
             self.error = self.error or error
-        self._forget()
+        self._empty_queue()
 
-    def _forget(self) -> None:
-        """Free the blocks nobody will take."""
+    def _empty_queue(self) -> None:
+        """Free the blocks that are not written."""
         while True:
             try:
                 self._queue.get_nowait()

@@ -1,7 +1,8 @@
-"""A recording beside a live stream, which may end before the stream does."""
+"""A recording of a live stream, which may end before the stream does."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,21 @@ from .base import Output
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
+logger = logging.getLogger(__name__)
+
 
 class LimitedRecording:
-    """Writes to a file as long as that is possible; whatever happens to it, the stream goes on.
+    """Writes to a file as long as that is possible; if it fails, the stream continues.
 
-    `full` is asked before each block and says why no more can be recorded, or None. `report` and
-    `ended` hear what became of the recording, for the log and for whoever watches. `begun` is
-    called once there is a file, `whole` once it is as it will stay.
+    The end of the recording is logged as a warning.
+
+    Args:
+        file: the output that is written to.
+        video: the format of the stream.
+        full: called before each block; returns why no more can be recorded, or None.
+        on_end: called with a sentence for viewers when the recording ends early.
+        on_begin: called when the file has its first block.
+        on_complete: called when the file is complete.
     """
 
     durable = False
@@ -29,18 +38,16 @@ class LimitedRecording:
         file: Output,
         video: VideoFormat,
         full: Callable[[], str | None],
-        report: Callable[[str], None],
-        ended: Callable[[str], None],
-        begun: Callable[[], None] = lambda: None,
-        whole: Callable[[], None] = lambda: None,
+        on_end: Callable[[str], None],
+        on_begin: Callable[[], None] = lambda: None,
+        on_complete: Callable[[], None] = lambda: None,
     ) -> None:
         self._file = file
         self._video = video
         self._full = full
-        self._report = report
-        self._ended = ended
-        self._begun = begun
-        self._whole = whole
+        self._on_end = on_end
+        self._on_begin = on_begin
+        self._on_complete = on_complete
         self._over = False
 
     @property
@@ -58,19 +65,20 @@ class LimitedRecording:
         if self._over:
             return
         try:
-            if (why := self._full()) is None:
+            reason = self._full()
+            if reason is None:
                 first = not self.frames
                 self._file.write(block)
                 if first:
-                    self._begun()
+                    self._on_begin()
                 return
             kept = f"{self.frames} frames ({self._video.seconds(self.frames):.1f} s) are recorded"
-            self._end(why, f"{self.name}: {why}; {kept}")
-        except Exception as error:  # of any kind: no recording is a reason to end a stream
-            told = (
+            self._end(reason, f"{self.name}: {reason}; {kept}")
+        except Exception as error:  # of any kind: a failed recording must not end a stream
+            message = (
                 str(error) if isinstance(error, OutputError) else f"{self.name}: {_reason(error)}"
             )
-            self._end(_reason(error.__cause__ or error), told)
+            self._end(_reason(error.__cause__ or error), message)
 
     def close(self) -> None:
         """Complete the file."""
@@ -80,25 +88,27 @@ class LimitedRecording:
         try:
             self._complete()
         except Exception as error:
-            self._report(f"{_reason(error)}; the stream was not touched by it")
-            self._ended(f"The recording is not complete: {_reason(error.__cause__ or error)}.")
+            logger.warning("%s; the stream is not affected", _reason(error))
+            self._on_end(f"The recording is not complete: {_reason(error.__cause__ or error)}.")
 
-    def _end(self, why: str, told: str) -> None:
+    def _end(self, reason: str, message: str) -> None:
         self._over = True
-        self._report(f"{told}; the other outputs go on")
+        logger.warning("%s; the other outputs continue", message)
         minutes, seconds = divmod(round(self._video.seconds(self.frames)), 60)
-        self._ended(f"The recording ends at {minutes}:{seconds:02}, the stream goes on: {why}.")
+        self._on_end(
+            f"The recording ends at {minutes}:{seconds:02}, the stream continues: {reason}."
+        )
         try:
             self._complete()
         except Exception as error:
-            if _reason(error.__cause__ or error) != why:
-                self._report(_reason(error))
+            if _reason(error.__cause__ or error) != reason:
+                logger.warning("%s", _reason(error))
 
     def _complete(self) -> None:
         try:
             self._file.close()
         finally:
-            self._whole()
+            self._on_complete()
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""How bytes leave the process: always with a way to stop waiting for the other side."""
+"""The interface of a connection to a reader, and waiting for a reader without blocking."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _TABLES = {socket.AF_INET: Path("/proc/net/tcp"), socket.AF_INET6: Path("/proc/n
 
 
 def unread_bytes(connection: socket.socket) -> int:
-    """Bytes that wait on this side, or on the reader's where that is on this machine.
+    """Bytes that are sent and not read: on this side, and on a reader's side on this machine.
 
-    Linux tells; elsewhere it is 0, which says nothing.
+    Only Linux reports them; elsewhere this is always 0.
     """
     if not sys.platform.startswith("linux"):
         return 0
-    return _waiting_here(connection) + _waiting_there(connection)
+    return _unacknowledged(connection) + _unread_by_peer(connection)
 
 
-def _waiting_here(connection: socket.socket) -> int:
-    """What is not acknowledged; on a Unix socket, what is not read."""
+def _unacknowledged(connection: socket.socket) -> int:
+    """Bytes that are not acknowledged; on a Unix socket, bytes that are not read."""
     from fcntl import ioctl
     from termios import TIOCOUTQ
 
@@ -35,8 +35,8 @@ def _waiting_here(connection: socket.socket) -> int:
     return max(0, count - 1) if connection.family in _TABLES else count  # the end counts as one
 
 
-def _waiting_there(connection: socket.socket) -> int:
-    """What a reader on this machine has been given by the system and has not read."""
+def _unread_by_peer(connection: socket.socket) -> int:
+    """Bytes that a reader on this machine has received and not read."""
     table = _TABLES.get(connection.family)
     try:
         if table is None:
@@ -51,60 +51,64 @@ def _waiting_there(connection: socket.socket) -> int:
 
 
 def _as_listed(address: tuple[str, int]) -> str:
-    """An address as the system's table has it: each 32-bit word in the machine's byte order."""
+    """An address as the system's table writes it: each 32-bit word in the machine's byte order."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     packed = socket.inet_pton(family, address[0].partition("%")[0])
     words = struct.unpack(f"={len(packed) // 4}I", packed)
     return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
 
 
-STOP_GRACE_SECONDS = (
-    0.5  # seconds without progress after which a run that is to stop waits no longer
-)
-PIPE_CHUNK = getattr(select, "PIPE_BUF", 1 << 16)  # a ready pipe takes so much without blocking
-_SLICE = 0.1  # seconds between two looks at the stop event
+STOP_GRACE_SECONDS = 0.5  # without progress, after which a run that is to stop no longer waits
+PIPE_CHUNK = getattr(select, "PIPE_BUF", 1 << 16)  # bytes that a ready pipe takes without blocking
+_SLICE = 0.1  # seconds between two checks of the stop event
 
 
 class Transport(Protocol):
     """One connection to a reader."""
 
     def send(self, data: bytes | memoryview, seconds: float) -> None:
-        """Deliver all of the data, which plays so many seconds.
+        """Deliver all of the data, which plays for `seconds` seconds.
 
-        Raises Stopped when the run is to stop and nothing moves, OSError when the reader is gone
-        or takes nothing for too long.
+        Raises:
+            OutputCancelled: the run is to stop and the reader accepts no data.
+            OSError: the reader has disconnected, or accepts no data for too long.
         """
         ...
 
     def finish(self) -> None:
-        """After the last data: wait until the reader has taken it, as far as that can be known.
+        """After the last data: wait until the reader has it, as far as that can be known.
 
-        Raises Stopped as `send` does, OSError when the reader has not taken all of it.
+        Raises:
+            OutputCancelled: as `send`.
+            OSError: the reader has not read all of it.
         """
         ...
 
     def close(self) -> None:
-        """End the connection; what was sent may still be delivered."""
+        """Close the connection; data already sent may still be delivered."""
         ...
 
 
 def wait_until_ready(
     descriptor: int, stop: Event, *, reading: bool = False, timeout: float | None = None
 ) -> None:
-    """Wait until a descriptor takes data (or has some), in slices, so that `stop` is seen.
+    """Wait until a descriptor accepts data, or with `reading` has some.
 
-    Raises Stopped when `stop` is set and nothing moved for STOP_GRACE_SECONDS seconds, TimeoutError
-    after `timeout` seconds. Pipes on Windows cannot be waited for; there this returns at once.
+    `stop` is checked meanwhile. Pipes on Windows cannot be waited for; there this returns at once.
+
+    Raises:
+        OutputCancelled: `stop` is set and nothing changed for STOP_GRACE_SECONDS seconds.
+        TimeoutError: after `timeout` seconds.
     """
-    begun, asked = time.monotonic(), None
+    begun, stopped = time.monotonic(), None
     while not _ready(descriptor, reading):
         now = time.monotonic()
         if stop.is_set():
-            asked = now if asked is None else asked
-            if now - asked > STOP_GRACE_SECONDS:
-                raise OutputCancelled("the reader takes nothing; the rest is dropped")
+            stopped = now if stopped is None else stopped
+            if now - stopped > STOP_GRACE_SECONDS:
+                raise OutputCancelled("the reader accepts no data; the rest is dropped")
         if timeout is not None and now - begun > timeout:
-            raise TimeoutError(f"the reader took nothing for {timeout:g} s")
+            raise TimeoutError(f"the reader accepted no data for {timeout:g} s")
 
 
 def _ready(descriptor: int, reading: bool) -> bool:

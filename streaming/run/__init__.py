@@ -1,4 +1,4 @@
 """One run: a session with its story, inputs, outputs and checkpoints.
 
-Open `runner.py` first.
+Open `runner.py` first. `RunConfig` (config.py) becomes a `RunPlan` (plan.py), which `Run` makes.
 """

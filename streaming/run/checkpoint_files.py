@@ -1,4 +1,4 @@
-"""The checkpoint beside a video: its name, and whether a file of that name may be replaced."""
+"""The checkpoint next to a video: its name, and whether a file of that name may be replaced."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sana_stream._text import safe_text
-from sana_stream.cli.options import Options, is_image_pattern, is_live
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.outputs.targets import is_image_pattern, is_live
+
+from .config import RunConfig
 
 SUFFIX = ".ckpt"
 _VIDEOS = (".mp4", ".mkv", ".mov", ".ts", ".webm", ".y4m", ".m3u8")
@@ -29,7 +31,7 @@ def checkpoint_path(outputs: Sequence[str]) -> Path | None:
         if not path.name:
             raise ConfigError(f"{output!r} is not the name of a video: give one such as film.mp4")
         return path.with_suffix(SUFFIX)
-    folder = path.parent  # pictures are called by their folder
+    folder = path.parent  # frames are named by their folder
     if folder.name == "..":
         folder = Path(os.path.abspath(folder))
     if not folder.name:
@@ -37,7 +39,7 @@ def checkpoint_path(outputs: Sequence[str]) -> Path | None:
     return folder.with_name(folder.name + SUFFIX)
 
 
-def check_replaceable(path: Path, options: Options) -> None:
+def check_replaceable(path: Path, config: RunConfig) -> None:
     """Refuse to begin a video whose checkpoint would take the place of another file.
 
     Raises:
@@ -55,23 +57,23 @@ def check_replaceable(path: Path, options: Options) -> None:
     except SnapshotError as error:
         raise ConfigError(
             f"{name} exists and is not a checkpoint of sana-stream, so it is not replaced: choose"
-            " another name, or --checkpoint-every off"
+            " another name, or checkpoint=False"
         ) from error
-    if not options.overwrite:
+    if not config.overwrite:
         raise ConfigError(
             f"{name} exists, the checkpoint of an interrupted video: go on with that one"
             f" (sana-stream resume {shlex.quote(name)}), choose another name, or"
-            " replace it with --overwrite"
+            " replace it with overwrite=True"
         )
-    if (other := _video_of(path, run, options.outputs)) is not None:
+    if (other := _video_of(path, run, config.targets)) is not None:
         raise ConfigError(
             f"{name} is the checkpoint of {safe_text(other)}: choose another name, or"
-            " --checkpoint-every off"
+            " checkpoint=False"
         )
 
 
 def _video_of(path: Path, run: object, outputs: Sequence[str]) -> Path | None:
-    """The other video that a checkpoint belongs to, if there is one beside it."""
+    """The other video that a checkpoint belongs to, if there is one next to it."""
     from sana_stream.streaming.containers.run_id import read_run
 
     run_id = run.get("id") if isinstance(run, dict) else None

@@ -1,7 +1,8 @@
-"""Keeping a run's checkpoint beside its video, never ahead of what is safely in the files."""
+"""The checkpoint of a run, next to its video and never ahead of what is on the disk."""
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import time
@@ -14,29 +15,32 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sana_stream._files import sync_file
-from sana_stream.cli.console import one_line
-from sana_stream.cli.options import is_image_pattern, is_live, is_video_file
 from sana_stream.streaming.outputs.existing_files import may_write
+from sana_stream.streaming.outputs.targets import is_image_pattern, is_live, is_video_file
 
 from .checkpoint_files import check_replaceable, checkpoint_path
-from .config import Job
+from .messages import one_line
+from .plan import RunPlan
+from .stored import run_to_json
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.snapshot.snapshot import Snapshot
     from sana_stream.streaming.outputs.locks import OutputLocks
 
+logger = logging.getLogger(__name__)
+
 
 class OutputSync:
-    """What one output has written since the last time.
+    """Brings to the disk what one output has written since the last call.
 
-    An output is a video file, or a row of them, each with its captions; a pattern of pictures; or
-    a playlist, whose segments are on the disk before it names them.
+    An output is a video file, or several consecutive ones, each with its captions; a sequence of
+    PNG files; or a playlist, whose segments are on the disk before it names them.
 
     Args:
         output: its name, as given.
-        frames: how many frames are safe already.
-        segmented: whether a video file is a row of files.
+        frames: how many frames are on the disk already.
+        segmented: whether a video is split into several files.
     """
 
     def __init__(self, output: str, frames: int, segmented: bool = False) -> None:
@@ -44,10 +48,10 @@ class OutputSync:
         self._is_pattern = is_image_pattern(output)
         self._segmented = segmented and is_video_file(output)
         self._frames = frames
-        self._part = 0  # number of the last file in a row
+        self._part = 0  # number of the last file of several
 
     def sync(self, frames: int) -> None:
-        """Wait until the output's first frames are on the disk; OSError where they cannot be."""
+        """Wait until the output's first `frames` frames are on the disk; raises OSError."""
         for file in self._pictures(frames) if self._is_pattern else self._files():
             sync_file(file)
         self._frames = frames
@@ -57,14 +61,14 @@ class OutputSync:
             yield self._path.with_name(self._path.name % number)
 
     def _files(self) -> Iterator[Path]:
-        for video in self._row() if self._segmented else (self._path,):
+        for video in self._segments() if self._segmented else (self._path,):
             yield video
             for captions in (video.with_suffix(".vtt"), video.with_name(f"{video.name}.vtt")):
                 if captions.exists():
                     yield captions
 
-    def _row(self) -> list[Path]:
-        """The files from the last one on that was there before."""
+    def _segments(self) -> list[Path]:
+        """The files from the last one that existed before."""
         stem, suffix = self._path.stem, self._path.suffix
         found = {
             int(match[1]): path
@@ -80,27 +84,27 @@ class OutputSync:
 class Checkpoints:
     """The checkpoint of one run, while this is entered.
 
-    The newest snapshot whose video is on the disk is written after the first block, every so
-    many seconds of the monotonic clock, and at the end; a video that is whole needs none. A
-    failure to write one is reported and does not end the run.
+    The newest snapshot whose video is on the disk is written after the first block, every
+    `checkpoint_every` seconds of the monotonic clock, and at the end. A complete video needs none.
+    A failure to write one is logged and does not end the run.
 
     Raises:
         ConfigError: the checkpoint of another video, or a foreign file, has the same name.
     """
 
-    def __init__(self, job: Job, report: Callable[[str], None], locks: OutputLocks) -> None:
-        self._job = job
-        self._report = report
-        on_disk = (output for output in job.options.outputs if not is_live(output))
+    def __init__(self, plan: RunPlan, locks: OutputLocks) -> None:
+        config, resumed = plan.config, plan.origin.frames
+        self._plan = plan
+        on_disk = (output for output in config.targets if not is_live(output))
         self._outputs = [
-            OutputSync(output, job.kept, job.options.segment is not None) for output in on_disk
+            OutputSync(output, resumed, config.segment is not None) for output in on_disk
         ]
         self._locks = locks
-        path = checkpoint_path(job.options.outputs)
-        self._path = path if job.options.checkpoint_every else None
-        if self._path is not None and not job.kept:
-            check_replaceable(self._path, job.options)
-        self._begun = bool(job.kept)
+        path = checkpoint_path(config.targets)
+        self._path = path if config.checkpoint else None
+        if self._path is not None and not resumed:
+            check_replaceable(self._path, config)
+        self._begun = bool(resumed)
         self._whole = False
         self._written = -1  # frames
         self._failed = False  # the last attempt, so that it is reported once
@@ -113,7 +117,7 @@ class Checkpoints:
         self._kept: Callable[[], int] = lambda: 0
 
     def begin(self, engine: Engine, kept: Callable[[], int]) -> None:
-        """The run is about to begin; `kept` tells how many frames every file has.
+        """Lock the checkpoint; `kept` returns how many frames every file has.
 
         Raises:
             InvalidOutputError: another run is writing the checkpoint.
@@ -124,11 +128,13 @@ class Checkpoints:
         if may_write(self._path.parent):
             self._locks.acquire(self._path)
         else:
-            self._report(f"{self._path}: its folder cannot be written, so there is no checkpoint")
+            logger.warning(
+                "%s: its folder cannot be written, so there is no checkpoint", self._path
+            )
             self._path = None
 
     def on_block(self, frames: int, snapshot: Snapshot) -> None:
-        """The video has so many frames up to this snapshot, delivered or about to be."""
+        """Take the snapshot after the video's first `frames` frames, which may still be queued."""
         if self._path is None:
             return
         if not self._begun:
@@ -138,13 +144,13 @@ class Checkpoints:
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
         if safe is not None and not busy and time.monotonic() >= self._due:
-            self._due = time.monotonic() + self._job.options.checkpoint_every
+            self._due = time.monotonic() + self._plan.config.checkpoint_every
             self._writing = self._worker.submit(self._write, *safe)
-            if self._alone():
+            if self._is_single_threaded():
                 self._writing.result()
 
     def finish(self) -> None:
-        """The video is whole."""
+        """Record that the video is complete."""
         self._whole = True
 
     def __enter__(self) -> Self:
@@ -156,30 +162,31 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Once the outputs are closed: remove the checkpoint, or bring it up to date."""
+        """Remove the checkpoint or update it; to be called once the outputs are closed."""
         whole = self._whole and kind is None
         safe = self._safe()
-        if safe is not None and (not whole or self._job.options.keep_checkpoint):
+        if safe is not None and (not whole or self._plan.config.keep_checkpoint):
             self._worker.submit(self._write, *safe)
         self._worker.shutdown()
         if self._path is None or self._engine is None or not self._begun:
             return
-        if whole and not self._job.options.keep_checkpoint:
+        if whole and not self._plan.config.keep_checkpoint:
             self._remove("; the video is whole")
         elif not whole:
             self._report_end(self._path)
 
     def _report_end(self, path: Path) -> None:
-        """How an unfinished video can be resumed, or that it cannot."""
+        """Log how an incomplete video can be resumed, or that it cannot."""
         if path.exists():
-            video = shlex.quote(next(out for out in self._job.options.outputs if not is_live(out)))
-            self._report(f"go on with it: sana-stream resume {video}")
+            video = shlex.quote(next(out for out in self._plan.config.targets if not is_live(out)))
+            logger.info("go on with it: sana-stream resume %s", video)
             if self._failed:
-                self._report(f"it goes on from frame {max(self._written, 0)}: {self._reason}")
+                frame = max(self._written, 0)
+                logger.warning("it goes on from frame %d: %s", frame, self._reason)
         elif self._waiting:
-            self._report(f"there is no checkpoint to go on from: {self._reason}")
+            logger.warning("there is no checkpoint to go on from: %s", self._reason)
 
-    def _alone(self) -> bool:
+    def _is_single_threaded(self) -> bool:
         from sana_stream.engine.device import is_single_threaded
 
         return self._engine is not None and is_single_threaded(self._engine.device)
@@ -190,10 +197,10 @@ class Checkpoints:
             self._path.unlink(missing_ok=True)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self._report(f"{self._path} cannot be removed ({reason}){more}")
+            logger.warning("%s cannot be removed (%s)%s", self._path, reason, more)
 
     def _safe(self) -> tuple[int, Snapshot] | None:
-        """The newest snapshot that is no further than the files; older ones are forgotten."""
+        """The newest snapshot that is no further than the files; older ones are dropped."""
         kept = self._kept()
         while len(self._waiting) > 1 and self._waiting[1][0] <= kept:
             self._waiting.popleft()
@@ -211,11 +218,11 @@ class Checkpoints:
         try:
             for output in self._outputs:
                 output.sync(frames)
-            extra = {"run": self._job.to_json(), "kept": frames}
+            extra = {"run": run_to_json(self._plan), "kept": frames}
             save_snapshot(self._path, snapshot, self._engine, extra)
-        except Exception as error:  # of any kind: nobody else sees what fails in this thread
+        except Exception as error:  # of any kind: no caller sees what fails in this thread
             if not self._failed:
-                self._report(f"{one_line(error)}; the run goes on without a new checkpoint")
+                logger.warning("%s; the run goes on without a new checkpoint", one_line(error))
             self._failed, self._reason = True, one_line(error)
         else:
             self._written, self._failed = frames, False

@@ -1,288 +1,227 @@
-"""From options, story and model to everything a run needs to know, checked before any work."""
+"""What one run is asked to make: the record that a Python user gives and a checkpoint stores."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
-from dataclasses import asdict, dataclass, replace
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import PurePath
 
-from sana_stream._files import expand_user
-from sana_stream.cli.options import Length, Options, is_live
-from sana_stream.engine.block import FIRST_SHOT, BlockPlan, PlanView, Shot
-from sana_stream.engine.story.story import Cue, Story
-from sana_stream.engine.story.timeline import Placement, Timeline
+from sana_stream.engine.story.read import read_story
+from sana_stream.engine.story.story import IMAGE_MARK, Story
 from sana_stream.errors import ConfigError
-from sana_stream.streaming.video_format import rate_of
-
-from .checkpoint_files import checkpoint_path
-
-if TYPE_CHECKING:
-    from sana_stream.engine.loading.describe import ModelDescription
-    from sana_stream.engine.loading.vocabulary import Vocabulary
-    from sana_stream.engine.snapshot.file import SavedStream
-    from sana_stream.streaming.web.status import ShownPrompt as BoardCue
-
-
-# options that change nothing in the video's frames or in how they are encoded
-_NOT_OF_THE_VIDEO = frozenset(
-    (
-        *("prompts", "prompt_file", "outputs", "overwrite", "segment", "window", "container"),
-        *("interactive", "watch", "web", "host", "token", "realtime", "history"),
-        *("checkpoint_every", "keep_checkpoint", "quiet", "debug"),
-    )
+from sana_stream.streaming.outputs.targets import (
+    STDOUT,
+    check_outputs,
+    first_segment,
+    is_video_file,
 )
 
+from .config_values import check_values
+
+Prompts = str | os.PathLike[str] | Sequence[str] | Story
+
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What one run is to make.
+class RunConfig:
+    """What a run makes, where it delivers it, and how; None is the model's or output's default.
 
-    A video may begin in the middle of a stream (a branch), and continue what an earlier run has
-    made of it.
+    Raises `ConfigError` for a value of a wrong type or out of its range. `Run` checks the values
+    against each other and against the model, the story and the files.
+
+    Args:
+        story: the prompts. A path or a `str` with the suffix of a prompt file (`story.txt`) is
+            read from that file. Another `str` is a story as text, one prompt a line. A list holds
+            one prompt an item.
+        outputs: where the video goes: files (`.mp4 .mkv .mov .ts .webm .y4m`), PNG files
+            (`frames/%06d.png`), playlists (`.m3u8`), `-` for standard output, and URLs (`tcp://
+            unix:// udp:// rtmp:// srt://`).
+        minutes, seconds, frames, endless: the length, one of them. Default: 10 seconds a prompt.
+        every: seconds between prompts without times. Default: they share the length evenly.
+        overwrite: replace output files that exist.
+        container: the container of standard output and of URLs.
+        codec, crf, preset, nvenc: the encoder, as `EncoderSettings` takes them.
+        segment: seconds after which a new video file begins.
+        window: blocks that a playlist keeps, 3 or more. Default: all.
+        size: width and height in pixels.
+        fps: frames per second at which the video plays.
+        seed: 0 to 2**63 - 1.
+        steps: the number of denoising steps, or the timesteps themselves.
+        solver, flow_shift, guidance, negative_prompt, memory, block_frames: as `Engine.session`
+            takes them.
+        image: the path of a picture with which the video begins.
+        video: the path of a clip that the video continues.
+        model, parts, loras, quantize, quantize_text, device, dtype, decoder, decode_frames: as
+            `Engine.load` takes them, where the run loads the model itself. With a loaded engine
+            they are only stored in checkpoints, for `sana-stream resume`.
+        compile, graphs: compile the networks, capture CUDA graphs, when the run loads the model.
+        checkpoint: write a checkpoint next to the first output file, from which an interrupted
+            video is resumed.
+        checkpoint_every: seconds between two checkpoints.
+        keep_checkpoint: keep the checkpoint when the video is complete.
+        guard: what happens when frames drift away from the prompt's first blocks: "off", "warn",
+            "anchor" or "restart".
+        directed: apply the commands of `Run.control` before each block. False: the next block is
+            sampled while one is decoded, which is faster, and equal configurations give equal
+            files.
+        interactive: a client directs the run, so it runs in real time unless `realtime` is given.
+        watch: read the prompt file again when it changes.
+        web: the port of a page that shows and directs the run; 0 is any free one.
+        host: the address on which the page listens.
+        token: the secret in the page's address. Default: none on this machine, else a new one.
+        realtime: generate blocks only as fast as they play. Default: with `interactive`, `watch`
+            or `web`.
+        history: seconds of video that a rewind can go back.
     """
 
-    options: Options
-    story: Story
-    first_block: int = 0  # number of the stream's block with which the video begins
-    shot: Shot = FIRST_SHOT  # where the stream's past begins then
-    saved: SavedStream | None = None  # the stream to continue
-    kept: int = 0  # frames of the video that are there
-    checkpoint: Path | None = None  # where the run's checkpoint was when it was written
-    id: str | None = None  # of the run, in its video too; None as old versions wrote neither
+    story: Prompts
+    outputs: Sequence[str | os.PathLike[str]] = ()
+    minutes: float | None = None
+    seconds: float | None = None
+    frames: int | None = None
+    endless: bool = False
+    every: float | None = None
+    overwrite: bool = False
+    container: str | None = None
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    nvenc: bool = False
+    segment: float | None = None
+    window: int | None = None
+    size: tuple[int, int] | None = None
+    fps: float | Fraction | None = None
+    seed: int = 0
+    steps: int | Sequence[float] | None = None
+    solver: str | None = None
+    flow_shift: float | None = None
+    guidance: float | None = None
+    negative_prompt: str | None = None
+    memory: str | None = None
+    block_frames: int | None = None
+    image: str | os.PathLike[str] | None = None
+    video: str | os.PathLike[str] | None = None
+    model: str | os.PathLike[str] = "pocket"
+    parts: str | os.PathLike[str] | None = None
+    loras: Sequence[tuple[str | os.PathLike[str], float]] = ()
+    quantize: str | None = None
+    quantize_text: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    decoder: str | None = None
+    decode_frames: int | None = None
+    compile: bool = False
+    graphs: bool = False
+    checkpoint: bool = False
+    checkpoint_every: float = 30.0
+    keep_checkpoint: bool = False
+    guard: str = "warn"
+    directed: bool = True
+    interactive: bool = False
+    watch: bool = False
+    web: int | None = None
+    host: str = "127.0.0.1"
+    token: str | None = field(default=None, repr=False)
+    realtime: bool | None = None
+    history: float = 30.0
 
-    def with_new_id(self) -> Self:
-        """The job of a new run.
+    def __post_init__(self) -> None:
+        for name, value in check_values(_values(self)).items():
+            object.__setattr__(self, name, value)
 
-        The same job has the same id, for it makes the same video bit for bit; a run that may be
-        directed while it lasts has one of its own.
+    def check(self) -> None:
+        """Refuse values that exclude each other.
+
+        Raises:
+            ConfigError: which parameters, and what to do.
         """
-        if self.options.live:
-            return replace(self, id=secrets.token_hex(8))
-        facts = replace(self, id=None).to_json()
-        options = facts["options"]
-        facts["options"] = {k: options[k] for k in options.keys() - _NOT_OF_THE_VIDEO}
-        del facts["story"]["name"]
-        facts |= {"checkpoint": None, "from": None if self.saved is None else self.saved.checksum}
-        digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8)
-        return replace(self, id=digest.hexdigest())
+        lengths = (self.minutes, self.seconds, self.frames, self.endless or None)
+        if sum(length is not None for length in lengths) > 1:
+            raise ConfigError("minutes, seconds, frames and endless are lengths: give one of them")
+        if self.image is not None and self.video is not None:
+            raise ConfigError("image and video are both given: a stream begins with one of them")
+        self.check_watch()
+        check_outputs(self.targets, self.container, self.segment, self.window)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it, with paths that mean the same from every folder, without secrets."""
-        options = json.loads(json.dumps(asdict(self._from_anywhere()), default=str))
-        cues = [
-            [
-                cue.start_seconds,
-                cue.prompt,
-                cue.start_frame,
-                cue.image and _absolute(cue.image),
-                cue.negative,
-            ]
-            for cue in self.story.cues
-        ]
-        beside = checkpoint_path(self.options.outputs)
-        return {
-            "options": options | {"token": None},
-            "story": {"name": self.story.name, "cues": cues},
-            "first_block": self.first_block,
-            "take": [self.shot.index, self.shot.start],
-            "id": self.id,
-            "checkpoint": None if beside is None else _absolute(str(beside)),
-        }
+    def check_watch(self) -> None:
+        """Refuse to watch a story that is not read from a file.
 
-    @classmethod
-    def from_json(cls, values: Any) -> Self:
-        """The job whose `to_json` this is; pydantic's ValidationError for anything else."""
-        from .config_schema import StoredCue, StoredJob
-
-        stored = StoredJob.model_validate(values)
-        names = ("start_seconds", "prompt", "start_frame", "image", "negative")
-        cues = (
-            StoredCue.model_validate(dict(zip(names, cue, strict=False)))
-            for cue in stored.story.cues
-        )
-        story = tuple(
-            Cue(c.start_seconds, c.prompt, c.start_frame, image=c.image, negative=c.negative)
-            for c in cues
-        )
-        given = stored.options.model_dump()
-        fps, size, steps = given["fps"], given["size"], given["steps"]
-        options = Options(
-            **given
-            | {
-                "prompts": tuple(given["prompts"]),
-                "length": Length(**given["length"]),
-                "outputs": tuple(given["outputs"]),
-                "fps": None if fps is None else Fraction(fps),
-                "size": None if size is None else tuple(size),
-                "steps": tuple(steps) if isinstance(steps, list) else steps,
-                "loras": tuple((str(file), float(scale)) for file, scale in given["loras"]),
-            }
-        )
-        take = Shot(*stored.take)
-        told = Story(story, stored.story.name)
-        before = stored.checkpoint or checkpoint_path(options.outputs)
-        checkpoint = None if before is None else Path(before)
-        return cls(options, told, stored.first_block, take, checkpoint=checkpoint, id=stored.id)
-
-    def _from_anywhere(self) -> Options:
-        options = self.options
-        outputs = (out if is_live(out) else _absolute(out) for out in options.outputs)
-        parts, image, video, prompt_file = (
-            None if path is None else _absolute_if_there(path)
-            for path in (options.parts, options.image, options.video, options.prompt_file)
-        )
-        return replace(
-            options,
-            outputs=tuple(outputs),
-            model=_absolute_if_there(options.model),
-            prompt_file=prompt_file,
-            parts=parts,
-            image=image,
-            video=video,
-            loras=tuple((_absolute_if_there(file), scale) for file, scale in options.loras),
-            decoder=_decoder_from_anywhere(options.decoder),
-        )
-
-
-def _decoder_from_anywhere(decoder: str | None) -> str | None:
-    kind, mark, file = (decoder or "").partition("=")
-    return f"{kind}={_absolute_if_there(file)}" if mark else decoder
-
-
-def _absolute(path: str) -> str:
-    return str(expand_user(path).absolute())
-
-
-def _absolute_if_there(path: str) -> str:
-    try:
-        return _absolute(path) if expand_user(path).exists() else path
-    except OSError:  # a folder that may not be looked into
-        return path
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One run, complete."""
-
-    model: str
-    width: int  # pixels
-    height: int
-    fps: Fraction
-    frames: int | None  # of the whole video, `None` without an end
-    plan: BlockPlan | PlanView
-    timeline: Timeline
-    placements: tuple[Placement, ...]
-    seed: int
-    timesteps: tuple[float, ...] | None  # these four as they were asked for
-    steps: int | None
-    solver: str | None
-    flow_shift: float | None
-    guidance: float
-    negative_prompt: str
-    memory: str
-    prompt_suffix: str  # what the model wants behind every prompt
-    vocabulary: Vocabulary | None  # where the model knows some words only
+        Raises:
+            ConfigError: what to give.
+        """
+        if self.watch and self.prompt_file in (None, STDOUT):
+            raise ConfigError("watch=True needs a prompt file: add story='story.txt'")
 
     @property
-    def first_frame(self) -> int:
-        """The stream's frame with which the video begins."""
-        return self.plan.start if isinstance(self.plan, PlanView) else 0
-
-    def shown_prompts(self) -> tuple[BoardCue, ...]:
-        """What is shown from which frame on."""
-        from sana_stream.streaming.web.status import ShownPrompt as BoardCue
-
-        return tuple(
-            BoardCue(placement.frame, placement.cue.prompt)
-            for placement in self.placements
-            if placement.frame is not None
-        )
+    def targets(self) -> tuple[str, ...]:
+        """The outputs as text."""
+        return tuple(os.fspath(output) for output in self.outputs)
 
     @property
-    def blocks(self) -> int | None:
-        """How many blocks the video takes, `None` without an end."""
-        return None if self.frames is None else self.plan.blocks_for(self.frames)
+    def files(self) -> tuple[str, ...]:
+        """The outputs by the names that they have on the disk."""
+        if self.segment is None:
+            return self.targets
+        return tuple(first_segment(out) if is_video_file(out) else out for out in self.targets)
 
     @property
-    def seconds(self) -> float | None:
-        """How long the video plays."""
-        return None if self.frames is None else self.seconds_of(self.frames)
+    def prompt_file(self) -> str | None:
+        """The path of the story, where it is read from a file; `-` is standard input."""
+        return str(self.story) if isinstance(self.story, PurePath) else None
 
-    def seconds_of(self, frames: int) -> float:
-        """How long so many frames play."""
-        return float(frames / self.fps)
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts, where they are not read from a file."""
+        if isinstance(self.story, Story):
+            return tuple(cue.prompt for cue in self.story.cues)
+        return self.story if isinstance(self.story, tuple) else ()
+
+    @property
+    def title(self) -> str:
+        """The title in the video's metadata: the prompt file's name, or the first prompt."""
+        if self.prompt_file in (None, STDOUT):
+            return self.prompts[0].partition(IMAGE_MARK)[0] if self.prompts else ""
+        return PurePath(str(self.prompt_file)).stem
+
+    @property
+    def live(self) -> bool:
+        """Whether clients outside of the caller's code may direct the run."""
+        return self.interactive or self.watch or self.web is not None
+
+    @property
+    def paced(self) -> bool:
+        """Whether blocks are generated only as fast as they play."""
+        return self.live if self.realtime is None else self.realtime
+
+    def read_story(self) -> Story:
+        """The story; raises `StoryError` for one that cannot be read."""
+        if isinstance(self.story, Story):
+            return self.story
+        if isinstance(self.story, PurePath):
+            return read_story(str(self.story))
+        return Story.of(self.prompts)
 
 
-def resolve_request(
-    options: Options,
-    story: Story,
-    model: ModelDescription,
-    first_block: int = 0,
-    shot: Shot = FIRST_SHOT,
-) -> Request:
-    """Fill in the model's defaults; `ConfigError` for what the model or the story cannot do.
+def field_names() -> frozenset[str]:
+    """The names of the parameters."""
+    return frozenset(each.name for each in fields(RunConfig))
 
-    `first_block` is the number of the stream's block with which the video begins, `take` where the
-    stream's past began then.
+
+def check_names(given: Iterable[str]) -> None:
+    """Refuse parameters that `RunConfig` does not have.
+
+    Raises:
+        ConfigError: the first of them, and the nearest that exists.
     """
-    from sana_stream.engine.device import resolve_device, resolve_dtype
-    from sana_stream.engine.loading.presets import check_size
-    from sana_stream.engine.loading.size_limits import StreamSizes, check_sizes
-    from sana_stream.engine.sampling.schedule import resolve_timesteps
-    from sana_stream.models.memory_policy import parse_memory_policy
+    from difflib import get_close_matches
 
-    preset = model.preset
-    width, height = options.size or (preset.width, preset.height)
-    check_size(height, width, model.size_multiple)
-    fps = options.fps or rate_of(preset.fps)
-    frames = options.length.in_frames(story, options.every, fps)
-    seconds = None if frames is None else float(frames / fps)
-    timeline = Timeline(story.schedule(seconds, options.every, float(fps)), float(fps))
-    size = options.block_frames or preset.block_frames
-    whole = BlockPlan(size, model.temporal_factor, (shot,))
-    plan = timeline.with_cuts(PlanView(whole, first_block) if first_block else whole)
-    memory = options.memory or preset.memory
-    parse_memory_policy(memory)
-    device = resolve_device(options.device)
-    dtype = resolve_dtype(options.dtype, device)
-    given, steps = _steps(options.steps)
-    resolve_timesteps(preset, given, steps, options.solver, options.flow_shift)
-    guidance = preset.guidance if options.guidance is None else options.guidance
-    if guidance > 1000:
-        raise ConfigError(f"--guidance {guidance:g} is not possible: give at most 1000")
-    sizes = StreamSizes(height, width, size, memory, guidance != 1)
-    check_sizes(sizes, model.transformer, model.decoder, dtype, device)
-    negative = options.negative_prompt
-    if negative is not None and guidance == 1:
-        raise ConfigError("--negative-prompt has no effect at guidance 1: add --guidance 4")
-    return Request(
-        model=options.model,
-        width=width,
-        height=height,
-        fps=fps,
-        frames=frames,
-        plan=plan,
-        timeline=timeline,
-        placements=timeline.place(plan, frames),
-        seed=options.seed,
-        timesteps=given,
-        steps=steps,
-        solver=options.solver,
-        flow_shift=options.flow_shift,
-        guidance=guidance,
-        negative_prompt=preset.negative_prompt if negative is None else negative,
-        memory=memory,
-        prompt_suffix=preset.motion_score,
-        vocabulary=model.vocabulary,
-    )
+    for name in given:
+        if name not in field_names():
+            near = get_close_matches(name, field_names(), n=1)
+            hint = f"did you mean {near[0]}?" if near else "see RunConfig for those that exist"
+            raise ConfigError(f"{name} is not a parameter of a run: {hint}")
 
 
-def _steps(
-    steps: int | tuple[float, ...] | None,
-) -> tuple[tuple[float, ...] | None, int | None]:
-    """What `--steps` gives: timesteps, or a number of them."""
-    return (None, steps) if isinstance(steps, int) else (steps, None)
+def _values(config: RunConfig) -> dict[str, object]:
+    return {each.name: getattr(config, each.name) for each in fields(config)}

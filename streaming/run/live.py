@@ -1,122 +1,105 @@
-"""What reaches a run from outside while it goes on, and what it shows of itself."""
+"""What directs a run while it lasts, and the page that shows it."""
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from io import FileIO
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Self
 
-from sana_stream.cli.console import Reporter, one_line
-from sana_stream.cli.options import Options
 from sana_stream.engine.story.read import read_story
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
-from sana_stream.streaming.control.live_control import (
-    COMMANDS,
-    LiveControl,
-    WatchedFile,
-    read_lines,
-)
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.control.live_control import LiveControl, WatchedFile
 from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import ActiveStream, CurrentStream, RunStatus
+from sana_stream.streaming.web.status import ActiveStream, CurrentStream, RunStatus, ShownPrompt
 
-from .config import Request
-from .outputs import recording, title
+from .messages import one_line
+from .outputs import recording_of
+from .plan import RunPlan
 
 if TYPE_CHECKING:
     from sana_stream.streaming.control.job_queue import JobQueue
 
 
-LINE_BYTES = 64 << 10  # far more than the 4000 characters that a prompt may have
+logger = logging.getLogger(__name__)
 
 
-def typed_lines(descriptor: int = 0) -> Iterator[str]:
-    """The lines of standard input as they come; what is not UTF-8 is replaced.
-
-    They end with the input, and where it cannot be read any more (a terminal that has gone). Of a
-    longer line than anybody types only the beginning is kept.
-
-    They are read past `sys.stdin`: a thread that waits inside its buffer at the end of a program
-    would keep the interpreter from ending.
-    """
-    with contextlib.suppress(OSError), FileIO(descriptor, closefd=False) as file:
-        while line := file.readline(LINE_BYTES):
-            rest = line
-            while rest and not rest.endswith(b"\n"):
-                rest = file.readline(LINE_BYTES)
-            yield line.decode(errors="replace")
+def status_prompts(plan: RunPlan) -> tuple[ShownPrompt, ...]:
+    """The prompts of a run as the page lists them."""
+    return tuple(ShownPrompt(frame, prompt) for frame, prompt in plan.shown_prompts)
 
 
 class WatchedStory:
-    """Asked once a block; `plan` fits a story into the video, `report` hears what became of it."""
+    """A prompt file that may change while the run lasts.
 
-    def __init__(
-        self, path: str, plan: Callable[[Story], Request], report: Callable[[str], None]
-    ) -> None:
+    Args:
+        path: of the file.
+        resolve: places a story on the run's blocks; raises ConfigError for one that does not fit.
+    """
+
+    def __init__(self, path: str, resolve: Callable[[Story], RunPlan]) -> None:
         self._path = path
         self._file = WatchedFile(Path(path))
-        self._plan = plan
-        self._report = report
+        self._resolve = resolve
 
-    def changed(self) -> Request | None:
-        """The run with the new story; None without one, or with one that cannot be used."""
+    def changed(self) -> RunPlan | None:
+        """The run with the new story; None where the file is unchanged or cannot be used."""
         if not self._file.changed():
             return None
         try:
-            request = self._plan(read_story(self._path))
+            plan = self._resolve(read_story(self._path))
         except ConfigError as error:
-            self._report(f"{one_line(error)}; the story stays as it was")
+            logger.warning("%s; the story stays as it was", one_line(error))
             return None
-        self._report(f"{self._path} has changed and was read again")
-        return request
+        logger.info("%s has changed and was read again", self._path)
+        return plan
 
 
 class LivePage:
-    """Serves the page while it is entered; shows one stream after another.
+    """Serves the page inside the context; shows one stream after another.
 
-    A given `token` is needed on any address; else one is made where the page can be reached from
-    other machines. `report` is told the addresses. Raises `InvalidOutputError` for an address that
-    cannot be used.
+    A given `token` is required on every address. Otherwise one is made where other machines can
+    reach the page. Its addresses are logged.
+
+    Args:
+        host: the address to listen on.
+        port: 0 is any free one.
+        token: the secret in the page's address, or None.
+        jobs: the queue that the page submits to, where it does.
+
+    Raises:
+        InvalidOutputError: the address cannot be used.
     """
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        token: str | None,
-        report: Callable[[str], None],
-        jobs: JobQueue | None = None,
+        self, host: str, port: int, token: str | None, jobs: JobQueue | None = None
     ) -> None:
         access = AccessPolicy.on(host, port)
         if token is not None:
             access = replace(access, control_token=token)
-        self._stage = CurrentStream()
-        self._server = WebServer(self._stage, access, jobs)
+        self._current = CurrentStream()
+        self._server = WebServer(self._current, access, jobs)
         access = self._server.access
-        report(f"the page is at {access.url()}")
+        logger.info("the page is at %s", access.url())
         if access.view_token is not None:
-            report(f"to look on only: {access.url(Role.VIEW)}")
+            logger.info("to look on only: %s", access.url(Role.VIEW))
 
-    def begin(
-        self, request: Request, title: str, control: LiveControl, recording: Path | None
-    ) -> ActiveStream:
-        """Show the stream that is about to be made; `recording` can be downloaded."""
-        video = VideoFormat(request.width, request.height, request.fps)
-        board = RunStatus(video, title, request.seed, request.frames, request.shown_prompts())
-        return self._stage.begin(LiveFeed(video), control, board, recording)
+    def begin(self, plan: RunPlan, control: LiveControl, recording: Path | None) -> ActiveStream:
+        """Show the stream of a run that is about to begin; `recording` can be downloaded."""
+        video = plan.video_format
+        title, seed = plan.config.title, plan.config.seed
+        status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
+        return self._current.begin(LiveFeed(video), control, status, recording)
 
     def set_notice(self, notice: str) -> None:
-        """Tell those who watch the stream of now something."""
-        if self._stage.stream is not None:
-            self._stage.stream.status.set_notice(notice)
+        """Show a notice to those who view the current stream."""
+        if self._current.stream is not None:
+            self._current.stream.status.set_notice(notice)
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +110,7 @@ class LivePage:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """The mailbox of a run, the story that may change, the page that shows the stream."""
+    """What directs a run: its control, the story that may change, the page that shows it."""
 
     control: LiveControl
     watched: WatchedStory | None = None
@@ -140,37 +123,34 @@ class LiveSession:
 
     @property
     def status(self) -> RunStatus | None:
-        """What the page says of the run."""
+        """The run's status on the page."""
         return None if self.stream is None else self.stream.status
 
 
 @contextmanager
 def open_live(
-    options: Options,
-    request: Request,
-    plan: Callable[[Story], Request],
-    reporter: Reporter,
-    stop: Event,
+    plan: RunPlan, control: LiveControl, resolve: Callable[[Story], RunPlan]
 ) -> Iterator[LiveSession | None]:
-    """Everything that may direct the run, while this is entered; None when nothing may.
+    """Open everything that may direct the run; None when nothing may.
 
-    `plan` fits a story that has changed into the video. Raises `InvalidOutputError` for a page that
-    cannot be served.
+    Args:
+        plan: of the run.
+        control: takes prompts and commands.
+        resolve: places a changed story on the run's blocks.
+
+    Raises:
+        InvalidOutputError: the page cannot be served.
     """
-    if not options.live:
+    config, stream, watched = plan.config, None, None
+    if not (config.directed or config.live):
         yield None
         return
-    control, show, watched = LiveControl(stop), None, None
     with ExitStack() as opened:
-        if options.web is not None:
-            page = LivePage(options.host, options.web, options.token, reporter.note)
-            opened.enter_context(page)
-            show = page.begin(request, title(options), control, recording(options))
-        if options.watch and options.prompt_file is not None:
-            watched = WatchedStory(options.prompt_file, plan, reporter.note)
-        if options.interactive:
-            reporter.note(f"type a prompt, or one of: {', '.join(COMMANDS)}")
-            read_lines(typed_lines(), control, reporter.note)
-        yield LiveSession(control, watched, show)
-        if show is not None:
-            show.status.finish()
+        if config.web is not None:
+            page = opened.enter_context(LivePage(config.host, config.web, config.token))
+            stream = page.begin(plan, control, recording_of(config))
+        if config.watch and config.prompt_file is not None:
+            watched = WatchedStory(config.prompt_file, resolve)
+        yield LiveSession(control, watched, stream)
+        if stream is not None:
+            stream.status.finish()

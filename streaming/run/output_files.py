@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sana_stream._text import safe_text
-from sana_stream.cli.options import is_live, is_playlist, is_video_file
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.outputs.targets import is_live, is_playlist, is_video_file
 
 
 def check_apart(outputs: Sequence[str], segmented: bool) -> None:
-    """Refuse outputs of which two would write the same file, whatever they are called.
+    """Refuse outputs of which two would write the same file, by whatever name.
 
     Raises:
         ConfigError: which two.
@@ -23,13 +23,13 @@ def check_apart(outputs: Sequence[str], segmented: bool) -> None:
             other = taken.setdefault(place, output)
             if other != output:
                 raise ConfigError(
-                    f"--out {safe_text(output)} would write the same files as --out"
-                    f" {safe_text(other)}: give another name"
+                    f"outputs={[safe_text(output)]!r} would write the same files as"
+                    f" outputs={[safe_text(other)]!r}: give another name"
                 )
 
 
 def caption_files(outputs: Sequence[str]) -> dict[str, Path]:
-    """The captions beside each video: `film.vtt`, or `film.mkv.vtt` where that name is taken.
+    """The captions file of each video: `film.vtt`, or `film.mkv.vtt` where that name is taken.
 
     Raises:
         ConfigError: both names are taken.
@@ -42,8 +42,8 @@ def caption_files(outputs: Sequence[str]) -> dict[str, Path]:
         free = next((name for name in names if os.path.realpath(name) not in taken), None)
         if free is None:
             raise ConfigError(
-                f"--out {safe_text(output)}: its captions would be those of another output: give"
-                " another name"
+                f"outputs={[safe_text(output)]!r}: its captions would be those of another"
+                " output: give another name"
             )
         taken.add(os.path.realpath(free))
         files[output] = free

@@ -1,20 +1,20 @@
-"""Opening what the video goes to, before anything heavy is loaded."""
+"""Opening the outputs of a run, before anything heavy is loaded."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
-from sana_stream.cli.console import megabytes
-from sana_stream.cli.options import (
+from sana_stream.engine.story.story import Story
+from sana_stream.errors import ConfigError
+from sana_stream.streaming.outputs.targets import (
     STDOUT,
-    Options,
     first_segment,
     is_address,
     is_image_pattern,
@@ -22,123 +22,107 @@ from sana_stream.cli.options import (
     is_playlist,
     is_video_file,
 )
-from sana_stream.engine.story.story import IMAGE_MARK, Story
-from sana_stream.errors import ConfigError
 
 from .checkpoint_files import checkpoint_path
-from .config import Job, Request
+from .config import RunConfig
+from .messages import format_bytes
 from .output_files import caption_files, check_apart
+from .plan import RunPlan
 
 if TYPE_CHECKING:
     from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.locks import OutputLocks
-    from sana_stream.streaming.outputs.pump import OutputPump
-    from sana_stream.streaming.web.live_feed import LiveFeed
+    from sana_stream.streaming.video_format import Metadata
 
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
 
 
-class PreparedOutputs:
-    """The outputs of a run, checked and locked; nothing has been written yet."""
-
-    def __init__(self, sinks: list[Output], report: Callable[[str], None]) -> None:
-        self._sinks = sinks
-        self._report = report
-
-    @contextmanager
-    def started(self, feed: LiveFeed | None = None) -> Iterator[OutputPump]:
-        """All of them and the page's feed, fed by one pump and completed at the end."""
-        from sana_stream.streaming.outputs.pump import OutputPump
-
-        sinks = self._sinks if feed is None else [feed, *self._sinks]
-        with OutputPump(sinks, self._report) as pump:
-            yield pump
-
-
 @contextmanager
-def prepare_outputs(
-    job: Job,
-    request: Request,
-    locks: OutputLocks,
-    stop: Event,
-    stdout: int | None,
-    report: Callable[[str], None],
-    recording: Output | None = None,
-) -> Iterator[PreparedOutputs]:
-    """Check every output of a run and lock it, before anything heavy is loaded.
+def open_outputs(
+    plan: RunPlan, locks: OutputLocks, stop: Event, stdout: int | None = None
+) -> Iterator[Sequence[Output]]:
+    """Check and lock every output of a run; they are closed at the end of the context.
 
-    Files change only when the first block comes; an output that gets no frame leaves nothing
-    behind, and what was there before it as it was. Raises `InvalidOutputError` or `ConfigError` for
-    an output that cannot be used.
+    Files change only when the first block is written. An output that gets no frame leaves nothing
+    behind, and existing files as they were.
+
+    Args:
+        plan: of the run.
+        locks: of the run.
+        stop: set when the run is to stop; ends all waiting.
+        stdout: the descriptor that `claim_stdout` returned, where an output is standard output.
+
+    Raises:
+        InvalidOutputError: an output that cannot be opened.
+        ConfigError: outputs that write the same file, or a file that the run reads.
+        OSError: the disk is full.
     """
     from sana_stream.streaming.outputs.open import open_output
-    from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+    from sana_stream.streaming.outputs.options import OutputOptions
+    from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
-    options = job.options
-    check_apart(options.outputs, options.segment is not None)
-    check_inputs_stay(options, job.story)
-    for output in options.outputs:
-        if not is_live(output):
-            check_disk_space(output)
-    video = VideoFormat(request.width, request.height, request.fps)
-    encoding = EncoderSettings(options.codec, options.crf, options.preset, options.nvenc)
-    captions = caption_files(options.outputs)
+    config = plan.config
+    check_apart(config.targets, config.segment is not None)
+    check_inputs_stay(config, plan.story)
+    for target in config.targets:
+        if not is_live(target):
+            check_disk_space(target)
+    encoder = EncoderSettings(config.codec, config.crf, config.preset, config.nvenc)
+    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan))
+    captions = caption_files(config.targets)
     with ExitStack() as opened:
-        sinks: list[Output] = []
-        if recording is not None:
-            opened.callback(recording.close)
-            sinks.append(recording)
-        for output in options.outputs:
-            sink = open_output(
-                output,
-                video,
-                encoding,
-                tags=Metadata(title(options), prompts_of(request), request.seed, job.id),
-                container=options.container if is_address(output) else None,
-                overwrite=options.overwrite,
-                resume_frames=job.kept,
-                segment_seconds=options.segment if is_video_file(output) else None,
-                window=options.window if is_playlist(output) else None,
-                captions=captions.get(output),
-                locks=locks,
-                sole_output=len(options.outputs) == 1 and options.web is None,
-                stop=stop,
-                stdout=stdout,
-                report=report,
+        outputs: list[Output] = []
+        for target in config.targets:
+            settings = OutputOptions(
+                container=config.container if is_address(target) else None,
+                overwrite=config.overwrite,
+                resume_frames=plan.origin.frames,
+                segment_seconds=config.segment if is_video_file(target) else None,
+                window=config.window if is_playlist(target) else None,
+                captions=captions.get(target),
+                sole_output=len(config.targets) == 1 and config.web is None,
             )
-            opened.callback(sink.close)
-            sinks.append(sink)
-        yield PreparedOutputs(sinks, report)
+            output = open_output(target, spec, settings, locks=locks, stop=stop, stdout=stdout)
+            opened.callback(output.close)
+            outputs.append(output)
+        yield outputs
 
 
-def check_inputs_stay(options: Options, story: Story) -> None:
+def metadata_of(plan: RunPlan) -> Metadata:
+    """What is written into a file about how it was made."""
+    from sana_stream.streaming.video_format import Metadata
+
+    return Metadata(plan.config.title, plan.prompts, plan.config.seed, plan.id)
+
+
+def check_inputs_stay(config: RunConfig, story: Story) -> None:
     """Refuse an output that would replace a file which the run reads.
 
     Raises:
         ConfigError: which output, and which file.
     """
     read = {
-        "the prompt file": options.prompt_file,
-        "the picture": options.image,
-        "the clip": options.video,
-        "the model": options.model,
-        "the model's parts": options.parts,
-        "the decoder": (options.decoder or "").partition("=")[2] or None,
+        "the prompt file": config.prompt_file,
+        "the picture": config.image,
+        "the clip": config.video,
+        "the model": config.model,
+        "the model's parts": config.parts,
+        "the decoder": (config.decoder or "").partition("=")[2] or None,
     }
     inputs = [(what, path) for what, path in read.items() if path not in (None, STDOUT)]
-    inputs += [("the LoRA", path) for path, _ in options.loras]
+    inputs += [("the LoRA", path) for path, _ in config.loras]
     inputs += [("a picture of the story", cue.image) for cue in story.cues if cue.image]
-    for output in options.outputs:
+    for output in config.targets:
         for what, path in inputs:
-            if not is_live(output) and path and _would_replace(output, Path(path), options):
+            if not is_live(output) and path and _would_replace(output, Path(path), config):
                 raise ConfigError(
-                    f"--out {safe_text(output)} would write over {what} {safe_text(path)}: "
+                    f"outputs={[safe_text(output)]!r} would write over {what} {safe_text(path)}: "
                     "give another name"
                 )
 
 
-def _would_replace(output: str, path: Path, options: Options) -> bool:
-    """Whether an output, or what is written beside it, has the place of a file that is read."""
+def _would_replace(output: str, path: Path, config: RunConfig) -> bool:
+    """Whether an output, or a file that is written next to it, has the place of an input."""
     try:
         if not path.is_file():
             return False
@@ -148,7 +132,7 @@ def _would_replace(output: str, path: Path, options: Options) -> bool:
         written = [Path(output), Path(output).with_suffix(".vtt"), Path(output + ".vtt")]
         if (checkpoint := checkpoint_path([output])) is not None:
             written.append(checkpoint)
-        if options.segment is not None:
+        if config.segment is not None:
             written.append(Path(first_segment(output)))
         return any(each.exists() and each.samefile(path) for each in written)
     except (OSError, ValueError):
@@ -161,29 +145,21 @@ def _is_of_pattern(name: str, pattern: str) -> bool:
 
 
 def check_disk_space(output: str) -> None:
-    """Refuse a file on a full disk."""
+    """Refuse a file on a full disk.
+
+    Raises:
+        OSError: less than 8 MiB are free in the file's folder.
+    """
     folder = Path(output).parent
     if folder.is_dir() and (free := shutil.disk_usage(folder).free) < LEAST_SPACE:
         raise OSError(
-            f"{safe_text(output)}: only {megabytes(free)} are free there: make room or choose"
+            f"{safe_text(output)}: only {format_bytes(free)} are free there: make room or choose"
             " another folder"
         )
 
 
-def recording(options: Options) -> Path | None:
+def recording_of(config: RunConfig) -> Path | None:
     """The file that holds the whole video, if there is one."""
-    if options.segment is not None:
+    if config.segment is not None:
         return None
-    return next((Path(output) for output in options.outputs if is_video_file(output)), None)
-
-
-def title(options: Options) -> str:
-    """What the video is called in its own data."""
-    if options.prompt_file in (None, STDOUT):
-        return options.prompts[0].partition(IMAGE_MARK)[0] if options.prompts else ""
-    return Path(str(options.prompt_file)).stem
-
-
-def prompts_of(request: Request) -> tuple[str, ...]:
-    """The prompts of a run, as a file's own data names them."""
-    return tuple(cue.prompt for cue in request.timeline.cues)
+    return next((Path(output) for output in config.targets if is_video_file(output)), None)

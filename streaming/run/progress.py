@@ -1,4 +1,4 @@
-"""How a run is getting on, in numbers."""
+"""The progress of a run, in numbers."""
 
 from __future__ import annotations
 
@@ -13,54 +13,68 @@ _RECENT = 0.2  # weight of the newest block in the running mean
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is done and how fast; one is made from the one before with each block."""
+    """How much of a video is done and how fast; a run yields one record a block."""
 
     fps: float  # of the video
-    total: int | None  # frames, `None` without an end
-    blocks_total: int | None
+    total_frames: int | None  # None: endless
+    total_blocks: int | None
     blocks: int = 0
     frames: int = 0
-    spent: float = 0.0  # seconds
-    recent: float = 0.0  # frames a second, running mean over the last blocks
-    memory: int = 0  # bytes
-    peak: int = 0
-    drift: float = 1.0  # by which factor the look differs from the prompt's first blocks
-    prompt: str = ""
-    kept: int = 0  # frames of an earlier run
+    elapsed_seconds: float = 0.0  # of wall time
+    recent_speed: float = 0.0  # frames per second, running mean over the last blocks
+    memory_bytes: int = 0
+    peak_memory_bytes: int = 0
+    drift: float = 1.0  # factor by which the frames differ from the prompt's first blocks
+    prompt: str = ""  # of the newest block
+    resumed_frames: int = 0  # frames of an earlier run, which count in `frames`
 
-    def after(self, block: Block, spent: float, drift: float | None = None) -> Progress:
-        """The progress after one more block, `spent` seconds into the run.
+    def after(self, block: Block, elapsed: float, drift: float | None = None) -> Progress:
+        """The progress after one more block.
 
-        `drift` is what a guard finds; without one it is measured from the stream's beginning.
+        Args:
+            block: as it was delivered.
+            elapsed: seconds since the run began.
+            drift: as a drift guard measures it. Default: from the stream's beginning.
         """
         frames, stats = len(block.frames), block.stats
-        speed = frames / max(spent - self.spent, 1e-9)
-        recent = speed if self.blocks < 2 else self.recent + _RECENT * (speed - self.recent)
+        speed = frames / max(elapsed - self.elapsed_seconds, 1e-9)
+        change = speed - self.recent_speed
         return replace(
             self,
             blocks=self.blocks + 1,
             frames=self.frames + frames,
-            spent=spent,
-            recent=recent,
-            memory=stats.memory_bytes,
-            peak=max(stats.peak_memory_bytes, self.peak),
+            elapsed_seconds=elapsed,
+            recent_speed=speed if self.blocks < 2 else self.recent_speed + _RECENT * change,
+            memory_bytes=stats.memory_bytes,
+            peak_memory_bytes=max(stats.peak_memory_bytes, self.peak_memory_bytes),
             drift=stats.drift if drift is None else drift,
             prompt=block.prompt,
         )
 
     @property
-    def made_seconds(self) -> float:
+    def seconds(self) -> float:
         """How long the video made so far plays."""
         return self.frames / self.fps
 
     @property
-    def speed(self) -> float:
-        """Frames a second since the beginning."""
-        return (self.frames - self.kept) / self.spent if self.spent else 0.0
+    def total_seconds(self) -> float | None:
+        """How long the whole video plays; None: endless."""
+        return None if self.total_frames is None else self.total_frames / self.fps
 
     @property
-    def left_seconds(self) -> float | None:
-        """How long the rest will take, `None` without an end or before the first block."""
-        if self.total is None or not self.recent:
+    def complete(self) -> bool:
+        """Whether the video has all its frames."""
+        return self.frames == self.total_frames
+
+    @property
+    def speed(self) -> float:
+        """Frames per second of wall time, over the whole run."""
+        made = self.frames - self.resumed_frames
+        return made / self.elapsed_seconds if self.elapsed_seconds else 0.0
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Wall time until the video is complete; None for an endless one and before any block."""
+        if self.total_frames is None or not self.recent_speed:
             return None
-        return (self.total - self.frames) / self.recent
+        return (self.total_frames - self.frames) / self.recent_speed

@@ -1,7 +1,8 @@
-"""The files in which a server records its streams, and the room that they may take."""
+"""The files in which a server records its streams, and the space that they may take."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -11,24 +12,26 @@ from functools import partial
 from pathlib import Path
 
 from sana_stream._text import safe_text
-from sana_stream.cli.console import megabytes
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.recording import LimitedRecording
-from sana_stream.streaming.video_format import Metadata, VideoFormat
+from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 
+from .messages import format_bytes
 from .recordings_index import RecordingIndex
 
-SPARE = 200 << 20  # bytes left free for everybody else
+logger = logging.getLogger(__name__)
+SPARE = 200 << 20  # bytes that stay free for other programs
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
+logger = logging.getLogger(__name__)
 
 
 class Recordings:
     """A file for each stream in one folder.
 
-    With `limit`, they take at most so many bytes: the oldest is removed for a newer one. What is
-    not to be kept (`keep`) is removed as soon as another stream begins. Files that this program
-    has not made, or that were changed since, are neither counted nor touched.
+    With `limit`, they take at most `limit` bytes: the oldest is removed for a newer one. Without
+    `keep`, a recording is removed when the next stream begins. Files that this program has not
+    written, or that were changed since, are neither counted nor touched.
     """
 
     def __init__(self, folder: Path, keep: bool, limit: int | None) -> None:
@@ -37,39 +40,45 @@ class Recordings:
         self._limit = limit
         self._index = RecordingIndex(folder, 0o777 if keep else 0o700)
 
-    def check(self, report: Callable[[str], None]) -> None:
-        """Look at the folder before any stream; ConfigError when it is another server's.
+    def check(self) -> None:
+        """Claim the folder before any stream; raises ConfigError when another server uses it.
 
-        One that cannot be written is reported: it may be different when a stream begins.
+        A folder that cannot be written is reported only: that may change before a stream begins.
         """
         try:
             self._index.claim()
         except OSError as error:
-            report(f"{self._folder}: {_reason(error)}; streams are not recorded as long as it is")
+            logger.warning(
+                "%s: %s; streams are not recorded meanwhile", self._folder, _reason(error)
+            )
 
     def begin(
         self,
         video: VideoFormat,
-        tags: Metadata,
-        report: Callable[[str], None],
+        metadata: Metadata,
         ended: Callable[[str], None],
     ) -> tuple[Path, LimitedRecording]:
         """Begin the file for the next stream.
 
-        `report` hears of what goes wrong with it later, `ended` what is to be told to those who
-        watch. Raises OSError, InvalidOutputError or ConfigError when nothing can be recorded now.
+        Args:
+            video: its size and rate.
+            metadata: of the file.
+            ended: called with a notice for viewers when the recording ends early.
+
+        Raises:
+            OSError, InvalidOutputError, ConfigError: nothing can be recorded now.
         """
         path = self.next()
         while True:
             try:
-                return path, self.open(path, video, tags, report, ended)
+                return path, self.open(path, video, metadata, ended)
             except InvalidOutputError:
                 if (other := self.next()) == path:
                     raise
-                path = other  # somebody has taken the name meanwhile
+                path = other  # another program has taken the name meanwhile
 
     def next(self) -> Path:
-        """The file for the next stream, by a name that nothing has."""
+        """The file for the next stream, under a name that no file has."""
         self._index.claim()
         found = [_NAME.fullmatch(name) for name in os.listdir(self._folder)]
         if not self.keep:
@@ -82,20 +91,19 @@ class Recordings:
         self,
         path: Path,
         video: VideoFormat,
-        tags: Metadata,
-        report: Callable[[str], None],
+        metadata: Metadata,
         ended: Callable[[str], None],
     ) -> LimitedRecording:
-        """Make ready for the file, which is there from the first block on."""
+        """Open the file, which exists from the first block."""
         self._index.check()
         if (why := self.full(path)) is not None:
             raise InvalidOutputError(why)
-        file = open_output(str(path), video, tags=tags)
+        file = open_output(path, StreamSpec(video, metadata=metadata))
         begun, whole = partial(self._index.add, path), partial(self._index.complete, path)
-        return LimitedRecording(file, video, partial(self.full, path), report, ended, begun, whole)
+        return LimitedRecording(file, video, partial(self.full, path), ended, begun, whole)
 
     def full(self, running: Path) -> str | None:
-        """Why no more can be written to a file; None when there is room, or some could be made."""
+        """Why no more can be written to a file; None when there is space or some could be freed."""
         older = [path for path in self._index.recordings() if path != running]
         while (why := self._why_full(running)) is not None:
             if self._limit is None or not older:
@@ -104,21 +112,21 @@ class Recordings:
         return None
 
     def close(self) -> None:
-        """Leave the folder to others."""
+        """Release the folder."""
         self._index.release()
 
     def _why_full(self, running: Path) -> str | None:
         free = shutil.disk_usage(self._folder).free
         if free < SPARE:
-            return f"only {megabytes(free)} are free on the disk of {safe_text(self._folder)}"
+            return f"only {format_bytes(free)} are free on the disk of {safe_text(self._folder)}"
         taken = sum(map(_size, {*self._index.recordings(), running}))
         if self._limit is not None and taken >= self._limit:
-            return f"recordings may take {megabytes(self._limit)} (--keep)"
+            return f"recordings may take {format_bytes(self._limit)} (limit=)"
         return None
 
 
 def _size(path: Path) -> int:
-    with suppress(OSError):  # somebody removes it just now
+    with suppress(OSError):  # another program removes it just now
         return path.stat().st_size
     return 0
 

@@ -1,4 +1,4 @@
-"""Which recordings in a folder a server has made, and the right to change them."""
+"""Which recordings in a folder a server has written, and the right to change them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = r"^stream-[0-9]{4,9}\.(mp4|vtt)$"
 
 
 class _Made(BaseModel):
-    """One file as this program left it: whatever has changed since belongs to somebody else."""
+    """One file as this program left it: what has changed since belongs to another program."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -37,10 +37,10 @@ class _Index(BaseModel):
 
 
 class RecordingIndex:
-    """The files in a folder that this program made there and that nobody has changed since.
+    """The files in a folder that this program wrote there and that were not changed since.
 
-    They are written down in `recordings.json`. A lock on the folder, held as long as this
-    process lives, keeps other servers from it.
+    They are listed in `recordings.json`. A lock on the folder, held as long as this process lives,
+    keeps other servers out.
     """
 
     def __init__(self, folder: Path, mode: int = 0o777) -> None:
@@ -50,10 +50,10 @@ class RecordingIndex:
         self._made: dict[str, _Made] = {}
 
     def claim(self) -> None:
-        """Make the folder where it is not there, lock it, read what was made in it.
+        """Create the folder if it does not exist, lock it, and read its index.
 
         Raises:
-            ConfigError: another server records there, or `recordings.json` is not ours.
+            ConfigError: another server records there, or `recordings.json` is not of this program.
             OSError: the folder cannot be written.
         """
         self._folder.mkdir(self._mode, parents=True, exist_ok=True)
@@ -70,17 +70,17 @@ class RecordingIndex:
         self._lock = lock
 
     def release(self) -> None:
-        """Leave the folder to others."""
+        """Release the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def check(self) -> None:
-        """See whether anything can be written down; OSError."""
+        """Try to write the index; raises OSError."""
         self._write()
 
     def add(self, path: Path) -> None:
-        """The first block of a recording is there, with captions beside it; OSError."""
+        """Record a file that has its first block, and its captions; raises OSError."""
         for file in (path, path.with_suffix(".vtt")):
             size = file.stat().st_size
             self._made[file.name] = _Made(
@@ -89,7 +89,7 @@ class RecordingIndex:
         self._write()
 
     def complete(self, path: Path) -> None:
-        """A recording is as it will stay; OSError."""
+        """Record that a file is complete; raises OSError."""
         for file in (path, path.with_suffix(".vtt")):
             made = self._made.pop(file.name, None)
             if made is not None and file.exists():
@@ -99,13 +99,13 @@ class RecordingIndex:
         self._write()
 
     def recordings(self) -> list[Path]:
-        """The recordings that are ours, the oldest first; OSError."""
+        """The recordings of this program, the oldest first; raises OSError."""
         names = (name for name in self._made if name.endswith(".mp4"))
         paths = (self._folder / name for name in sorted(names, key=lambda n: (len(n), n)))
         return [path for path in paths if path.exists()]
 
     def remove(self, path: Path) -> bool:
-        """Remove a recording and its captions; False when somebody has changed it."""
+        """Remove a recording and its captions; False when another program has changed it."""
         ours = self._is_ours(path)
         for file in (path, path.with_suffix(".vtt")):
             if ours and self._is_ours(file):
@@ -162,7 +162,7 @@ def _lock(descriptor: int, folder: Path) -> None:
     except BlockingIOError as error:
         raise ConfigError(
             f"{folder}: another server (process {_holder(descriptor) or 'unknown'}) records there:"
-            " end it, or give another --record folder"
+            " end it, or give another folder"
         ) from error
     if not _holder(descriptor).isdigit() and os.fstat(descriptor).st_size:
         raise ConfigError(f"{folder / LOCK} is not a lock of this program: move it away")

@@ -1,7 +1,7 @@
-"""Which outputs a resumed run writes: those beside its checkpoint, and those given again.
+"""Which outputs a resumed run writes: those next to its checkpoint, and those given again.
 
-A checkpoint may come from anywhere, so what it says of outputs only names files in its own folder
-or below; where they are follows from where the checkpoint is now and what it is called.
+A checkpoint may come from a stranger. So the outputs in it only name files in the checkpoint's own
+folder or below. Their paths follow from the checkpoint's present path and name.
 """
 
 from __future__ import annotations
@@ -11,28 +11,36 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from sana_stream._text import safe_text
-from sana_stream.cli.options import first_segment, is_address, is_image_pattern, is_live
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.outputs.targets import (
+    first_segment,
+    is_address,
+    is_image_pattern,
+    is_live,
+)
 
-from .config import Job
+from .stored import StoredRun
 
 
 def resumed_outputs(
-    job: Job, checkpoint: Path, given: Sequence[str]
+    stored: StoredRun, checkpoint: Path, given: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The outputs of a resumed run, and those of the earlier run that are left out.
 
-    The first output beside the checkpoint is the video that is resumed; others beside it continue
-    if they are of the same run; addresses and files elsewhere only if they are `given` again.
+    The first output next to the checkpoint is the video that is resumed. Other files next to it are
+    continued if they have the id of the same run. URLs and files elsewhere are continued only if
+    they are `given` again.
 
     Raises:
-        ConfigError: the video is not beside its checkpoint.
+        ConfigError: the video is not next to its checkpoint.
     """
-    places = {output: _place_beside(output, job, checkpoint) for output in job.options.outputs}
+    places = {
+        output: _place_next_to(output, stored, checkpoint) for output in stored.config.targets
+    }
     first = next((place for place in places.values() if place is not None), None)
     if first is not None and is_live(first):
         raise ConfigError(f"{safe_text(first)} is a named pipe, not the video that was begun")
-    if first is None or not _first_file(first, job).exists():
+    if first is None or not _first_file(first, stored).exists():
         missing = checkpoint.with_suffix(".mp4") if first is None else first
         raise ConfigError(
             f"{safe_text(missing)} is not there, the video that {safe_text(checkpoint)} continues:"
@@ -43,7 +51,7 @@ def resumed_outputs(
     for output, place in places.items():
         if place == first or output in given or (place and os.path.realpath(place) in again):
             continue
-        if place is not None and _is_of_run(place, job):
+        if place is not None and _is_of_run(place, stored):
             chosen.append(place)
         else:
             left.append(output)
@@ -52,15 +60,15 @@ def resumed_outputs(
     return tuple(chosen), tuple(left)
 
 
-def places_beside(job: Job, checkpoint: Path) -> tuple[str, ...]:
-    """Where the outputs of a checkpoint's run are now, as far as they are beside it."""
-    places = (_place_beside(output, job, checkpoint) for output in job.options.outputs)
+def places_next_to(stored: StoredRun, checkpoint: Path) -> tuple[str, ...]:
+    """The present paths of the outputs of a checkpoint's run that are in its folder."""
+    places = (_place_next_to(output, stored, checkpoint) for output in stored.config.targets)
     return tuple(place for place in places if place is not None)
 
 
-def _place_beside(output: str, job: Job, checkpoint: Path) -> str | None:
+def _place_next_to(output: str, stored: StoredRun, checkpoint: Path) -> str | None:
     """An output's present place, if it was in the checkpoint's folder or below."""
-    before = job.checkpoint
+    before = stored.checkpoint
     if is_address(output) or before is None:
         return None
     try:
@@ -76,7 +84,7 @@ def _place_beside(output: str, job: Job, checkpoint: Path) -> str | None:
     return str(Path(checkpoint.parent, top, *inner))
 
 
-def _first_file(output: str, job: Job) -> Path:
+def _first_file(output: str, stored: StoredRun) -> Path:
     """The file with which an output begins."""
     if is_image_pattern(output):
         try:
@@ -84,11 +92,11 @@ def _first_file(output: str, job: Job) -> Path:
         except (TypeError, ValueError):
             return Path(output)
     is_video = not output.lower().endswith(".m3u8")
-    return Path(first_segment(output) if is_video and job.options.segment else output)
+    return Path(first_segment(output) if is_video and stored.config.segment else output)
 
 
-def _is_of_run(output: str, job: Job) -> bool:
+def _is_of_run(output: str, stored: StoredRun) -> bool:
     from sana_stream.streaming.containers.run_id import read_run
 
-    file = _first_file(output, job)
-    return file.is_file() and read_run(file) == job.id
+    file = _first_file(output, stored)
+    return file.is_file() and read_run(file) == stored.id

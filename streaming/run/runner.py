@@ -1,236 +1,383 @@
-"""A run with everything that is open for it: the session begun or gone on with, blocks made."""
+"""One run: a story made into a video, delivered to its outputs and directed while it lasts."""
 
 from __future__ import annotations
 
-import shlex
-import shutil
+import logging
+import os
 import time
-from collections.abc import Generator
-from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import partial
-from threading import Event
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from sana_stream.cli.console import Reporter
-from sana_stream.engine.session.drift import DriftGuard
-from sana_stream.engine.story.story import format_time
+from sana_stream.engine.story.story import Story, format_time
 from sana_stream.errors import ConfigError
-from sana_stream.streaming.control.pacing import RealtimePacer
-from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.outputs.locks import OutputLocks
 
-from .checkpoint_files import SUFFIX, checkpoint_path
+from .blocks import VideoBlocks
 from .checkpoints import Checkpoints
-from .config import Job, Request
-from .inputs import VideoStart, read_picture
-from .live import LiveSession
+from .config import RunConfig
+from .inputs import VideoStart, check_pictures, read_video_start
+from .live import LiveSession, open_live
+from .messages import story_notes
+from .model import RunModel, describe
+from .outputs import open_outputs
+from .plan import NEW_VIDEO, RunOrigin, RunPlan, resolve_plan, with_first_image
 from .progress import Progress
-from .prompt_check import PromptCheck, log_once_here
-from .prompts import PromptScheduler
+from .prompt_check import log_once_here
+from .resume import Continuation, branch_run, resume_run
+from .start import begin_session, schedule_prompts, watch_drift
+from .stored import with_new_id
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.session import Session
+    from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.pump import OutputPump
+    from sana_stream.streaming.web.status import ActiveStream
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Runner:
-    """Everything that takes part in one run."""
+class Run:
+    """Makes one video, block by block, and delivers it to its outputs.
 
-    request: Request
-    kept: int  # frames of an earlier run
-    session: Session
-    prompts: PromptScheduler
-    guard: DriftGuard
-    pump: OutputPump
-    checkpoints: Checkpoints
-    reporter: Reporter
-    stop: Event
+    The configuration, the story, the model's settings and all inputs are checked when the run is
+    created, the outputs when it is entered; no file changes before the first block. Iterating over
+    an entered run yields a `Progress` after each block. Leaving the context completes the outputs,
+    so that they play, and brings the checkpoint up to date, also after `break` and after an
+    exception such as `KeyboardInterrupt`. What a user should know is logged under
+    `sana_stream.streaming`; nothing is printed and no signal handler is installed.
 
-    def run(self) -> Progress:
-        """Make the video; how it went."""
-        request, kept = self.request, self.kept
-        before = 0 if not kept else request.plan.blocks_for(kept)
-        progress = Progress(
-            float(request.fps), request.frames, request.blocks, before, kept, kept=kept
-        )
-        if kept:
-            self.reporter.note(
-                f"going on from frame {kept} ({format_time(request.seconds_of(kept))})"
-            )
-        begun = time.perf_counter()
-        with self.reporter.running(progress), closing(self._blocks()) as blocks:
-            for block in blocks:
-                wanted = self.pump.write(block)
-                said = self.guard.check(block)
-                progress = progress.after(block, time.perf_counter() - begun, self.guard.drift)
-                self.reporter.block(progress)
-                self.prompts.on_delivered(block)
-                if said is not None:
-                    self.reporter.note(said)
-                snapshot = self.guard.with_reference(self.session.snapshot())
-                self.checkpoints.on_block(progress.frames, snapshot)
-                if not wanted or self.stop.is_set():
-                    break
-        if progress.frames == request.frames:
-            self.checkpoints.finish()
-        return progress
+        with Run(engine, RunConfig(story="story.txt", outputs=["story.mp4"])) as run:
+            for progress in run:
+                if progress.seconds > 30:
+                    run.control.prompt("night falls")
 
-    def _blocks(self) -> Generator[Block]:
-        """The video's blocks, each under the prompt of its time, the last one cut to the length.
+    Attributes:
+        config: what was asked for.
+        plan: the same, resolved: size, length, blocks, and where each prompt is shown.
+        control: directs the run from any thread: prompts, seed, rewind, pause, end.
+        progress: the newest record.
 
-        A block carries the prompt as the story has it, without what the model wants behind it, and
-        begins at its place in the video.
+    Args:
+        engine: a loaded model. None: the run loads the one that the configuration names, after
+            everything has been checked.
+        config: what to make.
+        control: takes the prompts and commands that direct the run. Default: a new one.
+        stdout: the descriptor for video on standard output, as `claim_stdout` returned it.
+
+    Raises:
+        ConfigError: a setting that the model or this machine cannot take.
+        StoryError: a story that cannot be read or does not fit the video.
+        CheckpointError: the model's files are damaged.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None,
+        config: RunConfig,
+        *,
+        control: LiveControl | None = None,
+        stdout: int | None = None,
+    ) -> None:
+        if not isinstance(config, RunConfig):
+            raise ConfigError("config: give a RunConfig, such as RunConfig(story='story.txt')")
+        config.check()
+        story = with_first_image(config, config.read_story())
+        self._prepare(describe(engine, config), config, story, NEW_VIDEO, None, control, stdout)
+
+    @classmethod
+    def resume(
+        cls,
+        engine: Engine | None,
+        video: str | os.PathLike[str],
+        outputs: Sequence[str | os.PathLike[str]] = (),
+        *,
+        control: LiveControl | None = None,
+        stdout: int | None = None,
+        **changes: Any,
+    ) -> Self:
+        """Continue a video that was interrupted.
+
+        The complete video equals an uninterrupted one: the files are cut to the checkpoint's frame
+        and continued. Another process cannot resume the video meanwhile.
+
+        Args:
+            engine: a loaded model, the one that the video was made with. None: it is loaded.
+            video: the video, or its checkpoint.
+            outputs: URLs, `-` and files in other folders that the run had. They are continued only
+                if they are given again, because a checkpoint may come from a stranger.
+            control: takes the prompts and commands that direct the run. Default: a new one.
+            stdout: as for `Run`.
+            **changes: other parameters of `RunConfig` that differ from the interrupted run's:
+                `container, directed, interactive, watch, web, host, token, history, realtime,
+                model, device, dtype`. The page and the watched file count only if they are given
+                again.
+
+        Raises:
+            ConfigError: there is no checkpoint, no video, or a parameter that cannot change.
+            SnapshotError: the checkpoint is damaged or of another model.
+            InvalidOutputError: another run is writing the video.
         """
-        request = self.request
-        with closing(self._made()) as made:
-            while request.frames is None or self._next_frame < request.frames:
-                self.prompts.wait()
-                if self.stop.is_set():
+        found = resume_run(engine, video, outputs, changes)
+        return cls._continued(found, control, stdout)
+
+    @classmethod
+    def branch(
+        cls,
+        engine: Engine | None,
+        checkpoint: str | os.PathLike[str],
+        /,
+        *,
+        control: LiveControl | None = None,
+        stdout: int | None = None,
+        **parameters: Any,
+    ) -> Self:
+        """Make another video, whose first frame follows the last one of a checkpoint.
+
+        Args:
+            engine: a loaded model, the one that the checkpoint was made with. None: it is loaded.
+            checkpoint: the checkpoint, or the video that it belongs to.
+            control, stdout: as for `resume`.
+            **parameters: those of `RunConfig`; `outputs` are needed, `story` is the checkpoint's
+                current prompt unless it is given. Size, block length, sampling, memory and, unless
+                it is given, the seed are the checkpoint's.
+
+        Raises:
+            ConfigError: there is no checkpoint, or an output is the video that is branched.
+            SnapshotError: the checkpoint is damaged or of another model.
+        """
+        return cls._continued(branch_run(engine, checkpoint, parameters), control, stdout)
+
+    @classmethod
+    def _continued(
+        cls, found: Continuation, control: LiveControl | None, stdout: int | None
+    ) -> Self:
+        try:
+            return cls.planned(
+                *(found.model, found.config, found.story, found.origin),
+                locks=found.locks,
+                control=control,
+                stdout=stdout,
+            )
+        except BaseException:
+            if found.locks is not None:
+                found.locks.release_all()
+            raise
+
+    @classmethod
+    def planned(
+        cls,
+        model: RunModel,
+        config: RunConfig,
+        story: Story,
+        origin: RunOrigin = NEW_VIDEO,
+        *,
+        locks: OutputLocks | None = None,
+        control: LiveControl | None = None,
+        stdout: int | None = None,
+    ) -> Self:
+        """A run of a described model, which may begin at a checkpoint.
+
+        Args:
+            model: as `describe` returns it.
+            config: what to make; its values are not checked against each other.
+            story: its story, read.
+            origin: where the run begins.
+            locks: those that are held already; the run releases them.
+            control, stdout: as for `Run`.
+        """
+        self = cls.__new__(cls)
+        self._prepare(model, config, story, origin, locks, control, stdout)
+        return self
+
+    def _prepare(
+        self,
+        model: RunModel,
+        config: RunConfig,
+        story: Story,
+        origin: RunOrigin,
+        locks: OutputLocks | None,
+        control: LiveControl | None,
+        stdout: int | None,
+    ) -> None:
+        clip = VideoStart()
+        if origin.saved is None:
+            clip = read_video_start(config, model)
+            origin = replace(origin, first_block=clip.blocks)
+        self.config = config
+        self.control = control or LiveControl()
+        self._model, self._clip, self._locks, self._stdout = model, clip, locks, stdout
+        self._origin = origin
+        plan = self._resolve(story)
+        self.plan = plan if origin.frames else with_new_id(plan)
+        self.progress = Progress(
+            float(plan.fps),
+            plan.frames,
+            plan.block_count,
+            plan.blocks.blocks_for(origin.frames) if origin.frames else 0,
+            origin.frames,
+            resumed_frames=origin.frames,
+        )
+        self._entered = False
+        self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`
+        self._outputs: Sequence[Output] | None = None
+        self._live: LiveSession | None = None
+        self._checkpoints: Checkpoints | None = None
+        self._session: Session | None = None
+        self._generated: Generator[Progress] | None = None
+
+    def _resolve(self, story: Story) -> RunPlan:
+        """A story on the run's blocks, with its pictures checked; also called for a changed one."""
+        plan = resolve_plan(self.config, story, self._model, self._origin)
+        for line in story_notes(plan):
+            logger.warning("%s", line)
+        check_pictures(plan, self._origin.frames)
+        return plan
+
+    def use_outputs(
+        self,
+        outputs: Sequence[Output],
+        files: Sequence[str] = (),
+        stream: ActiveStream | None = None,
+    ) -> None:
+        """Deliver the video to outputs that the caller has opened, in place of the configuration's.
+
+        To be called before the run is entered. The run closes them.
+
+        Args:
+            outputs: as `open_output` returns them.
+            files: their paths; `/branch` saves its checkpoints next to the first one.
+            stream: shows the run on a page that the caller serves, and directs it from there.
+        """
+        self._outputs = outputs
+        self.config = replace(self.config, outputs=files)
+        self.plan = replace(self.plan, config=self.config)
+        if stream is not None:
+            self._live = LiveSession(self.control, None, stream)
+
+    def __enter__(self) -> Self:
+        """Check, lock and open every output; with a loaded model, begin the stream.
+
+        Raises:
+            InvalidOutputError: an output that cannot be opened, or that another run writes.
+            ConfigError: a checkpoint or another file has the place of an output.
+        """
+        if self._entered:
+            raise ConfigError("a run is entered once: make another Run for another video")
+        self._entered = True
+        with ExitStack() as opened:
+            self._open(opened)
+            if self._model.engine is not None:
+                self.load()
+            self._opened = opened.pop_all()
+        return self
+
+    def _open(self, opened: ExitStack) -> None:
+        if self._locks is None:
+            self._locks = OutputLocks()
+        locks, stop = opened.enter_context(self._locks), self.control.stop
+        self._checkpoints = opened.enter_context(Checkpoints(self.plan, locks))
+        if self._outputs is None:
+            if not self.config.outputs and self.config.web is None:
+                raise ConfigError("outputs is empty: name a file, such as outputs=['film.mp4']")
+            opening = open_outputs(self.plan, locks, stop, self._stdout)
+            self._outputs = opened.enter_context(opening)
+        else:
+            for output in self._outputs:
+                opened.callback(output.close)
+        if self._live is None:
+            opening = open_live(self.plan, self.control, self._resolve)
+            self._live = opened.enter_context(opening)
+
+    def load(self) -> None:
+        """Load the model, unless one was given, and begin the stream.
+
+        The first step of the iteration calls this where it was not called before.
+
+        Raises:
+            SnapshotError: the checkpoint is of another model.
+            CheckpointError: the model's files cannot be loaded.
+        """
+        if self._session is not None:
+            return
+        engine = self._model.load(self.config)
+        self._model = replace(self._model, engine=engine)
+        self._session = begin_session(engine, self.plan, self._clip)
+        # the session has the checkpoint's tensors now; nothing else keeps them in memory
+        self._origin = replace(self._origin, saved=None)
+        self.plan = replace(self.plan, origin=self._origin)
+
+    def __iter__(self) -> Iterator[Progress]:
+        return self
+
+    def __next__(self) -> Progress:
+        """Make and deliver one more block."""
+        if self._opened is None:
+            raise ConfigError("the run is not entered: write `with Run(...) as run:`")
+        if self._generated is None:
+            self.load()
+            self._generated = self._generate()
+        return next(self._generated)
+
+    def _generate(self) -> Generator[Progress]:
+        plan, session, stop = self.plan, self._session, self.control.stop
+        engine, checkpoints, opened = self._model.engine, self._checkpoints, self._opened
+        assert engine is not None
+        assert session is not None
+        assert checkpoints is not None
+        assert opened is not None
+        pump = self._start_pump(opened, engine)
+        if self._generated is not None:
+            opened.callback(self._generated.close)
+        checkpoints.begin(engine, lambda: pump.saved_frames)
+        prompts = schedule_prompts(engine, plan, session, self._live, stop)
+        guard = watch_drift(engine, plan, session)
+        if frames := plan.origin.frames:
+            logger.info("going on from frame %d (%s)", frames, format_time(plan.seconds_of(frames)))
+        begun = time.perf_counter()
+        with closing(VideoBlocks(plan, session, prompts, stop).generate()) as blocks:
+            for block in blocks:
+                wanted = pump.write(block)
+                note = guard.check(block)
+                elapsed = time.perf_counter() - begun
+                self.progress = self.progress.after(block, elapsed, guard.drift)
+                prompts.on_delivered(block)
+                if note is not None:
+                    logger.warning("%s", note)
+                snapshot = guard.with_reference(session.snapshot())
+                checkpoints.on_block(self.progress.frames, snapshot)
+                yield self.progress
+                if not wanted or stop.is_set():
                     return
-                start, begun = self._next_frame, time.perf_counter()
-                block = next(made)
-                self.prompts.on_block(len(block.frames), time.perf_counter() - begun)
-                end = None if request.frames is None else request.frames - start
-                prompt = block.prompt.removesuffix(request.prompt_suffix)
-                yield replace(block, start=start, frames=block.frames[:end], prompt=prompt)
 
-    def _made(self) -> Generator[Block]:
-        """The session's blocks: two at once where nobody can interfere, else one by one."""
-        from sana_stream.engine.session.lookahead import generate_ahead
+    def _start_pump(self, opened: ExitStack, engine: Engine) -> OutputPump:
+        from sana_stream.engine.cpu import limit_threads
+        from sana_stream.streaming.outputs.pump import OutputPump
 
-        if self.prompts.live:
-            return self._directed()
-        frames, offset = self.request.frames, self._offset
-        end = None if frames is None else frames + offset
-        return generate_ahead(
-            self.session,
-            lambda start: self._prompt_at(start - offset),
-            end,
-            lambda start: self.prompts.picture_at(start - offset),
-            lambda start: self.prompts.negative_at(start - offset),
-        )
+        live, outputs = self._live, self._outputs
+        assert outputs is not None
+        feeds = list(outputs) if live is None or live.feed is None else [live.feed, *outputs]
+        opened.enter_context(log_once_here())
+        opened.enter_context(limit_threads(engine.device, stages=1 if live else 2))
+        return opened.enter_context(OutputPump(feeds))
 
-    def _directed(self) -> Generator[Block]:
-        while True:
-            self.prompts.apply(self.session, self._next_frame)
-            yield next(self.session)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Complete the outputs, then remove the checkpoint of a complete video or update it.
 
-    def _prompt_at(self, frame: int) -> str:
-        return self.prompts.prompt_at(frame) + self.request.prompt_suffix
-
-    @property
-    def _next_frame(self) -> int:
-        """The video's next frame."""
-        return self.session.next_start - self._offset
-
-    @property
-    def _offset(self) -> int:
-        """The stream's frame that is the video's first: it may begin in the middle of the stream,
-        and the stream may have been taken back since."""
-        return self.request.first_frame - self.prompts.shift
-
-
-BRANCH_SPARE = 200 << 20  # bytes left free for everybody else
-
-
-@log_once_here()
-def run_stream(
-    job: Job,
-    request: Request,
-    engine: Engine,
-    session: Session,
-    pump: OutputPump,
-    checkpoints: Checkpoints,
-    reporter: Reporter,
-    live: LiveSession | None,
-    stop: Event,
-) -> Progress:
-    """Make the rest of a job's video with a session of `begin_session`."""
-    checkpoints.begin(engine, lambda: pump.saved_frames)
-    if live is not None:
-        session.keep_history(job.options.history * float(request.fps) / engine.preset.fps)
-    keep = partial(keep_branch, job)
-    picture = partial(read_picture, request=request, note=lambda line: None)
-    check = PromptCheck(engine.text_encoder, reporter.note)
-    check.story(request)
-    director = PromptScheduler(
-        request, reporter, picture, live, _pace(job, request, stop), keep, check
-    )
-    if job.kept:
-        director.shift = job.kept - session.next_start + request.first_frame
-        director.resume_at(session.prompt, job.kept - session.last_frames)
-    clip = job.first_block > 0 and not job.kept
-    given = clip or request.timeline.cues[0].image is not None
-    guard = DriftGuard(session, engine, job.options.guard, given=given)
-    run = Runner(request, job.kept, session, director, guard, pump, checkpoints, reporter, stop)
-    return run.run()
-
-
-def begin_session(engine: Engine, request: Request, job: Job, beginning: VideoStart) -> Session:
-    """The stream from its beginning, from a clip, or from where a checkpoint stands.
-
-    Raises:
-        SnapshotError: the checkpoint is of another model.
-    """
-    if job.saved is not None:
-        snapshot = job.saved.restore(engine)
-        settings = replace(snapshot.settings, seed=request.seed)  # a branch may have its own
-        return engine.session_from(replace(snapshot, settings=settings))
-    return engine.session(
-        request.timeline.prompt_at(0) + request.prompt_suffix,
-        seed=request.seed,
-        height=request.height,
-        width=request.width,
-        block_frames=request.plan.block_frames,
-        timesteps=request.timesteps,
-        steps=request.steps,
-        solver=request.solver,
-        flow_shift=request.flow_shift,
-        guidance=request.guidance,
-        negative_prompt=request.negative_prompt,
-        memory=request.memory,
-        video=beginning.video,
-    )
-
-
-def keep_branch(job: Job, session: Session, name: str) -> str:
-    """Keep a moment of a run as a checkpoint beside its video; what is to be said of it.
-
-    Raises:
-        ConfigError: there is a file of this name, no video beside which it could stand, or too
-            little room.
-        SnapshotError: it cannot be written.
-    """
-    own = checkpoint_path(job.options.outputs)
-    if own is None:
-        raise ConfigError(
-            "/branch: this run keeps no video beside which the moment could stand: begin it with"
-            " --out film.mp4, or serve with --record films"
-        )
-    path = own.with_name(name + SUFFIX)
-    if path.name.casefold() == own.name.casefold():
-        raise ConfigError(f"{path} is the run's own checkpoint: give another name")
-    try:
-        if shutil.disk_usage(path.parent).free < BRANCH_SPARE:
-            raise ConfigError(f"/branch: less than 200 MiB are free in {path.parent}")
-        path.open("xb").close()  # nobody else can get the name meanwhile
-    except FileExistsError as error:
-        raise ConfigError(f"{path} exists: give another name") from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"{path} cannot be written: {reason}") from error
-    try:
-        session.save(path, {"run": job.to_json()})
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return f"kept: sana-stream branch {shlex.quote(str(path))} --prompt TEXT --out FILE"
-
-
-def _pace(job: Job, request: Request, stop: Event) -> RealtimePacer | None:
-    if not job.options.paced:
-        return None
-    return RealtimePacer(VideoFormat(request.width, request.height, request.fps), stop)
+        Raises:
+            OutputError: an output failed that the run cannot do without.
+        """
+        opened, self._opened = self._opened, None
+        assert opened is not None
+        if self.progress.complete and self._checkpoints is not None:
+            self._checkpoints.finish()
+        opened.__exit__(kind, error, trace)

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
-from sana_stream.streaming.video_format import EncoderSettings, Metadata, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -33,10 +33,10 @@ class LiveFeed:
     durable = False
     name = "web page"
 
-    def __init__(self, video: VideoFormat, encoding: EncoderSettings | None = None) -> None:
+    def __init__(self, video: VideoFormat, encoder: EncoderSettings | None = None) -> None:
         self.frames = 0
         self._video = video
-        self._fragments = Mp4Fragmenter(video, encoding or EncoderSettings("h264"), Metadata())
+        self._fragments = Mp4Fragmenter(StreamSpec(video, encoder or EncoderSettings("h264")))
         self._lock = Lock()
         self._pieces: deque[MediaSegment] = deque(maxlen=_KEPT)
         self._count = 0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.engine.loading.describe import describe_model
+from sana_stream.engine.loading.inspect import inspect_model
 
-from .run import run
+from ..command import run
 
 PROMPT = ("--prompt", "a red boat")
 FILE = ("--prompt-file", "story.txt")
@@ -43,8 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--qqqqqq", *PROMPT), "--qqqqqq is not an option: --help lists all options"),
         (("a red boat",), '"a red boat" belongs to no option: for a prompt use --prompt'),
         (("--prompt",), "--prompt: expected one argument"),
-        (("--prompt", " "), "the prompts: an empty prompt: write what is to be seen"),
-        (("--prompt", "caf\udce9"), "the prompts: a prompt is text, and '\\udce9' is none"),
+        (("--prompt", " "), "the prompts: an empty prompt: describe the scene"),
+        (("--prompt", "caf\udce9"), "the prompts: a prompt must not contain '\\udce9'"),
         ((*PROMPT, *FILE), "--prompt-file: not allowed with argument --prompt"),
         ((*PROMPT, "--seconds", "0"), "--seconds: 0 is not possible: give more than 0"),
         ((*PROMPT, "--minutes", "-1"), "--minutes: -1 is not possible: give more than 0"),
@@ -119,7 +119,7 @@ def test_mistakes_in_the_story(
     [
         (("--size", "50x40"), "size 50x40 does not fit this model; use multiples of 16, the near"),
         (("--size", "0x0"), "size 0x0 does not fit this model"),
-        (("--device", "cuda"), "no CUDA device is available here; use --device cpu"),
+        (("--device", "cuda"), 'no CUDA device is available here; use device="cpu"'),
         (("--device", "toaster"), "device 'toaster' is not known; use auto, cpu, cuda"),
         (("--dtype", "int8"), "dtype int8 is not known; use auto, bfloat16"),
         (("--memory", "elephant"), "memory"),
@@ -131,7 +131,7 @@ def test_mistakes_in_the_story(
         (("--seconds", "0.01"), "a video of 0.01 s has no frame"),
         (("--out", "a.avi"), "a.avi: its ending names no format; use one of .mp4"),
         (("--out", "a.webm", "--codec", "h264"), "codec 'h264': webm takes vp9, av1"),
-        (("--codec", "divx"), "codec 'divx': one of h264"),
+        (("--codec", "divx"), "codec 'divx': use one of h264"),
         (("--crf", "99"), "crf 99: h264 takes 0 to 51"),
         (("--nvenc", "--codec", "vp9"), "codec 'vp9': NVIDIA GPUs encode h264, h265, av1"),
         (("--web", "0", "--host", "8.8.8.8"), "port 0 on 8.8.8.8: "),
@@ -185,8 +185,8 @@ def test_the_prompt_file_is_never_written_over(
 def test_a_folder_that_may_not_be_written(
     tiny_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = describe_model(tiny_folder)
-    monkeypatch.setattr("sana_stream.cli.commands.model.describe", lambda *_: described)
+    described = inspect_model(tiny_folder)
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", lambda *_: described)
     argv = (*PROMPT, "--model", tiny_folder, "--out")
     mistake(capfd, 2, *argv, "nowhere/a.mp4")  # so that nothing is left to be imported below
     with tempfile.TemporaryDirectory() as folder:

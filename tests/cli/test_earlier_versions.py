@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from sana_stream.cli.commands.resume import read_checkpoint
 from sana_stream.engine.block import Shot
 from sana_stream.engine.snapshot.file import read_header
 from sana_stream.engine.snapshot.snapshot import SessionSettings
+from sana_stream.streaming.run.resume import read_checkpoint
 
+from ..command import pictures, run
 from .earlier_model import DATA, save_earlier_model
-from .run import pictures, run
 
 CUT, WHOLE = 33, 49  # frames of the interrupted and of the whole video
 # Mean difference of resumed frames, of 255. It is 0 on the CPUs that were tried, also with other
@@ -132,17 +132,17 @@ def test_the_header_of_an_earlier_version_is_read(earlier: Earlier):
 
 @every_version
 def test_the_run_of_an_earlier_version_is_read(earlier: Earlier):
-    saved, job = read_checkpoint(earlier.checkpoint())
-    assert job is not None
+    saved, stored = read_checkpoint(earlier.checkpoint())
+    assert stored is not None
     assert saved.header.extra["kept"] == CUT
-    assert tuple(cue.prompt for cue in job.story.cues) == earlier.prompts
-    options = job.options
-    assert options.prompts == earlier.prompts
-    assert options.outputs == (f"/tmp/videos/{earlier.folder}/boat{earlier.suffix}",)
-    assert (options.model, options.every, options.length.frames) == ("/tmp/videos/model", 1, WHOLE)
-    assert (options.size, options.crf, options.guard) == ((16, 16), 32, earlier.guard)
-    assert (options.negative_prompt or "") == earlier.negative_prompt
-    assert options.realtime
+    assert tuple(cue.prompt for cue in stored.story.cues) == earlier.prompts
+    config = stored.config
+    assert config.prompts == earlier.prompts
+    assert config.outputs == (f"/tmp/videos/{earlier.folder}/boat{earlier.suffix}",)
+    assert (config.model, config.every, config.frames) == ("/tmp/videos/model", 1, WHOLE)
+    assert (config.size, config.crf, config.guard) == ((16, 16), 32, earlier.guard)
+    assert (config.negative_prompt or "") == earlier.negative_prompt
+    assert config.realtime
 
 
 def test_a_checkpoint_is_written_with_the_keys_of_its_version(

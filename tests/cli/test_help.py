@@ -15,7 +15,7 @@ from sana_stream import __version__
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import EXAMPLES, build_parser
 
-from .run import run
+from ..command import run
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "help.txt"

@@ -18,7 +18,7 @@ import pytest
 
 from sana_stream.engine.story.read import read_story
 
-from .run import command, environment, pictures, start
+from ..command import command, environment, pictures, start
 
 pytestmark = [
     pytest.mark.programs,
@@ -119,10 +119,10 @@ def test_standard_output_is_the_video_alone(tmp_path: Path, tiny_folder: Path) -
     (tmp_path / "sitecustomize.py").write_text("")
     (tmp_path / "run.py").write_text(
         "import sys\n"
-        "import sana_stream.cli.commands.model as model\n"
-        "load = model.load\n"
+        "import sana_stream.streaming.run.model as runner\n"
+        "load = runner.load_engine\n"
         f"def chatty(*argv, **more):\n    {chatter}\n    return load(*argv, **more)\n"
-        "model.load = chatty\n"
+        "runner.load_engine = chatty\n"
         "from sana_stream.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -1,4 +1,4 @@
-"""No output keeps the other threads of the process from running for more than 0.1 s."""
+"""No output holds the GIL for more than 0.1 s."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from held import Held
+from held import HoldMeter
 from openers import OPENERS, Opener, pipe
-from outputs import hold, made_up
+from outputs import hold, synthetic_blocks
 from sana_stream.engine.block import Block
 from sana_stream.streaming.video_format import VideoFormat
 
@@ -22,29 +22,29 @@ SMALL = VideoFormat(224, 128, 200)
 LARGE = VideoFormat(1280, 704, 200)
 
 needs_schedstat = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="only Linux tells how long a thread has waited"
+    not sys.platform.startswith("linux"), reason="only Linux counts how long a thread has waited"
 )
 
 
 @pytest.fixture(scope="module")
 def blocks() -> list[Block]:
-    return list(made_up(SMALL, 16))
+    return list(synthetic_blocks(SMALL, 16))
 
 
 def holds_too_long(opener: Opener, video: VideoFormat, blocks: list[Block]) -> bool:
-    """Whether it does so again and again: once may be the machine's doing."""
+    """Whether every one of three tries is too long: other load can lengthen one."""
     return all(hold(opener, video, blocks) > LIMIT for _ in range(3))
 
 
-def test_a_call_that_keeps_the_interpreter_is_seen() -> None:
-    library = ctypes.PyDLL(None)  # unlike CDLL, its calls do not give the interpreter up
-    with Held() as held:
+def test_call_that_keeps_the_gil_is_measured() -> None:
+    library = ctypes.PyDLL(None)  # unlike CDLL, its calls do not release the GIL
+    with HoldMeter() as held:
         library.usleep(500_000)
     assert held.longest > LIMIT
 
 
 @needs_schedstat
-def test_threads_that_work_in_python_hold_nothing() -> None:
+def test_python_threads_do_not_count_as_holds() -> None:
     done = threading.Event()
 
     def work() -> None:
@@ -55,8 +55,8 @@ def test_threads_that_work_in_python_hold_nothing() -> None:
     for thread in threads:
         thread.start()
     longest = []
-    for _ in range(3):  # once may be the machine's doing
-        with Held() as held:
+    for _ in range(3):  # other load can lengthen one try
+        with HoldMeter() as held:
             time.sleep(0.3)
         longest.append(held.longest)
     done.set()
@@ -67,12 +67,14 @@ def test_threads_that_work_in_python_hold_nothing() -> None:
 
 @needs_schedstat
 @pytest.mark.parametrize("name", OPENERS)
-def test_no_output_holds_the_interpreter(name: str, blocks: list[Block]) -> None:
+def test_output_holds_the_gil_briefly(name: str, blocks: list[Block]) -> None:
     assert not holds_too_long(OPENERS[name], SMALL, blocks)
 
 
 @needs_schedstat
 @pytest.mark.parametrize("container", ["rawvideo", "y4m"])
-def test_nor_do_large_bare_pictures(container: str, blocks: list[Block]) -> None:
+def test_raw_output_of_large_frames_holds_the_gil_briefly(
+    container: str, blocks: list[Block]
+) -> None:
     frames = np.ones((40, LARGE.height, LARGE.width, 3), np.uint8)  # 103 MiB
     assert not holds_too_long(pipe(container), LARGE, [replace(blocks[0], frames=frames)])

@@ -1,4 +1,4 @@
-"""The measurement of what viewers cost, on a tiny model."""
+"""The benchmark of live page viewers, on a tiny model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 import viewers
 
 
-def test_viewers_come_and_go(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_prints_times_with_and_without_viewers(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = ("--model", tiny_folder, "--viewers", "10", "--blocks", "2", "--turns", "2")
     viewers.main([str(word) for word in argv])
     first, second, last = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""Wrong values from Python: refused before any work, by name, and nothing has changed."""
+"""Invalid arguments from Python: refused before any work, by name, without side effects."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import counter_noise
 from sana_stream.errors import ConfigError, SanaStreamError
 
-NOTHING = object()
-# of every kind that is passed by mistake; each parameter names the few that it takes
+UNDEFINED = object()
+# values of many types; each parameter names the few of them that it accepts
 WRONG: tuple[Any, ...] = (
     None,
     True,
@@ -45,7 +45,7 @@ WRONG: tuple[Any, ...] = (
     ["a", "b"],
     {},
     {1},
-    NOTHING,
+    UNDEFINED,
     int,
     Path("x"),
     Decimal(1),
@@ -61,7 +61,7 @@ WRONG: tuple[Any, ...] = (
     1e308,
     "cuda:99",
 )
-TAKEN: dict[str, Callable[[Any], bool]] = {
+ACCEPTED: dict[str, Callable[[Any], bool]] = {
     "prompt": lambda v: v in ("7", "cuda:99"),
     "negative_prompt": lambda v: v is None or v in ("", "7", "cuda:99"),
     "noise": lambda v: v is None or v is int,
@@ -76,14 +76,14 @@ PARAMETERS = [
 ]
 
 
-def taken(name: str, value: Any) -> bool:
-    """Whether a parameter takes a value that others do not."""
-    allowed = TAKEN.get(name, lambda v: v is None)
+def accepts(name: str, value: Any) -> bool:
+    """Whether a parameter accepts a value that others refuse."""
+    allowed = ACCEPTED.get(name, lambda v: v is None)
     return isinstance(value, str | float | type(None) | type) and bool(allowed(value))
 
 
 def refused(call: Callable[[], object], kind: type[Exception] = ConfigError) -> str:
-    """The message of a refusal: one line that can be shown."""
+    """Call a function that must raise, and return its printable one-line message."""
     with pytest.raises(kind) as caught:
         call()
     message = str(caught.value)
@@ -94,20 +94,20 @@ def refused(call: Callable[[], object], kind: type[Exception] = ConfigError) -> 
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_no_wrong_value_begins_a_stream(tiny_engine: Engine, name: str) -> None:
+def test_session_with_invalid_value_raises(tiny_engine: Engine, name: str) -> None:
     for value in WRONG:
-        if not taken(name, value):
+        if not accepts(name, value):
             given: Any = {"prompt": "a red boat"} | {name: value}
             message = refused(lambda given=given: tiny_engine.session(**given))
-            told = {"height": "size", "width": "size"}.get(name, name)
-            assert name in message or told in message, message
+            topic = {"height": "size", "width": "size"}.get(name, name)
+            assert name in message or topic in message, message
 
 
 @pytest.mark.parametrize(
     "name",
     ["model", "device", "dtype", "loras", "decode_frames", "decoder", "offload_text", "quantize"],
 )
-def test_no_wrong_value_loads_a_model(
+def test_load_with_invalid_value_raises(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -128,7 +128,7 @@ def test_no_wrong_value_loads_a_model(
         refused(lambda given=given: Engine.load(**given), SanaStreamError)
 
 
-def test_numbers_of_numpy_are_numbers(tiny_engine: Engine) -> None:
+def test_session_accepts_numpy_numbers(tiny_engine: Engine) -> None:
     settings = (
         tiny_engine.session(
             "a red boat",
@@ -145,7 +145,7 @@ def test_numbers_of_numpy_are_numbers(tiny_engine: Engine) -> None:
     assert {type(settings.seed), type(settings.height)} == {int}
 
 
-def test_what_is_refused_changes_nothing(tiny_engine: Engine, tmp_path: Path) -> None:
+def test_refused_call_changes_nothing(tiny_engine: Engine, tmp_path: Path) -> None:
     straight = list(itertools.islice(tiny_engine.session("a red boat"), 3))
     session = tiny_engine.session("a red boat")
     session.keep_history(100)
@@ -170,7 +170,7 @@ def test_what_is_refused_changes_nothing(tiny_engine: Engine, tmp_path: Path) ->
         tiny_engine.resume,
     ]
     for call in calls:
-        for value in (b"a", NOTHING, 1j, np.array([1, 2]), float("nan"), int):
+        for value in (b"a", UNDEFINED, 1j, np.array([1, 2]), float("nan"), int):
             refused(lambda call=call, value=value: call(value), SanaStreamError)
         blocks += [next(session)] if len(blocks) < 3 else []
     assert all(np.array_equal(a.frames, b.frames) for a, b in zip(blocks, straight, strict=True))
@@ -186,7 +186,7 @@ def test_what_is_refused_changes_nothing(tiny_engine: Engine, tmp_path: Path) ->
         (lambda shape: None, "is None: give a tensor"),
     ],
 )
-def test_noise_of_another_kind_is_refused_when_it_comes(
+def test_noise_of_wrong_type_raises_when_used(
     tiny_engine: Engine, drawn: Callable[[tuple[int, ...]], Any], message: str
 ) -> None:
     good = counter_noise(0)
@@ -202,7 +202,7 @@ def test_noise_of_another_kind_is_refused_when_it_comes(
     assert np.array_equal(next(session).frames, next(tiny_engine.session("a red boat")).frames)
 
 
-def test_a_switch_from_another_thread_is_not_lost(tiny_engine: Engine) -> None:
+def test_switch_from_another_thread_takes_effect(tiny_engine: Engine) -> None:
     inside, switched = threading.Event(), threading.Event()
     good = counter_noise(0)
 
@@ -225,7 +225,7 @@ def test_a_switch_from_another_thread_is_not_lost(tiny_engine: Engine) -> None:
     assert [first.prompt, session.prompt] == ["a red boat", "night falls"]
 
 
-def test_a_snapshot_of_another_model_is_refused(tiny_engine: Engine) -> None:
+def test_snapshot_of_another_model_raises(tiny_engine: Engine) -> None:
     pocket = Engine.load("pocket", "cpu", "float32")
     with pytest.raises(ConfigError, match="the snapshot is of another model"):
         tiny_engine.session_from(pocket.session("a red boat").snapshot())
@@ -239,7 +239,7 @@ def test_a_snapshot_of_another_model_is_refused(tiny_engine: Engine) -> None:
         {"memory": "window=9999", "height": 16000, "width": 16000},
     ],
 )
-def test_sizes_beyond_the_machine_are_refused_before_anything_is_made(
+def test_session_beyond_memory_raises_before_allocation(
     tiny_engine: Engine, given: dict[str, Any]
 ) -> None:
     message = refused(lambda: tiny_engine.session("a red boat", **given))
@@ -260,7 +260,7 @@ values = st.one_of(
 
 
 @given(values, st.sampled_from(["whole", "number", "text", "path", "flag", "word", "items"]))
-def test_a_check_gives_its_kind_or_one_line(value: object, check: str) -> None:
+def test_check_returns_plain_type_or_raises_one_line(value: object, check: str) -> None:
     checks = Arguments(ConfigError)
     kinds: dict[str, tuple[type, Callable[[], object]]] = {
         "whole": (int, lambda: checks.whole("name", value, 0, 10)),
@@ -289,6 +289,6 @@ def outcome(call: Callable[[], object]) -> tuple[object, str | None]:
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\x00b", "", "x" * 5000])
-def test_a_path_that_no_file_can_have_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no path: give the name of a file"):
+def test_impossible_path_raises(name: str) -> None:
+    with pytest.raises(ConfigError, match="is not a path: give the name of a file"):
         Arguments(ConfigError).path("path", name)

@@ -1,4 +1,4 @@
-"""Every example runs as its first lines say, on a tiny model, and does what it promises."""
+"""Every example runs on a tiny model and does what its docstring describes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.story.read import read_story
 
@@ -25,14 +26,14 @@ needs_ffmpeg = needs("ffmpeg")
 
 
 def run(name: str, *argv: str | Path) -> None:
-    """Run the `main` of an example or a benchmark in this process."""
+    """Call the `main` of an example or a benchmark in this process."""
     paths = (folder / f"{name}.py" for folder in (EXAMPLES, BENCHMARKS))
     path = next(path for path in paths if path.exists())
     spec = importlib.util.spec_from_file_location(f"example_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for their names
+    sys.modules[spec.name] = module  # dataclasses look it up
     spec.loader.exec_module(module)
     module.main([str(word) for word in argv])
 
@@ -49,13 +50,15 @@ def tiny(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[str, ...]:
-    """Arguments for the tiny model, already loaded, and two seconds; an empty folder to be in."""
+    """Arguments for the tiny model, already loaded, and 2 s of video; runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Engine, "load", lambda model: tiny_engine)
     return ("--model", str(tiny_folder), "--seconds", "2")
 
 
-def test_blocks(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_blocks_prints_a_line_per_block(
+    tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     run("blocks", *tiny)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
@@ -65,7 +68,9 @@ def test_blocks(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> No
     assert len({line.rsplit("state")[1] for line in lines[1:]}) == 1
 
 
-def test_switch(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_switch_writes_video_with_two_prompts(
+    tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     run("switch", "switch.mp4", *tiny)
     assert capsys.readouterr().out.splitlines() == [
         "night falls at frame 17",
@@ -79,18 +84,65 @@ def test_switch(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
-def test_memory_policies(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_notebook_style(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run("notebook_style", "morning.mp4", *tiny)
+    assert capsys.readouterr().out.startswith("32 frames, 2.0 s of video, in ")
+    assert len(frames(Path("morning.mp4"))) == 32
+    prompts = [cue.prompt for cue in read_story("morning.vtt").cues]
+    assert [prompt.split()[-1] for prompt in prompts] == ["dawn", "noon", "sunset"]
+
+
+def test_batch(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        Path(f"{name}.txt").write_text("a red boat\nnight falls\n")
+    Path("whole").mkdir()
+    run("batch", "one.txt", *tiny)
+    Path("one.mp4").rename("whole/one.mp4")
+    Path("one.vtt").unlink()
+    config = RunConfig("one.txt", ["one.mp4"], seconds=2, checkpoint=True)
+    with Run(Engine.load("tiny"), config) as begun:
+        next(begun)
+    capsys.readouterr()
+    run("batch", "one.txt", "two.txt", *tiny)
+    run("batch", "one.txt", "two.txt", *tiny)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        *("one.mp4: 1.1 s", "one.mp4: 1.6 s", "one.mp4: 2.0 s"),
+        *("two.mp4: 0.6 s", "two.mp4: 1.1 s", "two.mp4: 1.6 s", "two.mp4: 2.0 s"),
+        *("one.mp4: complete", "two.mp4: complete"),
+    ]
+    expected = frames(Path("whole/one.mp4"))
+    assert np.array_equal(frames(Path("one.mp4")), expected)
+    assert np.array_equal(frames(Path("two.mp4")), expected)
+
+
+def test_direct(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run("direct", "directed.mp4", *tiny[:2], "--seconds", "3")
+    assert capsys.readouterr().out.splitlines() == [
+        "block 1: a red boat on the sea at noon",
+        "block 3: a yellow balloon over the hills at sunset",
+        "block 5: a yellow balloon over the hills at night",
+        "49 frames are in directed.mp4",
+    ]
+    assert len(frames(Path("directed.mp4"))) == 49
+
+
+def test_memory_policies_prints_differences(
+    tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     run("memory_policies", "compare.mp4", *tiny)
-    apart = [float(x) for x in re.findall(r"(\S+) of 255 apart", capsys.readouterr().out)]
-    assert len(apart) == 4
-    assert apart[:2] == [0, 0]  # the second block of both has seen one block
-    assert apart[-1] > 0
+    differences = [
+        float(x) for x in re.findall(r"difference (\S+) of 255", capsys.readouterr().out)
+    ]
+    assert len(differences) == 4
+    assert differences[:2] == [0, 0]  # the second block of both has seen one block
+    assert differences[-1] > 0
     assert frames(Path("compare.mp4")).shape == (33, 32, 96, 3)
 
 
 @pytest.mark.programs
 @needs_ffmpeg
-def test_pipe_ffmpeg_from_python(tiny: tuple[str, ...]) -> None:
+def test_pipe_ffmpeg_writes_video_from_python(tiny: tuple[str, ...]) -> None:
     run("pipe_ffmpeg", "kite.mkv", *tiny)
     assert frames(Path("kite.mkv")).shape == (32, 32, 48, 3)
 
@@ -98,7 +150,7 @@ def test_pipe_ffmpeg_from_python(tiny: tuple[str, ...]) -> None:
 @pytest.mark.programs
 @needs_ffmpeg
 @pytest.mark.skipif(os.name != "posix", reason="there is no sh")
-def test_pipe_ffmpeg_from_the_shell(tmp_path: Path, tiny_folder: Path) -> None:
+def test_pipe_ffmpeg_writes_video_from_shell(tmp_path: Path, tiny_folder: Path) -> None:
     argv = ["large.mp4", "--prompt", "a red train", "--seconds", "1", "--model", str(tiny_folder)]
     scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -114,19 +166,19 @@ def test_pipe_ffmpeg_from_the_shell(tmp_path: Path, tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.txt")), ids=lambda path: path.name)
-def test_stories_can_be_read(path: Path) -> None:
+def test_example_story_is_valid(path: Path) -> None:
     story = read_story(path)
     assert len(story.cues) > 2
     assert story.schedule(60, None, 16)
 
 
-def test_soak() -> None:
-    """In a process of its own: what other tests leave open is not counted."""
+def test_soak_counts_stay_constant() -> None:
+    """Run it in a new process, whose open files are not those of other tests."""
     argv = [sys.executable, str(BENCHMARKS / "soak.py"), "--hours", "0.05", "--rows", "5"]
-    told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=500).stdout
-    rows = [line.split("|")[1:-1] for line in told.splitlines()[2:7]]
+    output = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=500).stdout
+    rows = [line.split("|")[1:-1] for line in output.splitlines()[2:7]]
     assert [row[0].strip() for row in rows] == ["0.01 h", "0.02 h", "0.03 h", "0.04 h", "0.05 h"]
-    for column in (3, 4):  # open files and threads; one that is just being closed may be counted
+    for column in (3, 4):  # open files and threads; one may be counted while it is closed
         counts = [int(row[column]) for row in rows[1:]]
         assert min(counts[2:]) <= max(counts[:2]), counts
     assert all(float(row[5]) < 1e-6 for row in rows)
@@ -134,10 +186,10 @@ def test_soak() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a process that is killed without warning")
-def test_kill_and_resume(
+def test_kill_and_resume_gives_identical_video(
     tmp_path: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Two kills, by "doomed.py": within a write of the video and within one of the checkpoint."""
+    """Kill twice, by "doomed.py": within a write of the video and of the checkpoint."""
     story = tmp_path / "story.txt"
     story.write_text("a red boat\nnight falls\n")
     run(
@@ -149,17 +201,17 @@ def test_kill_and_resume(
     assert between == "0 kills between writes"
     assert video == "1 kills within a write of the video"
     assert checkpoint == "1 kills within a write of the checkpoint"
-    assert whole.startswith("2 kills, 288 of 288 frames, pictures the same (md5 ")
-    assert "files the same" in whole
+    assert whole.startswith("2 kills, 288 of 288 frames, pixels identical (md5 ")
+    assert "files identical" in whole
 
 
-def test_every_example_is_run_here() -> None:
+def test_every_example_has_a_test() -> None:
     here = Path(__file__).read_text("utf-8")
     for path in (*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py"), *EXAMPLES.glob("*.sh")):
         assert f'"{path.stem}' in here, f"{path.name} is not tested"
 
 
-def test_measure_fills_its_table(tiny_folder: Path, tmp_path: Path):
+def test_measure_writes_table(tiny_folder: Path, tmp_path: Path):
     run("measure", "--model", tiny_folder, "--ways", "graphs", "float32", "--out", tmp_path)
     lines = (tmp_path / "speed.md").read_text().splitlines()
     header, ruler, failed, row = (line for line in lines if line.startswith("|"))
@@ -174,39 +226,41 @@ def test_measure_fills_its_table(tiny_folder: Path, tmp_path: Path):
     )
 
 
-def test_measure_without_time_left_says_so(tiny_folder: Path, tmp_path: Path):
+def test_measure_without_time_reports_it(tiny_folder: Path, tmp_path: Path):
     run("measure", "--model", tiny_folder, "--minutes", "0", "--out", tmp_path)
     rows = [line for line in (tmp_path / "speed.md").read_text().splitlines() if "no time" in line]
     assert len(rows) == 8
 
 
 @pytest.mark.parametrize("check", ["float32", "pipelined"])
-def test_checks_of_measure_hold_here(check: str, capsys: pytest.CaptureFixture[str]):
+def test_measure_checks_hold(check: str, capsys: pytest.CaptureFixture[str]):
     run("measure_checks", check, "--shapes", "pocket", "--device", "cpu")
-    told = json.loads(capsys.readouterr().out)
-    assert told["difference"] <= told["allowed"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["difference"] <= result["allowed"]
 
 
-def test_measure_profiles_the_slowest_stage(capsys: pytest.CaptureFixture[str]):
+def test_measure_profile_prints_slowest_stage(capsys: pytest.CaptureFixture[str]):
     run("measure_profile", "--shapes", "pocket", "--device", "cpu")
-    told = capsys.readouterr().out
-    spent = {stage: float(ms) for stage, ms in re.findall(r"(\w[\w ]*) ([\d.]+) ms", told[:100])}
+    output = capsys.readouterr().out
+    spent = {stage: float(ms) for stage, ms in re.findall(r"(\w[\w ]*) ([\d.]+) ms", output[:100])}
     slowest = max(spent, key=lambda stage: spent[stage])
     assert set(spent) == {"commit and denoising", "decoding"}
-    assert f"\n{slowest}, one block of pocket" in told
-    assert {"decoding": "convolution", "commit and denoising": "addmm"}[slowest] in told
+    assert f"\n{slowest}, one block of pocket" in output
+    assert {"decoding": "convolution", "commit and denoising": "addmm"}[slowest] in output
 
 
-def test_two_versions_are_compared(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_compare_prints_ratio_of_versions(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):
     root = EXAMPLES.parent
     run("compare", root, "--model", tiny_folder, "--dtype", "float32", "--rounds", "3")
-    told = capsys.readouterr().out
-    middle, low, high = (float(number) for number in re.findall(r"\d+\.\d+", told))
+    output = capsys.readouterr().out
+    middle, low, high = (float(number) for number in re.findall(r"\d+\.\d+", output))
     assert 0 < low <= middle <= high
 
 
-def test_busy_neighbours(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_busy_neighbours_prints_each_way(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = ("--repeats", "1", "--frames", "9", "--neighbours", "0", "--ways", "default", "sleeping")
     run("busy_neighbours", *few, "--model", tiny_folder)
-    told = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in told[1:]] == ["0 busy, default", "0 busy, sleeping"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[1:]] == ["0 busy, default", "0 busy, sleeping"]

@@ -11,7 +11,7 @@ from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import SanaVideoTransformer
 
-TOLERANCE = 1e-4  # relative, float32: what two orders of summation differ by
+TOLERANCE = 1e-4  # relative, float32: the effect of another order of summation
 HEADS, HEAD_DIM = 3, 14  # 14 - 4*(14//6) = 6 channels for time, 4 each for row and column
 
 
@@ -66,7 +66,7 @@ def relative_error(ours: torch.Tensor, reference: torch.Tensor) -> float:
     ids=lambda n: str(n),
 )
 @torch.no_grad()
-def test_one_block_equals_diffusers(batch: int, frames: int, height: int, width: int):
+def test_denoise_one_block_equals_diffusers(batch: int, frames: int, height: int, width: int):
     oracle, ours = build()
     latents, embeds, mask = inputs(ours, batch, frames, height, width)
     timestep = torch.tensor([960.0, 17.0][:batch])
@@ -78,7 +78,7 @@ def test_one_block_equals_diffusers(batch: int, frames: int, height: int, width:
 
 @pytest.mark.parametrize("patch_size", [(1, 1, 1), (1, 2, 2), (1, 1, 2)], ids=str)
 @torch.no_grad()
-def test_patch_sizes_and_a_timestep_per_frame_equal_diffusers(patch_size: tuple[int, int, int]):
+def test_denoise_with_timestep_per_frame_equals_diffusers(patch_size: tuple[int, int, int]):
     oracle, ours = build(patch_size=patch_size)
     latents, embeds, mask = inputs(ours, 1, 3, 4, 6)
     timestep = torch.tensor([[0.0, 889.0, 889.0]])
@@ -91,7 +91,7 @@ def test_patch_sizes_and_a_timestep_per_frame_equal_diffusers(patch_size: tuple[
 
 
 @torch.no_grad()
-def test_streams_at_different_places_share_a_batch():
+def test_denoise_batch_equals_streams_at_their_positions():
     _, ours = build()
     latents, embeds, mask = inputs(ours, 2, 3, 4, 4)
     timestep = torch.tensor([727.0, 1000.0])

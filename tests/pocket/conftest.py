@@ -1,4 +1,4 @@
-"""The recipe is no part of the package: its folder is put on the path for its tests."""
+"""Makes the pocket example importable: it is not part of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The autoencoder's stage: what its loss counts, latents known before, a decoder that trains."""
+"""Training of the autoencoder: loss, closed-form latents, and the decoder."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def batch() -> Batch:
     return Pool(7, "cpu", size=2).batch(2, 17, (HEIGHT, WIDTH))
 
 
-def test_an_error_on_the_subject_counts_several_times() -> None:
+def test_loss_weights_errors_on_the_subject() -> None:
     frames = torch.zeros(1, 3, 2, 8, 8)
-    made = frames.clone()
-    made[..., 4, 4] = 0.1
+    decoded = frames.clone()
+    decoded[..., 4, 4] = 0.1
     mask = torch.zeros(1, 1, 2, 8, 8)
-    elsewhere = reconstruction_loss(made, Batch(frames, mask))
+    elsewhere = reconstruction_loss(decoded, Batch(frames, mask))
     mask[..., 4, 4] = 1
-    inside = reconstruction_loss(made, Batch(frames, mask))
+    inside = reconstruction_loss(decoded, Batch(frames, mask))
     pixel = (0.1 + autoencoder.SQUARES * 0.01) / 64  # grey: no chroma
     assert float(inside - elsewhere) == pytest.approx(SUBJECT * pixel, rel=1e-3)
 
 
-def test_a_false_hue_costs_more_than_a_false_brightness() -> None:
+def test_loss_of_hue_error_exceeds_brightness_error() -> None:
     frames = torch.zeros(1, 3, 2, 8, 8)
     batch = Batch(frames, torch.zeros(1, 1, 2, 8, 8))
     grey = torch.full_like(frames, 0.1)
@@ -45,17 +45,17 @@ def test_a_false_hue_costs_more_than_a_false_brightness() -> None:
     assert reconstruction_loss(hue, batch) > 1.1 * reconstruction_loss(grey, batch)
 
 
-def test_crops_are_of_one_clip_with_its_mask() -> None:
+def test_batch_has_frames_and_matching_mask() -> None:
     batch = Pool(0, "cpu", size=2).batch(2, 5, (64, 80))
     assert batch.frames.shape == (2, 3, 5, 64, 80)
     assert batch.mask.shape == (2, 1, 5, 64, 80)
     assert batch.frames.min() >= -1
     assert batch.frames.max() <= 1
-    assert batch.mask.max() == 1  # six crops in ten stand on the subject; this seed's do
+    assert batch.mask.max() == 1  # six crops in ten are centred on the subject
 
 
 def test_latents_are_principal_components(weights: dict[str, Tensor], batch: Batch) -> None:
-    """The encoder found in closed form gives even, uncorrelated numbers that hold the picture."""
+    """Closed-form latents are even, uncorrelated, and sufficient to reconstruct the frames."""
     with torch.no_grad():
         z, _ = autoencoder.build(weights, dtype=torch.float32).encode(batch.frames)
     later = z[:, :, 1:].movedim(1, -1).flatten(0, -2)
@@ -65,9 +65,7 @@ def test_latents_are_principal_components(weights: dict[str, Tensor], batch: Bat
     assert _decibels(_best_linear(z, batch.frames), batch.frames) > 27
 
 
-def test_an_encoder_without_its_branches_is_the_whole_one(
-    weights: dict[str, Tensor], batch: Batch
-) -> None:
+def test_shortened_encoder_equals_full_encoder(weights: dict[str, Tensor], batch: Batch) -> None:
     vae = autoencoder.build(weights, dtype=torch.float32)
     whole, _ = vae.encode(batch.frames)
     short, _ = shortened(vae).encode(batch.frames)
@@ -77,14 +75,14 @@ def test_an_encoder_without_its_branches_is_the_whole_one(
     torch.testing.assert_close(torch.cat((first, rest), 2), whole, rtol=1e-4, atol=1e-4)
 
 
-def test_pictures_are_taken_to_where_the_encoder_is(weights: dict[str, Tensor]) -> None:
+def test_encoder_moves_frames_to_its_device(weights: dict[str, Tensor]) -> None:
     frames = torch.zeros(1, 3, 5, 32, 48)
     latents, _ = autoencoder.encoder(weights, "meta")(frames)
     assert latents.device.type == "meta"
     assert latents.shape == (1, autoencoder.CHANNELS, 2, 2, 3)
 
 
-def test_training_touches_the_decoder_alone_and_goes_on(
+def test_training_changes_decoder_only_and_resumes(
     tmp_path: Path, weights: dict[str, Tensor]
 ) -> None:
     torch.save(weights, tmp_path / "encoder.pt")
@@ -101,11 +99,11 @@ def test_training_touches_the_decoder_alone_and_goes_on(
 
 
 def _best_linear(z: Tensor, frames: Tensor) -> Tensor:
-    """The later pictures as well as one matrix can tell them from their latents."""
+    """Reconstruct the later frames from their latents by the best linear map."""
     rows = z[:, :, 1:].movedim(1, -1).flatten(0, -2)
     rows = torch.cat((rows, torch.ones(len(rows), 1)), 1)
     cells = _cells(frames)
-    return _pictures(rows @ torch.linalg.lstsq(rows, cells).solution, frames)
+    return _unfold(rows @ torch.linalg.lstsq(rows, cells).solution, frames)
 
 
 def _cells(frames: Tensor) -> Tensor:
@@ -114,13 +112,13 @@ def _cells(frames: Tensor) -> Tensor:
     return cells.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(0, 3)
 
 
-def _pictures(cells: Tensor, frames: Tensor) -> Tensor:
+def _unfold(cells: Tensor, frames: Tensor) -> Tensor:
     b, _, t, h, w = frames[:, :, 1:].shape
     cells = cells.view(b, t // 4, h // 16, w // 16, 3, 4, 16, 16)
     later = cells.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(b, 3, t, h, w)
     return torch.cat((frames[:, :, :1], later), 2)
 
 
-def _decibels(made: Tensor, truth: Tensor) -> float:
-    error = F.mse_loss(made[:, :, 1:], truth[:, :, 1:]) / 4
+def _decibels(decoded: Tensor, truth: Tensor) -> float:
+    error = F.mse_loss(decoded[:, :, 1:], truth[:, :, 1:]) / 4
     return float(-10 * error.log10())

@@ -1,4 +1,4 @@
-"""Captions say what the scene shows and nothing else, in words that the tokenizer knows."""
+"""Captions name what the scene shows, in words of the tokenizer's vocabulary."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TABLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def test_no_word_belongs_to_two_values_of_one_attribute() -> None:
+def test_attribute_values_share_no_phrase() -> None:
     for name, table in TABLES.items():
         for value, phrases in table.items():
             others = {p for other, ps in table.items() if other != value for p in ps}
             assert not others & set(phrases), (name, value)
 
 
-def test_a_full_caption_names_every_attribute() -> None:
+def test_full_caption_names_every_attribute() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         scene = draw_scene(rng)
@@ -45,14 +45,14 @@ def test_a_full_caption_names_every_attribute() -> None:
             assert any(f" {p} " in text for p in (*phrases, *heads)), (name, scene, text)
 
 
-def test_captions_are_made_of_the_vocabulary() -> None:
+def test_caption_uses_vocabulary_only() -> None:
     rng = np.random.default_rng(1)
     known = set(vocabulary())
     for _ in range(300):
         assert set(caption(draw_scene(rng), rng, full=True).split()) <= known
 
 
-def test_unknown_words_become_one_token_and_known_ones_their_own() -> None:
+def test_tokenizer_maps_unknown_words_to_unk() -> None:
     tokenizer = build_tokenizer()
     tokenizer.no_padding()
     tokens = tokenizer.encode("A Red boat, zorblax!").tokens

@@ -1,4 +1,4 @@
-"""An exported folder is the published layout: public classes read it, and so does the engine."""
+"""An exported folder has the published layout, readable by diffusers and the engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_public_classes_compute_the_same(folder: Path) -> None:
+def test_exported_vae_equals_diffusers(folder: Path) -> None:
     from diffusers import AutoencoderKLWan, SanaVideoTransformer3DModel
 
     engine = Engine.load(folder, device="cpu", dtype="float32")
@@ -45,20 +45,20 @@ def test_the_public_classes_compute_the_same(folder: Path) -> None:
     )
 
 
-def test_the_engine_streams_from_it(folder: Path) -> None:
+def test_engine_streams_exported_model(folder: Path) -> None:
     engine = Engine.load(folder, device="cpu")
     session = engine.session("a red boat at sea", height=32, width=64)
     assert [next(session).frames.shape for _ in range(2)] == [(17, 32, 64, 3), (16, 32, 64, 3)]
     assert engine.preset.name == "pocket"
 
 
-def test_its_tokenizer_tells_what_it_knows(folder: Path) -> None:
+def test_exported_vocabulary_reports_unknown_words(folder: Path) -> None:
     vocabulary = Vocabulary.read(folder)
     assert vocabulary is not None
     assert vocabulary.unknown("a zorblax boat") == ["zorblax"]
 
 
-def test_the_folder_is_small(folder: Path) -> None:
+def test_exported_folder_is_small(folder: Path) -> None:
     sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
     assert max(sizes) < 16 * 2**20
     assert sum(sizes) < 25 * 2**20

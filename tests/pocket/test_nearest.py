@@ -1,4 +1,4 @@
-"""The measure of sharpness: a drawn picture is at no distance, what is soft or doubled is not."""
+"""Distance to the rendered world: zero for a rendered frame, larger for blurred or doubled ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 from evaluation import nearest as module
 from evaluation.nearest import nearest
 from storybook.motion import Path
-from storybook.scenes import Painter
+from storybook.scenes import SceneRenderer
 from storybook.world import Scene
 
 SCENE = Scene("day", "hills", "clear", "kite", "red")
@@ -21,20 +21,20 @@ def two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _drawn(phase: float, seconds: float) -> np.ndarray:
-    return Painter(SCENE, Path(phase), 1).frame(seconds)[0]
+    return SceneRenderer(SCENE, Path(phase), 1).frame(seconds)[0]
 
 
-def test_a_drawn_picture_is_found() -> None:
+def test_nearest_of_rendered_frame_is_zero() -> None:
     assert nearest(_drawn(0.6, 1.5), SCENE) == (0.0, 0.0)
 
 
-def test_what_is_soft_is_further_away_most_of_all_inside_the_subject() -> None:
+def test_nearest_of_blurred_frame_is_larger_inside_subject() -> None:
     soft = Image.fromarray(_drawn(0.6, 1.5)).filter(ImageFilter.GaussianBlur(3))
     overall, inside = nearest(np.asarray(soft), SCENE)
     assert 0 < overall < inside
 
 
-def test_a_subject_in_two_places_is_near_to_none() -> None:
+def test_nearest_of_doubled_subject_is_large() -> None:
     left, right = (_drawn(phase, 0).astype(float) for phase in (-0.6, 0.6))
     doubled = ((left + right) / 2).astype(np.uint8)
     assert nearest(doubled, SCENE)[1] > 0.01

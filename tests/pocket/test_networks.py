@@ -1,4 +1,4 @@
-"""A run that begins with another model's weights takes over what fits, words by their spelling."""
+"""Initialization from another model's weights, with embeddings matched by spelling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.export import export
 from training.networks import CONFIG, WORDS, Networks
 
 
-def test_weights_are_taken_over_and_words_found_by_spelling(tmp_path: Path) -> None:
+def test_begin_with_copies_weights_and_matches_words(tmp_path: Path) -> None:
     torch.manual_seed(0)
     old = Networks().bfloat16()
     weights = {k: torch.randn_like(v) for k, v in old.named_parameters()}
@@ -26,15 +26,15 @@ def test_weights_are_taken_over_and_words_found_by_spelling(tmp_path: Path) -> N
 
     assert count == sum(1 for name in weights if not name.startswith("readers"))
     assert not torch.equal(new.transformer.proj_out.weight, first)
-    taken, given = new.text.get_parameter(WORDS), weights[f"text.{WORDS}"].float()
+    copied, given = new.text.get_parameter(WORDS), weights[f"text.{WORDS}"].float()
     boat, train = places
-    assert torch.equal(taken[boat], given[train])
-    assert torch.equal(taken[train], given[boat])
-    others = [i for i in range(len(taken)) if i not in places]
-    assert torch.equal(taken[others], given[others])
+    assert torch.equal(copied[boat], given[train])
+    assert torch.equal(copied[train], given[boat])
+    others = [i for i in range(len(copied)) if i not in places]
+    assert torch.equal(copied[others], given[others])
 
 
-def test_another_shape_is_left_as_it_was(tmp_path: Path) -> None:
+def test_begin_with_skips_weights_of_another_shape(tmp_path: Path) -> None:
     torch.manual_seed(0)
     old = {k: torch.randn_like(v) for k, v in Networks().named_parameters()}
     export(tmp_path, _autoencoder(), old, trained_blocks=3)

@@ -1,4 +1,4 @@
-"""Muon's orthogonal matrices, and an optimizer that goes on from its state as if never stopped."""
+"""Muon's orthogonalization, and resuming the optimizer from its state."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from training.optimizer import Optimizer, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 20), (2, 24, 8), (1, 16, 16)], ids=str)
-def test_rounds_on_the_gram_matrix_are_the_published_rounds(shape: tuple[int, int, int]) -> None:
+def test_orthogonalised_equals_published_iteration(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(shape)
-    made = orthogonalised(matrices)
-    torch.testing.assert_close(made, _published(matrices), rtol=1e-3, atol=1e-3)
-    values = torch.linalg.svdvals(made)
+    found = orthogonalised(matrices)
+    torch.testing.assert_close(found, _published(matrices), rtol=1e-3, atol=1e-3)
+    values = torch.linalg.svdvals(found)
     assert values.min() > 0.3
     assert values.max() < 1.3
 
 
-def test_a_resumed_optimizer_goes_on_as_if_never_stopped() -> None:
+def test_resumed_optimizer_equals_uninterrupted_one() -> None:
     whole, halves = _layer(), _layer()
     optimizer = Optimizer(whole, ["0.weight"])
     for seed in range(6):
@@ -40,7 +40,7 @@ def test_a_resumed_optimizer_goes_on_as_if_never_stopped() -> None:
 
 
 def _published(matrices: Tensor) -> Tensor:
-    """Five rounds as Jordan et al. write them: X <- aX + (bA + cA^2) X, A = X X^T."""
+    """Run five rounds as published by Jordan et al.: X <- aX + (bA + cA^2) X, A = X X^T."""
     out = []
     for matrix in matrices:
         x = matrix / matrix.norm()

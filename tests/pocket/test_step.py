@@ -1,4 +1,4 @@
-"""What a training step asks: noise levels, captions around a switch, the past, the target."""
+"""Inputs and targets of a training step: noise levels, captions, past, guidance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from storybook.world import Scene
-from training.blocks import Layout, Words
+from training.blocks import Layout, RowCaptions
 from training.clips import LatentClip
 from training.networks import CONFIG, Networks
 from training.optimizer import Optimizer
@@ -32,7 +32,7 @@ def _clip(*scenes: Scene, switch: int = BLOCKS) -> LatentClip:
     return LatentClip(latents, mask, scenes, switch)
 
 
-def test_noise_levels_are_mostly_those_of_a_stream(step: Step) -> None:
+def test_noise_levels_are_mostly_stream_timesteps(step: Step) -> None:
     sigma = step._sigmas(500, 6)
     levels = torch.tensor(TIMESTEPS) / 1000
     at_level = torch.isin(sigma, levels)
@@ -42,61 +42,64 @@ def test_noise_levels_are_mostly_those_of_a_stream(step: Step) -> None:
     assert set(sigma[at_level].tolist()) == set(levels.tolist())
 
 
-def test_the_block_before_a_switch_is_committed_under_the_new_caption(step: Step) -> None:
-    step.rng = np.random.default_rng(1)  # every caption told
-    captions, told = step._captions([_clip(RED), _clip(RED, BLUE, switch=2)], 0.0)
-    assert told == [RED, RED, BLUE]
+def test_block_before_switch_is_committed_under_new_caption(step: Step) -> None:
+    step.rng = np.random.default_rng(1)  # with this seed no caption is empty
+    captions, scenes = step._captions([_clip(RED), _clip(RED, BLUE, switch=2)], 0.0)
+    assert scenes == [RED, RED, BLUE]
     assert len(captions.embeds) == 4  # and the empty one
     which = captions.obeyed(step.layouts[BLOCKS]).which
-    clean, noisy = [5, 4], [4, 4]  # latent frames of the blocks that each has
+    clean, noisy = [5, 4], [4, 4]  # latent frames of the blocks of each kind
     assert which[0].tolist() == [0] * sum(clean + 2 * noisy)
     assert which[1].tolist() == [1] * 5 + [2] * 4 + 2 * ([1] * 4 + [2] * 4)
 
 
-def test_subjects_count_more() -> None:
+def test_error_weights_are_larger_on_the_subject() -> None:
     weight = _weights([_clip(RED)])
     assert weight[0, :, 0, 0].tolist() == [7.0] * FRAMES
     assert weight[0, :, 1, 1].tolist() == [1.0] * FRAMES
 
 
-def test_a_perfect_model_makes_the_past_as_it_was(
+def test_rollout_of_exact_model_reproduces_the_past(
     step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x0 = torch.stack([_clip(RED).latents, _clip(BLUE).latents])
-    asked: list[tuple[int, float]] = []
+    calls: list[tuple[int, float]] = []
 
-    def exact(past: Tensor, noisy: Tensor, sigma: Tensor, _words: Words, layout: Layout) -> Tensor:
+    def exact(
+        past: Tensor, noisy: Tensor, sigma: Tensor, _words: RowCaptions, layout: Layout
+    ) -> Tensor:
         torch.testing.assert_close(past[:, :, : layout.clean], x0[:, :, : layout.clean])
-        asked.append((int(layout.block[-1]), float(sigma[0, 0])))
+        calls.append((int(layout.block[-1]), float(sigma[0, 0])))
         return (noisy - x0[:, :, layout.noisy]) / sigma[:, None, :, None, None]
 
     monkeypatch.setattr(step, "_velocities", exact)
     past = x0.clone()
-    past[:, :, 5:] = 0  # what is not made yet
-    made = step._rolled_out(x0, past, _captions())
-    torch.testing.assert_close(made[:, :, :9], x0[:, :, :9], rtol=1e-4, atol=1e-4)
+    past[:, :, 5:] = 0  # not generated yet
+    generated = step._rolled_out(x0, past, _captions())
+    torch.testing.assert_close(generated[:, :, :9], x0[:, :, :9], rtol=1e-4, atol=1e-4)
     levels = [t / 1000 for t in TIMESTEPS]
-    first, second = ([level for b, level in asked if b == block] for block in (0, 1))
+    first, second = ([level for b, level in calls if b == block] for block in (0, 1))
     assert first == pytest.approx(levels[-len(first) :])
-    assert len(first) < len(levels)  # the first block is told by truth under noise
+    assert len(first) < len(levels)  # the first block starts from noised truth
     assert second == pytest.approx(levels)
 
 
-def test_guidance_leads_away_from_the_empty_caption(
+def test_guidance_points_away_from_empty_caption(
     step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Words] = []
+    calls: list[RowCaptions] = []
 
-    def plain(_clean: object, noisy: Tensor, _sigma: object, words: Words, _layout: Layout):
-        asked.append(words)
+    def plain(_clean: object, noisy: Tensor, _sigma: object, words: RowCaptions, _layout: Layout):
+        calls.append(words)
         return torch.full_like(noisy, 2.0)
 
     monkeypatch.setattr(step, "_velocities", plain)
-    made, sigma = torch.full((2, 3, FRAMES, 2, 4), 5.0), torch.ones(2, FRAMES)
+    predicted, sigma = torch.full((2, 3, FRAMES, 2, 4), 5.0), torch.ones(2, FRAMES)
     layout = step.layouts[BLOCKS]
-    added = step._guidance(made, made, made, sigma, _captions().obeyed(layout), layout)
-    assert asked[0].which.unique().tolist() == [2]  # the last caption, which is empty
-    torch.testing.assert_close(added, torch.full_like(made, 3 * GUIDED))
+    captions = _captions().obeyed(layout)
+    added = step._guidance(predicted, predicted, predicted, sigma, captions, layout)
+    assert calls[0].which.unique().tolist() == [2]  # the last caption, which is empty
+    torch.testing.assert_close(added, torch.full_like(predicted, 3 * GUIDED))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.9])
@@ -117,6 +120,6 @@ def test_training_steps_lower_the_loss(share: float) -> None:
 
 
 def _captions() -> Captions:
-    """Of two clips that change nothing; the last caption is the empty one."""
+    """Create captions of two clips without a switch; the last caption is the empty one."""
     which = torch.tensor([[0], [1]])
     return Captions(torch.randn(3, 5, 8), torch.ones(3, 5), which, torch.full((2, 1), 10**6))

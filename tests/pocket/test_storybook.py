@@ -1,4 +1,4 @@
-"""The storybook: the same scene twice is the same picture, and pictures show what labels say."""
+"""The storybook: rendering is deterministic, and frames show what the labels name."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from storybook.light import PAINT
+from storybook.light import SUBJECT_RGB
 from storybook.motion import Path, draw_path
-from storybook.scenes import Painter, draw_clip
+from storybook.scenes import SceneRenderer, draw_clip
 from storybook.world import COLOURS, HEIGHT, HELD_OUT, SUBJECTS, WIDTH, Scene, draw_scene
 
 SCENE = Scene("day", "hills", "clear", "balloon", "red")
 PATH = Path(0.2)
 
 
-def test_the_same_clip_twice_is_the_same_clip() -> None:
+def test_draw_clip_is_deterministic() -> None:
     scenes = (SCENE, replace(SCENE, time="night", subject="boat"))
     first, second = (draw_clip(scenes, (0, 3), 6, PATH, 1, dissolve=2) for _ in range(2))
     assert first.frames.shape == (6, HEIGHT, WIDTH, 3)
@@ -26,7 +26,7 @@ def test_the_same_clip_twice_is_the_same_clip() -> None:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_the_mask_is_where_the_subject_is(subject: str) -> None:
+def test_mask_covers_the_subject(subject: str) -> None:
     red, _ = _frame(replace(SCENE, subject=subject, colour="red"))
     blue, mask = _frame(replace(SCENE, subject=subject, colour="blue"))
     changed = (red.astype(int) != blue).any(axis=-1)
@@ -37,22 +37,22 @@ def test_the_mask_is_where_the_subject_is(subject: str) -> None:
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_a_subject_has_the_colour_it_is_called(colour: str) -> None:
-    picture, mask = _frame(replace(SCENE, subject="boat", colour=colour))
-    inside = picture[mask == 255].astype(float)
+def test_subject_has_its_named_colour(colour: str) -> None:
+    frame, mask = _frame(replace(SCENE, subject="boat", colour=colour))
+    inside = frame[mask == 255].astype(float)
     nearest = {
-        name: np.abs(inside - np.array(paint)).sum(axis=1).min() for name, paint in PAINT.items()
+        name: np.abs(inside - np.array(rgb)).sum(axis=1).min() for name, rgb in SUBJECT_RGB.items()
     }
     assert min(nearest, key=lambda name: nearest[name]) == colour
-    assert (np.abs(inside - np.array(PAINT[colour])).sum(axis=1) < 30).mean() > 0.25
+    assert (np.abs(inside - np.array(SUBJECT_RGB[colour])).sum(axis=1) < 30).mean() > 0.25
 
 
 def test_subjects_stay_on_screen() -> None:
     rng = np.random.default_rng(0)
     for subject in SUBJECTS:
-        painter = Painter(replace(SCENE, subject=subject, size="near"), draw_path(rng), 0)
+        renderer = SceneRenderer(replace(SCENE, subject=subject, size="near"), draw_path(rng), 0)
         for seconds in range(0, 30, 3):
-            mask = painter.frame(float(seconds))[1]
+            mask = renderer.frame(float(seconds))[1]
             assert (mask > 128).sum() > 300, (subject, seconds)
 
 
@@ -63,7 +63,7 @@ def test_night_is_darker_and_snow_is_whiter() -> None:
     assert _frame(replace(SCENE, weather="snow"))[0][ground].min() > day[ground].mean()
 
 
-def test_a_dissolve_ends_at_the_new_scene() -> None:
+def test_dissolve_ends_at_the_new_scene() -> None:
     new = replace(SCENE, place="town")
     clip = draw_clip((SCENE, new), (0, 2), 6, PATH, 0, dissolve=3)
     old_only = draw_clip((SCENE,), (0,), 6, PATH, 0)
@@ -73,7 +73,7 @@ def test_a_dissolve_ends_at_the_new_scene() -> None:
     assert (clip.frames[2] != old_only.frames[2]).any()
 
 
-def test_pairs_kept_out_are_only_drawn_when_asked_for() -> None:
+def test_held_out_pairs_are_drawn_on_request_only() -> None:
     rng = np.random.default_rng(0)
     assert not any((s.subject, s.colour) in HELD_OUT for s in (draw_scene(rng) for _ in range(300)))
     assert all(
@@ -83,4 +83,4 @@ def test_pairs_kept_out_are_only_drawn_when_asked_for() -> None:
 
 
 def _frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    return Painter(scene, PATH, 0).frame(0.5)
+    return SceneRenderer(scene, PATH, 0).frame(0.5)

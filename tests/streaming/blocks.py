@@ -53,10 +53,10 @@ def blocks(
         start += length
 
 
-def pour(sink: Output, source: Iterable[Block] | None = None, count: int = 5000) -> None:
+def pour(output: Output, source: Iterable[Block] | None = None, count: int = 5000) -> None:
     """Write so many blocks one after the other."""
     for block in islice(blocks() if source is None else source, count):
-        sink.write(block)
+        output.write(block)
 
 
 def colour(prompt: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import CurrentStream, RunStatus
 
-from .asking import VIDEO
+from .http_client import VIDEO
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Many viewers of a live page in one process, until it is killed.
+"""Open many connections of viewers to a live page in one process, until it is killed.
 
-Of ten, six read all they get, two read slowly and two never read.
+Of ten viewers, six read everything, two read slowly and two never read.
 
 python examples/benchmarks/delivery/crowd.py 8765 50
 """
@@ -12,37 +12,37 @@ import socket
 import sys
 import time
 
-SLOW_BYTES = 4096  # a second
+SLOW_BYTES = 4096  # per second
 
 
 def watch(port: int, viewers: int) -> None:
-    """Open so many connections and read from them, each in its way."""
-    eager, slow, asleep = selectors.DefaultSelector(), [], []
+    """Open `viewers` connections and read from them at their speeds."""
+    fast, slow, stalled = selectors.DefaultSelector(), [], []
     for number in range(viewers):
         viewer = socket.create_connection(("127.0.0.1", port))
         viewer.sendall(b"GET /live.mp4 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         if number % 10 < 6:
-            eager.register(viewer, selectors.EVENT_READ)
+            fast.register(viewer, selectors.EVENT_READ)
         elif number % 10 < 8:
             viewer.setblocking(False)
             slow.append(viewer)
         else:
-            asleep.append(viewer)
-    next_sip = time.monotonic()
+            stalled.append(viewer)
+    next_read = time.monotonic()
     while True:
-        for key, _ in eager.select(0.2):
+        for key, _ in fast.select(0.2):
             sock = key.fileobj
             assert isinstance(sock, socket.socket)
             if not sock.recv(1 << 16):
-                eager.unregister(sock)
-        if time.monotonic() >= next_sip:
-            next_sip += 1
+                fast.unregister(sock)
+        if time.monotonic() >= next_read:
+            next_read += 1
             for viewer in slow:
-                sip(viewer)
+                read_a_little(viewer)
 
 
-def sip(viewer: socket.socket) -> None:
-    """Read a little, if there is any."""
+def read_a_little(viewer: socket.socket) -> None:
+    """Read up to `SLOW_BYTES` without waiting."""
     try:
         viewer.recv(SLOW_BYTES)
     except BlockingIOError:

@@ -1,9 +1,9 @@
-"""How long a thread of this process was kept from running Python, though the machine would let it.
+"""Measure for how long threads of this process hold Python's global interpreter lock (GIL).
 
-Calls into C that do not give the interpreter up stop every other thread: the web page, signals,
-the making of the next block. A ticking thread sees them as ticks that come late. Other reasons to
-be late are taken off: Linux counts for each thread how long it was ready and waited for a
-processor (/proc/PID/task/TID/schedstat).
+Calls into C that do not release the GIL stop every other thread: the web page, signals, the
+generation of the next block. A thread that wakes periodically measures such a hold as its delay.
+Time spent waiting for a processor is subtracted: Linux counts it for each thread
+(/proc/PID/task/TID/schedstat).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 
 TICK = 0.002  # seconds
-_SUSPECT = 0.01  # a tick that is not so late is not worth a closer look
+_MIN_DELAY = 0.01  # seconds; shorter delays are not examined
 
 
-class Held:
-    """Ticks while it is entered; `longest` is the longest hold seen, `late` the latest tick.
+class HoldMeter:
+    """Context manager that measures holds of the GIL while it is entered, in seconds.
 
-    A hold is how late a tick came, less the time for which this process's threads waited for a
-    processor meanwhile: whoever held the interpreter may have been one of them. So a loaded machine
-    makes holds look shorter, never longer. Both are in seconds.
+    `late` is the largest delay of a tick. `longest` is the largest delay minus the time for which
+    this process's threads waited for a processor, as any of them may have held the GIL. A loaded
+    machine therefore makes holds look shorter, never longer.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Held:
         self._ticking = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="ticks", daemon=True)
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> HoldMeter:
         self._thread.start()
         self._ticking.wait()
         return self
@@ -46,20 +46,20 @@ class Held:
         while not self._done.is_set():
             time.sleep(TICK)
             now = time.monotonic()
-            late = now - before - TICK
-            self.late = max(self.late, late)
+            delay = now - before - TICK
+            self.late = max(self.late, delay)
             waited, waited_before = _waited(), waited
-            if late > _SUSPECT:
+            if delay > _MIN_DELAY:
                 queued = sum(waited[thread] - waited_before.get(thread, 0.0) for thread in waited)
-                self.longest = max(self.longest, late - queued)
+                self.longest = max(self.longest, delay - queued)
             before = time.monotonic()
 
 
 def _waited() -> dict[int, float]:
-    """Seconds for which each Python thread has been ready without a processor so far."""
+    """Seconds for which each Python thread has waited for a processor so far."""
     found = {}
     for thread in threading.enumerate():
-        with suppress(OSError):  # it has ended, or this is not Linux
+        with suppress(OSError):  # the thread has ended, or this is not Linux
             counted = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
             found[thread.native_id] = int(counted.split()[1]) * 1e-9
     return found

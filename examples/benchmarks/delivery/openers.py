@@ -1,4 +1,4 @@
-"""Every kind of output, opened with something that reads it."""
+"""Every kind of output, opened together with a reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.base import Output
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.video_format import EncoderSettings, VideoFormat
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
@@ -27,18 +28,18 @@ HOST = "127.0.0.1"
 
 
 def file(name: str, codec: str | None = None) -> Opener:
-    """Something on disk, in a folder that goes away."""
+    """A file output in a temporary folder."""
 
     @contextmanager
     def opened(video: VideoFormat) -> Iterator[Output]:
         with TemporaryDirectory() as folder:
-            yield open_output(f"{folder}/{name}", video, EncoderSettings(codec))
+            yield open_output(f"{folder}/{name}", StreamSpec(video, EncoderSettings(codec)))
 
     return opened
 
 
 def pipe(container: str) -> Opener:
-    """Standard output, into a pipe that is read."""
+    """Standard output, into a pipe with a reader."""
 
     @contextmanager
     def opened(video: VideoFormat) -> Iterator[Output]:
@@ -50,57 +51,59 @@ def pipe(container: str) -> Opener:
                     pass
 
         with background(read):
-            yield open_output("-", video, container=container, stdout=writing)
+            yield open_output(
+                "-", StreamSpec(video), OutputOptions(container=container), stdout=writing
+            )
 
     return opened
 
 
 @contextmanager
 def tcp(video: VideoFormat) -> Iterator[Output]:
-    """A TCP reader that is called."""
+    """A TCP client output, connected to a reader."""
     with socket.create_server((HOST, 0)) as server, background(lambda: drain(server.accept()[0])):
-        yield open_output(f"tcp://{HOST}:{server.getsockname()[1]}", video)
+        yield open_output(f"tcp://{HOST}:{server.getsockname()[1]}", StreamSpec(video))
 
 
 @contextmanager
 def tcp_listening(video: VideoFormat) -> Iterator[Output]:
-    """A TCP reader that calls."""
+    """A TCP server output, to which a reader connects."""
     port = free_port()
-    sink = open_output(f"tcp://{HOST}:{port}?listen", video)
+    output = open_output(f"tcp://{HOST}:{port}?listen", StreamSpec(video))
     with background(lambda: drain(socket.create_connection((HOST, port)))):
-        yield sink
+        yield output
 
 
 @contextmanager
 def unix(video: VideoFormat) -> Iterator[Output]:
-    """A reader behind a socket in the file system."""
+    """A Unix domain socket output, connected to a reader."""
     with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{folder}/socket")
         server.listen()
         with background(lambda: drain(server.accept()[0])):
-            yield open_output(f"unix://{folder}/socket", video)
+            yield open_output(f"unix://{folder}/socket", StreamSpec(video))
 
 
 @contextmanager
 def udp(video: VideoFormat) -> Iterator[Output]:
-    """Somebody who takes datagrams, until none has come for a second."""
+    """A UDP output with a receiver, which ends after a second without datagrams."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((HOST, 0))
         receiver.settimeout(1)
         with background(lambda: drain(receiver)):
-            yield open_output(f"udp://{HOST}:{receiver.getsockname()[1]}", video)
+            yield open_output(f"udp://{HOST}:{receiver.getsockname()[1]}", StreamSpec(video))
 
 
 @contextmanager
 def rtmp(video: VideoFormat) -> Iterator[Output]:
-    """An ffmpeg that takes a broadcast, as a server would."""
+    """An RTMP output to an ffmpeg that listens as a server."""
     port = free_port()
     address = f"rtmp://{HOST}:{port}/live/key"
     command = ["ffmpeg", "-v", "quiet", "-nostdin", "-listen", "1", "-f", "flv", "-i", address]
     server = subprocess.Popen([*command, "-f", "null", "-"])
     try:
-        await_taken(port)
-        yield open_output(address, video)
+        wait_until_listening(port)
+        yield open_output(address, StreamSpec(video))
     finally:
         server.kill()
         server.wait()
@@ -109,9 +112,9 @@ def rtmp(video: VideoFormat) -> Iterator[Output]:
 @contextmanager
 def page(video: VideoFormat) -> Iterator[Output]:
     """The live page's feed, with one viewer."""
-    stage, feed = CurrentStream(), LiveFeed(video)
-    stage.begin(feed, LiveControl(), RunStatus(video))
-    with WebServer(stage, AccessPolicy.on(HOST, 0)) as server:
+    current, feed = CurrentStream(), LiveFeed(video)
+    current.begin(feed, LiveControl(), RunStatus(video))
+    with WebServer(current, AccessPolicy.on(HOST, 0)) as server:
 
         def view() -> None:
             with urllib.request.urlopen(f"{server.access.url()}live.mp4") as answer:
@@ -152,7 +155,7 @@ OPENERS: dict[str, Opener] = {
 
 
 def drain(connection: socket.socket) -> None:
-    """Read until there is no more."""
+    """Read to the end of the stream."""
     with connection, suppress(TimeoutError):
         while connection.recv(1 << 16):
             pass
@@ -163,8 +166,8 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def await_taken(port: int) -> None:
-    """Wait until somebody listens, without a call: a server that takes one caller is not probed."""
+def wait_until_listening(port: int) -> None:
+    """Wait until a port is in use, without connecting: the server accepts one connection only."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with socket.socket() as probe:
@@ -173,12 +176,12 @@ def await_taken(port: int) -> None:
             except OSError:
                 return
         time.sleep(0.05)
-    raise SystemExit(f"nobody listens at port {port}")
+    raise SystemExit(f"no server listens on port {port}")
 
 
 @contextmanager
 def background(work: Callable[[], object]) -> Iterator[None]:
-    """Have something done in a thread meanwhile, and wait for its end."""
+    """Run a function in a thread, and wait for its end."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     yield

@@ -1,7 +1,7 @@
-"""What viewers of the live page cost the making of the video: blocks with and without, in turns.
+"""Measure what viewers of the live page cost: blocks with and without viewers, alternately.
 
-The viewers are connections from a process of their own. Of ten, six read all they get, two read
-slowly and two never read, as a phone does that has left the room.
+The viewers are connections from another process. Of ten, six read everything, two read slowly and
+two never read.
 
 python examples/benchmarks/delivery/viewers.py --viewers 50
 """
@@ -40,32 +40,32 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--viewers", type=int, default=50, metavar="N")
-    parser.add_argument("--blocks", type=int, default=8, metavar="N", help="in a turn")
+    parser.add_argument("--blocks", type=int, default=8, metavar="N", help="per turn")
     parser.add_argument("--turns", type=int, default=4, metavar="N", help="with and without")
     args = parser.parse_args(argv)
     measure(args.model, args.viewers, args.blocks, args.turns)
 
 
 def measure(model: str, viewers: int, blocks: int, turns: int) -> None:
-    """Make blocks with and without viewers, in turns, and print what was seen."""
+    """Generate blocks with and without viewers alternately, and print the times."""
     engine = Engine.load(model)
     session = engine.session("a red boat on the sea at sunset")
     video = VideoFormat(engine.preset.width, engine.preset.height, engine.preset.fps)
-    stage, feed = CurrentStream(), LiveFeed(video)
-    stage.begin(feed, LiveControl(), RunStatus(video))
+    current, feed = CurrentStream(), LiveFeed(video)
+    current.begin(feed, LiveControl(), RunStatus(video))
     alone: list[float] = []
     watched: list[float] = []
-    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
+    with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
         url = server.access.url()
-        make(session, feed, 3)
+        generate(session, feed, 3)
         for turn in range(turns):
-            alone += make(session, feed, blocks)
+            alone += generate(session, feed, blocks)
             with watching(server.access.port, viewers):
                 await_viewers(url, viewers)
-                watched += make(session, feed, blocks)
+                watched += generate(session, feed, blocks)
                 memory = psutil.Process().memory_info().rss >> 20
-                told = "" if turn else " (in the first turn)"
-                print(f"{count(url)} viewers, {memory} MiB{told}", flush=True)
+                turn_note = "" if turn else " (in the first turn)"
+                print(f"{count(url)} viewers, {memory} MiB{turn_note}", flush=True)
             await_viewers(url, 0)
     print(
         f"a block alone {median(alone) * 1e3:.0f} ms, "
@@ -74,19 +74,19 @@ def measure(model: str, viewers: int, blocks: int, turns: int) -> None:
     )
 
 
-def make(session: Session, feed: LiveFeed, count: int) -> list[float]:
-    """Seconds for each of so many blocks, encoded and handed to the viewers."""
-    taken = []
+def generate(session: Session, feed: LiveFeed, count: int) -> list[float]:
+    """Generate, encode and send `count` blocks; return the seconds of each."""
+    seconds = []
     for _ in range(count):
         begun = time.perf_counter()
         feed.write(next(session))
-        taken.append(time.perf_counter() - begun)
-    return taken
+        seconds.append(time.perf_counter() - begun)
+    return seconds
 
 
 @contextmanager
 def watching(port: int, viewers: int) -> Iterator[None]:
-    """Have viewers in a process of their own."""
+    """Run viewers in another process."""
     crowd = Path(__file__).with_name("crowd.py")
     process = subprocess.Popen([sys.executable, str(crowd), str(port), str(viewers)])
     try:
@@ -102,7 +102,7 @@ def count(url: str) -> int:
 
 
 def await_viewers(url: str, wanted: int) -> None:
-    """Wait until so many are there; those that never read may have been let go meanwhile."""
+    """Wait for a number of viewers; those that never read may be disconnected meanwhile."""
     until = time.monotonic() + 60
     while count(url) != wanted:
         if time.monotonic() > until:

@@ -1,1 +1,1 @@
-"""How good the embedded model is: measured against rendered truth, and shown on contact sheets."""
+"""Evaluation of the embedded model: figures against rendered scenes, and contact sheets."""

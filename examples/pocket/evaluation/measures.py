@@ -1,4 +1,4 @@
-"""The measurements: autoencoder, prompts, switches, long runs."""
+"""Measurements of the model: autoencoder, prompts, switches, long runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Figures = dict[str, float]
 
 @torch.no_grad()
 def autoencoder_figures(engine: Engine, clips: int, seed: int = 20) -> tuple[Figures, np.ndarray]:
-    """PSNR in dB of rebuilt clips of 49 frames, overall and inside subjects; pictures beside."""
+    """PSNR in dB of decoded clips of 49 frames, overall and inside subjects; and a sheet."""
     vae = engine.vae
     assert isinstance(vae, WanVAE)
     rng = np.random.default_rng(seed)
@@ -34,8 +34,8 @@ def autoencoder_figures(engine: Engine, clips: int, seed: int = 20) -> tuple[Fig
         mask = torch.from_numpy(clip.masks > 128)[None, None].expand_as(error)
         errors.append(float(error.mean()))
         inside.append(float(error[mask].mean()))
-        rebuilt = ((y[0].permute(1, 2, 3, 0) + 1) * 127.5).byte().numpy()
-        rows.append(np.concatenate((clip.frames[40], rebuilt[40]), axis=1))
+        decoded = ((y[0].permute(1, 2, 3, 0) + 1) * 127.5).byte().numpy()
+        rows.append(np.concatenate((clip.frames[40], decoded[40]), axis=1))
     figures = {"psnr": _decibels(errors), "psnr inside subjects": _decibels(inside)}
     return figures, np.concatenate(rows[:8])
 
@@ -43,9 +43,9 @@ def autoencoder_figures(engine: Engine, clips: int, seed: int = 20) -> tuple[Fig
 def prompt_figures(
     engine: Engine, probe: Probe, count: int, blocks: int, seed: int = 30, **settings: object
 ) -> tuple[Figures, np.ndarray]:
-    """Accuracy on unseen prompts in the first block and in the last of `blocks`; and pictures.
+    """Accuracy on unseen prompts in the first and in the last of `blocks`, and a contact sheet.
 
-    One prompt in four asks for a subject in a colour that training never showed it in.
+    One prompt in four has a pair of subject and colour that is held out from training.
     """
     rng = np.random.default_rng(seed)
     scenes = [draw_scene(rng, held_out=i % 4 == 0) for i in range(count)]
@@ -67,9 +67,9 @@ def prompt_figures(
 
 
 def nearest_figures(engine: Engine, prompts: int, blocks: int = 8, seed: int = 60) -> Figures:
-    """Decibels to the nearest picture of the world, in the first block and the last of `blocks`.
+    """Decibels to the nearest rendered frame, in the first and in the last of `blocks`.
 
-    A mean over pictures of each one's decibels, so that one lost subject does not hide the rest.
+    Decibels are averaged over frames, so that one lost subject does not dominate the mean.
     """
     rng = np.random.default_rng(seed)
     errors: dict[str, list[tuple[float, float]]] = {}
@@ -88,7 +88,7 @@ def nearest_figures(engine: Engine, prompts: int, blocks: int = 8, seed: int = 6
 
 
 def switch_figures(engine: Engine, count: int, seed: int = 40, **settings: object) -> Figures:
-    """Seconds from a switch until a picture is half of the way to the new scene."""
+    """Seconds from a switch until a frame is half way to the new scene."""
     rng = np.random.default_rng(seed)
     seconds = []
     for i in range(count):
@@ -97,8 +97,8 @@ def switch_figures(engine: Engine, count: int, seed: int = 40, **settings: objec
         old = [next(session) for _ in range(2)][-1].frames[-1].astype(float)
         session.switch(caption(change_scene(before, rng), rng, full=True))
         new = np.concatenate([next(session).frames for _ in range(4)]).astype(float)
-        way = new[-FPS:].mean(axis=0) - old
-        share = ((new - old) * way).mean(axis=(1, 2, 3)) / (way**2).mean()
+        change = new[-FPS:].mean(axis=0) - old
+        share = ((new - old) * change).mean(axis=(1, 2, 3)) / (change**2).mean()
         seconds.append(float(np.argmax(share >= 0.5)) / FPS)
     return {"median seconds": float(np.median(seconds)), "worst seconds": max(seconds)}
 
@@ -106,7 +106,7 @@ def switch_figures(engine: Engine, count: int, seed: int = 40, **settings: objec
 def drift_figures(
     engine: Engine, probe: Probe, minutes: float, every: float = 20.0, seed: int = 50
 ) -> tuple[Figures, np.ndarray]:
-    """A long run with a switch every `every` seconds: accuracy in its first and last minute."""
+    """Accuracy in the first and last minute of a long run, with a switch every `every` seconds."""
     rng = np.random.default_rng(seed)
     scene = draw_scene(rng)
     session = engine.session(caption(scene, rng, full=True), seed=seed)
@@ -131,31 +131,29 @@ def drift_figures(
 
 
 def constant_figures(engine: Engine, minutes: float, prompt: str) -> tuple[Figures, np.ndarray]:
-    """One prompt for minutes: how much moves and how much contrast is left, at both ends."""
+    """Motion and contrast at the end of minutes of one prompt, relative to the beginning."""
     session = engine.session(prompt, seed=1)
-    moved, contrast, frames = [], [], []
+    motion, contrast, frames = [], [], []
     while session.next_start / FPS < 60 * minutes:
         block = next(session)
-        pictures = block.frames.astype(float)
-        moved.append(np.abs(np.diff(pictures, axis=0)).mean())
-        contrast.append(pictures.std())
+        values = block.frames.astype(float)
+        motion.append(np.abs(np.diff(values, axis=0)).mean())
+        contrast.append(values.std())
         frames.append(block.frames[-1])
-    tenth = max(1, len(moved) // 10)
+    tenth = max(1, len(motion) // 10)
     figures = {
-        "movement kept": float(np.mean(moved[-tenth:]) / np.mean(moved[1 : 1 + tenth])),
+        "movement kept": float(np.mean(motion[-tenth:]) / np.mean(motion[1 : 1 + tenth])),
         "contrast kept": float(np.mean(contrast[-tenth:]) / np.mean(contrast[1 : 1 + tenth])),
     }
     picked = np.linspace(0, len(frames) - 1, 24).astype(int)
     return figures, sheet([frames[i] for i in picked])
 
 
-def sheet(pictures: list[np.ndarray], columns: int = 4, limit: int = 40) -> np.ndarray:
-    """Pictures side by side, in rows; what does not fill a row is left out."""
-    pictures = pictures[: min(limit, len(pictures) // columns * columns) or len(pictures)]
-    columns = min(columns, len(pictures))
-    rows = [
-        np.concatenate(pictures[i : i + columns], axis=1) for i in range(0, len(pictures), columns)
-    ]
+def sheet(images: list[np.ndarray], columns: int = 4, limit: int = 40) -> np.ndarray:
+    """Arrange images in a grid; an incomplete last row is dropped."""
+    images = images[: min(limit, len(images) // columns * columns) or len(images)]
+    columns = min(columns, len(images))
+    rows = [np.concatenate(images[i : i + columns], axis=1) for i in range(0, len(images), columns)]
     return np.concatenate(rows)
 
 

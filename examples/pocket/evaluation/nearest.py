@@ -1,7 +1,7 @@
-"""How near a picture is to the world: decibels to the nearest picture that could be drawn.
+"""Distance of a frame to the rendered world: errors against the nearest frame that can be drawn.
 
-The world is small enough to try: where a swing begins, the lie of the land, and every quarter of
-a second of a cycle. What is soft, doubled or half there is near to none of them.
+The world is small enough for an exhaustive search over phases, layouts and quarters of a second of
+a cycle. Blurred, doubled or incomplete frames are far from all of them.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import numpy as np
 
 from storybook.land import LAYOUTS
 from storybook.motion import CYCLE, PHASES, Path
-from storybook.scenes import Painter
+from storybook.scenes import SceneRenderer
 from storybook.world import Scene
 
-QUARTERS = np.arange(0, 2 * CYCLE, 0.25)  # seconds: clouds take two cycles
+QUARTERS = np.arange(0, 2 * CYCLE, 0.25)  # seconds: clouds have a period of two cycles
 
 
-def nearest(picture: np.ndarray, scene: Scene) -> tuple[float, float]:
-    """Mean squared errors, pictures in [0, 1], overall and inside the subject.
+def nearest(frame: np.ndarray, scene: Scene) -> tuple[float, float]:
+    """Mean squared errors of a frame, values in [0, 1], overall and inside the subject.
 
-    picture: uint8 (H, W, 3). Both against the rendered picture of the scene whose sum of the two
-    is least.
+    `frame` is uint8 (H, W, 3). Both errors are against the rendered frame of the scene for which
+    their sum is smallest.
     """
-    seen = picture.astype(np.float32) / 255
+    values = frame.astype(np.float32) / 255
     errors = []
     for phase, layout in product(PHASES, range(LAYOUTS)):
-        painter = Painter(scene, Path(phase), layout)
+        renderer = SceneRenderer(scene, Path(phase), layout)
         for seconds in QUARTERS:
-            truth, mask = painter.frame(float(seconds))
-            error = np.square(seen - truth.astype(np.float32) / 255).mean(axis=2)
+            truth, mask = renderer.frame(float(seconds))
+            error = np.square(values - truth.astype(np.float32) / 255).mean(axis=2)
             errors.append((float(error.mean()), float(error[mask > 128].mean())))
     return min(errors, key=sum)

@@ -1,6 +1,6 @@
-"""A classifier that reads time, place, weather, subject and colour off a single picture.
+"""A classifier of time, place, weather, subject and colour from a single frame.
 
-It learns from rendered scenes alone, some of them blurred; it never sees a picture of the model.
+It is trained on rendered scenes only, some of them blurred, and never on frames of the model.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from storybook.motion import draw_path
-from storybook.scenes import Painter
+from storybook.scenes import SceneRenderer
 from storybook.world import ATTRIBUTES, Scene, draw_scene
 
 Labels = dict[str, int]
 
 
 class Probe(nn.Module):
-    """Five convolutions and one linear head an attribute, on pictures of 64 x 112."""
+    """Five convolutions and one linear head per attribute, on frames of 64 x 112."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +35,14 @@ class Probe(nn.Module):
             {name: nn.Linear(128 * 8, len(values)) for name, values in ATTRIBUTES.items()}
         )
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Pictures (n, 3, 64, 112) in [-1, 1] to one row of scores an attribute."""
-        x = self.features(pictures)  # (n, 128, 2, 4)
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """Compute logits (n, values) of each attribute from frames (n, 3, 64, 112) in [-1, 1]."""
+        x = self.features(frames)  # (n, 128, 2, 4)
         return {name: head(x.flatten(1)) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def read(self, frames: np.ndarray) -> list[dict[str, str]]:
-        """What is seen on frames uint8 (n, H, W, 3)."""
+        """Classify frames uint8 (n, H, W, 3)."""
         scores = self.eval()(prepare(frames))
         return [
             {name: ATTRIBUTES[name][int(scores[name][i].argmax())] for name in ATTRIBUTES}
@@ -51,45 +51,45 @@ class Probe(nn.Module):
 
 
 def prepare(frames: np.ndarray) -> Tensor:
-    """Frames uint8 (n, H, W, 3) as the probe takes them."""
+    """Convert frames uint8 (n, H, W, 3) to the probe's input."""
     x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return F.interpolate(x, (64, 112), mode="area")
 
 
 def labels_of(scene: Scene) -> Labels:
-    """The scene's classes by number."""
+    """Class numbers of a scene's attributes."""
     return {name: values.index(getattr(scene, name)) for name, values in ATTRIBUTES.items()}
 
 
 def accuracy(read: Iterable[dict[str, str]], scenes: Iterable[Scene]) -> dict[str, float]:
-    """Share of pictures on which each attribute was read as the scene has it."""
+    """Share of frames on which each attribute is classified correctly."""
     pairs = list(zip(read, scenes, strict=True))
     return {
-        name: sum(seen[name] == getattr(scene, name) for seen, scene in pairs) / len(pairs)
+        name: sum(found[name] == getattr(scene, name) for found, scene in pairs) / len(pairs)
         for name in ATTRIBUTES
     }
 
 
 def rendered(count: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
-    """Rendered pictures of random scenes, pairs kept out of training among them."""
+    """Render frames of random scenes, held-out pairs among them."""
     rng = np.random.default_rng(seed)
     frames, scenes = [], []
     for _ in range(count):
         scene = draw_scene(rng, held_out=rng.random() < 0.17)
-        painter = Painter(scene, draw_path(rng), int(rng.integers(3)))
-        frames.append(painter.frame(float(rng.uniform(0, 24)))[0])
+        renderer = SceneRenderer(scene, draw_path(rng), int(rng.integers(3)))
+        frames.append(renderer.frame(float(rng.uniform(0, 24)))[0])
         scenes.append(scene)
     return np.stack(frames), scenes
 
 
-def load_probe(file: Path, pictures: int = 6000, rounds: int = 10) -> Probe:
-    """The probe from a file, trained and written there if the file does not exist."""
+def load_probe(file: Path, count: int = 6000, rounds: int = 10) -> Probe:
+    """Load the probe from a file; train it and write the file if it does not exist."""
     probe = Probe()
     if file.exists():
         probe.load_state_dict(torch.load(file, weights_only=True))
         return probe.eval()
     torch.manual_seed(0)
-    frames, scenes = rendered(pictures, seed=10)
+    frames, scenes = rendered(count, seed=10)
     data = prepare(frames)
     truth = {n: torch.tensor([labels_of(s)[n] for s in scenes]) for n in ATTRIBUTES}
     optimizer = torch.optim.AdamW(probe.parameters(), 3e-3, weight_decay=0.02)
@@ -97,7 +97,7 @@ def load_probe(file: Path, pictures: int = 6000, rounds: int = 10) -> Probe:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, steps)
     for _ in range(steps):
         pick = torch.randint(len(data), (64,))
-        scores = probe.train()(_softened(data[pick]))
+        scores = probe.train()(_augmented(data[pick]))
         loss = torch.stack(
             [F.cross_entropy(scores[n], truth[n][pick], label_smoothing=0.05) for n in ATTRIBUTES]
         ).sum()
@@ -110,8 +110,8 @@ def load_probe(file: Path, pictures: int = 6000, rounds: int = 10) -> Probe:
     return probe.eval()
 
 
-def _softened(x: Tensor) -> Tensor:
-    """Half of the batch blurred, all of it moved a little in place and brightness, with noise."""
+def _augmented(x: Tensor) -> Tensor:
+    """Blur half of the batch; shift all of it in position and brightness, and add noise."""
     half = len(x) // 2
     small = F.interpolate(x[:half], scale_factor=float(np.random.choice((0.35, 0.5, 0.7))))
     soft = F.interpolate(small, x.shape[-2:], mode="bilinear")

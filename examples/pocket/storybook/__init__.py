@@ -1,1 +1,1 @@
-"""The storybook: what the embedded model's world holds, how it is drawn and what is said of it."""
+"""The storybook: scenes of the embedded model's training data, their rendering and captions."""

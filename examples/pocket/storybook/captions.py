@@ -1,4 +1,4 @@
-"""Captions: one scene said in many ways, in any order, with words that mean nothing in between."""
+"""Captions of scenes with varied words and order, optionally with unknown words in between."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from .world import Scene
 
 
 def caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
-    """A caption of a scene; with `full` it names time, place, weather, subject and colour.
+    """Write a caption of a scene; `full` names time, place, weather, subject and colour.
 
-    Otherwise what goes without saying may be left out: daylight, a clear sky, now and then the
-    place.
+    Otherwise default attributes may be left out: daylight, a clear sky, sometimes the place.
     """
     thing = _thing(scene, rng)
     parts = [_pick(TIME_WORDS, scene.time, rng), _place(scene, rng), _weather(scene, rng)]
@@ -47,7 +46,7 @@ def caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
 
 
 def plain_caption(scene: Scene) -> str:
-    """Each thing by its first word, in one order: what the model learns soonest."""
+    """Write the simplest caption: the first word of each attribute, in a fixed order."""
     colour, noun = COLOUR_WORDS[scene.colour][0], SUBJECT_WORDS[scene.subject][0]
     parts = (
         f"a {colour} {noun} {VERBS[scene.subject][0]}",

@@ -1,4 +1,4 @@
-"""The subjects that dance, fly and walk: kite, bird, fox."""
+"""Drawing of the subjects kite, bird and fox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DARK: RGB = (40, 34, 44)
 
 
 def draw_kite(pen: Pen, colour: RGB, seconds: float) -> None:
-    """A diamond kite with a waving tail of bows; its origin is the crossing of its sticks."""
+    """Draw a diamond kite with a waving tail of bows; its origin is where its sticks cross."""
     rim = shade(colour, RIM)
     tail = [(sin(turns(8, seconds) - i * 0.8) * (1.5 + i * 0.9), -28.0 - i * 7) for i in range(5)]
     pen.line([(0, -26), *tail], DARK, 1.4)
@@ -25,7 +25,7 @@ def draw_kite(pen: Pen, colour: RGB, seconds: float) -> None:
 
 
 def draw_bird(pen: Pen, colour: RGB, seconds: float) -> None:
-    """A broad-winged bird; its origin is the middle of its body."""
+    """Draw a broad-winged bird; its origin is the middle of its body."""
     rim = shade(colour, RIM)
     flap = sin(turns(8, seconds))
     tip = 8 + 22 * flap
@@ -40,7 +40,7 @@ def draw_bird(pen: Pen, colour: RGB, seconds: float) -> None:
 
 
 def draw_fox(pen: Pen, colour: RGB, seconds: float) -> None:
-    """A walking fox with a white-tipped tail; its origin is the ground under it."""
+    """Draw a walking fox with a white-tipped tail; its origin is the ground under it."""
     rim = shade(colour, RIM)
     stride = turns(8, seconds)
     for x, phase in ((-19, pi), (17, 0.0)):

@@ -1,4 +1,4 @@
-"""The places: a land layer with a transparent sky, drawn once a scene."""
+"""Drawing of the places: a land layer with a transparent sky, drawn once per scene."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from PIL import Image, ImageDraw
 from .light import RGB, Light, shade
 from .world import HEIGHT, WIDTH
 
-SCALE = 2  # canvas pixels a picture pixel: drawn large, scaled down
+SCALE = 2  # canvas pixels per frame pixel: scenes are drawn large and reduced
 WATER: RGB = (44, 118, 196)
 SAND: RGB = (238, 208, 144)
-LAYOUTS = 3  # few fixed layouts a place: what is known can be drawn sharp
+LAYOUTS = 3  # few fixed layouts per place, so that the model can learn sharp details
 
 Ridge = Callable[[float], float]
 
 
 def draw_land(place: str, subject: str, time: str, light: Light, layout: int) -> Image.Image:
-    """RGBA canvas of a place, with the ground that the subject needs: water, rails or a beach."""
+    """Draw a place as RGBA canvas, with the water, rails or beach that the subject needs."""
     image = Image.new("RGBA", (WIDTH * SCALE, HEIGHT * SCALE))
     pen = ImageDraw.Draw(image)
     rng = np.random.default_rng(layout)
@@ -36,7 +36,7 @@ def draw_land(place: str, subject: str, time: str, light: Light, layout: int) ->
 
 
 def water_line(place: str, subject: str) -> float | None:
-    """The height where water begins, in picture pixels from the top, or None."""
+    """Height at which water begins, in frame pixels from the top, or None."""
     if place == "sea":
         return 80.0
     return 99.0 if subject == "boat" else None

@@ -1,4 +1,4 @@
-"""Colours of the world: sky and light by time of day, bent by the weather."""
+"""Colours of the world: sky and light by time of day and weather."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 RGB = tuple[int, int, int]
 
-PAINT: dict[str, RGB] = {
+SUBJECT_RGB: dict[str, RGB] = {
     "red": (226, 38, 40),
     "yellow": (252, 212, 38),
     "green": (44, 176, 66),
@@ -16,17 +16,17 @@ PAINT: dict[str, RGB] = {
     "purple": (150, 54, 196),
     "white": (250, 250, 250),
 }
-RIM = 0.7  # of a subject's colour, around it: a hair's breadth of contrast is what blurs first
+RIM = 0.7  # brightness of a subject's outline relative to its colour
 
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """The sky's two colours, the light on land and on subjects, how much snow lies on the land."""
+    """The sky's two colours, the light on land and on subjects, the amount of snow on the land."""
 
     top: np.ndarray
     bottom: np.ndarray
     land: np.ndarray  # factor per channel
-    subject: np.ndarray  # factor per channel, milder: a colour must stay the colour it is called
+    subject: np.ndarray  # factor per channel, milder: subjects must keep their named colour
     snow: float
 
     def on_land(self, colour: RGB) -> RGB:
@@ -54,7 +54,7 @@ DIM = {"clear": 1.0, "cloudy": 0.97, "rain": 0.72, "snow": 0.95}
 
 
 def light_of(time: str, weather: str) -> Light:
-    """The light of a time of day under a weather."""
+    """Light of a time of day in a weather."""
     top, bottom = (np.array(colour, dtype=float) for colour in SKY[time])
     land = np.array(LAND_LIGHT[time])
     grey, dim = GREY[weather], DIM[weather]
@@ -73,7 +73,7 @@ def rgb(colour: np.ndarray) -> RGB:
 
 
 def shade(colour: RGB, factor: float) -> RGB:
-    """A darker (factor < 1) or lighter (factor > 1, towards white) tone of a colour."""
+    """Darken (factor < 1) or lighten (factor > 1, towards white) a colour."""
     base = np.array(colour, dtype=float)
     return rgb(base * factor if factor <= 1 else base + (255 - base) * (factor - 1))
 

@@ -1,4 +1,4 @@
-"""Where a subject is at a time: always on screen, turning round like a paper figure."""
+"""Position of a subject over time: always inside the frame, mirrored when it turns."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from .world import WIDTH
 
 SIZE = {"far": 0.72, "middle": 1.0, "near": 1.2}
-PHASES = (-0.6, 0.0, 0.6)  # where a swing begins: left of the middle, there, or right of it
-CYCLE = 8.0  # seconds after which every movement begins again, but clouds: after two of them
+PHASES = (-0.6, 0.0, 0.6)  # start of the swing: left of the middle, in it, or right of it
+CYCLE = 8.0  # seconds; the period of every movement, except clouds, which have two cycles
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A swing about the middle: phase 0 heads right, phase pi heads left."""
+    """A swing about the middle: phase 0 moves right, phase pi moves left."""
 
     phase: float
 
@@ -24,7 +24,7 @@ class Path:
         return WIDTH * (0.5 + 0.2 * sin(self._angle(seconds)))
 
     def facing(self, seconds: float) -> float:
-        """In [-1, 1]: which way the figure looks; it narrows for a moment while it turns."""
+        """Direction in [-1, 1]; the figure is narrow for a moment while it turns."""
         turn = max(-1.0, min(1.0, 3.5 * cos(self._angle(seconds))))
         return turn if abs(turn) > 0.3 else (0.3 if turn >= 0 else -0.3)
 
@@ -33,17 +33,17 @@ class Path:
 
 
 def draw_path(rng: np.random.Generator) -> Path:
-    """A path by lot; it begins by heading right."""
+    """Choose a random path; it begins by moving right."""
     return Path(float(rng.choice(PHASES)))
 
 
 def turns(count: int, seconds: float) -> float:
-    """The angle of something that goes round `count` times in a cycle."""
+    """Angle of a movement with `count` periods in a cycle."""
     return 2 * pi * count * seconds / CYCLE
 
 
 def height_and_tilt(subject: str, seconds: float) -> tuple[float, float]:
-    """Height of the subject's origin in picture pixels from the top, and its tilt in radians."""
+    """Height of the subject's origin in frame pixels from the top, and its tilt in radians."""
     if subject == "balloon":
         return 48 + 9 * cos(turns(1, seconds)), 0.05 * sin(turns(2, seconds))
     if subject == "kite":

@@ -1,4 +1,4 @@
-"""A pen in a subject's own coordinates: draws the picture and, beside it, the subject's mask."""
+"""Drawing in a subject's own coordinates, on the canvas and on the subject's mask."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CIRCLE = [(cos(2 * pi * i / 28), sin(2 * pi * i / 28)) for i in range(28)]
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """Local units are pixels of the finished picture, y upwards; `facing` in [-1, 1] squeezes x."""
+    """A pen in units of frame pixels, y upwards; `facing` in [-1, 1] scales x."""
 
     canvas: ImageDraw.ImageDraw
     mask: ImageDraw.ImageDraw
     x: float
     y: float
-    scale: float  # canvas pixels a local unit
+    scale: float  # canvas pixels per local unit
     facing: float = 1.0
     tilt: float = 0.0  # radians, counter-clockwise
 

@@ -1,4 +1,4 @@
-"""Clips of the storybook: pictures, the subject's mask, and dissolves between scenes."""
+"""Rendering of clips: frames, the subject's mask, and dissolves between scenes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .creatures import draw_bird, draw_fox, draw_kite
 from .land import LAYOUTS, SCALE, draw_land, water_line
-from .light import PAINT, light_of
+from .light import SUBJECT_RGB, light_of
 from .motion import SIZE, Path, height_and_tilt
 from .pen import Pen
 from .sky import draw_cloud, draw_fall, draw_sky, draw_waves, paste_clouds
 from .subjects import draw_balloon, draw_boat, draw_train
 from .world import FPS, HEIGHT, WIDTH, Scene
 
-# A brush, not a knife: edges a pixel wide cost an autoencoder more than all they enclose.
+# A blur: an autoencoder spends more on edges of one pixel than on the areas inside them.
 SOFT = ImageFilter.Kernel((3, 3), (4, 10, 4, 10, 25, 10, 4, 10, 4))
 
 _DRAW = {
@@ -31,7 +31,7 @@ _DRAW = {
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Pictures and masks of one clip; scene k holds from `starts[k]` on, after a dissolve."""
+    """Frames and masks of one clip; scene k is shown from `starts[k]`, after a dissolve."""
 
     frames: np.ndarray  # uint8 (T, H, W, 3)
     masks: np.ndarray  # uint8 (T, H, W): how much of a pixel belongs to the subject
@@ -39,8 +39,8 @@ class Clip:
     starts: tuple[int, ...]  # first frame of each scene; the dissolve begins there
 
 
-class Painter:
-    """Draws one scene frame by frame; its still layers are drawn once."""
+class SceneRenderer:
+    """Renderer of one scene, frame by frame; still layers are drawn once."""
 
     def __init__(self, scene: Scene, path: Path, layout: int) -> None:
         self.scene, self.path = scene, path
@@ -50,7 +50,7 @@ class Painter:
         self.land = draw_land(scene.place, scene.subject, scene.time, self.light, layout % LAYOUTS)
 
     def frame(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """Picture uint8 (H, W, 3) and mask uint8 (H, W) at a time."""
+        """Render a frame uint8 (H, W, 3) and its mask uint8 (H, W)."""
         scene = self.scene
         canvas = self.sky.copy()
         paste_clouds(canvas, self.cloud, scene.weather, seconds)
@@ -62,8 +62,8 @@ class Painter:
         mask = Image.new("L", canvas.size)
         self._subject(draw, ImageDraw.Draw(mask), seconds)
         draw_fall(blend, scene.weather, scene.time, seconds)
-        picture = canvas.reduce(SCALE).filter(SOFT)
-        return np.asarray(picture), np.asarray(mask.reduce(SCALE))
+        reduced = canvas.reduce(SCALE).filter(SOFT)
+        return np.asarray(reduced), np.asarray(mask.reduce(SCALE))
 
     def _subject(
         self, draw: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, seconds: float
@@ -79,7 +79,7 @@ class Painter:
             facing=self.path.facing(seconds),
             tilt=tilt,
         )
-        _DRAW[scene.subject](pen, self.light.on_subject(PAINT[scene.colour]), seconds)
+        _DRAW[scene.subject](pen, self.light.on_subject(SUBJECT_RGB[scene.colour]), seconds)
 
 
 def draw_clip(
@@ -91,22 +91,22 @@ def draw_clip(
     dissolve: int = FPS,
     offset: float = 0.0,
 ) -> Clip:
-    """A clip of `frames` pictures; scene k fades in over `dissolve` frames from `starts[k]`.
+    """Render a clip of `frames` frames; scene k fades in over `dissolve` frames from `starts[k]`.
 
-    It begins `offset` seconds after the scene's own beginning.
+    The clip begins `offset` seconds after the beginning of the scene's movements.
     """
-    painters = [Painter(scene, path, layout) for scene in scenes]
-    pictures = np.empty((frames, HEIGHT, WIDTH, 3), np.uint8)
+    renderers = [SceneRenderer(scene, path, layout) for scene in scenes]
+    drawn = np.empty((frames, HEIGHT, WIDTH, 3), np.uint8)
     masks = np.empty((frames, HEIGHT, WIDTH), np.uint8)
     for t in range(frames):
-        now = max(k for k, start in enumerate(starts) if start <= t)
-        picture, mask = painters[now].frame(offset + t / FPS)
-        share = (t - starts[now] + 1) / dissolve
-        if now and share < 1:
-            old, old_mask = painters[now - 1].frame(offset + t / FPS)
-            picture, mask = _mix(old, picture, share), _mix(old_mask, mask, share)
-        pictures[t], masks[t] = picture, mask
-    return Clip(pictures, masks, scenes, starts)
+        current = max(k for k, start in enumerate(starts) if start <= t)
+        frame, mask = renderers[current].frame(offset + t / FPS)
+        share = (t - starts[current] + 1) / dissolve
+        if current and share < 1:
+            old, old_mask = renderers[current - 1].frame(offset + t / FPS)
+            frame, mask = _mix(old, frame, share), _mix(old_mask, mask, share)
+        drawn[t], masks[t] = frame, mask
+    return Clip(drawn, masks, scenes, starts)
 
 
 def _mix(old: np.ndarray, new: np.ndarray, share: float) -> np.ndarray:

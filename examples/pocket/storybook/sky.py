@@ -1,4 +1,4 @@
-"""The sky: gradient, stars, one sun or one moon, drifting clouds, rain and snow."""
+"""Drawing of the sky: gradient, stars, sun or moon, drifting clouds, rain and snow."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SUN: dict[str, tuple[float, float, float, RGB]] = {
     "sunset": (112, 66, 17, (255, 206, 84)),
     "night": (182, 26, 13, (240, 240, 222)),
 }
-RAIN, SNOW = 0.25, 1.0  # seconds until a drop is where the next one was
-CLOUD_CYCLE = 2 * CYCLE  # and a cloud
+RAIN, SNOW = 0.25, 1.0  # period in seconds: a drop reaches the position of the next one
+CLOUD_CYCLE = 2 * CYCLE  # period of the clouds in seconds
 CLOUDS = {"clear": 0, "cloudy": 4, "rain": 5, "snow": 4}
 
 
 def draw_sky(time: str, weather: str, light: Light) -> Image.Image:
-    """RGB canvas of the still part of the sky; sun and moon hide behind rain and snow."""
+    """Draw the still part of the sky as RGB canvas; rain and snow hide sun and moon."""
     rows = np.linspace(0, 1.25, HEIGHT * SCALE).clip(0, 1)[:, None]
     column = light.top[None] * (1 - rows) + light.bottom[None] * rows
     pixels = np.repeat(column.clip(0, 255).astype(np.uint8)[:, None], WIDTH * SCALE, axis=1)
@@ -39,7 +39,7 @@ def draw_sky(time: str, weather: str, light: Light) -> Image.Image:
 
 
 def draw_cloud(light: Light, weather: str, layout: int) -> Image.Image:
-    """One RGBA cloud sprite."""
+    """Draw one RGBA cloud sprite."""
     rng = np.random.default_rng(100 + layout)
     tone = {"rain": 150, "snow": 214, "cloudy": 244, "clear": 244}[weather]
     fill = rgb(np.full(3, tone) * (0.35 + 0.65 * light.land))
@@ -53,7 +53,7 @@ def draw_cloud(light: Light, weather: str, layout: int) -> Image.Image:
 
 
 def paste_clouds(canvas: Image.Image, sprite: Image.Image, weather: str, seconds: float) -> None:
-    """Clouds in one or two rows, drifting to the right and coming round again."""
+    """Paste one or two rows of clouds that drift to the right periodically."""
     count = CLOUDS[weather]
     for i in range(count):
         span = WIDTH + 72
@@ -62,10 +62,10 @@ def paste_clouds(canvas: Image.Image, sprite: Image.Image, weather: str, seconds
 
 
 def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float) -> None:
-    """Falling rain or snow over the whole picture; `pen` blends colours with an alpha.
+    """Draw falling rain or snow over the whole frame; `pen` blends colours with an alpha.
 
-    What falls follows its stream at such a speed that after RAIN or SNOW seconds each drop is
-    where the next one was: whole latent frames, so that rain is the same in each of them.
+    Drops move in streams, with a period of RAIN or SNOW seconds. These are whole latent frames, so
+    that rain looks the same in each of them.
     """
     if weather == "rain":
         tone = (150, 165, 200, 80) if time == "night" else (222, 232, 248, 105)
@@ -82,7 +82,7 @@ def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float)
 
 
 def _streams(gap: int, step: float, steps: float) -> Iterator[tuple[float, float]]:
-    """Where drops are, `step` pixels apart in streams with a gap between, `steps` steps on."""
+    """Positions of drops, `step` pixels apart in streams with a gap, after `steps` steps."""
     for i, x in enumerate(range(gap // 2, WIDTH + 24, gap)):
         y = (0.618 * i + steps) % 1 * step - step
         while y < HEIGHT:
@@ -91,7 +91,7 @@ def _streams(gap: int, step: float, steps: float) -> Iterator[tuple[float, float
 
 
 def draw_waves(pen: ImageDraw.ImageDraw, top: float, light: Light, seconds: float) -> None:
-    """Short light strokes on the water that move with the swell; `pen` blends."""
+    """Draw short light strokes on the water that move with the waves; `pen` blends."""
     tone = (*light.on_land((150, 200, 240)), 170)
     for row in range(int((HEIGHT - top) // 9)):
         y = top + 6 + row * 9

@@ -1,4 +1,4 @@
-"""The subjects that sail, cross and rise: balloon, boat, train."""
+"""Drawing of the subjects balloon, boat and train."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DARK: RGB = (40, 34, 44)
 
 
 def draw_balloon(pen: Pen, colour: RGB, seconds: float) -> None:
-    """A hot-air balloon with a basket; its origin is the middle of the envelope."""
+    """Draw a hot-air balloon with a basket; its origin is the middle of the envelope."""
     rim = shade(colour, RIM)
     pen.line([(-9, -18), (-5, -33)], DARK, 1.2)
     pen.line([(9, -18), (5, -33)], DARK, 1.2)
@@ -23,7 +23,7 @@ def draw_balloon(pen: Pen, colour: RGB, seconds: float) -> None:
 
 
 def draw_boat(pen: Pen, colour: RGB, seconds: float) -> None:
-    """A sailing boat, hull and sail of one colour; its origin is the water line."""
+    """Draw a sailing boat, hull and sail of one colour; its origin is the water line."""
     rim = shade(colour, RIM)
     pen.line([(-2, 6), (-2, 52)], (92, 60, 36), 2.2)
     pen.polygon([(1, 14), (1, 51), (26, 14)], colour, rim)
@@ -33,7 +33,7 @@ def draw_boat(pen: Pen, colour: RGB, seconds: float) -> None:
 
 
 def draw_train(pen: Pen, colour: RGB, seconds: float) -> None:
-    """A steam engine with one wagon; its origin is the rail under the middle."""
+    """Draw a steam engine with one wagon; its origin is the rail under the middle."""
     rim = shade(colour, RIM)
     glass = (255, 236, 170)
     for puff in range(2):

@@ -1,4 +1,4 @@
-"""The vocabulary: every phrase that a caption may use, by what it means."""
+"""The vocabulary of captions: every phrase, by the attribute value that it names."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ CLOSINGS = (
 
 
 def vocabulary() -> list[str]:
-    """Every word of the grammar, sorted."""
+    """List every word of the captions, sorted."""
     tables = (
         TIME_WORDS,
         PLACE_WORDS,
@@ -167,7 +167,7 @@ def vocabulary() -> list[str]:
     return sorted({word for phrase in phrases for word in phrase.split()})
 
 
-# Words of free sentences that mean nothing here, and punctuation.
+# Words without meaning for a scene, and punctuation.
 EXTRA = (
     "a an the is it there of and with on in at by to from then while where when , . : ; ! ?",
     "has have comes come goes go begins appears passes moves turns sky weather scene",

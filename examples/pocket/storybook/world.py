@@ -1,4 +1,4 @@
-"""The world in words: what a scene may hold, and how scenes are drawn by lot."""
+"""Attributes of scenes, and random choice of scenes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ATTRIBUTES = {
     "colour": COLOURS,
 }
 
-# Never shown together in training: the evaluation asks for them.
+# Pairs held out from training, for the evaluation.
 HELD_OUT = frozenset(
     {
         ("balloon", "green"),
@@ -40,7 +40,7 @@ HELD_OUT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one picture shows: the labels that captions speak of."""
+    """Attributes of one scene, as named in captions."""
 
     time: str
     place: str
@@ -51,7 +51,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
-    """A scene by lot; with `held_out` its subject and colour are a pair kept out of training."""
+    """Choose a random scene; with `held_out` a held-out pair of subject and colour."""
     if held_out:
         pairs = sorted(HELD_OUT)
         subject, colour = pairs[rng.integers(len(pairs))]
@@ -68,7 +68,7 @@ def draw_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
 
 
 def change_scene(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Another scene that keeps about half of what the first one shows."""
+    """Choose another scene that keeps about half of the attributes of the first one."""
     fresh = draw_scene(rng)
     kept = {
         name: getattr(scene, name) for name in ("time", "place", "weather") if rng.random() < 0.5

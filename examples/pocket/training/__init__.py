@@ -1,1 +1,1 @@
-"""How the embedded model is trained: optimiser, run, autoencoder, transformer, export."""
+"""Training of the embedded model: optimizer, run, autoencoder, transformer, export."""

@@ -1,4 +1,4 @@
-"""The autoencoder's stage: an encoder in closed form, and a decoder that learns to paint."""
+"""Training of the autoencoder: a closed-form encoder and a learned decoder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .machine import weights_dtype
 from .optimizer import Optimizer, averaged
 from .run import Run
 
-# Folded by 4 x 4 pixels and halved twice, a latent pixel is 16 x 16: one token of the transformer.
+# Folded by 4 x 4 pixels and halved twice, a latent pixel is 16 x 16: one transformer token.
 CHANNELS, FOLD = 96, 4
 CONFIG = WanVAEConfig(
     latents_mean=(0.0,) * CHANNELS,
     latents_std=(1.0,) * CHANNELS,
-    base_dim=52,  # twice this leaves room for a few constant channels beside those of the latents
+    base_dim=52,  # twice this exceeds the latent channels by a few constant ones
     decoder_base_dim=48,
     z_dim=CHANNELS,
     dim_mult=(1, 2, 2),
@@ -39,26 +39,26 @@ CONFIG = WanVAEConfig(
     out_channels=3 * FOLD**2,
     patch_size=FOLD,
 )
-Encode = Callable[[Tensor], tuple[Tensor, object]]  # pictures (B, 3, T, H, W) to latents first
-NOISE = 0.1  # at most; added to latents in training: neighbouring latents must decode alike
-SUBJECT = 10.0  # how much more a pixel of the subject counts
-SQUARES = 12.0  # weight of the squared error beside the absolute one
+Encode = Callable[[Tensor], tuple[Tensor, object]]  # frames (B, 3, T, H, W) to latents first
+NOISE = 0.1  # maximal noise added to latents, so that neighbouring latents decode similarly
+SUBJECT = 10.0  # additional weight of the subject's pixels
+SQUARES = 12.0  # weight of the squared error relative to the absolute one
 LONG, SHORT = 33, 17
 CROP = (HEIGHT // 2, WIDTH // 2)
-SKELETON = 0.04  # of the time, for the decoder without its residual branches
-WHOLE = 0.6  # of the rest: from then on pictures are whole
+SKELETON = 0.04  # share of the time for the decoder without residual branches
+WHOLE = 0.6  # share of the rest after which whole frames replace crops
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures (B, 3, T, H, W) in [-1, 1] and how much of each pixel is the subject (B, 1, ...)."""
+    """Frames (B, 3, T, H, W) in [-1, 1], and the subject's share of each pixel (B, 1, ...)."""
 
     frames: Tensor
     mask: Tensor
 
 
 class Pool:
-    """Rendered clips, one renewed at every other step; batches are cut out of them."""
+    """Rendered clips, one of which is replaced at every other batch; batches are crops."""
 
     def __init__(self, seed: int, device: str, size: int = 96) -> None:
         self.device, self.batches = device, 0
@@ -66,16 +66,15 @@ class Pool:
         self.clips = [self._render() for _ in range(size)]
 
     def batch(self, count: int, frames: int, size: tuple[int, int]) -> Batch:
-        """Crops of random clips; half of them stand on the subject."""
+        """Crop random clips; about half of the crops are centred on the subject."""
         self.batches += 1
         if self.batches % 2 == 0:
             self.clips[self.rng.integers(len(self.clips))] = self._render()
         cuts = [self._cut(frames, size) for _ in range(count)]
-        pictures = torch.from_numpy(np.stack([cut[0] for cut in cuts]))
-        masks = torch.from_numpy(np.stack([cut[1] for cut in cuts]))
-        pictures, masks = pictures.to(self.device), masks.to(self.device)
+        images = torch.from_numpy(np.stack([cut[0] for cut in cuts])).to(self.device)
+        masks = torch.from_numpy(np.stack([cut[1] for cut in cuts])).to(self.device)
         return Batch(
-            pictures.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, masks[:, None].float() / 255
+            images.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, masks[:, None].float() / 255
         )
 
     def _render(self) -> Clip:
@@ -103,19 +102,19 @@ class Pool:
         return clip.frames[cut], clip.masks[cut]
 
 
-def reconstruction_loss(made: Tensor, batch: Batch) -> Tensor:
-    """Weighted L1 and L2, chroma, edges."""
+def reconstruction_loss(decoded: Tensor, batch: Batch) -> Tensor:
+    """Weighted L1 and L2 loss, with terms for chroma and edges."""
     weight = 1 + SUBJECT * batch.mask
-    off = made - batch.frames
-    chroma = off - off.mean(dim=1, keepdim=True)
-    colour = (weight * (off.abs() + SQUARES * off.square() + 0.5 * chroma.abs())).mean()
-    edges = off.diff(dim=-1).abs().mean() + off.diff(dim=-2).abs().mean()
+    error = decoded - batch.frames
+    chroma = error - error.mean(dim=1, keepdim=True)
+    colour = (weight * (error.abs() + SQUARES * error.square() + 0.5 * chroma.abs())).mean()
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return colour + 0.5 * edges
 
 
 def compile_slow_parts(vae: WanVAE) -> Callable[[Tensor, Batch], Tensor]:
-    """Compile what costs more than the convolutions: the norms, in place, and the loss returned."""
-    torch._dynamo.config.recompile_limit = 64  # a norm's shapes: widths times kinds of batches
+    """Compile the norms in place and return the compiled loss; both cost more than convolutions."""
+    torch._dynamo.config.recompile_limit = 64  # shapes of a norm: widths times kinds of batches
     for module in vae.decoder.modules():
         if isinstance(module, RMSNorm):
             module.compile(dynamic=False)
@@ -125,7 +124,7 @@ def compile_slow_parts(vae: WanVAE) -> Callable[[Tensor, Batch], Tensor]:
 def build(
     weights: dict[str, Tensor], device: str = "cpu", dtype: torch.dtype | None = None
 ) -> WanVAE:
-    """An autoencoder with weights, in the memory layout that convolutions like."""
+    """Create an autoencoder with weights, in the fastest memory layout of convolutions."""
     vae = WanVAE(CONFIG)
     vae.load_state_dict(weights)
     vae.to(device=device, dtype=dtype or weights_dtype(device))
@@ -136,7 +135,7 @@ def build(
 
 
 def begin(seed: int = 0, clips: int = 100) -> dict[str, Tensor]:
-    """The encoder as it will be, and a decoder whose residual branches are zero."""
+    """Fit the encoder, and initialize a decoder whose residual branches are zero."""
     torch.manual_seed(seed)
     vae = WanVAE(CONFIG)
     pool = Pool(seed + 1, "cpu", size=clips)
@@ -149,7 +148,7 @@ def begin(seed: int = 0, clips: int = 100) -> dict[str, Tensor]:
         elif isinstance(module, AttentionBlock):
             nn.init.zeros_(module.proj.weight)
             nn.init.zeros_(module.proj.bias)  # type: ignore[arg-type]
-    # about this point the last norm and SiLU are nearly linear
+    # at this bias the last norm and SiLU are almost linear
     last = [m for m in vae.decoder.modules() if isinstance(m, Upsample)][-1].resample[1]
     assert isinstance(last, nn.Conv2d)
     nn.init.constant_(last.bias, 3.0)  # type: ignore[arg-type]
@@ -164,13 +163,14 @@ def train(
     seed: int = 0,
     compiled: bool = False,
 ) -> None:
-    """Train the decoder until the budget is spent; goes on from the states in `folder`.
+    """Train the decoder until the time budget is spent; resumes from the states in `folder`.
 
-    First its linear skeleton, on small pieces and with a rate that falls to nothing: a Wan
-    decoder's upsampling hides from each pixel where in its cell it stands, and what can be done
-    about that with products alone is learnt within minutes. Then all of it, at a lower rate.
-    Latents are settled before, in `folder/encoder.pt`, so that a transformer can be trained on
-    them meanwhile.
+    The first run trains the linear skeleton on small crops, with a rate that decreases to zero. In
+    a Wan decoder each upsampled pixel lacks its position within the cell, and the linear part of
+    its correction is learned within minutes. The second run trains all of it at a lower rate.
+
+    The encoder is fixed beforehand in `folder/encoder.pt`, so that a transformer can be trained on
+    its latents at the same time.
     """
     torch.manual_seed(seed)
     vae = build(first_weights(folder, seed), device)
@@ -199,36 +199,36 @@ def _train(
     optimizer = Optimizer(vae.decoder, _kernels(vae.decoder), decay=0.998)
     if state := run.load():
         optimizer.load(state["optimizer"])
-    if not run.going:
+    if not run.has_time:
         return
     pool = Pool(seed + run.steps, str(vae.quant_conv.weight.device))
     mean: float | None = None
-    while run.going:
+    while run.has_time:
         batch = pool.batch(*shape(run))
         with torch.no_grad():
             z, _ = encode(batch.frames)
         spread = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=z.device)
-        made, _ = decode(z + spread * torch.randn_like(z), clamp=False)
-        loss = loss_of(made, batch)
+        decoded, _ = decode(z + spread * torch.randn_like(z), clamp=False)
+        loss = loss_of(decoded, batch)
         loss.backward()
         optimizer.step(full_rate * run.rate(cool=1.0))
         run.tick()
         value = float(loss.detach())
         mean = value if mean is None else 0.95 * mean + 0.05 * value
         if run.steps % 50 == 0:
-            run.log(loss=mean, psnr=_psnr(made, batch.frames))
+            run.log(loss=mean, psnr=_psnr(decoded, batch.frames))
         if run.due():
             run.save(optimizer=optimizer.state())
 
 
 def encoder(weights: dict[str, Tensor], device: str = "cpu") -> Encode:
-    """What takes pictures (B, 3, T, H, W), wherever they are, to latents on `device`."""
+    """Create a function from frames (B, 3, T, H, W) on any device to latents on `device`."""
     vae = shortened(build(weights, device))
     return lambda frames: vae.encode(frames.to(device))
 
 
 def first_weights(folder: Path, seed: int = 0) -> dict[str, Tensor]:
-    """What `folder/encoder.pt` holds; made at the first call."""
+    """Load `folder/encoder.pt`, which the first call creates."""
     file = folder / "encoder.pt"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -237,15 +237,15 @@ def first_weights(folder: Path, seed: int = 0) -> dict[str, Tensor]:
 
 
 def trained_weights(folder: Path) -> dict[str, Tensor]:
-    """The autoencoder as trained so far."""
+    """Load the autoencoder as trained so far."""
     trained = averaged(torch.load(folder / "autoencoder.pt", weights_only=False))
     return first_weights(folder) | {f"decoder.{name}": p for name, p in trained.items()}
 
 
 def _shape(run: Run) -> tuple[int, int, tuple[int, int]]:
-    """Clips, frames, size: crops at first, whole pictures at the end.
+    """Number of clips, frames, and size of the next batch: first crops, later whole frames.
 
-    Clips of 17 and 33 frames in turn: trained on short ones alone it fails on long ones.
+    Clips of 17 and 33 frames alternate: trained on short ones only, the decoder fails on long ones.
     """
     long = run.steps % 2 == 1
     if run.share > WHOLE:
@@ -261,6 +261,6 @@ def _kernels(decoder: nn.Module) -> list[str]:
     ]
 
 
-def _psnr(made: Tensor, truth: Tensor) -> float:
-    error = F.mse_loss(made.detach().clamp(-1, 1), truth) / 4
+def _psnr(decoded: Tensor, truth: Tensor) -> float:
+    error = F.mse_loss(decoded.detach().clamp(-1, 1), truth) / 4
     return float(-10 * error.log10())

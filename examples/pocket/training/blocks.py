@@ -1,10 +1,10 @@
 """Teacher forcing: blocks of a clip in one pass, equal to the stateful roll-out.
 
-Clean frames and noisy frames stand side by side as rows. A noisy block sees itself, and of the
-earlier blocks what the memory policy keeps of the *clean* ones; so does a clean block. Sums are
-kept per row, so that what each row sees is one matrix over rows.
+Clean and noisy latent frames are concatenated as rows. A noisy block sees itself, and of the
+earlier blocks what the memory policy keeps of the *clean* ones; a clean block does the same.
+Attention sums are computed per row, so that visibility is one matrix over rows.
 
-Letters: B clips, F rows (latent frames, clean ones first), N of them noisy, P tokens a frame,
+Shapes: B clips, F rows (latent frames, clean ones first), N noisy rows, P tokens per frame,
 H heads, d head width, D = H*d.
 """
 
@@ -29,7 +29,7 @@ from sana_stream.models.transformer import (
     modulate,
 )
 
-# a layer's two halves; compiled apart, as a compiler does worse by the convolution between them
+# two halves of a layer; compilers handle the convolution between them badly
 Compiled = tuple[Callable[..., tuple[Tensor, Tensor, Tensor]], Callable[..., Tensor]]
 
 
@@ -37,27 +37,30 @@ Compiled = tuple[Callable[..., tuple[Tensor, Tensor, Tensor]], Callable[..., Ten
 class Layout:
     """The rows of a pass, and what each of them sees.
 
-    First come the clean frames of every block before the last one asked for; then, stream by
-    stream, noisy frames of the blocks asked for.
+    Clean frames of every block before the last requested one come first. They are followed by the
+    noisy frames of the requested blocks, stream by stream.
     """
 
-    time: Tensor  # int64 (F,): which latent frame of the clip
-    block: Tensor  # int64 (F,): which block
-    clean: int  # so many rows are clean
-    unit: Tensor  # int64 (N,): number of the noisy block (of one stream) that a noisy row is of
-    sees: Tensor  # (F, F): how much of another row's sums a row sees
-    before: Tensor  # (F, F): 1 where the other row is the frame before
-    after: Tensor  # (F, F): 1 where the other row is the frame after, in the same block
+    time: Tensor  # int64 (F,): latent frame of the clip
+    block: Tensor  # int64 (F,): block of the clip
+    clean: int  # number of clean rows
+    unit: Tensor  # int64 (N,): index of each noisy row's block, counted over all streams
+    sees: Tensor  # (F, F): weight with which a row sees another row's sums
+    before: Tensor  # (F, F): 1 where the other row is the previous frame
+    after: Tensor  # (F, F): 1 where the other row is the next frame, in the same block
 
     @classmethod
     def of(
-        cls, frames: Sequence[int], policy: MemoryPolicy, asked: range, streams: int = 1
+        cls, frames: Sequence[int], policy: MemoryPolicy, requested: range, streams: int = 1
     ) -> Layout:
-        """`streams` noisy copies of the blocks `asked`, of blocks of so many latent frames each."""
+        """Lay out `streams` noisy copies of the `requested` blocks.
+
+        `frames` is the number of latent frames of each block.
+        """
         lengths = torch.tensor(frames)
         block_of = torch.repeat_interleave(torch.arange(len(frames)), lengths)
-        clean = int(lengths[: asked.stop - 1].sum())
-        noisy = ((block_of >= asked.start) & (block_of < asked.stop)).nonzero().flatten()
+        clean = int(lengths[: requested.stop - 1].sum())
+        noisy = ((block_of >= requested.start) & (block_of < requested.stop)).nonzero().flatten()
         time = torch.cat((torch.arange(clean), noisy.repeat(streams)))
         stream = torch.repeat_interleave(
             torch.arange(1 + streams), torch.tensor([clean] + streams * [len(noisy)])
@@ -71,7 +74,7 @@ class Layout:
             time=time,
             block=block,
             clean=clean,
-            unit=((stream - 1) * len(asked) + block - asked.start)[clean:],
+            unit=((stream - 1) * len(requested) + block - requested.start)[clean:],
             sees=own.float() + kept * earlier,
             before=((step == 1) & (own | earlier)).float(),
             after=((step == -1) & own).float(),
@@ -79,22 +82,22 @@ class Layout:
 
     @property
     def noisy(self) -> Tensor:
-        """Which latent frames of the clip the noisy rows are, int64 (N,)."""
+        """Latent frames of the noisy rows, int64 (N,)."""
         return self.time[self.clean :]
 
     @property
     def units(self) -> int:
-        """How many noisy blocks there are in all streams."""
+        """Number of noisy blocks in all streams."""
         return int(self.unit[-1]) + 1
 
     def to(self, device: torch.device | str) -> Layout:
-        """The same on a device."""
+        """Move the layout to a device."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return replace(self, **{k: v.to(device) for k, v in values.items() if k != "clean"})
 
 
 def kept_weights(blocks: int, policy: MemoryPolicy) -> Tensor:
-    """How much block k sees of block j, (blocks, blocks): read off the engine's own memory."""
+    """Weights (blocks, blocks) with which block k sees block j, from the engine's own memory."""
     unit = torch.eye(blocks)
     memory = BlockMemory.empty(policy, AttentionState(torch.zeros(blocks), torch.zeros(blocks)))
     rows = []
@@ -105,8 +108,8 @@ def kept_weights(blocks: int, policy: MemoryPolicy) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """Captions as encoded, and which caption each row obeys."""
+class RowCaptions:
+    """Encoded captions, and the caption of each row."""
 
     embeds: Tensor  # (captions, L, C)
     mask: Tensor  # (captions, L)
@@ -118,18 +121,18 @@ def velocities(
     past: Tensor,
     noisy: Tensor,
     timesteps: Tensor,
-    words: Words,
+    words: RowCaptions,
     layout: Layout,
     compiled: Compiled | None = None,
 ) -> Tensor:
-    """The velocity of every noisy row.
+    """Predict the velocity of every noisy row.
 
     Args:
-        past: (B, C, T, h, w), what the earlier blocks are taken to have been; the first
-            `layout.clean` frames are used.
+        past: (B, C, T, h, w), latents used for the earlier blocks; the first `layout.clean` frames
+            are used.
         noisy: (B, C, N, h, w).
         timesteps: 0 to 1000, (B, N).
-        words: captions.
+        words: captions of the rows.
         layout: rows.
         compiled: the two halves of a layer, compiled.
 
@@ -144,11 +147,11 @@ def velocities(
     x = rearrange(x, "b d f h w -> b f (h w) d")
     modulation, embedded = model.time_embed(F.pad(timesteps, (layout.clean, 0)))
     text = model.prepare_text(words.embeds, words.mask)
-    which, short = words.which.flatten(), words.mask.shape[1] - text.bias.shape[-1]
-    bias = F.pad(text.bias[which], (0, short), value=MASKED)  # one shape: compiled once
+    which, padding = words.which.flatten(), words.mask.shape[1] - text.bias.shape[-1]
+    bias = F.pad(text.bias[which], (0, padding), value=MASKED)  # one shape: compiled once
     for i, layer in enumerate(model.layers):
         pair = text.keys[i], text.values[i]
-        keys, values = (F.pad(part[which], (0, 0, 0, short)) for part in pair)
+        keys, values = (F.pad(part[which], (0, 0, 0, padding)) for part in pair)
         x, image, gate = before(layer, x, modulation, rotation, (keys, values, bias), layout, grid)
         x = after(layer, x, layer.ff.conv_depth(image), gate, layout)
     table = (model.scale_shift_table + embedded[:, layout.clean :].unsqueeze(2)).unsqueeze(3)
@@ -172,14 +175,14 @@ def before_convolution(
     layout: Layout,
     grid: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A layer on all rows up to its depthwise convolution; `text` is per row.
+    """Run a layer on all rows up to its depthwise convolution; `text` is per row.
 
     Returns tokens (B, F, P, D), the images (n, C, h, w) to convolve, and the last gate.
     """
     tables = (layer.scale_shift_table + modulation).unsqueeze(2).unbind(3)  # 6 x (B, F, 1, D)
     shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
     x = x + gate * _attend(layer, modulate(x, shift, scale, layer.eps), rotation, layout)
-    x = x + _read_text(layer, x, text)
+    x = x + _cross_attend(layer, x, text)
     mixed = modulate(x, ff_shift, ff_scale, layer.eps).flatten(0, 1)
     return x, layer.ff.expand(mixed, *grid), ff_gate
 
@@ -187,13 +190,13 @@ def before_convolution(
 def after_convolution(
     layer: TransformerBlock, x: Tensor, image: Tensor, gate: Tensor, layout: Layout
 ) -> Tensor:
-    """The rest of the layer: what the convolution made, gated and mixed over time, added to x."""
+    """Run the rest of the layer: gate, projection and temporal convolution of `image`, plus x."""
     mixed = layer.ff.project(image).view_as(x)
-    return x + gate * _mix_time(layer.ff.conv_temp.weight, mixed, layout)
+    return x + gate * _temporal_conv(layer.ff.conv_temp.weight, mixed, layout)
 
 
 def _rotation(model: SanaVideoTransformer, noisy: Tensor, layout: Layout) -> RotaryEmbedding:
-    """Angles of all rows' tokens."""
+    """Rotary embedding of all rows' tokens."""
     longest = noisy[:1, :1, :1].expand(-1, -1, int(layout.time.max()) + 1, -1, -1)
     cos, sin = (
         rearrange(part, "1 (t p) 1 d -> t p d", t=longest.shape[2])[layout.time]
@@ -222,8 +225,10 @@ def _attend(
     return layer.attn1.to_out[0](rearrange(output, "b f h p d -> b f p (h d)"))
 
 
-def _read_text(layer: TransformerBlock, x: Tensor, text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """The layer's cross attention written out: few words, so plain products train fastest."""
+def _cross_attend(
+    layer: TransformerBlock, x: Tensor, text: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """Cross attention as plain products, which train fastest for few text tokens."""
     keys, values, bias = text  # (B*F, H, L, d), the same, (B*F, 1, 1, L)
     attention = layer.attn2
     query = attention.norm_q(attention.to_q(x))
@@ -234,12 +239,12 @@ def _read_text(layer: TransformerBlock, x: Tensor, text: tuple[Tensor, Tensor, T
     return attention.to_out[0](output)
 
 
-def _mix_time(weight: Tensor, x: Tensor, layout: Layout) -> Tensor:
+def _temporal_conv(weight: Tensor, x: Tensor, layout: Layout) -> Tensor:
     left, right = _over_rows(layout.before, x), _over_rows(layout.after, x)
     before, here, after = weight.squeeze(-1).unbind(-1)
     return x + F.linear(left, before) + F.linear(x, here) + F.linear(right, after)
 
 
 def _over_rows(matrix: Tensor, x: Tensor) -> Tensor:
-    """Rows x (B, F, ...), mixed by a matrix (F, F)."""
+    """Mix rows x (B, F, ...) by a matrix (F, F)."""
     return (matrix.to(x.dtype) @ x.flatten(2)).view_as(x)

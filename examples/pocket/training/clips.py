@@ -1,4 +1,4 @@
-"""Clips as latents: rendered, encoded once, and used many times under fresh captions."""
+"""Clips as latents: rendered and encoded once, and reused with new captions."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from storybook.world import Scene, change_scene, draw_scene
 
 from .autoencoder import Encode
 
-BLOCK_FRAMES = 4  # latent frames a block; the first has one more
+BLOCK_FRAMES = 4  # latent frames per block; the first block has one more
 
 
-def pictures(blocks: int) -> int:
-    """Pixel frames of a clip of so many blocks; a clip of none is a stream's first picture."""
+def frame_count(blocks: int) -> int:
+    """Frames of a clip of `blocks` blocks; a clip of 0 blocks is a stream's first frame."""
     return 1 + 4 * BLOCK_FRAMES * blocks
 
 
 def latent_frames(blocks: int) -> list[int]:
-    """How many latent frames each block has: the first has one more than the others."""
+    """Number of latent frames of each block: the first has one more than the others."""
     return [1 + BLOCK_FRAMES * min(1, blocks)] + [BLOCK_FRAMES] * (blocks - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class LatentClip:
-    """One clip: what it shows, and where the scene changes."""
+    """Latents of one clip, its scenes, and the block of the scene change."""
 
     latents: Tensor  # bfloat16 (C, T, h, w), normalised
     mask: Tensor  # uint8 (T, h, w), 255 where the subject is
@@ -40,12 +40,12 @@ class LatentClip:
 
     @property
     def blocks(self) -> int:
-        """How many blocks it has; 0 for a picture."""
+        """Number of blocks; 0 for a single frame."""
         return self.latents.shape[1] // BLOCK_FRAMES
 
 
 class ClipPool:
-    """All clips made so far; `grow` makes one more. Files keep them for a resumed run."""
+    """All clips generated so far, extended by `grow`; files keep them for a resumed run."""
 
     def __init__(
         self, encode: Encode, folder: Path | None, blocks: int, seed: int, shard: int = 50
@@ -65,7 +65,7 @@ class ClipPool:
             torch.save(self.clips[-self.shard :], file)
 
     def pick(self, count: int, rng: np.random.Generator) -> list[LatentClip]:
-        """Some clips by lot."""
+        """Choose clips at random."""
         return [self.clips[i] for i in rng.integers(len(self.clips), size=count)]
 
     def _make(self) -> LatentClip:
@@ -73,19 +73,19 @@ class ClipPool:
         scene, path, layout = draw_scene(rng), draw_path(rng), int(rng.integers(3))
         offset = 0.0
         if blocks > 1 and rng.random() < 0.7:
-            offset = float(rng.integers(1, int(2 * CYCLE)))  # streams come by at whole seconds
+            offset = float(rng.integers(1, int(2 * CYCLE)))  # as blocks of streams
         scenes, starts, switch = (scene,), (0,), blocks
         if blocks > 1 and rng.random() < 0.4:
             switch = int(rng.integers(1, blocks))
-            scenes, starts = (scene, change_scene(scene, rng)), (0, pictures(switch))
-        clip = draw_clip(scenes, starts, pictures(blocks), path, layout, offset=offset)
+            scenes, starts = (scene, change_scene(scene, rng)), (0, frame_count(switch))
+        clip = draw_clip(scenes, starts, frame_count(blocks), path, layout, offset=offset)
         latents, mask = to_latents(self.encode, clip)
         return LatentClip(latents, mask, scenes, switch)
 
 
 @torch.no_grad()
 def to_latents(encode: Encode, clip: Clip) -> tuple[Tensor, Tensor]:
-    """Latents (C, T, h, w) and mask (T, h, w) of a clip."""
+    """Encode a clip to latents (C, T, h, w) and a mask (T, h, w)."""
     frames = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     latents, _ = encode(frames)
     masks = torch.from_numpy(clip.masks)[None, None].float()

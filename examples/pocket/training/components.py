@@ -1,12 +1,12 @@
-"""An encoder in closed form: principal components of the world, as weights of a Wan encoder.
+"""A closed-form encoder: principal components of the rendered frames as weights of a Wan encoder.
 
-What a picture shows is folded twice: four neighbouring cells to their main components, then two
-frames to their mean and to the main components of their difference. A stream's first frame has no
-second one; its differences are zero, as those of a picture that stands still. Residual branches
-are left at zero, so that latents are known before anything is trained.
+Frames are folded twice: four neighbouring cells to their principal components, then two frames to
+their mean and to the principal components of their difference. A stream's first frame has no
+difference; its difference channels are zero, as for a still clip. Residual branches are zero, so
+that latents are fixed before any training.
 
-The encoder's last norm and SiLU stand in the way of a linear map. Constant channels, larger than
-all others, hold the norm at a constant; what is small passes a SiLU as x / 2.
+The encoder's last norm and SiLU are not linear. Constant channels, larger than all others, make
+the norm's factor constant, and for small values SiLU(x) is about x / 2.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor, nn
 from sana_stream.models.vae.layers import AttentionBlock, ConvCache, ResidualBlock, StreamingLayer
 from sana_stream.models.vae.wan import TemporalDownsample, WanVAE
 
-MEANS = (32, 62)  # of the channels at each of the two foldings; the others hold differences
-STEADY, SMALL = 100.0, 0.04  # of the constant channels, and of what passes the SiLU
-EVENNESS = 0.5  # 0: latents keep the deviations of their components; 1: all have deviation 1
+MEANS = (32, 62)  # channels for means at each of the two foldings; the others are differences
+STEADY, SMALL = 100.0, 0.04  # values of the constant channels, and scale of the SiLU's input
+EVENNESS = 0.5  # 0: latents keep the components' deviations; 1: all latents have deviation 1
 
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """One halving in space and time: orthonormal rows."""
+    """Folding of 2 x 2 cells and 2 frames, by orthonormal rows."""
 
-    cells: Tensor  # (means, 4 · channels): of four cells, in the order of rows
-    moves: Tensor  # (differences, means): of a difference over time
+    cells: Tensor  # (means, 4 · channels): components of four cells, in row order
+    moves: Tensor  # (differences, means): components of the difference over time
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) to (B, means + differences, T', H/2, W/2), the first frame alone."""
+        """Fold (B, C, T, H, W) to (B, means + differences, T', H/2, W/2); the first frame alone."""
         x = torch.einsum("mk,bkthw->bmthw", self.cells, _cells(x))
         first, rest = x[:, :, :1], x[:, :, 1:]
         old, new = rest[:, :, 0::2], rest[:, :, 1::2]
@@ -46,10 +46,10 @@ class Folding:
 
 @torch.no_grad()
 def fit(x: Tensor, channels: tuple[int, int]) -> tuple[list[Folding], Tensor, Tensor]:
-    """The foldings of folded pictures x (B, C, T, H, W), and the last mixing of channels.
+    """Fit the two foldings of x (B, C, T, H, W), and the last mixing of channels.
 
-    Returns the two foldings, for so many channels each, the mixing (channels, channels) to
-    uncorrelated latents and their mean before it (channels,).
+    `channels` is the number of channels of each folding. Returns the foldings, the mixing
+    (channels, channels) to uncorrelated latents, and the mean (channels,) before it.
     """
     foldings = []
     for means, width in zip(MEANS, channels, strict=True):
@@ -68,7 +68,7 @@ def fit(x: Tensor, channels: tuple[int, int]) -> tuple[list[Folding], Tensor, Te
 
 @torch.no_grad()
 def write(vae: WanVAE, foldings: list[Folding], mixing: Tensor, mean: Tensor) -> None:
-    """Make the encoder's weights those of the foldings."""
+    """Write the foldings and the mixing to the encoder's weights."""
     encoder, width = vae.encoder, len(mean)
     for parameter in (*encoder.parameters(), *vae.quant_conv.parameters()):
         parameter.zero_()
@@ -90,7 +90,7 @@ def write(vae: WanVAE, foldings: list[Folding], mixing: Tensor, mean: Tensor) ->
 
 
 def shortened(vae: WanVAE, half: str = "encoder") -> WanVAE:
-    """A copy without the residual branches of one half, which are zero; its weights are shared."""
+    """Copy a VAE without the residual branches of one half, which are zero; weights are shared."""
     short = copy(vae)
     short._modules = dict(vae._modules)
     short._modules[half] = _without_branches(vae.get_submodule(half))
@@ -110,7 +110,7 @@ def _without_branches(module: nn.Module) -> nn.Module:
 
 
 def fold(frames: Tensor, side: int) -> Tensor:
-    """Pictures (B, 3, T, H, W), squares of pixels as channels: what the autoencoder reads."""
+    """Fold frames (B, 3, T, H, W): squares of pixels become channels, the autoencoder's input."""
     return rearrange(frames, "b c t (h p) (w q) -> b (c q p) t h w", p=side, q=side)
 
 

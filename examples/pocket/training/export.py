@@ -1,4 +1,4 @@
-"""The model folder: the published diffusers layout, and `stream.json` beside it."""
+"""Export of the model folder: the published diffusers layout, with `stream.json`."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def export(
     weights: dict[str, Tensor],
     trained_blocks: int,
 ) -> None:
-    """Write the whole folder.
+    """Write the model folder.
 
     Args:
-        folder: where to; files there are replaced.
+        folder: the destination; existing files are replaced.
         vae_weights: float32 weights of the autoencoder, by parameter name.
-        weights: the same of `Networks`.
-        trained_blocks: how many blocks the longest clips in training had.
+        weights: float32 weights of `Networks`, by parameter name.
+        trained_blocks: number of blocks of the longest clips in training.
     """
     networks = Networks()
     networks.load_state_dict(weights, strict=False)

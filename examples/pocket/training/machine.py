@@ -1,4 +1,4 @@
-"""What this machine does best: the dtype it multiplies natively, and memory that is kept."""
+"""Settings of the machine: the fastest dtype, and reuse of freed memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # parameters of mallopt(3), of glibc's mall
 
 
 def weights_dtype(device: str) -> torch.dtype:
-    """bfloat16 where it is native; a CPU that emulates it takes a hundred times as long."""
+    """bfloat16 where it is native, else float32; emulation is a hundred times slower."""
     return resolve_dtype("auto", torch.device(device))
 
 
-def keep_memory() -> None:
-    """Have the C library keep what is freed, where it can be told so (glibc).
+def keep_freed_memory() -> None:
+    """Make glibc's malloc keep freed memory; other C libraries are not changed.
 
-    Tensors of some megabytes else come from the system each time, a page fault every 4 KiB.
+    Otherwise tensors of some megabytes are mapped anew each time, with a page fault per 4 KiB.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""What the second stage trains: the transformer, the text encoder, and readers of labels."""
+"""Networks of the second stage: the transformer, the text encoder, and attribute classifiers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sana_stream.models.config import TransformerConfig
 from sana_stream.models.transformer import SanaVideoTransformer
 
 from .autoencoder import CONFIG as LATENTS
-from .reading import Readers
+from .reading import AttributeClassifiers
 from .text import WIDTH, Captioner, build_encoder, build_tokenizer
 
 HEADS, HEAD_WIDTH, LAYERS = 6, 32, 6
@@ -35,24 +35,24 @@ WORDS = "embed_tokens.weight"
 
 
 class Networks(nn.Module):
-    """What this stage trains."""
+    """Networks that the second stage trains."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tokenizer = build_tokenizer()
         self.transformer = SanaVideoTransformer(CONFIG)
         self.text = build_encoder(self.tokenizer)
-        self.readers = Readers(WIDTH)
+        self.readers = AttributeClassifiers(WIDTH)
         for layer in self.transformer.layers:
             for weight in (layer.ff.conv_temp.weight, layer.attn2.to_out[0].weight):
                 nn.init.zeros_(weight)  # type: ignore[arg-type]
-        self._begin_with_noise()
+        self._initialize_to_noise()
 
-    def _begin_with_noise(self) -> None:
-        """Begin with the answer that all is noise: the last projection undoes the first one.
+    def _initialize_to_noise(self) -> None:
+        """Initialize the prediction of pure noise: the last projection inverts the first one.
 
-        Tokens of unit variance stand in `z_dim` of the model's dimensions, and the last norm
-        scales them up to variance 1 in all.
+        Tokens of unit variance span `z_dim` of the model's dimensions, and the last norm scales
+        them to variance 1 over all dimensions.
         """
         inward = self.transformer.patch_embedding
         nn.init.orthogonal_(inward.weight.data.view(CONFIG.hidden_size, -1))
@@ -68,11 +68,11 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def begin_with(self, model: Path) -> int:
-        """Take over from a model folder whatever has the same name and shape; how many tensors.
+        """Copy tensors of a model folder with the same name and shape; return their number.
 
-        Words are found by their spelling, so the vocabulary may have grown since.
+        Embeddings are matched by the word's spelling, so that the vocabulary can grow.
         """
-        taken = _take(
+        copied = _copy_matching(
             self.transformer,
             load_file(model / "transformer" / "diffusion_pytorch_model.safetensors"),
         )
@@ -82,13 +82,13 @@ class Networks(nn.Module):
         for word, place in self.tokenizer.get_vocab().items():
             if word in known:
                 self.text.get_parameter(WORDS)[place].copy_(rows[known[word]])
-        return taken + 1 + _take(self.text, text)
+        return copied + 1 + _copy_matching(self.text, text)
 
 
-def _take(module: nn.Module, tensors: dict[str, Tensor]) -> int:
-    taken = 0
+def _copy_matching(module: nn.Module, tensors: dict[str, Tensor]) -> int:
+    copied = 0
     for name, parameter in module.named_parameters():
         if name in tensors and tensors[name].shape == parameter.shape:
             parameter.copy_(tensors[name])
-            taken += 1
-    return taken
+            copied += 1
+    return copied

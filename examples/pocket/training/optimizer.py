@@ -1,4 +1,4 @@
-"""Muon on matrices and kernels, AdamW on the rest, float32 masters of bfloat16 weights, an average.
+"""Muon for matrices and kernels, AdamW for the rest, with float32 master weights and an average.
 
 Muon: the momentum of a matrix is replaced by its nearest orthogonal matrix, found by five
 Newton-Schulz steps (Jordan et al., "Muon", 2024).
@@ -17,7 +17,7 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 class Optimizer:
-    """Updates a module's parameters from float32 masters; `average` holds their running mean."""
+    """Optimizer with float32 master weights; `average` is their exponential moving average."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Optimizer:
         adam_rate: float = 2e-3,
         decay: float = 0.995,
     ) -> None:
-        """`muon` names the parameters of two or more axes that Muon moves."""
+        """`muon` names the parameters of two or more axes that Muon updates."""
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.master = {n: p.detach().float().clone() for n, p in self.parameters.items()}
         self.average = {n: p.clone() for n, p in self.master.items()}
@@ -40,7 +40,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        """One update at `scale` times the full rates; gradients are cleared."""
+        """Update at `scale` times the full rates, and clear gradients."""
         self.steps += 1
         grads = {
             n: torch.zeros_like(self.master[n]) if p.grad is None else p.grad.float()
@@ -57,13 +57,13 @@ class Optimizer:
             self.average[name].lerp_(self.master[name], 1 - keep)
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs."""
+        """State that a resumed run needs."""
         keys = ("master", "average", "first", "second", "steps")
         return {key: getattr(self, key) for key in keys}
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Restore `state()`."""
         for key in ("master", "average", "first", "second"):
             for name, tensor in getattr(self, key).items():
                 tensor.copy_(state[key][name])
@@ -94,15 +94,15 @@ class Optimizer:
 
 
 def averaged(state: dict[str, Any]) -> dict[str, Tensor]:
-    """The running mean of the weights in a saved run."""
+    """Averaged weights of a saved run."""
     return state["optimizer"]["average"]
 
 
 def orthogonalised(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """The nearest matrices (n, rows, columns) whose singular values are all about 1.
+    """Compute the nearest matrices (n, rows, columns) whose singular values are all about 1.
 
-    Every round multiplies by a polynomial in the Gram matrix, so the rounds are gathered on that
-    small matrix first: two large products in all instead of two a round.
+    Every round multiplies by a polynomial of the Gram matrix. The rounds are accumulated on that
+    small matrix, which needs two large products in all instead of two per round.
     """
     x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     tall = x.shape[1] > x.shape[2]
@@ -119,7 +119,7 @@ def orthogonalised(matrices: Tensor, rounds: int = 5) -> Tensor:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """A view (rows, the rest) in memory's own order: orthogonality asks for no other."""
+    """View x as (rows, the rest) in memory order, which orthogonality does not depend on."""
     return x.flatten(1) if x.is_contiguous() else x.movedim(1, -1).flatten(1)
 
 

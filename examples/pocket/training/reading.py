@@ -1,7 +1,7 @@
-"""What a caption says, read off its embedding: a second, direct lesson for the text encoder.
+"""Training of the text encoder by classification of attributes from caption embeddings.
 
-The velocity's error tells the encoder little before pictures are half learnt; labels tell it at
-once which words mean the same. The readers are left behind at the export.
+The velocity's error teaches the encoder little at first; labels teach synonyms directly. The
+classifiers are not exported.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .optimizer import Optimizer
 from .run import Run
 from .text import Captioner
 
-CAPTIONS = 96  # a step
+CAPTIONS = 96  # per step
 
 
-class Readers(nn.Module):
-    """One linear reader an attribute, on the mean of a caption's embeddings."""
+class AttributeClassifiers(nn.Module):
+    """One linear classifier per attribute, on the mean of a caption's embeddings."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -31,9 +31,12 @@ class Readers(nn.Module):
         )
 
     def loss(self, embeds: Tensor, mask: Tensor, scenes: list[Scene | None]) -> Tensor:
-        """Mean cross entropy of all attributes.
+        """Compute the mean cross entropy of all attributes.
 
-        embeds (n, L, C) and mask (n, L) of n captions; a caption without a scene is not counted.
+        Args:
+            embeds: (n, L, C) of n captions.
+            mask: (n, L).
+            scenes: scene of each caption; captions with None are not counted.
         """
         counts = mask.unsqueeze(-1).to(embeds.dtype)
         means = (embeds * counts).sum(1) / counts.sum(1)
@@ -43,21 +46,21 @@ class Readers(nn.Module):
             )
             for name, head in self.heads.items()
         ]
-        told = sum(scene is not None for scene in scenes)
-        return torch.stack(losses).mean() / max(1, told)
+        counted = sum(scene is not None for scene in scenes)
+        return torch.stack(losses).mean() / max(1, counted)
 
 
-def teach(captioner: Captioner, readers: Readers, run: Run, seed: int) -> None:
-    """Teach the encoder what captions say, before it sees a picture; goes on from `run`'s state."""
+def teach(captioner: Captioner, readers: AttributeClassifiers, run: Run, seed: int) -> None:
+    """Train the text encoder on captions alone; resumes from `run`'s state."""
     lesson = nn.ModuleDict({"text": captioner.model, "readers": readers})
     matrices = [n for n, p in captioner.model.named_parameters(prefix="text") if p.ndim == 2]
     optimizer = Optimizer(lesson, [n for n in matrices if "embed_tokens" not in n])
     if state := run.load():
         optimizer.load(state["optimizer"])
     rng = np.random.default_rng((seed, 2, run.steps))
-    while run.going:
+    while run.has_time:
         scenes: list[Scene | None] = [draw_scene(rng) for _ in range(CAPTIONS)]
-        loss = readers.loss(*captioner([_told(s, rng) for s in scenes if s]), scenes)
+        loss = readers.loss(*captioner([_random_caption(s, rng) for s in scenes if s]), scenes)
         loss.backward()
         optimizer.step(run.rate(cool=0.8))
         run.tick()
@@ -67,7 +70,7 @@ def teach(captioner: Captioner, readers: Readers, run: Run, seed: int) -> None:
             run.save(optimizer=optimizer.state())
 
 
-def _told(scene: Scene, rng: np.random.Generator) -> str:
+def _random_caption(scene: Scene, rng: np.random.Generator) -> str:
     return plain_caption(scene) if rng.random() < 0.3 else caption(scene, rng, full=True)
 
 

@@ -1,4 +1,4 @@
-"""One stage of training as a run: a time budget, progress, and a state that survives a kill."""
+"""A training run: a time budget, a log, and a saved state from which it resumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 @dataclass
 class Run:
-    """Counts time over all restarts; `name.pt` holds the state, `name.log` the curve."""
+    """Time budget over all restarts; `name.pt` holds the state, `name.log` the log."""
 
     name: str
     folder: Path
@@ -32,15 +32,15 @@ class Run:
 
     @property
     def share(self) -> float:
-        """How much of the budget is spent, 0 to 1."""
+        """Spent share of the budget, 0 to 1."""
         return min(1.0, self.spent / self.seconds)
 
     @property
-    def going(self) -> bool:
+    def has_time(self) -> bool:
         return self.spent < self.seconds
 
     def rate(self, warm: float = 0.01, cool: float = 0.35, floor: float = 0.03) -> float:
-        """Scale of the learning rates now: up, level, then down in a line to `floor`."""
+        """Scale of the learning rates: warm-up, constant, then a linear decrease to `floor`."""
         return max(floor, min(1.0, self.share / warm + 0.02, (1 - self.share) / cool))
 
     def tick(self) -> None:
@@ -51,18 +51,18 @@ class Run:
         self.steps += 1
 
     def due(self) -> bool:
-        """Whether it is time to save."""
-        return time.monotonic() - self._saved > self.save_every or not self.going
+        """Whether the state must be saved now."""
+        return time.monotonic() - self._saved > self.save_every or not self.has_time
 
     def save(self, **parts: Any) -> None:
-        """Write the state in one move, so that a kill leaves the old or the new one."""
+        """Write the state atomically, so that a kill leaves the old or the new one."""
         partial = self.state_file.with_suffix(".part")
         torch.save({"spent": self.spent, "steps": self.steps, **parts}, partial)
         os.replace(partial, self.state_file)
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, if there is one; the clock goes on from it."""
+        """Load the saved state, if there is one, with its spent time."""
         if not self.state_file.exists():
             return None
         state = torch.load(self.state_file, weights_only=False)
@@ -70,7 +70,7 @@ class Run:
         return state
 
     def log(self, **values: float) -> None:
-        """One line on standard output and in the log file."""
+        """Write a line to standard output and to the log file."""
         left = max(0.0, self.seconds - self.spent) / 60
         figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
         line = (

@@ -1,4 +1,4 @@
-"""The loss of one batch of clips: what the transformer is asked, and on which past."""
+"""The loss of one batch of clips: the transformer's inputs, past and targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storybook.world import Scene
 from .blocks import (
     Compiled,
     Layout,
-    Words,
+    RowCaptions,
     after_convolution,
     before_convolution,
     velocities,
@@ -24,32 +24,32 @@ from .clips import LatentClip, latent_frames
 from .networks import Networks
 
 MEMORY = "window=1"
-TIMESTEPS = (1000, 980, 940, 870, 740, 450)  # at which streams are denoised
-AT_TIMESTEPS = 0.7  # share of training at these very levels; the rest is anywhere
+TIMESTEPS = (1000, 980, 940, 870, 740, 450)  # of a stream's denoising
+AT_TIMESTEPS = 0.7  # share of training at exactly these levels; the rest is anywhere
 OWN = 0.4  # share of long batches whose past is the model's own roll-out
-READING = 0.1  # weight of what the text encoder learns from labels
-GUIDED, GUIDED_FROM = 0.45, 0.7  # how far past the truth the target goes; from which share on
-NEVER = 10**6  # the block at which a clip without a switch changes its caption
+READING = 0.1  # weight of the text encoder's attribute loss
+GUIDED, GUIDED_FROM = 0.45, 0.7  # guidance added to the target; share of training where it begins
+NEVER = 10**6  # block of the caption change of a clip without a switch
 
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """All captions of a batch as encoded, the empty one last, and when each clip changes its."""
+    """Encoded captions of a batch, the empty one last, and the block of each clip's change."""
 
     embeds: Tensor  # (captions, L, C)
     mask: Tensor  # (captions, L)
-    first: Tensor  # int64 (B, 1): a clip's caption; the next one is what it changes to
-    switch: Tensor  # int64 (B, 1): the block at which it changes
+    first: Tensor  # int64 (B, 1): index of a clip's caption; the next one follows the change
+    switch: Tensor  # int64 (B, 1): block of the change
 
-    def obeyed(self, layout: Layout) -> Words:
-        """Which caption each row obeys; a committed block obeys that of the block after it."""
+    def obeyed(self, layout: Layout) -> RowCaptions:
+        """Assign a caption to each row; a committed block has that of the block after it."""
         committed = torch.arange(len(layout.block), device=layout.block.device) < layout.clean
         changed = layout.block + committed.long() >= self.switch
-        return Words(self.embeds, self.mask, self.first + changed)
+        return RowCaptions(self.embeds, self.mask, self.first + changed)
 
 
 class Step:
-    """The loss of one batch; `blocks` of a long clip, `streams` noisy ones beside its past."""
+    """The loss of one batch; `blocks` of a long clip, `streams` noisy copies of each."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class Step:
         self.device = networks.transformer.proj_out.weight.device
         policy, frames = parse_memory_policy(MEMORY), latent_frames(blocks)
 
-        def layout(frames: list[int], asked: range, streams: int = 1) -> Layout:
-            return Layout.of(frames, policy, asked, streams).to(self.device)
+        def layout(frames: list[int], requested: range, streams: int = 1) -> Layout:
+            return Layout.of(frames, policy, requested, streams).to(self.device)
 
         self.layouts = {count: layout(latent_frames(count), range(1)) for count in (0, 1)}
         self.layouts[blocks] = layout(frames, range(1, blocks), streams)
@@ -80,13 +80,13 @@ class Step:
             )
 
     def loss(self, clips: list[LatentClip], share: float) -> Tensor:
-        """Squared error of the velocity, weighted towards the subject, and of reading captions.
+        """Compute the velocity's weighted squared error plus the attribute loss of captions.
 
-        `share` of training is spent, 0 to 1.
+        `share` is the spent share of training, 0 to 1.
         """
         layout = self.layouts[clips[0].blocks]
         latents = torch.stack([clip.latents for clip in clips]).to(self.device).float()
-        captions, told = self._captions(clips, share)
+        captions, scenes = self._captions(clips, share)
         words = captions.obeyed(layout)
         past = self._past(latents, captions) if layout.clean else latents
         x0 = latents[:, :, layout.noisy]
@@ -94,17 +94,17 @@ class Step:
         noise = torch.randn_like(x0)
         spread = sigma[:, None, :, None, None]
         noisy = (1 - spread) * x0 + spread * noise
-        made = self._velocities(past, noisy, sigma, words, layout)
-        truth = noise - x0
+        predicted = self._velocities(past, noisy, sigma, words, layout)
+        target = noise - x0
         if share >= GUIDED_FROM:
-            truth = truth + self._guidance(made, past, noisy, sigma, words, layout)
+            target = target + self._guidance(predicted, past, noisy, sigma, words, layout)
         weight = _weights(clips).to(self.device)[:, layout.noisy]
-        error = (made.float() - truth).square().mean(dim=1)
-        reading = self.networks.readers.loss(words.embeds[:-1], words.mask[:-1], told)
+        error = (predicted.float() - target).square().mean(dim=1)
+        reading = self.networks.readers.loss(words.embeds[:-1], words.mask[:-1], scenes)
         return (weight * error).sum() / weight.sum() + READING * reading
 
     def _velocities(
-        self, past: Tensor, noisy: Tensor, sigma: Tensor, words: Words, layout: Layout
+        self, past: Tensor, noisy: Tensor, sigma: Tensor, words: RowCaptions, layout: Layout
     ) -> Tensor:
         model = self.networks.transformer
         return velocities(model, past, noisy, 1000 * sigma, words, layout, self.halves)
@@ -112,24 +112,24 @@ class Step:
     @torch.no_grad()
     def _guidance(
         self,
-        made: Tensor,
+        predicted: Tensor,
         past: Tensor,
         noisy: Tensor,
         sigma: Tensor,
-        words: Words,
+        words: RowCaptions,
         layout: Layout,
     ) -> Tensor:
-        """What classifier-free guidance would add, learnt into the model (Tang et al. 2025).
+        """Compute the term of classifier-free guidance, to distil it into the model.
 
-        A stream then needs one call a step. Clips without a caption add nothing, as both of
-        their velocities are the same.
+        A stream then needs one call per step (Tang et al., 2025). Clips without a caption add
+        nothing, as both of their velocities are the same.
         """
         empty = torch.full_like(words.which, len(words.embeds) - 1)
         plain = self._velocities(past, noisy, sigma, replace(words, which=empty), layout)
-        return GUIDED * (made.float() - plain.float())
+        return GUIDED * (predicted.float() - plain.float())
 
     def _sigmas(self, clips: int, units: int) -> Tensor:
-        """One noise level a block: mostly one of those at which streams are denoised."""
+        """Choose one noise level per block, mostly one of a stream's levels."""
         size = (clips, units)
         anywhere = torch.sigmoid(0.8 + 1.2 * torch.randn(size))
         levels = torch.tensor(TIMESTEPS) / 1000
@@ -137,7 +137,7 @@ class Step:
         return torch.where(torch.rand(size) < AT_TIMESTEPS, at_level, anywhere).to(self.device)
 
     def _past(self, x0: Tensor, captions: Captions) -> Tensor:
-        """The past as a stream finds it: not perfect, in most clips, or the model's own."""
+        """Return a past as in a stream: with noise in most clips, or the model's own roll-out."""
         amount = 0.15 * torch.rand(len(x0), 1, 1, 1, 1, device=self.device)
         amount = amount * (torch.rand_like(amount) < 0.7)
         past = (1 - amount) * x0 + amount * torch.randn_like(x0)
@@ -145,10 +145,10 @@ class Step:
 
     @torch.no_grad()
     def _rolled_out(self, x0: Tensor, past: Tensor, captions: Captions) -> Tensor:
-        """The past as the model itself makes it, block after block, with the steps of a stream.
+        """Generate the past with the model itself, block by block, in the steps of a stream.
 
-        The first block begins with truth under noise, so that it tells of the same clip; what
-        comes after it follows from it, and begins with noise alone.
+        The first block starts from noised truth, so that it shows the same clip. Later blocks start
+        from pure noise.
         """
         begin = int(self.rng.integers(1, len(TIMESTEPS) - 1))
         for block, layout in enumerate(self.one_after_another):
@@ -164,29 +164,29 @@ class Step:
     def _captions(
         self, clips: list[LatentClip], share: float
     ) -> tuple[Captions, list[Scene | None]]:
-        """Fresh captions; with them the scene that each but the last, which is empty, tells of.
+        """Write and encode new captions; return the scene of each caption except the empty last.
 
-        None stands for one that is left empty.
+        The scene is None for a caption that is left empty.
         """
         texts: list[str] = []
-        told: list[Scene | None] = []
+        scenes: list[Scene | None] = []
         first, switch = [], []
         for clip in clips:
             first.append(len(texts))
             switch.append(clip.switch if len(clip.scenes) > 1 else NEVER)
             chance, plain = self.rng.random(), 0.6 if share < 0.75 else 0.3
             for scene in clip.scenes:
-                told.append(None if chance < 0.1 else scene)
+                scenes.append(None if chance < 0.1 else scene)
                 if chance < 0.1:
                     texts.append("")
                 else:
-                    told_plainly = self.rng.random() < plain
-                    texts.append(plain_caption(scene) if told_plainly else caption(scene, self.rng))
+                    use_plain = self.rng.random() < plain
+                    texts.append(plain_caption(scene) if use_plain else caption(scene, self.rng))
         embeds, mask = self.networks.captioner([*texts, ""])
         first_and_switch = torch.tensor([first, switch], device=self.device).unsqueeze(-1)
-        return Captions(embeds, mask, *first_and_switch), told
+        return Captions(embeds, mask, *first_and_switch), scenes
 
 
 def _weights(clips: list[LatentClip]) -> Tensor:
-    """(B, T, h, w): the subject counts several times."""
+    """Weights (B, T, h, w) of the error, larger on the subject."""
     return 1 + 6 * torch.stack([clip.mask for clip in clips]).float() / 255

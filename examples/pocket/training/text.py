@@ -16,13 +16,13 @@ from transformers import Gemma2Config, Gemma2Model
 from storybook.words import vocabulary
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>")
-MAX_TOKENS = 64  # of a prompt when the model is used
-TRAINED_TOKENS = 40  # of a caption, padded to one length
+MAX_TOKENS = 64  # of a prompt in inference
+TRAINED_TOKENS = 40  # of a caption in training, padded to this length
 WIDTH = 128
 
 
 def build_tokenizer() -> Tokenizer:
-    """One token a word; a word that is not in the grammar becomes `<unk>`."""
+    """Create a tokenizer with one token per word; unknown words become `<unk>`."""
     words = [*SPECIAL, *vocabulary()]
     vocab = {word: i for i, word in enumerate(words)}
     tokenizer = Tokenizer(WordLevel(vocab, unk_token="<unk>"))
@@ -37,7 +37,7 @@ def build_tokenizer() -> Tokenizer:
 
 
 def build_encoder(tokenizer: Tokenizer) -> Gemma2Model:
-    """A fresh encoder."""
+    """Create an encoder with random weights."""
     config = Gemma2Config(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=WIDTH,
@@ -60,13 +60,13 @@ def build_encoder(tokenizer: Tokenizer) -> Gemma2Model:
 
 @dataclass(frozen=True, slots=True)
 class Captioner:
-    """Texts to embeddings, with gradients."""
+    """Text encoder with gradients."""
 
     tokenizer: Tokenizer
     model: Gemma2Model
 
     def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Embeddings (n, L, C) and mask (n, L) of texts, padded to one fixed length."""
+        """Encode texts to embeddings (n, L, C) and mask (n, L), padded to one fixed length."""
         encodings = self.tokenizer.encode_batch(texts)
         ids = torch.tensor([e.ids for e in encodings], device=self.model.device)
         mask = torch.tensor([e.attention_mask for e in encodings], device=self.model.device)

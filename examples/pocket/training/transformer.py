@@ -1,4 +1,4 @@
-"""The transformer's stage: block by block under teacher forcing, together with the text encoder."""
+"""Training of the transformer under teacher forcing, together with the text encoder."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from .reading import teach
 from .run import Run
 from .step import Step
 
-CAPTIONS_SHARE = 0.04  # of the time, before the first picture
+CAPTIONS_SHARE = 0.04  # of the time, before the transformer's training
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of clips: how many there are, and how many a step looks at."""
+    """Pool and batch size of one kind of clips."""
 
-    batch: int
-    first: int = 150  # before the first step that uses them
-    grow: float = 0.5  # new ones a step of this kind
+    batch: int  # clips per step
+    first: int = 150  # clips before the first step of this kind
+    grow: float = 0.5  # new clips per step of this kind
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the stage spends its time on: pictures, then first blocks, then longer clips as well."""
+    """Schedule of the stage: single frames, then first blocks, then also longer clips."""
 
-    blocks: int = 3  # of a long clip: two more than the memory keeps, so that its past has a past
+    blocks: int = 3  # of a long clip: two more than the memory keeps, for a past with a past
     picture: Kind = Kind(batch=48, first=1000, grow=8)
     short: Kind = Kind(batch=10)
     long: Kind = Kind(batch=4, first=300, grow=1)
     picture_until: float = 0.2  # share of the time
     short_until: float = 0.4
-    short_every: int = 4  # one step in so many is short after that
+    short_every: int = 4  # after that, one step in `short_every` is short
     rate: float = 1.0  # scale of all learning rates
 
     def further(self) -> Plan:
-        """The plan for weights that are trained already: longer clips at once, lower rates."""
+        """Return the plan for trained weights: longer clips from the start, lower rates."""
         return replace(self, picture_until=0.0, short_until=0.0, short_every=5, rate=0.5)
 
     def kind(self, share: float, steps: int) -> str:
-        """The kind of the next step."""
+        """Return the kind of the next step."""
         if share < self.picture_until:
             return "picture"
         return "short" if share < self.short_until or steps % self.short_every == 0 else "long"
@@ -64,9 +64,10 @@ def train(
     compiled: bool = False,
     begin_with: Path | None = None,
 ) -> None:
-    """Train until the budget is spent; goes on from `folder/transformer.pt` if it is there.
+    """Train until the time budget is spent; resumes from `folder/transformer.pt` if it exists.
 
-    With `begin_with`, a model folder, it begins with what fits of that, and with blocks at once.
+    With `begin_with`, a model folder, its matching weights are copied, and training begins with
+    blocks.
     """
     torch.manual_seed(seed)
     run = Run("transformer", folder, minutes * 60)
@@ -77,7 +78,7 @@ def train(
         teach(networks.captioner, networks.readers, lesson, seed)
     networks.to(device=device, dtype=weights_dtype(device))
     if begin_with and not run.state_file.exists():
-        print(f"{networks.begin_with(begin_with)} tensors taken from {begin_with}", flush=True)
+        print(f"{networks.begin_with(begin_with)} tensors copied from {begin_with}", flush=True)
     plan = plan.further() if begin_with else plan
     optimizer = Optimizer(networks, _matrices(networks))
     if state := run.load():
@@ -101,11 +102,11 @@ def train(
 def _batches(
     run: Run, plan: Plan, encode: Encode, folder: Path, seed: int
 ) -> Iterator[tuple[str, list[LatentClip]]]:
-    """Clips for every step, by lot from pools that grow."""
+    """Yield the clips of every step, chosen at random from growing pools."""
     rng = np.random.default_rng((seed, 1, run.steps))
     blocks = {"picture": 0, "short": 1, "long": plan.blocks}
     pools = {kind: ClipPool(encode, folder, count, seed) for kind, count in blocks.items()}
-    while run.going:
+    while run.has_time:
         kind = plan.kind(run.share, run.steps)
         pool, wanted = pools[kind], getattr(plan, kind)
         while len(pool.clips) < wanted.first:
@@ -116,7 +117,7 @@ def _batches(
 
 
 def _matrices(networks: Networks) -> list[str]:
-    """What Muon moves: matrices and kernels, but not embeddings, tables, depthwise, last."""
+    """Names of the matrices and kernels that Muon updates: no embeddings, tables or last layer."""
     out = ("table", "conv_depth", "embed_tokens", "proj_out", "readers")
     return [
         name

@@ -1,0 +1,220 @@
+"""A run with everything resolved: its story on its blocks, its settings, where it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sana_stream.engine.block import FIRST_SHOT, BlockPlan, PlanView, Shot
+from sana_stream.engine.story.story import DEFAULT_SPACING_SECONDS, Story
+from sana_stream.engine.story.timeline import Placement, Timeline, frame_count
+from sana_stream.errors import ConfigError
+from sana_stream.streaming.video_format import VideoFormat, rate_of
+
+from .config import RunConfig
+
+if TYPE_CHECKING:
+    from sana_stream.engine.loading.vocabulary import Vocabulary
+    from sana_stream.engine.snapshot.file import SavedStream
+    from sana_stream.engine.snapshot.snapshot import SessionSettings
+
+    from .model import RunModel
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrigin:
+    """Where a run begins in its stream, and what an earlier run has made of its video."""
+
+    first_block: int = 0  # of the stream: the block with which the video begins
+    shot: Shot = FIRST_SHOT  # where the stream's past begins then
+    saved: SavedStream | None = None  # the checkpoint that the run continues
+    frames: int = 0  # of the video that exist
+    id: str | None = None  # of the earlier run
+
+
+NEW_VIDEO = RunOrigin()
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """One run, resolved and checked."""
+
+    config: RunConfig
+    story: Story
+    origin: RunOrigin
+    id: str | None  # written into every file; None where an old version wrote none
+    settings: SessionSettings
+    fps: Fraction
+    frames: int | None  # of the whole video; None: endless
+    blocks: BlockPlan | PlanView
+    timeline: Timeline
+    placements: tuple[Placement, ...]
+    negative_prompt: str
+    prompt_suffix: str  # the model's own words after every prompt
+    vocabulary: Vocabulary | None  # of a model that knows only some words
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.settings.width
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.settings.height
+
+    @property
+    def guidance(self) -> float:
+        """The strength of classifier-free guidance; 1 is none."""
+        return self.settings.guidance
+
+    @property
+    def first_frame(self) -> int:
+        """The stream's frame with which the video begins."""
+        return self.blocks.start if isinstance(self.blocks, PlanView) else 0
+
+    @property
+    def block_count(self) -> int | None:
+        """How many blocks the video takes; None: endless."""
+        return None if self.frames is None else self.blocks.blocks_for(self.frames)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the video plays; None: endless."""
+        return None if self.frames is None else self.seconds_of(self.frames)
+
+    @property
+    def video_format(self) -> VideoFormat:
+        """The size and rate of the video."""
+        return VideoFormat(self.width, self.height, self.fps)
+
+    @property
+    def shown_prompts(self) -> tuple[tuple[int, str], ...]:
+        """Each prompt that is shown, with its first frame."""
+        return tuple(
+            (placement.frame, placement.cue.prompt)
+            for placement in self.placements
+            if placement.frame is not None
+        )
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts of the story in order."""
+        return tuple(cue.prompt for cue in self.timeline.cues)
+
+    def seconds_of(self, frames: int) -> float:
+        """How long `frames` frames play."""
+        return float(frames / self.fps)
+
+
+def resolve_plan(
+    config: RunConfig, story: Story, model: RunModel, origin: RunOrigin = NEW_VIDEO
+) -> RunPlan:
+    """Fill in the model's defaults and place the story on the stream's blocks.
+
+    Raises:
+        ConfigError: a setting that the model cannot take, or a length that is not possible.
+        StoryError: a story that does not fit the video.
+    """
+    preset = model.preset
+    settings = check_settings(config, model)
+    fps = rate_of(preset.fps if config.fps is None else config.fps)
+    frames = count_frames(config, story, fps)
+    seconds = None if frames is None else float(frames / fps)
+    timeline = Timeline(story.schedule(seconds, config.every, float(fps)), float(fps))
+    whole = BlockPlan(settings.block_frames, model.temporal_factor, (origin.shot,))
+    view = PlanView(whole, origin.first_block) if origin.first_block else whole
+    blocks = timeline.with_cuts(view)
+    return RunPlan(
+        config=config,
+        story=story,
+        origin=origin,
+        id=origin.id,
+        settings=settings,
+        fps=fps,
+        frames=frames,
+        blocks=blocks,
+        timeline=timeline,
+        placements=timeline.place(blocks, frames),
+        negative_prompt=(
+            preset.negative_prompt if config.negative_prompt is None else config.negative_prompt
+        ),
+        prompt_suffix=preset.motion_score,
+        vocabulary=model.vocabulary,
+    )
+
+
+def check_settings(config: RunConfig, model: RunModel) -> SessionSettings:
+    """The settings of the stream, checked as the engine checks them, before the model is loaded.
+
+    Raises:
+        ConfigError: which setting cannot be used, and what is allowed.
+    """
+    from sana_stream.engine.loading.size_limits import StreamSizes, check_sizes
+    from sana_stream.engine.session.drift import check_action
+    from sana_stream.engine.session.settings import resolve_settings
+
+    width, height = config.size or (None, None)
+    steps = config.steps
+    settings = resolve_settings(
+        model.preset,
+        model.size_multiple,
+        seed=config.seed,
+        height=height,
+        width=width,
+        steps=steps if isinstance(steps, int) else None,
+        timesteps=None if isinstance(steps, int) else steps,
+        solver=config.solver,
+        flow_shift=config.flow_shift,
+        guidance=config.guidance,
+        memory=config.memory,
+        block_frames=config.block_frames,
+    )
+    device, dtype = model.device_and_dtype(config)
+    guided = settings.guidance != 1
+    sizes = StreamSizes(
+        settings.height, settings.width, settings.block_frames, settings.memory, guided
+    )
+    check_sizes(sizes, model.transformer, model.decoder, dtype, device)
+    check_action(config.guard, settings.memory)
+    if config.negative_prompt is not None and not guided:
+        raise ConfigError("negative_prompt= has no effect at guidance 1: add guidance=4")
+    return settings
+
+
+def count_frames(config: RunConfig, story: Story, fps: Fraction) -> int | None:
+    """The number of frames of the whole video; None: endless.
+
+    Without a length it follows from the story: 10 seconds, or `every` seconds, a prompt.
+    """
+    if config.endless:
+        return None
+    if config.frames is not None:
+        return config.frames
+    if config.minutes is not None:
+        return frame_count(config.minutes * 60, fps)
+    spacing = DEFAULT_SPACING_SECONDS if config.every is None else config.every
+    last = partial(story.schedule, None, None if story.timed else spacing, float(fps))
+    seconds = config.seconds or (last()[-1].start_seconds or 0.0) + spacing
+    return frame_count(seconds, fps)
+
+
+def with_first_image(config: RunConfig, story: Story) -> Story:
+    """The story with the picture of `image`, to which it cuts before its first frame.
+
+    Raises:
+        StoryError: its first prompt names a picture too.
+    """
+    from sana_stream.errors import StoryError
+
+    first, *later = story.cues
+    given = "image" if config.image else "video" if config.video else None
+    if given is not None and first.image is not None:
+        raise StoryError(
+            f"{story.name} begins with a picture, and {given}= is given: leave one out"
+        )
+    if config.image is None:
+        return story
+    return replace(story, cues=(replace(first, image=str(config.image)), *later))

@@ -1,0 +1,107 @@
+"""Beginning the stream of a run, and saving moments of it as checkpoints of their own."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from dataclasses import replace
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING
+
+from sana_stream.errors import ConfigError
+from sana_stream.streaming.control.pacing import RealtimePacer
+
+from .checkpoint_files import SUFFIX, checkpoint_path
+from .inputs import VideoStart, read_picture
+from .live import LiveSession
+from .plan import RunPlan
+from .prompt_check import PromptCheck
+from .prompts import PromptScheduler
+from .stored import run_to_json
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
+    from sana_stream.engine.session.drift import DriftGuard
+    from sana_stream.engine.session.session import Session
+
+BRANCH_SPARE = 200 << 20  # bytes that stay free for other programs
+
+
+def begin_session(engine: Engine, plan: RunPlan, clip: VideoStart) -> Session:
+    """The stream from its beginning, from a clip, or from a checkpoint.
+
+    Raises:
+        SnapshotError: the checkpoint is of another model.
+    """
+    config, saved = plan.config, plan.origin.saved
+    if saved is not None:
+        snapshot = saved.restore(engine)
+        settings = replace(snapshot.settings, seed=config.seed)  # a branch may have its own
+        return engine.session_from(replace(snapshot, settings=settings))
+    return engine.session(
+        plan.timeline.prompt_at(0) + plan.prompt_suffix,
+        negative_prompt=plan.negative_prompt,
+        video=clip.video,
+        settings=plan.settings,
+    )
+
+
+def schedule_prompts(
+    engine: Engine, plan: RunPlan, session: Session, live: LiveSession | None, stop: Event
+) -> PromptScheduler:
+    """What finds each block's prompt, at the video's next frame."""
+    if live is not None:
+        session.keep_history(plan.config.history * float(plan.fps) / engine.preset.fps)
+    check = PromptCheck(engine.text_encoder)
+    check.story(plan)
+    pace = RealtimePacer(plan.video_format, stop) if plan.config.paced else None
+    picture, keep = partial(read_picture, plan=plan), partial(save_moment, plan)
+    prompts = PromptScheduler(plan, picture, live, pace, keep, check)
+    if frames := plan.origin.frames:
+        prompts.rewound_frames = frames - session.next_start + plan.first_frame
+        prompts.resume_at(session.prompt, frames - session.last_frames)
+    return prompts
+
+
+def watch_drift(engine: Engine, plan: RunPlan, session: Session) -> DriftGuard:
+    """The guard that compares the session's blocks with the first ones under their prompt."""
+    from sana_stream.engine.session.drift import DriftGuard
+
+    after_clip = plan.origin.first_block > 0 and not plan.origin.frames
+    given = after_clip or plan.timeline.cues[0].image is not None
+    return DriftGuard(session, engine, plan.config.guard, given=given)
+
+
+def save_moment(plan: RunPlan, session: Session, name: str) -> str:
+    """Save a moment of a run as a checkpoint next to its video; returns a line about it.
+
+    Raises:
+        ConfigError: a file of this name exists, the run writes no video file, or the disk has too
+            little space.
+        SnapshotError: the checkpoint cannot be written.
+    """
+    own = checkpoint_path(plan.config.targets)
+    if own is None:
+        raise ConfigError(
+            "/branch: this run keeps no video beside which the moment could stand: begin it with"
+            " outputs=['film.mp4'], or record the streams of a server"
+        )
+    path = own.with_name(name + SUFFIX)
+    if path.name.casefold() == own.name.casefold():
+        raise ConfigError(f"{path} is the run's own checkpoint: give another name")
+    try:
+        if shutil.disk_usage(path.parent).free < BRANCH_SPARE:
+            raise ConfigError(f"/branch: less than 200 MiB are free in {path.parent}")
+        path.open("xb").close()  # no other program can get the name meanwhile
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists: give another name") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{path} cannot be written: {reason}") from error
+    try:
+        session.save(path, {"run": run_to_json(plan)})
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return f"kept: sana-stream branch {shlex.quote(str(path))} --prompt TEXT --out FILE"

@@ -1,0 +1,104 @@
+"""`sana-stream info` and `sana-stream convert`, in process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ...command import run
+
+
+def test_info_tells_what_a_model_is(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info", tiny_folder, "--device", "cpu", "--dtype", "float32") == 0
+    out, err = capfd.readouterr()
+    assert out == ""
+    for told in ("tiny", "SanaVideoTransformer3DModel", "Gemma2Model", "48x32", "multiples of 16"):
+        assert told in err
+    assert "while decoding" in err
+    assert "does not run" not in err
+
+
+def test_info_lists_what_the_embedded_model_knows(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "pocket", "--device", "cpu", "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert {"boat", "purple", "sunset", "forest"} <= set(facts["words it knows"].split(", "))
+    assert facts["block"].startswith("4 latent frames, 16 pictures, 1 s; ")
+
+
+def test_info_of_a_model_that_does_not_run_names_every_obstacle(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "broken"
+    shutil.copytree(tiny_folder, place)
+    (place / "stream.json").unlink()
+    for file, values in [
+        ("transformer/config.json", {"sample_size": 30}),
+        ("vae/config.json", {"_class_name": "AutoencoderDC"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "HeunDiscreteScheduler"}),
+    ]:
+        known = json.loads((place / file).read_text())
+        (place / file).write_text(json.dumps(known | values))
+    assert run("info", place, "--device", "cpu", "--json") == 0
+    told = json.loads(capfd.readouterr().out)["does not run"]
+    assert "HeunDiscreteScheduler" in told
+    assert "none for video (DC-AE-V)" in told
+
+
+def test_info_for_a_program(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("--size", "96x64", "--device", "cpu", "--dtype", "bfloat16", "--json")
+    assert run("info", tiny_folder, *words) == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["at"] == "96x64"
+    assert facts["on"] == "cpu, bfloat16"
+    assert facts["sampling"] == "renoise, timesteps 1000, 960, 889, 727, no guidance"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("info", "nothing-there"), "model 'nothing-there' is not known"),
+        (("info", "FOLDER", "--size", "50x32"), "the nearest is 48x32"),
+        (("convert", "FOLDER", "FOLDER"), "exists; give a name that is free"),
+        (("convert", "FOLDER", "x", "--dtype", "int4"), "dtype int4 is not known"),
+    ],
+)
+def test_mistakes_are_told_on_one_line(
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    assert run(*(str(tiny_folder) if word == "FOLDER" else word for word in words)) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_convert_writes_a_folder_that_info_knows(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("convert", tiny_folder, tmp_path / "half", "--dtype", "bfloat16") == 0
+    assert f"{tmp_path / 'half'} is written" in capfd.readouterr().err
+    assert run("info", tmp_path / "half", "--device", "cpu", "--json") == 0
+    assert "in bfloat16" in json.loads(capfd.readouterr().out)["transformer"]
+
+
+def test_info_prints_what_a_stranger_wrote_as_text(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "m"
+    shutil.copytree(tiny_folder, place)
+    settings = json.loads((place / "stream.json").read_text())
+    settings["name"] = "\x1b[2J[red]x[/nothing]\r\n"
+    (place / "stream.json").write_text(json.dumps(settings))
+    (place / "README.md").write_text("---\nlicense: \x1b]0;x\x07[bold]\n---\n")
+    assert run("info", place, "--device", "cpu") == 0
+    told = capfd.readouterr().err
+    assert "[red]x[/nothing]" in told
+    assert "[bold]" in told
+    assert "\x1b" not in told
+    assert "\x07" not in told

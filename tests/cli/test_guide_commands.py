@@ -1,0 +1,226 @@
+"""The command lines of the guides on outputs and live control, each as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import av
+import pytest
+
+from sana_stream.cli.options import Options
+from sana_stream.cli.parser import build_parser
+from sana_stream.cli.run_config import run_config
+
+from ..command import environment
+from ..programs import need
+
+pytestmark = pytest.mark.programs
+HERE = Path(__file__).parent
+GUIDES = [HERE.parents[1] / "examples" / "guides" / name for name in ("outputs.md", "live.md")]
+FRAMES = 81  # of the stand-in's five blocks
+TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
+LOST = 17  # of them srt may lose at its end
+RECEIVERS = {  # that of datagrams knows the end by their absence, and must not be there too late
+    "rtmp": ["-listen", "1", "-f", "flv", "-i", "rtmp://127.0.0.1:{port}/live/key"],
+    "srt": ["-f", "mpegts", "-i", "srt://127.0.0.1:{port}?mode=listener"],
+    "udp": ["-f", "mpegts", "-i", "udp://127.0.0.1:{port}?timeout=15000000"],
+    "tcp": ["-f", "mpegts", "-i", "tcp://127.0.0.1:{port}"],
+}
+
+
+def streaming_lines(program: str = "sana-stream") -> list[str]:
+    """The lines of the guides' blocks for the shell that begin with a program's name."""
+    text = "\n".join(guide.read_text("utf-8") for guide in GUIDES)
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith(program)]
+
+
+LINES = streaming_lines()
+PIPES = [line for line in LINES if "|" in line]
+ADDRESSES = [line for line in LINES if "://" in line]
+FILES = [line for line in LINES if line not in PIPES + ADDRESSES and "--endless" in line]
+LIVE = [line for line in LINES if line not in PIPES + ADDRESSES + FILES]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `sana-stream` is the stand-in and players need no screen."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = tools / "sana-stream"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fake_model_cli.py"}" "$@"\n')
+    program.chmod(0o755)
+    (tools / "mpv.conf").write_text("vo=null\nao=null\nuntimed=yes\n")
+    (tmp_path / "story.txt").write_text("a red boat\n0:02 night falls\n")
+    return environment() | {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "MPV_HOME": str(tools),
+        "SDL_VIDEODRIVER": "dummy",
+        "SDL_AUDIODRIVER": "dummy",
+    }
+
+
+def count(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+@pytest.mark.parametrize("line", PIPES)
+def test_pipes(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+    need("bash", *(tool for tool in ("ffplay", "ffmpeg", "mpv") if re.search(rf"\b{tool}\b", line)))
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=tmp_path,
+        env=shell,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"rror" not in done.stderr.replace(b"Error resilience", b""), done.stderr
+    written = re.findall(r"(\w+\.(?:mkv|mp4|webm))\b", line)
+    assert [count(tmp_path / name) for name in written] == [FRAMES] * len(written)
+
+
+@contextmanager
+def receiver(scheme: str, port: int, out: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """ffmpeg, which writes what it gets into a file."""
+    source = [word.format(port=port) for word in RECEIVERS[scheme]]
+    command = ["ffmpeg", "-v", "error", "-nostdin", *source, "-c:v", "copy", "-y", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=TIMEOUT_SECONDS)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def is_taken(port: int, kind: socket.SocketKind) -> bool:
+    """Whether somebody holds a port, found without knocking at it."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def await_taken(port: int, kind: socket.SocketKind) -> None:
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while not is_taken(port, kind):
+        assert time.monotonic() < until, "nobody listens"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("line", ADDRESSES)
+def test_addresses(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+    need("bash", "ffmpeg")
+    address = re.search(r"(\w+)://127.0.0.1:(\d+)", line)
+    assert address is not None
+    scheme, port, out = address[1], free_port(), tmp_path / "received.mkv"
+    command = ["bash", "-c", line.replace(address[2], str(port))]
+    kind = socket.SOCK_STREAM if scheme in ("rtmp", "tcp") else socket.SOCK_DGRAM
+    sender = None
+    try:
+        if "listen" in line:
+            sender = subprocess.Popen(command, cwd=tmp_path, env=shell, stderr=subprocess.PIPE)
+            await_taken(port, kind)
+        with receiver(scheme, port, out) as received:
+            if sender is None:
+                await_taken(port, kind)
+                sender = subprocess.Popen(command, cwd=tmp_path, env=shell, stderr=subprocess.PIPE)
+            _, said = sender.communicate(timeout=TIMEOUT_SECONDS)
+            assert sender.returncode == 0, said
+            received.wait(TIMEOUT_SECONDS)
+    finally:
+        if sender is not None:
+            sender.kill()
+            sender.communicate(timeout=TIMEOUT_SECONDS)
+    assert count(out) >= FRAMES - (LOST if scheme == "srt" else 0)
+    if "story.mp4" in line:
+        assert count(tmp_path / "story.mp4") == FRAMES
+
+
+def test_streams_without_an_end(tmp_path: Path, shell: dict[str, str]) -> None:
+    need("bash")
+    playlist, row = FILES
+    for line in (playlist, row.replace("1h", "2s")):
+        subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, env=shell, check=True, timeout=TIMEOUT_SECONDS
+        )
+    assert count(tmp_path / "live" / "live.m3u8") == FRAMES
+    parts = sorted(tmp_path.glob("story-*.mp4"))
+    assert [part.name for part in parts] == [f"story-{n:04}.mp4" for n in (1, 2, 3)]
+    assert [count(part) for part in parts] == [33, 32, 16]
+
+
+def await_stream(port: str) -> None:
+    """Wait for the stream: a server gives its address before it has one."""
+    until = time.monotonic() + TIMEOUT_SECONDS
+    state = "empty"
+    while state == "empty":
+        assert time.monotonic() < until, "no stream begins"
+        with closing(HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_SECONDS)) as connection:
+            connection.request("GET", "/status")
+            state = json.load(connection.getresponse())["state"]
+
+
+@pytest.mark.parametrize("line", [*streaming_lines("curl"), *streaming_lines("mpv http")])
+def test_scripts_and_players_ask_the_page(tmp_path: Path, shell: dict[str, str], line: str) -> None:
+    need("bash", line.split()[0])
+    port = str(free_port())
+    server = HERE.parent / "streaming" / "page_server.py"
+    command = [sys.executable, str(server), "--port", port, "--blocks", "4"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr
+        assert process.stderr.readline().startswith(b"at http://127.0.0.1:" + port.encode())
+        assert ":8765/" in line
+        await_stream(port)
+        done = subprocess.run(
+            ["bash", "-c", line.replace(":8765/", f":{port}/").replace("curl", "curl -fsS", 1)],
+            cwd=tmp_path,
+            env=shell,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+    finally:
+        process.kill()
+        process.communicate(timeout=TIMEOUT_SECONDS)
+    assert done.returncode == 0, done.stderr
+    expected = {"/prompt": b"fog comes in", "/command": b"ok", "/status": b'"title":"A harbour"'}
+    for path, answer in expected.items():
+        assert path not in line or answer in done.stdout
+
+
+def test_the_lines_are_found() -> None:
+    assert [len(lines) for lines in (PIPES, ADDRESSES, FILES, LIVE)] == [5, 4, 2, 3]
+    assert [len(streaming_lines(word)) for word in ("curl", "mpv http")] == [3, 1]
+
+
+def test_directed_streams_are_lines_of_their_own() -> None:
+    import shlex
+
+    found = [Options.of(build_parser("").parse(shlex.split(line)[1:])) for line in LIVE]
+    assert [(o.interactive, o.watch, o.web) for o in found] == [
+        (True, False, None),
+        (False, True, None),
+        (False, False, 8765),
+    ]
+    assert all(run_config(o).paced and o.length.endless for o in found)

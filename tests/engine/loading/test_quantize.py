@@ -1,0 +1,176 @@
+"""Quantized weights: the error against full precision, what stays, and clear refusals."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.presets import LONGSANA
+from sana_stream.engine.loading.quantize import check_quantization, quantize_network
+from sana_stream.errors import ConfigError
+
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def torchao() -> None:
+    """torchao, which is an optional extra."""
+    pytest.importorskip("torchao")
+
+
+def relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one.float() - other.float()).norm() / other.float().norm())
+
+
+@pytest.mark.usefixtures("torchao")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_int8_is_close_to_full_precision(tiny_folder: Path, dtype: str):
+    plain = Engine.load(tiny_folder, "cpu", dtype)
+    small = Engine.load(tiny_folder, "cpu", dtype, quantize="int8")
+    text = plain.transformer.prepare_text(*plain.encode_prompt("a red boat"))
+    session = plain.session("a red boat")
+    past = session.snapshot().states[0].past()
+    latents = torch.randn(1, 4, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, other = (
+            engine.transformer.denoise(latents, torch.tensor([800.0]), text, past, 0)
+            for engine in (small, plain)
+        )
+    assert 1e-4 < relative(one, other) < 0.02
+    blocks = [next(engine.session("a red boat")) for engine in (small, plain)]
+    assert relative(blocks[0].latents, blocks[1].latents) < 0.05
+
+
+@pytest.mark.usefixtures("torchao")
+def test_what_the_preset_names_stays_as_it_is(tiny_folder: Path):
+    plain = Engine.load(tiny_folder, "cpu", "float32")
+    small = Engine.load(tiny_folder, "cpu", "float32", quantize="int8")
+    before = dict(plain.transformer.named_parameters())
+    same = set()
+    for name, weight in small.transformer.named_parameters():
+        if type(weight.data) is torch.Tensor and torch.equal(weight, before[name]):
+            same.add(name)
+    quantized = {name for name in before if name.endswith("weight")} - same
+    layer = ["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q"]
+    layer += ["attn2.to_out.0", "ff.conv_inverted", "ff.conv_point"]
+    assert quantized == {
+        f"transformer_blocks.{i}.{name}.weight" for i in range(2) for name in layer
+    }
+
+
+@pytest.mark.usefixtures("torchao")
+def test_the_text_encoder_in_int8(tiny_folder: Path):
+    plain = Engine.load(tiny_folder, "cpu", "float32")
+    small = Engine.load(tiny_folder, "cpu", "float32", quantize_text="int8")
+    (one, mask), (other, _) = (e.encode_prompt("a red boat") for e in (small, plain))
+    kept = mask.bool()
+    assert 1e-5 < relative(one[kept], other[kept]) < 0.05
+    assert np.isfinite(next(small.session("a red boat")).latents.numpy()).all()
+
+
+@pytest.mark.usefixtures("torchao")
+def test_a_stream_goes_on_quantized_and_loras_do_not_change(tiny_folder: Path, tmp_path: Path):
+    plain = Engine.load(tiny_folder, "cpu", "float32")
+    small = Engine.load(tiny_folder, "cpu", "float32", quantize="int8")
+    session = plain.session("a red boat")
+    next(session)
+    session.save(tmp_path / "s.safetensors")
+    assert next(small.resume(tmp_path / "s.safetensors")).index == 1
+    with pytest.raises(ConfigError, match=r"quantized; give LoRA files to Engine\.load"):
+        small.set_loras([])
+
+
+def test_keys_and_values_of_the_text_are_never_quantized():
+    assert {"attn2.to_k", "attn2.to_v", "proj_out"} <= set(LONGSANA.full_precision)
+
+
+@pytest.mark.parametrize(
+    ("kind", "device", "capability", "message"),
+    [
+        ("int3", "cpu", None, "quantization 'int3' is not known; use int8, fp8, nvfp4"),
+        ("fp8", "cpu", None, "fp8 needs an NVIDIA GPU of the Ada or Hopper"),
+        ("fp8", "cuda", (8, 6), "use int8, which runs anywhere"),
+        ("nvfp4", "cuda", (9, 0), "nvfp4 needs an NVIDIA GPU of the Blackwell"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    device: str,
+    capability: tuple[int, int] | None,
+    message: str,
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    with pytest.raises(ConfigError, match=message):
+        check_quantization(kind, torch.device(device))
+
+
+def test_able_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "torchao", SimpleNamespace(quantization=None))
+    monkeypatch.setitem(sys.modules, "torchao.quantization", SimpleNamespace())
+    for kind, capability in (("fp8", (8, 9)), ("fp8", (12, 0)), ("nvfp4", (10, 0))):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d, c=capability: c)
+        check_quantization(kind, CUDA)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "message"),
+    [
+        (
+            "fp8",
+            torch.float32,
+            'fp8 is not made of float32 weights; use dtype="bfloat16", or int8',
+        ),
+        ("fp8", torch.float16, "fp8 is not made of float16 weights"),
+        ("nvfp4", torch.float16, "nvfp4 is not made of float16 weights"),
+    ],
+)
+def test_weights_that_cannot_be_quantized_so_are_refused(
+    monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype, message: str
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (12, 0))
+    with pytest.raises(ConfigError, match=message):
+        check_quantization(kind, CUDA, dtype)
+
+
+@pytest.mark.usefixtures("torchao")
+@pytest.mark.parametrize("kind", ["int8", "fp8", "nvfp4"])
+def test_torchao_has_what_each_kind_asks_for(monkeypatch: pytest.MonkeyPatch, kind: str):
+    """The settings are torchao's own, made with its names; only a GPU could apply the last two."""
+    given = {}
+
+    def quantize_(network: nn.Module, config: Any, filter_fn: Any) -> None:
+        given["config"] = type(config).__name__
+        given["fused"] = getattr(config, "use_triton_kernel", None)
+        given["layers"] = [name for name, m in network.named_modules() if filter_fn(m, name)]
+
+    monkeypatch.setattr("torchao.quantization.quantize_", quantize_)
+    layers = {"odd": nn.Linear(28, 32), "even": nn.Linear(32, 48), "kept": nn.Linear(32, 32)}
+    quantize_network(nn.ModuleDict(layers), kind, ("kept",))
+    assert (
+        given["config"]
+        == {
+            "int8": "Int8WeightOnlyConfig",
+            "fp8": "Float8DynamicActivationFloat8WeightConfig",
+            "nvfp4": "NVFP4DynamicActivationNVFP4WeightConfig",
+        }[kind]
+    )
+    assert given["layers"] == (["even"] if kind == "nvfp4" else ["odd", "even"])
+    if kind == "nvfp4":  # its fused kernel is in a package that torchao does not bring
+        assert given["fused"] == (find_spec("mslk") is not None)
+
+
+def test_without_torchao_the_extra_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("torchao", "torchao.quantization"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=r"pip install 'sana-stream\[quant\]'"):
+        Engine.load(tiny_folder, "cpu", "float32", quantize="int8")

@@ -1,0 +1,239 @@
+"""A stream that did not arrive is no success, on whatever way it was sent, however short it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.outputs import addresses
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.video_format import StreamSpec, VideoFormat
+
+from ..blocks import HEIGHT, WIDTH, blocks
+from ..http_client import TIMEOUT_SECONDS
+
+VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
+SPEC = StreamSpec(VIDEO)
+Act = Callable[[socket.socket], None]
+
+
+class Server:
+    """Listens on this machine and does one thing with everybody who comes."""
+
+    def __init__(self, act: Act | None, path: Path | None = None) -> None:
+        if path is None:
+            self.server = socket.create_server(("127.0.0.1", 0))
+            self.port = self.server.getsockname()[1]
+        else:
+            self.server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.server.bind(str(path))
+            self.server.listen()
+        self.held: list[socket.socket] = []
+        if act is not None:
+            threading.Thread(target=self._serve, args=(act,), daemon=True).start()
+
+    def _serve(self, act: Act) -> None:
+        while True:
+            try:
+                connection, _ = self.server.accept()
+            except OSError:
+                return
+            self.held.append(connection)
+            threading.Thread(target=act, args=(connection,), daemon=True).start()
+
+
+def close(connection: socket.socket) -> None:
+    connection.close()
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def take_a_little(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.close()
+
+
+def read_nothing(connection: socket.socket) -> None:
+    """Keep it open."""
+
+
+def read_late(connection: socket.socket) -> None:
+    time.sleep(0.5)
+    read_all(connection)
+
+
+def read_all(connection: socket.socket) -> None:
+    while connection.recv(1 << 16):
+        pass
+    connection.close()
+
+
+def play(connection: socket.socket) -> None:
+    """Read everything and show the last picture for ever."""
+    while connection.recv(1 << 16):
+        pass
+
+
+def send(address: str, count: int = 1) -> None:
+    """Deliver so many blocks; one of them fits into any buffer."""
+    output = open_output(address, SPEC)
+    try:
+        for block in blocks(count):
+            output.write(block)
+    finally:
+        output.close()
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "TIMEOUT", 2.0)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("act", [close, reset, take_a_little, read_nothing, None])
+def test_a_reader_that_does_not_take_it(tmp_path: Path, kind: str, act: Act | None) -> None:
+    path = tmp_path / "video.sock"
+    server = Server(act, path if kind == "unix" else None)
+    address = f"unix://{path}" if kind == "unix" else f"tcp://127.0.0.1:{server.port}"
+    with pytest.raises(OutputError, match=rf"^{kind}://.*: \w+"):
+        send(address)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("act", [read_all, read_late, play])
+def test_a_reader_that_takes_it(tmp_path: Path, kind: str, act: Act) -> None:
+    path = tmp_path / "video.sock"
+    server = Server(act, path if kind == "unix" else None)
+    send(f"unix://{path}" if kind == "unix" else f"tcp://127.0.0.1:{server.port}")
+
+
+@pytest.fixture
+def ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A static ffmpeg on the path, and nothing else."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.usefixtures("ffmpeg")
+@pytest.mark.parametrize("scheme", ["rtmp", "rtmps", "http", "https", "srt"])
+def test_nobody_at_the_address(scheme: str) -> None:
+    port = free_port(socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
+    with pytest.raises(OutputError, match=rf"^{scheme}://127\.0\.0\.1:{port}: .*has not arrived"):
+        send(f"{scheme}://127.0.0.1:{port}/live/secret-key?pass=secret-pass")
+
+
+@pytest.mark.usefixtures("ffmpeg")
+@pytest.mark.parametrize("scheme", ["rtmp", "http"])
+@pytest.mark.parametrize("act", [close, reset])
+def test_a_server_that_hangs_up(scheme: str, act: Act) -> None:
+    with pytest.raises(OutputError) as error:
+        # ffmpeg hears of it when it sends again: it does not wait for the answer to an upload
+        send(f"{scheme}://127.0.0.1:{Server(act).port}/live/secret-key?pass=secret-pass", 4)
+    assert "secret" not in str(error.value)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.usefixtures("ffmpeg")
+def test_the_last_seconds_of_a_child_are_not_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A child plays in real time: a pipe may hold more than it may take to close."""
+    monkeypatch.setattr("sana_stream.streaming.outputs.ffmpeg_transport._CLOSING", 1.0)
+    got: list[bytes] = []
+
+    def keep(connection: socket.socket) -> None:
+        while part := connection.recv(1 << 16):
+            got.append(part)
+        connection.close()
+
+    output = open_output(
+        f"http://127.0.0.1:{Server(keep).port}/in", StreamSpec(VideoFormat(WIDTH, HEIGHT, 10))
+    )
+    for block in blocks(2):  # 3.3 seconds
+        output.write(block)
+    output.close()
+    assert b"".join(got).endswith(b"\r\n0\r\n\r\n"), "the body has not come to its end"
+
+
+def test_without_ffmpeg_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    for scheme in ("rtmp", "rtmps", "http", "https", "srt"):
+        with pytest.raises(
+            InvalidOutputError, match=f"{scheme}:// needs the program ffmpeg.*install it"
+        ):
+            open_output(f"{scheme}://127.0.0.1/live/key", SPEC)
+
+
+def fake_ffmpeg(folder: Path, script: str) -> str:
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("cat > /dev/null; exit 3", "ffmpeg ended with status 3"),
+        ("cat > /dev/null; kill -9 $$", "ffmpeg ended with status -9"),
+        ("cat > /dev/null; printf '[a @ 0x1] No: \\033[2J%s' $0 >&2; exit 1", r"no: \\x1b\[2j/"),
+    ],
+)
+def test_how_a_child_ends_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+) -> None:
+    monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path, script))
+    with pytest.raises(OutputError, match=message):
+        send("srt://127.0.0.1:9")
+
+
+def test_next_to_a_file_it_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(close)
+    outputs = [
+        open_output(str(tmp_path / "a.mp4"), SPEC),
+        open_output(f"tcp://127.0.0.1:{server.port}", SPEC, OutputOptions(sole_output=False)),
+    ]
+    with OutputPump(outputs) as pump:
+        for block in blocks(1):
+            pump.write(block)
+    assert (tmp_path / "a.mp4").stat().st_size > 0
+    assert f"tcp://127.0.0.1:{server.port}: " in caplog.messages[-1]
+    assert "the other outputs are complete" in caplog.messages[-1]
+
+
+def test_next_to_others_that_do_not_arrive_either_it_is_a_failure() -> None:
+    addresses_of = [f"tcp://127.0.0.1:{Server(act).port}" for act in (close, reset)]
+    outputs = [open_output(a, SPEC, OutputOptions(sole_output=False)) for a in addresses_of]
+    with pytest.raises(OutputError), OutputPump(outputs) as pump:
+        pump.write(next(blocks()))
+
+
+def test_an_output_that_was_never_written_to_closes_in_peace() -> None:
+    for act in (close, read_all):
+        output = open_output(f"tcp://127.0.0.1:{Server(act).port}", SPEC)
+        output.close()
+        output.close()
+    assert TIMEOUT_SECONDS > 0

@@ -1,0 +1,105 @@
+"""A live page over numbered frames in the colour of the prompt; run as a script by the tests.
+
+Says `at URL` on standard error when it serves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+from blocks import colour, make_block
+
+from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pacing import RealtimePacer
+from sana_stream.streaming.outputs.base import Output
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
+from sana_stream.streaming.web.auth import AccessPolicy, Role
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import CurrentStream, RunStatus, ShownPrompt
+
+SCALE = 4
+VIDEO = VideoFormat(96 * SCALE, 64 * SCALE, 16)
+STORY = (
+    ShownPrompt(0, "A red boat lies in the harbour at dawn"),
+    ShownPrompt(65, "Fog comes in from the sea & <b>hides</b> the lighthouse"),
+    ShownPrompt(4800, "The sun breaks through"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--record", type=Path, default=None)
+    parser.add_argument("--blocks", type=int, default=None)
+    parser.add_argument("--orders", action="store_true", help="wait to be asked for streams")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    stage, programme = CurrentStream(), JobQueue() if options.orders else None
+    with WebServer(stage, AccessPolicy.on(options.host, options.port), programme) as server:
+        say(f"at {server.access.url()}")
+        say(f"watch {server.access.url(Role.VIEW)}")
+        while programme and (order := programme.next(Event())):
+            control = LiveControl()
+            programme.begin(order, control)
+            run(stage, control, None, options.blocks, (ShownPrompt(0, order.story),))
+            programme.end(order)
+        run(stage, LiveControl(), options.record, options.blocks, STORY)
+        Event().wait()
+
+
+def run(
+    stage: CurrentStream,
+    control: LiveControl,
+    record: Path | None,
+    limit: int | None,
+    story: tuple[ShownPrompt, ...],
+) -> None:
+    feed = LiveFeed(VIDEO)
+    board = RunStatus(VIDEO, "A harbour", 7, None, story)
+    stage.begin(feed, control, board, record)
+    outputs: list[Output] = [feed]
+    if record:
+        outputs.append(
+            open_output(
+                str(record),
+                StreamSpec(VIDEO, metadata=Metadata("A harbour")),
+                OutputOptions(overwrite=True),
+            )
+        )
+    stop = control.stop
+    pace, start, prompt, index = RealtimePacer(VIDEO, stop), 0, story[0].prompt, 0
+    with OutputPump(outputs) as pump:
+        while not stop.is_set() and index != limit:
+            control.wait_while_paused()
+            pace.wait()
+            planned = [cue.prompt for cue in story if start - 16 < cue.start <= start]
+            prompt = control.drain().prompt or (planned[-1] if planned else prompt)
+            block = make_block(index, start, 16 + (index == 0), prompt)
+            frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)
+            frames[:, 9 * SCALE :] = colour(prompt)
+            block = replace(block, frames=frames)
+            pump.write(block)
+            board.on_block(block)
+            pace.on_block(len(frames), 0.2)
+            index, start = index + 1, start + len(frames)
+    board.finish()
+
+
+def say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Only the named output and its own companions are replaced; nothing foreign is touched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ...command import pictures, run
+from ...interruptions import make, make_interrupted, posix
+from .folder_contents import FOREIGN, OUTPUTS, files
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_overwriting_touches_the_named_file_and_its_own_companions_only(
+    tiny: tuple[str, ...], name: str
+):
+    Path("a").mkdir()
+    neighbours = [
+        "a/notes.txt",
+        "a/segment.m4s",
+        "a.srt",
+        "ab.mp4",
+        "a-0001.mp4",
+        "a.part",
+        "a.jpg",
+    ]
+    for neighbour in neighbours:
+        Path(neighbour).write_bytes(FOREIGN)
+    for _ in range(2):
+        assert make(name, "--overwrite", *tiny) == 0
+    assert all(Path(neighbour).read_bytes() == FOREIGN for neighbour in neighbours)
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        *(("a.mp4", companion) for companion in ("a.vtt", "a.ckpt")),
+        *(("a/live.m3u8", companion) for companion in ("a/init.mp4", "a/segment000003.m4s")),
+        ("a/%03d.png", "a.ckpt"),
+        ("a/live.m3u8", "a/live.ckpt"),
+    ],
+)
+def test_a_foreign_file_in_a_companion_s_place_refuses_the_run(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], name: str, foreign: str
+):
+    Path("a").mkdir()
+    Path(foreign).write_bytes(FOREIGN)
+    before = files()
+    assert make(name, "--overwrite", *tiny) == 2
+    assert Path(foreign).name in capfd.readouterr().err
+    assert files() == before
+
+
+def test_a_training_checkpoint_in_the_way_refuses_the_run(tiny: tuple[str, ...]):
+    torch.save({"w": torch.zeros(3)}, "a.ckpt")
+    before = files()
+    assert make("a.mp4", "--overwrite", *tiny) == 2
+    assert make("a.mp4", *tiny) == 2
+    assert files() == before
+    assert make("a.mp4", "--checkpoint-every", "off", *tiny) == 0
+    assert files()["a.ckpt"] == before["a.ckpt"]
+
+
+@posix
+def test_the_checkpoint_of_another_video_is_not_overwritten(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    make_interrupted(monkeypatch, 2, "a.mkv", *tiny)
+    before = files()
+    assert run("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--overwrite", *tiny) == 2
+    assert "a.ckpt is the checkpoint of a.mkv" in capfd.readouterr().err
+    assert files() == before
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_run_that_fails_before_its_first_block_leaves_the_old_video(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    assert make(name, *tiny) == 0
+    before = files()
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr("sana_stream.engine.engine.Engine.load", fail)
+    assert make(name, "--overwrite", *tiny) == 1
+    assert files() == before
+
+
+@pytest.mark.parametrize("option", ["--prompt-file", "--image", "--video"])
+def test_a_file_that_is_read_is_not_written_over(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], option: str
+):
+    if option == "--prompt-file":
+        Path("b.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:02.000\na red boat\n")
+        words, out = (option, "b.vtt"), "b.mp4"
+    elif option == "--image":
+        assert run("--prompt", "a fox", "--frames", "3", "--out", "b/%03d.png", *tiny) == 0
+        words, out = (option, "b/001.png", "--prompt", "a fox"), "b/%03d.png"
+    else:
+        assert run("--prompt", "a fox", "--frames", "30", "--out", "b.mp4", *tiny) == 0
+        words, out = (option, "b.mp4", "--prompt", "a fox"), "b.mp4"
+    before = files()
+    assert run(*words, "--frames", "9", "--out", out, "--overwrite", *tiny) == 2
+    assert "would write over" in capfd.readouterr().err
+    assert files() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["50%.mp4", "100%d.mkv", "a:b.mp4", "ü 🎬.mp4", "%.ts", "[x]*.mp4"]
+)
+@posix
+def test_every_name_has_a_checkpoint(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    make_interrupted(monkeypatch, 2, name, *tiny)
+    assert Path(name).with_suffix(".ckpt").exists()
+    assert run("resume", name) == 0
+    assert len(pictures(name)) == 60
+
+
+def test_two_formats_under_one_name_have_captions_each(tiny: tuple[str, ...]):
+    assert run("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--out", "a.mkv", *tiny) == 0
+    assert sorted(os.listdir()) == ["a.mkv", "a.mkv.vtt", "a.mp4", "a.vtt"]
+    assert len(pictures("a.mp4")) == len(pictures("a.mkv")) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "partial"),
+    [
+        ("a.mp4", "a.ckpt.part"),
+        ("a/%03d.png", "a/000.png.part"),
+        ("a/live.m3u8", "a/live.m3u8.part"),
+        ("a/live.m3u8", "a/segment000001.m4s.part"),
+    ],
+)
+def test_a_file_that_is_begun_takes_the_place_of_none(
+    tiny: tuple[str, ...], name: str, partial: str
+):
+    Path("a").mkdir()
+    Path("precious").write_bytes(FOREIGN)
+    Path(partial).write_bytes(FOREIGN)
+    assert make(name, "--keep-checkpoint", *tiny) == 0
+    assert Path(partial).read_bytes() == FOREIGN
+
+
+@posix
+def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tiny: tuple[str, ...]):
+    Path("precious").write_bytes(FOREIGN)
+    for name in ("a.ckpt.part", ".a.ckpt.sana-stream.part"):
+        Path(name).symlink_to("precious")
+    assert make("a.mp4", "--keep-checkpoint", *tiny) == 0
+    assert Path("precious").read_bytes() == FOREIGN
+    assert not Path("a.ckpt").is_symlink()
+
+
+@posix
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a.mp4", "./a.mp4"),
+        ("a.mp4", "a/../a.mp4"),
+        ("a.mp4", "link.mp4"),
+        ("one.mp4", "two.mp4"),  # two hard links
+        ("a/%03d.png", "./a/%03d.png"),
+        ("a/live.m3u8", "a/other.m3u8"),
+        ("a/live.m3u8", "a/init.mp4"),
+        ("a.mp4", "a.mkv", "--segment", "1s"),
+        ("a.mkv.mp4", "a.mp4", "a.mkv"),
+    ],
+    ids=" ".join,
+)
+def test_two_outputs_that_would_write_one_file_are_refused(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], names: tuple[str, ...]
+):
+    Path("a").mkdir()
+    Path("link.mp4").symlink_to("a.mp4")
+    Path("one.mp4").write_bytes(FOREIGN)
+    os.link("one.mp4", "two.mp4")
+    before = files()
+    first, *others = names
+    more = [word for name in others for word in (["--out", name] if "." in name else [name])]
+    assert make(first, *more, "--overwrite", *tiny) == 2
+    assert "give another name" in capfd.readouterr().err
+    assert files() == before
+
+
+def test_captions_of_one_folder_under_two_names_are_apart(tiny: tuple[str, ...]):
+    Path("a").mkdir()
+    assert make("b.mp4", "--out", "a/../b.mkv", *tiny) == 0
+    assert {"b.vtt", "b.mkv.vtt"} <= set(files())
+
+
+def test_a_playlist_keeps_its_segments_when_another_comes_into_its_folder(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+):
+    assert make("a/live.m3u8", *tiny) == 0
+    before = files()
+    assert make("a/other.m3u8", "--overwrite", *tiny) == 2
+    assert f"belongs to {Path('a/live.m3u8')}" in capfd.readouterr().err
+    assert files() == before
+    assert make("a/live.m3u8", "--overwrite", *tiny) == 0
+
+
+@posix
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        *(("a.mp4", f"{place}.mp4") for place in ("a", "./a", "a/../a", "linked/a", "link")),
+        ("a.mp4", "a/../a.mkv"),
+        ("a/%03d.png", "a/%03d.png"),
+        ("a/live.m3u8", "a/live.m3u8"),
+        ("a/live.m3u8", "linked/a/live.m3u8"),
+        ("a/live.m3u8", "a/other.m3u8"),
+    ],
+)
+def test_a_branch_never_writes_over_what_it_branches_from(
+    tiny: tuple[str, ...], source: str, target: str
+):
+    Path("a").mkdir()
+    Path("linked").symlink_to(".", target_is_directory=True)
+    Path("link.mp4").symlink_to("a.mp4")
+    assert make(source, "--keep-checkpoint", *tiny) == 0
+    checkpoint = "a/live.ckpt" if source.endswith(".m3u8") else "a.ckpt"
+    before = files()
+    branch = ("branch", checkpoint, "--prompt", "a fox", "--frames", "8", "--overwrite")
+    assert run(*branch, "--out", target, *tiny) == 2
+    assert files() == before
+
+
+@posix
+def test_a_pipe_in_the_place_of_a_video_does_not_use_up_its_checkpoint(
+    tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    make_interrupted(monkeypatch, 2, "a.mp4", *tiny)
+    Path("a.mp4").unlink()
+    os.mkfifo("a.mp4")
+    before = files()
+    assert run("resume", "a.ckpt") == 2
+    assert "a.mp4 is a named pipe" in capfd.readouterr().err
+    assert files() == before

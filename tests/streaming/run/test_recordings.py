@@ -1,0 +1,290 @@
+"""Recordings of a server: the oldest goes for the newest, a full disk ends none of the streams."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sana_stream.cli.argument_types import size_in_bytes
+from sana_stream.errors import ConfigError, OutputError
+from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.outputs.recording import LimitedRecording
+from sana_stream.streaming.run.recordings import Recordings
+from sana_stream.streaming.run.recordings_index import RecordingIndex
+from sana_stream.streaming.video_format import Metadata, VideoFormat
+from sana_stream.streaming.web.live_feed import LiveFeed
+
+from ...command import pictures
+from ..blocks import HEIGHT, WIDTH, blocks
+from ..http_client import await_that
+
+VIDEO = VideoFormat(WIDTH, HEIGHT, 16)
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def old(folder: Path, number: int, size: int) -> Path:
+    """A recording that an earlier server has left."""
+    path = folder / f"stream-{number:04}.mp4"
+    path.write_bytes(bytes(size))
+    path.with_suffix(".vtt").write_text("WEBVTT\n")
+    index = RecordingIndex(folder)
+    index.claim()
+    index.add(path)
+    index.complete(path)
+    index.release()
+    return path
+
+
+def test_the_oldest_goes_first_and_the_one_of_now_never(tmp_path: Path) -> None:
+    other = tmp_path / "holiday.mp4"
+    other.write_bytes(bytes(1000))
+    first, second = old(tmp_path, 0, 100), old(tmp_path, 9999, 100)
+    recordings = Recordings(tmp_path, keep=True, limit=250)
+    running = recordings.next()
+    assert running.name == "stream-10000.mp4"
+    running.write_bytes(bytes(40))
+    assert recordings.full(running) is None
+    assert first.exists()
+    running.write_bytes(bytes(60))
+    assert recordings.full(running) is None
+    assert [first.exists(), first.with_suffix(".vtt").exists()] == [False, False]
+    assert second.exists()
+    running.write_bytes(bytes(300))
+    assert recordings.full(running) == "recordings may take 0 MiB (limit=)"
+    assert [second.exists(), running.exists(), other.exists()] == [False, True, True]
+
+
+def test_what_nobody_asked_to_keep_goes_when_the_next_stream_begins(tmp_path: Path) -> None:
+    first = old(tmp_path, 0, 10)
+    recordings = Recordings(tmp_path, keep=False, limit=1000)
+    assert recordings.next().name == "stream-0001.mp4"
+    assert not first.exists()
+    recordings.close()
+    kept = old(tmp_path, 5, 10)
+    assert Recordings(tmp_path, keep=True, limit=None).next().name == "stream-0006.mp4"
+    assert kept.exists()
+
+
+def test_a_recording_without_room_ends_and_its_stream_continues(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recordings, notices = Recordings(tmp_path, keep=False, limit=20_000), []
+    path, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    feed = LiveFeed(VIDEO)
+    with OutputPump([feed, recording]) as pump:
+        for block in blocks(40):
+            assert pump.write(block)
+    assert feed.frames == 641
+    assert 17 <= recording.frames < 641
+    assert len(pictures(path)) == recording.frames
+    assert len(path.with_suffix(".vtt").read_text().splitlines()) > 2
+    assert len(caplog.messages) == len(notices) == 1
+    assert "recordings may take 0 MiB (limit=)" in caplog.messages[0]
+    assert f"{recording.frames} frames (" in caplog.messages[0]
+    assert caplog.messages[0].endswith("the other outputs continue")
+    assert notices[0].startswith("The recording ends at 0:")
+    assert "the stream continues: recordings may take" in notices[0]
+
+
+def test_a_disk_that_is_nearly_full_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = old(tmp_path, 0, 1000)
+    recordings, feed, notices = Recordings(tmp_path, True, None), LiveFeed(VIDEO), []
+    path, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    with OutputPump([feed, recording]) as pump:
+        source = blocks(4)
+        pump.write(next(source))
+        await_that(lambda: feed.frames >= 17 and path.stat().st_size, "nothing is recorded")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 40, 0, 100 << 20))
+        for block in source:
+            pump.write(block)
+    assert feed.frames == 65
+    assert "only 100 MiB are free on the disk of" in caplog.messages[0]
+    assert "only 100 MiB are free" in notices[0]
+    assert kept.exists(), "nobody has said that it may go"
+    assert not path.exists() or len(pictures(path)) % 16 == 1
+
+
+@contextmanager
+def continuing_after(folder: Path, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Two blocks of a stream are recorded; four more follow after what is done in between."""
+    notices: list[str] = []
+    source, feed = blocks(6), LiveFeed(VIDEO)
+    recordings = Recordings(folder, keep=True, limit=None)
+    _, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    with OutputPump([feed, recording]) as pump:
+        for _ in range(2):
+            pump.write(next(source))
+        await_that(lambda: recording.frames == 33, "it is not recorded")
+        yield
+        for block in source:
+            assert pump.write(block)
+    assert feed.frames == 97, "the stream continues"
+    assert len(notices) == 1
+    assert "The recording ends at 0:02, the stream continues: " in notices[0]
+    assert len(caplog.messages) <= 2
+    assert "the other outputs continue" in caplog.messages[0]
+    recordings.close()
+
+
+def test_a_folder_that_goes_away_ends_no_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "films"
+    with continuing_after(folder, caplog):
+        shutil.rmtree(folder)
+    recordings = Recordings(folder, keep=True, limit=None)
+    recordings.begin(VIDEO, Metadata(), print)[1].close()
+    recordings.close()
+
+
+def test_a_file_in_the_folders_place_ends_no_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "films"
+    with continuing_after(folder, caplog):
+        folder.rename(tmp_path / "elsewhere")
+        folder.write_text("")
+    assert folder.read_text() == ""
+
+
+@pytest.mark.parametrize("error", [OSError(27, "File too large"), MemoryError(), KeyError("moov")])
+def test_a_recording_that_fails_in_any_way_ends_no_stream(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with continuing_after(tmp_path, caplog):
+        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.write", fail)
+        monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.close", fail)
+
+
+def test_a_recording_that_cannot_be_completed_ends_no_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    notices: list[str] = []
+    recordings, feed = Recordings(tmp_path, keep=True, limit=None), LiveFeed(VIDEO)
+    _, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+
+    def fail(*_: object) -> None:
+        raise OutputError("no space") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sana_stream.streaming.outputs.file.FileOutput.close", fail)
+    with OutputPump([feed, recording]) as pump:
+        pump.write(next(blocks()))
+    assert notices == ["The recording is not complete: no space left on device."]
+    assert caplog.messages[0].startswith("no space")
+
+
+def test_what_cannot_be_begun_leaves_nothing_and_the_next_one_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings = Recordings(tmp_path, keep=True, limit=None)
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordingIndex, "check", lambda *_: (_ for _ in ()).throw(OSError(28)))
+        with pytest.raises(OSError, match="28"):
+            recordings.begin(VIDEO, Metadata(), print)
+    assert not list(tmp_path.glob("stream-*"))
+    path, recording = recordings.begin(VIDEO, Metadata(), print)
+    recording.write(next(blocks()))
+    recording.close()
+    assert len(pictures(path)) == 17
+
+
+def test_what_this_program_has_not_made_is_never_touched(tmp_path: Path) -> None:
+    ours = [old(tmp_path, number, 1000) for number in range(3)]
+    ours[1].write_bytes(b"somebody has put another film here")
+    ours[2].with_suffix(".vtt").write_text("WEBVTT\n\n0:00 --> 0:01\na translation\n")
+    foreign = {tmp_path / f"stream-000{n}.mp4": bytes(9000) for n in (5, 7)}
+    foreign |= {tmp_path / "stream-0009.vtt": b"x", tmp_path / "STREAM-0011.MP4": b"x"}
+    for path, content in foreign.items():
+        path.write_bytes(content)
+    recordings = Recordings(tmp_path, keep=False, limit=1)
+    running = recordings.next()
+    assert running.name == "stream-0012.mp4"
+    running.write_bytes(b"x")
+    recordings.full(running)
+    assert [path.exists() for path in ours] == [False, True, False]
+    assert ours[2].with_suffix(".vtt").exists()
+    assert all(path.read_bytes() == content for path, content in foreign.items())
+    recordings.close()
+
+
+def test_a_killed_servers_last_recording_is_still_ours(tmp_path: Path) -> None:
+    killed = Recordings(tmp_path, keep=True, limit=None)
+    path, recording = killed.begin(VIDEO, Metadata(), print)
+    recording.write(next(blocks()))
+    killed.close()
+    index = RecordingIndex(tmp_path)
+    index.claim()
+    assert index.recordings() == [path]
+    assert index.remove(path)
+    assert not list(tmp_path.glob("stream-*"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[" * 5000, b'{"recordings": [{"name": "../../film.mp4"}]}', b"\xff", b"null"],
+)
+def test_a_list_that_is_not_ours_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "recordings.json").write_bytes(content)
+    with pytest.raises(ConfigError, match="is not a list of recordings of this program"):
+        Recordings(tmp_path, keep=True, limit=None).next()
+    assert (tmp_path / "recordings.json").read_bytes() == content
+    assert not list(tmp_path.glob("stream-*"))
+
+
+def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings, opened = Recordings(tmp_path, keep=True, limit=None), Recordings.open
+
+    def late(self: Recordings, path: Path, *more: Any) -> LimitedRecording:
+        if path.name == "stream-0000.mp4":
+            path.write_bytes(b"theirs")
+        return opened(self, path, *more)
+
+    monkeypatch.setattr(Recordings, "open", late)
+    path, recording = recordings.begin(VIDEO, Metadata(), print)
+    recording.close()
+    assert path.name == "stream-0001.mp4"
+    assert (tmp_path / "stream-0000.mp4").read_bytes() == b"theirs"
+    recordings.close()
+
+
+def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+    first = Recordings(tmp_path, keep=True, limit=None)
+    first.check()
+    told = f"another server \\(process {os.getpid()}\\) records there"
+    with pytest.raises(ConfigError, match=told):
+        Recordings(tmp_path, keep=True, limit=None).check()
+    first.close()
+    Recordings(tmp_path, keep=True, limit=None).check()
+
+
+def test_sizes() -> None:
+    assert [size_in_bytes(text) for text in ("500MB", "1.5 gb", "2T")] == [
+        500_000_000,
+        1_500_000_000,
+        2_000_000_000_000,
+    ]
+    for text in ("0GB", "lots", "10", "-1GB"):
+        with pytest.raises(ArgumentTypeError, match="give 500MB, 20GB"):
+            size_in_bytes(text)

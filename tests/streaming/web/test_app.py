@@ -1,0 +1,106 @@
+"""Directing a stream over HTTP, and requests that are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sana_stream.errors import InvalidOutputError
+from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.web.auth import AccessPolicy
+from sana_stream.streaming.web.server import WebServer
+from sana_stream.streaming.web.status import CurrentStream
+
+from ..http_client import ask, show_of, status
+
+
+def test_prompts_and_commands(stage: CurrentStream, server: WebServer) -> None:
+    control = show_of(stage).control
+    code, answer = ask(server, "/prompt", "a red  fox\n")
+    assert (code, json.loads(answer)) == (202, {"prompt": "a red fox", "from_frame_or_later": 0})
+    assert status(server)["waiting_prompt"] == "a red fox"
+    json_body = json.dumps({"text": "füchse"})
+    assert ask(server, "/prompt", json_body, Content_Type="application/json")[0] == 202
+    assert ask(server, "/command", "/seed 9")[0] == 202
+    assert control.drain() == PendingChanges("füchse", None, 9)
+    assert ask(server, "/command", "/pause")[0] == 202
+    assert status(server)["state"] == "paused"
+    assert ask(server, "/command", "/resume")[0] == 202
+    assert status(server)["state"] == "starting"
+    assert not control.stop.is_set()
+    assert ask(server, "/command", "/stop")[0] == 202
+    assert control.stop.is_set()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "code"),
+    [
+        ("/prompt", "", "text/plain", 400),
+        ("/prompt", b"\xff\xfe", "text/plain", 400),
+        ("/prompt", "not json", "application/json", 400),
+        ("/prompt", '{"texts": "x"}', "application/json", 400),
+        ("/prompt", '{"text": 5}', "application/json", 400),
+        ("/prompt", "[" * 60000, "application/json", 400),
+        ("/prompt", '{"text": ' + "9" * 5000 + "}", "application/json", 400),
+        ("/prompt", "x" * 5000, "text/plain", 400),
+        ("/prompt", "x" * 70000, "text/plain", 413),
+        ("/command", "fox", "text/plain", 400),
+        ("/command", "/dance", "text/plain", 400),
+        ("/command", "/seed " + "9" * 5000, "text/plain", 400),
+        ("/command", "/branch ../../x", "text/plain", 400),
+        ("/streams", '{"story": "x"}', "application/json", 404),
+        ("/status", "x", "text/plain", 405),
+        ("/../../etc/passwd", None, "text/plain", 404),
+        ("/page.py", None, "text/plain", 404),
+        ("/segment..%2f1.m4s", None, "text/plain", 404),
+        (f"/segment{'9' * 5000}.m4s", None, "text/plain", 404),
+        ("/download", None, "text/plain", 404),
+    ],
+)
+def test_requests_that_are_refused(
+    stage: CurrentStream,
+    server: WebServer,
+    path: str,
+    body: str | bytes | None,
+    kind: str,
+    code: int,
+) -> None:
+    assert ask(server, path, body, Content_Type=kind)[0] == code
+    assert show_of(stage).control.drain() == PendingChanges()
+
+
+def test_before_the_first_stream_there_is_a_page() -> None:
+    with WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", 0)) as server:
+        code, page = ask(server, "/")
+        assert code == 200
+        assert b"/page.js" in page
+        for path in ("/page.js", "/page.css", "/player.js"):
+            assert ask(server, path)[0] == 200
+        assert status(server) == {"state": "empty", "may_direct": True, "may_begin": False}
+        assert ask(server, "/live.mp4")[0] == 503
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(server: WebServer) -> None:
+    for path in ("/", "/page.js", "/page.css", "/player.js"):
+        content = ask(server, path)[1].decode()
+        assert "http://" not in content
+        assert "https://" not in content
+        assert "innerHTML" not in content
+
+
+def test_those_who_watch_are_told_what_concerns_them(
+    stage: CurrentStream, server: WebServer
+) -> None:
+    assert status(server)["notice"] == ""
+    show_of(stage).status.set_notice("The recording ends at 0:12.")
+    assert status(server)["notice"] == "The recording ends at 0:12."
+
+
+def test_a_taken_port_is_said_at_once(server: WebServer) -> None:
+    with pytest.raises(
+        InvalidOutputError, match=r"port \d+ on 127\.0\.0\.1: address already in use"
+    ):
+        WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", server.access.port))
+    with pytest.raises(InvalidOutputError, match="port 70000: must be between"):
+        AccessPolicy.on("127.0.0.1", 70000)

@@ -1,0 +1,183 @@
+"""The live page in a real browser: the picture moves, prompts change it, servers come and go."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..blocks import colour
+from ..outputs.test_sockets import free_port
+from .browser import ABSENT, TIMEOUT_SECONDS, WHY_ABSENT, Browser
+
+pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)]
+
+MOVING = "document.querySelector('video').currentTime > {} && document.body.dataset.state"
+# The average colour of the picture's right edge, which stands for the prompt.
+COLOUR = """(() => {
+  const video = document.querySelector("video"), canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const brush = canvas.getContext("2d");
+  brush.drawImage(video, video.videoWidth - 40, 60, 30, 150, 0, 0, 1, 1);
+  return [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3);
+})()"""
+
+
+@contextlib.contextmanager
+def serving(*arguments: str) -> Iterator[str]:
+    """A server in a process of its own; gives its address."""
+    command = [sys.executable, str(Path(__file__).parents[1] / "page_server.py"), *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    try:
+        found = re.match(r"at (\S+)", process.stderr.readline())
+        assert found
+        yield found[1]
+    finally:
+        process.kill()
+        process.communicate(timeout=TIMEOUT_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+def distance(shown: list[int], prompt: str) -> int:
+    """How far a colour is from that of a prompt, in the worst channel."""
+    return int(abs(colour(prompt).astype(int) - shown).max())
+
+
+def await_colour(browser: Browser, prompt: str) -> None:
+    """Wait until the picture shows a prompt that the page says is on: soon, not at once."""
+    until = time.monotonic() + 10
+    while distance(shown := browser.run(f"return {COLOUR}"), prompt) >= 16:
+        assert time.monotonic() < until, shown
+        time.sleep(0.1)
+
+
+def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
+    with serving() as url:
+        browser.open(url)
+        assert browser.wait(MOVING.format(1)) == "running"
+        assert browser.run("return document.title") == "A harbour"
+        dawn = "A red boat lies in the harbour at dawn"
+        assert distance(browser.run(f"return {COLOUR}"), dawn) < 16
+        browser.press("/", "body")
+        assert browser.run("return document.activeElement.id") == "prompt"
+        prompt = "Lanterns & <i>rain</i>"
+        browser.press(prompt + "\ue007", "#prompt")
+        browser.wait("document.querySelector('#story .now span').textContent.includes('Lanterns')")
+        await_colour(browser, prompt)
+        said = browser.wait("document.getElementById('answer').textContent.match(/^On .*/)")[0]
+        waited = re.fullmatch(r"On screen (\d+\.\d) s after it was sent\.", said)
+        assert waited
+        assert float(waited[1]) > 0
+        # What was typed is text, wherever it appears.
+        assert browser.run("return document.querySelector('#caption').textContent") == prompt
+        assert browser.run("return document.querySelectorAll('#story i, #story b').length") == 0
+        # The arrow key brings it back.
+        browser.press("\ue013", "#prompt")
+        assert browser.run("return document.getElementById('prompt').value") == prompt
+
+
+def test_a_second_viewer_joins_late_and_the_first_goes_on(browser: Browser) -> None:
+    with serving() as url, Browser(390, 844, dark=True) as phone:
+        browser.open(url)
+        browser.wait(MOVING.format(2))
+        phone.open(url)
+        phone.wait("document.querySelector('video').currentTime > 3")
+        times = [
+            window.run("return document.querySelector('video').currentTime")
+            for window in (browser, phone)
+        ]
+        assert abs(times[0] - times[1]) < 8
+        browser.wait("document.getElementById('viewers').textContent === '2'")
+        # A phone's width is enough: nothing to scroll sideways.
+        width = "[document.documentElement.scrollWidth, window.innerWidth]"
+        assert phone.run(f"return {width}") == [390, 390]
+        dark, light = (
+            window.run("return getComputedStyle(document.body).backgroundColor")
+            for window in (phone, browser)
+        )
+        assert dark != light
+
+
+def test_a_killed_server_is_waited_for(browser: Browser) -> None:
+    port = str(free_port())
+    with serving("--port", port) as url:
+        browser.open(url)
+        browser.wait(MOVING.format(1))
+    browser.wait("document.body.dataset.state === 'disconnected'")
+    assert "Trying again" in browser.run("return document.getElementById('overlay').textContent")
+    assert browser.run("return document.getElementById('send').disabled")
+    with serving("--port", port):
+        browser.wait("document.body.dataset.state === 'running'")
+        now = browser.wait("document.querySelector('video').currentTime")
+        browser.wait(f"document.querySelector('video').currentTime > {now} + 0.5")
+
+
+def test_the_stream_is_held_goes_on_and_ends(browser: Browser) -> None:
+    with serving() as url:
+        browser.open(url)
+        browser.wait(MOVING.format(1))
+        browser.run("document.getElementById('pause').click()")
+        browser.wait("document.body.dataset.state === 'paused'")
+        browser.wait(
+            "document.querySelector('video').buffered.end(0) -"
+            " document.querySelector('video').currentTime < 0.3"
+        )
+        held = browser.run("return document.querySelector('video').currentTime")
+        browser.run("document.getElementById('pause').click()")
+        browser.wait(MOVING.format(held + 1))
+        browser.run("window.confirm = () => true; document.getElementById('stop').click()")
+        browser.wait("document.body.dataset.state === 'finished'")
+        assert browser.run("return document.getElementById('send').disabled")
+
+
+def test_a_foreign_page_cannot_direct(browser: Browser) -> None:
+    with serving() as url, serving() as other:
+        browser.open(other)
+        browser.wait(MOVING.format(0.5))
+        browser.run(
+            f"return fetch('{url}command', {{method: 'POST', mode: 'no-cors', body: '/stop'}})"
+            ".catch(() => 'refused')"
+        )
+        browser.open(url)
+        assert browser.wait(MOVING.format(0.5)) == "running"
+
+
+def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -> None:
+    with serving("--orders", "--blocks", "3") as url:
+        browser.open(url)
+        browser.wait("document.body.dataset.state === 'empty'")
+        assert browser.run("return document.getElementById('send').textContent") == "Begin"
+        overlay = browser.run("return document.getElementById('overlay').textContent")
+        assert overlay.startswith("Write below what is to be seen")
+        assert not browser.run("return document.querySelector('video').controls")
+        assert browser.run("return document.getElementById('stop').hidden")
+        for story in ("A red fox", "A blue whale"):
+            browser.press(story + "\ue007", "#prompt")
+            browser.wait(
+                f"document.querySelector('#caption').textContent === '{story}'"
+                " && document.body.dataset.state === 'finished'"
+                " && document.querySelector('video').currentTime > 2"
+            )
+            assert distance(browser.run(f"return {COLOUR}"), story) < 16
+
+
+def test_a_browser_that_cannot_play_is_told_what_can(browser: Browser) -> None:
+    with serving("--orders") as url:
+        browser.open(url)
+        browser.run("MediaSource.isTypeSupported = () => false; delete window.ManagedMediaSource")
+        browser.wait("document.body.dataset.state === 'empty'")
+        browser.press("A red fox\ue007", "#prompt")
+        browser.wait("document.getElementById('overlay').textContent.includes('cannot play')")
+        assert browser.run("return document.body.dataset.state") == "running"
