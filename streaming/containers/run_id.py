@@ -16,20 +16,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sana_stream._files import parse_json, require_regular_file
+from sana_stream.streaming.run_mark import run_mark
 
 from .mp4_boxes import walk
 
-ANONYMOUS = "0" * 16  # the id in outputs of callers that give none
-_MARK = "sana-stream-run:"
 _PATTERN = re.compile(rb"(?:sana-stream-run:| XRUN=)([0-9a-f]{16})")
 _TAGGED = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska"}
 _HEAD = 1 << 16  # bytes; headers of the other formats are shorter
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def run_mark(run: str) -> str:
-    """The text that marks a file with a run's id, which has 16 hexadecimal digits."""
-    return _MARK + run
 
 
 def read_run(path: Path) -> str | None:

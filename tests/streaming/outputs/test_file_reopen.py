@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.containers.run_id import ANONYMOUS, read_run, run_mark
+from sana_stream.streaming.containers.run_id import read_run
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.run_mark import ANONYMOUS, run_mark
 from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, make_block
