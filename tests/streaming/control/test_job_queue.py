@@ -19,72 +19,72 @@ from sana_stream.streaming.web.status import CurrentStream
 from ..http_client import TIMEOUT_SECONDS
 
 
-def states(programme: JobQueue) -> dict[int, str]:
-    return {order.number: order.state.value for order in programme.jobs()}
+def states(queue: JobQueue) -> dict[int, str]:
+    return {job.number: job.state.value for job in queue.jobs()}
 
 
 def test_orders_are_made_one_after_the_other() -> None:
-    programme, stop = JobQueue(), threading.Event()
+    queue, stop = JobQueue(), threading.Event()
     for story in ("dawn", "noon", "dusk"):
-        programme.submit({"story": story, "seed": 3})
+        queue.submit({"story": story, "seed": 3})
     for number, story in enumerate(("dawn", "noon")):
-        order = programme.next(stop)
-        assert order
-        assert (order.number, order.story, order.seed) == (number, story, 3)
-        programme.begin(order, LiveControl())
-        programme.end(order, "no memory" if number else "")
-    assert states(programme) == {0: "finished", 1: "failed", 2: "queued"}
-    assert programme.jobs()[1].message == "no memory"
+        job = queue.next(stop)
+        assert job
+        assert (job.number, job.story, job.seed) == (number, story, 3)
+        queue.begin(job, LiveControl())
+        queue.end(job, "no memory" if number else "")
+    assert states(queue) == {0: "finished", 1: "failed", 2: "queued"}
+    assert queue.jobs()[1].message == "no memory"
 
 
 def test_the_run_waits_for_an_order_until_it_is_to_stop() -> None:
-    programme, stop, got = JobQueue(), threading.Event(), []
-    thread = threading.Thread(target=lambda: got.append(programme.next(stop)), daemon=True)
+    queue, stop, got = JobQueue(), threading.Event(), []
+    thread = threading.Thread(target=lambda: got.append(queue.next(stop)), daemon=True)
     thread.start()
-    programme.submit({"story": "dawn"})
+    queue.submit({"story": "dawn"})
     thread.join(TIMEOUT_SECONDS)
     assert got[0].story == "dawn"
-    programme.cancel(0)
+    queue.cancel(0)
     threading.Timer(0.1, stop.set).start()
-    assert programme.next(stop) is None
+    assert queue.next(stop) is None
 
 
 def test_an_order_is_taken_back_or_ended() -> None:
-    programme, control = JobQueue(), LiveControl()
-    first, second = (programme.submit({"story": story}) for story in ("dawn", "noon"))
-    programme.begin(first, control)
-    assert programme.cancel(second.number)
+    queue, control = JobQueue(), LiveControl()
+    first, second = (queue.submit({"story": story}) for story in ("dawn", "noon"))
+    queue.begin(first, control)
+    assert queue.cancel(second.number)
     assert not control.stop.is_set()
-    assert programme.cancel(first.number)
+    assert queue.cancel(first.number)
     assert control.stop.is_set()
-    programme.end(first)
-    assert states(programme) == {0: "cancelled", 1: "cancelled"}
-    assert not programme.cancel(first.number)
-    assert not programme.cancel(99)
+    queue.end(first)
+    assert states(queue) == {0: "cancelled", 1: "cancelled"}
+    assert not queue.cancel(first.number)
+    assert not queue.cancel(99)
 
 
 def test_an_order_taken_back_at_the_last_moment_is_not_made() -> None:
-    programme, control = JobQueue(), LiveControl()
-    programme.submit({"story": "dawn"})
-    order = programme.next(threading.Event())
-    assert order
-    programme.cancel(order.number)
-    programme.begin(order, control)
+    queue, control = JobQueue(), LiveControl()
+    queue.submit({"story": "dawn"})
+    job = queue.next(threading.Event())
+    assert job
+    queue.cancel(job.number)
+    queue.begin(job, control)
     assert control.stop.is_set()
-    programme.end(order)
-    assert states(programme) == {0: "cancelled"}
+    queue.end(job)
+    assert states(queue) == {0: "cancelled"}
 
 
 def test_neither_waiting_nor_past_orders_pile_up() -> None:
-    programme = JobQueue()
+    queue = JobQueue()
     for _ in range(16):
-        programme.submit({"story": "dawn"})
+        queue.submit({"story": "dawn"})
     with pytest.raises(QueueFullError, match="16 streams are waiting; try again later"):
-        programme.submit({"story": "dawn"})
+        queue.submit({"story": "dawn"})
     for number in range(200):
-        programme.cancel(number)
-        programme.submit({"story": "dawn"})
-    assert len(programme.jobs()) == 32 + 16
+        queue.cancel(number)
+        queue.submit({"story": "dawn"})
+    assert len(queue.jobs()) == 32 + 16
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_neither_waiting_nor_past_orders_pile_up() -> None:
         ({"story": ""}, "story: must have 1 to 16384 characters"),
         ({"story": "x" * 20000}, "story: must have 1 to 16384 characters"),
         ({"story": ["x"]}, r"story: cannot be \"\['x'\]\""),
-        ({"story": "x\ud800"}, "story: holds characters that are no text"),
-        ({"story": "a\x1b]0;owned\x07"}, "story: holds characters that are no text"),
-        ({"story": "a\x9b31m"}, "story: holds characters that are no text"),
+        ({"story": "x\ud800"}, "story: has characters that are not text"),
+        ({"story": "a\x1b]0;owned\x07"}, "story: has characters that are not text"),
+        ({"story": "a\x9b31m"}, "story: has characters that are not text"),
         ({"story": "x", "seed": True}, "seed: cannot be 'True'"),
         ({"story": "x", "seed": -1}, "seed: must be from 0"),
         ({"story": "x", "seconds": 0}, "seconds: must be more than 0"),
@@ -106,23 +106,23 @@ def test_neither_waiting_nor_past_orders_pile_up() -> None:
     ],
 )
 def test_orders_that_are_refused(request_: object, message: str) -> None:
-    programme = JobQueue()
+    queue = JobQueue()
     with pytest.raises(JobError, match=message):
-        programme.submit(request_)
-    assert programme.jobs() == ()
+        queue.submit(request_)
+    assert queue.jobs() == ()
 
 
 def test_the_run_may_refuse_a_story() -> None:
-    def check(order: StreamJob) -> None:
-        raise ValueError(f"line 1: {order.story!r} is no story")
+    def check(job: StreamJob) -> None:
+        raise ValueError(f"line 1: {job.story!r} is no story")
 
     with pytest.raises(JobError, match="line 1: 'x' is no story"):
         JobQueue(check).submit({"story": "x"})
 
 
 def test_orders_over_http() -> None:
-    programme = JobQueue()
-    with WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", 0), programme) as server:
+    queue = JobQueue()
+    with WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
 
         def ask(method: str, path: str, body: object = None) -> tuple[int, Any]:
             connection = http.client.HTTPConnection(
@@ -135,9 +135,9 @@ def test_orders_over_http() -> None:
             kind = answer.getheader("content-type", "")
             return answer.status, json.loads(content) if "json" in kind else content
 
-        code, order = ask("POST", "/streams", {"story": "dawn", "seed": 4, "seconds": 60})
+        code, job = ask("POST", "/streams", {"story": "dawn", "seed": 4, "seconds": 60})
         assert code == 201
-        assert order == {
+        assert job == {
             "number": 0,
             "story": "dawn",
             "seed": 4,
@@ -145,13 +145,13 @@ def test_orders_over_http() -> None:
             "state": "queued",
             "message": "",
         }
-        assert ask("GET", "/streams") == (200, [order])
+        assert ask("GET", "/streams") == (200, [job])
         assert ask("POST", "/streams", {"story": 5})[0] == 400
         assert ask("GET", "/status")[1]["may_begin"]
         assert ask("DELETE", "/streams/7")[0] == 404
         assert ask("DELETE", "/streams/0")[0] == 204
-        assert programme.jobs()[0].state is JobState.CANCELLED
-    with WebServer(CurrentStream(), AccessPolicy.on("0.0.0.0", 0), programme) as server:
+        assert queue.jobs()[0].state is JobState.CANCELLED
+    with WebServer(CurrentStream(), AccessPolicy.on("0.0.0.0", 0), queue) as server:
         query = f"?token={server.access.view_token}"
         assert ask("POST", "/streams" + query, {"story": "dawn"})[0] == 403
         assert ask("GET", "/streams" + query)[0] == 403
