@@ -51,7 +51,7 @@ FACES = {
     },
     "sana_stream.streaming": {
         *("EncoderSettings", "LiveFeed", "Metadata", "OutputPump", "VideoFormat", "WebServer"),
-        "open_output",
+        *("OutputOptions", "StreamSpec", "open_output"),
     },
 }
 HEAVY = ("torch", "av", "numpy")
