@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 
 from .option_fields import Option
 from .options import OPTIONS
@@ -21,11 +22,15 @@ def _parameters() -> dict[str, Option]:
 
 
 _PARAMETERS = _parameters()
-# `name=value` or `name=`, but no part of a path, a URL, quoted text or a memory policy
-_ASSIGNMENT = re.compile(
-    rf"""(?<![\w.=,:/?&"'-])(?<!memory )`?({"|".join(_PARAMETERS)}|checkpoint)=({_VALUE})?`?"""
-    r"(?=[,;:.]?(?:[\s)]|$))"
-)
+
+
+@cache  # compiled with the first message, as `--help` needs none
+def _assignment() -> re.Pattern[str]:
+    """`name=value` or `name=`, but no part of a path, a URL, quoted text or a memory policy."""
+    return re.compile(
+        rf"""(?<![\w.=,:/?&"'-])(?<!memory )`?({"|".join(_PARAMETERS)}|checkpoint)=({_VALUE})?`?"""
+        r"(?=[,;:.]?(?:[\s)]|$))"
+    )
 
 
 def with_flags(message: str) -> str:
@@ -35,7 +40,7 @@ def with_flags(message: str) -> str:
     `decoder=None` becomes `no --decoder`. Without a value, `size=` becomes `--size`. The names are
     those of the fields of `Options`, and the `parameters` that a field declares.
     """
-    return _ASSIGNMENT.sub(_given, message)
+    return _assignment().sub(_given, message)
 
 
 def _given(match: re.Match[str]) -> str:

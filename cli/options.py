@@ -221,5 +221,7 @@ def check_live(args: Namespace) -> None:
     """
     if args.interactive and getattr(args, "prompt_file", None) == STDOUT:
         raise ConfigError("--interactive and --prompt-file - both read standard input: give one")
+    if args.watch and getattr(args, "prompt_file", "") in (None, STDOUT):
+        raise ConfigError("--watch needs a prompt file: add --prompt-file story.txt")
     if args.web is None and (args.token or args.host != DEFAULT_HOST):
         raise ConfigError("--host and --token need a page: add --web")

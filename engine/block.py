@@ -1,4 +1,4 @@
-"""One finished block of a stream: what a session yields and what every output takes."""
+"""Blocks: the record that sessions yield and outputs shot, and where blocks lie in a stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_BLOCK_FRAMES = 10_000  # latent frames
 
 @dataclass(frozen=True, slots=True)
 class BlockSpan:
-    """Where one block lies in the stream."""
+    """The position of one block in the stream."""
 
     index: int
     latent_start: int  # absolute index of the first latent frame
@@ -31,9 +31,9 @@ class BlockSpan:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """Where the past begins anew: with the stream's first block, and with that after a cut."""
+    """A shot, which begins with the stream's first block or after a cut, and has no past."""
 
-    index: int = 0  # number of the block
+    index: int = 0  # number of its first block
     start: int = 0  # its first pixel frame
 
 
@@ -42,16 +42,19 @@ FIRST_SHOT = Shot()
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """Blocks of `block_frames` latent frames; the first of a take has one more.
+    """Blocks of `block_frames` latent frames; the first block of a shot has one more.
 
-    A causal VAE's first latent frame is one picture, every later one `temporal_factor`: so the
-    first block has `1 + block_frames * temporal_factor` pictures, the others
-    `block_frames * temporal_factor`. Latent frames are counted from the beginning of the take.
+    A causal VAE decodes the first latent frame to one frame, every later one to
+    `temporal_factor`. So the first block has `1 + block_frames * temporal_factor` frames, the
+    others `block_frames * temporal_factor`. Latent frames are counted from the start of the shot.
+
+    Raises:
+        ConfigError: `block_frames` is not a whole number from 1 to 10000.
     """
 
     block_frames: int
     temporal_factor: int = 4
-    shots: tuple[Shot, ...] = (FIRST_SHOT,)  # ascending; no block before them is known
+    shots: tuple[Shot, ...] = (FIRST_SHOT,)  # ascending; the first one starts the plan
 
     def __post_init__(self) -> None:
         given = ARGUMENTS.whole("block_frames", self.block_frames, most=MOST_BLOCK_FRAMES)
@@ -64,31 +67,31 @@ class BlockPlan:
     def block(self, index: int) -> BlockSpan:
         """The block number `index`, from 0."""
         size, factor = self.block_frames, self.temporal_factor
-        take = [take for take in self.shots if take.index <= index][-1]
-        number = index - take.index
+        shot = [shot for shot in self.shots if shot.index <= index][-1]
+        number = index - shot.index
         if number == 0:
-            return BlockSpan(index, 0, size + 1, take.start, 1 + size * factor)
+            return BlockSpan(index, 0, size + 1, shot.start, 1 + size * factor)
         latent_start = 1 + number * size
-        start = take.start + 1 + number * size * factor
+        start = shot.start + 1 + number * size * factor
         return BlockSpan(index, latent_start, size, start, size * factor)
 
     def blocks_for(self, frames: int) -> int:
         """How many blocks hold the first `frames` pixel frames."""
-        begun = [take for take in self.shots if take.start < frames]
-        take = begun[-1] if begun else self.shots[0]
-        inside = frames - take.start
+        started = [shot for shot in self.shots if shot.start < frames]
+        shot = started[-1] if started else self.shots[0]
+        inside = frames - shot.start
         size = self.block_frames * self.temporal_factor
-        return take.index + max(1, -(-(inside - 1) // size))
+        return shot.index + max(1, -(-(inside - 1) // size))
 
     def cut(self, index: int) -> BlockPlan:
-        """The plan in which a take begins with block `index`, and no later one."""
-        kept = tuple(take for take in self.shots if take.index < index)
+        """The plan with a cut before block `index`, and no later cut."""
+        kept = tuple(shot for shot in self.shots if shot.index < index)
         return replace(self, shots=(*kept, Shot(index, self.block(index).start)))
 
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """A plan as it looks from one of its blocks: that block is number 0 and starts at frame 0."""
+    """A plan seen from one of its blocks, which is number 0 and starts at frame 0."""
 
     plan: BlockPlan
     first: int
@@ -104,25 +107,25 @@ class PlanView:
         return self.plan.block(self.first).start
 
     def block(self, index: int) -> BlockSpan:
-        """The block number `index` from here; its latent frames are counted as in the stream."""
+        """Block `index` of the view; its latent frames are counted as in the plan."""
         block = self.plan.block(self.first + index)
         return replace(block, index=index, start=block.start - self.start)
 
     def blocks_for(self, frames: int) -> int:
-        """How many blocks hold the first `frames` pixel frames from here."""
+        """How many blocks hold the first `frames` pixel frames of the view."""
         return self.plan.blocks_for(self.start + frames) - self.first
 
     def cut(self, index: int) -> PlanView:
-        """The plan in which a take begins with block `index` from here, and no later one."""
+        """The view with a cut before block `index`, and no later cut."""
         return replace(self, plan=self.plan.cut(self.first + index))
 
 
 @dataclass(frozen=True, slots=True)
 class BlockStats:
-    """What one block took.
+    """Time and memory that one block took, and what its frames look like.
 
-    Stage times are wall-clock seconds. `commit_seconds` is the commit of the block *before* this
-    one, which runs when this block is asked for; `text_seconds` is zero unless the prompt changed.
+    Stage times are wall-clock seconds. `commit_seconds` is for committing the block *before* this
+    one, which happens when this block is requested. `text_seconds` is 0 unless the prompt changed.
     """
 
     text_seconds: float
@@ -131,20 +134,20 @@ class BlockStats:
     decode_seconds: float
     memory_bytes: int  # of the process (CPU) or allocated on the device (CUDA), at the block's end
     peak_memory_bytes: int  # highest value of the same measure since the session began
-    state_bytes: int  # everything kept for the next block: memory, convolution tails, VAE cache
-    attempts: int = 1  # more: the block was not finite and was made again with other noise
-    look: FrameStats | None = None  # brightness, contrast, saturation of the block's pictures
-    drift: float = 1.0  # the factor by which the look differs from the stream's beginning
+    state_bytes: int  # kept for the next block: attention and convolution states, decoder cache
+    attempts: int = 1  # more than 1: the block was not finite and was sampled again
+    look: FrameStats | None = None  # brightness, contrast, saturation
+    drift: float = 1.0  # the factor by which the frames differ from the stream's first blocks
 
     @property
     def total_seconds(self) -> float:
-        """Time from asking for the block to its last decoded frame."""
+        """Seconds from the request for the block to its last decoded frame."""
         return self.text_seconds + self.commit_seconds + self.denoise_seconds + self.decode_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A finished block: its pictures and the latents they were decoded from."""
+    """A finished block: its frames and the latents that they were decoded from."""
 
     index: int  # number of the block in the stream, from 0
     start: int  # number of the block's first pixel frame in the stream

@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system."""
+"""Limits on CPU threads, and returning freed memory to the system."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 @contextmanager
 def limit_threads(device: torch.device, stages: int = 2) -> Iterator[None]:
-    """Give each of `stages` that run at once its share of torch's threads while this is entered.
+    """Divide torch's threads between `stages` that run at once, while the context is entered.
 
-    Threads of two stages that compete for one core make both several times slower. A number that
-    somebody has chosen, by the environment or below the number of cores, stays; on a GPU nothing
-    changes.
+    Threads of two stages that compete for one core make both several times slower. A number set by
+    the user, in the environment or below the number of cores, is kept. On a GPU nothing changes.
     """
     threads = torch.get_num_threads()
     chosen = any(name in os.environ for name in _CHOSEN_BY) or threads < core_count()
@@ -39,28 +38,28 @@ def limit_threads(device: torch.device, stages: int = 2) -> Iterator[None]:
 
 
 def stay_within_quota() -> None:
-    """Lower torch's number of threads to what the process may use, unless somebody has chosen it.
+    """Lower torch's number of threads to what the process may use, unless the user has set it.
 
-    torch counts processors, but not the quota of a container: on a large machine tens of threads
-    would share one processor's time.
+    torch counts processors and ignores the quota of a container: on a large machine tens of
+    threads would share the time of one processor.
     """
     if not any(name in os.environ for name in _CHOSEN_BY):
         torch.set_num_threads(min(torch.get_num_threads(), allowed_cores()))
 
 
 def core_count() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return min(psutil.cpu_count(logical=False) or os.cpu_count() or 1, allowed_cores())
 
 
-EVERY_BLOCKS = 4  # often enough for a flat curve, seldom enough to cost nothing that shows
+EVERY_BLOCKS = 4  # keeps memory flat at no measurable cost
 
 
 def trim_malloc() -> None:
-    """Give the pages of freed memory back, where the C library can.
+    """Return freed memory to the system with `malloc_trim`; does nothing without glibc.
 
-    Tensors that one thread makes and another one frees leave holes in glibc's heap, which it keeps:
-    a stream would seem to grow for minutes. Elsewhere nothing is done.
+    Tensors that one thread allocates and another frees leave holes in glibc's heap, which would
+    make a stream's memory grow for minutes.
     """
     if (trim := _malloc_trim()) is not None:
         trim(0)

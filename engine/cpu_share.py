@@ -1,4 +1,4 @@
-"""What a process may take of a machine's CPU, and how its threads wait; needs no torch."""
+"""CPU affinity and cgroup quota of this process, and how OpenMP threads wait; without torch."""
 
 from __future__ import annotations
 

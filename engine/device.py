@@ -1,4 +1,4 @@
-"""Where blocks are decoded: on a CUDA stream of its own, beside the drafting of the next block."""
+"""Devices and dtypes, and the CUDA stream on which blocks are decoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL_DEVICE = 24 << 30  # bytes
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device asked for; `auto` takes CUDA, then Apple's MPS, then the CPU.
+    """The device of a name; "auto" chooses CUDA, then Apple's MPS, then the CPU.
 
     Raises:
         ConfigError: an unknown device, or one that this machine does not have.
@@ -47,7 +47,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype asked for; `auto` takes bfloat16 where the device multiplies it natively.
+    """The dtype of a name; "auto" chooses bfloat16 where the device multiplies it natively.
 
     Raises:
         ConfigError: not one of bfloat16, float16, float32.
@@ -63,7 +63,11 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
 
 
 def text_offload_device(device: torch.device, offload: bool | None) -> torch.device | None:
-    """Where a network that is needed now and then stays in between; `None`: where it works."""
+    """The device on which the text encoder waits between prompts; `None` for no offloading.
+
+    Args:
+        offload: `None` decides by the memory of the device.
+    """
     if offload is None:
         offload = device.type == "cuda" and (
             torch.cuda.get_device_properties(device).total_memory <= SMALL_DEVICE
@@ -74,7 +78,7 @@ def text_offload_device(device: torch.device, offload: bool | None) -> torch.dev
 def is_single_threaded(device: torch.device) -> bool:
     """Whether a second thread must not use the device at the same time.
 
-    torch's Metal queue breaks off the process then (pytorch issue 197805).
+    With MPS torch aborts the process then (pytorch issue 197805).
     """
     return device.type == "mps"
 
@@ -89,7 +93,7 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     if device.type == "cpu":
-        # without such instructions bfloat16 is emulated and slower
+        # without these instructions bfloat16 is emulated and slower
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return False
 
@@ -98,28 +102,28 @@ T = TypeVar("T")
 
 
 class SideStream(Protocol):
-    """Runs work that follows other work of the same device."""
+    """Runs work after other work of the same device."""
 
     def record_event(self) -> Any:
-        """A point in the caller's own queue, up to which its tensors are whole."""
+        """An event after which the caller's tensors are complete."""
         ...
 
-    def run(self, work: Callable[[], T], mark: Any, reads: Tensor) -> T:
-        """Do the work once the point is reached; `reads` was made in the caller's queue."""
+    def run(self, work: Callable[[], T], event: Any, reads: Tensor) -> T:
+        """Run work after an event; `reads` is a tensor of the caller's stream that it uses."""
         ...
 
     def to_host(self, tensor: Tensor) -> np.ndarray:
-        """A tensor that `run`'s work made, whole, as an array."""
+        """Copy a tensor of `run`'s work to the host."""
         ...
 
 
 class InlineStream:
-    """Work is done at once: the CPU, and devices with one queue."""
+    """Runs work at once: for the CPU and devices with one queue."""
 
     def record_event(self) -> None:
         return None
 
-    def run(self, work: Callable[[], T], mark: None, reads: Tensor) -> T:
+    def run(self, work: Callable[[], T], event: None, reads: Tensor) -> T:
         return work()
 
     def to_host(self, tensor: Tensor) -> np.ndarray:
@@ -127,7 +131,7 @@ class InlineStream:
 
 
 class CudaSideStream:
-    """A second CUDA stream; pictures leave through pinned memory and are read after an event."""
+    """A second CUDA stream; frames are copied to the host through pinned memory."""
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
         self._device = device
@@ -137,10 +141,10 @@ class CudaSideStream:
     def record_event(self) -> Any:
         return self._cuda.current_stream(self._device).record_event()
 
-    def run(self, work: Callable[[], T], mark: Any, reads: Tensor) -> T:
+    def run(self, work: Callable[[], T], event: Any, reads: Tensor) -> T:
         with self._cuda.stream(self._stream):
-            self._stream.wait_event(mark)
-            # its memory may not be given to the other queue while this one still reads it
+            self._stream.wait_event(event)
+            # its memory must not be reused while this stream still reads it
             reads.record_stream(self._stream)
             return work()
 
@@ -148,16 +152,16 @@ class CudaSideStream:
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         host.copy_(tensor, non_blocking=True)
         self._stream.record_event().synchronize()
-        return host.numpy().copy()  # pinned memory is scarce: it is not the block's to keep
+        return host.numpy().copy()  # pinned memory is scarce: blocks do not keep it
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device; what is on the CPU is sent to CUDA without waiting for its queue."""
+    """Move a tensor to a device; from the CPU to CUDA without waiting for its stream."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def side_stream_for(device: torch.device) -> SideStream:
-    """The lane of a device."""
+    """The side stream of a device."""
     return CudaSideStream(device) if device.type == "cuda" else InlineStream()

@@ -1,4 +1,4 @@
-"""How pictures look as three numbers, and how far a stream has drifted from its beginning."""
+"""Brightness, contrast and saturation of frames, by which drift is measured."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import numpy as np
 
 BEGINNING_BLOCKS = 4  # of a stream or prompt, which make the reference
 STEP = 4  # every fourth row and column are enough
-_FLOOR = 0.02  # differences below this are not seen; keeps ratios of dark pictures calm
+_FLOOR = 0.02  # smaller differences are invisible; keeps ratios of dark frames stable
 
 
 @dataclass(frozen=True, slots=True)
 class FrameStats:
-    """Brightness, contrast and saturation, each a mean over pictures, 0 to 1."""
+    """Brightness, contrast and saturation, each a mean over frames, 0 to 1."""
 
     brightness: float  # mean of luma
-    contrast: float  # standard deviation of luma within a picture
+    contrast: float  # standard deviation of luma within a frame
     saturation: float  # largest minus smallest of R, G, B
 
     def lerp(self, other: FrameStats, share: float) -> FrameStats:
-        """This look moved by a share of the way to another one."""
+        """Interpolate linearly; `share` 0 is this record, 1 the other."""
         mine, others = self.values, other.values
         return FrameStats(*(a + share * (b - a) for a, b in zip(mine, others, strict=True)))
 
     def ratio_to(self, beginning: FrameStats) -> float:
-        """By which factor, 1 or more, the value that differs most has grown or shrunk."""
+        """The factor, 1 or more, by which the value that differs most has grown or shrunk."""
         ratios = [
             (now + _FLOOR) / (then + _FLOOR)
             for now, then in zip(self.values, beginning.values, strict=True)
@@ -39,7 +39,7 @@ class FrameStats:
 
 
 def measure_frames(frames: np.ndarray) -> FrameStats:
-    """The look of pictures, uint8 (T, H, W, 3); luma weights of BT.709."""
+    """Measure frames, uint8 (T, H, W, 3); luma weights of BT.709."""
     pixels = frames[:, ::STEP, ::STEP].astype(np.float32) / 255
     luma = pixels @ np.array((0.2126, 0.7152, 0.0722), dtype=np.float32)
     spread = pixels.max(axis=-1) - pixels.min(axis=-1)

@@ -1,4 +1,4 @@
-"""Noise as a function of (seed, block, step): any block can be made again, anywhere."""
+"""Noise as a function of (seed, block, step), so that any block can be generated again."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ SEED_LIMIT = 2**63
 def counter_noise(seed: int) -> NoiseSource:
     """Standard normal noise, float32 on the CPU, from the counter-based generator Philox.
 
-    The seed is the generator's key, block and step are words of its counter: no state runs from
-    one draw to the next, so noise does not depend on the device, on what was drawn before, or on
-    where a stream was taken up again (Salmon et al., "Parallel random numbers: as easy as
-    1, 2, 3", 2011).
+    The seed is the generator's key, block and step are words of its counter. It has no state, so
+    noise does not depend on the device, on earlier noise, or on where a stream was resumed
+    (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 
     Raises:
         ConfigError: a seed outside 0 to 2**63 - 1.
@@ -38,7 +37,7 @@ def counter_noise(seed: int) -> NoiseSource:
 
 
 def check_seed(seed: object) -> int:
-    """A seed as a plain number.
+    """Check a seed and return it as `int`.
 
     Raises:
         ConfigError: not a whole number from 0 to 2**63 - 1.
@@ -47,13 +46,13 @@ def check_seed(seed: object) -> int:
 
 
 def check_noise(noise: object) -> NoiseSource | None:
-    """The caller's own noise, each tensor of which is looked at before it is used.
+    """Wrap a caller's noise source so that each tensor is checked before it is used.
 
-    Numbers that are not finite are left to the making of blocks, which asks for others.
+    Non-finite values are let through: the block is then sampled again with other noise.
 
     Raises:
-        ConfigError: nothing that can be called; and later, from a call, something else than a
-            floating-point tensor of the shape that was asked for.
+        ConfigError: not callable. The wrapped source raises it for anything but a floating-point
+            tensor of the requested shape.
     """
     if noise is None:
         return None
@@ -64,12 +63,12 @@ def check_noise(noise: object) -> NoiseSource | None:
 
     def checked(block: int, step: int, shape: tuple[int, ...]) -> Tensor:
         drawn = noise(block, step, shape)
-        told = f"noise of block {block}, step {step}"
+        name = f"noise of block {block}, step {step}"
         if not isinstance(drawn, Tensor) or not drawn.is_floating_point():
             kind = drawn.dtype if isinstance(drawn, Tensor) else shown(drawn)
-            raise ConfigError(f"{told} is {kind}: give a tensor of floating-point numbers")
+            raise ConfigError(f"{name} is {kind}: give a tensor of floating-point numbers")
         if tuple(drawn.shape) != tuple(shape):
-            raise ConfigError(f"{told} has shape {tuple(drawn.shape)}: give {tuple(shape)}")
+            raise ConfigError(f"{name} has shape {tuple(drawn.shape)}: give {tuple(shape)}")
         return drawn
 
     return checked

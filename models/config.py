@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from pydantic import Field
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 
-from .schema import Schema, check_values, nearest_key, without_idle
+from .schema import Schema, from_known_keys
 
 Count = Annotated[int, Field(ge=1, le=4096)]
 Width = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -89,18 +89,10 @@ class TransformerConfig:
         Raises:
             ConfigError: an unknown key, or a value that this model does not implement.
         """
-        known = {field.name for field in fields(cls)}
         _check_class(values.get("_class_name"), where)
-        given, odd = without_idle(values, known)
-        for key in odd:
-            if key not in _FIXED:
-                hint = nearest_key(key, known | _FIXED.keys())
-                raise ConfigError(
-                    f"{safe_text(where)}: unknown key {safe_text(repr(key), 80)}{hint}"
-                )
         for key in values.keys() & _FIXED.keys():
             _require(key, values[key], where)
-        settings = check_values(_Fields, given, where)
+        settings = from_known_keys(_Fields, values, where, others=_FIXED)
         if settings.get("out_channels") is None:
             settings["out_channels"] = settings.get("in_channels", cls.in_channels)
         try:

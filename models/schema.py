@@ -52,40 +52,43 @@ def check_values(
     return {name: _frozen(getattr(checked, name)) for name in sorted(checked.model_fields_set)}
 
 
-def without_idle(
+def from_known_keys(
+    schema: type[Schema],
     values: Mapping[str, Any],
-    known: Iterable[str],
-) -> tuple[dict[str, Any], list[str]]:
-    """Split values into those of known keys, and the unknown keys with a value that has an effect.
+    where: object,
+    error: type[SanaStreamError] = ConfigError,
+    *,
+    others: Iterable[str] = (),
+    allow_idle: bool = True,
+) -> dict[str, Any]:
+    """Check the values of a file and refuse keys that are not in the schema.
 
-    Newer versions of the program that wrote a file add keys with unset values: null, false, zero,
-    empty. Keys that begin with an underscore are comments.
+    A newer version of the program that wrote a file adds keys that are off: null, false, zero or
+    empty. They are left out, and so are keys that begin with an underscore.
+
+    Args:
+        schema, values, where, error: as for `check_values`.
+        others: further keys that the file may have; their values are not returned.
+        allow_idle: `False` refuses unknown keys that are off, too.
+
+    Raises:
+        SanaStreamError: of class `error`, for an unknown key or a value that is not allowed.
     """
-    names = set(known)
-    kept = {key: value for key, value in values.items() if key in names}
-    odd = [
-        key
-        for key, value in values.items()
-        if key not in names and not key.startswith("_") and not is_idle(value)
-    ]
-    return kept, odd
+    known = {*schema.model_fields, *others}
+    odd = [key for key in values if key not in known]
+    if allow_idle:
+        odd = [key for key in odd if not key.startswith("_") and not is_idle(values[key])]
+    if odd:
+        near = difflib.get_close_matches(odd[0][:100], known, 1)
+        hint = f"did the file mean {near[0]!r}?" if near else f"allowed are {name_list(known, 99)}"
+        raise error(f"{safe_text(where)} has unknown keys {name_list(odd)}; {hint}")
+    given = {key: value for key, value in values.items() if key in schema.model_fields}
+    return check_values(schema, given, where, error)
 
 
 def is_idle(value: Any) -> bool:
     """Whether a value is unset: null, false, zero or empty."""
     return value is None or value in (False, "") or value in ([], {}) or value == 0
-
-
-def nearest_key(key: str, known: Iterable[str]) -> str:
-    """Hint at the known key that is most like a misspelt one; empty where none is similar."""
-    near = difflib.get_close_matches(key[:100], list(known), 1)
-    return f"; did the file mean {near[0]!r}?" if near else ""
-
-
-def refuse_unknown(odd: list[str], where: object, known: Iterable[str]) -> str:
-    """Build the message about unknown keys."""
-    allowed = ", ".join(sorted(known))
-    return f"{safe_text(where)} has unknown keys {name_list(odd)}; allowed are {allowed}"
 
 
 def _first_fault(found: ValidationError) -> str:

@@ -12,9 +12,9 @@ from typing import cast
 
 from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 
 from .codec_limits import LIMITS
+from .run_mark import ANONYMOUS, run_mark
 
 FINEST = 100_000  # the largest denominator of a rate that containers keep
 MOST = 1000

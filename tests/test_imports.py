@@ -51,16 +51,11 @@ FACES = {
         *("inspect_model", "read_story"),
     },
     "sana_stream.streaming": {
-        *("EncoderSettings", "LiveFeed", "Metadata", "OutputPump", "VideoFormat", "WebServer"),
-        "open_output",
+        *("EncoderSettings", "LiveFeed", "Metadata", "OutputOptions", "OutputPump", "StreamSpec"),
+        *("VideoFormat", "WebServer", "open_output"),
     },
 }
 HEAVY = ("torch", "av", "numpy")
-
-# Imports against the order, by sub-package, that remain to be removed. Must become empty.
-REMAINING = frozenset((("streaming.video_format", "streaming.containers"),))
-CIRCLES = frozenset((("engine.media.inputs", "engine.media.clip"),
-                     ("engine.media.inputs", "engine.media.image_file")))  # fmt: skip
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
@@ -161,8 +156,7 @@ def test_imports_follow_the_order():
         for target, for_types in imports_of(module):
             if target and not is_allowed(unit(module), unit(target), left, for_types):
                 wrong.add((unit(module), unit(target)))
-    assert sorted(wrong - REMAINING) == []
-    assert sorted(REMAINING - wrong) == [], "these are gone: remove them from REMAINING"
+    assert sorted(wrong) == []
 
 
 def test_files_have_no_import_circle():
@@ -170,9 +164,9 @@ def test_files_have_no_import_circle():
         (name, target)
         for name in MODULES.keys() - {"", *FOLDERS}
         for target, _ in imports_of(name)
-        if target and name != target and (unit(name), unit(target)) not in REMAINING
+        if target and name != target
     }
-    check_no_circle(edges - CIRCLES)
+    check_no_circle(edges)
 
 
 def test_sub_packages_have_no_import_circle():
@@ -182,7 +176,7 @@ def test_sub_packages_have_no_import_circle():
         for target, _ in imports_of(name)
         if target
     }
-    check_no_circle(pair for pair in edges - REMAINING if pair[0] != pair[1])
+    check_no_circle(pair for pair in edges if pair[0] != pair[1])
 
 
 def check_no_circle(edges: Iterable[tuple[str, str]]) -> None:

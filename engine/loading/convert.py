@@ -1,4 +1,4 @@
-"""Writing a checkpoint in another layout."""
+"""Conversion of a checkpoint to another layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sana_stream._files import require_regular_file
+from sana_stream._files import atomic_file, partial_path, require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import DTYPES
 from sana_stream.errors import CheckpointError, ConfigError
@@ -27,8 +27,7 @@ from sana_stream.models.weights.torch_file import SUFFIXES
 from .locate import INDEX, resolve_components, resolve_model
 from .presets import PRESET_FILE, preset_for
 
-PARTIAL = ".part"
-MARK = ".sana-stream-partial"  # in a folder that is being written: it is ours
+MARK = ".sana-stream-partial"  # in a folder that this program is writing
 SHARD = "5GB"
 COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")
 COPIED_FILES = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
@@ -38,21 +37,21 @@ TRANSFORMER_CLASS = "SanaVideoTransformer3DModel"
 def convert_model(
     source: str | Path, target: Path, parts: str | Path | None = None, dtype: str | None = None
 ) -> None:
-    """Write a model as a folder in the diffusers layout, or as a file in the original one.
+    """Write a model as a folder in the diffusers layout, or as a file in the original layout.
 
-    A folder holds all parts and a `stream.json` with the preset, so that it needs no telling name.
-    A file (`.pth`, `.pt`) holds the transformer alone.
+    A folder has all parts and a `stream.json` with the preset. A file (`.pth`, `.pt`) has only the
+    transformer.
 
     Args:
         source: as `resolve_model` takes it.
-        target: must not exist; appears only when it is complete.
-        parts: where VAE, text encoder and tokenizer come from, where not from the source.
-        dtype: of the transformer's weights; as they are where `None`.
+        target: must not exist; created only when complete.
+        parts: folder or hub id with VAE, text encoder and tokenizer, where not the source.
+        dtype: "bfloat16", "float16" or "float32" for the transformer's weights; `None` keeps it.
 
     Raises:
         ConfigError: a target that exists or lies in the source, an unknown dtype or source.
         CheckpointError: a source that cannot be read.
-        OSError: the target cannot be written; nothing of it stays.
+        OSError: the target cannot be written; nothing remains of it.
     """
     _check_target(target)
     if dtype is not None and dtype not in DTYPES:
@@ -66,35 +65,38 @@ def convert_model(
     config, tensors = read_transformer(located)
     if dtype is not None:
         tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
-    partial = target.with_name(target.name + PARTIAL)
     if folder is None:
-        _write_file(partial, target, to_original(tensors))
+        _write_file(target, to_original(tensors))
         return
+    partial = partial_path(target)
     with _making_folder(partial):
         _write_transformer(partial / "transformer", config, tensors)
         _copy_parts(folder, partial)
         index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
         (partial / INDEX).write_text(_json(index), encoding="utf-8")
         (partial / PRESET_FILE).write_text(_json(asdict(preset)), encoding="utf-8")
-        if os.path.lexists(target):  # another program may have been quicker
-            raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+        _check_free(target)  # another program may have been faster
         os.rename(partial, target)
         (target / MARK).unlink()
 
 
-def _check_target(target: Path) -> None:
+def _check_free(target: Path) -> None:
     if os.path.lexists(target):
         raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
+
+
+def _check_target(target: Path) -> None:
+    _check_free(target)
     if target.suffix in {SAFETENSORS} | OTHER_SUFFIXES:
         raise ConfigError(
             f"{safe_text(target)}: give a name that ends in .pth for a file, or in no suffix of"
             " weights for a folder"
         )
-    partial = target.with_name(target.name + PARTIAL)
-    if os.path.lexists(partial) and not _is_left_behind(partial):
+    partial = partial_path(target)
+    if os.path.lexists(partial) and not _is_left_behind(partial, target.suffix):
         raise ConfigError(
-            f"{safe_text(partial)} exists and is no unfinished conversion of this program; remove"
-            " it, or give another name"
+            f"{safe_text(partial)} exists and is not an unfinished conversion of this program;"
+            " remove it, or give another name"
         )
 
 
@@ -105,8 +107,14 @@ def _check_outside(target: Path, place: Path | None) -> None:
             raise ConfigError(f"{safe_text(target)} lies in {safe_text(place)}, which is read")
 
 
-def _is_left_behind(partial: Path) -> bool:
-    """Whether a folder is that of a conversion that was killed, or holds no file at all."""
+def _is_left_behind(partial: Path, kind: str) -> bool:
+    """Whether a partial file or folder is that of a killed conversion, or a folder without files.
+
+    Args:
+        kind: the target's suffix; empty for a folder.
+    """
+    if kind in SUFFIXES:
+        return partial.is_file() or partial.is_symlink()  # the name is this program's own
     if partial.is_symlink() or not partial.is_dir():
         return False
     return (partial / MARK).is_file() or not any(files for _, _, files in os.walk(partial))
@@ -114,7 +122,7 @@ def _is_left_behind(partial: Path) -> bool:
 
 @contextmanager
 def _making_folder(partial: Path) -> Iterator[None]:
-    """A folder that is marked as ours while it is written, and goes if that fails."""
+    """Create a marked folder for the body to fill; it is removed after an error."""
     if partial.is_dir():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
@@ -127,19 +135,11 @@ def _making_folder(partial: Path) -> Iterator[None]:
         raise
 
 
-def _write_file(partial: Path, target: Path, tensors: dict[str, Tensor]) -> None:
+def _write_file(target: Path, tensors: dict[str, Tensor]) -> None:
     whole = {name: _own(tensor) for name, tensor in tensors.items()}
-    with partial.open("xb") as file:
-        try:
-            torch.save({"state_dict": whole}, file)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.path.lexists(target):  # another program may have been quicker
-                raise ConfigError(f"{safe_text(target)} exists; give a name that is free")
-            os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with atomic_file(target) as file:
+        torch.save({"state_dict": whole}, file)
+        _check_free(target)  # another program may have been faster
 
 
 def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str, Tensor]) -> None:
@@ -156,12 +156,12 @@ def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str,
         filename_pattern="diffusion_pytorch_model{suffix}.safetensors",
         max_shard_size=SHARD,
     )
-    for file in part.glob("*.safetensors"):  # the library lets its owner alone read it
+    for file in part.glob("*.safetensors"):  # the library makes it readable by its owner only
         file.chmod((part / "config.json").stat().st_mode & 0o777)
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """A tensor with a storage of its own: safetensors writes no part of another one."""
+    """A tensor with its own storage, as safetensors requires."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
@@ -177,7 +177,7 @@ def _copy_parts(source: Path, target: Path) -> None:
 
 
 def _copy(file: Path, folder: Path) -> None:
-    """Copy a file's content (the hub's cache has links), and none of its rights."""
+    """Copy a file's content without permissions; follows links, which the hub's cache has."""
     try:
         require_regular_file(file)
     except ValueError as error:

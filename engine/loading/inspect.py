@@ -135,7 +135,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """What a stream of a size will take on a device."""
+    """The memory that a stream of a size needs on a device."""
 
     device: torch.device
     dtype: torch.dtype
@@ -143,7 +143,7 @@ class MemoryEstimate:
     width: int
     decode_frames: int  # latent frames decoded at once
     memory: MemoryBreakdown
-    free: int  # bytes the device has left now
+    free: int  # bytes of free memory on the device
 
 
 def inspect_model(
@@ -243,7 +243,12 @@ def estimate_memory(
     height: int | None = None,
     width: int | None = None,
 ) -> MemoryEstimate | None:
-    """The memory a stream will take, counted from the shapes; `None` where it cannot run.
+    """Estimate the memory of a stream from its shapes; `None` where the model cannot be loaded.
+
+    Args:
+        info: what `inspect_model` returned.
+        device, dtype: as for `Engine.load`.
+        height, width: pixels; default: the preset's.
 
     Raises:
         ConfigError: an unknown device or dtype, or a size that does not fit the model.
@@ -278,7 +283,7 @@ def estimate_memory(
 
 
 def _small_decoder_weights(info: ModelInfo) -> int:
-    """How many weights of the small decoder's file are loaded: those of its decoding half."""
+    """The number of weights that are loaded from the small decoder's file: without its encoder."""
     if info.decoder_file is None:
         return 0
     with torch.device("meta"):
@@ -286,18 +291,18 @@ def _small_decoder_weights(info: ModelInfo) -> int:
 
 
 def find_licence(folder: Path) -> str | None:
-    """The licence file of a folder, or what the front matter of its README names."""
+    """The licence that the README's front matter names, and the licence files of a folder."""
     files = sorted(safe_text(file.name, 60) for file in folder.glob("LICENSE*"))[:MENTIONED]
-    text = _beginning(folder / "README.md")
+    text = _first_lines(folder / "README.md")
     front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
     names = dict(re.findall(r"^(license|license_name):[ \t]*(\S[^\n]*)$", front, re.MULTILINE))
     named = names.get("license_name") or names.get("license")
-    told = [part for part in (named and safe_text(named, 80), *files) if part]
-    return ", ".join(told) or None
+    found = [part for part in (named and safe_text(named, 80), *files) if part]
+    return ", ".join(found) or None
 
 
-def _beginning(path: Path) -> str:
-    """The first lines of a text, where it is one."""
+def _first_lines(path: Path) -> str:
+    """The first lines of a text file; empty where it cannot be read."""
     try:
         require_regular_file(path)
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""The instruction texts that stand before a prompt, word for word as the models were trained.
+"""The instruction texts before a prompt, with which the models were trained.
 
-They are part of the checkpoints' interface: another wording gives other embeddings.
+Another wording gives other embeddings.
 """
 
 from __future__ import annotations
@@ -81,4 +81,4 @@ NEGATIVE_PROMPT = (
     "inconsistent character shapes, temporal artifacts, jitter, and ghosting effects, creating a "
     "disorienting visual experience."
 )
-"""What guidance leads the 50-step models away from, as their authors run them."""
+"""The negative prompt that the authors of the 50-step models use."""

@@ -1,9 +1,7 @@
-"""From a model's name to its files.
+"""Locating a model's files by its name: embedded, a path, or an id on the Hugging Face hub.
 
-Models by their hub id, through huggingface_hub: its cache, its progress, its switches.
-
-Files are fetched once into the cache that other programs share (`HF_HOME`), a broken download goes
-on where it stopped, and `HF_HUB_OFFLINE=1` uses what is there without asking.
+Files of the hub are downloaded once into its shared cache (`HF_HOME`). A broken download is
+resumed, and with `HF_HUB_OFFLINE=1` only the cache is used.
 """
 
 from __future__ import annotations
@@ -43,20 +41,20 @@ class HubModel:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The model that a text names, `None` where it is no hub id."""
+        """Parse a hub id; `None` where the text is not one."""
         match = _ID.fullmatch(text) if len(text) < 600 else None
         if match is None or _FILE.fullmatch(match["repo"]) or _STEPS_UP.search(text):
-            return None  # a path of a file that is not there, or one that leaves its folder
+            return None  # a path of a missing file, or one that leaves its folder
         return cls(match["repo"], (match["file"] or "").strip("/"), match["revision"])
 
     def fetch(self, *, parts_only: bool = False) -> Path:
-        """The model's folder or file in the cache, fetched where it is not there yet.
+        """Download the model where it is not in the cache, and return its folder or file there.
 
         Args:
             parts_only: leave the transformer out.
 
         Raises:
-            ConfigError: the hub does not know it, does not give it, or cannot be reached.
+            ConfigError: the hub does not have it, refuses access, or cannot be reached.
         """
         from huggingface_hub import hf_hub_download, snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -87,7 +85,7 @@ class HubModel:
             )
         if isinstance(error, GatedRepoError):
             return (
-                f"{self.repo} asks for its licence to be accepted: do so on"
+                f"{self.repo} requires that its licence is accepted: do so on"
                 f" https://huggingface.co/{self.repo}, then `hf auth login`"
             )
         if isinstance(error, RepositoryNotFoundError):
@@ -101,11 +99,11 @@ class HubModel:
             return f"{self.repo} has no file {self.file}"
         if isinstance(error, LocalEntryNotFoundError):
             return (
-                f"{self.repo} is no folder here and not in the cache, and the hub cannot be"
+                f"{self.repo} is not a folder here and not in the cache, and the hub cannot be"
                 " reached; check the path, or the network"
             )
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"{self.repo} is no folder here, and the hub does not give it: {first}"
+        return f"{self.repo} is not a folder here, and the hub refuses it: {first}"
 
 
 EMBEDDED = "pocket"
@@ -118,26 +116,26 @@ PUBLISHED_PARTS = {
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The folder or the file of a model.
+    """Locate the folder or the file of a model.
 
     Args:
         model: "pocket" (embedded), a folder in the diffusers layout, a .pth, .pt or .safetensors
             file, or a hub id `owner/name[/file][@revision]`.
 
     Raises:
-        ConfigError: no such model, or the hub does not give it.
-        CheckpointError: a folder that is not in the diffusers layout.
+        ConfigError: no such model, or the hub refuses it.
+        CheckpointError: a folder that is not in the diffusers layout, or not a checkpoint file.
     """
     return _checked(_find(model, parts_only=False))
 
 
 def resolve_components(model: Path, parts: str | Path | None) -> Path:
-    """The folder with a located model's VAE, text encoder and tokenizer.
+    """Locate the folder with a model's VAE, text encoder and tokenizer.
 
     Args:
         model: what `resolve_model` returned.
-        parts: a folder or hub id to take them from. `None`: the model's own folder; for a single
-            file, the published model with as many latent channels.
+        parts: a folder or hub id to take them from. `None`: the model's own folder, or, for a
+            single file, the published model with as many latent channels.
 
     Raises:
         ConfigError, CheckpointError: as `resolve_model`.
@@ -148,13 +146,15 @@ def resolve_components(model: Path, parts: str | Path | None) -> Path:
         channels = read_transformer_config(model).in_channels
         if channels not in PUBLISHED_PARTS:
             raise ConfigError(
-                f"{model} holds a transformer of {channels} latent channels alone;"
+                f"{safe_text(model)} has only a transformer of {channels} latent channels;"
                 " give parts, a folder with its vae/, text_encoder/ and tokenizer/"
             )
         parts = PUBLISHED_PARTS[channels]
     folder = _checked(_find(parts, parts_only=True))
     if not folder.is_dir():
-        raise ConfigError(f"parts {parts}: give a folder or a hub id in the diffusers layout")
+        raise ConfigError(
+            f"parts {safe_text(parts)}: give a folder or a hub id in the diffusers layout"
+        )
     return folder
 
 
@@ -166,10 +166,10 @@ def _find(model: str | Path, *, parts_only: bool) -> Path:
     if path is not None:
         return path
     hub = HubModel.parse(str(model))
-    if hub is not None and _is_typed_wrong(str(model), hub):
+    if hub is not None and _is_mistyped(str(model), hub):
         raise ConfigError(
-            f"{safe_text(model)} is not there, and {Path(hub.repo).parent} is a folder here; check"
-            f" the path, or write hf://{hub.repo} for the hub"
+            f"{safe_text(model)} does not exist, and {Path(hub.repo).parent} is a folder here;"
+            f" check the path, or write hf://{hub.repo} for the hub"
         )
     if hub is None:
         raise ConfigError(
@@ -180,18 +180,18 @@ def _find(model: str | Path, *, parts_only: bool) -> Path:
     return hub.fetch(parts_only=parts_only)
 
 
-def _is_typed_wrong(model: str, hub: HubModel) -> bool:
-    """Whether a name is meant for this machine: its first part is a folder here."""
+def _is_mistyped(model: str, hub: HubModel) -> bool:
+    """Whether a hub id looks like a mistyped path: its first part is a folder here."""
     known = "://" in model or model in PUBLISHED_PARTS.values()
     return not known and Path(hub.repo).parent.is_dir()
 
 
 def existing_path(model: str | Path) -> Path | None:
-    """The path of something that is there; `None` where nothing is, or nothing can be."""
+    """The path, if it exists; `None` otherwise, and for names that cannot exist."""
     try:
         path = Path(model).expanduser()
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long, no such user, a name that cannot be
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, an impossible name
         return None
 
 
@@ -212,10 +212,10 @@ def _checked(path: Path) -> Path:
 
 
 def _check_content(path: Path) -> None:
-    """Refuse another format by its name, before anything else is looked for."""
+    """Refuse a file of another format before its parts are looked for."""
     try:
         weight_format(path)
     except CheckpointError as error:
-        if path.suffix in OTHER_SUFFIXES:  # names of many things
+        if path.suffix in OTHER_SUFFIXES:  # also used for other files
             raise CheckpointError(f"{error}; give .pth, .pt or .safetensors") from None
         raise

@@ -1,4 +1,4 @@
-"""How much memory a stream will take, before it starts."""
+"""Estimates of the memory that a stream needs, before it starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Adds up the storages that live, and keeps the highest sum."""
+    """Tracks the bytes of live storages and their peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _LiveBytes(TorchDispatchMode):
         self.now = self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for leaf in tree_leaves((args, kwargs)):  # weights and inputs: held by others
+        for leaf in tree_leaves((args, kwargs)):  # weights and inputs are not counted
             if isinstance(leaf, Tensor):
                 self._note(leaf.untyped_storage(), 0)
         result = func(*args, **(kwargs or {}))
@@ -51,10 +51,9 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """The most bytes that tensors made by a call hold at once, its result included.
+    """The peak of bytes of tensors that a call allocates, its result included.
 
-    Meant for models and inputs on the meta device: shapes alone. What a kernel takes inside (a
-    convolution's workspace) is not seen.
+    Meant for models and inputs on the meta device. Workspaces inside kernels are not counted.
     """
     with torch.no_grad(), _LiveBytes() as live:
         result = call()
@@ -63,35 +62,35 @@ def peak_bytes(call: Callable[[], object]) -> int:
 
 
 TEXT_TOKENS = 300
-SPARE = 0.8  # of the free memory: convolutions want room of their own
-_HARMLESS = 64  # bytes a decoded pixel and channel takes at the most, and then some
+SPARE = 0.8  # of the free memory; the rest is for workspaces of convolutions
+_HARMLESS = 64  # bytes, more than a decoded pixel needs a channel
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBreakdown:
-    """Bytes on the device, by what they are for."""
+    """Bytes on the device, by use."""
 
     transformer: int  # weights
-    vae: int  # and the decoder in its place, where there is one
+    vae: int  # with the small decoder, where there is one
     text_encoder: int
     kept: int  # between two blocks: states and the decoder's cache
-    denoise: int  # while a block is made, at the most
-    decode: int  # while it is decoded
+    denoise: int  # peak while a block is denoised
+    decode: int  # peak while a block is decoded
 
     @property
     def peak(self) -> int:
-        """The most at one time, text encoder included."""
+        """The peak with the text encoder on the device."""
         return self.floor + self.text_encoder
 
     @property
     def floor(self) -> int:
-        """The most at one time when the text encoder is elsewhere while blocks are made."""
+        """The peak with the text encoder offloaded while blocks are generated."""
         weights = self.transformer + self.vae + self.kept
         return weights + max(self.denoise, self.decode)
 
 
 def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[int, ...]) -> int:
-    """What a call of the transformer on latents (1, C, T, h, w) holds, beside weights and state."""
+    """Peak bytes of a transformer call on latents (1, C, T, h, w), without weights and state."""
     size = {"device": "meta", "dtype": dtype}
     layers, heads, dim = config.num_layers, config.num_attention_heads, config.attention_head_dim
     with torch.device("meta"):
@@ -113,7 +112,7 @@ def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[
 def decode_bytes(
     config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...]
 ) -> tuple[int, int]:
-    """What decoding latents (1, C, T', h, w) in mid-stream holds, and what the cache is of it."""
+    """Peak bytes of decoding latents (1, C, T', h, w) in mid-stream, and bytes of the cache."""
     with torch.device("meta"):
         decoder = build_decoder(config).to(dtype)
         first, cache = decoder.decode(torch.empty((*latents[:2], 1, *latents[3:])))
@@ -125,11 +124,11 @@ def decode_bytes(
 def max_decode_frames(
     config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
 ) -> int:
-    """How many latent frames of a block can be decoded at once in so much free memory.
+    """How many latent frames of a block can be decoded at once.
 
     Args:
         latents: the block's shape (1, C, T', h, w).
-        free: bytes.
+        free: free memory in bytes.
 
     Returns:
         All T', or as many as fit, at least 1.
@@ -148,7 +147,7 @@ def max_decode_frames(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had on a device."""
+    """Bytes of free memory on a device, torch's unused reserve included."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused

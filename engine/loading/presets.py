@@ -1,9 +1,9 @@
-"""What a checkpoint wants to be run with: sizes, sampling, block length, memory, texts."""
+"""Presets: the default settings of checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,29 +11,29 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sana_stream._arguments import ARGUMENTS
-from sana_stream._text import name_list, safe_text
+from sana_stream._text import safe_text
 from sana_stream.engine.solvers import SOLVERS
 from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import Count
 from sana_stream.models.memory_policy import parse_memory_policy
-from sana_stream.models.schema import Schema, check_values
+from sana_stream.models.schema import Schema, from_known_keys
 from sana_stream.models.weights.files import read_json
 
 from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
 from .scheduler_config import read_scheduler, read_scheduler_file
 
-LARGEST = 1_000_000  # pixels a side; the memory of the machine ends far before
+LARGEST = 1_000_000  # pixels a side; memory is exhausted far below
 
 
 def check_size(height: int, width: int, multiple: tuple[int, int]) -> None:
-    """Refuse a size that does not fill whole tokens.
+    """Check that a frame size is a multiple of the token size.
 
     Args:
         height, width: pixels.
         multiple: pixels of one token, down and across.
 
     Raises:
-        ConfigError: names the nearest size that can be taken.
+        ConfigError: names the nearest size that is possible.
     """
     height = ARGUMENTS.whole("height", height, most=LARGEST)
     width = ARGUMENTS.whole("width", width, most=LARGEST)
@@ -56,25 +56,25 @@ PRESET_FILE = "stream.json"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Defaults of a checkpoint; every one can be overridden by a session."""
+    """Defaults of a checkpoint; a session can override each of them."""
 
     name: str
     fps: int = 16
     height: int = 480  # pixels
     width: int = 832
     block_frames: int = 10  # latent frames a block
-    timesteps: tuple[float, ...] = (1000, 960, 889, 727)  # (): what solver, steps, flow_shift give
+    timesteps: tuple[float, ...] = (1000, 960, 889, 727)  # (): from solver, steps and flow_shift
     guidance: float = 1.0  # 1.0: none
     negative_prompt: str = ""
     memory: str = "cumulative"
-    instruction: tuple[str, ...] = ()  # lines that stand before the prompt
-    motion_score: str = ""  # what the command line appends to each prompt
+    instruction: tuple[str, ...] = ()  # lines before the prompt
+    motion_score: str = ""  # appended to each prompt by the command line
     max_text_tokens: int = 300
-    trained_latent_frames: int | None = None  # how long a stream was in training
+    trained_latent_frames: int | None = None  # length of a stream in training
     solver: str = "renoise"  # or "euler", "dpm++", "unipc"
     steps: int = 4
     flow_shift: float = 8.0
-    full_precision: tuple[str, ...] = (  # parts of the names of layers that are not quantized
+    full_precision: tuple[str, ...] = (  # layers whose name has one of these are not quantized
         "patch_embedding",
         "time_embed",
         "caption_projection",
@@ -89,7 +89,7 @@ _Line = Annotated[str, Field(max_length=4000)]
 
 
 class _Fields(Schema):
-    """What each key of a `stream.json` may be."""
+    """The schema of `stream.json`."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = "unknown"
     fps: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -111,8 +111,8 @@ class _Fields(Schema):
 
 
 # ---------------------------------------------------------------------------------------------
-# The published models. One block of a 50-step model is a whole clip of 81 pictures, as trained;
-# a stream of them sees the clip before and nothing older.
+# The published models. One block of a 50-step model is a whole clip of 81 frames, as in training;
+# attention sees the previous block only.
 
 LONGSANA = Preset(
     "LongSANA 2B 480p",
@@ -138,7 +138,7 @@ SANA_720P = replace(
     name="SANA-Video 2B 720p",
     height=704,
     width=1280,
-    block_frames=10,  # 8 pictures a latent frame
+    block_frames=10,  # 8 frames a latent frame
     trained_latent_frames=11,
 )
 GENERIC = Preset("unknown")
@@ -149,16 +149,16 @@ _AUTOREGRESSIVE = "Causal"  # in the transformer's class name
 
 
 def preset_for(model: Path, name: str) -> Preset:
-    """The preset of a checkpoint.
+    """Choose the preset of a checkpoint.
 
-    A `stream.json` in the folder says it itself. Else the checkpoint tells which published model
-    it is, by its transformer's class and `sample_size`, or by its name where that is all there is;
-    its scheduler then gives solver and flow shift. Any other gets `UNKNOWN`: cumulative memory, 10
-    latent frames a block, four steps.
+    A `stream.json` in the folder defines it. Otherwise the published model is recognised by the
+    transformer's class and `sample_size`, or by its name; solver and flow shift then come from its
+    scheduler. Any other checkpoint gets `GENERIC`: cumulative memory, 10 latent frames a block,
+    four steps.
 
     Args:
         model: a folder in the diffusers layout, or a file in the original layout.
-        name: what the model was asked for by, such as a hub id.
+        name: the name that the user gave, such as a hub id.
 
     Raises:
         CheckpointError: `stream.json` has a key that is not one of `Preset`'s fields, or the
@@ -166,7 +166,7 @@ def preset_for(model: Path, name: str) -> Preset:
     """
     file = model / PRESET_FILE
     if model.is_dir():
-        read_scheduler_file(model)  # a damaged one is told, whoever says how to sample
+        read_scheduler_file(model)  # reports a damaged file even where it is not used
         if file.exists() or file.is_symlink():
             return _from_dict(read_json(file), file)
     names = f"{name} {model.name}".lower()
@@ -199,13 +199,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
-    known = {field.name for field in fields(Preset)}
-    if unknown := values.keys() - known:
-        raise CheckpointError(
-            f"{safe_text(file)} has unknown keys {name_list(unknown)};"
-            f" allowed are {', '.join(sorted(known))}"
-        )
-    settings = check_values(_Fields, values, file, CheckpointError)
+    settings = from_known_keys(_Fields, values, file, CheckpointError, allow_idle=False)
     named: dict[str, Any] = {"name": file.parent.name}
     preset = Preset(**named | settings)
     preset = replace(preset, name=safe_text(preset.name))

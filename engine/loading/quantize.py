@@ -1,4 +1,4 @@
-"""Weights in 8 or 4 bits, through torchao."""
+"""Quantization of weights to 8 or 4 bits with torchao."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.feedforward import FeedForward
 from sana_stream.models.text_encoder import silence_torchao
 
-# What it needs of a CUDA GPU, and where it runs. int8 keeps the weights alone in 8 bits, which is
-# closest to the model; fp8 and nvfp4 multiply in that precision, which is fast.
+# The compute capability that each kind needs; None runs anywhere. int8 quantizes only the weights,
+# which is closest to the model; fp8 and nvfp4 also multiply in that precision, which is fast.
 CAPABILITY = {"int8": None, "fp8": (8, 9), "nvfp4": (10, 0)}
-_DTYPES = {  # of the weights, as torchao takes them
+_DTYPES = {  # of the weights, which torchao accepts
     "int8": (torch.bfloat16, torch.float16, torch.float32),
     "fp8": (torch.bfloat16,),
     "nvfp4": (torch.bfloat16, torch.float32),
@@ -32,14 +32,16 @@ _HARDWARE = {
 def check_quantization(
     kind: str | None, device: torch.device, dtype: torch.dtype = torch.bfloat16
 ) -> None:
-    """Refuse what this machine cannot do, before anything is loaded.
+    """Check that this machine can quantize, before anything is loaded.
 
     Args:
-        dtype: of the weights that are to be quantized.
+        kind: "int8", "fp8", "nvfp4" or `None`.
+        device: that the network runs on.
+        dtype: of the weights that are quantized.
 
     Raises:
-        ConfigError: an unknown kind, torchao is missing, the hardware is too old, or the kind
-            cannot be made of such weights.
+        ConfigError: an unknown kind, torchao is missing, the hardware is too old, or the kind does
+            not support the dtype.
     """
     if kind is None:
         return
@@ -52,19 +54,19 @@ def check_quantization(
             raise ConfigError(f"{kind} needs {_HARDWARE[kind]}; use int8, which runs anywhere")
     if dtype not in _DTYPES[kind]:
         given = str(dtype).removeprefix("torch.")
-        raise ConfigError(f'{kind} is not made of {given} weights; use dtype="bfloat16", or int8')
+        raise ConfigError(f'{kind} does not support {given} weights; use dtype="bfloat16", or int8')
     _torchao()
 
 
 def quantize_network(network: nn.Module, kind: str, full_precision: tuple[str, ...] = ()) -> None:
     """Quantize a network's linear layers in place.
 
-    The 1x1 convolutions of SANA-Video's feed-forward are linear layers too and are made so.
+    The 1x1 convolutions of SANA-Video's feed-forward are converted to linear layers first.
 
     Args:
-        kind: "int8" (weights alone), "fp8" or "nvfp4" (weights and, as they come, inputs).
-        full_precision: layers whose name has one of these parts stay as they are, and for nvfp4
-            those whose sides are no multiples of 16.
+        kind: "int8" (weights only), "fp8" or "nvfp4" (weights, and inputs dynamically).
+        full_precision: layers whose name has one of these parts are not quantized, nor, for
+            nvfp4, those whose sides are not multiples of 16.
     """
     for module in network.modules():
         if isinstance(module, FeedForward):

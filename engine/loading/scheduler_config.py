@@ -1,4 +1,4 @@
-"""What a checkpoint's `scheduler/scheduler_config.json` asks for: honoured, or refused by name."""
+"""Reading `scheduler/scheduler_config.json`: options are supported, without effect, or refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sana_stream.models.weights.files import read_json
 
 FILE = Path("scheduler", "scheduler_config.json")
 
-# Of each class the options that a flow model's steps depend on, each with diffusers' default and
-# with what can be used.
+# For each class the options that the steps of a flow model depend on, with diffusers' default and
+# the supported values.
 _FLOW = {
     "num_train_timesteps": (1000, (1000,)),
     "use_karras_sigmas": (False, (False,)),
@@ -56,7 +56,7 @@ _USED: Mapping[str, Mapping[str, tuple[Any, tuple[Any, ...]]]] = {
         "shift_terminal": (None, (None,)),
     },
 }
-# The rest has no effect on flow sigmas: the noise schedule of other models, limits that are off.
+# Options without effect on flow sigmas: noise schedules of other models, limits that are off.
 _IDLE = frozenset(
     (
         *("beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr"),
@@ -69,7 +69,7 @@ _IDLE = frozenset(
 
 
 class _Fields(OpenSchema):
-    """The numbers that are taken from the file."""
+    """The values that are used from the file."""
 
     shift: Annotated[float, Field(gt=0, le=1000)] | None = None
     flow_shift: Annotated[float, Field(gt=0, le=1000)] | None = None
@@ -79,17 +79,17 @@ class _Fields(OpenSchema):
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSettings:
-    """How a checkpoint wants to be sampled."""
+    """Solver and flow shift of a checkpoint."""
 
     solver: str  # one of `SOLVERS`
     flow_shift: float
 
 
 def read_scheduler(model: Path) -> SchedulerSettings | None:
-    """The scheduler of a folder in the diffusers layout; `None` where it has none.
+    """Read the scheduler of a folder in the diffusers layout; `None` where it has none.
 
     Raises:
-        CheckpointError: a class or an option that would give other pictures than here.
+        CheckpointError: a class or an option that is not supported.
     """
     values = read_scheduler_file(model)
     if values is None:
@@ -100,7 +100,7 @@ def read_scheduler(model: Path) -> SchedulerSettings | None:
         raise CheckpointError(
             f"{safe_text(path)} is of the class {safe_text(kind or 'unknown', 80)};"
             f" {', '.join(_USED)} can be used,"
-            " or a stream.json beside model_index.json that says solver, steps and flow_shift"
+            " or a stream.json next to model_index.json with solver, steps and flow_shift"
         )
     _check(path, kind, values)
     numbers = check_values(_Fields, values, path, CheckpointError)
@@ -110,15 +110,16 @@ def read_scheduler(model: Path) -> SchedulerSettings | None:
     if kind == "DPMSolverMultistepScheduler":
         return SchedulerSettings("dpm++", shift)
     order = numbers.get("solver_order", 2)
-    form = "-bh1" if numbers.get("solver_type") == "bh1" else ""  # diffusers takes the rest for bh2
+    # diffusers treats all other types as bh2
+    form = "-bh1" if numbers.get("solver_type") == "bh1" else ""
     return SchedulerSettings(f"unipc{'' if order == 2 else order}{form}", shift)
 
 
 def read_scheduler_file(model: Path) -> dict[str, Any] | None:
-    """What the file holds; `None` where there is none.
+    """Read the file as JSON; `None` where there is none.
 
     Raises:
-        CheckpointError: it is damaged. That is told even where nothing of it is needed.
+        CheckpointError: it is damaged, even where nothing of it is needed.
     """
     path = model / FILE
     if not path.exists() and not path.is_symlink():
@@ -130,10 +131,10 @@ def _check(path: Path, kind: str, values: Mapping[str, Any]) -> None:
     for name, (default, allowed) in _USED[kind].items():
         given = values.get(name, default)
         if not any(given == value and type(given) is type(value) for value in allowed):
-            told = " or ".join(str(value) for value in allowed)
+            wanted = " or ".join(str(value) for value in allowed)
             raise CheckpointError(
-                f"{safe_text(path)} has {name} {safe_text(given, 60)}, and only {told} can be used"
-                f" with {kind}"
+                f"{safe_text(path)} has {name} {safe_text(given, 60)}, and only {wanted} can be"
+                f" used with {kind}"
             )
     known = _USED[kind].keys() | _IDLE
     for name, given in values.items():

@@ -1,4 +1,4 @@
-"""Whether a stream's sizes fit the machine at all, found out before anything is made for it."""
+"""Checks that a stream can fit the memory of the machine, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from sana_stream.models.vae.registry import VideoDecoderConfig
 from .memory_estimate import decode_bytes, denoise_bytes
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, on Linux
-_HARMLESS = 1 / 20  # of the machine's memory: a rough count below it is good enough
+_HARMLESS = 1 / 20  # of the machine's memory; below it a rough estimate is enough
 _FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSizes:
-    """What the memory that a stream takes depends on."""
+    """The settings that a stream's memory depends on."""
 
     height: int  # pixels
     width: int
     block_frames: int  # latent frames
     memory: str
-    guided: bool = False  # guidance takes a second state
+    guided: bool = False  # guidance needs a second state
 
 
 def check_sizes(
@@ -40,29 +40,29 @@ def check_sizes(
     dtype: torch.dtype,
     device: torch.device,
 ) -> None:
-    """Refuse a stream that cannot fit the memory of the machine, from the shapes alone.
+    """Check that a stream can fit the memory of the machine, by its shapes alone.
 
-    Weights are not counted, and what other programs hold is not: what is refused here fits never.
+    Neither weights nor the memory of other programs are counted: what is refused here never fits.
 
     Raises:
-        ConfigError: says how much it would take and what makes it less.
+        ConfigError: gives the memory needed and which settings lower it.
     """
     has = total_bytes(device)
-    if _at_least(sizes, transformer, decoder, dtype) < has * _HARMLESS:
+    if _lower_bound(sizes, transformer, decoder, dtype) < has * _HARMLESS:
         return
-    needs = _at_least(sizes, transformer, decoder, dtype)
+    needs = _lower_bound(sizes, transformer, decoder, dtype)
     if needs <= has:
         needs = max(needs, _counted(sizes, transformer, decoder, dtype))
     if needs > has:
         raise ConfigError(
             f"size {sizes.width}x{sizes.height} with block_frames {sizes.block_frames} and memory"
-            f" {sizes.memory} takes {_gibibytes(needs)} or more, and this machine has"
+            f" {sizes.memory} needs {_gibibytes(needs)} or more, and this machine has"
             f" {_gibibytes(has)}: give a smaller size, fewer block_frames or a shorter memory"
         )
 
 
 def total_bytes(device: torch.device) -> int:
-    """All the memory that a device has for this process."""
+    """The total memory in bytes that a device has for this process."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     if device.type == "mps":
@@ -70,21 +70,21 @@ def total_bytes(device: torch.device) -> int:
     total = psutil.virtual_memory().total
     try:
         return min(total, int(_CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit
+    except (OSError, ValueError):  # no container, or one without limit
         return total
 
 
-def _at_least(
+def _lower_bound(
     sizes: StreamSizes,
     transformer: TransformerConfig,
     decoder: VideoDecoderConfig,
     dtype: torch.dtype,
 ) -> int:
-    """What is held at one time whatever is done cleverly; plain arithmetic, for any numbers."""
+    """A lower bound of the bytes needed at one time, by arithmetic alone."""
     pixels = sizes.height * sizes.width
-    pictures = pixels * 3 * (1 + sizes.block_frames * decoder.temporal_factor)
-    painted = pixels * 3 * decoder.temporal_factor * dtype.itemsize
-    return _states(sizes, transformer, decoder, dtype) + pictures + painted
+    frames = pixels * 3 * (1 + sizes.block_frames * decoder.temporal_factor)
+    decoded = pixels * 3 * decoder.temporal_factor * dtype.itemsize
+    return _states(sizes, transformer, decoder, dtype) + frames + decoded
 
 
 def _states(
@@ -106,18 +106,18 @@ def _counted(
     decoder: VideoDecoderConfig,
     dtype: torch.dtype,
 ) -> int:
-    """What the networks hold, by running them on no data at all."""
+    """The bytes needed at one time, from runs of the networks on the meta device."""
     factor = decoder.spatial_factor
     height, width = sizes.height // factor, sizes.width // factor
     shape = (1, transformer.in_channels, sizes.block_frames + 1, height, width)
     latents = shape[1] * shape[2] * height * width * _FLOAT
     states = _states(sizes, transformer, decoder, dtype) + latents
     denoise = denoise_bytes(transformer, dtype, shape)
-    if isinstance(decoder, LTX2VAEConfig):  # decodes in tiles where there is little room
+    if isinstance(decoder, LTX2VAEConfig):  # decodes in tiles where memory is short
         return states + denoise
     decode, _ = decode_bytes(decoder, dtype, (*shape[:2], 1, *shape[3:]))
-    pictures = sizes.height * sizes.width * 3 * (1 + sizes.block_frames * decoder.temporal_factor)
-    return states + max(denoise, decode + pictures)
+    frames = sizes.height * sizes.width * 3 * (1 + sizes.block_frames * decoder.temporal_factor)
+    return states + max(denoise, decode + frames)
 
 
 def _gibibytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The words that a small model knows, from its tokenizer's own file."""
+"""The vocabulary of a model whose tokenizer has whole words only."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Self
 
 from sana_stream.models.weights.tokenizer_files import read_tokenizer
 
-LARGEST = 1 << 20  # bytes; a larger tokenizer has pieces of words and can spell any of them
+LARGEST = 1 << 20  # bytes; larger tokenizers have parts of words and can spell any word
 _WORD = re.compile(r"\w+")
-# Words that show nothing by themselves: a prompt of these alone asks for nothing.
+# Words that describe nothing by themselves.
 _FILLERS = (
     "a all alone along among an and as at by from go goes has have here in is it its look now of"
     " on once over picture scene see story storybook the then there time to under up upon very we"
@@ -21,13 +21,13 @@ _FILLERS = (
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Whole words; any other one counts as nothing."""
+    """The words that a model was trained on; it ignores all others."""
 
     words: frozenset[str]  # in lower case
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The vocabulary of a model folder; `None` where its tokenizer knows parts of words.
+        """Read the vocabulary of a model folder; `None` where the tokenizer has parts of words.
 
         Raises:
             CheckpointError: the tokenizer's file cannot be used.
@@ -44,16 +44,16 @@ class Vocabulary:
         return cls(frozenset(word for word in known if _WORD.fullmatch(word)))
 
     def unknown(self, prompt: str) -> list[str]:
-        """The words of a prompt that are not known, each once."""
+        """The words of a prompt that are not in the vocabulary, each once."""
         return list(dict.fromkeys(word for word in _words(prompt) if word not in self.words))
 
     @property
     def content_words(self) -> list[str]:
-        """The words that show something, in the order of the alphabet."""
+        """The words that describe something, in alphabetical order."""
         return sorted(self.words.difference(_FILLERS.split()))
 
     def knows_no_word_of(self, prompt: str) -> bool:
-        """Whether no word of a prompt that shows something is known."""
+        """Whether the vocabulary has no content word of a prompt."""
         return not set(self.content_words).intersection(_words(prompt))
 
 

@@ -1,4 +1,4 @@
-"""Measuring an engine: stages, first picture, memory, share of what the machine could do."""
+"""Benchmark of an engine: stages, first frame, memory, and share of the machine's peak speed."""
 
 from __future__ import annotations
 
@@ -29,16 +29,15 @@ from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
 @dataclass(frozen=True, slots=True)
 class BlockCost:
-    """Floating-point operations (two a multiply-add) and weight bytes of one block."""
+    """Floating-point operations of one block; a multiply-add counts as two."""
 
     denoise_flop: int  # one call of the transformer
     decode_flop: int  # a whole block that is not the first
-    weight_bytes: int  # what one call of the transformer reads at the least
     calls: int  # of the transformer: the steps, and the commit
 
     @property
     def flop(self) -> int:
-        """Operations of the whole block."""
+        """Floating-point operations of the whole block."""
         return self.calls * self.denoise_flop + self.decode_flop
 
 
@@ -50,29 +49,27 @@ def block_cost(
     width: int,
     steps: int,
     text_tokens: int = 300,
-    weight_size: int = 2,
 ) -> BlockCost:
-    """Count a block.
+    """Count the operations of a block.
 
     Args:
+        transformer, decoder: the configurations of the networks.
         latent_frames: of the block.
         height, width: pixels.
         steps: denoising calls a block; the commit is counted as one more.
         text_tokens: length of the prompt in tokens.
-        weight_size: bytes of one weight.
     """
     factor = decoder.spatial_factor
     shape = (1, transformer.in_channels, latent_frames, height // factor, width // factor)
     with torch.device("meta"):
-        model, painter = SanaVideoTransformer(transformer), build_decoder(decoder)
+        model, network = SanaVideoTransformer(transformer), build_decoder(decoder)
         latents, timestep = torch.empty(shape), torch.empty(1)
         text, past = _text(transformer, text_tokens), _past(transformer, model.grid(*shape[-2:]))
     denoise = _count(lambda: model.denoise(latents, timestep, text, past, 0))
-    first = latents[:, :, :1]  # a stream's first latent frame is one picture, not whole
+    first = latents[:, :, :1]  # a stream's first latent frame decodes to one frame only
     longer = torch.cat((first, latents), dim=2)
-    decode = _count(lambda: painter.decode(longer)) - _count(lambda: painter.decode(first))
-    weights = sum(p.numel() for p in model.transformer_blocks.parameters()) * weight_size
-    return BlockCost(denoise, decode, weights, steps + 1)
+    decode = _count(lambda: network.decode(longer)) - _count(lambda: network.decode(first))
+    return BlockCost(denoise, decode, steps + 1)
 
 
 def _count(call: Callable[[], object]) -> int:
@@ -94,9 +91,9 @@ def _past(config: TransformerConfig, grid: tuple[int, int]) -> Past:
 
 
 def shift_position(snapshot: Snapshot, blocks: int) -> Snapshot:
-    """The snapshot as if `blocks` more blocks had gone before its past.
+    """The snapshot as if `blocks` more blocks had been before its past.
 
-    RoPE sees distances only, so the next block is the same, given the same noise.
+    RoPE depends on distances only, so the next block is the same, given the same noise.
     """
     frames = blocks * snapshot.settings.block_frames
     states = tuple(_moved_state(state, frames) for state in snapshot.states)
@@ -115,28 +112,28 @@ def _moved_slot(slot: MemorySlot, frames: int) -> MemorySlot:
 
 
 PROMPT = "a red boat on the sea at sunset"
-FAR = (10, 1_000, 10_000)  # blocks between which a stream must not get slower
-MATRIX = 2048  # rows and columns of the product that measures the machine
+FAR = (10, 1_000, 10_000)  # block numbers at which the speed is measured
+MATRIX = 2048  # rows and columns of the matrix product that measures the machine
 MATRIX_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """What was measured; times are seconds and medians, sizes bytes."""
+    """Results of a benchmark; times are medians in seconds, sizes are bytes."""
 
     machine: dict[str, str]
     width: int
     height: int
-    pictures: int  # of a block
+    pictures: int  # frames of a block
     steps: int
-    first_picture: float  # from asking for the first block to its pictures
+    first_picture: float  # from the request for the first block to its frames
     text: float
     denoise_call: float
     commit: float
     decode: float
     block: float  # one block after the other
-    block_overlapped: float  # the next one drafted while this one is decoded
-    at_block: dict[int, float]  # seconds a block, far from the beginning too
+    block_overlapped: float  # the next one sampled while this one is decoded
+    at_block: dict[int, float]  # seconds a block, by block number
     memory: int
     peak_memory: int
     state: int
@@ -145,12 +142,12 @@ class BenchmarkResult:
 
     @property
     def frames_a_second(self) -> float:
-        """Pictures a second of the faster of the two ways."""
+        """Frames a second of the faster of the two ways."""
         return self.pictures / min(self.block, self.block_overlapped)
 
     @property
     def share_of_floor(self) -> float:
-        """The least time that the counted operations take here, divided by the time taken."""
+        """The time of the counted operations at the peak rate, divided by the measured time."""
         return self.cost.flop / self.flop_rate / min(self.block, self.block_overlapped)
 
 
@@ -165,9 +162,10 @@ def run_benchmark(
     """Run an engine on one prompt and take medians.
 
     Args:
-        repeats: blocks measured in each way.
-        warmup: blocks before that are not counted.
-        height, width: pixels, where not the preset's.
+        engine: the loaded model.
+        repeats: blocks measured with and without overlap.
+        warmup: blocks before these that are not counted.
+        height, width: pixels; default: the preset's.
     """
 
     def session() -> Session:
@@ -189,7 +187,6 @@ def run_benchmark(
         settings.width,
         len(settings.timesteps),
         engine.preset.max_text_tokens,
-        engine.dtype.itemsize,
     )
     return BenchmarkResult(
         machine=machine(engine.device, engine.dtype),
@@ -214,7 +211,7 @@ def run_benchmark(
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    """What a figure was measured on."""
+    """Device, threads, dtype and versions of a measurement."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -231,7 +228,7 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a square matrix product: what the machine does at its best."""
+    """Operations a second of a large matrix product, a measure of the machine's peak speed."""
     a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
     rounds, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < MATRIX_SECONDS or rounds < 3:
@@ -242,7 +239,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _seconds_at(engine: Engine, stream: Session, index: int, repeats: int) -> float:
-    """Seconds a block of a stream with this one's past, `index` blocks from the beginning."""
+    """Seconds a block of the stream as if it were at block `index`."""
     here = stream.snapshot()
     far = engine.session_from(shift_position(here, index - here.next_index))
     _run(far, 1)

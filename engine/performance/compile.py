@@ -1,4 +1,4 @@
-"""Compiled networks: the same numbers to rounding, in fewer and larger kernels."""
+"""Compilation of the networks with torch.compile; results differ by rounding only."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sana_stream.errors import ConfigError
 
 
 def compile_networks(model: LoadedModel, backend: str = "inductor") -> None:
-    """Have an engine's networks compiled when they first run.
+    """Compile a model's networks when they first run.
 
-    The transformer is compiled a layer: all layers share one compiled form for each of a stream's
-    two block shapes, so compiling takes as long as for a model of one layer. On CUDA the decoder
-    is compiled too; on the CPU its convolutions are oneDNN's already.
+    The transformer is compiled layer by layer: all layers share the compiled code of a stream's two
+    block shapes, so compiling takes as long as for one layer. On CUDA the decoder is compiled too;
+    on the CPU its convolutions already run in oneDNN.
 
     Args:
-        engine: changed in place; sessions that run on it are not disturbed.
-        backend: one of torch.compile's.
+        model: changed in place; running sessions are not disturbed.
+        backend: a backend of torch.compile.
 
     Raises:
         ConfigError: the machine has no compiler that torch can use.

@@ -1,9 +1,9 @@
-"""The networks' calls of a stream, recorded while a model is loaded and repeated in one launch.
+"""CUDA graphs of the networks' calls, captured after loading and replayed in one launch.
 
-Recorded are the two shapes that a stream's blocks have (the first one, and every later one) for
-denoising and for the commit, and the steady decoding of later blocks. A memory policy shows its
-past in one shape whatever it holds, and works it out before the call: every policy is served.
-A block whose first frame is given, another size and a stream's first pictures run as they are.
+Denoising and commit are captured for the two shapes of a stream's blocks (the first one, and every
+later one), decoding for later blocks. A memory policy computes its past before the call, always in
+the same shape, so every policy is supported. Blocks with a given first frame, other sizes and the
+decoding of a stream's first frames run without graphs.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from sana_stream.models.transformer import SanaVideoTransformer, TextKV
 from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import VAECache, WanVAE
 
-WARM_UPS = 3  # runs before a recording, in which libraries choose their kernels and make workspaces
+WARM_UPS = 3  # runs before a capture, in which libraries choose kernels and allocate workspaces
 
 Work = Callable[[], None]
 
 
 class GraphCapture(Protocol):
-    """Records work that reads and writes the same memory each time it is repeated."""
+    """Captures work that reads and writes the same memory each time it is replayed."""
 
     def capture(self, work: Work) -> Work:
-        """What repeats the device's part of the work, without its Python."""
+        """Capture the work and return a function that replays its kernels."""
         ...
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Only one recording is filled, repeated and read at a time, on whichever queue."""
+        """Enter while a graph's memory is in use: one graph at a time, on any stream."""
         ...
 
 
 class CudaGraphCapture:
-    """CUDA graphs that share one pool of memory, which they may since they take turns."""
+    """CUDA graphs that share one memory pool, since only one is replayed at a time."""
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
         self._device = device
         self._cuda = cuda
         self._pool = cuda.graph_pool_handle()
         self._lock = Lock()
-        self._read: Any = None  # the event after which the last turn's memory is free again
+        self._read: Any = None  # the event after which the memory is free again
 
     def capture(self, work: Work) -> Work:
         with self._cuda.device(self._device):
@@ -80,10 +80,10 @@ class CudaGraphCapture:
 
 
 def graph_capture_for(device: torch.device) -> GraphCapture:
-    """The recorder of a device.
+    """The graph capture of a device.
 
     Raises:
-        ConfigError: the device has none.
+        ConfigError: not a CUDA device.
     """
     if device.type != "cuda":
         raise ConfigError(f"graphs need a CUDA device, this is {device.type}; leave graphs out")
@@ -96,7 +96,7 @@ Form = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class CapturedGraph(Generic[R]):
-    """Memory that is filled, work on it, and memory that is read."""
+    """A graph with the memory of its inputs and output."""
 
     inputs: list[Tensor]
     replay: Work
@@ -104,21 +104,21 @@ class CapturedGraph(Generic[R]):
 
 
 class GraphedFunction(Generic[R]):
-    """Calls as `function` does, faster for arguments of the forms that were recorded.
+    """A function that replays a graph for arguments whose form was captured.
 
-    Arguments are tensors, alone and in tuples and named tuples. They are copied into a recording's
-    own memory and the result is copied out of it, so neither is changed by a later call. A form is
-    shapes, dtypes and the order of axes in memory; one that was not recorded runs as it is.
+    Arguments are tensors, alone and in tuples and named tuples. They are copied into the graph's
+    memory and the result is copied out of it, so later calls change neither. A form is the shapes,
+    dtypes and memory layouts. For other forms the function itself is called.
     """
 
     def __init__(self, function: Callable[..., R], recorder: GraphCapture) -> None:
         self._function = function
         self._recorder = recorder
-        self._recordings: dict[Form, CapturedGraph[R]] = {}
+        self._graphs: dict[Form, CapturedGraph[R]] = {}
 
     @torch.no_grad()
     def capture(self, *args: Any) -> None:
-        """Record the work for arguments of this form; their values do not matter."""
+        """Capture a graph for arguments of this form; their values do not matter."""
         tensors, tree = tree_flatten(args)
         inputs = [tensor.clone() for tensor in tensors]
         outputs: list[R] = []
@@ -126,19 +126,19 @@ class GraphedFunction(Generic[R]):
         def work() -> None:
             outputs[:] = [self._function(*tree_unflatten(inputs, tree))]
 
-        repeat = self._recorder.capture(work)
-        self._recordings[_form(inputs, tree)] = CapturedGraph(inputs, repeat, outputs[0])
+        replay = self._recorder.capture(work)
+        self._graphs[_form(inputs, tree)] = CapturedGraph(inputs, replay, outputs[0])
 
     def __call__(self, *args: Any) -> R:
         tensors, tree = tree_flatten(args)
-        recording = self._recordings.get(_form(tensors, tree))
-        if recording is None:
+        graph = self._graphs.get(_form(tensors, tree))
+        if graph is None:
             return self._function(*args)
         with self._recorder.exclusive():
-            for own, given in zip(recording.inputs, tensors, strict=True):
+            for own, given in zip(graph.inputs, tensors, strict=True):
                 own.copy_(given)
-            recording.replay()
-            return tree_map(torch.clone, recording.output)
+            graph.replay()
+            return tree_map(torch.clone, graph.output)
 
 
 def _form(tensors: list[Tensor], tree: TreeSpec) -> Form:
@@ -146,16 +146,16 @@ def _form(tensors: list[Tensor], tree: TreeSpec) -> Form:
 
 
 def _axis(size: int, stride: int) -> tuple[int, int]:
-    return size, stride if size > 1 else 0  # where there is one element, no stride is taken
+    return size, stride if size > 1 else 0  # one element has no meaningful stride
 
 
-# Of a decoder's cache, which is copied in and out with each call. A larger one belongs to pictures
-# so large that launching their kernels takes no time beside running them.
+# Of a decoder's cache, which is copied in and out with each call. With a larger one the frames are
+# so large that launching kernels takes no noticeable time.
 CACHE_LIMIT = 64 << 20  # bytes
 
 
 class GraphedTransformer:
-    """The transformer's calls; prompts keep their padding, so that all of them have one shape."""
+    """The transformer's calls as graphs; prompts keep their padding, so all have one shape."""
 
     def __init__(self, model: SanaVideoTransformer, recorder: GraphCapture) -> None:
         self._model = model
@@ -175,7 +175,7 @@ class GraphedTransformer:
         self._commit = GraphedFunction(commit, recorder)
 
     def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextKV:
-        """As the transformer's."""
+        """As `SanaVideoTransformer`'s method."""
         return self._model.prepare_text(embeds, mask, keep_padding=True)
 
     def denoise(
@@ -187,19 +187,19 @@ class GraphedTransformer:
         start: int,
         rotation: RotaryEmbedding | None = None,
     ) -> Tensor:
-        """As the transformer's."""
+        """As `SanaVideoTransformer`'s method."""
         if rotation is None:
             rotation = self._model.rotation(latents, start)
         return self._denoise(latents, timestep, text, past, rotation)
 
     def commit(self, latents: Tensor, text: TextKV, past: Past, start: int) -> StateUpdate:
-        """As the transformer's."""
+        """As `SanaVideoTransformer`'s method."""
         rotation = self._model.rotation(latents, start)
-        sums, tail = self._commit(latents, text, past, rotation)
-        return StateUpdate(sums, tail, start, latents.shape[2])
+        sums, conv_state = self._commit(latents, text, past, rotation)
+        return StateUpdate(sums, conv_state, start, latents.shape[2])
 
     def capture(self, latents: Tensor, text: TextKV, past: Past) -> None:
-        """Record both calls for a block of the form of latents (1, C, T, h, w)."""
+        """Capture both calls for blocks with the shape of `latents`, (1, C, T, h, w)."""
         rotation = self._model.rotation(latents, 0)
         timestep = torch.zeros(1, 1, device=latents.device)
         self._denoise.capture(latents, timestep, text, past, rotation)
@@ -207,22 +207,22 @@ class GraphedTransformer:
 
 
 class GraphedDecoder:
-    """A decoder's calls in the middle of a stream."""
+    """A decoder's calls in mid-stream as graphs."""
 
     def __init__(self, decoder: WanVAE | TAEHVDecoder, recorder: GraphCapture) -> None:
         self._decoder = decoder
-        self._paint = GraphedFunction(decoder.decode_frames, recorder)
+        self._decode_frames = GraphedFunction(decoder.decode_frames, recorder)
 
     def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
-        """As the decoder's."""
+        """As `WanVAE.decode`."""
         if cache is None:
             return self._decoder.decode(latents)
-        frames, tails = self._paint(self._decoder.denormalize(latents), cache.tails)
+        frames, tails = self._decode_frames(self._decoder.denormalize(latents), cache.tails)
         return frames.clamp(-1, 1), VAECache(tails)
 
     def capture(self, latents: Tensor, cache: VAECache) -> None:
-        """Record the call for pieces of the form of latents (1, C, T', h, w)."""
-        self._paint.capture(self._decoder.denormalize(latents), cache.tails)
+        """Capture the call for pieces with the shape of `latents`, (1, C, T', h, w)."""
+        self._decode_frames.capture(self._decoder.denormalize(latents), cache.tails)
 
 
 @torch.no_grad()
@@ -233,19 +233,19 @@ def capture_graphs(
     block_frames: int | None = None,
     recorder: GraphCapture | None = None,
 ) -> None:
-    """Have an engine's calls recorded now, for streams of one size; others run as they are.
+    """Capture a model's calls as CUDA graphs for streams of one size.
 
-    Compile and quantize before: what is recorded stays. LoRA files may be changed afterwards.
-    Recordings hold memory of their own, as much as the largest call.
+    Compile and quantize before. LoRA files may be changed afterwards. The graphs take as much
+    memory as the largest call. Streams of other sizes run without graphs.
 
     Args:
-        engine: changed in place.
-        height, width: pixels; what is not given comes from the preset.
-        block_frames: latent frames a block.
+        model: changed in place.
+        height, width: pixels; default: the preset's.
+        block_frames: latent frames a block; default: the preset's.
         recorder: default: the device's.
 
     Raises:
-        ConfigError: the device has no graphs, or the size does not fit the model.
+        ConfigError: not a CUDA device, or the size does not fit the model.
     """
     mine = recorder or graph_capture_for(model.device)
     settings = resolve_settings(
@@ -262,16 +262,16 @@ def capture_graphs(
         denoiser.capture(latents, text, past)
     model.transformer_calls = denoiser
     if isinstance(model.decoder, WanVAE | TAEHVDecoder):
-        # it runs beside the transformer, with which it must therefore share no memory
+        # it runs at the same time as the transformer, so they must not share memory
         own = recorder or graph_capture_for(model.device)
         decoder = GraphedDecoder(model.decoder, own)
         step = model.decode_frames_for(settings.block_frames, settings.height, settings.width)
-        _record_decoding(decoder, first, block, step)
+        _capture_decoding(decoder, first, block, step)
         model.decoder_calls = decoder
 
 
-def _record_decoding(decoder: GraphedDecoder, first: Tensor, block: Tensor, step: int) -> None:
-    """Decode a stream's two first blocks as they come, and record what the second one takes."""
+def _capture_decoding(decoder: GraphedDecoder, first: Tensor, block: Tensor, step: int) -> None:
+    """Decode a stream's first two blocks and capture the calls of the second one."""
     cache = None
     for piece in first.split(step, dim=2):
         _, cache = decoder.decode(piece, cache)

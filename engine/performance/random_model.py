@@ -1,4 +1,4 @@
-"""Engines of published shapes with random weights: for measuring speed and memory, not pictures."""
+"""Engines of published shapes with random weights, for measuring speed and memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class ModelShapes:
-    """The sizes of a model and how it is run."""
+    """The configurations and the preset of a model."""
 
     transformer: TransformerConfig
     vae: VideoVAEConfig
@@ -94,24 +94,24 @@ SHAPES: Mapping[str, ModelShapes] = {
 
 
 class RandomTextEncoder(TextEncoder):
-    """A text encoder without weights: random embeddings for every prompt."""
+    """A text encoder without weights that returns random embeddings."""
 
     def __init__(self, preset: Preset, width: int, device: torch.device) -> None:
         self._shape = (1, preset.max_text_tokens, width)
         self._device = device
 
     def encode(self, prompt: str, *, with_instruction: bool = True) -> tuple[Tensor, Tensor]:
-        """Embeddings (1, L, C) that differ by prompt, and a mask (1, L) of ones."""
+        """Embeddings (1, L, C), which depend on the prompt's length, and a mask (1, L) of ones."""
         generator = torch.Generator().manual_seed(len(prompt) * 2 + with_instruction)
         embeds = torch.randn(self._shape, generator=generator).to(self._device)
         return embeds, torch.ones(self._shape[:2], dtype=torch.int64, device=self._device)
 
     def tokens(self, prompt: str) -> list[int]:
-        """The characters' numbers."""
+        """The code points of the characters."""
         return list(map(ord, prompt))
 
     def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
-        """There are none."""
+        """No parameters."""
         return iter(())
 
 
@@ -123,14 +123,16 @@ def random_engine(
     decoder: str | None = None,
     quantize: str | None = None,
 ) -> Engine:
-    """An engine of the shapes `name` ("2b-480p", "2b-720p", "pocket"), made on the device.
+    """Create an engine of published shapes on a device.
 
     Args:
-        decoder: as for `Engine.load`; "tiny" alone has random weights too.
-        quantize: as for `Engine.load`.
+        name: "2b-480p", "2b-720p" or "pocket".
+        device, dtype, quantize: as for `Engine.load`.
+        decoder: as for `Engine.load`; "tiny" without a file has random weights too.
 
     Raises:
-        ConfigError: unknown shapes, device or dtype, or something that does not fit them.
+        ConfigError: unknown shapes, device or dtype, or a decoder or quantization that does not
+            fit.
     """
     shapes = SHAPES.get(name)
     if shapes is None:
@@ -149,7 +151,11 @@ def engine_of(
     *,
     decoder: str | None = None,
 ) -> Engine:
-    """An engine of any shapes, its weights drawn from torch's own seed.
+    """Create an engine of any shapes, with weights from torch's random generator.
+
+    Args:
+        shapes: configurations and preset.
+        device, dtype, decoder: as for `random_engine`.
 
     Raises:
         ConfigError: unknown device or dtype, or a decoder that does not fit.

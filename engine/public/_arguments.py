@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ._files import expand_user
-from ._text import safe_text
+from ._text import LINE_BREAKS, find_control, safe_text
 from .errors import ConfigError, InvalidOutputError
 
 TEXT_LIMIT = 2_000_000  # characters of a prompt; a whole story is smaller
 _MAX_PATH = 4096
-# controls other than tab and line breaks, and bytes of a file that were not UTF-8
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_ALLOWED_CONTROLS = LINE_BREAKS + "".join(map(chr, range(0x80, 0xA0)))  # C1 is harmless here
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Arguments:
             raise self.error(f"{name} is empty: describe the scene")
         if len(value) > TEXT_LIMIT:
             raise self.error(f"{name} has {len(value)} characters: at most {TEXT_LIMIT} are read")
-        if (found := _NOT_TEXT.search(value)) is not None:
+        if (found := find_control(value, _ALLOWED_CONTROLS)) is not None:
             raise self.error(f"{name} must not contain {found[0]!r}: leave it out")
         return value
 

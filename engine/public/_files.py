@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,18 +126,27 @@ def open_partial(path: Path) -> BinaryIO:
 
 
 def atomic_write(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Write a file under its temporary name, sync it to disk, then rename it to `path`.
+    """Write a file as `atomic_file` does."""
+    with atomic_file(path, sync=sync) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """Open a file under its temporary name; at the end sync it to disk and rename it to `path`.
+
+    After an error, of the caller too, `path` is unchanged and the temporary file is removed.
 
     Args:
         sync: wait until the file is on the disk, so that it is complete after a power cut too.
 
     Raises:
-        OSError: it cannot be written; `path` is unchanged and the temporary file is removed.
+        OSError: the file cannot be written.
     """
     partial = partial_path(path)
     try:
         with open_partial(path) as file:
-            file.write(data)
+            yield file
             if sync:
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Watching a stream: every block finite, every sum sound, the look measured against the start."""
+"""Checks of each block: latents, states and frames must be finite."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from sana_stream.errors import HealthError
 from sana_stream.models.state import StreamState
 
 ATTEMPTS = 3
-ATTEMPT_STEPS = 1 << 16  # far above any number of steps: each attempt has noise of its own
+ATTEMPT_STEPS = 1 << 16  # more than any number of steps, so that each attempt has its own noise
 
-_WAY_OUT = 'resume from a checkpoint with dtype="float32", or rewind and change prompt or seed'
+_ADVICE = 'resume from a checkpoint with dtype="float32", or rewind and change prompt or seed'
 
 
-def sample_until_finite(sample: Callable[[int], Tensor], planned: BlockSpan) -> tuple[Tensor, int]:
-    """The first attempt at a block's latents that is finite, and how many it took.
+def sample_until_finite(sample: Callable[[int], Tensor], span: BlockSpan) -> tuple[Tensor, int]:
+    """Sample a block until its latents are finite, with other noise each time.
 
     Args:
-        sample: the attempt's number, from 0, to latents; each number has noise of its own.
-        planned: the block, for the message.
+        sample: returns the latents of an attempt, numbered from 0.
+        span: the block, for the message.
+
+    Returns:
+        The latents and the number of attempts.
 
     Raises:
         HealthError: no attempt was finite.
@@ -32,46 +35,45 @@ def sample_until_finite(sample: Callable[[int], Tensor], planned: BlockSpan) -> 
         if is_finite(latents):
             return latents, attempt + 1
     raise HealthError(
-        f"block {planned.index} (from frame {planned.start}) came out not finite {ATTEMPTS} times,"
-        f" with different noise; {_WAY_OUT}"
+        f"block {span.index} (from frame {span.start}) has non-finite latents after {ATTEMPTS}"
+        f" attempts with different noise; {_ADVICE}"
     )
 
 
-def check_pictures(pictures: Tensor, planned: BlockSpan) -> None:
-    """Refuse decoded pictures that are not finite: the decoder overflowed.
+def check_frames(frames: Tensor, span: BlockSpan) -> None:
+    """Check that decoded frames are finite; in float16 a decoder may overflow.
 
     Raises:
-        HealthError: with the block and a way out.
+        HealthError: names the block and what to do.
     """
-    if not is_finite(pictures):
+    if not is_finite(frames):
         raise HealthError(
-            f"the pictures of block {planned.index} (from frame {planned.start}) are not finite;"
-            f" {_WAY_OUT}"
+            f"the frames of block {span.index} (from frame {span.start}) are not finite; {_ADVICE}"
         )
 
 
-def check_states(states: tuple[StreamState, ...], planned: BlockSpan) -> None:
-    """Refuse a memory that attention cannot divide by.
+def check_states(states: tuple[StreamState, ...], span: BlockSpan) -> None:
+    """Check the attention states that a block is generated from.
 
-    Keys are not negative, so their sum, the denominator's part of the past, may not be either.
+    Keys are not negative, so their sum `z`, a part of the attention's denominator, is not either.
 
     Raises:
-        HealthError: a sum that is not finite, or a negative sum of keys.
+        HealthError: a sum is not finite, or `z` is negative.
     """
     for state in states:
         for slot in state.memory.slots:
             if not is_finite(*slot.sums) or bool((slot.sums.z < 0).any()):
                 raise HealthError(
-                    f"the memory before block {planned.index} (from frame {planned.start}) is"
-                    f" not finite; {_WAY_OUT}"
+                    f"the memory before block {span.index} (from frame {span.start}) is"
+                    f" not finite; {_ADVICE}"
                 )
 
 
-def out_of_memory(planned: BlockSpan) -> HealthError:
-    """The error for a device without room for a block."""
+def out_of_memory(span: BlockSpan) -> HealthError:
+    """The error for a device without enough memory for a block."""
     return HealthError(
-        f"the device has no memory left for block {planned.index} (from frame {planned.start});"
-        " end other programs on it and go on from the checkpoint, or begin anew with a smaller"
+        f"the device has no memory left for block {span.index} (from frame {span.start});"
+        " end other programs on it and resume from the checkpoint, or start again with a smaller"
         " size or shorter blocks"
     )
 

@@ -1,4 +1,4 @@
-"""Latents of a block to pictures, a few latent frames at a time."""
+"""Decoding of a block's latents to frames, a few latent frames at a time."""
 
 from __future__ import annotations
 
@@ -13,33 +13,38 @@ from sana_stream.engine.loading.model import DecoderCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.vae.wan import VAECache
 
-from .checks import check_pictures
+from .checks import check_frames
 
 
 def decode_block(
     decoder: DecoderCalls,
     latents: Tensor,
     before: Snapshot,
-    planned: BlockSpan,
+    span: BlockSpan,
     step: int,
     to_host: Callable[[Tensor], np.ndarray],
 ) -> tuple[np.ndarray, VAECache | None]:
-    """Pictures uint8 (T, H, W, 3) of latents (1, C, T', h, w), and the cache for the next block.
+    """Decode the latents of a block.
 
     Args:
-        before: the finished snapshot that the block follows.
-        step: latent frames that are decoded at a time.
-        to_host: brings uint8 pictures from the device.
+        latents: float32 (1, C, T', h, w), normalised.
+        before: the snapshot that the block follows.
+        span: the block, for messages.
+        step: latent frames decoded at a time.
+        to_host: copies uint8 frames from the device.
+
+    Returns:
+        Frames uint8 (T, H, W, 3), and the cache for the next block.
 
     Raises:
-        HealthError: pictures that are not finite.
+        HealthError: frames that are not finite.
     """
     cache = before.cache or rebuild_cache(decoder, before.recent_latents, step)
     parts = []
     for piece in latents.split(step, dim=2):
-        pictures, cache = decoder.decode(piece, cache)
-        check_pictures(pictures, planned)
-        parts.append(to_host(to_pixels(pictures)))
+        frames, cache = decoder.decode(piece, cache)
+        check_frames(frames, span)
+        parts.append(to_host(to_pixels(frames)))
     return np.concatenate(parts), cache
 
 
@@ -52,7 +57,7 @@ def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) ->
     return cache
 
 
-def to_pixels(pictures: Tensor) -> Tensor:
+def to_pixels(frames: Tensor) -> Tensor:
     """Pictures (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
-    scaled = (pictures[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    scaled = (frames[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     return scaled.permute(1, 2, 3, 0).contiguous()

@@ -1,4 +1,4 @@
-"""The latents of one block, from noise: the model's velocity in the hands of a solver."""
+"""Denoising of one block: from noise to clean latents, by the model's velocity and a solver."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .samplers import SAMPLERS, Velocity
 
 
 def encode_prompts(model: LoadedModel, snapshot: Snapshot) -> tuple[TextKV, ...]:
-    """The prompt's keys and values, and the negative prompt's where guidance needs them."""
+    """Keys and values of the prompt and, with guidance, of the negative prompt."""
     embedded = [model.encode_prompt(snapshot.prompt)]
     if len(snapshot.states) > 1:
         embedded.append(model.encode_negative_prompt(snapshot.negative_prompt))
@@ -28,12 +28,16 @@ def encode_prompts(model: LoadedModel, snapshot: Snapshot) -> tuple[TextKV, ...]
 def commit_pending(
     transformer: TransformerCalls, snapshot: Snapshot, texts: tuple[TextKV, ...]
 ) -> tuple[StreamState, ...]:
-    """The states with the pending block in them, under the prompt that holds now."""
-    pending = snapshot.uncommitted
-    if pending is None:
+    """The states after committing the last block, under the current prompt.
+
+    Args:
+        texts: what `encode_prompts` returned, one for each state.
+    """
+    latents = snapshot.uncommitted
+    if latents is None:
         return snapshot.states
     return tuple(
-        state.add(transformer.commit(pending, text, state.past(), state.position))
+        state.add(transformer.commit(latents, text, state.past(), state.position))
         for state, text in zip(snapshot.states, texts, strict=True)
     )
 
@@ -51,29 +55,32 @@ def denoise_block(
     pasts: list[Past],
     noise: BlockNoise,
 ) -> Tensor:
-    """The clean latents of the block after `head`, float32 (1, C, frames, h, w).
+    """Denoise the block after a snapshot.
 
     Args:
         model: whose transformer predicts the velocity.
-        head: settings, and the latent frames that are given where the stream begins with a picture.
+        snapshot: its settings and, where the stream starts from an image, its fixed latents.
         start: absolute index of the first latent frame.
-        frames: latent frames of the block, the given ones included.
-        texts: the prompt, and with guidance the negative prompt.
-        pasts: what each of them sees of the earlier blocks.
-        noise: of the whole block, given frames included.
+        frames: latent frames of the block, fixed ones included.
+        texts: of the prompt and, with guidance, of the negative prompt.
+        pasts: what attention sees of the earlier blocks, one for each text.
+        noise: of the whole block, fixed frames included.
+
+    Returns:
+        Clean latents float32 (1, C, frames, h, w), normalised.
     """
-    settings, given = snapshot.settings, snapshot.fixed_latents
+    settings, fixed = snapshot.settings, snapshot.fixed_latents
     shape = model.latent_shape(frames, settings.height, settings.width)
-    kept = 0 if given is None else given.shape[2]
+    kept = 0 if fixed is None else fixed.shape[2]
 
     def step_noise(step: int) -> Tensor:
         return to_device(noise(step, shape).float(), model.device)[:, :, kept:]
 
     velocity = _velocity(model, shape, start, texts, pasts, settings.guidance)
-    if given is not None:
-        velocity = _with_given(velocity, given)
+    if fixed is not None:
+        velocity = _after_fixed(velocity, fixed)
     latents = SAMPLERS[settings.solver](velocity, step_noise, settings.timesteps)
-    return latents if given is None else torch.cat((given, latents), dim=2)
+    return latents if fixed is None else torch.cat((fixed, latents), dim=2)
 
 
 def _velocity(
@@ -89,7 +96,7 @@ def _velocity(
     rotation = model.transformer.rotation(torch.empty(shape, device="meta"), start, model.device)
 
     def velocity(latents: Tensor, timestep: float | Tensor) -> Tensor:
-        # filled on the device: a number that is copied there would be waited for
+        # filled on the device: copying a number from the host would wait for the queue
         times = timestep if isinstance(timestep, Tensor) else latents.new_full((1,), timestep)
         predictions = [
             transformer.denoise(latents, times[None], text, past, start, rotation)
@@ -103,13 +110,13 @@ def _velocity(
     return velocity
 
 
-def _with_given(velocity: Callable[[Tensor, float | Tensor], Tensor], given: Tensor) -> Velocity:
-    """The velocity of a block's other frames, the given ones standing before them at timestep 0."""
-    kept = given.shape[2]
+def _after_fixed(velocity: Callable[[Tensor, float | Tensor], Tensor], fixed: Tensor) -> Velocity:
+    """The velocity of the frames after fixed ones, which are at timestep 0."""
+    kept = fixed.shape[2]
 
-    def of_the_rest(latents: Tensor, timestep: float) -> Tensor:
+    def velocity_after(latents: Tensor, timestep: float) -> Tensor:
         times = torch.full((kept + latents.shape[2],), timestep, device=latents.device)
         times[:kept] = 0
-        return velocity(torch.cat((given, latents), dim=2), times)[:, :, kept:]
+        return velocity(torch.cat((fixed, latents), dim=2), times)[:, :, kept:]
 
-    return of_the_rest
+    return velocity_after

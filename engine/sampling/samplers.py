@@ -1,9 +1,9 @@
-"""Sampling of one block: from noise to clean latents, as pure functions.
+"""Solvers of the flow ODE for one block, as pure functions.
 
 `sigma = t / 1000` is the noise level: `x = (1 - sigma) x0 + sigma noise`, and the model's velocity
 is `noise - x0`.
 
-UniPC: each step predicted from the steps before, then corrected by what the model says there.
+UniPC predicts each step from the steps before and corrects it by the model's output there.
 
 Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion models"
 (arXiv 2302.04867), in its B(h) form, predicting x0; as diffusers' UniPCMultistepScheduler with
@@ -20,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-HIGHEST = 1 - 1e-6  # at noise alone lambda would be infinite
+HIGHEST = 1 - 1e-6  # at sigma 1 lambda would be infinite
 
 
 class ModelOutput(NamedTuple):
-    """What the model said at a noise level."""
+    """The model's prediction of x0 at a noise level."""
 
     sigma: float
     x0: Tensor
@@ -39,14 +39,14 @@ def sample_unipc(
 ) -> Tensor:
     """Sample by UniPC; the first and the last steps are of lower order.
 
-    Arguments and result as for `sample_few_steps`; only `noise(0)` is used, and the model is asked
+    Arguments and result as for `sample_few_steps`; only `noise(0)` is used, and the model is called
     at whole timesteps, rounded down.
 
     Args:
         order: of the predictor, 1 to 3; the corrector adds one.
         variant: "bh2", or "bh1", which suits few steps without guidance.
     """
-    # in float32, as diffusers has them: near noise alone the rounding moves lambda
+    # in float32 as in diffusers: near sigma 1 the rounding changes lambda
     levels = [float(np.float32(min(timestep / 1000, HIGHEST))) for timestep in timesteps]
     x = corrected = noise(0)
     known: list[ModelOutput] = []
@@ -69,7 +69,7 @@ def _moved(
     variant: str,
     ahead: ModelOutput | None = None,
 ) -> Tensor:
-    """`x` at the newest known level, moved to the level `sigma`; `ahead` is known there already."""
+    """`x` moved from the newest known level to `sigma`; `ahead` is the output there, if known."""
     base, *older = known
     h = _log_snr(sigma) - _log_snr(base.sigma)
     moved = sigma / base.sigma * x - (1 - sigma) * math.expm1(-h) * base.x0
@@ -100,7 +100,7 @@ Velocity = Callable[[Tensor, float], Tensor]
 """`(noisy latents, timestep 0 to 1000) -> noise - x0`, float32."""
 
 Noise = Callable[[int], Tensor]
-"""The noise of a step, float32; that of step 0 is where a block starts."""
+"""The noise of a step, float32; a block starts from that of step 0."""
 
 
 def sample_few_steps(velocity: Velocity, noise: Noise, timesteps: Sequence[float]) -> Tensor:
@@ -141,7 +141,7 @@ def sample_dpm(velocity: Velocity, noise: Noise, timesteps: Sequence[float]) -> 
     """DPM-Solver++ of second order, multistep, midpoint (Lu et al., arXiv 2211.01095).
 
     As diffusers' DPMSolverMultistepScheduler with flow sigmas: the first and the last step are of
-    first order, and the model is asked at whole timesteps, rounded down. Arguments and result as
+    first order, and the model is called at whole timesteps, rounded down. Arguments and result as
     for `sample_few_steps`; only `noise(0)` is used.
     """
     x, before, span_before = noise(0), None, 0.0
@@ -175,4 +175,4 @@ SAMPLERS: Mapping[str, Callable[[Velocity, Noise, Sequence[float]], Tensor]] = {
     "unipc1-bh1": partial(sample_unipc, order=1, variant="bh1"),
     "unipc3-bh1": partial(sample_unipc, order=3, variant="bh1"),
 }
-"""By the name of a solver; `unipc` is of second order and of the form B2(h)."""
+"""By the name of a solver; `unipc` is of second order in the form B2(h)."""

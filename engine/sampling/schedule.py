@@ -1,6 +1,6 @@
-"""Which noise levels a block goes through: pure numbers.
+"""The timesteps of a block, from solver, steps and flow shift.
 
-A timestep is 1000 times the noise level sigma; `t = 1000` is noise alone, `t = 0` a clean block.
+A timestep is 1000 times the noise level sigma; `t = 1000` is pure noise, `t = 0` a clean block.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sana_stream.errors import ConfigError
 
 from .samplers import HIGHEST
 
-LEAST_SHIFT = 0.001  # below it, levels cannot be told from none
+LEAST_SHIFT = 0.001  # below it, noise levels round to 0
 
 
 def resolve_timesteps(
@@ -26,7 +26,7 @@ def resolve_timesteps(
     solver: str | None,
     flow_shift: float | None,
 ) -> tuple[str, tuple[float, ...]]:
-    """Solver and timesteps of a stream: what is asked for, and the preset's for the rest.
+    """Solver and timesteps of a stream: what is given, and the preset's for the rest.
 
     Raises:
         ConfigError: an unknown solver, steps or shift out of range, timesteps that do not descend,
@@ -57,17 +57,17 @@ def resolve_timesteps(
 
 
 def default_image_solver(preset: Preset, solver: str | None) -> str | None:
-    """The solver of a stream that begins with a picture: the published models take Euler then."""
+    """The solver of a stream that starts from an image: Euler for models that are not distilled."""
     return "euler" if solver is None and preset.solver != "renoise" else solver
 
 
 def flow_timesteps(solver: str, steps: int, shift: float) -> tuple[float, ...]:
-    """Evenly spaced noise levels, moved towards noise: `sigma' = s sigma / (1 + (s - 1) sigma)`.
+    """Evenly spaced noise levels, shifted towards noise: `sigma' = s sigma / (1 + (s - 1) sigma)`.
 
     For "euler", "dpm++" and "unipc" these are the levels of diffusers'
     FlowMatchEulerDiscreteScheduler, DPMSolverMultistepScheduler and UniPCMultistepScheduler with
     flow sigmas, which differ in their ends. For "renoise" they are whole numbers: 4 steps at
-    shift 8 are LongSANA's 1000, 960, 889, 727.
+    shift 8 give LongSANA's 1000, 960, 889, 727.
     """
     if solver.startswith("unipc"):
         sigmas = _shifted(np.linspace(1, 1 / TIMESTEP_SCALE, steps + 1)[:-1], shift)

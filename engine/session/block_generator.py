@@ -1,4 +1,4 @@
-"""The making of one block: drafted from noise, checked, then decoded."""
+"""Generation of one block: sampled from noise, checked, then decoded."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what runs inside under a name; the caller's queue of the device is waited for."""
+        """Time the body under a name, up to the end of its work on the caller's CUDA stream."""
         begin = time.perf_counter()
         try:
             yield
@@ -61,7 +61,7 @@ class StageTimer:
             self.memory_bytes()
 
     def memory_bytes(self) -> int:
-        """Bytes held now: allocated on a CUDA device, else resident in the process."""
+        """Bytes in use: allocated on a CUDA device, else resident in the process."""
         if self._device.type == "cuda":
             now = torch.cuda.memory_allocated(self._device)
             self.peak_bytes = torch.cuda.max_memory_allocated(self._device)
@@ -73,14 +73,14 @@ class StageTimer:
 
 @dataclass(frozen=True, slots=True)
 class LatentBlock:
-    """A block whose latents are made and whose pictures are not decoded yet."""
+    """A block with its latents, before its frames are decoded."""
 
     span: BlockSpan
-    snapshot: Snapshot  # what it was made from
-    after: Snapshot  # what follows it, all but the VAE cache
-    meter: StageTimer
+    snapshot: Snapshot  # it was sampled from
+    after: Snapshot  # follows it; without the decoder's cache
+    timer: StageTimer
     attempts: int
-    event: Any  # from when on the latents are whole, on a device with queues
+    event: Any  # after which the latents are complete, on CUDA
 
     @property
     def latents(self) -> Tensor:
@@ -90,11 +90,11 @@ class LatentBlock:
 
 
 class BlockGenerator:
-    """Makes the blocks of one stream, each from the snapshot that it is given.
+    """Generates the blocks of one stream, each from a given snapshot.
 
-    It knows no place in the stream. What it keeps is small: the prompts prepared last, how much
-    is decoded at a time, the peak of memory. `draft` and `finish` write to nothing in common, so
-    that two threads may run them at once.
+    It has no position in the stream. It only caches the keys and values of the last prompts, how
+    many frames are decoded at a time, and the peak of memory. `sample` and `decode` share no state
+    that they write, so two threads may run them at once.
     """
 
     def __init__(self, model: LoadedModel, settings: SessionSettings) -> None:
@@ -103,64 +103,67 @@ class BlockGenerator:
         self._decode_frames = model.decode_frames_for(
             settings.block_frames, settings.height, settings.width
         )
-        self._lane = side_stream_for(model.device)
+        self._side_stream = side_stream_for(model.device)
         self._peak_bytes = 0
         self._texts: tuple[TextKV, ...] = ()
-        self._texts_of: tuple[str, str] | None = None  # the prompts that they were made from
+        self._texts_of: tuple[str, str] | None = None  # the prompts that they belong to
 
     @torch.no_grad()
     def sample(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
-        """Commit the block before and make the latents of the one after `head`.
+        """Commit the last block of a snapshot and sample the latents of the next one.
 
-        Reads no VAE cache.
+        The decoder's cache is not read.
 
         Raises:
-            HealthError: the memory or the latents are not finite, or there is no room on the
-                device.
+            HealthError: states or latents are not finite, or the device has no memory left.
         """
-        planned = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
+        span = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
-            return self._sample(snapshot, planned, noise)
+            return self._sample(snapshot, span, noise)
         except torch.OutOfMemoryError as error:
-            raise out_of_memory(planned) from error
+            raise out_of_memory(span) from error
 
     @torch.no_grad()
     def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
-        """Decode a draft: the block, and the snapshot that follows it.
+        """Decode a sampled block.
 
-        Where the device has no room, fewer frames are decoded at a time from then on.
+        Where the device has no memory left, fewer frames are decoded at a time from then on.
 
         Args:
-            before: the finished snapshot that the draft follows.
+            latent_block: what `sample` returned.
+            before: the complete snapshot that the block follows.
+
+        Returns:
+            The block, and the complete snapshot that follows it.
 
         Raises:
-            HealthError: pictures that are not finite, or no room for a single frame.
+            HealthError: frames are not finite, or no memory for a single frame.
         """
-        latents, planned = latent_block.latents, latent_block.span
-        decode = partial(self._decode, latents, before, planned)
-        with latent_block.meter.stage("decode"):
-            frames, cache = self._lane.run(decode, latent_block.event, latents)
-        if planned.index % EVERY_BLOCKS == 0:
+        latents, span = latent_block.latents, latent_block.span
+        decode = partial(self._decode, latents, before, span)
+        with latent_block.timer.stage("decode"):
+            frames, cache = self._side_stream.run(decode, latent_block.event, latents)
+        if span.index % EVERY_BLOCKS == 0:
             trim_malloc()
-        look = measure_frames(frames)
-        beginning = update_reference(
-            before.reference_stats, look, planned.index - latent_block.snapshot.shot.index
+        stats = measure_frames(frames)
+        reference = update_reference(
+            before.reference_stats, stats, span.index - latent_block.snapshot.shot.index
         )
-        after = replace(latent_block.after, cache=cache, reference_stats=beginning)
-        stats = self._stats(latent_block, after, look, look.ratio_to(beginning))
+        after = replace(latent_block.after, cache=cache, reference_stats=reference)
+        measured = self._stats(latent_block, after, stats, stats.ratio_to(reference))
         prompt = latent_block.snapshot.prompt
-        block = Block(planned.index, planned.start, frames, latents.cpu(), prompt, stats)
+        block = Block(span.index, span.start, frames, latents.cpu(), prompt, measured)
         return block, after
 
-    def _sample(self, snapshot: Snapshot, planned: BlockSpan, noise: NoiseSource) -> LatentBlock:
-        meter = StageTimer(self._model.device)
-        with meter.stage("text"):
+    def _sample(self, snapshot: Snapshot, span: BlockSpan, noise: NoiseSource) -> LatentBlock:
+        timer = StageTimer(self._model.device)
+        with timer.stage("text"):
             texts = self._encode_prompts(snapshot)
-        with meter.stage("commit"):
+        with timer.stage("commit"):
             states = commit_pending(self._model.transformer_calls, snapshot, texts)
-            check_states(states, planned)
-        with meter.stage("denoise"):
-            latents, attempts = self._denoise(snapshot, planned, texts, states, noise)
+            check_states(states, span)
+        with timer.stage("denoise"):
+            latents, attempts = self._denoise(snapshot, span, texts, states, noise)
         recent = (*snapshot.recent_latents, latents)[-self._kept_blocks :]
         after = replace(
             snapshot,
@@ -169,10 +172,10 @@ class BlockGenerator:
             recent_latents=recent,
             fixed_latents=None,
         )
-        return LatentBlock(planned, snapshot, after, meter, attempts, self._lane.record_event())
+        return LatentBlock(span, snapshot, after, timer, attempts, self._side_stream.record_event())
 
     def _encode_prompts(self, snapshot: Snapshot) -> tuple[TextKV, ...]:
-        """The prompt's keys and values, and the negative prompt's where guidance needs them."""
+        """As the function `encode_prompts`; those of unchanged prompts are reused."""
         prompts = snapshot.prompt, snapshot.negative_prompt
         if prompts != self._texts_of:
             self._texts = encode_prompts(self._model, snapshot)
@@ -182,53 +185,51 @@ class BlockGenerator:
     def _denoise(
         self,
         snapshot: Snapshot,
-        planned: BlockSpan,
+        span: BlockSpan,
         texts: tuple[TextKV, ...],
         states: tuple[StreamState, ...],
         noise: NoiseSource,
     ) -> tuple[Tensor, int]:
-        """The block's latents, and how many attempts they took."""
-        start, frames = planned.latent_start, planned.latent_frames
+        """The block's latents and the number of attempts."""
+        start, frames = span.latent_start, span.latent_frames
         pasts = [state.past() for state in states]
 
         def sample(attempt: int) -> Tensor:
-            drawn = _noise_of(noise, planned.index, attempt)
+            drawn = _noise_of(noise, span.index, attempt)
             return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn)
 
-        latents, attempts = sample_until_finite(sample, planned)
-        return latents.contiguous(), attempts  # a saved stream goes on from this same layout
+        latents, attempts = sample_until_finite(sample, span)
+        return latents.contiguous(), attempts  # a saved stream has the same memory layout
 
     def _decode(
-        self, latents: Tensor, before: Snapshot, planned: BlockSpan
+        self, latents: Tensor, before: Snapshot, span: BlockSpan
     ) -> tuple[np.ndarray, VAECache | None]:
-        """The block's pictures; in smaller steps from the moment that memory runs out."""
+        """The block's frames; fewer at a time once memory has run out."""
         while True:
             try:
-                step, to_host = self._decode_frames, self._lane.to_host
-                return decode_block(
-                    self._model.decoder_calls, latents, before, planned, step, to_host
-                )
+                step, to_host = self._decode_frames, self._side_stream.to_host
+                return decode_block(self._model.decoder_calls, latents, before, span, step, to_host)
             except torch.OutOfMemoryError as error:
                 if self._decode_frames == 1:
-                    raise out_of_memory(planned) from error
+                    raise out_of_memory(span) from error
             self._decode_frames = max(1, min(self._decode_frames, latents.shape[2]) // 2)
 
     def _stats(
-        self, latent_block: LatentBlock, after: Snapshot, look: FrameStats, drift: float
+        self, latent_block: LatentBlock, after: Snapshot, stats: FrameStats, drift: float
     ) -> BlockStats:
-        meter = latent_block.meter
-        memory = meter.memory_bytes()
-        self._peak_bytes = max(self._peak_bytes, meter.peak_bytes)
+        timer = latent_block.timer
+        memory = timer.memory_bytes()
+        self._peak_bytes = max(self._peak_bytes, timer.peak_bytes)
         return BlockStats(
-            text_seconds=meter.seconds["text"],
-            commit_seconds=meter.seconds["commit"],
-            denoise_seconds=meter.seconds["denoise"],
-            decode_seconds=meter.seconds["decode"],
+            text_seconds=timer.seconds["text"],
+            commit_seconds=timer.seconds["commit"],
+            denoise_seconds=timer.seconds["denoise"],
+            decode_seconds=timer.seconds["decode"],
             memory_bytes=memory,
             peak_memory_bytes=self._peak_bytes,
             state_bytes=after.nbytes,
             attempts=latent_block.attempts,
-            look=look,
+            look=stats,
             drift=drift,
         )
 

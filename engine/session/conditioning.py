@@ -1,4 +1,4 @@
-"""Streams that begin with something given: a picture, or a clip that they go on from."""
+"""Streams that start from an image or continue a clip."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from sana_stream.errors import ConfigError
 
 @torch.no_grad()
 def start_from_image(model: LoadedModel, beginning: Snapshot, image: Picture) -> Snapshot:
-    """The stream whose first latent frame is a picture.
+    """The stream whose first latent frame is an image.
 
-    The picture's latent stands at timestep 0 while the others denoise, and is not changed
-    (diffusers' SanaImageToVideoPipeline).
+    The image's latent stays at timestep 0, unchanged, while the other frames are denoised (as in
+    diffusers' SanaImageToVideoPipeline).
 
     Args:
         beginning: the stream before its first block.
-        image: as `as_picture` takes it, of any size; it is made to cover the stream's.
+        image: as `as_picture` takes it; scaled and cropped to the stream's size.
 
     Raises:
-        ConfigError: not a picture.
+        ConfigError: not an image.
     """
     settings = beginning.settings
     picture = cover(as_picture(image)[None], settings.height, settings.width)
@@ -38,33 +38,33 @@ def start_from_image(model: LoadedModel, beginning: Snapshot, image: Picture) ->
 
 
 def cut_to_image(model: LoadedModel, snapshot: Snapshot, image: Picture) -> Snapshot:
-    """The stream with a picture in place of its past, from its next block on.
+    """The stream with an image in place of its past, from its next block on.
 
-    Its place, prompts and seed stay; memory, positions and decoder begin anew, as in a stream
-    whose first latent frame is the picture.
+    Position in the video, prompts and seed stay. States, latent positions and the decoder's cache
+    are reset, as in a stream whose first latent frame is the image.
 
     Args:
         image: as for `start_from_image`.
 
     Raises:
-        ConfigError: not a picture.
+        ConfigError: not an image.
     """
     settings = snapshot.settings.for_image()
     beginning = initial_snapshot(model, settings, snapshot.prompt, snapshot.negative_prompt)
     plan = snapshot.plan(model.vae.config.temporal_factor)
-    take = Shot(snapshot.next_index, plan.block(snapshot.next_index).start)
-    return start_from_image(model, replace(beginning, next_index=take.index, shot=take), image)
+    shot = Shot(snapshot.next_index, plan.block(snapshot.next_index).start)
+    return start_from_image(model, replace(beginning, next_index=shot.index, shot=shot), image)
 
 
 @torch.no_grad()
 def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> Snapshot:
-    """The stream that goes on from a clip, as if it had made the clip's blocks itself.
+    """The stream that continues a clip, as if it had generated the clip's blocks itself.
 
-    The clip is cut to whole blocks: pictures too many are dropped at its beginning.
+    Only whole blocks are used: surplus frames at the clip's beginning are dropped.
 
     Args:
         beginning: the stream before its first block; the clip is committed under its prompt.
-        video: as `as_video` takes it, of any size; it is made to cover the stream's.
+        video: as `as_video` takes it; scaled and cropped to the stream's size.
 
     Raises:
         ConfigError: not a clip, or shorter than one block.
@@ -81,7 +81,7 @@ def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> S
         model.vae, plan, clip, settings, known, count, model.device
     ):
         states = commit_pending(model.transformer_calls, snapshot, texts)
-        if block.index > snapshot.next_index:  # blocks between are of no effect any more
+        if block.index > snapshot.next_index:  # blocks in between have no effect on it
             states = tuple(replace(state, position=block.latent_start) for state in states)
             snapshot = replace(snapshot, recent_latents=())
         recent = (*snapshot.recent_latents, latents)[-keep:]
@@ -92,15 +92,15 @@ def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> S
 
 
 def whole_blocks(frames: int, plan: BlockPlan) -> int:
-    """How many of a clip's last pictures make whole blocks, the first block one latent frame more.
+    """How many of a clip's last frames make whole blocks; the first has one latent frame more.
 
     Raises:
-        ConfigError: fewer pictures than one block has.
+        ConfigError: fewer frames than one block has.
     """
     first, later = plan.block(0).frames, plan.block(1).frames
     if frames < first:
         raise ConfigError(
-            f"the video has {frames} pictures, and a block needs {first};"
+            f"the video has {frames} frames, and a block needs {first};"
             " give a longer one or a smaller block_frames"
         )
     return first + (frames - first) // later * later

@@ -1,4 +1,4 @@
-"""What to do when a stream's pictures drift: say so, or lead it back."""
+"""Detection of drift of a stream's frames, and actions against it."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ ACTIONS = ("off", "warn", "anchor", "restart")
 DRIFT_LIMIT = 2.5  # a factor; night after day under one prompt stays below it
 
 
-SETTLING_BLOCKS = 4  # at least, and so many latent frames
-SETTLING_FRAMES = 16
+SETTLING_BLOCKS = 4  # at least
+SETTLING_FRAMES = 16  # latent frames, at least
 MOVING = 1.2  # a factor from one block to the next
-MOVING_BLOCKS = 12  # how long a picture that still moves is waited for
+MOVING_BLOCKS = 12  # how much longer to wait while the frames still change
 
 
 def settling_blocks(snapshot: Snapshot) -> int:
-    """In how many blocks from now on a planned change may still be coming into the picture.
+    """How many blocks a requested change may take to become visible.
 
-    A sum over the whole past holds as much of what was before as there was of it.
+    With cumulative memory that grows with the length of the past.
     """
     least = max(SETTLING_BLOCKS, ceil(SETTLING_FRAMES / snapshot.settings.block_frames))
     policy = parse_memory_policy(snapshot.settings.memory)
@@ -56,20 +56,22 @@ def settling_blocks(snapshot: Snapshot) -> int:
 
 
 def anchor_to_sink(snapshot: Snapshot) -> Snapshot:
-    """The stream with its sink right before the last block, and nothing else of the past.
+    """The stream with only the sink of its memory, moved to right before the last block.
 
     Raises:
-        ConfigError: a memory without a sink.
+        ConfigError: the memory policy has no sink.
     """
     check_action("anchor", snapshot.settings.memory)
-    return replace(snapshot, states=tuple(_sink_alone(state) for state in snapshot.states))
+    return replace(snapshot, states=tuple(_sink_only(state) for state in snapshot.states))
 
 
 def restart_from(snapshot: Snapshot, recovery: RecoveryPoint, model: LoadedModel) -> Snapshot:
-    """The stream with the last block of `good` as its only past; its prompt and place are kept.
+    """The stream with the last block of a recovery point as its only past.
+
+    Its prompt and position are kept.
 
     Args:
-        good: of the same stream, from before it drifted, after one block or more.
+        recovery: of the same stream, from before it drifted, after at least one block.
     """
     assert recovery.recent, "a stream cannot be restarted before its first block"
     plan = snapshot.plan(model.vae.config.temporal_factor)
@@ -80,10 +82,10 @@ def restart_from(snapshot: Snapshot, recovery: RecoveryPoint, model: LoadedModel
 
 
 def check_action(action: str, memory: str) -> None:
-    """Refuse an action that is not known or that this memory cannot take.
+    """Check an action against a memory policy.
 
     Raises:
-        ConfigError: says what is allowed.
+        ConfigError: an unknown action, or "anchor" with a memory without a sink.
     """
     if action not in ACTIONS:
         raise ConfigError(f"guard {action!r} is not known; use {', '.join(ACTIONS)}")
@@ -96,21 +98,21 @@ def check_action(action: str, memory: str) -> None:
 
 
 class DriftGuard:
-    """Watches the blocks of one session and acts when they drift.
+    """Compares the blocks of one session with a reference and acts when they drift.
 
-    The look of each block is held against the first blocks under the same prompt. A change that
-    was asked for (of prompt, negative prompt or seed, a cut to a picture, a step back) comes into
-    the picture over several blocks, because the past still shows what was before: these are no
-    drift, and no measure of what follows either. After an action as many blocks pass before the
-    next one. What an earlier guard knew of the stream is taken over from the session's snapshot.
+    The reference is the mean of the first blocks under the same prompt. A requested change (of
+    prompt, negative prompt or seed, a cut, a rewind) becomes visible over several blocks, because
+    the past still shows what was before. These blocks neither count as drift nor make the
+    reference. After an action some blocks pass before the next one. The reference of an earlier
+    guard is taken from the session's snapshot.
 
     Args:
         action: "off", "warn", "anchor" or "restart".
-        limit: the drift that is too much, a factor.
-        given: the stream begins with a picture or a clip, which its prompt may change.
+        limit: the factor from which on an action is taken.
+        given: the stream starts from an image or a clip, which its prompt may change.
 
     Raises:
-        ConfigError: an action that the session's memory cannot take.
+        ConfigError: an unknown action, or one that the session's memory does not support.
     """
 
     def __init__(
@@ -130,98 +132,108 @@ class DriftGuard:
         self._action = action
         self._limit = limit
         self._given = given
-        self._watch = None if action == "off" else snapshot.drift_reference
-        if self._watch is not None and action != "restart":
-            self._watch = replace(self._watch, recovery=None)
-        session.advance_to(replace(snapshot, drift_reference=None))  # from here on it is known here
+        self._reference = None if action == "off" else snapshot.drift_reference
+        if self._reference is not None and action != "restart":
+            self._reference = replace(self._reference, recovery=None)
+        session.advance_to(replace(snapshot, drift_reference=None))  # this guard has it now
 
     def check(self, block: Block) -> str | None:
-        """Look at the block that the session has just given; what was done, if anything was."""
-        look = block.stats.look
-        if look is None:
+        """Check the block that the session has just returned.
+
+        Returns:
+            A message where the block has drifted, with what was done; else `None`.
+        """
+        stats = block.stats.look
+        if stats is None:
             return None
-        watch = self._present(block, look)
-        self.drift = 1.0 if watch.settling else look.ratio_to(watch.reference)
-        if watch.settling:
-            self._watch = self._settled(watch, look)
+        current = self._present(block, stats)
+        self.drift = 1.0 if current.settling else stats.ratio_to(current.reference)
+        if current.settling:
+            self._reference = self._settled(current, stats)
             return None
         if self.drift <= self._limit or self._action == "off":
-            self._watch = self._accepted(watch, look)
+            self._reference = self._accepted(current, stats)
             return None
-        if watch.cooldown:
-            self._watch = replace(watch, cooldown=watch.cooldown - 1, last=look)
+        if current.cooldown:
+            self._reference = replace(current, cooldown=current.cooldown - 1, last=stats)
             return None
-        self._watch = replace(watch, cooldown=BEGINNING_BLOCKS, last=look)
-        action = self._act(watch.recovery)
-        return f"block {block.index} looks {self.drift:.1f} times different; {action}"
+        self._reference = replace(current, cooldown=BEGINNING_BLOCKS, last=stats)
+        action = self._act(current.recovery)
+        return f"block {block.index} has drifted by a factor of {self.drift:.1f}; {action}"
 
     def with_reference(self, snapshot: Snapshot) -> Snapshot:
-        """The session's snapshot with what is known here, to be saved."""
-        return replace(snapshot, drift_reference=None if self._action == "off" else self._watch)
+        """The session's snapshot with the drift reference, to be saved."""
+        return replace(snapshot, drift_reference=None if self._action == "off" else self._reference)
 
-    def _present(self, block: Block, look: FrameStats) -> DriftReference:
-        """What is known, as it is after what was asked for with this block."""
-        now, watch = self._session.snapshot(), self._watch
-        asked = now.negative_prompt, now.settings.seed
+    def _present(self, block: Block, stats: FrameStats) -> DriftReference:
+        """The reference after the changes that were requested with this block."""
+        now, current = self._session.snapshot(), self._reference
+        requested = now.negative_prompt, now.settings.seed
         cut = now.shot.index == block.index
-        if watch is None or (cut and block.index == 0):
-            anew = DriftReference(block.prompt, look, last=look)
+        if current is None or (cut and block.index == 0):
+            new = DriftReference(block.prompt, stats, last=stats)
             planned = self._given if block.index == now.shot.index else True
         else:
-            anew = replace(watch, prompt=block.prompt)
-            back = block.index <= watch.index
-            planned = cut or back or watch.prompt != block.prompt
-            planned = planned or (watch.index >= 0 and (watch.negative, watch.seed) != asked)
-            if cut or back:  # nothing before it counts
-                anew = replace(anew, recovery=None, cooldown=0)
-        anew = replace(anew, negative=asked[0], seed=asked[1], index=block.index)
+            new = replace(current, prompt=block.prompt)
+            rewound = block.index <= current.index
+            planned = cut or rewound or current.prompt != block.prompt
+            planned = planned or (
+                current.index >= 0 and (current.negative, current.seed) != requested
+            )
+            if cut or rewound:  # nothing before it counts
+                new = replace(new, recovery=None, cooldown=0)
+        new = replace(new, negative=requested[0], seed=requested[1], index=block.index)
         if not planned:
-            return anew
+            return new
         blocks = settling_blocks(now)
-        return replace(anew, reference=look, blocks=0, settling=blocks, longer=MOVING_BLOCKS)
+        return replace(new, reference=stats, blocks=0, settling=blocks, longer=MOVING_BLOCKS)
 
-    def _settled(self, watch: DriftReference, look: FrameStats) -> DriftReference:
-        """One more block in which a change came into the picture, now perhaps the last one."""
-        left, longer = watch.settling - 1, watch.longer
-        if not left and longer and watch.last is not None and look.ratio_to(watch.last) > MOVING:
+    def _settled(self, current: DriftReference, stats: FrameStats) -> DriftReference:
+        """The reference after one more block in which a change may still become visible."""
+        left, longer = current.settling - 1, current.longer
+        if (
+            not left
+            and longer
+            and current.last is not None
+            and stats.ratio_to(current.last) > MOVING
+        ):
             left, longer = 1, longer - 1
-        quiet, good = max(0, watch.cooldown - 1), self._way_back()
         return replace(
-            watch,
-            reference=look,
-            last=look,
+            current,
+            reference=stats,
+            last=stats,
             settling=left,
             longer=longer,
-            cooldown=quiet,
-            recovery=good,
+            cooldown=max(0, current.cooldown - 1),
+            recovery=self._recovery_point(),
         )
 
-    def _accepted(self, watch: DriftReference, look: FrameStats) -> DriftReference:
-        """A block as it should be: the first ones make the reference, each is a way back."""
+    def _accepted(self, current: DriftReference, stats: FrameStats) -> DriftReference:
+        """The reference after a block without drift, which is a recovery point."""
         return replace(
-            watch,
-            reference=update_reference(watch.reference, look, watch.blocks),
-            blocks=watch.blocks + 1,
-            cooldown=max(0, watch.cooldown - 1),
-            recovery=self._way_back(),
-            last=look,
+            current,
+            reference=update_reference(current.reference, stats, current.blocks),
+            blocks=current.blocks + 1,
+            cooldown=max(0, current.cooldown - 1),
+            recovery=self._recovery_point(),
+            last=stats,
         )
 
-    def _way_back(self) -> RecoveryPoint | None:
+    def _recovery_point(self) -> RecoveryPoint | None:
         return self._session.snapshot().recovery_point if self._action == "restart" else None
 
-    def _act(self, good: RecoveryPoint | None) -> str:
+    def _act(self, recovery: RecoveryPoint | None) -> str:
         session = self._session
         if self._action == "anchor":
             session.advance_to(anchor_to_sink(session.snapshot()))
-            return "the memory goes back to the stream's first blocks"
-        if self._action == "restart" and good is not None:
-            session.advance_to(restart_from(session.snapshot(), good, self._model))
-            return "the stream starts again from the last good picture"
-        return "it drifts away from its beginning"
+            return "the memory is reset to the stream's first blocks"
+        if self._action == "restart" and recovery is not None:
+            session.advance_to(restart_from(session.snapshot(), recovery, self._model))
+            return "the stream is restarted from the last block without drift"
+        return "no action is taken"
 
 
-def _sink_alone(state: StreamState) -> StreamState:
+def _sink_only(state: StreamState) -> StreamState:
     slots, policy = state.memory.slots, state.memory.policy
     assert isinstance(policy, WindowPolicy)
     sinks = slots[: policy.sink]

@@ -1,4 +1,4 @@
-"""The last seconds of a stream, kept so that it can go back and take another turn."""
+"""History of a stream: a snapshot before each of the last blocks, for rewinding."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from sana_stream.errors import ConfigError
 
 
 class SnapshotStore(Protocol):
-    """Keeps snapshots, without their decoder's cache, under numbers that it gives out."""
+    """Stores snapshots, without their decoder's cache, under numbers."""
 
     def put(self, snapshot: Snapshot) -> int:
-        """Keep a snapshot; its number."""
+        """Store a snapshot and return its number."""
         ...
 
     def get(self, key: int) -> Snapshot:
-        """The snapshot of a number, ready to go on from."""
+        """The snapshot of a number, on the model's device."""
         ...
 
     def drop(self, key: int) -> None:
-        """Keep it no longer."""
+        """Remove a snapshot."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything kept."""
+        """Bytes of all stored snapshots."""
         ...
 
 
 class MemorySnapshotStore:
-    """Snapshots in the machine's memory, never on the device; shared tensors are held once."""
+    """Snapshots in host memory; tensors that several of them share are stored once."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -81,9 +81,9 @@ class MemorySnapshotStore:
 
 
 class DiskSnapshotStore:
-    """Snapshots as checkpoint files in a folder, each of which `Engine.resume` takes.
+    """Snapshots as checkpoint files in a folder, which `Engine.resume` can read.
 
-    Files that are there already keep their names.
+    Existing files are not overwritten.
     """
 
     def __init__(self, folder: Path, model: LoadedModel) -> None:
@@ -117,72 +117,72 @@ class DiskSnapshotStore:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     start: int  # first pixel frame of the block that follows
-    key: int  # the snapshot's on the shelf
+    key: int  # the snapshot's number in the store
 
 
 class History:
     """A snapshot before each of the last blocks, bounded in frames and in bytes.
 
     Args:
-        shelf: where the snapshots are kept.
-        frames: how far back it must be possible to go, in pixel frames.
-        max_bytes: what the shelf may hold; the oldest snapshots go first.
+        store: where snapshots are kept.
+        frames: how far it must be possible to rewind, in pixel frames.
+        max_bytes: limit of the store; the oldest snapshots are removed first.
     """
 
     def __init__(self, store: SnapshotStore, frames: int, max_bytes: int) -> None:
         check_history(frames, max_bytes)
-        self._shelf = store
+        self._store = store
         self._frames = frames
         self._max_bytes = max_bytes
         self._entries: deque[_Entry] = deque()
 
     def keep(self, start: int, snapshot: Snapshot) -> None:
-        """Keep the snapshot before the block that starts at this pixel frame."""
+        """Store the snapshot before the block that starts at pixel frame `start`."""
         self.forget_from(start)
-        self._entries.append(_Entry(start, self._shelf.put(snapshot)))
+        self._entries.append(_Entry(start, self._store.put(snapshot)))
         while len(self._entries) > 1 and self._has_too_much():
-            self._shelf.drop(self._entries.popleft().key)
+            self._store.drop(self._entries.popleft().key)
 
     def before(self, frame: int) -> Snapshot:
-        """The snapshot before the last block that starts at or before this pixel frame.
+        """The snapshot before the last block that starts at or before a pixel frame.
 
         Raises:
-            LookupError: nothing that old is kept.
+            LookupError: no snapshot is that old.
         """
         entry = next((entry for entry in reversed(self._entries) if entry.start <= frame), None)
         if entry is None:
             raise LookupError(frame)
-        return self._shelf.get(entry.key)
+        return self._store.get(entry.key)
 
     def forget_from(self, start: int) -> None:
-        """Drop what is kept of this pixel frame and later ones."""
+        """Remove the snapshots from pixel frame `start` on."""
         while self._entries and self._entries[-1].start >= start:
-            self._shelf.drop(self._entries.pop().key)
+            self._store.drop(self._entries.pop().key)
 
     @property
     def oldest(self) -> int | None:
-        """The first pixel frame that it is possible to go back to."""
+        """The first pixel frame that can be rewound to; `None` without snapshots."""
         return self._entries[0].start if self._entries else None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything kept; what snapshots share counts once."""
-        return self._shelf.nbytes
+        """Bytes of all snapshots; what they share counts once."""
+        return self._store.nbytes
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Remove all snapshots."""
         self.forget_from(0)
 
     def _has_too_much(self) -> bool:
         second, newest = self._entries[1].start, self._entries[-1].start
-        return second <= newest - self._frames or self._shelf.nbytes > self._max_bytes
+        return second <= newest - self._frames or self._store.nbytes > self._max_bytes
 
 
 def check_history(frames: int, max_bytes: int) -> None:
-    """Refuse a history that would hold nothing.
+    """Check that a history can hold a snapshot.
 
     Raises:
-        ConfigError: no frame, or no byte.
+        ConfigError: `frames` or `max_bytes` is below 1.
     """
     if frames < 1 or max_bytes < 1:
         raise ConfigError(

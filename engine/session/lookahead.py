@@ -1,4 +1,4 @@
-"""Two blocks at once: the next one is drafted while this one is decoded."""
+"""Overlap of two blocks: the next one is sampled while the current one is decoded."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from .block_generator import LatentBlock
 from .session import Session
 
 PromptAt = Callable[[int], str | None]
-"""The prompt (or negative prompt) for the block that starts at a pixel frame, or None to keep the
-one that holds."""
+"""The prompt (or negative prompt) for the block that starts at a pixel frame; `None` keeps it."""
 
 PictureAt = Callable[[int], np.ndarray | None]
-"""The picture, uint8 (H, W, 3), to cut to at a pixel frame, or None to go on."""
+"""The image, uint8 (H, W, 3), to cut to at a pixel frame; `None` for no cut."""
 
 
 def keep_prompt(start: int) -> str | None:
-    """No switch is planned."""
+    """Return `None`: no prompt switch."""
     return None
 
 
 def no_cut(start: int) -> np.ndarray | None:
-    """No cut is planned."""
+    """Return `None`: no cut."""
     return None
 
 
@@ -40,62 +39,64 @@ def generate_ahead(
     picture_at: PictureAt = no_cut,
     negative_at: PromptAt = keep_prompt,
 ) -> Generator[Block]:
-    """The blocks of a session, each decoded while the next one is being drafted.
+    """Yield the blocks of a session, each decoded while the next one is sampled.
 
-    The pictures are those of iterating over the session itself. The draft made ahead is a guess:
-    when it failed, or the session was switched or rewound in between, it is made again. A switch
-    that is known beforehand costs nothing if `prompt_at` tells it. While a block is held out, the
-    session has the next one's prompt, but has not made its cut.
+    The frames are those of iterating over the session itself. Where sampling ahead failed, or the
+    session was switched or rewound in between, the block is sampled again. A switch that is known
+    beforehand costs nothing if `prompt_at` returns it. While a block is yielded, the session has
+    the next block's prompt, but not its cut.
 
     Args:
-        session: where blocks come from; may be switched between two blocks.
-        prompt_at: asked before each block is drafted.
-        end: the pixel frame behind the last one that is wanted; no block after it is drafted.
-        picture_at: asked after `prompt_at`, for the same frames.
-        negative_at: the negative prompt, asked for the same frames.
+        session: generates the blocks; may be switched between two blocks.
+        prompt_at: called before each block is sampled.
+        end: the pixel frame after the last one that is needed; no block after it is sampled.
+        picture_at: called after `prompt_at`, for the same frames.
+        negative_at: the negative prompt, called for the same frames.
     """
 
-    def directed(head: Snapshot) -> Snapshot:
-        start = session.plan.block(head.next_index).start
+    def with_changes(snapshot: Snapshot) -> Snapshot:
+        start = session.plan.block(snapshot.next_index).start
         prompt, picture = prompt_at(start), picture_at(start)
         negative = negative_at(start)
-        head = head if prompt is None else replace(head, prompt=prompt)
-        head = head if negative is None else replace(head, negative_prompt=negative)
-        return head if picture is None else session.apply_cut(head, picture)
+        if prompt is not None:
+            snapshot = replace(snapshot, prompt=prompt)
+        if negative is not None:
+            snapshot = replace(snapshot, negative_prompt=negative)
+        return snapshot if picture is None else session.apply_cut(snapshot, picture)
 
-    def draft_next() -> LatentBlock:
-        session.advance_to(directed(session.snapshot()))
+    def sample_next() -> LatentBlock:
+        session.advance_to(with_changes(session.snapshot()))
         return session.sample(session.snapshot())
 
     with ThreadPoolExecutor(1, thread_name_prefix="sana-stream-decode") as worker:
-        draft = draft_next()
+        latent_block = sample_next()
         while True:
-            decoding = worker.submit(session.decode, draft, session.snapshot())
-            if end is not None and session.plan.block(draft.after.next_index).start >= end:
-                block, settled = decoding.result()
-                session.advance_to(settled)
+            decoding = worker.submit(session.decode, latent_block, session.snapshot())
+            if end is not None and session.plan.block(latent_block.after.next_index).start >= end:
+                block, decoded = decoding.result()
+                session.advance_to(decoded)
                 yield block
                 return
             if is_single_threaded(session.device):
                 wait((decoding,))
-            ahead = _sample_ahead(session, draft.after, directed)
-            block, settled = decoding.result()
-            head = settled if ahead is None else ahead.snapshot
-            expected = replace(settled, prompt=head.prompt, negative_prompt=head.negative_prompt)
+            ahead = _sample_ahead(session, latent_block.after, with_changes)
+            block, decoded = decoding.result()
+            used = decoded if ahead is None else ahead.snapshot
+            expected = replace(decoded, prompt=used.prompt, negative_prompt=used.negative_prompt)
             session.advance_to(expected)
             yield block
             if ahead is None or session.snapshot() is not expected:
-                ahead = draft_next()
+                ahead = sample_next()
             elif ahead.snapshot.shot != expected.shot:
                 session.advance_to(ahead.snapshot)
-            draft = ahead
+            latent_block = ahead
 
 
 def _sample_ahead(
-    session: Session, after: Snapshot, directed: Callable[[Snapshot], Snapshot]
+    session: Session, after: Snapshot, with_changes: Callable[[Snapshot], Snapshot]
 ) -> LatentBlock | None:
-    """A draft made ahead; what goes wrong with it is not to cost the block in decoding."""
+    """The next block, or `None` after an error, which must not lose the block being decoded."""
     try:
-        return session.sample(directed(after))
+        return session.sample(with_changes(after))
     except Exception:
         return None

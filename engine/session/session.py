@@ -1,4 +1,4 @@
-"""One stream being generated: blocks out for ever, the prompt changed while it runs."""
+"""A session: one endless stream of blocks, whose prompt can be changed while it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from sana_stream._arguments import ARGUMENTS, shown
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import Block, BlockPlan, BlockSpan
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.media.inputs import Picture
@@ -26,46 +26,51 @@ from .conditioning import cut_to_image
 from .history import DiskSnapshotStore, History, MemorySnapshotStore, check_history
 
 HISTORY_BYTES = 1 << 30
-NOTES_BYTES = 8 << 20
+EXTRA_BYTES = 8 << 20
 LONGEST = 1e9  # seconds
 
 
 class Session:
-    """An endless iterator of blocks; holds one state and one block of latents, never more.
+    """An endless iterator of the blocks of one stream, in constant memory.
 
-    Its methods may be called from any thread: one that changes the stream while another thread
-    makes a block waits until that block is made. A call that is refused changes nothing.
+    Its methods may be called from any thread. A method that changes the stream waits while another
+    thread generates a block. A call that raises changes nothing.
+
+    Args:
+        model: the loaded model.
+        snapshot: where the stream starts or resumes.
+        noise: as for `Engine.session`.
     """
 
     def __init__(
         self, model: LoadedModel, snapshot: Snapshot, noise: NoiseSource | None = None
     ) -> None:
         self._model = model
-        self._now = snapshot
-        self._noise = check_noise(noise)  # the caller's own; else the seed decides
-        self._lock = RLock()  # held while the stream moves on
-        self._maker = BlockGenerator(model, snapshot.settings)
+        self._snapshot = snapshot
+        self._noise = check_noise(noise)  # None: from the seed
+        self._lock = RLock()  # held while a block is generated
+        self._generator = BlockGenerator(model, snapshot.settings)
         self._history: History | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the stream is made."""
+        """The device that the stream is generated on."""
         return self._model.device
 
     @property
     def plan(self) -> BlockPlan:
-        """Where blocks lie, from the stream's last cut on."""
-        return self._now.plan(self._model.vae.config.temporal_factor)
+        """The block plan from the last cut on."""
+        return self._snapshot.plan(self._model.vae.config.temporal_factor)
 
     @property
     def prompt(self) -> str:
-        """The prompt that the next block will have."""
-        return self._now.prompt
+        """The prompt of the next block."""
+        return self._snapshot.prompt
 
     @property
     def next_index(self) -> int:
         """Number of the next block."""
-        return self._now.next_index
+        return self._snapshot.next_index
 
     @property
     def next_start(self) -> int:
@@ -79,16 +84,20 @@ class Session:
 
     @property
     def last_frames(self) -> int:
-        """Pixel frames of the block before the next one; 0 where nothing goes before it."""
-        index, first = self._now.next_index, self._now.shot.index
+        """Pixel frames of the last block; 0 before the first block and after a cut."""
+        index, first = self._snapshot.next_index, self._snapshot.shot.index
         return self.plan.block(index - 1).frames if index > first else 0
 
     def switch(self, prompt: str, negative_prompt: str | None = None) -> None:
-        """Change the prompt (and the negative prompt, where given) from the next block on.
+        """Change the prompt, and the negative prompt where given, from the next block on.
 
-        The block before the switch is committed under the new prompt, on the state from before
-        it, when the next block is asked for: a switch costs no extra call (LongLive's KV recache,
-        without recomputing anything).
+        The last block is committed under the new prompt when the next block is requested, so a
+        switch needs no extra call of the network (the effect of LongLive's KV recache, without
+        recomputation).
+
+        Args:
+            prompt: as for `Engine.session`.
+            negative_prompt: may be empty; `None` keeps it.
 
         Raises:
             ConfigError: not text, or an empty prompt; nothing has changed.
@@ -97,38 +106,38 @@ class Session:
         if negative_prompt is not None:
             ARGUMENTS.text("negative_prompt", negative_prompt, empty=True)
         with self._lock:
-            now = self._now
+            now = self._snapshot
             negative = now.negative_prompt if negative_prompt is None else negative_prompt
             if (prompt, negative) != (now.prompt, now.negative_prompt):
-                self._now = replace(now, prompt=prompt, negative_prompt=negative)
+                self._snapshot = replace(now, prompt=prompt, negative_prompt=negative)
 
     def cut(self, image: Picture, prompt: str | None = None) -> None:
-        """Cut to a picture with the next block: it is the first frame, and the only past.
+        """Cut to an image: it is the first frame of the next block and the only past.
 
-        What follows is what a stream that begins with this picture shows, given the same noise.
-        A published model that is not distilled takes Euler steps from there on, unless the session
+        The frames are those of a stream that starts from this image, given the same noise. A
+        published model that is not distilled uses Euler steps from there on, unless the session
         was given a solver.
 
         Args:
-            image: the path of a file, an image of Pillow, or pixels uint8 (H, W, 3), of any size;
-                it is made to cover the stream's.
-            prompt: from the next block on; as before where it is not given.
+            image: the path of a file, a Pillow image, or pixels uint8 (H, W, 3), of any size;
+                scaled and cropped to the stream's.
+            prompt: from the next block on; `None` keeps it.
 
         Raises:
-            ConfigError: not a picture; nothing has changed.
+            ConfigError: not an image; nothing has changed.
         """
         if prompt is not None:
             ARGUMENTS.text("prompt", prompt)
         with self._lock:
-            now = self._now if prompt is None else replace(self._now, prompt=prompt)
-            self._now = self.apply_cut(now, image)
+            now = self._snapshot if prompt is None else replace(self._snapshot, prompt=prompt)
+            self._snapshot = self.apply_cut(now, image)
 
     def apply_cut(self, snapshot: Snapshot, image: Picture) -> Snapshot:
-        """`head` with a picture in place of its past."""
+        """A snapshot with an image in place of its past; the session does not change."""
         return cut_to_image(self._model, snapshot, image)
 
     def reseed(self, seed: int) -> None:
-        """Draw the noise from another seed, from the next block on.
+        """Generate the noise from another seed, from the next block on.
 
         Raises:
             ConfigError: a seed outside 0 to 2**63 - 1; nothing has changed.
@@ -136,100 +145,112 @@ class Session:
         seed = check_seed(seed)
         with self._lock:
             self._noise = None
-            self._now = replace(self._now, settings=replace(self._now.settings, seed=seed))
+            self._snapshot = replace(
+                self._snapshot, settings=replace(self._snapshot.settings, seed=seed)
+            )
 
     def snapshot(self) -> Snapshot:
-        """Where the stream is now; `Engine.session_from` goes on from there."""
-        return self._now
+        """The stream before its next block; `Engine.session_from` resumes from it."""
+        return self._snapshot
 
     def save(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
-        """Write where the stream is now to a file, from which `Engine.resume` goes on.
+        """Write the stream to a checkpoint file, which `Engine.resume` reads.
 
         Args:
-            path: replaced as a whole if it is there.
-            extra: the caller's own notes, anything that JSON can hold.
+            path: an existing file is replaced atomically.
+            extra: the caller's own values, anything that JSON can hold, at most 8 MiB.
 
         Raises:
-            ConfigError: no path, or notes that JSON cannot hold.
-            SnapshotError: the file cannot be written; one that was there is as before.
+            ConfigError: not a path, or values that JSON cannot hold.
+            SnapshotError: the file cannot be written; an existing one is unchanged.
         """
         path = ARGUMENTS.path("path", path)
-        save_snapshot(path, self._now, self._model, check_notes(extra))
+        save_snapshot(path, self._snapshot, self._model, check_extra(extra))
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Block:
-        """Commit the block before, generate the next one and decode it."""
+        """Commit the last block, generate the next one and decode it.
+
+        Raises:
+            HealthError: states, latents or frames are not finite, or no memory is left.
+        """
         with self._lock:
-            block, snapshot = self.decode(self.sample(self._now), self._now)
+            block, snapshot = self.decode(self.sample(self._snapshot), self._snapshot)
             self.advance_to(snapshot)
         return block
 
     def sample(self, snapshot: Snapshot) -> LatentBlock:
-        """The latents of the block after `head`; the session itself stays where it is.
+        """Sample the latents of the block after a snapshot; the session does not advance.
 
         Raises:
-            HealthError: as `BlockGenerator.draft`.
+            HealthError: as `BlockGenerator.sample`.
         """
-        return self._maker.sample(snapshot, self._noise or counter_noise(snapshot.settings.seed))
+        return self._generator.sample(
+            snapshot, self._noise or counter_noise(snapshot.settings.seed)
+        )
 
     def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
-        """The block of a draft, and where it leads; the session itself stays where it is.
+        """Decode a sampled block; the session does not advance.
 
         Args:
-            before: the finished snapshot that the draft follows.
+            latent_block: what `sample` returned.
+            before: the complete snapshot that the block follows.
+
+        Returns:
+            The block, and the complete snapshot that follows it.
 
         Raises:
-            HealthError: as `BlockGenerator.finish`.
+            HealthError: as `BlockGenerator.decode`.
         """
-        return self._maker.decode(latent_block, before)
+        return self._generator.decode(latent_block, before)
 
     def advance_to(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot: of the block just delivered, or of an earlier moment."""
+        """Continue from a snapshot, of the block just delivered or an earlier one."""
         with self._lock:
-            if self._history is not None and snapshot.next_index > self._now.next_index:
-                self._history.keep(self.next_start, self._now)
-            self._now = snapshot
+            if self._history is not None and snapshot.next_index > self._snapshot.next_index:
+                self._history.keep(self.next_start, self._snapshot)
+            self._snapshot = snapshot
 
     def keep_history(
         self, seconds: float, max_bytes: int = HISTORY_BYTES, folder: str | Path | None = None
     ) -> None:
-        """Make it possible to go back so many seconds, from the blocks made from now on.
+        """Keep a history for `rewind`, of the blocks generated from now on.
 
         Args:
-            seconds: at the preset's rate; one block more may be kept.
-            max_bytes: what may be held; where it is too little, less than `seconds` is kept.
-            folder: keep checkpoint files there, in place of the machine's memory.
+            seconds: its length at the preset's frame rate; one block more may be kept.
+            max_bytes: limit of its size; it may shorten the history.
+            folder: store checkpoint files there instead of using host memory.
 
         Raises:
-            ConfigError: nothing would be kept, or the folder cannot be used.
+            ConfigError: the history would be empty, or the folder cannot be used.
         """
         model = self._model
         seconds = ARGUMENTS.number("seconds", seconds, most=LONGEST)
         max_bytes = ARGUMENTS.whole("max_bytes", max_bytes)
         frames = round(seconds * model.preset.fps)
         check_history(frames, max_bytes)
-        shelf = MemorySnapshotStore(model.device)
+        store = MemorySnapshotStore(model.device)
         if folder is not None:
-            shelf = _disk_store(ARGUMENTS.path("folder", folder), model)
+            store = _disk_store(ARGUMENTS.path("folder", folder), model)
         with self._lock:
-            self._history = History(shelf, frames, max_bytes)
+            self._history = History(store, frames, max_bytes)
 
     def rewind(self, seconds: float, fps: float | None = None) -> int:
-        """Go back, to the beginning of the block that was shown so many seconds ago.
+        """Rewind to the start of the block that was shown `seconds` seconds ago.
 
-        The prompt is the one of that block; `switch` gives the stream another turn.
+        The prompts are those of that block.
 
         Args:
-            seconds: more than the stream has lasted is its beginning.
-            fps: at which it is shown, where that is not the preset's rate.
+            seconds: more than the stream's length means its start.
+            fps: frame rate of playback, where it is not the preset's.
 
         Returns:
             The first pixel frame of the next block.
 
         Raises:
-            ConfigError: further back than the history reaches; nothing has changed.
+            ConfigError: further than the history reaches; nothing has changed.
         """
         seconds = ARGUMENTS.number("seconds", seconds, 0, LONGEST)
         if fps is not None:
@@ -245,34 +266,34 @@ class Session:
         if self._history is None or oldest is None or oldest > target:
             kept = 0 if oldest is None else (self.next_start - oldest) / fps
             raise ConfigError(
-                f"cannot go back {seconds:g} s: the history holds {kept:.1f} s; keep a longer one"
+                f"cannot rewind {seconds:g} s: the history holds {kept:.1f} s; keep a longer one"
             )
-        self._now = self._history.before(target)
+        self._snapshot = self._history.before(target)
         self._history.forget_from(self.next_start)
         return self.next_start
 
     @property
     def _next(self) -> BlockSpan:
-        return self.plan.block(self._now.next_index)
+        return self.plan.block(self._snapshot.next_index)
 
 
-def check_notes(extra: object) -> Mapping[str, Any] | None:
-    """A caller's notes as a checkpoint can hold them.
+def check_extra(extra: object) -> Mapping[str, Any] | None:
+    """Check the caller's values for a checkpoint.
 
     Raises:
-        ConfigError: no mapping of texts to what JSON holds, or far too much of it.
+        ConfigError: not a mapping with `str` keys, not JSON values, or more than 8 MiB.
     """
     if extra is None:
         return None
-    told = "give a dict with texts as keys and what JSON can hold as values"
+    wanted = "give a dict with str keys and JSON values"
     if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
-        raise ConfigError(f"extra {shown(extra)}: {told}")
+        raise ConfigError(f"extra {shown(extra)}: {wanted}")
     try:
         size = len(json.dumps(dict(extra), allow_nan=False).encode())
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"extra cannot be written as JSON: {told}") from error
-    if size > NOTES_BYTES:
-        raise ConfigError(f"extra takes {size} bytes as JSON: at most {NOTES_BYTES} are kept")
+        raise ConfigError(f"extra cannot be written as JSON: {wanted}") from error
+    if size > EXTRA_BYTES:
+        raise ConfigError(f"extra takes {size} bytes as JSON: at most {EXTRA_BYTES} are stored")
     return extra
 
 
@@ -280,5 +301,4 @@ def _disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
     try:
         return DiskSnapshotStore(folder, model)
     except OSError as error:
-        reason = (error.strerror or "it cannot be used").lower()
-        raise ConfigError(f"folder {safe_text(folder)}: {reason}") from error
+        raise ConfigError(f"folder {safe_text(folder)}: {os_reason(error)}") from error

@@ -1,6 +1,6 @@
-"""Whether a checkpoint's tensors fit its stream, found out before anything is made or cut.
+"""Checks that a checkpoint's tensors fit its stream, before they are used.
 
-A checksum says that a file is as it was written, not who wrote it.
+The checksum detects damage; it does not prove who wrote the file.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ Shape = tuple[int, ...]
 
 
 def check_snapshot(snapshot: Snapshot, model: LoadedModel) -> None:
-    """Refuse latents and caches that the stream's next block could not be made from.
+    """Check latents, caches and sampling settings that the stream's next block is generated from.
 
     Raises:
-        ValueError: a tensor is of another shape or type, or has numbers that are not finite.
+        ValueError: a tensor has another shape or dtype or non-finite values, or a setting is
+            unknown.
     """
     settings = snapshot.settings
     if snapshot.shot.index > snapshot.next_index:
-        raise ValueError("its past begins behind its next block")
+        raise ValueError("its shot begins after its next block")
     for solver, timesteps in _sampling(settings):
         if solver not in SOLVERS:
             raise ValueError(f"solver {shown(solver)} is not known")
@@ -41,19 +42,19 @@ def check_snapshot(snapshot: Snapshot, model: LoadedModel) -> None:
         frames: model.latent_shape(frames, settings.height, settings.width)
         for frames in (size, size + 1)
     }
-    endings = [snapshot.recovery_point]
+    points = [snapshot.recovery_point]
     if snapshot.drift_reference is not None and snapshot.drift_reference.recovery is not None:
-        endings.append(snapshot.drift_reference.recovery)
-    for ending in endings:
-        for latents in ending.recent:
+        points.append(snapshot.drift_reference.recovery)
+    for point in points:
+        for latents in point.recent:
             _check(latents, shapes.values(), {torch.float32}, "latents of a block")
     if snapshot.next_index > snapshot.shot.index and not snapshot.recent_latents:
         raise ValueError("the latents of its last block are missing")
-    if (given := snapshot.fixed_latents) is not None:
-        frames = given.shape[2] if given.ndim == 5 else 0
+    if (fixed := snapshot.fixed_latents) is not None:
+        frames = fixed.shape[2] if fixed.ndim == 5 else 0
         wanted = model.latent_shape(min(max(frames, 1), size + 1), settings.height, settings.width)
-        _check(given, [wanted], {torch.float32}, "a given beginning")
-    _check_caches(endings, model, shapes[size])
+        _check(fixed, [wanted], {torch.float32}, "the given first frames")
+    _check_caches(points, model, shapes[size])
 
 
 def check_state_shapes(snapshot: Snapshot, model: LoadedModel) -> None:
@@ -75,25 +76,25 @@ def _sampling(settings: SessionSettings) -> list[tuple[str, tuple[float, ...]]]:
     return [plain] if settings.after_cut is None else [plain, settings.after_cut]
 
 
-def _check_caches(endings: Iterable[RecoveryPoint], model: LoadedModel, latents: Shape) -> None:
-    caches = [ending.cache for ending in endings if ending.cache is not None]
+def _check_caches(points: Iterable[RecoveryPoint], model: LoadedModel, latents: Shape) -> None:
+    caches = [point.cache for point in points if point.cache is not None]
     if not caches:
         return
     config = model.decoder.config
-    if isinstance(config, LTX2VAEConfig):  # keeps latents, of a growing number
+    if isinstance(config, LTX2VAEConfig):  # caches latents, of a growing number
         wanted = [[(*latents[:2], n, *latents[3:]) for n in range(1, OVERLAP + 1)]]
     else:
-        wanted = [[shape] for shape in _tail_shapes(model, latents)]
+        wanted = [[shape] for shape in _cache_shapes(model, latents)]
     dtypes = {torch.float32, model.dtype}  # some layers of a decoder stay in float32
     for cache in caches:
         if len(cache.tails) != len(wanted):
             raise ValueError(f"a cache of {len(cache.tails)} tensors, not of {len(wanted)}")
-        for tail, shapes in zip(cache.tails, wanted, strict=True):
-            _check(tail, shapes, dtypes, "a cache", finite=False)
+        for tensor, shapes in zip(cache.tails, wanted, strict=True):
+            _check(tensor, shapes, dtypes, "a cache", finite=False)
 
 
-def _tail_shapes(model: LoadedModel, latents: Shape) -> list[Shape]:
-    """The shapes of the decoder's cache in mid-stream, found without any data."""
+def _cache_shapes(model: LoadedModel, latents: Shape) -> list[Shape]:
+    """The shapes of the decoder's cache in mid-stream, from a run on the meta device."""
     with torch.device("meta"), torch.inference_mode():
         decoder = build_decoder(model.decoder.config)
         piece = torch.empty((*latents[:2], 1, *latents[3:]))
@@ -101,7 +102,7 @@ def _tail_shapes(model: LoadedModel, latents: Shape) -> list[Shape]:
         for _ in range(2):
             _, cache = decoder.decode(piece, cache)
     assert cache is not None
-    return [tuple(tail.shape) for tail in cache.tails]
+    return [tuple(tensor.shape) for tensor in cache.tails]
 
 
 def _check(
@@ -115,7 +116,7 @@ def _check(
         raise ValueError(f"{what} has shape {tuple(tensor.shape)}, not {next(iter(shapes))}")
     if tensor.dtype not in dtypes:
         allowed = " or ".join(sorted(map(str, dtypes)))
-        raise ValueError(f"{what} is of type {tensor.dtype}, not {allowed}")
+        raise ValueError(f"{what} has dtype {tensor.dtype}, not {allowed}")
     wrong = ~torch.isfinite(tensor) if finite else torch.isnan(tensor)
     if wrong.any():
-        raise ValueError(f"{what} has numbers that are not finite")
+        raise ValueError(f"{what} has values that are not finite")

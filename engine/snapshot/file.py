@@ -1,4 +1,4 @@
-"""A stream in one file: written whole or not at all, refused unless every bit is right."""
+"""Checkpoint files of streams: written atomically, checked by a checksum when read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sana_stream._files import atomic_write, require_regular_file
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import BlockPlan
 from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.fingerprint import Fingerprint
@@ -25,33 +25,33 @@ from .header import SnapshotHeader, checksum
 from .snapshot import Snapshot, initial_snapshot
 from .tensors import (
     GOOD,
+    describe_drift,
     describe_states,
-    describe_watch,
-    ending_from_tensors,
+    drift_from,
     from_tensors,
+    recovery_from_tensors,
     to_tensors,
-    watch_from,
     without_cache,
 )
 
-SAMPLE = "model.sample"  # the tensor by which a model is recognised
+SAMPLE = "model.sample"  # the tensor of the model's fingerprint
 
 
 def save_snapshot(
     path: Path, snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a stream to a file, from which `load_snapshot` goes on.
+    """Write a stream to a checkpoint file that `load_snapshot` reads.
 
-    The file is a safetensors file with readable metadata. Prompts are kept as text and embedded
-    again; noise of the caller's own is not kept. A file that is there is replaced as a whole.
+    It is a safetensors file with readable metadata. Prompts are stored as text and embedded again;
+    a caller's noise source is not stored. An existing file is replaced atomically.
 
     Args:
         path: conventionally ending in `.ckpt`.
         snapshot: of a session of `model`.
-        extra: the caller's own small notes, anything that JSON can hold.
+        extra: the caller's own values, anything that JSON can hold.
 
     Raises:
-        SnapshotError: the file cannot be written; one that was there is as before.
+        SnapshotError: the file cannot be written; an existing one is unchanged.
     """
     tensors = to_tensors(snapshot) | {SAMPLE: model.fingerprint.sample}
     header = _header_of(snapshot, model, extra or {})
@@ -59,21 +59,23 @@ def save_snapshot(
     try:
         atomic_write(path, save(tensors, metadata))
     except OSError as error:
-        raise SnapshotError(f"checkpoint {path} cannot be written: {_reason(error)}") from error
+        raise SnapshotError(
+            f"checkpoint {safe_text(path)} cannot be written: {os_reason(error)}"
+        ) from error
 
 
 def read_header(path: Path) -> SnapshotHeader:
-    """What a file says about its stream, without reading the stream.
+    """Read the header of a checkpoint without its tensors.
 
     Raises:
-        SnapshotError: not a checkpoint of a stream, or one of a newer version.
+        SnapshotError: not a checkpoint, or one of a newer version.
     """
     return _read(path, with_tensors=False)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class SavedStream:
-    """A checkpoint that was read whole and is undamaged, before there is a model to run it."""
+    """A complete, undamaged checkpoint, before its model is loaded."""
 
     path: Path
     header: SnapshotHeader
@@ -81,9 +83,9 @@ class SavedStream:
     checksum: str
 
     def restore(self, model: LoadedModel) -> Snapshot:
-        """The stream on the model's device and in its dtype.
+        """The snapshot on the model's device and in its dtype.
 
-        On the device type and in the dtype that wrote it, the stream continues bit for bit.
+        On the same device type and in the same dtype the stream continues bit for bit.
 
         Raises:
             SnapshotError: it is of another model, or its tensors do not fit its header.
@@ -93,7 +95,7 @@ class SavedStream:
         if not model.fingerprint.matches(saved):
             raise SnapshotError(
                 f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"
-                f" loaded ({model.display_name}); give the model that it was made with"
+                f" loaded ({model.display_name}); give the model that generated it"
             )
         if header.dtype != _dtype(model):
             tensors = without_cache(tensors)
@@ -101,11 +103,11 @@ class SavedStream:
             prompts = header.prompt, header.negative_prompt
             beginning = initial_snapshot(model, header.settings, *prompts)
             snapshot = from_tensors(beginning, header.states, tensors)
-            good = ending_from_tensors(tensors, model.device, GOOD)
-            watch = watch_from(header.watch, snapshot.recovery_point, good)
-            look = None if header.beginning is None else FrameStats(*header.beginning)
+            separate = recovery_from_tensors(tensors, model.device, GOOD)
+            drift = drift_from(header.watch, snapshot.recovery_point, separate)
+            stats = None if header.beginning is None else FrameStats(*header.beginning)
             place = {"next_index": header.index, "shot": header.take}
-            snapshot = replace(snapshot, reference_stats=look, drift_reference=watch, **place)
+            snapshot = replace(snapshot, reference_stats=stats, drift_reference=drift, **place)
             check_snapshot(snapshot, model)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
@@ -113,7 +115,7 @@ class SavedStream:
 
 
 def read_saved(path: Path) -> SavedStream:
-    """Read a checkpoint whole and check it.
+    """Read a complete checkpoint and check it.
 
     Raises:
         SnapshotError: the file is damaged, not a checkpoint, or of a newer version.
@@ -123,10 +125,11 @@ def read_saved(path: Path) -> SavedStream:
 
 
 def load_snapshot(path: Path, model: LoadedModel) -> Snapshot:
-    """Read a stream, on the model's device and in its dtype.
+    """Read a checkpoint into a snapshot on the model's device and in its dtype.
 
     Raises:
-        SnapshotError: the file is damaged, foreign, of a newer version or of another model.
+        SnapshotError: the file is damaged, not a checkpoint, of a newer version or of another
+            model.
     """
     return read_saved(path).restore(model)
 
@@ -149,7 +152,7 @@ def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any])
         device=str(model.device),
         dtype=_dtype(model),
         extra=dict(extra),
-        watch=describe_watch(snapshot),
+        watch=describe_drift(snapshot),
         take=snapshot.shot,
     )
 
@@ -172,13 +175,9 @@ def _read(path: Path, with_tensors: bool) -> tuple[SnapshotHeader, dict[str, Ten
         raise SnapshotError(f"{name} does not exist: give the path of a checkpoint") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise SnapshotError(
-            f"{name} is not a whole checkpoint of a stream ({safe_text(_reason(error))})"
+            f"{name} is not a complete checkpoint of a stream ({safe_text(os_reason(error))})"
         ) from error
     digest = metadata.get("checksum", "")
     if with_tensors and checksum(metadata, tensors) != digest:
-        raise SnapshotError(f"{name} is damaged: its checksum does not fit its content")
+        raise SnapshotError(f"{name} is damaged: its checksum does not match its content")
     return header, tensors, digest
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()

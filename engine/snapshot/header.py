@@ -1,4 +1,4 @@
-"""What a checkpoint file says in words: its stream, its model, its place, and a checksum."""
+"""The header of a checkpoint file: stream, model, position and checksum."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from .snapshot import SessionSettings
 
 FORMAT = "sana-stream checkpoint"
 VERSION = 2
-READABLE = (1, 2)  # version 1 knows of no guard and of no cut
+READABLE = (1, 2)  # version 1 has no drift reference and no shot
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotHeader:
-    """Everything of a saved stream that is not a tensor."""
+    """All values of a saved stream that are not tensors; fields are named as in the files."""
 
-    model: str  # the name in the model's preset, for people
+    model: str  # the model's display name
     fingerprint: str
     prompt: str
     negative_prompt: str
     index: int  # number of the next block
-    frames: int  # pixel frames made so far
+    frames: int  # pixel frames generated so far
     fps: float
     settings: SessionSettings
     states: list[dict[str, Any]]  # of `describe_states`
-    beginning: tuple[float, ...] | None  # the look of the stream's first blocks
+    beginning: tuple[float, ...] | None  # frame statistics of the stream's first blocks
     device: str
     dtype: str
-    extra: dict[str, Any]  # the caller's own
-    watch: dict[str, Any] | None = None  # of `describe_watch`
-    take: Shot = FIRST_SHOT  # where the stream's past begins
+    extra: dict[str, Any]  # the caller's values
+    watch: dict[str, Any] | None = None  # of `describe_drift`
+    take: Shot = FIRST_SHOT  # the current shot
 
     @property
     def seconds(self) -> float:
-        """How long the video made so far plays."""
+        """Duration of the video generated so far, in seconds."""
         return self.frames / self.fps
 
     def sealed(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-        """The header as metadata of a safetensors file that holds these tensors."""
+        """The header as metadata of a safetensors file with these tensors, checksum included."""
         words = {
             name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for name, value in asdict(self).items()
@@ -61,10 +61,10 @@ class SnapshotHeader:
 
     @classmethod
     def from_metadata(cls, path: Path, metadata: Mapping[str, str]) -> SnapshotHeader:
-        """Read the metadata of a file.
+        """Read a header from the metadata of a file.
 
         Raises:
-            SnapshotError: not of a checkpoint, of a newer version, or not as it was written.
+            SnapshotError: not a checkpoint, of a newer version, or damaged.
         """
         if metadata.get("format") != FORMAT:
             raise SnapshotError(
@@ -76,7 +76,7 @@ class SnapshotHeader:
                 f"{safe_text(path)} has checkpoint version {safe_text(version, 40)}, this program"
                 f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
-        later = ("watch", "take")  # than version 1
+        later = ("watch", "take")  # added in version 2
         names = tuple(f.name for f in fields(cls) if f.name not in later or version != "1")
         try:
             stored = read_header_values(metadata, names)
@@ -88,7 +88,7 @@ class SnapshotHeader:
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """A hash of the metadata, but its checksum, and of every tensor's name, form and bytes."""
+    """A hash of the metadata without its checksum and of all tensors with name, dtype, shape."""
     digest = hashlib.blake2b(digest_size=32)
     words = {name: value for name, value in metadata.items() if name != "checksum"}
     digest.update(json.dumps(words, sort_keys=True).encode())
@@ -99,7 +99,7 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of a header, with its settings and its take as the records they are."""
+    """The fields of a header, with settings and shot as their records."""
     values = {name: value for name, value in stored.model_dump().items() if name in names}
     settings = values["settings"]
     parse_memory_policy(settings["memory"])

@@ -1,4 +1,7 @@
-"""The header of a checkpoint as it may be: every value typed and bounded before it is used."""
+"""The schema of a checkpoint's header: types and bounds of every value.
+
+Field names are those of the files and do not change.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Timesteps = Annotated[
     list[Annotated[float, Field(ge=0, le=1000)]], Field(min_length=1, max_length=10_000)
 ]
 Look = Annotated[list[Finite], Field(min_length=1, max_length=16)]
-EXTRA_BYTES = 64 << 20  # a story of a day, with room
+EXTRA_BYTES = 64 << 20  # more than a story of 24 hours
 
 
 class _Stored(BaseModel):
@@ -26,7 +29,7 @@ class _Stored(BaseModel):
 
 
 class StoredSettings(_Stored):
-    """`SessionSettings` as JSON has them."""
+    """`SessionSettings` as JSON."""
 
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]
     height: Annotated[int, Field(ge=1, le=1 << 15)]
@@ -40,7 +43,7 @@ class StoredSettings(_Stored):
 
 
 class StoredState(_Stored):
-    """Where one state is; start and frames of each of its slots."""
+    """The position of one state, and start and length of each of its slots."""
 
     position: Count
     slots: Annotated[
@@ -49,14 +52,14 @@ class StoredState(_Stored):
 
 
 class StoredWatch(_Stored):
-    """What the drift guard knows."""
+    """`DriftReference` without its tensors."""
 
     prompt: Words
     look: Look
     blocks: Count
     quiet: Count
     good: bool
-    negative: Words = ""  # files of earlier versions have none of these
+    negative: Words = ""  # earlier files have none of these
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     index: Annotated[int, Field(ge=-1, le=1 << 53)] = -1
     last: Look | None = None
@@ -65,14 +68,14 @@ class StoredWatch(_Stored):
 
 
 class StoredTake(_Stored):
-    """Where the stream's past begins."""
+    """`Shot` as JSON."""
 
     index: Count
     start: Count
 
 
 class StoredHeader(_Stored):
-    """Everything that a header says; `version` 1 has neither `watch` nor `take`."""
+    """All values of a header; version 1 has neither `watch` nor `take`."""
 
     model: Name
     fingerprint: Words
@@ -95,11 +98,11 @@ TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")
 
 
 def read_header_values(metadata: Mapping[str, str], names: tuple[str, ...]) -> StoredHeader:
-    """The header in a file's metadata.
+    """Validate the header in a file's metadata.
 
     Raises:
-        ValueError: a value is missing, is not JSON, or is not as it may be; the message is one
-            line that names it.
+        ValueError: a value is missing, is not JSON, or is not allowed; the message is one line
+            that names it.
     """
     values: dict[str, Any] = {}
     for name in names:
@@ -117,7 +120,7 @@ def read_header_values(metadata: Mapping[str, str], names: tuple[str, ...]) -> S
 
 
 def first_problem(error: ValidationError) -> str:
-    """What pydantic found first, as `settings.height: Input should be ... (given: -1)`."""
+    """The first fault of pydantic, as `settings.height: Input should be ... (given: -1)`."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(map(str, problem["loc"]))
     given = safe_text(repr(problem["input"])[:200], 60)

@@ -1,4 +1,4 @@
-"""Everything the next block depends on, as frozen data."""
+"""Snapshots: everything that the next block depends on, as frozen records."""
 
 from __future__ import annotations
 
@@ -21,34 +21,32 @@ from sana_stream.models.vae.wan import VAECache
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPoint:
-    """The last pictures of a stream at some moment, from which it can begin again."""
+    """The last blocks of a stream at some moment, from which it can be restarted."""
 
     recent: tuple[Tensor, ...]  # float32 (1, C, T', h, w), latents of the last blocks
-    cache: VAECache | None  # where there is none, it is made again from `recent`
+    cache: VAECache | None  # None: rebuilt from `recent`
 
 
 @dataclass(frozen=True, slots=True)
 class DriftReference:
-    """How the blocks under the present prompt began, and what a guard has done about the rest."""
+    """What a drift guard compares blocks with, and what it has done so far."""
 
     prompt: str
-    reference: FrameStats  # a mean over the first good blocks under this prompt
-    blocks: int = 0  # good blocks under this prompt
-    cooldown: int = 0  # blocks to let pass before the next action
-    recovery: RecoveryPoint | None = (
-        None  # after the last good block; for a guard that begins again
-    )
-    negative: str = ""  # the negative prompt, the seed and the number of the last block
+    reference: FrameStats  # mean over the first accepted blocks under this prompt
+    blocks: int = 0  # accepted blocks under this prompt
+    cooldown: int = 0  # blocks before the next action is possible
+    recovery: RecoveryPoint | None = None  # after the last accepted block; for the action "restart"
+    negative: str = ""  # negative prompt, seed and number of the last block
     seed: int = 0
     index: int = -1
     last: FrameStats | None = None  # of the last block
-    settling: int = 0  # blocks in which a planned change may still be coming into the picture
-    longer: int = 0  # by how many more that may be, while the picture still moves
+    settling: int = 0  # blocks in which a requested change may still become visible
+    longer: int = 0  # further such blocks while the frames still change
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What a stream is made with; fixed for its life."""
+    """Settings of a stream; only a new seed or a cut changes them."""
 
     seed: int
     height: int  # pixels
@@ -56,9 +54,9 @@ class SessionSettings:
     block_frames: int  # latent frames a block
     timesteps: tuple[float, ...]
     guidance: float
-    memory: str  # a policy as `parse_memory_policy` reads it
+    memory: str  # as for `parse_memory_policy`
     solver: str = "renoise"
-    # solver and timesteps from a cut to a picture on, where they are others
+    # solver and timesteps after a cut to an image, where they differ
     after_cut: tuple[str, tuple[float, ...]] | None = None
 
     def for_image(self) -> SessionSettings:
@@ -69,63 +67,59 @@ class SessionSettings:
         return replace(self, solver=solver, timesteps=timesteps, after_cut=None)
 
 
-CACHE_LIMIT = 64 << 20  # bytes; a larger cache of the decoder is not kept
+CACHE_LIMIT = 64 << 20  # bytes; a larger decoder cache is not stored
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A stream between two blocks. Immutable: keeping one is enough to come back to it."""
+    """A stream between two blocks. Immutable: keeping one is enough to return to it."""
 
     settings: SessionSettings
     prompt: str
     negative_prompt: str
     next_index: int  # number of the next block
-    states: tuple[
-        StreamState, ...
-    ]  # one for the prompt; with guidance one for the negative prompt too
+    states: tuple[StreamState, ...]  # for the prompt and, with guidance, for the negative prompt
     recent_latents: tuple[Tensor, ...] = ()  # float32 (1, C, T', h, w), latents of the last blocks
-    cache: VAECache | None = None  # where there is none, it is made again from `recent`
-    reference_stats: FrameStats | None = None  # how the stream's first blocks looked
+    cache: VAECache | None = None  # None: rebuilt from `recent_latents`
+    reference_stats: FrameStats | None = None  # mean over the stream's first blocks
     fixed_latents: Tensor | None = (
-        None  # float32 (1, C, T', h, w), how the next block begins, unchanged
+        None  # float32 (1, C, T', h, w), given first frames of the next block
     )
-    drift_reference: DriftReference | None = (
-        None  # what a guard knows of the stream, where it is to be saved
-    )
-    shot: Shot = FIRST_SHOT  # where its past begins
+    drift_reference: DriftReference | None = None  # of a drift guard, in a snapshot that is saved
+    shot: Shot = FIRST_SHOT  # the current one
 
     @property
     def uncommitted(self) -> Tensor | None:
-        """The last block's latents, float32 (1, C, T', h, w), which are not committed yet."""
+        """The last block's latents, float32 (1, C, T', h, w), not committed to the states yet."""
         return self.recent_latents[-1] if self.recent_latents else None
 
     @property
     def recovery_point(self) -> RecoveryPoint:
-        """The stream's last pictures."""
+        """The stream's last blocks."""
         return RecoveryPoint(self.recent_latents, self.cache)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what the next block needs; `recent` but its last costs a few pictures more."""
+        """Bytes that the next block needs, without `recent_latents` but the last."""
         pending = 0 if self.uncommitted is None else self.uncommitted.nbytes
         cache = 0 if self.cache is None else self.cache.nbytes
         return sum(state.nbytes for state in self.states) + pending + cache
 
     def plan(self, temporal_factor: int) -> BlockPlan:
-        """Where blocks lie, from the stream's last cut on; the factor is the VAE's."""
+        """The block plan from the last cut on; `temporal_factor` is the VAE's."""
         return BlockPlan(self.settings.block_frames, temporal_factor, (self.shot,))
 
     def without_large_cache(self) -> Snapshot:
-        """The same place without a large decoder's cache (2 GiB at 832x480).
+        """The snapshot without a large decoder cache (2 GiB at 832x480).
 
-        Going on from it decodes the `recent` blocks again, in less time than it takes to write.
+        Resuming from it decodes `recent_latents` again, which is faster than writing the cache.
         """
-        watch = self.drift_reference
-        if watch is not None and watch.recovery is not None:
-            watch = replace(
-                watch, recovery=replace(watch.recovery, cache=_small(watch.recovery.cache))
+        drift = self.drift_reference
+        if drift is not None and drift.recovery is not None:
+            drift = replace(
+                drift, recovery=replace(drift.recovery, cache=_small(drift.recovery.cache))
             )
-        return replace(self, cache=_small(self.cache), drift_reference=watch)
+        return replace(self, cache=_small(self.cache), drift_reference=drift)
 
 
 def _small(cache: VAECache | None) -> VAECache | None:
@@ -133,10 +127,10 @@ def _small(cache: VAECache | None) -> VAECache | None:
 
 
 def blocks_to_keep(block_frames: int, decoder: VideoDecoderConfig) -> int:
-    """How many blocks of latents make the decoder's cache again, bit for bit.
+    """How many blocks of latents rebuild the decoder's cache, bit for bit.
 
-    Those that the decoder sees, and one before them: the first one decoded has no past, and
-    therefore pictures of its own that may not count.
+    The blocks within the decoder's context and one before: the first block is decoded without a
+    past, so its frames must be outside the context.
     """
     return -(-decoder.decoder_context // block_frames) + 1
 

@@ -1,4 +1,7 @@
-"""A snapshot as named tensors and plain numbers, and back."""
+"""Conversion of a snapshot to named tensors and JSON values, and back.
+
+The names of tensors and keys are those of checkpoint files and do not change.
+"""
 
 from __future__ import annotations
 
@@ -18,74 +21,84 @@ from sana_stream.models.vae.wan import VAECache
 from .snapshot import DriftReference, RecoveryPoint, Snapshot
 
 CACHE = "cache."
-GOOD = "good."
+GOOD = "good."  # prefix of a separate recovery point
 
 
-def ending_to_tensors(ending: RecoveryPoint, prefix: str = "") -> dict[str, Tensor]:
-    """Latents and, where there is one, the decoder's cache, by name."""
-    tensors = {f"{prefix}recent.{n}": latents for n, latents in enumerate(ending.recent)}
-    if ending.cache is not None:
+def recovery_to_tensors(point: RecoveryPoint, prefix: str = "") -> dict[str, Tensor]:
+    """The latents and, where there is one, the decoder's cache, by name."""
+    tensors = {f"{prefix}recent.{n}": latents for n, latents in enumerate(point.recent)}
+    if point.cache is not None:
         tensors |= {
-            f"{prefix}{CACHE}{n}.{''.join(map(str, order))}": tail.permute(order)
-            for n, (tail, order) in enumerate((t, _order(t)) for t in ending.cache.tails)
+            f"{prefix}{CACHE}{n}.{''.join(map(str, order))}": tensor.permute(order)
+            for n, (tensor, order) in enumerate((t, _order(t)) for t in point.cache.tails)
         }
     return tensors
 
 
-def ending_from_tensors(
+def recovery_from_tensors(
     tensors: Mapping[str, Tensor], device: torch.device, prefix: str = ""
 ) -> RecoveryPoint:
-    """The ending whose `ending_to_tensors` these are, on a device; KeyError for a missing one."""
+    """The recovery point whose `recovery_to_tensors` these are, on a device.
+
+    Raises:
+        KeyError: a tensor is missing.
+        ValueError: a name does not fit its tensor.
+    """
     count = sum(name.startswith(f"{prefix}recent.") for name in tensors)
     recent = tuple(tensors[f"{prefix}recent.{n}"].to(device) for n in range(count))
-    tails = tuple(tail.to(device) for tail in _tails(tensors, prefix + CACHE))
+    tails = tuple(tensor.to(device) for tensor in _cached(tensors, prefix + CACHE))
     return RecoveryPoint(recent, VAECache(tails) if tails else None)
 
 
-def own_good(snapshot: Snapshot) -> RecoveryPoint | None:
-    """The ending to begin again from, where it is not that of the stream itself."""
-    good = None if snapshot.drift_reference is None else snapshot.drift_reference.recovery
-    return None if good is None or good.recent is snapshot.recent_latents else good
+def separate_recovery(snapshot: Snapshot) -> RecoveryPoint | None:
+    """The guard's recovery point, where it is not the stream's own last blocks."""
+    point = None if snapshot.drift_reference is None else snapshot.drift_reference.recovery
+    return None if point is None or point.recent is snapshot.recent_latents else point
 
 
-def describe_watch(snapshot: Snapshot) -> dict[str, Any] | None:
-    """What a guard knows, but tensors."""
-    if (watch := snapshot.drift_reference) is None:
+def describe_drift(snapshot: Snapshot) -> dict[str, Any] | None:
+    """The drift reference without its tensors, as JSON values."""
+    if (drift := snapshot.drift_reference) is None:
         return None
     return {
-        "prompt": watch.prompt,
-        "look": watch.reference.values,
-        "blocks": watch.blocks,
-        "quiet": watch.cooldown,
-        "good": watch.recovery is not None,
-        "negative": watch.negative,
-        "seed": watch.seed,
-        "index": watch.index,
-        "last": None if watch.last is None else watch.last.values,
-        "settling": watch.settling,
-        "longer": watch.longer,
+        "prompt": drift.prompt,
+        "look": drift.reference.values,
+        "blocks": drift.blocks,
+        "quiet": drift.cooldown,
+        "good": drift.recovery is not None,
+        "negative": drift.negative,
+        "seed": drift.seed,
+        "index": drift.index,
+        "last": None if drift.last is None else drift.last.values,
+        "settling": drift.settling,
+        "longer": drift.longer,
     }
 
 
-def watch_from(
-    described: dict[str, Any] | None, stream: RecoveryPoint, good: RecoveryPoint
+def drift_from(
+    described: dict[str, Any] | None, stream: RecoveryPoint, separate: RecoveryPoint
 ) -> DriftReference | None:
-    """What `describe_watch` tells of a stream with this ending; `good` is empty if it is the same.
+    """The drift reference that `describe_drift` described.
+
+    Args:
+        described: what `describe_drift` gave.
+        stream: the recovery point of the stream itself.
+        separate: the guard's own; without latents it is the stream's.
 
     Raises:
-        KeyError, TypeError: not what `describe_watch` gives.
+        KeyError, TypeError: not what `describe_drift` returns.
     """
     if described is None:
         return None
-    kept = (good if good.recent else stream) if described["good"] else None
+    point = (separate if separate.recent else stream) if described["good"] else None
     look, last = FrameStats(*described["look"]), described.get("last")
     return DriftReference(
         described["prompt"],
         look,
         described["blocks"],
         described["quiet"],
-        kept,
-        negative=described.get("negative", ""),  # files of before know none of these
+        point,
+        negative=described.get("negative", ""),  # earlier files have none of these
         seed=described.get("seed", 0),
         index=described.get("index", -1),
         last=None if last is None else FrameStats(*last),
@@ -94,13 +107,16 @@ def watch_from(
     )
 
 
-def _order(tail: Tensor) -> list[int]:
-    """The axes in the order of memory, which a tail's name keeps: convolutions choose their way
-    by it, so that another order could change the last bit of a picture."""
-    return sorted(range(tail.ndim), key=tail.stride, reverse=True)
+def _order(tensor: Tensor) -> list[int]:
+    """The axes in memory order, which is kept in the tensor's name.
+
+    Convolutions choose their algorithm by it, so another order could change the last bit of a
+    frame.
+    """
+    return sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
 
 
-def _tails(tensors: Mapping[str, Tensor], prefix: str) -> Iterator[Tensor]:
+def _cached(tensors: Mapping[str, Tensor], prefix: str) -> Iterator[Tensor]:
     numbered = {}
     for name in tensors:
         if name.startswith(prefix):
@@ -118,8 +134,10 @@ Described = dict[str, Any]  # {"position": int, "slots": Slots}
 
 
 def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
-    """What the snapshot holds, on the CPU and contiguous, without what is empty and what it leaves
-    out to be light."""
+    """The snapshot's tensors by name, on the CPU and contiguous.
+
+    Empty slots and a large decoder cache are left out.
+    """
     snapshot, tensors = snapshot.without_large_cache(), {}
     for number, state in enumerate(snapshot.states):
         if state.position:
@@ -128,16 +146,17 @@ def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
             if slot.frames:
                 tensors[f"state.{number}.slot.{place}.S"] = slot.sums.S
                 tensors[f"state.{number}.slot.{place}.z"] = slot.sums.z
-    tensors |= ending_to_tensors(snapshot.recovery_point)
-    if (good := own_good(snapshot)) is not None:  # some of its latents may be the stream's own
-        tensors |= {name: part.clone() for name, part in ending_to_tensors(good, GOOD).items()}
+    tensors |= recovery_to_tensors(snapshot.recovery_point)
+    if (point := separate_recovery(snapshot)) is not None:
+        separate = recovery_to_tensors(point, GOOD)  # may share latents with the stream
+        tensors |= {name: tensor.clone() for name, tensor in separate.items()}
     if snapshot.fixed_latents is not None:
         tensors["given"] = snapshot.fixed_latents
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def describe_states(states: tuple[StreamState, ...]) -> list[Described]:
-    """Where each state is and what its slots hold, in whole numbers."""
+    """The position of each state, and the start and length of its slots, in latent frames."""
     return [
         {
             "position": state.position,
@@ -153,8 +172,8 @@ def from_tensors(
     """The snapshot whose `to_tensors` these are.
 
     Args:
-        beginning: the same stream before its first block, on the device and with the shapes that
-            are wanted; everything but states and latents is taken from it.
+        beginning: the stream's `initial_snapshot`, whose device, dtypes and shapes are used;
+            all but states and latents is taken from it.
         described: what `describe_states` gave.
         tensors: on any device.
 
@@ -164,25 +183,25 @@ def from_tensors(
     pairs = zip(beginning.states, described, strict=True)
     states = tuple(_state(n, empty, known, tensors) for n, (empty, known) in enumerate(pairs))
     device = beginning.states[0].conv_state.device
-    ending = ending_from_tensors(tensors, device)
-    given = tensors["given"].to(device) if "given" in tensors else None
+    point = recovery_from_tensors(tensors, device)
+    fixed = tensors["given"].to(device) if "given" in tensors else None
     return replace(
         beginning,
         states=states,
-        recent_latents=ending.recent,
-        cache=ending.cache,
-        fixed_latents=given,
+        recent_latents=point.recent,
+        cache=point.cache,
+        fixed_latents=fixed,
     )
 
 
 def without_cache(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors but the decoder's caches, for an engine of another dtype."""
+    """The tensors without the decoder's caches, for a model of another dtype."""
     caches = (CACHE, GOOD + CACHE)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(caches)}
 
 
 def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snapshot:
-    """The snapshot with every tensor changed; the decoder's cache is left out."""
+    """The snapshot with a function applied to every tensor; without the decoder's cache."""
     states = tuple(
         StreamState(
             BlockMemory(
@@ -202,8 +221,8 @@ def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snaps
         for state in snapshot.states
     )
     recent = tuple(change(latents) for latents in snapshot.recent_latents)
-    given = None if snapshot.fixed_latents is None else change(snapshot.fixed_latents)
-    return replace(snapshot, states=states, recent_latents=recent, fixed_latents=given, cache=None)
+    fixed = None if snapshot.fixed_latents is None else change(snapshot.fixed_latents)
+    return replace(snapshot, states=states, recent_latents=recent, fixed_latents=fixed, cache=None)
 
 
 def _state(
@@ -217,8 +236,9 @@ def _state(
             zip(empty.memory.slots, known["slots"], strict=True)
         )
     )
-    tail = _fitting(f"state.{number}.tail", empty.conv_state, tensors)
-    return StreamState(BlockMemory(empty.memory.policy, slots), tail, int(known["position"]))
+    conv_state = _fitting(f"state.{number}.tail", empty.conv_state, tensors)
+    memory = BlockMemory(empty.memory.policy, slots)
+    return StreamState(memory, conv_state, int(known["position"]))
 
 
 def _slot(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import stat
 import sys
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from sana_stream._text import safe_text
+from sana_stream._text import LINE_BREAKS, find_control, safe_text
 from sana_stream.errors import StoryError
 
 from .captions import looks_like_captions, parse_captions, parse_substation
@@ -28,7 +27,6 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
 def decode(data: bytes | str, name: str) -> tuple[str, tuple[str, ...]]:
@@ -40,7 +38,7 @@ def decode(data: bytes | str, name: str) -> tuple[str, tuple[str, ...]]:
     text, notes = (data, ()) if isinstance(data, str) else _decoded(data, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
     text = text.removesuffix("\x1a")  # DOS's end-of-file mark
-    if match := _CONTROL.search(text):
+    if match := find_control(text, LINE_BREAKS + "\x85"):
         raise StoryError(not_text(name, text.count("\n", 0, match.start()) + 1))
     if not text.strip():
         raise StoryError(f"{name} is empty: write one prompt a line")

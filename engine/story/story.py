@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sana_stream._files import expand_user
-from sana_stream._text import safe_text
+from sana_stream._text import find_control, safe_text
 from sana_stream.errors import StoryError
 
 DEFAULT_SPACING_SECONDS = 10.0  # of prompts without times in an endless video
@@ -19,8 +19,6 @@ MAX_SECONDS = 36_000_000.0  # 10000 hours
 MAX_FRAME = 10**10
 
 IMAGE_MARK = "<image>"  # the text after it in a prompt is the path of an image
-# controls, and bytes that were not UTF-8
-_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # a negative prompt after a prompt, as other tools write it
 _NEGATIVE = re.compile(
     r"(?:^|\s)--(?:neg(?:ative)?(?:[-_ ]?prompts?)?|no)(?:[\s=:]+|$)", re.IGNORECASE
@@ -198,7 +196,7 @@ def _check_cue(cue: Cue, story: Story) -> None:
     if not cue.prompt:
         raise StoryError(f"{where}: an empty prompt: describe the scene")
     for text in (cue.prompt, cue.negative or ""):
-        if match := _NOT_TEXT.search(text):
+        if match := find_control(text):
             raise StoryError(f"{where}: a prompt must not contain {match[0]!a}: leave it out")
         if len(text) > MAX_CHARACTERS:
             raise StoryError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import ceil
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
-from sana_stream.models.schema import Schema, check_values, refuse_unknown, without_idle
+from sana_stream.models.schema import Schema, from_known_keys
 
 
 def check_frames(frames: Tensor, n: int, side: int, start: bool) -> None:
@@ -128,16 +128,12 @@ class WanVAEConfig:
         Raises:
             ConfigError: an unknown or missing key, or an unsupported value.
         """
-        known = {field.name for field in fields(cls)}
-        given, odd = without_idle(values, known)
-        if odd:
-            raise ConfigError(refuse_unknown(odd, where, known))
-        if missing := [key for key in ("latents_mean", "latents_std") if given.get(key) is None]:
+        if missing := [key for key in ("latents_mean", "latents_std") if values.get(key) is None]:
             raise ConfigError(
                 f"{safe_text(where)} lacks {' and '.join(missing)}; "
                 "add the z_dim numbers that latents were normalised with in training"
             )
-        settings = check_values(_Fields, given, where)
+        settings = from_known_keys(_Fields, values, where)
         try:
             return cls(**settings)
         except ConfigError as error:

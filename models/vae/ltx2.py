@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
-from sana_stream.models.schema import Schema, check_values, refuse_unknown, without_idle
+from sana_stream.models.schema import Schema, from_known_keys
 
 from .config import check_frames, check_latents
 from .wan import VAECache
@@ -90,10 +90,7 @@ class LTX2VAEConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: object = "VAE config") -> Self:
         """Read a parsed `vae/config.json`; raises ConfigError for what cannot be streamed."""
-        given, odd = without_idle(values, _Fields.model_fields)
-        if odd:
-            raise ConfigError(refuse_unknown(odd, where, _Fields.model_fields))
-        check_values(_Fields, given, where)
+        from_known_keys(_Fields, values, where)
         if values.get("timestep_conditioning"):
             raise ConfigError(
                 f"{safe_text(where)} has timestep_conditioning true; only false works"

@@ -6,7 +6,6 @@ Computes what diffusers' AutoencoderKLWan computes, under the same parameter nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -214,15 +213,6 @@ class VAECache:
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(tail.nbytes for tail in self.tails)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name, contiguous, for saving; the inverse of `from_tensors`."""
-        return {f"tail_{i:02d}": tail.contiguous() for i, tail in enumerate(self.tails)}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> VAECache:
-        """Create the cache from its `tensors()`, on any device."""
-        return cls(tuple(tensors[f"tail_{i:02d}"] for i in range(len(tensors))))
 
 
 class WanVAE(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from sana_stream._files import require_regular_file
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import CheckpointError
 
 Format = Literal["safetensors", "torch"]
@@ -115,6 +115,4 @@ def _shown(path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return safe_text(error)
+    return safe_text(os_reason(error))

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sana_stream._files import JSON_BYTES, parse_json, read_bounded
-from sana_stream._text import name_list, safe_text, shape_text
+from sana_stream._text import name_list, os_reason, safe_text, shape_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.schema import OpenSchema, check_values
 
@@ -180,7 +180,7 @@ def read_json(path: Path, limit: int = JSON_BYTES, *, constants: bool = False) -
             f"{safe_text(path)} is missing; the model folder is not complete"
         ) from error
     except OSError as error:
-        raise CheckpointError(f"{safe_text(path)} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{safe_text(path)} cannot be read: {os_reason(error)}") from error
     except ValueError as error:
         reason = safe_text(error)
         raise CheckpointError(f"{safe_text(path)} cannot be read: {reason}") from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import av
 
 from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.run_mark import run_mark
 from sana_stream.streaming.video_format import Metadata, StreamSpec, check_limits
 
 from .encoder import (
@@ -20,7 +21,6 @@ from .encoder import (
     encoder_options,
     explain_encoder_errors,
 )
-from .run_id import run_mark
 
 if TYPE_CHECKING:
     from av.packet import Packet

@@ -7,24 +7,23 @@ comment. A file without an id was not written by this program.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from sana_stream._files import parse_json, require_regular_file
+from sana_stream.streaming.run_mark import run_mark
 
-ANONYMOUS = "0" * 16  # the id in outputs of callers that give none
-_MARK = "sana-stream-run:"
+from .mp4_boxes import walk
+
 _PATTERN = re.compile(rb"(?:sana-stream-run:| XRUN=)([0-9a-f]{16})")
 _TAGGED = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska"}
 _HEAD = 1 << 16  # bytes; headers of the other formats are shorter
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def run_mark(run: str) -> str:
-    """The text that marks a file with a run's id, which has 16 hexadecimal digits."""
-    return _MARK + run
 
 
 def read_run(path: Path) -> str | None:
@@ -38,7 +37,7 @@ def read_run(path: Path) -> str | None:
         with path.open("rb") as file:
             if name is None:
                 return _find(file.read(_HEAD))
-            with av.open(file, format=name) as container:
+            with av.open(_tagged_part(file), format=name) as container:
                 comment = container.metadata.get("comment") or container.metadata.get("COMMENT")
         tags = parse_json(comment or "{}", limit=_HEAD)
         return _find(str(tags.get("run")).encode()) if isinstance(tags, dict) else None
@@ -52,6 +51,15 @@ def mark_png(png: bytes, run: str) -> bytes:
     content = b"tEXtSoftware\0" + run_mark(run).encode()
     length = struct.pack(">I", len(content) - 4)
     return png[:end] + length + content + struct.pack(">I", zlib.crc32(content)) + png[end:]
+
+
+def _tagged_part(file: BinaryIO) -> BinaryIO:
+    """The file, or of a growing MP4 only what precedes its fragments: libav refuses a torn one."""
+    parts = list(islice(walk(file), 3))
+    file.seek(0)
+    if [part.kind for part in parts] == ["ftyp", "free", "moov"]:
+        return io.BytesIO(file.read(parts[-1].end))
+    return file
 
 
 def _find(data: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""The streams that a server was asked for: one is on, the others wait."""
+"""The streams that clients have requested of a server: one runs, the others are queued."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sana_stream.errors import JobError, QueueFullError
 from .live_control import LiveControl
 
 STORY_LIMIT = 16 << 10  # characters
-WAITING_LIMIT = 16  # orders
-_ENDED_KEPT = 32  # orders that are over and still listed
-# Halves of characters, and what could steer a terminal that shows the story.
+WAITING_LIMIT = 16  # jobs
+_ENDED_KEPT = 32  # ended jobs that are still listed
+# lone surrogates, and what could control a terminal that shows the story
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-_MESSAGE = 400  # characters of what went wrong
+_MESSAGE = 400  # characters of an error
 _ALLOWED = {
     "story": f"must have 1 to {STORY_LIMIT} characters",
     "seed": f"must be from 0 to {2**63 - 1}",
@@ -39,7 +39,7 @@ class _Fields(BaseModel):
 
 
 class JobState(StrEnum):
-    """What has become of an order."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -50,12 +50,12 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamJob:
-    """A stream somebody wants: its story, as text in any form a story may have."""
+    """A requested stream: its story, as text in any format of stories."""
 
     number: int
     story: str
     seed: int | None = None
-    seconds: float | None = None  # of video; None: without end
+    seconds: float | None = None  # of video; None: endless
     state: JobState = JobState.QUEUED
     message: str = ""  # why it failed
 
@@ -65,85 +65,86 @@ class StreamJob:
 
 
 class JobQueue:
-    """A queue of orders between the web server and the run.
+    """A queue of jobs between the web server and the run.
 
-    `check` is asked about each order before it is taken and raises ValueError with the reason
-    against it. Holds at most 16 waiting orders and the last 32 that are over.
+    `check` is called with each job before it is queued and raises ValueError with the reason for a
+    refusal. Holds at most 16 queued jobs and the last 32 ended ones.
     """
 
     def __init__(self, check: Callable[[StreamJob], None] = lambda _: None) -> None:
         self._check = check
         self._changed = Condition()
-        self._orders: dict[int, StreamJob] = {}
+        self._jobs: dict[int, StreamJob] = {}
         self._control: LiveControl | None = None
         self._count = 0
 
     def submit(self, request: object) -> StreamJob:
-        """Take an order from the fields of a JSON object: `story`, and if wanted `seed`, `seconds`.
+        """Queue a job from the fields of a JSON object: `story`, optionally `seed` and `seconds`.
 
-        Raises JobError.
+        Raises:
+            JobError: a field is missing or wrong, `check` refuses the job, or the queue is full.
         """
-        order = _order(self._count, request)
+        job = _parse_job(self._count, request)
         self._require_room()
         try:
-            self._check(order)
+            self._check(job)
         except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
             raise JobError(safe_text(error, _MESSAGE)) from error
         with self._changed:
             self._require_room()
-            order = replace(order, number=self._count)
-            self._orders[order.number] = order
+            job = replace(job, number=self._count)
+            self._jobs[job.number] = job
             self._count += 1
             self._changed.notify_all()
-        return order
+        return job
 
     def next(self, stop: Event) -> StreamJob | None:
-        """The next order, as soon as there is one; None when the run is to stop."""
+        """Wait for the next job; None when the run is to stop."""
         with self._changed:
             while not stop.is_set():
-                for order in self._orders.values():
-                    if order.state is JobState.QUEUED:
-                        return order
+                for job in self._jobs.values():
+                    if job.state is JobState.QUEUED:
+                        return job
                 self._changed.wait(0.2)
         return None
 
     def begin(self, job: StreamJob, control: LiveControl) -> None:
-        """Say that an order is on, and how it is directed; one just taken back is ended."""
+        """Set a job to running, with its control; a job just cancelled is ended."""
         with self._changed:
-            if self._orders.get(job.number) is not job:
+            if self._jobs.get(job.number) is not job:
                 control.end()
                 return
-            self._orders[job.number] = replace(job, state=JobState.RUNNING)
+            self._jobs[job.number] = replace(job, state=JobState.RUNNING)
             self._control = control
 
     def end(self, job: StreamJob, error: str = "") -> None:
-        """Say that an order is over, or has failed and why."""
+        """Set a job to finished, or to failed with an error."""
         with self._changed:
-            before = self._orders.get(job.number, job)
+            before = self._jobs.get(job.number, job)
             self._control = None
             if error:
-                told = safe_text(error, _MESSAGE)
-                self._orders[job.number] = replace(before, state=JobState.FAILED, message=told)
+                message = safe_text(error, _MESSAGE)
+                self._jobs[job.number] = replace(before, state=JobState.FAILED, message=message)
             elif before.state is JobState.RUNNING:
-                self._orders[job.number] = replace(before, state=JobState.FINISHED)
+                self._jobs[job.number] = replace(before, state=JobState.FINISHED)
             self._forget()
 
     def cancel(self, number: int) -> bool:
-        """Take an order back, or end it when it is on; False when there is none to end."""
+        """Cancel a queued job, or end a running one; False if there is neither."""
         with self._changed:
-            order = self._orders.get(number)
-            if order is None or order.state not in (JobState.QUEUED, JobState.RUNNING):
+            job = self._jobs.get(number)
+            if job is None or job.state not in (JobState.QUEUED, JobState.RUNNING):
                 return False
-            if order.state is JobState.RUNNING and self._control:
+            if job.state is JobState.RUNNING and self._control:
                 self._control.end()
-            self._orders[number] = replace(order, state=JobState.CANCELLED)
+            self._jobs[number] = replace(job, state=JobState.CANCELLED)
             self._forget()
             return True
 
     def jobs(self) -> tuple[StreamJob, ...]:
-        """All orders, oldest first."""
+        """All jobs, oldest first."""
         with self._changed:
-            return tuple(self._orders.values())
+            return tuple(self._jobs.values())
 
     def _require_room(self) -> None:
         waiting = sum(each.state is JobState.QUEUED for each in self.jobs())
@@ -151,37 +152,37 @@ class JobQueue:
             raise QueueFullError(f"{WAITING_LIMIT} streams are waiting; try again later")
 
     def _forget(self) -> None:
-        over = [
+        ended = [
             number
-            for number, order in self._orders.items()
-            if order.state not in (JobState.QUEUED, JobState.RUNNING)
+            for number, job in self._jobs.items()
+            if job.state not in (JobState.QUEUED, JobState.RUNNING)
         ]
-        for number in over[:-_ENDED_KEPT]:
-            del self._orders[number]
+        for number in ended[:-_ENDED_KEPT]:
+            del self._jobs[number]
 
 
-def _order(number: int, request: object) -> StreamJob:
+def _parse_job(number: int, request: object) -> StreamJob:
     if not isinstance(request, dict) or "story" not in request:
         raise JobError('send JSON: {"story": "…", "seed": 0, "seconds": 60}')
     try:
         fields = _Fields.model_validate(request)
     except ValidationError as error:
-        raise JobError(_told(error)) from error
+        raise JobError(_first_error(error)) from error
     if not fields.story.strip():
         raise JobError(f"story: {_ALLOWED['story']}")
     if _NO_TEXT.search(fields.story):
-        raise JobError("story: holds characters that are no text")
+        raise JobError("story: has characters that are not text")
     return StreamJob(number, fields.story, fields.seed, fields.seconds)
 
 
-def _told(error: ValidationError) -> str:
-    """The first thing that is wrong: which field, what it is, what is allowed."""
+def _first_error(error: ValidationError) -> str:
+    """The first error: the field, its value, what is allowed."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = safe_text(first["loc"][0] if first["loc"] else "", 40)
     if name not in _ALLOWED:
         return f"{name!r}: a stream has {', '.join(_ALLOWED)}"
     if first["type"] == "string_unicode":
-        return f"{name}: holds characters that are no text"
+        return f"{name}: has characters that are not text"
     if first["type"].endswith("_type") or "_parsing" in first["type"]:
         return f"{name}: cannot be {safe_text(first['input'], 40)!r}; it {_ALLOWED[name]}"
     return f"{name}: {_ALLOWED[name]}"

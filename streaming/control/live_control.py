@@ -1,4 +1,4 @@
-"""The mailbox between whoever directs a stream and the run that makes it."""
+"""Commands and prompts for a running stream, from any thread."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def read_lines(lines: Iterable[str], control: LiveControl) -> Thread:
 
 
 class WatchedFile:
-    """A file that is read again when it has changed; to be asked once a block."""
+    """Detects changes of a file; to be checked once for each block."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = self._stamp()
 
     def changed(self) -> bool:
-        """Whether the file is another one than at the last call; a missing one is unchanged."""
+        """Whether the file has changed since the last call; a missing file is unchanged."""
         stamp = self._stamp()
         if stamp is None or stamp == self._seen:
             return False
@@ -61,34 +61,36 @@ class WatchedFile:
 
 
 PROMPT_LIMIT = 4000  # characters
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # could steer a terminal, or be no text
+_NO_TEXT = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+)  # control characters and lone surrogates
 
 COMMANDS = {
-    "/pause": "hold the stream after the block in work",
-    "/resume": "go on",
-    "/stop": "end the stream after the block in work",
+    "/pause": "pause the stream after the current block",
+    "/resume": "continue",
+    "/stop": "end the stream after the current block",
     "/seed N": "new noise from the next block on",
-    "/negative TEXT": "what the pictures should not show",
-    "/back SECONDS": "take the stream back, to go another way from there",
-    "/branch NAME": "keep this moment as NAME.ckpt, for a video of its own",
+    "/negative TEXT": "what the video should not show",
+    "/back SECONDS": "rewind the stream, to continue differently from there",
+    "/branch NAME": "save this moment as NAME.ckpt, for another video",
 }
 _VALUES = {
     "/seed": "takes a whole number, such as /seed 5",
     "/back": "takes seconds, such as /back 10",
     "/branch": "takes a name of letters, digits, - _ and ., such as /branch dusk",
 }
-BRANCH_LIMIT = 20  # moments that one stream keeps for those who direct it over the network
+BRANCH_LIMIT = 20  # checkpoints of one stream that remote clients may save
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")  # of a file
-_DEVICE = re.compile(  # what Windows takes for a device, whatever ending it has
+_DEVICE = re.compile(  # device names of Windows, with any suffix
     r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE
 )
-_SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to read numbers of thousands of digits
+_SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to parse thousands of digits
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
 class PendingChanges:
-    """What was asked for since the last block; None where nothing was."""
+    """The changes requested since the last block; None for no change."""
 
     prompt: str | None = None
     negative: str | None = None
@@ -98,9 +100,9 @@ class PendingChanges:
 
 
 class LiveControl:
-    """Takes prompts and commands from any thread; the run reads them at each block's start.
+    """Takes prompts and commands from any thread; the run reads them at the start of each block.
 
-    Of several prompts between two blocks the last one holds. `stop` is the run's own event.
+    Of several prompts between two blocks the last one is used. `stop` is the event of the run.
     """
 
     def __init__(self, stop: Event | None = None) -> None:
@@ -111,14 +113,15 @@ class LiveControl:
         self._seed: int | None = None
         self._back: float | None = None
         self._branch: str | None = None
-        self._branches = 0  # asked for from afar
+        self._branches = 0  # requested by remote clients
         self._paused = False
 
     def submit(self, line: str, remote: bool = False) -> None:
-        """Take one line: a command if it begins with a slash, else a prompt; empty is nothing.
+        """Take one line: a command if it begins with a slash, else a prompt; empty does nothing.
 
-        Raises CommandError for a command that there is not, for a prompt of more than 4000
-        characters, and for a moment too many to be kept for somebody `remote`.
+        Raises:
+            CommandError: an unknown command, a prompt of more than 4000 characters, or too many
+                `/branch` of `remote` clients.
         """
         line = line.strip()
         if not line.startswith("/"):
@@ -142,74 +145,74 @@ class LiveControl:
                 self._count_branch(remote)
                 self.branch(word)
             case _:
-                told = _VALUES.get(name, f"commands are {', '.join(COMMANDS)}")
-                raise CommandError(f"{safe_text(line, 80)!r}: {told}")
+                allowed = _VALUES.get(name, f"commands are {', '.join(COMMANDS)}")
+                raise CommandError(f"{safe_text(line, 80)!r}: {allowed}")
 
     def _count_branch(self, remote: bool) -> None:
         with self._changed:
             if remote and self._branches >= BRANCH_LIMIT:
                 raise CommandError(
-                    f"/branch: {BRANCH_LIMIT} moments of this stream are kept, more are not kept "
-                    "from afar; type /branch where it was started with --interactive"
+                    f"/branch: remote clients may save {BRANCH_LIMIT} moments of a stream; type"
+                    " /branch where the stream was started"
                 )
             self._branches += remote
 
     def prompt(self, text: str) -> None:
-        """Ask for another prompt; empty text is nothing."""
+        """Change the prompt; empty text does nothing."""
         text = _checked(text)
         if text:
             with self._changed:
                 self._prompt = text
 
     def negative(self, text: str) -> None:
-        """Ask for another negative prompt; empty takes it away."""
+        """Change the negative prompt; empty text removes it."""
         text = _checked(text)
         with self._changed:
             self._negative = text
 
     def seed(self, number: int) -> None:
-        """Ask for noise from another seed."""
+        """Change the seed of the noise."""
         with self._changed:
             self._seed = number
 
     def back(self, seconds: float) -> None:
-        """Ask to take the stream back."""
+        """Rewind the stream by `seconds` seconds."""
         with self._changed:
             self._back = seconds
 
     def branch(self, name: str) -> None:
-        """Ask to keep the moment between two blocks under a name, which is a file's."""
+        """Save the moment between two blocks as `name`, the name of a file."""
         with self._changed:
             self._branch = name
 
     def pause(self) -> None:
-        """Hold the stream."""
+        """Pause the stream after the current block."""
         with self._changed:
             self._paused = True
 
     def resume(self) -> None:
-        """Let a held stream go on."""
+        """Continue a paused stream."""
         with self._changed:
             self._paused = False
             self._changed.notify_all()
 
     def end(self) -> None:
-        """End the stream."""
+        """End the stream after the current block."""
         self.stop.set()
         self.resume()
 
     @property
     def paused(self) -> bool:
-        """Whether the stream is held or about to be."""
+        """Whether the stream is paused, or will be after the current block."""
         return self._paused
 
     @property
     def waiting_prompt(self) -> str | None:
-        """The prompt that the next block will have, if another one was asked for."""
+        """The prompt of the next block, if a new one was requested."""
         return self._prompt
 
     def drain(self) -> PendingChanges:
-        """Everything asked for since the last call; to be called at a block's start."""
+        """Take the changes requested since the last call; to be called at the start of a block."""
         with self._changed:
             changes = PendingChanges(
                 self._prompt, self._negative, self._seed, self._back, self._branch
@@ -218,7 +221,7 @@ class LiveControl:
             return changes
 
     def wait_while_paused(self) -> None:
-        """Wait while the stream is held; returns at once when it is not, or is to stop."""
+        """Wait while the stream is paused and not to stop."""
         with self._changed:
             while self._paused and not self.stop.is_set():
                 self._changed.wait(0.2)

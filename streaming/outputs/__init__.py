@@ -1,4 +1,4 @@
-"""The places that receive a stream: files, playlists, pipes, connections.
+"""Outputs: files, image sequences, playlists, pipes and connections.
 
 Open `open.py` first.
 """

@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
-from sana_stream.streaming.containers.run_id import run_mark
+from sana_stream.streaming.run_mark import run_mark
 
 from .unbuffered_file import UnbufferedFile
 

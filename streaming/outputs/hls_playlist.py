@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from sana_stream.streaming.containers.run_id import run_mark
+from sana_stream.streaming.run_mark import run_mark
 
 INIT = "init.mp4"
 # only names that this program gives: a playlist never refers to files outside its folder

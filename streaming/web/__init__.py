@@ -1,4 +1,4 @@
-"""The web page, its server and its live video.
+"""The web page, its server and its live video stream.
 
 Open `app.py` first.
 """

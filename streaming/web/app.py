@@ -1,8 +1,8 @@
-"""The live page and what it and other players ask for.
+"""The HTTP API of the live page and of other players.
 
-`/` the page, `/live.mp4` the stream from its newest block on, `/live.m3u8` the same for players of
-playlists, `/status` everything there is to know as JSON, `/prompt` and `/command` to direct by,
-`/download` the recording so far; `/streams` lists, takes and ends the orders of a server.
+`/` is the page, `/live.mp4` the stream from its newest block on, `/live.m3u8` the same for players
+of playlists, `/status` the state of the run as JSON. `/prompt` and `/command` control the stream,
+`/download` is the recording so far. `/streams` lists, adds and cancels the jobs of a server.
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ from .status import ActiveStream, CurrentStream
 
 
 class JobHandlers:
-    """Answers requests about a programme; only those who may direct see or change it."""
+    """Answers requests about the jobs of a server; they need the role CONTROL."""
 
     def __init__(self, jobs: JobQueue) -> None:
-        self._programme = jobs
+        self._queue = jobs
 
-    async def all_or_another(self, request: Request) -> Response:
-        """Every order, oldest first; or take one more.
+    async def list_or_submit(self, request: Request) -> Response:
+        """GET: every job, oldest first. POST: add one.
 
-        An order is `{"story": "…", "seed": 0, "seconds": 60}`; only the story must be.
+        A job is `{"story": "…", "seed": 0, "seconds": 60}`; only the story is required.
         """
         require_control(request)
         if request.method == "POST":
             return await self._submit(request)
-        return JsonResponse([order.as_dict() for order in self._programme.jobs()])
+        return JsonResponse([job.as_dict() for job in self._queue.jobs()])
 
     async def cancel(self, request: Request) -> Response:
-        """End the order of this number."""
+        """DELETE: cancel the job of this number."""
         require_control(request)
         number = request.path_params["number"]
-        known = {str(order.number) for order in self._programme.jobs()}
-        if number not in known or not self._programme.cancel(int(number)):
-            raise HTTPException(404, "no such stream is waiting or on")
+        known = {str(job.number) for job in self._queue.jobs()}
+        if number not in known or not self._queue.cancel(int(number)):
+            raise HTTPException(404, "no stream of this number is queued or running")
         return Response(status_code=204)
 
     async def _submit(self, request: Request) -> Response:
         fields = await read_json(request)
         try:
-            order = await run_in_threadpool(self._programme.submit, fields)
+            job = await run_in_threadpool(self._queue.submit, fields)
         except QueueFullError as error:
             raise HTTPException(503, str(error)) from error
         except JobError as error:
             raise HTTPException(400, str(error)) from error
-        return JsonResponse(order.as_dict(), 201)
+        return JsonResponse(job.as_dict(), 201)
 
 
 _PAGE = {
@@ -74,13 +74,13 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript"),
     "/player.js": ("player.js", "text/javascript"),
 }
-_SLICE = 1 << 16  # bytes that are handed over at once: no more than that waits for a slow viewer
-PIECE_SECONDS = 30.0  # for a viewer to take one block
+_SLICE = 1 << 16  # bytes sent at once: no more is buffered for a slow viewer
+SEGMENT_SECONDS = 30.0  # for a viewer to receive one block
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many may watch, and how many may download, at the same time."""
+    """How many clients may watch, and how many may download, at the same time."""
 
     viewers: int = 256
     downloads: int = 64
@@ -92,9 +92,9 @@ def create_app(
     jobs: JobQueue | None = None,
     limits: Limits = Limits(),
 ) -> Starlette:
-    """The web application that shows a stage to those who have access.
+    """The web application that shows the current stream to clients that have access.
 
-    With a programme it also takes orders for streams.
+    With `jobs` it also serves `/streams`.
     """
     handlers = _Handlers(current, jobs, limits)
     routes = [
@@ -109,35 +109,35 @@ def create_app(
         Route("/download", handlers.download, methods=["GET"]),
     ]
     if jobs is not None:
-        orders = JobHandlers(jobs)
+        job_handlers = JobHandlers(jobs)
         routes += [
-            Route("/streams", orders.all_or_another, methods=["GET", "POST"]),
-            Route("/streams/{number}", orders.cancel, methods=["DELETE"]),
+            Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
+            Route("/streams/{number}", job_handlers.cancel, methods=["DELETE"]),
         ]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(AccessMiddleware, access=access)],
         exception_handlers={HTTPException: answer_error},
     )
-    app.router.redirect_slashes = False  # to an address that the client's headers decide
+    app.router.redirect_slashes = False  # the target would come from the client's headers
     return app
 
 
 async def _sliced(data: bytes) -> AsyncIterator[bytes]:
-    """Data as fast as it is taken; TimeoutError where that is too slow."""
+    """Data in slices, as fast as the client takes it; TimeoutError if that is too slow."""
     begun = asyncio.get_running_loop().time()
     for begin in range(0, len(data), _SLICE):
-        if asyncio.get_running_loop().time() - begun > PIECE_SECONDS:
-            raise TimeoutError("a block was not taken in time")
+        if asyncio.get_running_loop().time() - begun > SEGMENT_SECONDS:
+            raise TimeoutError("a block was not received in time")
         yield data[begin : begin + _SLICE]
 
 
 class _Handlers:
-    def __init__(self, stage: CurrentStream, programme: JobQueue | None, limits: Limits) -> None:
-        self._stage = stage
+    def __init__(self, current: CurrentStream, jobs: JobQueue | None, limits: Limits) -> None:
+        self._current = current
         self._limits = limits
         self._downloads = 0
-        self._takes_orders = programme is not None
+        self._takes_jobs = jobs is not None
         self._viewers = 0
         folder = resources.files(__package__ or "").joinpath("static")
         self._files = {
@@ -149,111 +149,113 @@ class _Handlers:
         return Response(content, media_type=kind)
 
     async def status(self, request: Request) -> Response:
-        show = self._stage.stream
-        may_direct = request.state.role is Role.CONTROL
-        may = {"may_direct": may_direct, "may_begin": may_direct and self._takes_orders}
-        if show is None:
+        stream = self._current.stream
+        may_control = request.state.role is Role.CONTROL
+        may = {"may_direct": may_control, "may_begin": may_control and self._takes_jobs}
+        if stream is None:
             return JsonResponse({"state": "empty", **may})
-        snapshot = show.status.snapshot()
-        paused = show.control.paused and snapshot.state != "finished"
+        snapshot = stream.status.snapshot()
+        paused = stream.control.paused and snapshot.state != "finished"
         return JsonResponse(
             {
                 **snapshot.as_dict(),
                 "state": "paused" if paused else snapshot.state,
-                "stream": show.number,
-                "waiting_prompt": show.control.waiting_prompt,
-                "mime": show.feed.mime,
+                "stream": stream.number,
+                "waiting_prompt": stream.control.waiting_prompt,
+                "mime": stream.feed.mime,
                 "viewers": self._viewers,
                 **may,
-                "may_download": show.recording is not None,
+                "may_download": stream.recording is not None,
             }
         )
 
     async def live(self, request: Request) -> Response:
-        show = self._require_show()
-        if request.method == "HEAD":  # which would wait for the stream's end
+        stream = self._require_stream()
+        if request.method == "HEAD":  # without a body, which would last until the stream ends
             return Response(media_type="video/mp4")
         if self._viewers >= self._limits.viewers:
-            raise HTTPException(503, f"{self._viewers} are watching already; try again later")
+            raise HTTPException(503, f"{self._viewers} viewers are watching; try again later")
         _hold(request)
-        return StreamedResponse(self._watch(show.feed), media_type="video/mp4")
+        return StreamedResponse(self._watch(stream.feed), media_type="video/mp4")
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
         self._viewers += 1
         try:
             yield feed.init
             number = None
-            while piece := await feed.after(number):
-                async for part in _sliced(piece.data):
+            while segment := await feed.after(number):
+                async for part in _sliced(segment.data):
                     yield part
-                number = piece.number
+                number = segment.number
         finally:
             self._viewers -= 1
 
     async def playlist(self, request: Request) -> Response:
-        feed = self._require_show().feed
-        pieces = feed.segments()
-        if not pieces:
-            raise HTTPException(503, "the first block is being made")
+        feed = self._require_stream().feed
+        segments = feed.segments()
+        if not segments:
+            raise HTTPException(503, "the first block is being generated")
         query = request.state.query
-        longest = max(piece.seconds for piece in pieces)
-        text = playlist_head(longest, pieces[0].number, "init.mp4" + query) + "".join(
-            playlist_entry(piece.seconds, f"segment{piece.number}.m4s{query}") for piece in pieces
+        longest = max(segment.seconds for segment in segments)
+        text = playlist_head(longest, segments[0].number, "init.mp4" + query) + "".join(
+            playlist_entry(segment.seconds, f"segment{segment.number}.m4s{query}")
+            for segment in segments
         )
         end = "#EXT-X-ENDLIST\n" if feed.closed else ""
         return Response(text + end, media_type="application/vnd.apple.mpegurl")
 
     async def init(self, request: Request) -> Response:
-        return Response(self._require_show().feed.init, media_type="video/mp4")
+        return Response(self._require_stream().feed.init, media_type="video/mp4")
 
     async def segment(self, request: Request) -> Response:
         number = request.path_params["number"]
-        for piece in self._require_show().feed.segments():
-            if str(piece.number) == number:
-                length = {"content-length": str(len(piece.data))}
-                return StreamedResponse(_sliced(piece.data), headers=length, media_type="video/mp4")
-        raise HTTPException(404, "this block is no longer kept")
+        for segment in self._require_stream().feed.segments():
+            if str(segment.number) == number:
+                length = {"content-length": str(len(segment.data))}
+                parts = _sliced(segment.data)
+                return StreamedResponse(parts, headers=length, media_type="video/mp4")
+        raise HTTPException(404, "this block is not available any more")
 
     async def prompt(self, request: Request) -> Response:
-        show = self._require_director(request)
+        stream = self._require_control(request)
         text = await read_text(request)
         if not text:
             raise HTTPException(400, "the prompt is empty")
         try:
-            show.control.prompt(text)
+            stream.control.prompt(text)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        frame = show.feed.frames
+        frame = stream.feed.frames
         return JsonResponse({"prompt": text, "from_frame_or_later": frame}, 202)
 
     async def command(self, request: Request) -> Response:
-        show = self._require_director(request)
+        stream = self._require_control(request)
         text = await read_text(request)
         if not text.startswith("/"):
-            raise HTTPException(400, "a command begins with a slash")
+            raise HTTPException(400, "a command begins with a slash, such as /pause")
         try:
-            show.control.submit(text, remote=True)
+            stream.control.submit(text, remote=True)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
         return PlainTextResponse("ok\n", 202)
 
     async def download(self, request: Request) -> Response:
-        show, bare = self._require_show(), request.method == "HEAD"
-        if show.recording is None:
+        stream, headers_only = self._require_stream(), request.method == "HEAD"
+        if stream.recording is None:
             raise HTTPException(404, "this stream is not recorded")
         if self._downloads >= self._limits.downloads:
-            raise HTTPException(503, f"{self._downloads} downloads are on; try again later")
-        complete = show.status.snapshot().state == "finished"
-        asked, unchanged = (request.headers.get(name) for name in ("range", "if-range"))
+            raise HTTPException(503, f"{self._downloads} downloads are running; try again later")
+        complete = stream.status.snapshot().state == "finished"
+        ranges, if_range = (request.headers.get(name) for name in ("range", "if-range"))
         try:
-            answer = await run_in_threadpool(
-                GrowingFileResponse, show.recording, complete, asked, unchanged, bare
+            response = await run_in_threadpool(
+                GrowingFileResponse, stream.recording, complete, ranges, if_range, headers_only
             )
         except (OSError, ValueError) as error:
             raise HTTPException(404, "this stream is not recorded") from error
-        answer.body_iterator = self._counted(answer.body_iterator)
+        response.body_iterator = self._counted(response.body_iterator)
         _hold(request)
-        return answer
+        return response
 
     async def _counted(self, parts: AsyncIterable[Any]) -> AsyncIterator[Any]:
         self._downloads += 1
@@ -263,18 +265,18 @@ class _Handlers:
         finally:
             self._downloads -= 1
 
-    def _require_show(self) -> ActiveStream:
-        if self._stage.stream is None:
+    def _require_stream(self) -> ActiveStream:
+        if self._current.stream is None:
             raise HTTPException(503, "no stream has begun")
-        return self._stage.stream
+        return self._current.stream
 
-    def _require_director(self, request: Request) -> ActiveStream:
+    def _require_control(self, request: Request) -> ActiveStream:
         require_control(request)
-        return self._require_show()
+        return self._require_stream()
 
 
 def _hold(request: Request) -> None:
-    """Say that the connection stays open for long."""
+    """Mark the connection as one that stays open for long."""
     hold = request.scope["state"].get("hold")
     if hold is not None:
         hold()

@@ -1,4 +1,4 @@
-"""Who may see the page, and who may direct."""
+"""Access to the page: addresses, tokens and roles."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .request_body import refused_body
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SEND_SECONDS = 30.0  # a viewer that takes nothing for so long is let go
-WRONG_SECONDS = 0.5  # before a wrong token is refused: guessing takes time
+SEND_SECONDS = 30.0  # without progress, after which a viewer is disconnected
+WRONG_SECONDS = 0.5  # before a wrong token is refused, to slow guessing
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 class Role(Enum):
-    """What somebody may do."""
+    """What a client may do."""
 
     NONE = auto()
     VIEW = auto()
@@ -45,10 +45,10 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """The address of the page and the tokens that open it.
+    """The address of the page and the tokens that give access to it.
 
-    On a loopback address no token is needed: whoever is on the machine may direct. Elsewhere the
-    `direct` token allows everything and the `watch` token only looking on.
+    On a loopback address no token is needed: every user of the machine has the role CONTROL. On
+    other addresses `control_token` gives the role CONTROL, and `view_token` the role VIEW.
     """
 
     host: str
@@ -58,26 +58,30 @@ class AccessPolicy:
 
     @classmethod
     def on(cls, host: str, port: int) -> AccessPolicy:
-        """Access at an address, with new tokens where it is not loopback; InvalidOutputError."""
+        """The policy for an address, with new tokens unless it is loopback.
+
+        Raises:
+            InvalidOutputError: the port is not between 0 and 65535.
+        """
         if not 0 <= port < 65536:
-            raise InvalidOutputError(f"port {port}: must be between 0 and 65535")
+            raise InvalidOutputError(f"port {port}: give 0 to 65535")
         if is_loopback(host):
             return cls(host, port)
         return cls(host, port, secrets.token_urlsafe(18), secrets.token_urlsafe(18))
 
     def url(self, role: Role = Role.CONTROL) -> str:
-        """What to open in a browser."""
+        """The URL to open in a browser."""
         token = self.control_token if role is Role.CONTROL else self.view_token
         name = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{name}:{self.port}/" + (f"?token={token}" if token else "")
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie that keeps the token; browsers share cookies between ports."""
+        """The name of the cookie for the token, with the port: ports of a host share cookies."""
         return f"sana_stream_{self.port}"
 
     def role(self, token: str | None) -> Role:
-        """What the holder of a token may do."""
+        """The role that a token gives."""
         if self.control_token is None:
             return Role.CONTROL
         for known, role in ((self.control_token, Role.CONTROL), (self.view_token, Role.VIEW)):
@@ -86,10 +90,11 @@ class AccessPolicy:
         return Role.NONE
 
     def knows_host(self, host: str) -> bool:
-        """Whether a request was meant for us.
+        """Whether the `Host` of a request is an address of this server.
 
-        Another name that leads to a loopback address is how a foreign page would reach it. Where
-        a token is needed any name will do: a browser gives our token to no other one.
+        A foreign page can reach a loopback address through a host name of its own (DNS rebinding).
+        Where a token is needed every name is accepted: a browser sends the token only to the name
+        that it came from.
         """
         host = host.lower()
         name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdecimal() else host
@@ -101,7 +106,7 @@ class AccessPolicy:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is a loopback address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -109,16 +114,16 @@ def is_loopback(host: str) -> bool:
 
 
 def require_control(request: Request) -> None:
-    """Refuse a request of somebody who may only look on."""
+    """Refuse a request of a client that may only watch."""
     if request.state.role is not Role.CONTROL:
-        raise HTTPException(403, "this token is for watching")
+        raise HTTPException(403, "this token allows watching only")
 
 
 class AccessMiddleware:
-    """Stands before the application: names, origins, tokens, and viewers that take nothing.
+    """Checks host names, origins and tokens of requests, and disconnects stalled viewers.
 
-    What the holder of the request's token may do is put into the request's state as `role`, and as
-    `query` what further addresses need behind them, for players that keep no cookie.
+    The state of a request gets the `role` of its token, and as `query` what has to be appended to
+    further addresses, for players that keep no cookies.
     """
 
     def __init__(self, app: ASGIApp, access: AccessPolicy) -> None:
@@ -126,7 +131,7 @@ class AccessMiddleware:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request or hand it on."""
+        """Refuse the request or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -147,7 +152,9 @@ class AccessMiddleware:
         if role is Role.NONE:
             if given or kept:
                 await asyncio.sleep(WRONG_SECONDS)
-            await _refuse(401, "open the address with its token")(scope, receive, send)
+            await _refuse(401, "the token is missing or wrong: open the address with its token")(
+                scope, receive, send
+            )
             return
         if given and scope["path"] == "/":
             await self._keep_token(given)(scope, receive, send)
@@ -157,36 +164,36 @@ class AccessMiddleware:
         await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on; an answer that breaks off takes its connection with it."""
+        """Pass a request on; close the connection of a response that fails in the middle."""
         begun = False
 
-        async def noticed(message: Message) -> None:
+        async def send_noticed(message: Message) -> None:
             nonlocal begun
             begun = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noticed)
+            await self._app(scope, receive, send_noticed)
         except Exception:
             if begun and (abort := scope["state"].get("abort")) is not None:
                 abort()
             raise
 
     def _given(self, scope: Scope) -> str | None:
-        """The token in the address; where none is needed, whatever stands there means nothing."""
+        """The token in the address, which is ignored if none is needed."""
         if self._access.control_token is None:
             return None
         return QueryParams(scope["query_string"]).get("token")
 
     def _keep_token(self, token: str) -> RedirectResponse:
-        """Move the token from the address, where it is seen, into a cookie."""
+        """Move the token from the address, where it is visible, into a cookie."""
         response = RedirectResponse("/", 303)
         response.set_cookie(self._access.cookie, token, httponly=True, samesite="strict")
         return response
 
 
 def _is_foreign(headers: Headers) -> bool:
-    """Whether a page of another site asks; to follow a link from there is no harm."""
+    """Whether a page of another site sends the request; following a link from it is allowed."""
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != headers.get("host"):
         return True
@@ -194,12 +201,12 @@ def _is_foreign(headers: Headers) -> bool:
     return elsewhere and headers.get("sec-fetch-mode") != "navigate"
 
 
-def _refuse(status: int, why: str) -> PlainTextResponse:
-    return PlainTextResponse(why + "\n", status)
+def _refuse(status: int, reason: str) -> PlainTextResponse:
+    return PlainTextResponse(reason + "\n", status)
 
 
 def _timed(send: Send, abort: Callable[[], None] | None) -> Send:
-    """A viewer that takes nothing loses its connection, with what waits to be sent on it."""
+    """Close the connection of a viewer that receives nothing, with what waits to be sent."""
 
     async def timed(message: Message) -> None:
         try:

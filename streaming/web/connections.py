@@ -1,4 +1,4 @@
-"""Which connections the web server holds: never so many that the run has no descriptor left."""
+"""The connections of the web server, limited so that the run has enough descriptors."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from typing import Protocol
 MOST = 512  # connections at once, where descriptors allow it
 LEAST = 4
 _RESERVED = 48  # descriptors for the run: files, checkpoints, pipes, the model
-_RAISED = 1024  # a higher soft limit would break programs that wait with select()
+_RAISED = 1024  # a higher soft limit would break programs that use select()
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, tries
 
 
 class Connection(Protocol):
-    """What is known of a connection."""
+    """One connection."""
 
     @property
     def held(self) -> bool:
-        """Whether it watches or downloads, of which there is a limit of its own."""
+        """Whether it watches or downloads; those have a limit of their own."""
         ...
 
     def abort(self) -> None:
-        """Close it at once, whatever is still to be sent."""
+        """Close it at once, without sending what is left."""
         ...
 
 
 class Connections:
-    """The connections that are open, at most `limit`.
+    """The open connections, at most `limit`.
 
-    For a new one beyond the limit the oldest goes on which no request is; then the oldest whose
-    request is still coming in or being answered. Those that watch or download stay.
+    For a new one beyond the limit the oldest one without a request is closed, or else the oldest
+    one with a request. Connections that watch or download stay open.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._idle: dict[Connection, None] = {}  # no request, the longest time first
+        self._idle: dict[Connection, None] = {}  # without a request, for the longest time first
         self._busy: dict[Connection, None] = {}
 
     @property
     def count(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return len(self._idle) + len(self._busy)
 
     def idle(self, connection: Connection) -> None:
-        """There is no request on this one."""
+        """Record that a connection has no request."""
         self._busy.pop(connection, None)
         self._idle.setdefault(connection)
 
     def busy(self, connection: Connection) -> None:
-        """There is a request on this one."""
+        """Record that a connection has a request."""
         self._idle.pop(connection, None)
         self._busy.setdefault(connection)
 
     def forget(self, connection: Connection) -> None:
-        """This one is closed."""
+        """Record that a connection is closed."""
         self._idle.pop(connection, None)
         self._busy.pop(connection, None)
 
     def make_room(self) -> bool:
-        """Let go of one when there is no room for another; False when none may go."""
+        """Close a connection if there is no room for another; False if none may be closed."""
         return self.count < self.limit or self.evict()
 
     def evict(self) -> bool:
-        """Let go of the one that is missed least; False when none may go."""
+        """Close the connection that is needed least; False if none may be closed."""
         found = next(iter(self._idle), None) or next(
             (connection for connection in self._busy if not connection.held), None
         )
@@ -77,9 +77,9 @@ class Connections:
 
 
 def connection_limit() -> int:
-    """How many connections there may be, so that descriptors are left for the run.
+    """The number of connections that leaves enough descriptors for the run.
 
-    A soft limit below 1024 is raised as far as the hard one allows.
+    A soft limit below 1024 is raised as far as the hard limit allows.
     """
     try:
         import resource
@@ -97,8 +97,8 @@ def connection_limit() -> int:
 
 
 def refuse(connection: socket.socket) -> None:
-    """Tell a new connection to come back, and close it."""
-    text = b"the server has as many connections as it may; try again\n"
+    """Answer a new connection with 503 and close it."""
+    text = b"the server has too many connections; try again\n"
     with connection, suppress(OSError):
         connection.send(
             b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n"
@@ -108,7 +108,7 @@ def refuse(connection: socket.socket) -> None:
 
 
 def notice_dead_peers(connection: socket.socket) -> None:
-    """Let the system close a connection whose other end is gone without a word."""
+    """Let the system close a connection whose peer has vanished, with TCP keepalive."""
     set_option: Callable[[int, int, int], None] = connection.setsockopt
     with suppress(OSError):
         set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,4 +1,4 @@
-"""HTTP on one connection: what is no request is answered, and nobody is waited for without end."""
+"""HTTP on one connection: answers invalid requests and limits the wait for valid ones."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .connections import Connections
 
-FLUSH_SECONDS = 30.0  # for what was answered to be taken, once the connection is to close
+FLUSH_SECONDS = 30.0  # for the client to receive the last answer before the connection is closed
 
 
 class HeaderTimeoutProtocol(H11Protocol):
-    """HTTP/1.1 that lets go of a connection on which no whole request comes within `patience`.
+    """HTTP/1.1 that closes a connection without a complete request for `header_seconds` seconds.
 
-    `abort` and `hold` are handed to the application in the state of each request: to close the
-    connection at once, and to say that it stays open for long.
+    The state of each request gets two functions: `abort` closes the connection at once, `hold`
+    marks it as one that stays open for long.
     """
 
     def __init__(
@@ -28,38 +28,38 @@ class HeaderTimeoutProtocol(H11Protocol):
         super().__init__(*args, **more)
         self.app_state = {**self.app_state, "abort": self.abort, "hold": self._hold}
         self.held = False
-        self._known = connections
-        self._patience = header_seconds  # seconds
+        self._connections_open = connections
+        self._header_seconds = header_seconds
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request."""
+        """Start waiting for a request."""
         super().connection_made(transport)
-        self._settle()
+        self._update_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come; it may be a request."""
+        """Process received data."""
         super().data_received(data)
-        self._settle()
+        self._update_timer()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Start waiting for the next request."""
         self.held = False
         super().on_response_complete()
-        self._settle()
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Clean up after the connection was closed."""
         self._cancel_timer()
-        self._known.forget(self)
+        self._connections_open.forget(self)
         super().connection_lost(exc)
 
     def abort(self) -> None:
-        """Close the connection at once, whatever is still to be sent."""
+        """Close the connection at once, without sending what is left."""
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request, as far as an answer is still possible, and close."""
+        """Answer an invalid request, if an answer is still possible, and close the connection."""
         error = sys.exc_info()[1]
         status = getattr(error, "error_status_hint", 400)
         if status == 431 and b"\n" not in self.conn.trailing_data[0]:
@@ -75,19 +75,19 @@ class HeaderTimeoutProtocol(H11Protocol):
     def _hold(self) -> None:
         self.held = True
 
-    def _settle(self) -> None:
-        """A connection without a request has so long to bring one."""
+    def _update_timer(self) -> None:
+        """Run the timer while the connection has no request."""
         if self.transport.is_closing():
             self._timer = self._timer or self.loop.call_later(FLUSH_SECONDS, self.abort)
         elif self.cycle is not None and not self.cycle.response_complete:
-            self._known.busy(self)
+            self._connections_open.busy(self)
             self._cancel_timer()
         else:
-            self._known.idle(self)
+            self._connections_open.idle(self)
             if self._timer is None:
-                self._timer = self.loop.call_later(self._patience, self._give_up)
+                self._timer = self.loop.call_later(self._header_seconds, self._time_out)
 
-    def _give_up(self) -> None:
+    def _time_out(self) -> None:
         self.transport.close()
         self._timer = self.loop.call_later(FLUSH_SECONDS, self.abort)
 
@@ -109,5 +109,5 @@ _REASONS = {
     400: "this is not HTTP",
     414: "the address is too long",
     431: "the headers are too long",
-    501: "this transfer encoding is not known: send chunked, or a Content-Length",
+    501: "this transfer encoding is not supported: send chunked, or a Content-Length",
 }

@@ -1,4 +1,4 @@
-"""The newest blocks as fragments, for any number of viewers that each go at their own pace."""
+"""The newest blocks as fragments, for any number of viewers at their own pace."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, Vide
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
 
-_KEPT = 12  # fragments; a viewer that is further behind goes on with the newest
+_KEPT = 12  # fragments; a viewer that is further behind continues with the newest
 
 
 @dataclass(frozen=True, slots=True)
 class MediaSegment:
-    """One block as a fragment of MP4."""
+    """One block as an MP4 fragment."""
 
     number: int
     seconds: float
@@ -38,24 +38,24 @@ class LiveFeed:
         self._video = video
         self._fragments = Mp4Fragmenter(StreamSpec(video, encoder or EncoderSettings("h264")))
         self._lock = Lock()
-        self._pieces: deque[MediaSegment] = deque(maxlen=_KEPT)
+        self._segments: deque[MediaSegment] = deque(maxlen=_KEPT)
         self._count = 0
         self._closed = False
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     @property
     def init(self) -> bytes:
-        """What a viewer needs before any fragment."""
+        """The initialization segment, which a viewer needs before any fragment."""
         return self._fragments.init
 
     @property
     def mime(self) -> str:
-        """The type to give to Media Source Extensions."""
+        """The MIME type for Media Source Extensions."""
         return self._fragments.mime()
 
     @property
     def closed(self) -> bool:
-        """Whether no more blocks come."""
+        """Whether the stream has ended."""
         return self._closed
 
     def write(self, block: Block) -> None:
@@ -63,26 +63,26 @@ class LiveFeed:
         data = self._fragments.fragment(block)
         with self._lock:
             seconds = self._video.seconds(len(block.frames))
-            self._pieces.append(MediaSegment(self._count, seconds, data))
+            self._segments.append(MediaSegment(self._count, seconds, data))
             self._count += 1
         self.frames += len(block.frames)
         self._wake()
 
     def close(self) -> None:
-        """Tell the viewers that no more comes."""
+        """End the stream of every viewer."""
         self._closed = True
         self._wake()
 
     def segments(self) -> tuple[MediaSegment, ...]:
         """The blocks that are kept, oldest first."""
         with self._lock:
-            return tuple(self._pieces)
+            return tuple(self._segments)
 
     async def after(self, number: int | None) -> MediaSegment | None:
-        """The piece behind the one with this number, as soon as there is one.
+        """Wait for the segment after the one with this number.
 
-        The newest one for a viewer that has none yet (None) or is too far behind; None after the
-        last.
+        Returns:
+            The newest segment if `number` is None or no longer kept; None after the last one.
         """
         woken = asyncio.Event()
         waiter = (asyncio.get_running_loop(), woken)
@@ -90,22 +90,24 @@ class LiveFeed:
         try:
             while True:
                 woken.clear()
-                closed, piece = self._closed, self._find(number)
-                if piece is not None or closed:
-                    return piece
+                closed, segment = self._closed, self._find(number)
+                if segment is not None or closed:
+                    return segment
                 await woken.wait()
         finally:
             self._waiting.discard(waiter)
 
     def _find(self, number: int | None) -> MediaSegment | None:
         with self._lock:
-            if not self._pieces or self._pieces[-1].number == number:
+            if not self._segments or self._segments[-1].number == number:
                 return None
-            if number is not None and self._pieces[0].number <= number + 1:
-                return self._pieces[number + 1 - self._pieces[0].number]
-            return self._pieces[-1]
+            if number is not None and self._segments[0].number <= number + 1:
+                return self._segments[number + 1 - self._segments[0].number]
+            return self._segments[-1]
 
     def _wake(self) -> None:
         for loop, woken in tuple(self._waiting):
-            with contextlib.suppress(RuntimeError):  # a loop that has ended has no viewers
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the event loop has ended, and its viewers with it
                 loop.call_soon_threadsafe(woken.set)

@@ -1,4 +1,4 @@
-"""Reading what a request brings: not for ever, and not without end."""
+"""Reading the body of a request, limited in time and size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from sana_stream._files import parse_json
 
 BODY_LIMIT = 64 << 10  # bytes
 BODY_SECONDS = 10.0
-_DEPTH = 8  # lists and objects inside one another
-_WANTED = 'send text in UTF-8, or JSON: {"text": "…"}'
-# what curl and forms send is taken for text, too
-_TAKEN = {"", "application/json", "application/x-www-form-urlencoded", "application/octet-stream"}
+_DEPTH = 8  # nested lists and objects
+_EXPECTED = 'send text in UTF-8, or JSON: {"text": "…"}'
+# the types that curl and forms send are read as text, too
+_ACCEPTED = {
+    "",
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "application/octet-stream",
+}
 
 
 class _Text(BaseModel):
@@ -27,31 +32,31 @@ class _Text(BaseModel):
 
 
 def refused_body(method: str, headers: Headers) -> tuple[int, str] | None:
-    """The status and reason with which a request is refused for what it announces to bring."""
+    """The status and reason if the headers announce a body that is refused; None otherwise."""
     length = headers.get("content-length", "0")
     if len(length) > 9 or int(length) > BODY_LIMIT:
         return 413, f"a request has at most {BODY_LIMIT} bytes"
     if method != "POST" and "transfer-encoding" in headers:
-        return 411, f"{method[:20]} takes no content of an unknown length"
+        return 411, f"{method[:20]} takes no body of unknown length"
     if method == "POST" and headers.get("content-encoding", "identity") != "identity":
-        return 415, "the content is compressed: send it as it is"
-    if method == "POST" and not _is_taken(headers.get("content-type", "")):
-        return 415, _WANTED
+        return 415, "the body is compressed: send it uncompressed"
+    if method == "POST" and not _is_accepted(headers.get("content-type", "")):
+        return 415, _EXPECTED
     return None
 
 
 async def read_text(request: Request) -> str:
-    """The body as one line of text, or that of the field `text` of a JSON object."""
+    """The body as one line of text, or the field `text` of a JSON object."""
     if _kind(request.headers.get("content-type", "")) != "application/json":
         return " ".join((await _decoded(request)).split())
     try:
         return " ".join(_Text.model_validate(await read_json(request)).text.split())
     except ValidationError as error:
-        raise HTTPException(400, _WANTED) from error
+        raise HTTPException(400, _EXPECTED) from error
 
 
 async def read_json(request: Request) -> object:
-    """The body as JSON, no deeper than anything that is wanted, each key once."""
+    """The body as JSON of limited depth; a repeated key is refused."""
     try:
         return parse_json(await _decoded(request), BODY_LIMIT, _DEPTH, pairs=_unique)
     except ValueError as error:
@@ -61,14 +66,14 @@ async def read_json(request: Request) -> object:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key is repeated")
     return fields
 
 
-def _is_taken(content_type: str) -> bool:
+def _is_accepted(content_type: str) -> bool:
     kind = _kind(content_type)
     charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip(' "')
-    return (kind in _TAKEN or kind.startswith("text/")) and charset in (
+    return (kind in _ACCEPTED or kind.startswith("text/")) and charset in (
         "",
         "utf-8",
         "utf8",
@@ -86,7 +91,7 @@ async def _decoded(request: Request) -> str:
     except TimeoutError as error:
         raise HTTPException(408, "the request took too long") from error
     except UnicodeDecodeError as error:
-        raise HTTPException(400, _WANTED) from error
+        raise HTTPException(400, _EXPECTED) from error
 
 
 async def _body(request: Request) -> bytes:

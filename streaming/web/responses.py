@@ -1,4 +1,4 @@
-"""What was recorded so far, of a file that grows while it is sent."""
+"""Responses: JSON, streams, and the recording so far of a file that grows while it is sent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MESSAGE = 400  # characters
 
 
 class JsonResponse(JSONResponse):
-    """JSON in ASCII: names of files and words of a command line may hold halves of characters."""
+    """JSON in ASCII: file names may have lone surrogates, which UTF-8 cannot encode."""
 
     def render(self, content: object) -> bytes:
         """The content as JSON."""
@@ -34,16 +34,16 @@ class JsonResponse(JSONResponse):
 
 
 class StreamedResponse(StreamingResponse):
-    """Ends its generator with itself: one that is left alone ends when the collector finds it."""
+    """Closes its generator when it ends, instead of leaving that to the garbage collector."""
 
     async def stream_response(self, send: Send) -> None:
-        """Send what the generator gives."""
+        """Send the parts of the generator."""
         async with aclosing(self.body_iterator):  # type: ignore[type-var] - it is a generator
             await super().stream_response(send)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Why a request was refused, on one line."""
+    """The reason why a request was refused, on one line."""
     assert isinstance(error, HTTPException)
     return PlainTextResponse(
         safe_text(error.detail, _MESSAGE) + "\n", error.status_code, error.headers
@@ -56,22 +56,22 @@ _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class RecordedPart:
-    """A recording as it is at one moment.
+    """The state of a recording at one moment.
 
-    Its size is taken once: what is written meanwhile would be more than was announced. Its first
-    bytes are read before that, for they change when the recording is completed and then need what
-    is written at its end. It is not held open: what is removed is gone, whoever still fetches it.
+    Its size is read once, because the announced length must not grow. Its first bytes are read
+    before, because they change when the recording is completed and then refer to what is written at
+    its end. The file is not held open, so a recording that is removed frees its space at once.
     """
 
     path: Path
     size: int
     head: bytes
-    file: tuple[int, int]  # device and number: another file may get the name
-    tag: str | None  # of a recording that is complete
+    file: tuple[int, int]  # device and inode: another file may get the name
+    tag: str | None  # the ETag of a complete recording
 
     @classmethod
     def at(cls, path: Path, complete: bool) -> Self:
-        """The recording in a file; OSError or ValueError when there is none."""
+        """Read the state of a file; OSError or ValueError if it is no recording."""
         require_regular_file(path)
         with path.open("rb") as file:
             head = b"" if complete else file.read(_CHUNK)
@@ -80,7 +80,7 @@ class RecordedPart:
         return cls(path, found.st_size, head, (found.st_dev, found.st_ino), tag)
 
     def part(self, begin: int, end: int) -> bytes:
-        """Some of it, as far as it is still there; OSError when it is not."""
+        """The bytes from `begin` to at most `end`; OSError if the file was removed or replaced."""
         if begin < len(self.head):
             return self.head[begin:end]
         with self.path.open("rb") as file:
@@ -92,25 +92,32 @@ class RecordedPart:
 
 
 class GrowingFileResponse(StreamedResponse):
-    """A recording as it is now, to be kept as a file, or a part of it.
+    """A recording in its current state, or a part of it, as an attachment.
 
-    OSError or ValueError when there is none. `asked` and `unless_changed` are the headers `Range`
-    and `If-Range`: of several parts in one request all is sent. With `bare`, nothing is sent but
-    the headers. HTTPException for a part that is not there.
+    Args:
+        path: the file.
+        complete: whether the recording has ended; it gets an ETag then.
+        ranges: the header `Range`. If it has several ranges, the whole recording is sent.
+        if_range: the header `If-Range`.
+        headers_only: send no body.
+
+    Raises:
+        OSError, ValueError: there is no recording.
+        HTTPException: the range is not in the recording.
     """
 
     def __init__(
         self,
         path: Path,
         complete: bool = False,
-        asked: str | None = None,
-        unless_changed: str | None = None,
-        bare: bool = False,
+        ranges: str | None = None,
+        if_range: str | None = None,
+        headers_only: bool = False,
     ) -> None:
         recorded = RecordedPart.at(path, complete)
         part = None
-        if asked is not None and (unless_changed is None or unless_changed == recorded.tag):
-            part = _asked_part(asked, recorded.size)
+        if ranges is not None and (if_range is None or if_range == recorded.tag):
+            part = _parse_range(ranges, recorded.size)
         begin, end = part or (0, recorded.size)
         headers = {
             "accept-ranges": "bytes",
@@ -122,16 +129,16 @@ class GrowingFileResponse(StreamedResponse):
         if part is not None:
             headers["content-range"] = f"bytes {begin}-{end - 1}/{recorded.size}"
         super().__init__(
-            _content(recorded, begin, begin if bare else end),
+            _content(recorded, begin, begin if headers_only else end),
             200 if part is None else 206,
             headers,
             mimetypes.guess_type(path.name)[0] or "application/octet-stream",
         )
 
 
-def _asked_part(asked: str, size: int) -> tuple[int, int] | None:
-    """Where the part begins and ends that is asked for; None for what is not one part."""
-    match = _RANGE.fullmatch(asked.strip())
+def _parse_range(ranges: str, size: int) -> tuple[int, int] | None:
+    """The begin and end of the requested range; None if the header is not a single range."""
+    match = _RANGE.fullmatch(ranges.strip())
     if match is None or match[1] == match[2] == "":
         return None
     if not match[1]:
@@ -141,7 +148,9 @@ def _asked_part(asked: str, size: int) -> tuple[int, int] | None:
         if match[2] and int(match[2]) < begin:
             return None
     if begin >= end:
-        raise HTTPException(416, f"{size} bytes are recorded", {"Content-Range": f"bytes */{size}"})
+        raise HTTPException(
+            416, f"the recording has {size} bytes", {"Content-Range": f"bytes */{size}"}
+        )
     return begin, end
 
 

@@ -1,4 +1,4 @@
-"""The web server beside the run, in a thread of its own."""
+"""The web server of a run, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from threading import Thread
 
 import uvicorn
 
+from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.control.job_queue import JobQueue
 
@@ -20,19 +21,21 @@ from .connections import Connections, connection_limit, notice_dead_peers, refus
 from .http_protocol import HeaderTimeoutProtocol
 from .status import CurrentStream
 
-HEADER_SECONDS = 10.0  # for a connection to say what it wants
-_WAITING = 1024  # connections that the system may hold for us
-_AT_ONCE = 16  # connections taken before others have their turn
-_USED_UP = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_PAUSE = 0.01  # seconds; however many come, the run has the processor for most of the time
+HEADER_SECONDS = 10.0  # for a connection to send a complete request
+_WAITING = 1024  # connections that the system queues
+_AT_ONCE = 16  # connections accepted before other tasks run
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.01  # seconds; leaves the processor to the run, however many connections come
 
 
 class WebServer:
-    """Serves a stage until it is closed.
+    """Serves the page of the current stream until it is closed.
 
-    The port is taken at once; port 0 is any free one. `access` then has the port that was got.
-    With a programme it takes orders for streams. Raises InvalidOutputError when the address cannot
-    be used.
+    The port is opened at once; port 0 is any free port, and the attribute `access` has the one that
+    was opened. With `jobs` the server also takes jobs.
+
+    Raises:
+        InvalidOutputError: the address cannot be used.
     """
 
     def __init__(
@@ -45,8 +48,7 @@ class WebServer:
             )
         except OSError as error:
             raise InvalidOutputError(
-                f"port {access.port} on {access.host}: {(error.strerror or str(error)).lower()}; "
-                "choose another port"
+                f"port {access.port} on {access.host}: {os_reason(error)}; choose another port"
             ) from error
         self.access = replace(access, port=self._socket.getsockname()[1])
         self._socket.setblocking(False)
@@ -72,7 +74,7 @@ class WebServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving; viewers are let go after a second."""
+        """Stop serving; viewers are disconnected after a second."""
         self._server.should_exit = True
         if self._loop is not None and self._accepting is not None:
             with suppress(RuntimeError):  # it has ended already
@@ -91,21 +93,23 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(lambda *_: None)  # of a connection: it is closed then
+        self._loop.set_exception_handler(
+            lambda *_: None
+        )  # errors of connections, which are closed then
         self._accepting = self._loop.create_task(self._accept())
         await self._server.serve([])
         self._accepting.cancel()
 
     async def _accept(self) -> None:
-        """Take connections, no faster than it can be afforded."""
+        """Accept connections at a limited rate."""
         loop = asyncio.get_running_loop()
         while True:
             for _ in range(_AT_ONCE):
                 try:
                     connection, _ = await loop.sock_accept(self._socket)
                     await self._admit(connection)
-                except OSError as error:  # it has gone again, or no descriptor is left
-                    if error.errno in _USED_UP:
+                except OSError as error:  # it was closed again, or no descriptor is left
+                    if error.errno in _EXHAUSTED:
                         self._connections.evict()
                     break
             await asyncio.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""What the web page shows: the stream of now, which may be followed by another."""
+"""The state of the current stream, for the web page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 _CUES_KEPT = 500
-_CHARACTERS_KEPT = 1 << 16  # of their prompts: everybody who looks on fetches them every second
+_CHARACTERS_KEPT = 1 << 16  # of their prompts: every viewer fetches them every second
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPrompt:
-    """A prompt and the stream's frame from which it is on."""
+    """A prompt and the frame from which it is shown."""
 
     start: int
     prompt: str
@@ -41,14 +41,14 @@ class StatusSnapshot:
     height: int
     seed: int | None
     total_seconds: float | None  # None: endless
-    seconds: float  # made so far
+    seconds: float  # generated so far
     blocks: int
-    speed: float  # of the last blocks, against real time
+    speed: float  # of the last blocks, relative to real time
     memory_bytes: int
     peak_memory_bytes: int
-    shown: tuple[ShownPrompt, ...]  # what has been on, up to the prompt of the newest block
-    coming: tuple[ShownPrompt, ...]  # what the story still holds
-    notice: str  # what whoever watches should know
+    shown: tuple[ShownPrompt, ...]  # up to the prompt of the newest block
+    coming: tuple[ShownPrompt, ...]  # the rest of the story
+    notice: str  # a sentence for viewers
 
     def as_dict(self) -> dict[str, object]:
         """The fields by name, for JSON."""
@@ -56,8 +56,10 @@ class StatusSnapshot:
 
 
 class RunStatus:
-    """Kept up to date by the run, read by anybody. Holds the last 500 changes of prompt, of
-    65536 characters."""
+    """The state of a run, updated by the run and read from any thread.
+
+    Keeps the last 500 changes of prompt, with at most 65536 characters.
+    """
 
     def __init__(
         self,
@@ -73,51 +75,53 @@ class RunStatus:
         self._seed = seed
         self._total_frames = total_frames
         self._coming = tuple(story)
-        self._shown: deque[ShownPrompt] = deque(maxlen=_CUES_KEPT)
-        self._recent: deque[tuple[int, float]] = deque(maxlen=4)  # frames, seconds of making
+        self._streamn: deque[ShownPrompt] = deque(maxlen=_CUES_KEPT)
+        self._recent: deque[tuple[int, float]] = deque(maxlen=4)  # frames, seconds of generation
         self._frames = self._blocks = self._memory = self._peak = 0
         self._finished = False
         self._notice = ""
 
     def on_block(self, block: Block) -> None:
-        """Take a finished block into account."""
+        """Update the state with a finished block."""
         with self._lock:
             self._frames = block.start + len(block.frames)
             self._blocks += 1
             self._recent.append((len(block.frames), block.stats.total_seconds))
             self._memory = block.stats.memory_bytes
             self._peak = block.stats.peak_memory_bytes
-            if not self._shown or self._shown[-1].prompt != block.prompt:
-                self._show(ShownPrompt(block.start, block.prompt))
+            if not self._streamn or self._streamn[-1].prompt != block.prompt:
+                self._add_shown(ShownPrompt(block.start, block.prompt))
             self._coming = tuple(cue for cue in self._coming if cue.start >= self._frames)
 
-    def _show(self, cue: ShownPrompt) -> None:
-        self._shown.append(cue)
-        while len(self._shown) > 1 and sum(len(c.prompt) for c in self._shown) > _CHARACTERS_KEPT:
-            self._shown.popleft()
+    def _add_shown(self, shown: ShownPrompt) -> None:
+        self._streamn.append(shown)
+        while (
+            len(self._streamn) > 1 and sum(len(c.prompt) for c in self._streamn) > _CHARACTERS_KEPT
+        ):
+            self._streamn.popleft()
 
     def plan(self, story: Sequence[ShownPrompt]) -> None:
-        """Replace what is still to come."""
+        """Replace the prompts that are still to come."""
         with self._lock:
             self._coming = tuple(cue for cue in story if cue.start >= self._frames)
 
     def reseed(self, seed: int) -> None:
-        """Say that the noise comes from another seed."""
+        """Set the seed of further blocks."""
         with self._lock:
             self._seed = seed
 
     def set_notice(self, notice: str) -> None:
-        """Tell those who watch something; it stands until there is something else to tell."""
+        """Show a sentence to viewers, until the next one."""
         with self._lock:
             self._notice = notice
 
     def finish(self) -> None:
-        """Say that no more blocks come."""
+        """Set the state to finished."""
         with self._lock:
             self._finished = True
 
     def snapshot(self) -> StatusSnapshot:
-        """Everything as it is now."""
+        """The current state."""
         with self._lock:
             return StatusSnapshot(
                 state="finished" if self._finished else "running" if self._blocks else "starting",
@@ -132,7 +136,7 @@ class RunStatus:
                 speed=self._speed(),
                 memory_bytes=self._memory,
                 peak_memory_bytes=self._peak,
-                shown=tuple(self._shown),
+                shown=tuple(self._streamn),
                 coming=self._coming,
                 notice=self._notice,
             )
@@ -148,30 +152,30 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class ActiveStream:
-    """One stream with all that belongs to it."""
+    """One stream with its feed, its control, its status and its recording."""
 
     number: int
     feed: LiveFeed
     control: LiveControl
     status: RunStatus
-    recording: Path | None = None  # the video file that grows with it, for download
+    recording: Path | None = None  # the growing video file, for download
 
 
 class CurrentStream:
-    """Holds the stream that is on; set by the run, read by the web server."""
+    """Holds the running stream; set by the run, read by the web server."""
 
     def __init__(self) -> None:
-        self._show: ActiveStream | None = None
+        self._stream: ActiveStream | None = None
 
     @property
     def stream(self) -> ActiveStream | None:
-        """The stream of now, or the last one; None before the first."""
-        return self._show
+        """The running stream, or the last one; None before the first."""
+        return self._stream
 
     def begin(
         self, feed: LiveFeed, control: LiveControl, status: RunStatus, recording: Path | None = None
     ) -> ActiveStream:
-        """Put another stream on."""
-        number = 0 if self._show is None else self._show.number + 1
-        self._show = ActiveStream(number, feed, control, status, recording)
-        return self._show
+        """Make a new stream the current one."""
+        number = 0 if self._stream is None else self._stream.number + 1
+        self._stream = ActiveStream(number, feed, control, status, recording)
+        return self._stream

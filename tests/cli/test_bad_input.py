@@ -119,7 +119,7 @@ def test_invalid_story_is_refused(
     [
         (("--size", "50x40"), "size 50x40 does not fit this model; use multiples of 16, the near"),
         (("--size", "0x0"), "size 0x0 does not fit this model"),
-        (("--device", "cuda"), 'no CUDA device is available here; use device="cpu"'),
+        (("--device", "cuda"), "no CUDA device is available here; use --device cpu"),
         (("--device", "toaster"), "device 'toaster' is not known; use auto, cpu, cuda"),
         (("--dtype", "int8"), "dtype int8 is not known; use auto, bfloat16"),
         (("--memory", "elephant"), "memory"),

@@ -49,17 +49,17 @@ def meta_engine(tiny_engine: Engine, tiny_folder: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("sana_stream.engine.sampling.checks.is_finite", lambda *_: True)
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: tensor)
     monkeypatch.setattr(block_generator, "check_states", lambda *_: None)
-    monkeypatch.setattr(decode, "check_pictures", lambda *_: None)
+    monkeypatch.setattr(decode, "check_frames", lambda *_: None)
     monkeypatch.setattr(
         "sana_stream.engine.device.InlineStream.to_host",
         lambda _, tensor: np.zeros(tensor.shape, np.uint8),
     )
-    prepare = partialmethod(SanaVideoTransformer.prepare_text, whole=True)
+    prepare = partialmethod(SanaVideoTransformer.prepare_text, keep_padding=True)
     monkeypatch.setattr(SanaVideoTransformer, "prepare_text", prepare)
     encode = tiny_engine.text_encoder.encode
 
-    def embedded(prompt: str, *, instructed: bool = True) -> tuple[Tensor, ...]:
-        return tuple(part.to(META) for part in encode(prompt, with_instruction=instructed))
+    def embedded(prompt: str, *, with_instruction: bool = True) -> tuple[Tensor, ...]:
+        return tuple(part.to(META) for part in encode(prompt, with_instruction=with_instruction))
 
     dtype = resolve_dtype("auto", torch.device("mps"))
     return Engine(

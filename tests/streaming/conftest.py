@@ -1,4 +1,4 @@
-"""A stage with a stream on it, and a server that shows it."""
+"""A current stream, and a server that shows it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .http_client import VIDEO
 
 
 @pytest.fixture
-def stage() -> CurrentStream:
-    stage = CurrentStream()
-    stage.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "A day"))
-    return stage
+def current() -> CurrentStream:
+    current = CurrentStream()
+    current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "A day"))
+    return current
 
 
 @pytest.fixture
-def server(stage: CurrentStream) -> Iterator[WebServer]:
-    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
+def server(current: CurrentStream) -> Iterator[WebServer]:
+    with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
         yield server

@@ -23,9 +23,9 @@ VIDEO = VideoFormat(96, 64, 16)
 TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
 
 
-def show_of(stage: CurrentStream) -> ActiveStream:
-    assert stage.stream
-    return stage.stream
+def stream_of(current: CurrentStream) -> ActiveStream:
+    assert current.stream
+    return current.stream
 
 
 def ask(

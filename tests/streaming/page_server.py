@@ -45,29 +45,29 @@ def main() -> None:
     parser.add_argument("--orders", action="store_true", help="wait to be asked for streams")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stage, programme = CurrentStream(), JobQueue() if options.orders else None
-    with WebServer(stage, AccessPolicy.on(options.host, options.port), programme) as server:
+    current, queue = CurrentStream(), JobQueue() if options.orders else None
+    with WebServer(current, AccessPolicy.on(options.host, options.port), queue) as server:
         say(f"at {server.access.url()}")
         say(f"watch {server.access.url(Role.VIEW)}")
-        while programme and (order := programme.next(Event())):
+        while queue and (job := queue.next(Event())):
             control = LiveControl()
-            programme.begin(order, control)
-            run(stage, control, None, options.blocks, (ShownPrompt(0, order.story),))
-            programme.end(order)
-        run(stage, LiveControl(), options.record, options.blocks, STORY)
+            queue.begin(job, control)
+            run(current, control, None, options.blocks, (ShownPrompt(0, job.story),))
+            queue.end(job)
+        run(current, LiveControl(), options.record, options.blocks, STORY)
         Event().wait()
 
 
 def run(
-    stage: CurrentStream,
+    current: CurrentStream,
     control: LiveControl,
     record: Path | None,
     limit: int | None,
     story: tuple[ShownPrompt, ...],
 ) -> None:
     feed = LiveFeed(VIDEO)
-    board = RunStatus(VIDEO, "A harbour", 7, None, story)
-    stage.begin(feed, control, board, record)
+    run_status = RunStatus(VIDEO, "A harbour", 7, None, story)
+    current.begin(feed, control, run_status, record)
     outputs: list[Output] = [feed]
     if record:
         outputs.append(
@@ -90,10 +90,10 @@ def run(
             frames[:, 9 * SCALE :] = colour(prompt)
             block = replace(block, frames=frames)
             pump.write(block)
-            board.on_block(block)
+            run_status.on_block(block)
             pace.on_block(len(frames), 0.2)
             index, start = index + 1, start + len(frames)
-    board.finish()
+    run_status.finish()
 
 
 def say(line: str) -> None:

@@ -1,4 +1,4 @@
-// The page around the picture: state, prompts, story, figures. Text from others is only ever text.
+// The page around the video: state, prompts, story, figures. Text from users is never HTML.
 
 import { Player } from "/player.js";
 
@@ -10,20 +10,20 @@ let status = null; // the last answer of the server
 let playing = null; // number of the stream being played
 let retryAt = 0;
 let unplayable = false;
-let sent = null; // the last prompt sent, until it is on screen
-let place = history.length; // in the history, while the arrow keys go through it
+let sent = null; // the last prompt sent, until it is shown
+let place = history.length; // in the history, for the arrow keys
 
 const STATES = {
   connecting: ["connecting", "Connecting …"],
-  empty: ["waiting", "No stream has begun yet."], // who may begin one is told how
-  starting: ["starting", "The first block is being made …"],
+  empty: ["waiting", "No stream has begun yet."], // replaced for clients that may begin one
+  starting: ["starting", "The first block is being generated …"],
   running: ["live", ""],
-  paused: ["held", ""],
+  paused: ["paused", ""],
   finished: ["finished", ""],
   disconnected: ["disconnected", "Disconnected. Trying again …"],
 };
-const UNPLAYABLE = "This browser cannot play the stream. A player can: open /live.mp4 in it.";
-const BEGIN = "Write below what is to be seen, and a stream begins with it.";
+const UNPLAYABLE = "This browser cannot play the stream. Open /live.mp4 in a video player.";
+const BEGIN = "Write a prompt below to begin a stream.";
 
 function readHistory() {
   try {
@@ -43,24 +43,24 @@ function clock(seconds) {
 
 function show(state) {
   const [word, usual] = STATES[state];
-  const directs = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
+  const controls = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
   const begins = Boolean(status?.may_begin) && ["empty", "finished"].includes(state);
   const overlay = unplayable && !usual ? UNPLAYABLE : begins && usual ? BEGIN : usual;
   if (document.body.dataset.state !== state && $("answer").className !== "bad" && !sent) {
-    $("answer").textContent = ""; // it told what was about to happen
+    $("answer").textContent = ""; // it was about the state before
   }
   document.body.dataset.state = state;
   if ($("state").textContent !== word) $("state").textContent = word;
   if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
   if (video.controls !== !overlay) video.controls = !overlay;
-  for (const id of ["prompt", "send"]) $(id).disabled = !(directs || begins);
+  for (const id of ["prompt", "send"]) $(id).disabled = !(controls || begins);
   for (const id of ["pause", "stop"]) {
     $(id).hidden = !status?.may_direct || ["connecting", "empty", "finished"].includes(state);
-    $(id).disabled = !directs;
+    $(id).disabled = !controls;
   }
-  $("label").textContent = begins ? "What a new stream begins with" : "What happens next";
+  $("label").textContent = begins ? "First prompt of a new stream" : "What happens next";
   $("send").textContent = begins ? "Begin" : "Send";
-  $("pause").textContent = state === "paused" ? "Go on" : "Hold the stream";
+  $("pause").textContent = state === "paused" ? "Resume the stream" : "Pause the stream";
 }
 
 async function poll() {
@@ -107,7 +107,7 @@ function onPlayer(what) {
   if (what === "lost") show("disconnected");
 }
 
-// The story: what has been on, what is on screen now, what is waiting, what is to come.
+// The story: prompts shown before, the one on screen, the next one, and those to come.
 function cues() {
   const at = player.time * status.fps + 0.5;
   const onScreen = status.shown.findLastIndex((cue) => cue.start <= at);
@@ -125,7 +125,7 @@ function cues() {
   return list;
 }
 
-// Tell how long a prompt took from the key to the eye.
+// Show how long a prompt took from sending to the screen.
 function watchForSent() {
   if (!sent) return;
   const waited = performance.now() - sent.at;
@@ -204,7 +204,7 @@ async function send() {
   const begins = ["empty", "finished"].includes(document.body.dataset.state);
   const at = performance.now();
   const answer = begins
-    ? await post("/streams", JSON.stringify({ story: text }), "Asked for. It begins in a moment.")
+    ? await post("/streams", JSON.stringify({ story: text }), "Sent. The stream begins in a moment.")
     : await post("/prompt", text, "Sent. It takes effect with the next block.");
   if (answer === null) return;
   const { prompt, from_frame_or_later: frame } = JSON.parse(answer);
@@ -223,19 +223,19 @@ function recall(step) {
   $("prompt").value = history[place] ?? "";
 }
 
-const hold = () =>
+const togglePause = () =>
   status?.state === "paused"
-    ? post("/command", "/resume", "The stream goes on.")
-    : post("/command", "/pause", "The stream is held after the block in work.");
+    ? post("/command", "/resume", "The stream continues.")
+    : post("/command", "/pause", "The stream pauses after the current block.");
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   send();
 });
-$("pause").addEventListener("click", hold);
+$("pause").addEventListener("click", togglePause);
 $("stop").addEventListener("click", () => {
-  if (confirm("End the stream? What was made so far stays.")) {
-    post("/command", "/stop", "The stream ends after the block in work.");
+  if (confirm("End the stream? The video so far is kept.")) {
+    post("/command", "/stop", "The stream ends after the current block.");
   }
 });
 $("live").addEventListener("click", () => player.follow());
@@ -262,7 +262,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     $("prompt").focus();
   } else if (event.key.toLowerCase() === "p" && !$("pause").hidden && !$("pause").disabled) {
-    hold();
+    togglePause();
   }
 });
 setInterval(() => {

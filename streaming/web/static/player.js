@@ -1,7 +1,7 @@
-// Plays the growing stream: fragments from one long response into Media Source Extensions.
+// Plays the growing stream: fragments of one long response, through Media Source Extensions.
 
-const KEPT_SECONDS = 90; // of what has been shown, for looking back
-const FAR_BEHIND = 6; // seconds of lead from which the picture jumps to the newest
+const KEPT_SECONDS = 90; // of played video, for seeking back
+const FAR_BEHIND = 6; // seconds of lead from which the video jumps to the newest
 
 export class Player {
   #video;
@@ -9,7 +9,7 @@ export class Player {
   #abort = null;
   #following = true;
   #jumping = false;
-  speed = 1; // of the making, against real time
+  speed = 1; // of the generation, relative to real time
 
   // `report` is called with "playing", "ended", "lost" or "unplayable".
   constructor(video, report) {
@@ -124,7 +124,7 @@ export class Player {
     const ranges = video.buffered;
     if (!ranges.length) return;
     const now = video.currentTime;
-    let next = null; // where to go on when nothing is buffered at the present time
+    let next = null; // where to continue when nothing is buffered at the current time
     for (let i = 0; i < ranges.length; i++) {
       if (now >= ranges.start(i) - 0.05 && now <= ranges.end(i) + 0.05) next = now;
       else if (next === null && ranges.start(i) > now) next = ranges.start(i);

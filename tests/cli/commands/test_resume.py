@@ -138,4 +138,4 @@ def test_resume_without_checkpoint_is_refused(
     assert "a.ckpt does not exist: the video is whole, or" in capfd.readouterr().err
     Path("a.ckpt").write_bytes(b"something else")
     assert run("resume", "a.mp4") == 1
-    assert "a.ckpt is not a whole checkpoint" in capfd.readouterr().err
+    assert "a.ckpt is not a complete checkpoint" in capfd.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import SanaVideoPipeline
 
+from sana_stream._files import partial_path
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.convert import convert_model
 from sana_stream.errors import CheckpointError, ConfigError
@@ -69,7 +70,7 @@ def test_existing_files_are_kept_and_partial_ones_removed(tiny_folder: Path, tmp
         convert_model(tiny_folder, tmp_path)
     with pytest.raises(ConfigError, match="dtype int4 is not known"):
         convert_model(tiny_folder, tmp_path / "x", dtype="int4")
-    left_behind = tmp_path / "y.part"
+    left_behind = partial_path(tmp_path / "y")
     (left_behind / "transformer").mkdir(parents=True)  # of a run that was killed
     convert_model(tiny_folder, tmp_path / "y")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["y"]
@@ -93,8 +94,8 @@ def test_foreign_files_are_not_overwritten(tiny_folder: Path, tmp_path: Path, ki
     elif kind == "link to nothing":
         (place / name).symlink_to(place / "elsewhere")
     else:
-        (place / f"{name}.part").mkdir()
-        (place / f"{name}.part" / "notes").write_text("mine")
+        partial_path(place / name).mkdir()
+        (partial_path(place / name) / "notes").write_text("mine")
     before = tree(place)
     with pytest.raises(ConfigError, match="exists"):
         convert_model(tiny_folder, place / name)
@@ -137,7 +138,7 @@ def test_only_links_to_model_files_are_copied(tiny_folder: Path, tmp_path: Path)
     with pytest.raises(CheckpointError, match="not a regular file"):
         convert_model(folder, tmp_path / "other")
     assert not (tmp_path / "other").exists()
-    assert not (tmp_path / "other.part").exists()
+    assert not partial_path(tmp_path / "other").exists()
 
 
 def test_unknown_file_suffix_is_refused(tiny_folder: Path, tmp_path: Path):

@@ -149,7 +149,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "text": (FILES[0], {"num_layers": "2"}, "num_layers is '2': it should be a valid integer"),
     "null": (FILES[0], {"num_layers": None}, "num_layers is null"),
     "truth": (FILES[0], {"num_layers": True}, "num_layers is True"),
-    "unknown": (FILES[0], {"attention_kind": "full"}, "unknown key 'attention_kind'"),
+    "unknown": (FILES[0], {"attention_kind": "full"}, "unknown keys attention_kind"),
     "class": (FILES[0], {"_class_name": "FluxTransformer2DModel"}, "a model of another kind"),
     "vae": (FILES[1], {"base_dim": 10**12}, "base_dim is 1000000000000"),
     "text layers": (FILES[2], {"num_hidden_layers": 500}, "num_hidden_layers is 500"),

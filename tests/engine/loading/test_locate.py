@@ -111,7 +111,7 @@ def test_original_file_takes_parts_from_another_folder(
         assert torch.equal(
             *(e.encode_negative_prompt("red")[1][:, :12] for e in (engine, tiny_engine))
         )
-    with pytest.raises(ConfigError, match="4 latent channels alone; give parts, a folder"):
+    with pytest.raises(ConfigError, match="4 latent channels; give parts, a folder"):
         resolve_components(tmp_path / "m.pth", None)
 
 

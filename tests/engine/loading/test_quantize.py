@@ -128,10 +128,10 @@ def test_supported_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
         (
             "fp8",
             torch.float32,
-            'fp8 is not made of float32 weights; use dtype="bfloat16", or int8',
+            'fp8 does not support float32 weights; use dtype="bfloat16", or int8',
         ),
-        ("fp8", torch.float16, "fp8 is not made of float16 weights"),
-        ("nvfp4", torch.float16, "nvfp4 is not made of float16 weights"),
+        ("fp8", torch.float16, "fp8 does not support float16 weights"),
+        ("nvfp4", torch.float16, "nvfp4 does not support float16 weights"),
     ],
 )
 def test_unsupported_weights_are_refused(

@@ -125,7 +125,7 @@ def test_video_is_cropped_to_whole_blocks(frames: int, kept: int):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"video": pictures(8, 32, 48)}, "the video has 8 pictures, and a block needs 9"),
+        ({"video": pictures(8, 32, 48)}, "the video has 8 frames, and a block needs 9"),
         ({"image": pictures(2, 32, 48)}, r"the image has shape \(2, 32, 48, 3\)"),
         ({"image": np.zeros((32, 48, 3), np.float32)}, "give uint8"),
         ({"image": np.zeros((32, 48, 4), np.uint8)}, "give uint8"),

@@ -53,7 +53,9 @@ def test_always_non_finite_block_leaves_session_unchanged(tiny_engine: Engine):
     session = tiny_engine.session("a red boat", noise=broken_noise(2, attempts=ATTEMPTS))
     take(session, 2)
     before = session.snapshot()
-    with pytest.raises(HealthError, match=r"block 2 \(from frame 17\) came out not finite 3 times"):
+    with pytest.raises(
+        HealthError, match=r"block 2 \(from frame 17\) has non-finite latents after 3"
+    ):
         next(session)
     assert session.snapshot() is before
     assert same([next(tiny_engine.session_from(before))], take_one_more(tiny_engine))
@@ -82,7 +84,7 @@ def test_non_finite_frames_are_refused(tiny_engine: Engine, monkeypatch: pytest.
     monkeypatch.setattr(
         tiny_engine.vae, "decode", lambda *given: (decode(*given)[0] * float("inf"), None)
     )
-    with pytest.raises(HealthError, match="the pictures of block 0"):
+    with pytest.raises(HealthError, match="the frames of block 0"):
         next(session)
 
 

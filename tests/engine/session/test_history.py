@@ -120,12 +120,12 @@ def test_rewind_resumes_at_the_block_of_that_time(
 def test_rewind_beyond_history_is_refused(tiny_engine: Engine):
     session = tiny_engine.session(PROMPTS[0])
     take(session, 2)
-    with pytest.raises(ConfigError, match=r"cannot go back 1 s: the history holds 0\.0 s"):
+    with pytest.raises(ConfigError, match=r"cannot rewind 1 s: the history holds 0\.0 s"):
         session.rewind(1)
     session.keep_history(seconds=1)
     before = session.snapshot()
     take(session, 1)
-    with pytest.raises(ConfigError, match=r"cannot go back 2 s: the history holds 0\.5 s"):
+    with pytest.raises(ConfigError, match=r"cannot rewind 2 s: the history holds 0\.5 s"):
         session.rewind(1.5 + 0.5)
     assert session.rewind(0.5) == 17
     assert session.snapshot().next_index == before.next_index

@@ -169,7 +169,7 @@ def test_any_flipped_bit_is_refused(
 def test_truncated_file_is_refused(tiny_engine: Engine, saved: Path, tmp_path: Path, place: float):
     data = saved.read_bytes()
     (tmp_path / "short.ckpt").write_bytes(data[: int(place * len(data))])
-    with pytest.raises(SnapshotError, match=r"short\.ckpt is not a whole checkpoint"):
+    with pytest.raises(SnapshotError, match=r"short\.ckpt is not a complete checkpoint"):
         tiny_engine.resume(tmp_path / "short.ckpt")
 
 
@@ -178,7 +178,7 @@ def test_foreign_file_is_refused(tiny_engine: Engine, tmp_path: Path):
     with pytest.raises(SnapshotError, match="not a checkpoint of a stream"):
         tiny_engine.resume(tmp_path / "weights.ckpt")
     (tmp_path / "video.ckpt").write_bytes(struct.pack(">I4s", 24, b"ftyp") + bytes(100))
-    with pytest.raises(SnapshotError, match="not a whole checkpoint"):
+    with pytest.raises(SnapshotError, match="not a complete checkpoint"):
         tiny_engine.resume(tmp_path / "video.ckpt")
 
 

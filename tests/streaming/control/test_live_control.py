@@ -1,4 +1,4 @@
-"""Live control: pending commands, the sources of lines, the status, the pacing."""
+"""Control of a stream: commands, where their lines come from, the status, the pace."""
 
 from __future__ import annotations
 
@@ -196,28 +196,28 @@ def test_status_lists_shown_and_coming_prompts() -> None:
         ShownPrompt(48, "dusk"),
         ShownPrompt(49, "night"),
     )
-    board = RunStatus(VIDEO, "A day", 3, 80, story)
-    assert board.snapshot().state == "starting"
+    run_status = RunStatus(VIDEO, "A day", 3, 80, story)
+    assert run_status.snapshot().state == "starting"
     for block in blocks(3, prompts=("dawn", "noon", "noon")):
-        board.on_block(block)
-    now = board.snapshot()
+        run_status.on_block(block)
+    now = run_status.snapshot()
     assert (now.state, now.blocks, now.seed) == ("running", 3, 3)
     assert now.shown == (ShownPrompt(0, "dawn"), ShownPrompt(17, "noon"))
     assert now.coming == (ShownPrompt(49, "night"),)
     assert (now.seconds, now.total_seconds) == (49 / 16, 5.0)
     assert now.speed == pytest.approx(49 / 16 / 0.6), "each block took 0.2 s"
-    board.plan((ShownPrompt(0, "dawn"), ShownPrompt(60, "storm")))
-    board.finish()
-    assert board.snapshot().coming == (ShownPrompt(60, "storm"),)
-    assert board.snapshot().state == "finished"
+    run_status.plan((ShownPrompt(0, "dawn"), ShownPrompt(60, "storm")))
+    run_status.finish()
+    assert run_status.snapshot().coming == (ShownPrompt(60, "storm"),)
+    assert run_status.snapshot().state == "finished"
 
 
 def test_status_is_bounded() -> None:
-    board = RunStatus(VIDEO)
+    run_status = RunStatus(VIDEO)
     block = make_block(0, 0, 1)
     for number in range(1200):
-        board.on_block(replace(block, start=number, prompt=f"prompt {number}"))
-    shown = board.snapshot().shown
+        run_status.on_block(replace(block, start=number, prompt=f"prompt {number}"))
+    shown = run_status.snapshot().shown
     assert len(shown) == 500
     assert shown[-1] == ShownPrompt(1199, "prompt 1199")
 

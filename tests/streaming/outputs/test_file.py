@@ -18,9 +18,9 @@ from sana_stream.streaming.containers import ebml
 from sana_stream.streaming.containers.matroska import remove_index as remove_matroska_index
 from sana_stream.streaming.containers.mp4 import remove_index as remove_mp4_index
 from sana_stream.streaming.containers.mp4_boxes import walk
-from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.run_mark import ANONYMOUS, run_mark
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, StreamSpec, VideoFormat
 
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, make_block, number_of, picture

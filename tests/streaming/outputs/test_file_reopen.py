@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
+from sana_stream.streaming.containers.run_id import read_run
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.run_mark import ANONYMOUS, run_mark
 from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, make_block
@@ -48,6 +49,18 @@ def test_a_file_goes_on_as_if_it_had_never_stopped(
         assert path.read_bytes() == straight.read_bytes()
     else:  # with random identifiers or counters of their own
         assert path.read_bytes()[1000:3000] == before[1000:3000]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_torn_anywhere_has_its_id(tmp_path: Path, suffix: str):
+    path = tmp_path / f"a{suffix}"
+    write(path, 0, 1, close=False)
+    begin = path.stat().st_size
+    write(path, 1, 2, kept=17, close=False)
+    data = path.read_bytes()
+    for end in range(begin, min(len(data), begin + 300)):
+        path.write_bytes(data[:end])
+        assert read_run(path) == ANONYMOUS
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".y4m"])

@@ -11,9 +11,9 @@ import pytest
 
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.encoder import fall_back_to_software
-from sana_stream.streaming.containers.run_id import ANONYMOUS, run_mark
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.run_mark import ANONYMOUS, run_mark
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 from ...programs import needs

@@ -103,7 +103,7 @@ def test_a_full_device_behind_standard_output() -> None:
     with open("/dev/full", "wb") as full, producer("--out", "-", stdout=full.fileno()) as process:
         _, said = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 1
-    assert "error: standard output: No space left on device" in said
+    assert "error: standard output: no space left on device" in said
 
 
 @pytest.mark.parametrize("container", ["matroska", "mpegts", "nut", "mp4", "flv", "webm", "y4m"])
@@ -165,7 +165,7 @@ def test_a_stalled_reader_does_not_keep_a_stopped_run() -> None:
             process.send_signal(signal.SIGINT)
             assert process.wait(TIMEOUT_SECONDS) == 130
             assert process.stderr
-            assert "takes nothing; the rest is dropped" in process.stderr.read()
+            assert "accepts no data; the rest is dropped" in process.stderr.read()
     finally:
         os.close(read)
 

@@ -200,7 +200,7 @@ def test_video_continues_a_clip(
         (("--image", "text.png"), "text.png cannot be read"),
         (("--prompt", "b<image>none.png"), "none.png cannot be read: No such file"),
         (("--prompt", "b<image>"), "<image> names no image"),
-        (("--video", "short.mkv"), "the video has 8 pictures, and a block needs 9"),
+        (("--video", "short.mkv"), "the video has 8 frames, and a block needs 9"),
         (("--video", "short.mkv", "--image", "x.png"), "not allowed with argument"),
         (("--lora", "none.safetensors"), "none.safetensors is missing"),
         (("--quantize", "int3"), "quantization 'int3' is not known; use int8, fp8, nvfp4"),

@@ -80,7 +80,7 @@ def test_rewind_beyond_history_is_reported(
 ):
     submit_before(monkeypatch, 4, PendingChanges(back=2.0))
     assert run(*LIVE, "--frames", "41", "--history", "1s", "--out", "a.mp4", *tiny) == 0
-    assert "cannot go back 2 s: the history holds 1.5 s" in capfd.readouterr().err
+    assert "cannot rewind 2 s: the history holds 1.5 s" in capfd.readouterr().err
     assert len(pictures("a.mp4")) == 41
 
 

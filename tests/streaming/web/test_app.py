@@ -12,11 +12,11 @@ from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import CurrentStream
 
-from ..http_client import ask, show_of, status
+from ..http_client import ask, status, stream_of
 
 
-def test_prompts_and_commands(stage: CurrentStream, server: WebServer) -> None:
-    control = show_of(stage).control
+def test_prompts_and_commands(current: CurrentStream, server: WebServer) -> None:
+    control = stream_of(current).control
     code, answer = ask(server, "/prompt", "a red  fox\n")
     assert (code, json.loads(answer)) == (202, {"prompt": "a red fox", "from_frame_or_later": 0})
     assert status(server)["waiting_prompt"] == "a red fox"
@@ -59,7 +59,7 @@ def test_prompts_and_commands(stage: CurrentStream, server: WebServer) -> None:
     ],
 )
 def test_requests_that_are_refused(
-    stage: CurrentStream,
+    current: CurrentStream,
     server: WebServer,
     path: str,
     body: str | bytes | None,
@@ -67,7 +67,7 @@ def test_requests_that_are_refused(
     code: int,
 ) -> None:
     assert ask(server, path, body, Content_Type=kind)[0] == code
-    assert show_of(stage).control.drain() == PendingChanges()
+    assert stream_of(current).control.drain() == PendingChanges()
 
 
 def test_before_the_first_stream_there_is_a_page() -> None:
@@ -90,10 +90,10 @@ def test_the_page_asks_for_nothing_from_elsewhere(server: WebServer) -> None:
 
 
 def test_those_who_watch_are_told_what_concerns_them(
-    stage: CurrentStream, server: WebServer
+    current: CurrentStream, server: WebServer
 ) -> None:
     assert status(server)["notice"] == ""
-    show_of(stage).status.set_notice("The recording ends at 0:12.")
+    stream_of(current).status.set_notice("The recording ends at 0:12.")
     assert status(server)["notice"] == "The recording ends at 0:12."
 
 

@@ -15,11 +15,11 @@ from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import CurrentStream
 
 from ..blocks import blocks
-from ..http_client import TIMEOUT_SECONDS, ask, show_of
+from ..http_client import TIMEOUT_SECONDS, ask, stream_of
 
 
 def test_foreign_pages_and_foreign_names_are_refused(
-    stage: CurrentStream, server: WebServer
+    current: CurrentStream, server: WebServer
 ) -> None:
     port = server.access.port
     assert ask(server, "/command", "/stop", Origin="http://evil.example")[0] == 403
@@ -27,7 +27,7 @@ def test_foreign_pages_and_foreign_names_are_refused(
     assert ask(server, "/command", "/stop", Host="evil.example")[0] == 400
     assert ask(server, "/command", "/stop", Host=f"127.0.0.1.evil.example:{port}")[0] == 400
     assert ask(server, "/command", "/stop", Host="")[0] == 400
-    assert not show_of(stage).control.stop.is_set()
+    assert not stream_of(current).control.stop.is_set()
     assert ask(server, "/prompt", "x", Origin=f"http://127.0.0.1:{port}")[0] == 202
     assert ask(server, "/status", Host=f"localhost:{port}")[0] == 200
     assert ask(server, "/status", Host="[::1]")[0] == 200
@@ -43,10 +43,10 @@ def test_a_foreign_page_cannot_show_what_is_made_here(server: WebServer, site: s
 
 
 def test_elsewhere_a_token_is_needed_and_says_what_one_may(
-    stage: CurrentStream, monkeypatch: pytest.MonkeyPatch
+    current: CurrentStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.auth.WRONG_SECONDS", 0.0)
-    with WebServer(stage, AccessPolicy.on("0.0.0.0", 0)) as server:
+    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
         access = server.access
         assert access.control_token != access.view_token
         assert ask(server, "/status")[0] == 401
@@ -57,7 +57,7 @@ def test_elsewhere_a_token_is_needed_and_says_what_one_may(
         assert ask(server, f"/status?token={access.view_token}")[0] == 200
         assert ask(server, f"/command?token={access.view_token}", "/stop")[0] == 403
         assert ask(server, f"/prompt?token={access.view_token}", "fox")[0] == 403
-        assert not show_of(stage).control.stop.is_set()
+        assert not stream_of(current).control.stop.is_set()
         assert (
             ask(server, "/prompt", "fox", Cookie=f"{access.cookie}={access.control_token}")[0]
             == 202
@@ -75,8 +75,8 @@ def answer_of(server: WebServer, path: str) -> tuple[int, HTTPMessage]:
     return answer.status, answer.headers
 
 
-def test_a_token_moves_from_the_address_into_a_cookie(stage: CurrentStream) -> None:
-    with WebServer(stage, AccessPolicy.on("0.0.0.0", 0)) as server:
+def test_a_token_moves_from_the_address_into_a_cookie(current: CurrentStream) -> None:
+    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
         code, headers = answer_of(server, f"/?token={server.access.control_token}")
         assert (code, headers["location"]) == (303, "/")
         assert headers["set-cookie"].startswith(
@@ -87,9 +87,9 @@ def test_a_token_moves_from_the_address_into_a_cookie(stage: CurrentStream) -> N
 
 
 def test_where_no_token_is_needed_one_in_the_address_means_nothing(
-    stage: CurrentStream, server: WebServer
+    current: CurrentStream, server: WebServer
 ) -> None:
-    show_of(stage).feed.write(next(blocks()))
+    stream_of(current).feed.write(next(blocks()))
     code, headers = answer_of(server, "/?token=x")
     assert code == 200
     assert headers["set-cookie"] is None
@@ -98,9 +98,9 @@ def test_where_no_token_is_needed_one_in_the_address_means_nothing(
     assert b"token" not in text
 
 
-def test_players_without_cookies_get_the_token_into_the_playlist(stage: CurrentStream) -> None:
-    show_of(stage).feed.write(next(blocks()))
-    with WebServer(stage, AccessPolicy.on("0.0.0.0", 0)) as server:
+def test_players_without_cookies_get_the_token_into_the_playlist(current: CurrentStream) -> None:
+    stream_of(current).feed.write(next(blocks()))
+    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
         text = ask(server, f"/live.m3u8?token={server.access.view_token}")[1].decode()
         (name,) = re.findall(r"^segment.*$", text, re.MULTILINE)
         assert ask(server, f"/{name}")[0] == 200
@@ -119,7 +119,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(server: WebServer) -> 
 
 
 def test_a_body_that_never_comes_is_not_waited_for(
-    stage: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    current: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.request_body.BODY_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", server.access.port), TIMEOUT_SECONDS) as connection:
@@ -127,7 +127,7 @@ def test_a_body_that_never_comes_is_not_waited_for(
             b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
         )
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")
-    assert show_of(stage).control.drain() == PendingChanges()
+    assert stream_of(current).control.drain() == PendingChanges()
 
 
 def test_a_request_that_never_comes_is_not_waited_for(

@@ -88,7 +88,7 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         assert browser.run("return document.getElementById('prompt').value") == prompt
 
 
-def test_a_second_viewer_joins_late_and_the_first_goes_on(browser: Browser) -> None:
+def test_a_second_viewer_joins_late_and_the_first_continues(browser: Browser) -> None:
     with serving() as url, Browser(390, 844, dark=True) as phone:
         browser.open(url)
         browser.wait(MOVING.format(2))
@@ -124,7 +124,7 @@ def test_a_killed_server_is_waited_for(browser: Browser) -> None:
         browser.wait(f"document.querySelector('video').currentTime > {now} + 0.5")
 
 
-def test_the_stream_is_held_goes_on_and_ends(browser: Browser) -> None:
+def test_the_stream_is_paused_resumed_and_ended(browser: Browser) -> None:
     with serving() as url:
         browser.open(url)
         browser.wait(MOVING.format(1))
@@ -134,15 +134,15 @@ def test_the_stream_is_held_goes_on_and_ends(browser: Browser) -> None:
             "document.querySelector('video').buffered.end(0) -"
             " document.querySelector('video').currentTime < 0.3"
         )
-        held = browser.run("return document.querySelector('video').currentTime")
+        paused_at = browser.run("return document.querySelector('video').currentTime")
         browser.run("document.getElementById('pause').click()")
-        browser.wait(MOVING.format(held + 1))
+        browser.wait(MOVING.format(paused_at + 1))
         browser.run("window.confirm = () => true; document.getElementById('stop').click()")
         browser.wait("document.body.dataset.state === 'finished'")
         assert browser.run("return document.getElementById('send').disabled")
 
 
-def test_a_foreign_page_cannot_direct(browser: Browser) -> None:
+def test_a_foreign_page_cannot_control(browser: Browser) -> None:
     with serving() as url, serving() as other:
         browser.open(other)
         browser.wait(MOVING.format(0.5))
@@ -160,7 +160,7 @@ def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -
         browser.wait("document.body.dataset.state === 'empty'")
         assert browser.run("return document.getElementById('send').textContent") == "Begin"
         overlay = browser.run("return document.getElementById('overlay').textContent")
-        assert overlay.startswith("Write below what is to be seen")
+        assert overlay.startswith("Write a prompt below")
         assert not browser.run("return document.querySelector('video').controls")
         assert browser.run("return document.getElementById('stop').hidden")
         for story in ("A red fox", "A blue whale"):
@@ -173,7 +173,7 @@ def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -
             assert distance(browser.run(f"return {COLOUR}"), story) < 16
 
 
-def test_a_browser_that_cannot_play_is_told_what_can(browser: Browser) -> None:
+def test_a_browser_that_cannot_play_shows_what_can(browser: Browser) -> None:
     with serving("--orders") as url:
         browser.open(url)
         browser.run("MediaSource.isTypeSupported = () => false; delete window.ManagedMediaSource")

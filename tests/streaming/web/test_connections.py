@@ -28,8 +28,8 @@ from ..http_client import (
     await_that,
     await_viewers,
     numbers_of,
-    show_of,
     status,
+    stream_of,
 )
 
 resource = pytest.importorskip("resource")
@@ -39,12 +39,12 @@ KINDS = [b"", HALF_A_REQUEST, NO_BODY, b"\x16\x03\x01\x02\x00\x01\x00"]
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch, stage: CurrentStream) -> Iterator[WebServer]:
+def few(monkeypatch: pytest.MonkeyPatch, current: CurrentStream) -> Iterator[WebServer]:
     """A server that has room for eight connections, four of them viewers'."""
     monkeypatch.setattr("sana_stream.streaming.web.server.connection_limit", lambda: 8)
     from sana_stream.streaming.web.auth import AccessPolicy
 
-    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
+    with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
         yield server
 
 
@@ -86,8 +86,8 @@ def test_the_oldest_that_says_nothing_makes_room(
         await_that(lambda c=connection: is_closed(c), "the oldest stay")
 
 
-def test_viewers_are_not_let_go_for_others(few: WebServer, stage: CurrentStream) -> None:
-    feed = show_of(stage).feed
+def test_viewers_are_not_let_go_for_others(few: WebServer, current: CurrentStream) -> None:
+    feed = stream_of(current).feed
     viewers = [Viewer(few) for _ in range(4)]
     await_viewers(few, 4)
     with ExitStack() as opened:
@@ -118,7 +118,7 @@ def test_where_all_are_held_a_new_one_is_told_to_come_back() -> None:
 
 
 def test_an_answer_that_nobody_takes_is_not_kept(
-    stage: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    current: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the connection is to close behind it."""
     monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.2)
@@ -128,7 +128,7 @@ def test_an_answer_that_nobody_takes_is_not_kept(
     class Large:
         init = bytes(64 << 20)
 
-    monkeypatch.setattr(show_of(stage).feed, "_fragments", Large())
+    monkeypatch.setattr(stream_of(current).feed, "_fragments", Large())
     for ending in (b"Connection: close\r\n", b""):
         request = b"GET /init.mp4 HTTP/1.1\r\nHost: localhost\r\n" + ending + b"\r\n"
         with connect(server.access.port, request):

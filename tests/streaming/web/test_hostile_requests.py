@@ -23,7 +23,7 @@ from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import CurrentStream, RunStatus
 
-from ..http_client import TIMEOUT_SECONDS, VIDEO, ask, show_of, status
+from ..http_client import TIMEOUT_SECONDS, VIDEO, ask, status, stream_of
 
 MEBIBYTE = 1 << 20
 EXAMPLES = settings(
@@ -170,18 +170,18 @@ RAW_JSON = st.sampled_from(
 
 @pytest.fixture(scope="module")
 def fuzzed() -> Iterator[tuple[WebServer, CurrentStream]]:
-    stage, programme = CurrentStream(), JobQueue()
-    stage.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "a \x1b[2J <b>\udcff title"))
+    current, queue = CurrentStream(), JobQueue()
+    current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "a \x1b[2J <b>\udcff title"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.3)
         patched.setattr("sana_stream.streaming.web.request_body.BODY_SECONDS", 0.3)
-        with WebServer(stage, AccessPolicy.on("127.0.0.1", 0), programme) as server:
+        with WebServer(current, AccessPolicy.on("127.0.0.1", 0), queue) as server:
             ask(server, "/status")
             gc.collect()
             before = psutil.Process().memory_info().rss
-            yield server, stage
+            yield server, current
             assert status(server)["title"] == "a \x1b[2J <b>\udcff title"
-            assert len(programme.jobs()) <= 16 + 32
+            assert len(queue.jobs()) <= 16 + 32
             grown = psutil.Process().memory_info().rss - before
             assert grown < 150 * MEBIBYTE, "memory grows with what is sent"
 
@@ -232,13 +232,13 @@ def test_requests_that_are_put_together_badly(
 def test_json_of_any_kind(
     fuzzed: tuple[WebServer, CurrentStream], path: str, body: str | bytes
 ) -> None:
-    server, stage = fuzzed
+    server, current = fuzzed
     code, answer = ask(server, path, body, Content_Type="application/json")
     assert code in (201, 202, 400, 503)
     if code >= 400:
         assert answer.count(b"\n") == 1
         assert answer.strip().decode().isprintable()
-    changes = show_of(stage).control.drain()
+    changes = stream_of(current).control.drain()
     assert len(changes.prompt or "") <= PROMPT_LIMIT
 
 
@@ -248,11 +248,11 @@ def test_json_of_any_kind(
 @example("/seed " + "9" * 60_000)
 @example("/back ٣")
 def test_lines_of_any_kind(fuzzed: tuple[WebServer, CurrentStream], line: str) -> None:
-    server, stage = fuzzed
+    server, current = fuzzed
     data = line.encode("utf-8", "surrogatepass")
     for path in ("/prompt", "/command"):
         assert ask(server, path, data)[0] in (202, 400)
-    changes = show_of(stage).control.drain()
+    changes = stream_of(current).control.drain()
     for text in (changes.prompt, changes.negative):
         assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in text or "")
 

@@ -25,12 +25,12 @@ from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import CurrentStream, RunStatus
 
 from ..blocks import blocks, number_of
-from ..http_client import TIMEOUT_SECONDS, VIDEO, ask, await_that, numbers_of, show_of
+from ..http_client import TIMEOUT_SECONDS, VIDEO, ask, await_that, numbers_of, stream_of
 
 
-def test_a_playlist_for_players(stage: CurrentStream, server: WebServer) -> None:
+def test_a_playlist_for_players(current: CurrentStream, server: WebServer) -> None:
     assert ask(server, "/live.m3u8")[0] == 503
-    feed = show_of(stage).feed
+    feed = stream_of(current).feed
     for block in blocks(14, size=4):
         feed.write(block)
     code, text = ask(server, "/live.m3u8")
@@ -45,8 +45,8 @@ def test_a_playlist_for_players(stage: CurrentStream, server: WebServer) -> None
     assert ask(server, "/live.m3u8")[1].endswith(b"#EXT-X-ENDLIST\n")
 
 
-def test_the_playlist_in_a_player(stage: CurrentStream, server: WebServer) -> None:
-    feed = show_of(stage).feed
+def test_the_playlist_in_a_player(current: CurrentStream, server: WebServer) -> None:
+    feed = stream_of(current).feed
     for block in blocks(3):
         feed.write(block)
     feed.close()
@@ -60,10 +60,10 @@ def test_asking_for_headers_alone_does_not_wait_for_the_end(server: WebServer) -
 
 
 def test_what_was_made_so_far_can_be_had(tmp_path: Path) -> None:
-    stage, path = CurrentStream(), tmp_path / "a day & “more”.mp4"
-    stage.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO), path)
+    current, path = CurrentStream(), tmp_path / "a day & “more”.mp4"
+    current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO), path)
     output = open_output(str(path), StreamSpec(VIDEO))
-    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
+    with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
         for block in blocks(2):
             output.write(block)
         code, data = ask(server, "/download")
@@ -109,10 +109,10 @@ def film(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def downloads(film: Path) -> Iterator[tuple[WebServer, RunStatus]]:
-    stage, board = CurrentStream(), RunStatus(VIDEO)
-    stage.begin(LiveFeed(VIDEO), LiveControl(), board, film)
-    with WebServer(stage, AccessPolicy.on("127.0.0.1", 0)) as server:
-        yield server, board
+    current, run_status = CurrentStream(), RunStatus(VIDEO)
+    current.begin(LiveFeed(VIDEO), LiveControl(), run_status, film)
+    with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
+        yield server, run_status
 
 
 def fetch(server: WebServer, method: str = "GET", **headers: str) -> tuple[int, HTTPMessage, bytes]:
@@ -154,9 +154,9 @@ def fetch(server: WebServer, method: str = "GET", **headers: str) -> tuple[int, 
 def test_parts_of_a_recording(
     downloads: tuple[WebServer, RunStatus], finished: bool, asked: str, part: tuple[int, int] | str
 ) -> None:
-    server, board = downloads
+    server, run_status = downloads
     if finished:
-        board.finish()
+        run_status.finish()
     for method in ("GET", "HEAD"):
         code, headers, content = fetch(server, method, Range=asked)
         if part == "none":
@@ -174,10 +174,10 @@ def test_parts_of_a_recording(
 def test_a_part_goes_on_with_the_same_recording_only(
     downloads: tuple[WebServer, RunStatus], film: Path
 ) -> None:
-    server, board = downloads
+    server, run_status = downloads
     assert fetch(server)[1]["etag"] is None, "it may still change"
     assert fetch(server, Range="bytes=5-", If_Range='"x"')[0] == 200
-    board.finish()
+    run_status.finish()
     tag = fetch(server, "HEAD")[1]["etag"]
     assert fetch(server, Range="bytes=5-", If_Range=tag)[0] == 206
     assert fetch(server, Range="bytes=5-", If_Range=f"W/{tag}")[0] == 200

@@ -19,8 +19,8 @@ from ..http_client import (
     await_that,
     await_viewers,
     numbers_of,
-    show_of,
     status,
+    stream_of,
 )
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def await_newest(viewer: Viewer, feed: LiveFeed) -> None:
 
 
 def test_viewers_get_every_block_from_the_newest_on(
-    stage: CurrentStream, server: WebServer
+    current: CurrentStream, server: WebServer
 ) -> None:
-    source, feed = blocks(), show_of(stage).feed
+    source, feed = blocks(), stream_of(current).feed
     first = Viewer(server)
     await_viewers(server, 1)
     feed.write(next(source))
@@ -79,9 +79,9 @@ def test_viewers_get_every_block_from_the_newest_on(
 
 
 def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
-    stage: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    current: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = show_of(stage).feed
+    feed = stream_of(current).feed
     monkeypatch.setattr(feed, "_fragments", Megabytes())
     stalled = [Viewer(server, reading=False) for _ in range(4)]
     others = [Viewer(server) for _ in range(2)]
@@ -105,13 +105,13 @@ def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
 
 
 def test_a_viewer_that_never_takes_anything_is_let_go(
-    stage: CurrentStream,
+    current: CurrentStream,
     server: WebServer,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.auth.SEND_SECONDS", 0.2)
-    feed = show_of(stage).feed
+    feed = stream_of(current).feed
     monkeypatch.setattr(feed, "_fragments", Megabytes())
     gc.disable()  # it may be long in coming: nobody is to stay until then
     request.addfinalizer(gc.enable)
