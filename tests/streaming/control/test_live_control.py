@@ -167,7 +167,7 @@ def test_remote_clients_keep_a_bounded_number_of_moments() -> None:
     control = LiveControl()
     for _ in range(BRANCH_LIMIT):
         control.submit("/branch dusk", remote=True)
-    with pytest.raises(CommandError, match="20 moments of this stream are kept"):
+    with pytest.raises(CommandError, match="remote clients may save 20 moments"):
         control.submit("/branch dusk", remote=True)
     control.submit("/branch dawn")
     assert control.drain().branch == "dawn"

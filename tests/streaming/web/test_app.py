@@ -102,5 +102,5 @@ def test_a_taken_port_is_said_at_once(server: WebServer) -> None:
         InvalidOutputError, match=r"port \d+ on 127\.0\.0\.1: address already in use"
     ):
         WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", server.access.port))
-    with pytest.raises(InvalidOutputError, match="port 70000: must be between"):
+    with pytest.raises(InvalidOutputError, match="port 70000: give 0 to 65535"):
         AccessPolicy.on("127.0.0.1", 70000)
