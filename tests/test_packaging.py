@@ -28,7 +28,7 @@ def test_every_source_folder_is_listed_as_a_package():
     }
 
 
-def test_the_installed_package_has_every_file_of_the_source():
+def test_installed_package_has_every_source_file():
     installed = Path(str(sana_stream.__file__)).parent
     if installed.name == "public":
         pytest.skip("an editable install has no files of its own; `make test` installs the wheel")

@@ -14,9 +14,7 @@ from sana_stream.engine.session.settings import resolve_settings
 from sana_stream.errors import ConfigError
 
 
-def test_a_session_from_resolved_settings_is_the_same_stream(
-    tiny_folder: Path, tiny_engine: Engine
-):
+def test_session_from_resolved_settings_is_the_same_stream(tiny_folder: Path, tiny_engine: Engine):
     info = inspect_model(tiny_folder)
     given: dict[str, Any] = {"seed": 3, "height": 32, "width": 48, "steps": 2}
     settings = resolve_settings(info.preset, info.size_multiple, **given)
@@ -25,7 +23,7 @@ def test_a_session_from_resolved_settings_is_the_same_stream(
     assert np.array_equal(mine.frames, usual.frames)
 
 
-def test_an_image_takes_its_own_solver_from_resolved_settings(tiny_engine: Engine):
+def test_image_start_uses_its_own_solver(tiny_engine: Engine):
     image = np.zeros((32, 48, 3), np.uint8)
     preset = tiny_engine.preset
     settings = resolve_settings(preset, tiny_engine.size_multiple, height=32, width=48, steps=2)
@@ -62,7 +60,7 @@ def test_settings_and_a_single_setting_are_refused(tiny_engine: Engine):
         tiny_engine.session("a fox", settings="fast")  # type: ignore[arg-type]
 
 
-def test_a_model_that_was_inspected_is_loaded_from_that_record(
+def test_engine_loads_from_an_inspected_model(
     tiny_folder: Path, tiny_engine: Engine, tmp_path: Path
 ):
     info = inspect_model(tiny_folder)
