@@ -93,6 +93,10 @@ def read_text_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{safe_text(path)}: pad_token_id is {padding}, and vocab_size {checked['vocab_size']}"
         )
+    if "sliding_window" in values and checked["sliding_window"] is None and _slides(checked):
+        raise CheckpointError(
+            f"{safe_text(path)}: sliding_window is null; give the number of tokens, or leave it out"
+        )
     types = checked.get("layer_types")
     if types is not None and len(types) != checked["num_hidden_layers"]:
         raise CheckpointError(
@@ -100,6 +104,11 @@ def read_text_config(folder: Path) -> dict[str, Any]:
             f" {checked['num_hidden_layers']}"
         )
     return checked
+
+
+def _slides(config: dict[str, Any]) -> bool:
+    """Whether layers of this type of model attend to a window of tokens."""
+    return config["model_type"] != "gemma"
 
 
 def text_weight_files(folder: Path) -> list[Path]:

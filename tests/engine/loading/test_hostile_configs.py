@@ -155,6 +155,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "text layers": (FILES[2], {"num_hidden_layers": 500}, "num_hidden_layers is 500"),
     "text width": (FILES[2], {"hidden_size": 48}, "the parts are not of one model"),
     "remote code": (FILES[2], {"auto_map": {"AutoModel": "x--y.Z"}}, "asks for code to be run"),
+    "text window": (FILES[2], {"sliding_window": None}, "sliding_window is null"),
     "text dtype": (FILES[2], {"dtype": 7}, "dtype is 7: it should be a valid string"),
     "text turns": (
         FILES[2],
