@@ -253,7 +253,7 @@ def test_a_name_that_no_file_here_can_have(
     """`~user` of a user that this machine lacks; a name longer than the system takes."""
     name = "x" * 5000 if long else "~nobody-of-this-name/x"
     prompt = () if option == "--prompt-file" else PROMPT
-    code = 1 if option == "--lora" else 2
+    code = 1 if option == "--lora" and not long else 2  # too long to be a path at all
     said = mistake(capfd, code, *prompt, option, name, "--frames", "1")
     assert len(said) < 400
     assert "unexpected error" not in said
