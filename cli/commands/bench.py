@@ -168,9 +168,9 @@ def run(args: Namespace) -> int:
     encode = _encode_seconds(engine, figures)
     rivals = _against(args, engine, figures) if args.against else {}
     if args.json:
-        told = asdict(figures) | {"encode": encode} | rivals
-        told |= {"frames_a_second": figures.frames_a_second, "share": figures.share_of_floor}
-        answer(json.dumps(told))
+        facts = asdict(figures) | {"encode": encode} | rivals
+        facts |= {"frames_a_second": figures.frames_a_second, "share": figures.share_of_floor}
+        answer(json.dumps(facts))
     else:
         _tell(Console(stderr=True), engine, figures, encode, rivals)
     return 0

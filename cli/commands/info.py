@@ -74,8 +74,8 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     for part in info.parts:
         weights = part.weights
         count = f"{weights.parameters / 1e6:,.1f} million weights in {', '.join(weights.dtypes)}"
-        told = f"{part.kind}, {count}, {format_bytes(weights.file_bytes)}"
-        yield part.name.replace("_", " "), told
+        summary = f"{part.kind}, {count}, {format_bytes(weights.file_bytes)}"
+        yield part.name.replace("_", " "), summary
     yield "licence", info.licence or "none in its folder"
     yield (
         "size",

@@ -61,7 +61,7 @@ def check_replaceable(path: Path, config: RunConfig) -> None:
         ) from error
     if not config.overwrite:
         raise ConfigError(
-            f"{name} exists, the checkpoint of an interrupted video: go on with that one"
+            f"{name} exists, the checkpoint of an interrupted video: resume that one"
             f" (sana-stream resume {shlex.quote(name)}), choose another name, or"
             " replace it with overwrite=True"
         )

@@ -179,12 +179,12 @@ class Checkpoints:
         """Log how an incomplete video can be resumed, or that it cannot."""
         if path.exists():
             video = shlex.quote(next(out for out in self._plan.config.targets if not is_live(out)))
-            logger.info("go on with it: sana-stream resume %s", video)
+            logger.info("resume it with: sana-stream resume %s", video)
             if self._failed:
                 frame = max(self._written, 0)
-                logger.warning("it goes on from frame %d: %s", frame, self._reason)
+                logger.warning("it can be resumed from frame %d: %s", frame, self._reason)
         elif self._waiting:
-            logger.warning("there is no checkpoint to go on from: %s", self._reason)
+            logger.warning("there is no checkpoint to resume from: %s", self._reason)
 
     def _is_single_threaded(self) -> bool:
         from sana_stream.engine.device import is_single_threaded
@@ -222,7 +222,7 @@ class Checkpoints:
             save_snapshot(self._path, snapshot, self._engine, extra)
         except Exception as error:  # of any kind: no caller sees what fails in this thread
             if not self._failed:
-                logger.warning("%s; the run goes on without a new checkpoint", one_line(error))
+                logger.warning("%s; the run continues without a new checkpoint", one_line(error))
             self._failed, self._reason = True, one_line(error)
         else:
             self._written, self._failed = frames, False

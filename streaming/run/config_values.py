@@ -142,12 +142,12 @@ def _steps(given: object) -> int | tuple[float, ...] | None:
 
 
 def _loras(given: object) -> tuple[tuple[str, float], ...]:
-    told = "pairs (file, scale)"
-    pairs = ARGUMENTS.items("loras", given, told, MOST_LORAS)
+    expected = "pairs (file, scale)"
+    pairs = ARGUMENTS.items("loras", given, expected, MOST_LORAS)
     found = []
     for pair in pairs:
-        parts = ARGUMENTS.items("loras", pair, told, 2)
+        parts = ARGUMENTS.items("loras", pair, expected, 2)
         if len(parts) != 2:
-            raise ConfigError(f"loras: give {told}")
+            raise ConfigError(f"loras: give {expected}")
         found.append((_path("loras", parts[0]), ARGUMENTS.number("loras", parts[1])))
     return tuple(found)

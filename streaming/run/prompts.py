@@ -103,7 +103,7 @@ class PromptScheduler:
         try:
             picture = self._picture(path)
         except ConfigError as error:
-            logger.warning("%s; the film goes on without a cut", error)
+            logger.warning("%s; the video continues without a cut", error)
             return None
         action = "cut to" if frame else "begins with"
         logger.info("from frame %d (%s): %s %s", frame, self._time(frame), action, path)
@@ -136,7 +136,7 @@ class PromptScheduler:
     def wait(self) -> None:
         """Wait while the stream is paused, or is further ahead of real time than it has to be."""
         if self.live is not None and self.live.control.paused:
-            logger.info("the stream is held; /resume goes on")
+            logger.info("the stream is paused; /resume continues it")
             self.live.control.wait_while_paused()
         if self._pace is not None:
             self._pace.wait()
@@ -190,9 +190,9 @@ class PromptScheduler:
                 before = session.next_start
                 gone = before - session.rewind(changes.back, float(self._plan.fps))
                 self.rewound_frames += gone
-                where = "" if session.next_start else ", at its beginning"
+                where = "" if session.next_start else ", to its start"
                 back = self._plan.seconds_of(gone)
-                logger.info("the stream is %.1f s back%s; the video goes on", back, where)
+                logger.info("the stream was rewound by %.1f s%s; the video continues", back, where)
         except SanaStreamError as error:
             logger.warning("%s", error)
 

@@ -54,11 +54,11 @@ def blocks(
 
 
 def pour(output: Output, source: Iterable[Block] | None = None, count: int = 5000) -> None:
-    """Write so many blocks one after the other."""
+    """Write `count` blocks one after the other."""
     for block in islice(blocks() if source is None else source, count):
         output.write(block)
 
 
 def colour(prompt: str) -> np.ndarray:
-    """The colour that stands for a prompt, uint8 (3,)."""
+    """The colour that encodes a prompt, uint8 (3,)."""
     return np.frombuffer(zlib.crc32(prompt.encode()).to_bytes(4), np.uint8)[:3]

@@ -34,7 +34,7 @@ def test_resumed_video_equals_an_undisturbed_one(
     shown = [file.split("/%")[0] for file in (name, other)]
     assert make(other, *tiny) == 0
     make_interrupted(monkeypatch, 3, name, *tiny)
-    assert f"go on with it: sana-stream resume {name}" in capfd.readouterr().err
+    assert f"resume it with: sana-stream resume {name}" in capfd.readouterr().err
     assert len(pictures(shown[0])) == 33
     assert read_header(Path("a.ckpt")).frames == 33
     assert run("resume", name) == 0

@@ -80,8 +80,8 @@ def test_a_closed_file_is_ordinary(tmp_path: Path, suffix: str) -> None:
         stream = container.streams.video[0]
         assert container.duration == 65 * 1_000_000 // FPS
         assert stream.average_rate == FPS
-        told = json.loads(tags["comment"])
-        assert (tags["title"], told) == ("Dusk", {"seed": 7, "run": run_mark(ANONYMOUS)})
+        facts = json.loads(tags["comment"])
+        assert (tags["title"], facts) == ("Dusk", {"seed": 7, "run": run_mark(ANONYMOUS)})
         if suffix != ".mov":
             assert tags["description"] == "a red boat\nrain & wind"
         container.seek(int(2.6 * 1_000_000))

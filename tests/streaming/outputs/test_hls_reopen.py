@@ -1,4 +1,4 @@
-"""Playlists of an earlier run go on: for those who watch, the stream has only been slow."""
+"""Resuming the playlist of an earlier run: players only see a slow stream."""
 
 from __future__ import annotations
 

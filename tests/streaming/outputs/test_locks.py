@@ -1,4 +1,4 @@
-"""One writer an output, in one process or in several, whoever was killed before."""
+"""One writer an output, in one process or in several, also after one was killed."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ def test_every_name_of_a_file_has_a_lock(tmp_path: Path, name: str):
 
 def test_a_foreign_file_of_a_lock_s_name_is_left_alone(tmp_path: Path):
     film = tmp_path / "film.mp4"
-    lock_path(film).write_text("something of somebody's")
+    lock_path(film).write_text("another program's file")
     with pytest.raises(InvalidOutputError, match="is not a lock file"):
         OutputLocks().acquire(film)
-    assert lock_path(film).read_text() == "something of somebody's"
+    assert lock_path(film).read_text() == "another program's file"
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):

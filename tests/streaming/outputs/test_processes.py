@@ -46,7 +46,7 @@ def producer(*arguments: str, stdout: int = subprocess.DEVNULL) -> Iterator[subp
 
 
 def await_frames(process: subprocess.Popen[str], frames: int) -> None:
-    """Read what the process says until it has handed over so many frames."""
+    """Read the output of the process until it reports this number of frames."""
     assert process.stderr
     for line in process.stderr:
         made = re.fullmatch(r"made (\d+)\n", line)
@@ -92,11 +92,11 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(tmp_path: Path) -> None:
         ["sh", "-c", limit], capture_output=True, text=True, timeout=TIMEOUT_SECONDS
     )
     assert result.returncode == 1
-    told = re.search(r"error: .*a\.mp4: file too large.*; (\d+) frames \(", result.stderr)
-    assert told, result.stderr
+    match = re.search(r"error: .*a\.mp4: file too large.*; (\d+) frames \(", result.stderr)
+    assert match, result.stderr
     assert "Traceback" not in result.stderr
-    assert shown(path) == list(range(int(told[1])))
-    assert int(told[1]) >= 17
+    assert shown(path) == list(range(int(match[1])))
+    assert int(match[1]) >= 17
 
 
 def test_a_full_device_behind_standard_output() -> None:

@@ -45,7 +45,7 @@ class Probe:
 
 
 def feed(pump: OutputPump, count: int | None) -> list[bool]:
-    """Write so many blocks, or until none is taken, giving the outputs time to fail in between."""
+    """Write `count` blocks, or until none is taken, giving the outputs time to fail in between."""
     answers, deadline = [], time.monotonic() + TIMEOUT_SECONDS
     for block in blocks(count, size=4):
         answers.append(pump.write(block))

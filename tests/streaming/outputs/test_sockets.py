@@ -32,7 +32,7 @@ def shown(data: bytes) -> list[int]:
 
 
 class Reader:
-    """A server that takes connections one after the other, so many bytes of each."""
+    """A server that takes connections one after the other, and reads `limit` bytes of each."""
 
     def __init__(self, *limits: int | None, path: str | None = None) -> None:
         if path:
@@ -208,7 +208,7 @@ def test_a_lost_reader_is_the_end_of_the_only_output() -> None:
 def test_a_stalled_reader(
     monkeypatch: pytest.MonkeyPatch, timeout: float, kind: type[OutputError], message: str
 ) -> None:
-    """Given up after the time-out, or when the run is to stop; other threads go on meanwhile."""
+    """Given up after the time-out, or when the run is to stop; other threads continue meanwhile."""
     monkeypatch.setattr(addresses, "TIMEOUT", timeout)
     stop, ticks, done = threading.Event(), [0], threading.Event()
 

@@ -89,7 +89,7 @@ def play(connection: socket.socket) -> None:
 
 
 def send(address: str, count: int = 1) -> None:
-    """Deliver so many blocks; one of them fits into any buffer."""
+    """Deliver `count` blocks; one of them fits into any buffer."""
     output = open_output(address, SPEC)
     try:
         for block in blocks(count):

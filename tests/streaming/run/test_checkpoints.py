@@ -70,5 +70,5 @@ def test_unwritable_checkpoint_does_not_end_run(
     monkeypatch.setattr("sana_stream.engine.snapshot.file.save_snapshot", refuse)
     assert make("a.mp4", "--checkpoint-every", "0.001s", *tiny) == 0
     said = capfd.readouterr().err
-    assert "a.ckpt cannot be written: no space left on device; the run goes on" in said
+    assert "a.ckpt cannot be written: no space left on device; the run continues" in said
     assert len(pictures("a.mp4")) == FRAMES

@@ -66,7 +66,7 @@ def test_full_disk_keeps_a_resumable_video(
     assert said[-1].startswith("sana-stream: a.y4m: file too large; ")
     assert "frames (" in said[-1]
     assert said[-1].endswith("are in it and play")
-    assert "go on with it: sana-stream resume a.y4m" in said
+    assert "resume it with: sana-stream resume a.y4m" in said
     frames = len(pictures("a.y4m"))
     assert frames % 8 == 1
     assert read_header(Path("a.ckpt")).frames <= frames
@@ -135,7 +135,7 @@ def test_device_out_of_memory_ends_run(
         assert make("a.mp4", *tiny) == 1
     said = capfd.readouterr().err.splitlines()
     assert "the device has no memory left for block 3 (from frame 25)" in said[-1]
-    assert "go on with it: sana-stream resume a.mp4" in said
+    assert "resume it with: sana-stream resume a.mp4" in said
     assert len(pictures("a.mp4")) == 25
     assert same_when_resumed(tiny)
 
@@ -203,7 +203,7 @@ def test_interrupted_run_without_checkpoint_reports_it(
     monkeypatch.setattr("sana_stream.engine.snapshot.file.atomic_write", refuse)
     make_interrupted(monkeypatch, 3, "a.mp4", *tiny)
     said = capfd.readouterr().err
-    assert "there is no checkpoint to go on from: checkpoint a.ckpt cannot be written" in said
+    assert "there is no checkpoint to resume from: checkpoint a.ckpt cannot be written" in said
     assert "sana-stream resume" not in said
 
 
@@ -222,7 +222,10 @@ def test_older_checkpoint_is_kept_and_reported(
         make_interrupted(patch, 4, "a.mp4", "--checkpoint-every", "0.001s", *tiny)
     said = capfd.readouterr().err
     frames = read_header(Path("a.ckpt")).frames
-    assert f"it goes on from frame {frames}: checkpoint a.ckpt cannot be written: no space" in said
+    assert (
+        f"it can be resumed from frame {frames}: checkpoint a.ckpt cannot be written: no space"
+        in said
+    )
     assert same_when_resumed(tiny)
 
 
@@ -249,5 +252,5 @@ def test_host_out_of_memory_ends_run(
         assert make("a.mp4", *tiny) == 1
     said = capfd.readouterr().err.splitlines()
     assert said[-1].startswith("sana-stream: there is not enough memory: ")
-    assert "go on with it: sana-stream resume a.mp4" in said
+    assert "resume it with: sana-stream resume a.mp4" in said
     assert same_when_resumed(tiny)

@@ -156,9 +156,10 @@ def test_removed_cut_image_does_not_end_run(
     with monkeypatch.context() as patch:
         at_block(patch, 1, Path("cut.png").unlink)
         assert run(*words) == 0
-    told = capfd.readouterr().err
+    err = capfd.readouterr().err
     assert (
-        "cut.png cannot be read: No such file or directory; the film goes on without a cut" in told
+        "cut.png cannot be read: No such file or directory; the video continues without a cut"
+        in err
     )
     assert len(pictures("frames")) == 60
 

@@ -96,7 +96,7 @@ def test_folder_made_read_only_does_not_end_run(begin: Begin, films: Path):
     films.chmod(0o555)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    assert said.count(b"a.ckpt cannot be written: permission denied; the run goes on") == 1
+    assert said.count(b"a.ckpt cannot be written: permission denied; the run continues") == 1
     assert b"films/a.ckpt cannot be removed (permission denied); the video is whole" in said
     made = pictures(films / "a.mp4")
     assert len(made) == 200
@@ -120,7 +120,7 @@ def test_stalled_reader_does_not_block_the_signal(begin: Begin, tmp_path: Path):
             _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert b"accepts no data; the rest is dropped" in said
-    assert b"go on with it: sana-stream resume a.mkv" in said
+    assert b"resume it with: sana-stream resume a.mkv" in said
     assert b"Traceback" not in before + said
     assert len(pictures(tmp_path / "a.mkv")) % 8 == 1, "only whole blocks"
 

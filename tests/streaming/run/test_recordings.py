@@ -107,7 +107,10 @@ def test_nearly_full_disk_is_not_filled(
     with OutputPump([feed, recording]) as pump:
         source = blocks(4)
         pump.write(next(source))
-        await_that(lambda: feed.frames >= 17 and path.stat().st_size, "nothing is recorded")
+        await_that(
+            lambda: feed.frames >= 17 and path.exists() and path.stat().st_size,
+            "nothing is recorded",
+        )
         monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 40, 0, 100 << 20))
         for block in source:
             pump.write(block)

@@ -40,7 +40,7 @@ def test_rewound_live_stream_continues_from_that_block(
     first = frames_under(tiny_engine, ["a red boat"] * 4)
     second = frames_under(tiny_engine, ["a red boat"] * 3 + ["a fox runs"] * 3)
     assert np.array_equal(pictures("a"), np.concatenate(first + second[3:]))
-    assert "the stream is 0.5 s back; the video goes on" in capfd.readouterr().err
+    assert "the stream was rewound by 0.5 s; the video continues" in capfd.readouterr().err
 
 
 def test_rewind_seconds_use_the_videos_frame_rate(
@@ -57,7 +57,7 @@ def test_rewind_seconds_use_the_videos_frame_rate(
     submit_before(monkeypatch, 4, PendingChanges(back=99.0))
     assert run(*LIVE, "--fps", "8", "--frames", "42", "--out", "b/%04d.png", *tiny) == 0
     assert np.array_equal(pictures("b"), np.concatenate([*made, made[0]]))
-    assert "4.1 s back, at its beginning; the video goes on" in capfd.readouterr().err
+    assert "4.1 s, to its start; the video continues" in capfd.readouterr().err
 
 
 @posix

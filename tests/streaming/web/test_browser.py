@@ -19,7 +19,7 @@ from .browser import ABSENT, TIMEOUT_SECONDS, WHY_ABSENT, Browser
 pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)]
 
 MOVING = "document.querySelector('video').currentTime > {} && document.body.dataset.state"
-# The average colour of the picture's right edge, which stands for the prompt.
+# The average colour of the picture's right edge, which encodes the prompt.
 COLOUR = """(() => {
   const video = document.querySelector("video"), canvas = document.createElement("canvas");
   canvas.width = canvas.height = 1;
@@ -56,7 +56,7 @@ def distance(shown: list[int], prompt: str) -> int:
 
 
 def await_colour(browser: Browser, prompt: str) -> None:
-    """Wait until the picture shows a prompt that the page says is on: soon, not at once."""
+    """Wait until the picture shows a prompt that the page lists as current."""
     until = time.monotonic() + 10
     while distance(shown := browser.run(f"return {COLOUR}"), prompt) >= 16:
         assert time.monotonic() < until, shown

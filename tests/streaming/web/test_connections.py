@@ -1,4 +1,4 @@
-"""Many connections that say nothing, little, or take nothing: the stream goes on beside them."""
+"""Many idle, slow or stalled connections, which must not delay the stream."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_oldest_that_says_nothing_makes_room(
     few: WebServer, crowd: list[socket.socket], say: bytes
 ) -> None:
     for _ in range(40):
-        with suppress(ConnectionError):  # it was let go before it had spoken
+        with suppress(ConnectionError):  # disconnected before it sent anything
             crowd.append(connect(few.access.port, say))
     for _ in range(5):
         assert status(few)["state"] == "starting"
@@ -104,7 +104,7 @@ def test_viewers_are_not_let_go_for_others(few: WebServer, current: CurrentStrea
             assert numbers_of(viewer.body()) == list(range(49))
 
 
-def test_where_all_are_held_a_new_one_is_told_to_come_back() -> None:
+def test_where_all_are_held_a_new_one_is_lines_to_come_back() -> None:
     class Held:
         held = True
 
@@ -166,9 +166,9 @@ def test_every_block_comes_where_descriptors_are_few(tmp_path: Path, say: bytes)
     finally:
         process.kill()
         assert process.stderr is not None
-        told = process.stderr.read().decode().splitlines()
+        lines = process.stderr.read().decode().splitlines()
         process.wait(TIMEOUT_SECONDS)
-    assert [line for line in told if not line.startswith("watch ")] == []
+    assert [line for line in lines if not line.startswith("watch ")] == []
 
 
 def _status(port: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Requests as nobody should send them: each is answered or let go, none harms the server."""
+"""Malformed requests: each is answered or disconnected, none harms the server."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
         late = numbers(viewer)
         assert late == sorted(set(late))
         assert late[0] == 0
-        assert late[-1] == 39, "it goes on with the newest"
+        assert late[-1] == 39, "it continues with the newest"
         assert len(late) < 35, "and has missed what was no longer kept"
 
 
