@@ -69,6 +69,8 @@ class LoadedModel:
         preset: the checkpoint's defaults.
         device, dtype: of the transformer and the decoder.
         decode_frames: latent frames decoded at once; `None` chooses by the free memory.
+        source: the name that `load` was called with, or the model's folder; `None` for a model
+            that was built from networks.
 
     Raises:
         ConfigError: `decode_frames` is below 1, or VAE and transformer have different latents.
@@ -96,6 +98,7 @@ class LoadedModel:
         self.decoder: VideoDecoder = decoder or vae
         self.transformer_calls: TransformerCalls = transformer
         self.decoder_calls: DecoderCalls = self.decoder
+        self.source: str | None = None
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._exact: Fingerprint | None = None  # of the weights before they were quantized
         if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
@@ -186,6 +189,7 @@ class LoadedModel:
             decode_frames=decode_frames,
             decoder=small,
         )
+        loaded.source = str(info.source if isinstance(model, ModelInfo) else model)
         loaded.set_loras(info.loras)
         loaded.quantize(quantize, quantize_text)
         return loaded

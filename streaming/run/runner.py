@@ -29,7 +29,7 @@ from .progress import Progress
 from .prompt_check import log_once_here
 from .resume import Continuation, branch_run, resume_run
 from .start import begin_session, schedule_prompts, watch_drift
-from .stored import with_new_id
+from .stored import with_engine, with_new_id
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
@@ -64,7 +64,8 @@ class Run:
 
     Args:
         engine: a loaded model. None: the run loads the one that the configuration names, after
-            everything has been checked.
+            everything has been checked. Checkpoints name the model, device and dtype of the engine
+            where the configuration leaves them at their defaults.
         config: what to make.
         control: takes the prompts and commands that direct the run. Default: a new one.
         stdout: the descriptor for video on standard output, as `claim_stdout` returned it.
@@ -87,6 +88,8 @@ class Run:
             raise ConfigError("config: give a RunConfig, such as RunConfig(story='story.txt')")
         config.check()
         story = with_first_image(config, config.read_story())
+        if engine is not None and config.checkpoint:
+            config = with_engine(config, engine)
         self._prepare(describe(engine, config), config, story, NEW_VIDEO, None, control, stdout)
 
     @classmethod

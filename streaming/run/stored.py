@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sana_stream._files import expand_user
 from sana_stream.engine.block import FIRST_SHOT, Shot
+from sana_stream.engine.loading.locate import EMBEDDED
 from sana_stream.engine.story.story import Cue, Story
 from sana_stream.streaming.outputs.targets import is_live
 
 from .checkpoint_files import checkpoint_path
 from .config import RunConfig
 from .plan import RunPlan
+
+if TYPE_CHECKING:
+    from sana_stream.engine.engine import Engine
 
 # The keys of a checkpoint are those of the command line that wrote the first ones. They stay, so
 # that every version reads the checkpoints of every other.
@@ -125,6 +129,22 @@ def with_new_id(plan: RunPlan) -> RunPlan:
     facts |= {"checkpoint": None, "from": None if saved is None else saved.checksum}
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8)
     return replace(plan, id=digest.hexdigest())
+
+
+def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
+    """The configuration with the engine's model, device and dtype in place of the defaults.
+
+    Without them a checkpoint would be resumed with the embedded model, or in another dtype.
+    """
+    given = {
+        "model": engine.source or EMBEDDED,
+        "device": str(engine.device),
+        "dtype": str(engine.dtype).removeprefix("torch."),
+    }
+    defaults = {"model": EMBEDDED, "device": "auto", "dtype": "auto"}
+    return replace(
+        config, **{name: given[name] for name in given if getattr(config, name) == defaults[name]}
+    )
 
 
 def _options(config: RunConfig) -> dict[str, Any]:
