@@ -33,11 +33,22 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def start(*argv: str | Path, cwd: Path, **more: Any) -> subprocess.Popen[bytes]:
-    """Start `sana-stream` as a process; `more` is passed to `Popen`."""
+def start(
+    *argv: str | Path, cwd: Path, hold: int | None = None, **more: Any
+) -> subprocess.Popen[bytes]:
+    """Start `sana-stream` as a process.
+
+    Args:
+        hold: stop before this block until there is a file `release` in `cwd`.
+        more: passed to `Popen`.
+    """
     pipe = subprocess.PIPE
+    words = command(argv)
+    if hold is not None:
+        script = Path(__file__).with_name("held_run.py")
+        words = [sys.executable, str(script), str(hold), "release", *map(str, argv)]
     process: Any = subprocess.Popen(
-        command(argv), cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, **more
+        words, cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, **more
     )
     return process
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,15 @@ def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], Non
 
 
 def send(number: int) -> None:
-    """Signal this process and wait until the run has noticed, however slow this machine is."""
+    """Signal this process and wait until the run has noticed, however slow this machine is.
+
+    The signal goes to the main thread, which runs the handler: another thread that received it
+    would not wake a main thread that waits for a lock.
+    """
     handler: Any = signal.getsignal(number)
-    os.kill(os.getpid(), number)
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    signal.pthread_kill(main_thread, number)
     assert handler.__self__.requested.wait(120), "the signal was not noticed"
 
 

@@ -230,7 +230,7 @@ def test_truncated_model_is_refused(
     weights.write_bytes(weights.read_bytes()[:-100])
     assert run(*PROMPT, "--model", damaged, "--seconds", "1", "--quiet") == 1
     line = capfd.readouterr().err.splitlines()[-1]
-    assert "diffusion_pytorch_model.safetensors is not a whole safetensors file" in line
+    assert "diffusion_pytorch_model.safetensors is not a complete safetensors file" in line
     assert {file.name for file in here.iterdir()} == {"model"}
 
 

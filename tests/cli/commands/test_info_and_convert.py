@@ -44,7 +44,7 @@ def test_info_lists_every_problem_of_an_unsupported_model(
     assert run("info", place, "--device", "cpu", "--json") == 0
     problems = json.loads(capfd.readouterr().out)["does not run"]
     assert "HeunDiscreteScheduler" in problems
-    assert "none for video (DC-AE-V)" in problems
+    assert "not for video (DC-AE-V)" in problems
 
 
 def test_info_as_json(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

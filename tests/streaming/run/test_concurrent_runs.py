@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ...command import environment, pictures, run, start
+from ...command import pictures, run, start
 from ...interruptions import STORY, posix, wait_for_checkpoint
 
 pytestmark = posix
@@ -25,10 +24,7 @@ def begin(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
 
 def begin_held(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
     """Start such a process, blocked before block 20 until the file `release` exists."""
-    script = [sys.executable, str(Path(__file__).with_name("held_run.py")), "20", "release"]
-    argv = [*script, *map(str, arguments(model, name))]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(argv, cwd=folder, env=environment(), stdout=pipe, stderr=pipe)
+    return start(*arguments(model, name), cwd=folder, hold=20)
 
 
 def arguments(model: Path, name: str) -> tuple[str | Path, ...]:

@@ -90,10 +90,11 @@ def test_read_only_folder_is_refused_at_start(begin: Begin, films: Path):
 
 def test_folder_made_read_only_does_not_end_run(begin: Begin, films: Path):
     """The video continues without new checkpoints, logged once; the old one stays valid."""
-    words = ("--frames", "200", "--checkpoint-every", "0.01s", "--out", "films/a.mp4")
-    process = begin(*words, **unprivileged())
+    words = ("--frames", "200", "--checkpoint-every", "0.001s", "--out", "films/a.mp4")
+    process = begin(*words, hold=20, **unprivileged())
     wait_for(films / "a.ckpt")
     films.chmod(0o555)
+    (films.parent / "release").touch()
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert said.count(b"a.ckpt cannot be written: permission denied; the run continues") == 1
