@@ -6,7 +6,7 @@ engine = Engine.load("pocket")
 for block in engine.session("a red boat at dusk"):
     ...  # block.frames: uint8 (T, H, W, 3)
 
-`render` makes a whole video from a story; `Run` does so block by block, and can be directed.
+`render` makes a whole video from a story; `Run` does so block by block, and can be controlled.
 """
 
 from typing import TYPE_CHECKING

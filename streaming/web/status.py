@@ -34,7 +34,7 @@ class ShownPrompt:
 class StatusSnapshot:
     """The state of a run at one moment; times in seconds of video, memory in bytes."""
 
-    state: str  # "starting", "running" or "finished"
+    state: str  # "starting", "running" or "finished"; /status adds "paused" and "empty"
     title: str
     fps: float
     width: int
@@ -75,7 +75,7 @@ class RunStatus:
         self._seed = seed
         self._total_frames = total_frames
         self._coming = tuple(story)
-        self._streamn: deque[ShownPrompt] = deque(maxlen=_CUES_KEPT)
+        self._shown: deque[ShownPrompt] = deque(maxlen=_CUES_KEPT)
         self._recent: deque[tuple[int, float]] = deque(maxlen=4)  # frames, seconds of generation
         self._frames = self._blocks = self._memory = self._peak = 0
         self._finished = False
@@ -89,16 +89,14 @@ class RunStatus:
             self._recent.append((len(block.frames), block.stats.total_seconds))
             self._memory = block.stats.memory_bytes
             self._peak = block.stats.peak_memory_bytes
-            if not self._streamn or self._streamn[-1].prompt != block.prompt:
+            if not self._shown or self._shown[-1].prompt != block.prompt:
                 self._add_shown(ShownPrompt(block.start, block.prompt))
             self._coming = tuple(cue for cue in self._coming if cue.start >= self._frames)
 
     def _add_shown(self, shown: ShownPrompt) -> None:
-        self._streamn.append(shown)
-        while (
-            len(self._streamn) > 1 and sum(len(c.prompt) for c in self._streamn) > _CHARACTERS_KEPT
-        ):
-            self._streamn.popleft()
+        self._shown.append(shown)
+        while len(self._shown) > 1 and sum(len(c.prompt) for c in self._shown) > _CHARACTERS_KEPT:
+            self._shown.popleft()
 
     def plan(self, story: Sequence[ShownPrompt]) -> None:
         """Replace the prompts that are still to come."""
@@ -136,7 +134,7 @@ class RunStatus:
                 speed=self._speed(),
                 memory_bytes=self._memory,
                 peak_memory_bytes=self._peak,
-                shown=tuple(self._streamn),
+                shown=tuple(self._shown),
                 coming=self._coming,
                 notice=self._notice,
             )
