@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sana_stream._files import expand_user
 from sana_stream.engine.block import FIRST_SHOT, Shot
-from sana_stream.engine.loading.locate import EMBEDDED
 from sana_stream.engine.story.story import Cue, Story
 from sana_stream.streaming.outputs.targets import is_live
 
@@ -136,6 +135,8 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
 
     Without them a checkpoint would be resumed with the embedded model, or in another dtype.
     """
+    from sana_stream.engine.loading.locate import EMBEDDED  # loads torch
+
     given = {
         "model": engine.source or EMBEDDED,
         "device": str(engine.device),
