@@ -10,13 +10,13 @@ LIMIT = 200  # characters of a name or a message
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 # C0 and C1 controls, which could control a terminal, and surrogates of bytes that were not UTF-8
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 LINE_BREAKS = "\t\n\r"
 
 
 def find_control(text: str, allowed: str = "") -> re.Match[str] | None:
     """The first control character or surrogate that is not in `allowed`; `None` without one."""
-    return next((found for found in _CONTROL.finditer(text) if found[0] not in allowed), None)
+    return next((found for found in CONTROL.finditer(text) if found[0] not in allowed), None)
 
 
 def safe_text(text: object, limit: int = LIMIT) -> str:

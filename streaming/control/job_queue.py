@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -10,7 +9,7 @@ from threading import Condition, Event
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sana_stream._text import safe_text
+from sana_stream._text import LINE_BREAKS, find_control, safe_text
 from sana_stream.errors import JobError, QueueFullError
 
 from .live_control import LiveControl
@@ -18,10 +17,6 @@ from .live_control import LiveControl
 STORY_LIMIT = 16 << 10  # characters
 WAITING_LIMIT = 16  # jobs
 _ENDED_KEPT = 32  # ended jobs that are still listed
-# lone surrogates, and what could control a terminal that shows the story
-_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
 _MESSAGE = 400  # characters of an error
 _ALLOWED = {
     "story": f"must have 1 to {STORY_LIMIT} characters",
@@ -170,7 +165,7 @@ def _parse_job(number: int, request: object) -> StreamJob:
         raise JobError(_first_error(error)) from error
     if not fields.story.strip():
         raise JobError(f"story: {_ALLOWED['story']}")
-    if _NO_TEXT.search(fields.story):
+    if find_control(fields.story, LINE_BREAKS):
         raise JobError("story: has characters that are not text")
     return StreamJob(number, fields.story, fields.seed, fields.seconds)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 
-from sana_stream._text import os_reason, safe_text
+from sana_stream._text import CONTROL, os_reason, safe_text
 from sana_stream.errors import CommandError
 
 logger = logging.getLogger(__name__)
@@ -61,9 +61,6 @@ class WatchedFile:
 
 
 PROMPT_LIMIT = 4000  # characters
-_NO_TEXT = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
-)  # control characters and lone surrogates
 
 COMMANDS = {
     "/pause": "pause the stream after the current block",
@@ -108,11 +105,7 @@ class LiveControl:
     def __init__(self, stop: Event | None = None) -> None:
         self.stop = stop or Event()
         self._changed = Condition()
-        self._prompt: str | None = None
-        self._negative: str | None = None
-        self._seed: int | None = None
-        self._back: float | None = None
-        self._branch: str | None = None
+        self._pending = PendingChanges()
         self._branches = 0  # requested by remote clients
         self._paused = False
 
@@ -162,28 +155,28 @@ class LiveControl:
         text = _checked(text)
         if text:
             with self._changed:
-                self._prompt = text
+                self._pending = replace(self._pending, prompt=text)
 
     def negative(self, text: str) -> None:
         """Change the negative prompt; empty text removes it."""
         text = _checked(text)
         with self._changed:
-            self._negative = text
+            self._pending = replace(self._pending, negative=text)
 
     def seed(self, number: int) -> None:
         """Change the seed of the noise."""
         with self._changed:
-            self._seed = number
+            self._pending = replace(self._pending, seed=number)
 
     def back(self, seconds: float) -> None:
         """Rewind the stream by `seconds` seconds."""
         with self._changed:
-            self._back = seconds
+            self._pending = replace(self._pending, back=seconds)
 
     def branch(self, name: str) -> None:
         """Save the moment between two blocks as `name`, the name of a file."""
         with self._changed:
-            self._branch = name
+            self._pending = replace(self._pending, branch=name)
 
     def pause(self) -> None:
         """Pause the stream after the current block."""
@@ -209,15 +202,12 @@ class LiveControl:
     @property
     def waiting_prompt(self) -> str | None:
         """The prompt of the next block, if a new one was requested."""
-        return self._prompt
+        return self._pending.prompt
 
     def drain(self) -> PendingChanges:
         """Take the changes requested since the last call; to be called at the start of a block."""
         with self._changed:
-            changes = PendingChanges(
-                self._prompt, self._negative, self._seed, self._back, self._branch
-            )
-            self._prompt = self._negative = self._seed = self._back = self._branch = None
+            changes, self._pending = self._pending, PendingChanges()
             return changes
 
     def wait_while_paused(self) -> None:
@@ -228,7 +218,7 @@ class LiveControl:
 
 
 def _checked(text: str) -> str:
-    text = " ".join(_NO_TEXT.sub(" ", text).split())
+    text = " ".join(CONTROL.sub(" ", text).split())
     if len(text) > PROMPT_LIMIT:
         raise CommandError(f"{len(text)} characters: a prompt has at most {PROMPT_LIMIT}")
     return text
