@@ -48,11 +48,6 @@ class FFmpegTransport:
             start_new_session=True,  # out of reach of Ctrl-C: it ends with its input
         )
 
-    @property
-    def process(self) -> int:
-        """The child's process id."""
-        return self._child.pid
-
     def send(self, data: bytes | memoryview, seconds: float) -> None:
         """Write everything to the child."""
         assert self._child.stdin

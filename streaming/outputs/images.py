@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"%(0\d{1,2})?d")
 
 
-def is_image_pattern(output: str) -> bool:
-    """Whether an output is an image sequence: a PNG name with a frame number (`%06d.png`)."""
-    return output.lower().endswith(".png") and "://" not in output
-
-
 class ImageSequenceOutput:
     """Writes each frame of the stream to the file that a pattern such as `frames/%06d.png` names.
 

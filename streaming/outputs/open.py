@@ -20,8 +20,9 @@ from .hls import HlsOutput
 from .images import ImageSequenceOutput
 from .locks import OutputLocks
 from .options import OutputOptions
-from .pipe import NamedPipeOutput, PipeOutput, claim_stdout, is_named_pipe
+from .pipe import NamedPipeOutput, PipeOutput, claim_stdout
 from .segmented import SegmentedOutput
+from .targets import STDOUT, is_address, is_named_pipe
 
 
 def open_output(
@@ -56,11 +57,11 @@ def open_output(
     _check_types(spec, options, stop, stdout)
     _check_options(name, options)
     spec = fall_back_to_software(spec)
-    if name == "-":
+    if name == STDOUT:
         muxer = create_muxer(options.container or "matroska", spec)
         descriptor = claim_stdout() if stdout is None else stdout
         return PipeOutput(descriptor, "standard output", muxer, stop)
-    if "://" in name:
+    if is_address(name):
         return open_address(name, spec, options, stop)
     return _open_path(name, spec, options, locks, stop)
 
@@ -73,14 +74,16 @@ def _open_path(
         return HlsOutput(path, spec, options, locks)
     if suffix == ".png":
         if spec.encoder != EncoderSettings():
-            raise InvalidOutputError(f"{safe_text(name)}: pictures take no codec, crf or preset")
+            raise InvalidOutputError(
+                f"{safe_text(name)}: PNG files take no codec, crf or preset; leave them out"
+            )
         return ImageSequenceOutput(name, spec, options, locks)
     if suffix not in BY_SUFFIX:
         raise InvalidOutputError(
             f"{safe_text(name)}: its ending names no format; use one of {' '.join(BY_SUFFIX)}"
             " .m3u8, a pattern such as frames/%06d.png, - for standard output, or a URL"
         )
-    if is_named_pipe(path):
+    if is_named_pipe(name):
         if options.segment_seconds is not None:
             raise InvalidOutputError(
                 f"{safe_text(name)}: a named pipe cannot be cut into several files"
@@ -97,7 +100,7 @@ def _check_target(target: object) -> str:
     text = os.fspath(target)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise InvalidOutputError(f"target {shown(text)}: give a path, - or an address")
-    if "://" not in text and Path(text).name == "":
+    if not is_address(text) and Path(text).name == "":
         raise InvalidOutputError(f"target {shown(text)} is a folder: give the name of a file in it")
     return text
 
@@ -117,7 +120,7 @@ def _check_types(spec: object, options: object, stop: object, stdout: object) ->
 def _check_options(target: str, options: OutputOptions) -> None:
     """Refuse options that an output of this kind does not have."""
     suffix, name = Path(target).suffix.lower(), safe_text(target)
-    is_stream = target == "-" or "://" in target
+    is_stream = is_address(target)
     if options.container is not None and not is_stream:
         raise InvalidOutputError(
             f"{name}: a file's name decides its format; leave container={options.container!r} out"

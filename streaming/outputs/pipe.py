@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 from pathlib import Path
 from threading import Event
@@ -152,11 +151,3 @@ class NamedPipeOutput(PipeOutput):
                     ) from error
             if self._stop.wait(_RETRY_SECONDS):
                 raise OutputCancelled(f"{self.name}: nobody reads it; the stream is dropped")
-
-
-def is_named_pipe(path: Path) -> bool:
-    """Whether a path is a named pipe, which keeps nothing of a stream."""
-    try:
-        return stat.S_ISFIFO(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False

@@ -14,7 +14,7 @@ STDOUT = "-"
 
 def is_live(output: str) -> bool:
     """Whether an output keeps no video: standard output, an address or a named pipe."""
-    return is_address(output) or _is_named_pipe(output)
+    return is_address(output) or is_named_pipe(output)
 
 
 def is_address(output: str) -> bool:
@@ -74,7 +74,8 @@ def check_outputs(
         raise ConfigError("window= is for playlists: give one, such as outputs=['live/live.m3u8']")
 
 
-def _is_named_pipe(output: str) -> bool:
+def is_named_pipe(output: str) -> bool:
+    """Whether an output is a named pipe, which keeps nothing of a stream."""
     try:
         return stat.S_ISFIFO(os.stat(output).st_mode)
     except (OSError, ValueError):

@@ -33,10 +33,10 @@ class LiveFeed:
     durable = False
     name = "web page"
 
-    def __init__(self, video: VideoFormat, encoder: EncoderSettings | None = None) -> None:
+    def __init__(self, video: VideoFormat) -> None:
         self.frames = 0
         self._video = video
-        self._fragments = Mp4Fragmenter(StreamSpec(video, encoder or EncoderSettings("h264")))
+        self._fragments = Mp4Fragmenter(StreamSpec(video, EncoderSettings("h264")))
         self._lock = Lock()
         self._segments: deque[MediaSegment] = deque(maxlen=_KEPT)
         self._count = 0
