@@ -20,7 +20,7 @@ from sana_stream.streaming.run_mark import run_mark
 
 from .mp4_boxes import walk
 
-_PATTERN = re.compile(rb"(?:sana-stream-run:| XRUN=)([0-9a-f]{16})")
+_PATTERN = re.compile(rb"(?:%b| XRUN=)([0-9a-f]{16})" % re.escape(run_mark("")).encode())
 _TAGGED = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska"}
 _HEAD = 1 << 16  # bytes; headers of the other formats are shorter
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
