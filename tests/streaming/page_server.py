@@ -42,10 +42,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--record", type=Path, default=None)
     parser.add_argument("--blocks", type=int, default=None)
-    parser.add_argument("--orders", action="store_true", help="wait to be asked for streams")
+    parser.add_argument("--jobs", action="store_true", help="wait for jobs")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    current, queue = CurrentStream(), JobQueue() if options.orders else None
+    current, queue = CurrentStream(), JobQueue() if options.jobs else None
     with WebServer(current, AccessPolicy.on(options.host, options.port), queue) as server:
         say(f"at {server.access.url()}")
         say(f"watch {server.access.url(Role.VIEW)}")

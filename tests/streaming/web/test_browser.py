@@ -155,7 +155,7 @@ def test_a_foreign_page_cannot_control(browser: Browser) -> None:
 
 
 def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -> None:
-    with serving("--orders", "--blocks", "3") as url:
+    with serving("--jobs", "--blocks", "3") as url:
         browser.open(url)
         browser.wait("document.body.dataset.state === 'empty'")
         assert browser.run("return document.getElementById('send').textContent") == "Begin"
@@ -174,7 +174,7 @@ def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -
 
 
 def test_a_browser_that_cannot_play_shows_what_can(browser: Browser) -> None:
-    with serving("--orders") as url:
+    with serving("--jobs") as url:
         browser.open(url)
         browser.run("MediaSource.isTypeSupported = () => false; delete window.ManagedMediaSource")
         browser.wait("document.body.dataset.state === 'empty'")

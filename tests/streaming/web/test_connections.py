@@ -192,4 +192,4 @@ def _require_descriptors(count: int) -> None:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
         except (OSError, ValueError):
-            pytest.skip(f"needs {count} descriptors, there are {soft}")
+            pytest.skip(f"needs {count} descriptors, the hard limit is {hard}")
