@@ -1,4 +1,4 @@
-"""Blocks: the record that sessions yield and outputs shot, and where blocks lie in a stream."""
+"""Blocks: the record that sessions yield and outputs take, and where blocks lie in a stream."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def stay_within_quota() -> None:
 
 
 def core_count() -> int:
-    """The number of cores that this process may use."""
+    """The number of physical cores that this process may use."""
     return min(psutil.cpu_count(logical=False) or os.cpu_count() or 1, allowed_cores())
 
 

@@ -16,7 +16,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def choose_waiting(environ: MutableMapping[str, str]) -> None:
     """Let OpenMP's threads sleep while they wait, unless the environment says how they are to.
 
-    By default they spin for milliseconds. Beside a busy process a thread that spins takes the core
+    By default they spin for milliseconds. Next to a busy process a thread that spins takes the core
     from the one it waits for. The libraries read the environment once, when they are loaded: this
     is to be called before torch is imported.
     """

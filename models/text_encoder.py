@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def silence_torchao() -> None:
     transformers imports torchao where it is installed, so call this before importing either.
     """
     for logger in _NOISY_LOGGERS:
-        getLogger(logger).setLevel(ERROR)
+        logging.getLogger(logger).setLevel(logging.ERROR)
 
 
 # Prefixes that compilers and wrappers put before the names of weights; transformers removes them.

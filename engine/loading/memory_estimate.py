@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sana_stream.models.attention import AttentionState
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory_policy import Past
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.state import StreamState
+from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
 
@@ -89,24 +89,26 @@ class MemoryBreakdown:
         return weights + max(self.denoise, self.decode)
 
 
+def meta_denoise(
+    config: TransformerConfig,
+    dtype: torch.dtype,
+    latents: tuple[int, ...],
+    text_tokens: int = TEXT_TOKENS,
+) -> Callable[[], Tensor]:
+    """A transformer call on latents (1, C, T, h, w) on the meta device, to be measured."""
+    with torch.device("meta"), torch.no_grad():
+        model = SanaVideoTransformer(config).to(dtype)
+        embeds = torch.empty(1, text_tokens, config.caption_channels)
+        text = model.prepare_text(embeds, torch.empty(1, text_tokens), keep_padding=True)
+        noisy, times = torch.empty(latents), torch.empty(1)
+    policy, grid = parse_memory_policy("cumulative"), model.grid(*latents[-2:])
+    past = StreamState.empty(config, policy, grid, dtype, "meta").past()
+    return lambda: model.denoise(noisy, times, text, past, 0)
+
+
 def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[int, ...]) -> int:
     """Peak bytes of a transformer call on latents (1, C, T, h, w), without weights and state."""
-    size = {"device": "meta", "dtype": dtype}
-    layers, heads, dim = config.num_layers, config.num_attention_heads, config.attention_head_dim
-    with torch.device("meta"):
-        model = SanaVideoTransformer(config).to(dtype)
-    tokens = latents[-2] // config.patch_size[1] * (latents[-1] // config.patch_size[2])
-    sums = AttentionState(
-        torch.empty(layers, 1, heads, dim, dim, device="meta"),
-        torch.empty(layers, 1, heads, dim, device="meta"),
-    )
-    past = Past(sums, torch.empty(layers, 1, tokens, config.hidden_size, **size))
-    shape = (1, config.num_cross_attention_heads, TEXT_TOKENS, config.cross_attention_head_dim)
-    keys = tuple(torch.empty(shape, **size) for _ in range(layers))
-    text = TextKV(keys, keys, torch.empty(1, 1, 1, TEXT_TOKENS, **size))
-    noisy = torch.empty(latents, device="meta")
-    times = torch.empty(1, device="meta")
-    return peak_bytes(lambda: model.denoise(noisy, times, text, past, 0))
+    return peak_bytes(meta_denoise(config, dtype, latents))
 
 
 def decode_bytes(

@@ -180,8 +180,8 @@ class LoadedModel:
             text_offload_device(chosen_device, offload_text),
         )
         loaded = cls(
-            load_transformer(info.source, chosen, chosen_device),
-            load_vae(folder, chosen, chosen_device),
+            load_transformer(info.source, chosen, chosen_device, info.transformer),
+            load_vae(folder, chosen, chosen_device, info.vae),
             text_encoder,
             preset,
             chosen_device,
@@ -236,7 +236,7 @@ class LoadedModel:
         free = free_bytes(self.device)
         fitting = max_decode_frames(self.decoder.config, self.dtype, shape, free)
         if isinstance(self.decoder, LTX2VAE) and fitting < frames:
-            self.decoder.decode_in_tiles()  # in time it has seams already
+            self.decoder.decode_in_tiles()  # over time it has seams already
             return frames
         return fitting
 

@@ -48,9 +48,9 @@ def check_sizes(
         ConfigError: gives the memory needed and which settings lower it.
     """
     has = total_bytes(device)
-    if _lower_bound(sizes, transformer, decoder, dtype) < has * _HARMLESS:
-        return
     needs = _lower_bound(sizes, transformer, decoder, dtype)
+    if needs < has * _HARMLESS:
+        return
     if needs <= has:
         needs = max(needs, _counted(sizes, transformer, decoder, dtype))
     if needs > has:

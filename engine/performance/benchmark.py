@@ -16,14 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.memory_estimate import TEXT_TOKENS, meta_denoise
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.attention import AttentionState
 from sana_stream.models.config import TransformerConfig
-from sana_stream.models.memory_policy import MemorySlot, Past
+from sana_stream.models.memory_policy import MemorySlot
 from sana_stream.models.state import StreamState
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV
 from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
 
@@ -48,7 +47,7 @@ def block_cost(
     height: int,
     width: int,
     steps: int,
-    text_tokens: int = 300,
+    text_tokens: int = TEXT_TOKENS,
 ) -> BlockCost:
     """Count the operations of a block.
 
@@ -61,11 +60,9 @@ def block_cost(
     """
     factor = decoder.spatial_factor
     shape = (1, transformer.in_channels, latent_frames, height // factor, width // factor)
+    denoise = _count(meta_denoise(transformer, torch.float32, shape, text_tokens))
     with torch.device("meta"):
-        model, network = SanaVideoTransformer(transformer), build_decoder(decoder)
-        latents, timestep = torch.empty(shape), torch.empty(1)
-        text, past = _text(transformer, text_tokens), _past(transformer, model.grid(*shape[-2:]))
-    denoise = _count(lambda: model.denoise(latents, timestep, text, past, 0))
+        network, latents = build_decoder(decoder), torch.empty(shape)
     first = latents[:, :, :1]  # a stream's first latent frame decodes to one frame only
     longer = torch.cat((first, latents), dim=2)
     decode = _count(lambda: network.decode(longer)) - _count(lambda: network.decode(first))
@@ -76,18 +73,6 @@ def _count(call: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         call()
     return counter.get_total_flops()
-
-
-def _text(config: TransformerConfig, tokens: int) -> TextKV:
-    heads, width = config.num_cross_attention_heads, config.cross_attention_head_dim
-    layers = tuple(torch.empty(1, heads, tokens, width) for _ in range(config.num_layers))
-    return TextKV(layers, layers, torch.empty(1, 1, 1, tokens))
-
-
-def _past(config: TransformerConfig, grid: tuple[int, int]) -> Past:
-    shape = (config.num_layers, 1, config.num_attention_heads, config.attention_head_dim)
-    sums = AttentionState(torch.empty(*shape, shape[-1]), torch.empty(shape))
-    return Past(sums, torch.empty(shape[0], 1, grid[0] * grid[1], config.hidden_size))
 
 
 def shift_position(snapshot: Snapshot, blocks: int) -> Snapshot:

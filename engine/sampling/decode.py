@@ -58,6 +58,6 @@ def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) ->
 
 
 def to_pixels(frames: Tensor) -> Tensor:
-    """Pictures (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
+    """Frames (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
     scaled = (frames[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     return scaled.permute(1, 2, 3, 0).contiguous()

@@ -2,12 +2,6 @@
 
 `sigma = t / 1000` is the noise level: `x = (1 - sigma) x0 + sigma noise`, and the model's velocity
 is `noise - x0`.
-
-UniPC predicts each step from the steps before and corrects it by the model's output there.
-
-Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion models"
-(arXiv 2302.04867), in its B(h) form, predicting x0; as diffusers' UniPCMultistepScheduler with
-flow sigmas. `lambda` is `log((1 - sigma) / sigma)`.
 """
 
 from __future__ import annotations
@@ -20,80 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-HIGHEST = 1 - 1e-6  # at sigma 1 lambda would be infinite
-
-
-class ModelOutput(NamedTuple):
-    """The model's prediction of x0 at a noise level."""
-
-    sigma: float
-    x0: Tensor
-
-
-def sample_unipc(
-    velocity: Callable[[Tensor, float], Tensor],
-    noise: Callable[[int], Tensor],
-    timesteps: Sequence[float],
-    order: int = 2,
-    variant: str = "bh2",
-) -> Tensor:
-    """Sample by UniPC; the first and the last steps are of lower order.
-
-    Arguments and result as for `sample_few_steps`; only `noise(0)` is used, and the model is called
-    at whole timesteps, rounded down.
-
-    Args:
-        order: of the predictor, 1 to 3; the corrector adds one.
-        variant: "bh2", or "bh1", which suits few steps without guidance.
-    """
-    # in float32 as in diffusers: near sigma 1 the rounding changes lambda
-    levels = [float(np.float32(min(timestep / 1000, HIGHEST))) for timestep in timesteps]
-    x = corrected = noise(0)
-    known: list[ModelOutput] = []
-    used = 0
-    for step, (timestep, sigma) in enumerate(zip(timesteps, levels, strict=True)):
-        here = ModelOutput(sigma, x - sigma * velocity(x, float(int(timestep))))
-        if known:
-            x = _moved(corrected, known[:used], sigma, variant, here)
-        corrected, known = x, [here, *known[: order - 1]]
-        used = min(order, len(levels) - step, step + 1)
-        after = levels[step + 1] if step + 1 < len(levels) else 0.0
-        x = _moved(corrected, known[:used], after, variant)
-    return x
-
-
-def _moved(
-    x: Tensor,
-    known: Sequence[ModelOutput],
-    sigma: float,
-    variant: str,
-    ahead: ModelOutput | None = None,
-) -> Tensor:
-    """`x` moved from the newest known level to `sigma`; `ahead` is the output there, if known."""
-    base, *older = known
-    h = _log_snr(sigma) - _log_snr(base.sigma)
-    moved = sigma / base.sigma * x - (1 - sigma) * math.expm1(-h) * base.x0
-    others = [*older, *([] if ahead is None else [ahead])]
-    if not others:
-        return moved
-    places = [(_log_snr(other.sigma) - _log_snr(base.sigma)) / h for other in others]
-    scale = -h if variant == "bh1" else math.expm1(-h)
-    for place, weight, other in zip(places, _weights(places, -h, scale), others, strict=True):
-        moved = moved - (1 - sigma) * scale * weight / place * (other.x0 - base.x0)
-    return moved
-
-
-def _weights(places: Sequence[float], h: float, scale: float) -> list[float]:
-    """The weight of each difference: `sum_i w_i place_i^k = k-th phi function / B(h)` (eq. 11)."""
-    if len(places) == 1:
-        return [0.5]
-    wanted, phi, factorial = [], math.expm1(h) / h - 1, 1
-    for k in range(1, len(places) + 1):
-        wanted.append(phi * factorial / scale)
-        factorial *= k + 1
-        phi = phi / h - 1 / factorial
-    powers = np.vander(places, increasing=True).T
-    return [float(weight) for weight in np.linalg.solve(powers, wanted)]
+HIGHEST = 1 - 1e-6  # noise level; at 1 lambda, `log((1 - sigma) / sigma)`, would be infinite
 
 
 Velocity = Callable[[Tensor, float], Tensor]
@@ -155,6 +76,83 @@ def sample_dpm(velocity: Velocity, noise: Noise, timesteps: Sequence[float]) -> 
         x = sigma_after / sigma * x - (1 - sigma_after) * math.expm1(-span) * goal
         before, span_before = x0, span
     return x
+
+
+class ModelOutput(NamedTuple):
+    """The model's prediction of x0 at a noise level."""
+
+    sigma: float
+    x0: Tensor
+
+
+def sample_unipc(
+    velocity: Velocity,
+    noise: Noise,
+    timesteps: Sequence[float],
+    order: int = 2,
+    variant: str = "bh2",
+) -> Tensor:
+    """Sample by UniPC; the first and the last steps are of lower order.
+
+    Each step is predicted from the steps before and corrected by the model's output there (Zhao et
+    al., arXiv 2302.04867, in the B(h) form, predicting x0), as in diffusers'
+    UniPCMultistepScheduler with flow sigmas.
+
+    Arguments and result as for `sample_few_steps`; only `noise(0)` is used, and the model is called
+    at whole timesteps, rounded down.
+
+    Args:
+        order: of the predictor, 1 to 3; the corrector adds one.
+        variant: "bh2", or "bh1", which suits few steps without guidance.
+    """
+    # in float32 as in diffusers: near sigma 1 the rounding changes lambda
+    levels = [float(np.float32(min(timestep / 1000, HIGHEST))) for timestep in timesteps]
+    x = corrected = noise(0)
+    known: list[ModelOutput] = []
+    used = 0
+    for step, (timestep, sigma) in enumerate(zip(timesteps, levels, strict=True)):
+        here = ModelOutput(sigma, x - sigma * velocity(x, float(int(timestep))))
+        if known:
+            x = _moved(corrected, known[:used], sigma, variant, here)
+        corrected, known = x, [here, *known[: order - 1]]
+        used = min(order, len(levels) - step, step + 1)
+        after = levels[step + 1] if step + 1 < len(levels) else 0.0
+        x = _moved(corrected, known[:used], after, variant)
+    return x
+
+
+def _moved(
+    x: Tensor,
+    known: Sequence[ModelOutput],
+    sigma: float,
+    variant: str,
+    ahead: ModelOutput | None = None,
+) -> Tensor:
+    """`x` moved from the newest known level to `sigma`; `ahead` is the output there, if known."""
+    base, *older = known
+    h = _log_snr(sigma) - _log_snr(base.sigma)
+    moved = sigma / base.sigma * x - (1 - sigma) * math.expm1(-h) * base.x0
+    others = [*older, *([] if ahead is None else [ahead])]
+    if not others:
+        return moved
+    places = [(_log_snr(other.sigma) - _log_snr(base.sigma)) / h for other in others]
+    scale = -h if variant == "bh1" else math.expm1(-h)
+    for place, weight, other in zip(places, _weights(places, -h, scale), others, strict=True):
+        moved = moved - (1 - sigma) * scale * weight / place * (other.x0 - base.x0)
+    return moved
+
+
+def _weights(places: Sequence[float], h: float, scale: float) -> list[float]:
+    """The weight of each difference: `sum_i w_i place_i^k = k-th phi function / B(h)` (eq. 11)."""
+    if len(places) == 1:
+        return [0.5]
+    wanted, phi, factorial = [], math.expm1(h) / h - 1, 1
+    for k in range(1, len(places) + 1):
+        wanted.append(phi * factorial / scale)
+        factorial *= k + 1
+        phi = phi / h - 1 / factorial
+    powers = np.vander(places, increasing=True).T
+    return [float(weight) for weight in np.linalg.solve(powers, wanted)]
 
 
 def _log_snr(sigma: float) -> float:

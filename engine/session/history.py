@@ -169,10 +169,6 @@ class History:
         """Bytes of all snapshots; what they share counts once."""
         return self._store.nbytes
 
-    def clear(self) -> None:
-        """Remove all snapshots."""
-        self.forget_from(0)
-
     def _has_too_much(self) -> bool:
         second, newest = self._entries[1].start, self._entries[-1].start
         return second <= newest - self._frames or self._store.nbytes > self._max_bytes

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text
+from sana_stream.models.schema import Schema
 
 Words = Annotated[str, Field(max_length=1_000_000)]
 Name = Annotated[str, Field(max_length=1000)]
@@ -24,11 +25,7 @@ Look = Annotated[list[Finite], Field(min_length=1, max_length=16)]
 EXTRA_BYTES = 64 << 20  # more than a story of 24 hours
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class StoredSettings(_Stored):
+class StoredSettings(Schema):
     """`SessionSettings` as JSON."""
 
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -42,7 +39,7 @@ class StoredSettings(_Stored):
     after_cut: Annotated[list[Name | Timesteps], Field(min_length=2, max_length=2)] | None = None
 
 
-class StoredState(_Stored):
+class StoredState(Schema):
     """The position of one state, and start and length of each of its slots."""
 
     position: Count
@@ -51,7 +48,7 @@ class StoredState(_Stored):
     ]
 
 
-class StoredWatch(_Stored):
+class StoredWatch(Schema):
     """`DriftReference` without its tensors."""
 
     prompt: Words
@@ -67,14 +64,14 @@ class StoredWatch(_Stored):
     longer: Count = 0
 
 
-class StoredTake(_Stored):
+class StoredTake(Schema):
     """`Shot` as JSON."""
 
     index: Count
     start: Count
 
 
-class StoredHeader(_Stored):
+class StoredHeader(Schema):
     """All values of a header; version 1 has neither `watch` nor `take`."""
 
     model: Name

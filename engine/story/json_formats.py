@@ -67,8 +67,7 @@ def looks_like_json(lines: list[str]) -> bool:
 def _load(text: str, name: str) -> Any:
     lines = [line for line in text.split("\n") if line.strip()]
     try:
-        parse_bounded(text)  # checks size, depth and numbers
-        return json.loads(text, object_pairs_hook=_unique)
+        return parse_bounded(text, pairs=_unique)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise StoryError(

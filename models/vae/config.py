@@ -1,4 +1,4 @@
-"""Configuration of a Wan VAE, from its checkpoint's `vae/config.json`."""
+"""Configuration of a Wan VAE from `vae/config.json`, and checks of what every VAE is given."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_latents(latents: Tensor, channels: int) -> None:
 
 
 MAX_LEVELS = 8  # resolutions of encoder and decoder
-_Count = Annotated[int, Field(ge=1, le=4096)]
+Count = Annotated[int, Field(ge=1, le=4096)]
 _Statistics = Annotated[
     list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)
 ]
@@ -65,9 +65,9 @@ class _Fields(Schema):
 
     latents_mean: _Statistics
     latents_std: _Positive
-    base_dim: _Count = 0
-    decoder_base_dim: _Count | None = None
-    z_dim: _Count = 0
+    base_dim: Count = 0
+    decoder_base_dim: Count | None = None
+    z_dim: Count = 0
     dim_mult: list[Annotated[int, Field(ge=1, le=64)]] = Field(
         [], min_length=1, max_length=MAX_LEVELS
     )
@@ -76,11 +76,11 @@ class _Fields(Schema):
     temperal_downsample: list[bool] = Field([], max_length=MAX_LEVELS)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     is_residual: bool = False
-    in_channels: _Count = 0
-    out_channels: _Count = 0
+    in_channels: Count = 0
+    out_channels: Count = 0
     patch_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    scale_factor_temporal: _Count | None = None
-    scale_factor_spatial: _Count | None = None
+    scale_factor_temporal: Count | None = None
+    scale_factor_spatial: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class WanVAEConfig:
     `patch_size` P folds P by P pixels into channels before the encoder and after the decoder.
 
     Raises:
-        ConfigError: values contradict each other or need a feature that is not implemented.
+        ConfigError: values contradict each other, `is_residual` is set (Wan 2.2), or `attn_scales`
+            is not empty.
     """
 
     latents_mean: tuple[float, ...]  # (z_dim,)

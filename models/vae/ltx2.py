@@ -27,16 +27,13 @@ from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 from sana_stream.models.schema import Schema, from_known_keys
 
-from .config import check_frames, check_latents
+from .config import MAX_LEVELS, Count, check_frames, check_latents
 from .wan import VAECache
 
 OVERLAP = 6  # latent frames before a chunk that are decoded with it, and dropped
 CLASSES = ("AutoencoderKLLTX2Video",)
 
-
-MAX_LEVELS = 8  # resolutions of encoder and decoder
-_Count = Annotated[int, Field(ge=1, le=4096)]
-_Counts = Annotated[list[_Count], Field(min_length=1, max_length=MAX_LEVELS)]
+_Counts = Annotated[list[Count], Field(min_length=1, max_length=MAX_LEVELS)]
 _Layers = Annotated[
     list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=1, max_length=MAX_LEVELS)
 ]
@@ -49,9 +46,9 @@ _Switches = bool | Annotated[list[bool], Field(max_length=MAX_LEVELS)]
 class _Fields(Schema):
     """Allowed values of each key; `None` where the file does not have it."""
 
-    in_channels: _Count | None = None
-    out_channels: _Count | None = None
-    latent_channels: _Count | None = None
+    in_channels: Count | None = None
+    out_channels: Count | None = None
+    latent_channels: Count | None = None
     block_out_channels: _Counts | None = None
     down_block_types: _Words | None = None
     decoder_block_out_channels: _Counts | None = None

@@ -1,4 +1,4 @@
-"""Choice of the decoder: the checkpoint's own VAE, or the small TAEHV decoder."""
+"""The supported VAEs and decoders: reading a configuration, and creating its network."""
 
 from __future__ import annotations
 

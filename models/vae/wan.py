@@ -66,7 +66,26 @@ class TemporalDownsample(Downsample):
         return torch.cat((first, rest), dim=2), (tail,)
 
 
-class Encoder(StreamingLayer):
+class _Coder(StreamingLayer):
+    """Base of encoder and decoder: layers between a convolution and a normalised one."""
+
+    conv_in: nn.Conv3d
+    norm_out: RMSNorm
+    conv_out: nn.Conv3d
+
+    @property
+    def layers(self) -> tuple[StreamingLayer, ...]:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
+        x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
+        x = F.silu(self.norm_out(x))
+        x, tail_out = causal_conv(self.conv_out, x, None if tails is None else tails[-1])
+        return x, (tail_in, *kept, tail_out)
+
+
+class Encoder(_Coder):
     """Encoder: (B, in_channels, T, H, W) to mean and log variance (B, 2·z_dim, T', h, w)."""
 
     def __init__(self, config: WanVAEConfig) -> None:
@@ -81,13 +100,6 @@ class Encoder(StreamingLayer):
     @property
     def layers(self) -> tuple[StreamingLayer, ...]:
         return (*self.down_blocks, self.mid_block)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
-        x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
-        x = F.silu(self.norm_out(x))
-        x, tail_out = causal_conv(self.conv_out, x, None if tails is None else tails[-1])
-        return x, (tail_in, *kept, tail_out)
 
 
 def _down_blocks(config: WanVAEConfig, dims: list[int]) -> list[StreamingLayer]:
@@ -164,7 +176,7 @@ class UpBlock(StreamingLayer):
         return run_layers(self.layers, x, tails)
 
 
-class Decoder(StreamingLayer):
+class Decoder(_Coder):
     """Decoder: (B, z_dim, T', h, w) to (B, out_channels, T, H, W)."""
 
     def __init__(self, config: WanVAEConfig) -> None:
@@ -179,13 +191,6 @@ class Decoder(StreamingLayer):
     @property
     def layers(self) -> tuple[StreamingLayer, ...]:
         return (self.mid_block, *self.up_blocks)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
-        x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
-        x = F.silu(self.norm_out(x))
-        x, tail_out = causal_conv(self.conv_out, x, None if tails is None else tails[-1])
-        return x, (tail_in, *kept, tail_out)
 
 
 def _up_blocks(config: WanVAEConfig, dims: list[int]) -> list[UpBlock]:

@@ -47,20 +47,22 @@ def weight_format(path: Path) -> Format:
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{_shown(path)} is missing; the model is not complete") from error
+        raise CheckpointError(f"{safe_text(path)} is missing; the model is not complete") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{_shown(path)} cannot be read: {_reason(error)}") from error
+        raise CheckpointError(
+            f"{safe_text(path)} cannot be read: {safe_text(os_reason(error))}"
+        ) from error
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", _LEGACY)):
         return "torch"
     if (other := _other(head)) is not None:
         raise CheckpointError(
-            f"{_shown(path)} is {other}; give weights as .safetensors or as a PyTorch file"
+            f"{safe_text(path)} is {other}; give weights as .safetensors or as a PyTorch file"
         )
     length = int.from_bytes(head[:8], "little")
     if len(head) > 8 and head[8:9] == b"{":
         _check_header(path, length, size)
         return "safetensors"
-    raise CheckpointError(f"{_shown(path)} is not {_expected(path)}: {_beginning(head, size)}")
+    raise CheckpointError(f"{safe_text(path)} is not {_expected(path)}: {_beginning(head, size)}")
 
 
 def _check_header(path: Path, length: int, size: int) -> None:
@@ -71,7 +73,7 @@ def _check_header(path: Path, length: int, size: int) -> None:
     else:
         return
     raise CheckpointError(
-        f"{_shown(path)} is not a complete safetensors file ({reason}); fetch it again"
+        f"{safe_text(path)} is not a complete safetensors file ({reason}); fetch it again"
     )
 
 
@@ -108,11 +110,3 @@ def _beginning(head: bytes, size: int) -> str:
     if not any(head):
         return "it begins with zeros, as an interrupted download does"
     return f"it begins with {safe_text(head[:12])}"
-
-
-def _shown(path: Path) -> str:
-    return safe_text(path)
-
-
-def _reason(error: Exception) -> str:
-    return safe_text(os_reason(error))

@@ -38,30 +38,26 @@ def is_weights_file(path: Path) -> bool:
     return path.suffix in SUFFIXES | {SAFETENSORS} | OTHER_SUFFIXES
 
 
-def read_transformer(model: Path) -> tuple[TransformerConfig, dict[str, Tensor]]:
+def read_transformer(
+    model: Path, config: TransformerConfig | None = None
+) -> tuple[TransformerConfig, dict[str, Tensor]]:
     """Read configuration and tensors of a transformer, under diffusers' names.
 
     Args:
         model: a model folder in the diffusers layout, or one weights file, in the original layout
             or under diffusers' names. A file's configuration is inferred from its shapes, unless
             diffusers' `config.json` is next to it.
+        config: what `read_transformer_config` returned, where it has been called.
 
     Raises:
         CheckpointError: a file is missing, truncated, or not of this model.
         ConfigError: the configuration has a value that this model does not implement.
     """
-    if model.is_dir():
-        part = model / "transformer"
-        config = read_transformer_config(model)
-        tensors = _published(dict(read_tensors(part)), part)
-        _check_layers(tensors, config, part)
-        return config, tensors
-    tensors = _published(read_weights(model), model)
-    config_file = model.parent / "config.json"
-    if not config_file.exists():
-        return _infer(tensors, model), tensors
-    config = TransformerConfig.from_dict(read_json(config_file), config_file)
-    _check_layers(tensors, config, model)
+    part = model / "transformer" if model.is_dir() else model
+    config = read_transformer_config(model) if config is None else config
+    tensors = dict(read_tensors(part)) if model.is_dir() else read_weights(model)
+    tensors = _published(tensors, part)
+    _check_layers(tensors, config, part)
     return config, tensors
 
 
@@ -119,14 +115,20 @@ def _check_layers(names: Iterable[str], config: TransformerConfig, source: Path)
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
 
-def load_transformer(model: Path, dtype: torch.dtype, device: torch.device) -> SanaVideoTransformer:
+def load_transformer(
+    model: Path, dtype: torch.dtype, device: torch.device, config: TransformerConfig | None = None
+) -> SanaVideoTransformer:
     """Load the transformer of a model folder, or of a file in the original layout.
+
+    Args:
+        model: as for `read_transformer`.
+        config: what `read_transformer_config` returned, where it has been called.
 
     Raises:
         CheckpointError: a file is missing, truncated, or does not fit the model.
         ConfigError: the configuration has a value that this model does not implement.
     """
-    config, tensors = read_transformer(model)
+    config, tensors = read_transformer(model, config)
     with torch.device("meta"):
         transformer = SanaVideoTransformer(config)
     source = model / "transformer" if model.is_dir() else model
@@ -136,17 +138,22 @@ def load_transformer(model: Path, dtype: torch.dtype, device: torch.device) -> S
     return transformer
 
 
-def load_vae(folder: Path, dtype: torch.dtype, device: torch.device) -> VideoVAE:
+def load_vae(
+    folder: Path, dtype: torch.dtype, device: torch.device, config: VideoVAEConfig | None = None
+) -> VideoVAE:
     """Load `vae/` of a model folder: the decoder in `dtype`, the encoder always in float32.
 
     Encoding in bfloat16 loses visible detail (structural similarity 0.98 to 0.76 in a published
     measurement), decoding does not (0.9999).
 
+    Args:
+        config: what `read_vae_file` returned, where it has been called.
+
     Raises:
         CheckpointError, ConfigError: as for `load_transformer`.
     """
     part = folder / "vae"
-    config = read_vae_file(folder)
+    config = read_vae_file(folder) if config is None else config
     with torch.device("meta"):
         vae = build_vae(config)
     weights = vae if isinstance(vae, WanVAE) else vae.inner

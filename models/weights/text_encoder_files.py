@@ -11,6 +11,7 @@ from torch import nn
 
 from sana_stream._text import name_list, safe_text, shape_text
 from sana_stream.errors import CheckpointError
+from sana_stream.models.config import Count
 from sana_stream.models.schema import OpenSchema, check_values, is_idle
 
 from .files import read_json, shards
@@ -18,7 +19,6 @@ from .headers import Header, part_headers
 from .tokenizer_files import check_small_files
 
 STEMS = ("model.safetensors", "pytorch_model.bin")
-_Count = Annotated[int, Field(ge=1, le=4096)]
 _Dtype = Annotated[str, Field(pattern="^(auto|float32|float16|bfloat16)$")]
 _CODE = ("auto_map", "custom_object", "kernel_config", "use_kernels")  # downloaded and run
 _ATTENTION = ("eager", "sdpa")
@@ -32,9 +32,9 @@ class _Fields(OpenSchema):
     hidden_size: Annotated[int, Field(ge=1, le=1 << 16)]
     intermediate_size: Annotated[int, Field(ge=1, le=1 << 20)]
     num_hidden_layers: Annotated[int, Field(ge=1, le=512)]
-    num_attention_heads: _Count
-    num_key_value_heads: _Count
-    head_dim: _Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    head_dim: Count
     max_position_embeddings: Annotated[int, Field(ge=1, le=1 << 24)] = 1
     query_pre_attn_scalar: Annotated[float, Field(gt=0, le=1e6)] = 1
     rms_norm_eps: Annotated[float, Field(gt=0, lt=1)] = 1e-6
@@ -93,7 +93,8 @@ def read_text_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{safe_text(path)}: pad_token_id is {padding}, and vocab_size {checked['vocab_size']}"
         )
-    if "sliding_window" in values and checked["sliding_window"] is None and _slides(checked):
+    unset = "sliding_window" in values and checked["sliding_window"] is None
+    if unset and checked["model_type"] != "gemma":  # the first Gemma has no window
         raise CheckpointError(
             f"{safe_text(path)}: sliding_window is null; give the number of tokens, or leave it out"
         )
@@ -104,11 +105,6 @@ def read_text_config(folder: Path) -> dict[str, Any]:
             f" {checked['num_hidden_layers']}"
         )
     return checked
-
-
-def _slides(config: dict[str, Any]) -> bool:
-    """Whether layers of this type of model attend to a window of tokens."""
-    return config["model_type"] != "gemma"
 
 
 def text_weight_files(folder: Path) -> list[Path]:

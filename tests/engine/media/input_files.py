@@ -11,6 +11,21 @@ import av
 import numpy as np
 from PIL import Image
 
+KINDS = (  # of images, by their suffixes
+    "png",
+    "jpg",
+    "webp",
+    "gif",
+    "tiff",
+    "bmp",
+    "jp2",
+    "avif",
+    "ppm",
+    "tga",
+    "qoi",
+    "pcx",
+    "sgi",
+)
 RED, GREEN, BLUE = (200, 30, 30), (30, 180, 30), (30, 30, 200)
 
 

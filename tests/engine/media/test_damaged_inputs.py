@@ -11,25 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from .input_files import write_clip
+from .input_files import KINDS, write_clip
 
 PROGRAM = Path(__file__).with_name("fuzz_media.py")
 FILES = 400
-KINDS = (
-    "png",
-    "jpg",
-    "webp",
-    "gif",
-    "tiff",
-    "bmp",
-    "jp2",
-    "avif",
-    "ppm",
-    "tga",
-    "qoi",
-    "pcx",
-    "sgi",
-)
 CLIPS: dict[str, dict[str, Any]] = {
     "a.mp4": {},
     "fragments.mp4": {"muxing": {"movflags": "frag_keyframe+empty_moov"}},

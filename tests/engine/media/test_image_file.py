@@ -17,23 +17,8 @@ from sana_stream.engine.media import image_file
 from sana_stream.engine.media.image_file import read_image, read_pillow
 from sana_stream.errors import ConfigError
 
-from .input_files import RED, mean_difference, save_oriented, scene, write_clip
+from .input_files import KINDS, RED, mean_difference, save_oriented, scene, write_clip
 
-KINDS = (
-    "png",
-    "jpg",
-    "webp",
-    "gif",
-    "tiff",
-    "bmp",
-    "jp2",
-    "avif",
-    "ppm",
-    "tga",
-    "qoi",
-    "pcx",
-    "sgi",
-)
 WHITE = 255
 
 

@@ -144,20 +144,11 @@ def test_session_with_invalid_conditioning_raises(
         tiny_engine.session(PROMPT, **given)  # type: ignore[arg-type]
 
 
-def test_published_model_uses_euler_from_an_image(tiny_engine: Engine):
-    preset = replace(tiny_engine.preset, solver="dpm++", steps=2, timesteps=())
-    engine = Engine(
-        tiny_engine.transformer,
-        tiny_engine.vae,
-        tiny_engine.text_encoder,
-        preset,
-        tiny_engine.device,
-        tiny_engine.dtype,
-    )
+def test_published_model_uses_euler_from_an_image(dpm_engine: Engine):
     image = pictures(1, 32, 48)[0]
-    assert engine.session(PROMPT).snapshot().settings.solver == "dpm++"
-    assert engine.session(PROMPT, image=image).snapshot().settings.solver == "euler"
-    chosen = engine.session(PROMPT, image=image, solver="dpm++")
+    assert dpm_engine.session(PROMPT).snapshot().settings.solver == "dpm++"
+    assert dpm_engine.session(PROMPT, image=image).snapshot().settings.solver == "euler"
+    chosen = dpm_engine.session(PROMPT, image=image, solver="dpm++")
     assert chosen.snapshot().settings.solver == "dpm++"
 
 

@@ -118,25 +118,16 @@ def test_rewind_over_a_cut_equals_first_run(tiny_engine: Engine):
     assert same([next(session)], expected[1:])
 
 
-def test_published_models_use_euler_after_a_cut(tiny_engine: Engine, tmp_path: Path):
-    preset = replace(tiny_engine.preset, solver="dpm++", steps=2, timesteps=())
-    engine = Engine(
-        tiny_engine.transformer,
-        tiny_engine.vae,
-        tiny_engine.text_encoder,
-        preset,
-        tiny_engine.device,
-        tiny_engine.dtype,
-    )
-    session = engine.session("a red boat", seed=3)
+def test_published_models_use_euler_after_a_cut(dpm_engine: Engine, tmp_path: Path):
+    session = dpm_engine.session("a red boat", seed=3)
     next(session)
     session.save(tmp_path / "s.ckpt")
-    for stream in (session, engine.resume(tmp_path / "s.ckpt")):
+    for stream in (session, dpm_engine.resume(tmp_path / "s.ckpt")):
         stream.cut(PICTURE)
-        fresh = engine.session("a red boat", image=PICTURE, noise=later(1))
+        fresh = dpm_engine.session("a red boat", image=PICTURE, noise=later(1))
         assert stream.snapshot().settings.solver == "euler"
         assert torch.equal(next(stream).latents, next(fresh).latents)
-    chosen = engine.session("a red boat", solver="dpm++")
+    chosen = dpm_engine.session("a red boat", solver="dpm++")
     chosen.cut(PICTURE)
     assert chosen.snapshot().settings.solver == "dpm++"
 
