@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ STORY = ("--prompt", "a red boat", "--prompt", "night falls over the sea")
 FRAMES = 60  # of the tiny model: blocks of 9, 8, 8 ... frames
 LIVE = ("--prompt", "a red boat", "--interactive", "--no-realtime")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+if os.name == "posix":
+    signal.signal(signal.SIGUSR2, lambda *_: None)  # wakes a thread, see `send`
 
 
 def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], None]) -> None:
@@ -41,14 +44,19 @@ def at_block(monkeypatch: pytest.MonkeyPatch, block: int, what: Callable[[], Non
 
 
 def send(number: int) -> None:
-    """Signal this process and give the run time to notice it before the block ends.
+    """Signal this process and wait until the run has noticed, at most 2 seconds.
 
-    The main thread runs the handler. Where it waits for this thread, it may do so only when the
-    block has ended, which is early enough: the next block has not begun.
+    The main thread runs the handler. A signal that comes just before it sleeps to wait for this
+    thread does not wake it: it would run the handler only when the block has ended, which is early
+    enough, but late. So it is woken by signals that do nothing else.
     """
     handler: Any = signal.getsignal(number)
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
     os.kill(os.getpid(), number)
-    handler.__self__.requested.wait(2)
+    until = time.monotonic() + 2
+    while not handler.__self__.requested.wait(0.02) and time.monotonic() < until:
+        signal.pthread_kill(main_thread, signal.SIGUSR2)
 
 
 def interrupt() -> None:

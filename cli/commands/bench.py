@@ -7,6 +7,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING
@@ -23,13 +24,12 @@ from sana_stream.errors import ConfigError
 from sana_stream.streaming.run.messages import format_bytes
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.performance.benchmark import BenchmarkResult
-    from sana_stream.streaming.containers.registry import Muxer
 
 
 PROMPT = "a red boat on the sea"
+ENCODED_BLOCKS = 4
 
 
 def clip_seconds(
@@ -91,13 +91,10 @@ def clip_seconds(
     return median(a for a, _ in pairs), median(b for _, b in pairs)
 
 
-def _seconds(call: Callable[[], None]) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
-
-
-ENCODED_BLOCKS = 4
 
 
 def add_options(parser: Parser) -> None:
@@ -147,7 +144,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Measure and tell."""
+    """Measure, and print the figures."""
     from sana_stream.engine.performance.benchmark import run_benchmark
 
     if args.against and args.shapes:
@@ -198,17 +195,11 @@ def _encode_seconds(engine: Engine, figures: BenchmarkResult) -> float:
     muxer = create_muxer("mp4", StreamSpec(video))
     muxer.header()
     session = engine.session("a red boat", height=figures.height, width=figures.width)
-    return median(_timed(muxer, block) for block in islice(session, ENCODED_BLOCKS))
-
-
-def _timed(muxer: Muxer, block: Block) -> float:
-    begun = time.perf_counter()
-    muxer.add(block)
-    return time.perf_counter() - begun
+    blocks = islice(session, ENCODED_BLOCKS)
+    return median(_seconds(partial(muxer.add, block)) for block in blocks)
 
 
 def _against(args: Namespace, engine: Engine, figures: BenchmarkResult) -> dict[str, float]:
-
     ours, theirs = clip_seconds(engine, args.model, figures, args.repeats)
     return {"clip": ours, "clip_in_diffusers": theirs}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from sana_stream.cli import argument_types
-from sana_stream.cli.live_options import LIVE
+from sana_stream.cli.live_options import LIVE, LiveOptions
+from sana_stream.cli.option_fields import read_options
 from sana_stream.cli.options import STDOUT, check_live
 from sana_stream.cli.parser import Parser, add_device, add_group, add_option
 from sana_stream.streaming.control.live_control import LiveControl
@@ -39,6 +40,7 @@ def run(args: Namespace) -> int:
     """Continue the video; it equals an uninterrupted one."""
     check_live(args)
     outputs = tuple(args.out or ())
+    live = LiveOptions(**read_options(LiveOptions, args))
     stdout = claim_stdout() if STDOUT in outputs else None
     from sana_stream.streaming.run.runner import Run  # imports torch
 
@@ -52,17 +54,11 @@ def run(args: Namespace) -> int:
             control=control,
             stdout=stdout,
             container=args.format,
-            directed=args.interactive or args.watch or args.web is not None,
-            interactive=args.interactive,
-            watch=args.watch,
-            web=args.web,
-            host=args.host,
-            token=args.token,
-            history=args.history,
-            realtime=args.realtime,
+            directed=live.live,
             model=args.model,
             device=args.device,
             dtype=args.dtype,
+            **vars(live),
         )
 
-    return make_video(start, quiet=args.quiet, interactive=args.interactive)
+    return make_video(start, quiet=args.quiet, interactive=live.interactive)

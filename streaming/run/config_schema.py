@@ -48,7 +48,7 @@ class StoredLength(_Stored):
 
 
 class StoredOptions(_Stored):
-    """The fields of `Options` as JSON has them; those of later versions have defaults."""
+    """A `RunConfig` under the keys of a checkpoint; those of later versions have defaults."""
 
     prompts: Annotated[list[Text], Field(max_length=100_000)]
     prompt_file: PathText | None = None

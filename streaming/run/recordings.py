@@ -23,7 +23,6 @@ from .recordings_index import RecordingIndex
 logger = logging.getLogger(__name__)
 SPARE = 200 << 20  # bytes that stay free for other programs
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
-logger = logging.getLogger(__name__)
 
 
 class Recordings:

@@ -22,6 +22,7 @@ from sana_stream.cli.parser import build_parser
 from sana_stream.cli.run_config import run_config
 
 from ..command import environment
+from ..ports import await_taken, free_port
 from ..programs import need
 
 pytestmark = pytest.mark.programs
@@ -103,28 +104,6 @@ def receiver(scheme: str, port: int, out: Path) -> Iterator[subprocess.Popen[byt
     finally:
         process.kill()
         process.communicate(timeout=TIMEOUT_SECONDS)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def is_taken(port: int, kind: socket.SocketKind) -> bool:
-    """Whether a port is in use, determined without connecting to it."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
-
-
-def await_taken(port: int, kind: socket.SocketKind) -> None:
-    until = time.monotonic() + TIMEOUT_SECONDS
-    while not is_taken(port, kind):
-        assert time.monotonic() < until, "nobody listens"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("line", ADDRESSES)

@@ -17,6 +17,7 @@ from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
+from ...ports import await_taken, free_port
 from ...programs import needs
 from ..blocks import HEIGHT, WIDTH, blocks, number_of, pour
 from ..http_client import TIMEOUT_SECONDS, await_that
@@ -25,25 +26,6 @@ VIDEO = VideoFormat(WIDTH, HEIGHT, 50)
 SPEC = StreamSpec(VIDEO)
 pytestmark = pytest.mark.programs
 needs_ffmpeg = needs("ffmpeg")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def await_listener(port: int, kind: socket.SocketKind) -> None:
-    """Wait until a port is taken, without knocking at it."""
-
-    def taken() -> bool:
-        with socket.socket(socket.AF_INET, kind) as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return True
-        return False
-
-    await_that(taken, "nobody listens")
 
 
 def await_number(file: Path) -> int:
@@ -64,7 +46,7 @@ def test_a_server_gets_every_frame(tmp_path: Path, scheme: str) -> None:
     command = ["ffmpeg", "-v", "error", "-nostdin", *listening, "-c:v", "copy", "-y", str(out)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        await_listener(port, socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
+        await_taken(port, socket.SOCK_DGRAM if scheme == "srt" else socket.SOCK_STREAM)
         path = {"rtmp": "/live/key", "srt": "?mode=caller&pkt_size=1316", "http": "/in"}[scheme]
         output = open_output(f"{scheme}://127.0.0.1:{port}{path}", SPEC)
         for block in blocks(4):

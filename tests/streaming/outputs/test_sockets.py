@@ -19,6 +19,7 @@ from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.sockets import Listener
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
+from ...ports import free_port
 from ..blocks import HEIGHT, WIDTH, blocks, number_of, pour
 from ..http_client import TIMEOUT_SECONDS, await_that
 
@@ -102,11 +103,6 @@ def call(address: object, results: list[bytes], limit: int | None = None) -> thr
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def test_a_listening_output_waits_for_its_first_reader(

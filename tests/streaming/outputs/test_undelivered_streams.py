@@ -20,6 +20,7 @@ from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.video_format import StreamSpec, VideoFormat
 
+from ...ports import free_port
 from ..blocks import HEIGHT, WIDTH, blocks
 from ..http_client import TIMEOUT_SECONDS
 
@@ -129,12 +130,6 @@ def ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     monkeypatch.setenv("PATH", str(folder))
     return folder
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.usefixtures("ffmpeg")
