@@ -149,7 +149,7 @@ def test_pipe_ffmpeg_writes_video_from_python(tiny: tuple[str, ...]) -> None:
 
 @pytest.mark.programs
 @needs_ffmpeg
-@pytest.mark.skipif(os.name != "posix", reason="there is no sh")
+@pytest.mark.skipif(os.name != "posix", reason="a script for a POSIX shell")
 def test_pipe_ffmpeg_writes_video_from_shell(tmp_path: Path, tiny_folder: Path) -> None:
     argv = ["large.mp4", "--prompt", "a red train", "--seconds", "1", "--model", str(tiny_folder)]
     scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -185,7 +185,7 @@ def test_soak_counts_stay_constant() -> None:
     assert int(rows[-1][1]) > 700  # latent frames
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a process that is killed without warning")
+@pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL, as POSIX has it")
 def test_kill_and_resume_gives_identical_video(
     tmp_path: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,7 +38,7 @@ def test_resumed_video_equals_an_undisturbed_one(
     assert len(pictures(shown[0])) == 33
     assert read_header(Path("a.ckpt")).frames == 33
     assert run("resume", name) == 0
-    assert "going on from frame 33 (0:02.062)" in capfd.readouterr().err.splitlines()
+    assert "continuing from frame 33 (0:02.062)" in capfd.readouterr().err.splitlines()
     assert np.array_equal(pictures(shown[0]), pictures(shown[1]))
     assert not Path("a.ckpt").exists()
     if name == "a.mp4":
