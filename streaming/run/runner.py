@@ -340,7 +340,8 @@ class Run:
         prompts = schedule_prompts(engine, plan, session, self._live, stop)
         guard = watch_drift(engine, plan, session)
         if frames := plan.origin.frames:
-            logger.info("continuing from frame %d (%s)", frames, format_time(plan.seconds_of(frames)))
+            position = format_time(plan.seconds_of(frames))
+            logger.info("continuing from frame %d (%s)", frames, position)
         begun = time.perf_counter()
         with closing(VideoBlocks(plan, session, prompts, stop).generate()) as blocks:
             for block in blocks:
