@@ -75,24 +75,31 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="for everything")
     parser.add_argument("--out", type=Path, default=Path("measured"), help="folder of the report")
     args = parser.parse_args(argv)
+    steps = chosen_steps(args.steps, args.model, args.shapes)
+    if absent := set(args.steps) - {step.name for step in steps}:
+        parser.error(f"{', '.join(sorted(absent))}: checks need random weights; give --shapes")
     clock = Clock(args.minutes)
     report = Report(args.out, f"{datetime.date.today()}, {args.shapes or args.model}")
     try:
-        for step in chosen_steps(args.steps, args.model, args.shapes):
+        for step in steps:
             run_step(step, min(step.seconds * args.minutes / MINUTES, clock.left), report)
     finally:
         print(f"\n{report.summary()}\n\nThe report is in {args.out}", flush=True)
         report.close()
 
 
-def stop(signal_number: int, frame: object) -> None:
-    """Leave as for an interrupt, so that the running step is ended and reported."""
-    raise SystemExit(128 + signal_number)
+def entry() -> None:
+    """Run `main`; SIGTERM ends it as an interrupt does: with the running step, and a report."""
 
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
 
-if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
     try:
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    entry()

@@ -9,119 +9,44 @@ a way that fails has its reason in place of figures.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+import sys
 
-import torch
+from measuring.package import KERNELS, is_missing
+from measuring.records import emit
 
-from measuring import package  # noqa: F401 - makes sana_stream importable
-from measuring.profiling import profile_stage
-from measuring.records import emit_error, reason_of
-from measuring.stream_speed import PROMPT, Meter
-from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.decoder import check_decoder
-from sana_stream.engine.performance.compile import compile_networks
-from sana_stream.engine.performance.cuda_graphs import capture_graphs
-from sana_stream.engine.performance.random_model import SHAPES, random_engine
-from sana_stream.models.vae.taehv import TAEHVDecoder
-from sana_stream.models.weights.load import finalize_taehv
-
-WAYS = {  # and what the rows of each are called, after the precision
-    "eager": "",
-    "pieces": ", pieces",
-    "profile": ", profile",
-    "graphs": ", graphs",
-    "small": ", small decoder",
-    "both": ", small decoder, graphs",
-}
-
-
-def load(args: argparse.Namespace) -> Engine:
-    """The engine of the arguments."""
-    if args.shapes:
-        return random_engine(args.shapes, args.device, args.dtype, quantize=args.quantize)
-    return Engine.load(args.model, args.device, args.dtype, quantize=args.quantize)
-
-
-def with_small_decoder(engine: Engine, compiled: bool) -> Engine:
-    """The same networks with TAEHV in place of the VAE's decoder, with random weights.
-
-    Raises:
-        ConfigError: the model's latents are not those that TAEHV decodes.
-    """
-    check_decoder(engine.vae.config, engine.preset.name)
-    decoder = finalize_taehv(TAEHVDecoder(), engine.dtype, engine.device)
-    if compiled and engine.device.type == "cuda":
-        decoder.decoder.compile(dynamic=False)
-    parts = engine.transformer, engine.vae, engine.text_encoder, engine.preset
-    return Engine(*parts, engine.device, engine.dtype, decoder=decoder)
-
-
-@contextmanager
-def graphs(engine: Engine) -> Iterator[None]:
-    """Replay captured graphs within the body."""
-    capture_graphs(engine)
-    try:
-        yield
-    finally:
-        engine.transformer_calls, engine.decoder_calls = engine.transformer, engine.decoder
-
-
-def profile_stages(engine: Engine, name: str) -> None:
-    """Profile the sampling and the decoding of the third block."""
-    session = engine.session(PROMPT, seed=1)
-    next(session)
-    next(session)
-    snapshot = session.snapshot()
-    latents = session.sample(snapshot)
-    profile_stage(f"{name}, sampling", partial(session.sample, snapshot), engine.device)
-    profile_stage(f"{name}, decoding", partial(session.decode, latents, snapshot), engine.device)
-
-
-def measure(engine: Engine, way: str, name: str, args: argparse.Namespace) -> None:
-    """Measure one way; `name` begins the names of its records."""
-    if way in ("small", "both"):
-        engine = with_small_decoder(engine, args.compile)
-    meter = Meter(engine, args.warmup, args.repeats)
-    if way == "pieces":
-        meter.pieces(name)
-    elif way == "profile":
-        profile_stages(engine, name)
-    else:
-        with graphs(engine) if way in ("graphs", "both") else nullcontext():
-            meter.speed(name + WAYS[way])
+WAYS = ("eager", "pieces", "profile", "graphs", "small", "both")
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure a model in one precision.")
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--shapes", choices=SHAPES, help="random weights")
+    model.add_argument("--shapes", help="random weights: 2b-480p, 2b-720p, pocket")
     model.add_argument("--model", default="pocket", help="a checkpoint")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--quantize", help="fp8 or int8")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--ways", nargs="*", choices=WAYS, default=["eager"])
+    parser.add_argument(
+        "--torch-alone", action="store_true", help="hide triton, and so the package's own kernels"
+    )
+    parser.add_argument(
+        "--ways", nargs="*", choices=WAYS, default=["eager"],
+        help='"small" is the small decoder, "both" the small decoder with graphs',
+    )  # fmt: skip
     parser.add_argument("--warmup", type=int, default=3, help="blocks that do not count")
     parser.add_argument("--repeats", type=int, default=4, help="blocks that count")
     args = parser.parse_args(argv)
-    name = ", ".join([args.quantize or args.dtype, *["compiled"] * args.compile])
-    try:
-        engine = load(args)
-        if args.compile:
-            compile_networks(engine)
-    except Exception as error:
-        emit_error("speed", name, error)
-        raise SystemExit(reason_of(error)) from error
-    Meter(engine, 0, 0).memory(f"{name}: loaded")
-    for way in args.ways:
-        try:
-            measure(engine, way, name, args)
-        except Exception as error:
-            emit_error("speed", name + WAYS[way], error)
-        if engine.device.type == "cuda":
-            torch.cuda.empty_cache()
+    options = {"compiled": args.compile, "torch alone": args.torch_alone}
+    chosen = [option for option, given in options.items() if given]
+    name = ", ".join([args.quantize or args.dtype, *chosen])
+    if args.torch_alone:
+        if is_missing(KERNELS):
+            emit("speed", name, error="this version has no kernels of its own")
+            return
+        sys.modules["triton"] = None  # type: ignore[assignment] - an import of it now fails
+    from measuring.ways import measure_ways  # imports the engine, which looks for triton
+
+    measure_ways(args, name)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from measuring.package import MODULES, ON_GPU, PACKAGE, ROOT, is_missing, replac
 from measuring.records import emit, emit_error
 
 GIB = 1 << 30
+OLDEST = (3, 11)
 # wheels for its Python, made elsewhere and put on its PYTHONPATH
 WHEELS = "pip install --target FOLDER --only-binary=:all: --python-version {} {}"
 
@@ -118,6 +119,8 @@ def missing_modules(on_gpu: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     emit("versions", "Python", value=f"{platform.python_version()}, {sys.executable}")
+    if sys.version_info < OLDEST:
+        emit("versions", "package", error="it needs Python 3.11 or newer; the probe runs")
     fact("package", package)
     fact("host", processor)
     for name in ("torch", "triton", "torchao"):

@@ -14,6 +14,7 @@ from measuring.stand_ins import STAND_INS
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "sana_stream"
+KERNELS = f"{PACKAGE}.models.kernels"
 # What is lost without a module that no stand-in replaces.
 MODULES = {
     "numpy": "nothing can be measured",

@@ -23,7 +23,7 @@ def reason_of(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
     kind = type(error).__name__
     own = type(error).__module__.startswith("sana_stream")
-    return lines[0][:200] if own and lines[0] else f"{kind}: {lines[0][:200]}".rstrip(": ")
+    return lines[0][:300] if own and lines[0] else f"{kind}: {lines[0][:120]}".rstrip(": ")
 
 
 def parse_record(line: str) -> Record | None:

@@ -88,7 +88,6 @@ TABLES = {
             Column("launches", "kernels"),
         ),
     ),
-    "kernels": Table("speed.md", "Kernels of this package", _RATES),
     "speed": Table(
         "speed.md",
         "Speed",
@@ -113,7 +112,7 @@ TABLES = {
     "operations": Table("profile.md", "Operations by shape", _PROFILE),
     "profile": Table("profile.md", "Kernels", _PROFILE),
 }
-LAST = ("steps", "checks", "speed")  # printed at the end
+LAST = ("steps", "checks", "gaps", "memory", "speed")  # printed at the end
 
 
 class Report:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from measuring.records import emit, emit_error
+from measuring.records import emit, emit_error, reason_of
 
 Work = Callable[[], Any]
 LONGEST = 0.15  # seconds for the repeats of one piece of work
@@ -47,10 +47,14 @@ class Bench:
             rates = {"tflops": flop / ms / 1e9} if flop else {}
             rates |= {"gbs": moved / ms / 1e6} if moved else {}
             emit(table, name, ms=ms, **rates)
-            if self.gpu:
-                emit(table, name, kernel=self.kernels(work))
         except Exception as error:  # a missing interface, no memory, no such kernel
             emit_error(table, name, error)
+            return
+        if self.gpu:
+            try:
+                emit(table, name, kernel=self.kernels(work))
+            except Exception as error:  # the profiler is not available everywhere
+                emit(table, name, kernel=f"unknown: {reason_of(error)}")
 
     def milliseconds(self, work: Work) -> float:
         """Median time of a call, after two that do not count."""
