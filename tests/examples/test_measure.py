@@ -276,11 +276,11 @@ def test_measure_writes_table(tiny_folder: Path, tmp_path: Path) -> None:
     assert row["fps"] == pytest.approx(8000 / min(row["block_ms"], row["overlapped_ms"]))
     assert row["encode_ms"] > 0
     report = (tmp_path / "speed.md").read_text()
-    table = [line for line in report.splitlines() if line.startswith(("| fp8 |", "| float32 |"))]
-    assert {line.count("|") for line in table[2:]} == {13}
+    table = [line for line in report.partition("## Speed")[2].splitlines() if line[:1] == "|"]
+    assert [line.count("|") for line in table] == [13] * 3
+    options = "--dtype float32 --warmup 1 --repeats 1"
     assert (
-        f"python examples/benchmarks/measure_speed.py --dtype float32 --warmup 1 --repeats 1 --model {tiny_folder}"
-        in report
+        f"    python examples/benchmarks/measure_speed.py {options} --model {tiny_folder}" in report
     )
 
 
