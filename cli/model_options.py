@@ -148,9 +148,10 @@ class ModelOptions:
         "--decoder",
         group=MODEL,
         parse=argument_types.filled,
-        metavar="tiny=FILE",
-        help="decode with TAEHV's small decoder for Wan 2.1, faster but approximate; FILE is "
-        "taew2_1.pth or its hub id (default: the VAE)",
+        metavar="KIND=PATH",
+        help="decode with another decoder: tiny=FILE, TAEHV's for Wan 2.1, faster but approximate "
+        "(taew2_1.pth or its hub id), or causal=FOLDER, a causal LTX-2 VAE, for 720p without "
+        "seams between blocks (folder, file or hub id) (default: the VAE)",
     )
     compile: bool = switch(
         "--compile", group=MODEL, help="compile the networks: slower start, then faster"
