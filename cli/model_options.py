@@ -149,9 +149,9 @@ class ModelOptions:
         group=MODEL,
         parse=argument_types.filled,
         metavar="KIND=PATH",
-        help="decode with another decoder: tiny=FILE, TAEHV's for Wan 2.1, faster but approximate "
-        "(taew2_1.pth or its hub id), or causal=FOLDER, a causal LTX-2 VAE, for 720p without "
-        "seams between blocks (folder, file or hub id) (default: the VAE)",
+        help="decoder in place of the VAE: tiny=FILE (TAEHV's taew2_1.pth, for Wan 2.1: faster, "
+        "approximate) or causal=FOLDER (causal LTX-2 VAE, for 720p: no seams between blocks), "
+        "each also as a hub id (default: the VAE)",
     )
     compile: bool = switch(
         "--compile", group=MODEL, help="compile the networks: slower start, then faster"

@@ -57,8 +57,8 @@ def first_frame(x: Tensor, count: int) -> Tensor:
 
 def normalized_silu(x: Tensor) -> Tensor:
     """SiLU of `x` divided by its root mean square over channels, computed in float32."""
-    square = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).square()
-    return F.silu((x * (square / x.shape[1] + 1e-8).rsqrt()).to(x.dtype))
+    square = x.float().square().mean(dim=1, keepdim=True)
+    return F.silu((x * (square + 1e-8).rsqrt()).to(x.dtype))
 
 
 class ResidualBlock(StreamingLayer):

@@ -233,3 +233,50 @@ def test_unsupported_settings_are_refused_by_key_and_value(values: dict[str, Any
         with pytest.raises(ConfigError, match=message) as caught:
             read_vae_config(config(decoder_causal=causal) | values, "x")
         assert "\n" not in str(caught.value)
+
+
+def lists(values: list[Any], most: int = 3) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most)
+
+
+@settings(max_examples=150)
+@given(
+    values=st.fixed_dictionaries(
+        {
+            "latent_channels": st.sampled_from([4, 8]),
+            "patch_size": st.sampled_from([1, 2]),
+            "block_out_channels": lists([4, 8, 12]),
+            "layers_per_block": lists([1], 4),
+            "downsample_type": lists(["spatial", "temporal", "spatiotemporal"]),
+            "decoder_block_out_channels": lists([4, 8, 16]),
+            "decoder_layers_per_block": lists([1], 4),
+        },
+        optional={
+            "spatio_temporal_scaling": lists([True, False]),
+            "decoder_spatio_temporal_scaling": lists([True, False]),
+            "upsample_type": lists(["spatial", "temporal", "spatiotemporal"]),
+            "upsample_residual": st.booleans(),
+            "upsample_factor": lists([1, 2, 3, 4]),
+        },
+    ),
+    levels=st.integers(1, 3),
+)
+def test_every_accepted_configuration_decodes_and_encodes(values: dict[str, Any], levels: int):
+    """What is not refused has the stated shapes."""
+    for key, value in values.items():
+        if isinstance(value, list) and levels > 1:  # lists that fit each other more often
+            more = key.endswith("layers_per_block")
+            values[key] = (value * (levels + 1))[: levels + more]
+    try:
+        accepted = CausalLTX2Config.from_dict(values)
+    except ConfigError:
+        return
+    n, side = accepted.temporal_factor, accepted.spatial_factor
+    with torch.device("meta"), torch.no_grad():
+        vae = CausalLTX2VAE(accepted)
+        latents, _ = vae.encode(torch.empty(1, 3, 1 + 2 * n, 2 * side, 2 * side))
+        assert latents.shape == (1, accepted.z_dim, 3, 2, 2)
+        frames, cache = vae.decode(latents)
+        assert frames.shape == (1, 3, 1 + 2 * n, 2 * side, 2 * side)
+        more_frames, _ = vae.decode(latents, cache)
+    assert more_frames.shape[2] == 3 * n
