@@ -15,7 +15,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .layers import ConvCache, StreamingLayer, convolve, last_frames, run_layers
-from .ltx2_config import Level, Stride
+from .ltx2_layout import Level
+from .ltx2_schema import Stride
 
 KERNEL = 3
 

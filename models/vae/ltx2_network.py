@@ -11,8 +11,8 @@ from sana_stream.errors import ConfigError
 
 from .config import check_latents
 from .layers import ConvCache, StreamingLayer, run_layers
-from .ltx2_config import LTX2Layout
 from .ltx2_layers import DownBlock, MidBlock, TemporalConv, UpBlock, normalized_silu
+from .ltx2_layout import LTX2Layout
 from .wan import fold, unfold
 
 
