@@ -58,8 +58,9 @@ def first_frame(x: Tensor, count: int) -> Tensor:
 
 def normalized_silu(x: Tensor) -> Tensor:
     """SiLU of `x` divided by its root mean square over channels, computed in float32."""
-    square = x.float().square().mean(dim=1, keepdim=True)
-    return F.silu((x * (square + 1e-8).rsqrt()).to(x.dtype))
+    # unlike a mean of squares, the norm needs no float32 copy of x
+    square = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).square()
+    return F.silu((x * (square / x.shape[1] + 1e-8).rsqrt()).to(x.dtype))
 
 
 class ResidualBlock(StreamingLayer):
