@@ -92,8 +92,9 @@ class TextEncoder:
         """Encode one prompt (the preparation of diffusers' SanaVideoPipeline).
 
         The text is stripped, lowered where the model's conventions say so, and appended to the
-        model's instruction. It is padded on the right to `tokens(instruction) + max_tokens - 2`. Of the hidden states the first and the
-        last `max_tokens - 1` are kept. A longer text is truncated, with a logged warning.
+        model's instruction. It is padded on the right to `tokens(instruction) + max_tokens - 2`.
+        Of the hidden states the first and the last `max_tokens - 1` are kept. A longer text is
+        truncated, with a logged warning.
 
         Args:
             prompt: the text; may be empty.

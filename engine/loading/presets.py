@@ -168,8 +168,8 @@ def preset_for(model: Path, name: str) -> Preset:
         name: the name that the user gave, such as a hub id.
 
     Raises:
-        CheckpointError: a file cannot be read, `stream.json` has a key that is not one of `Preset`'s fields, or the
-            scheduler is one that cannot be used.
+        CheckpointError: a file cannot be read, `stream.json` has a key that is not one of
+            `Preset`'s fields, or the scheduler is one that cannot be used.
     """
     file = model / PRESET_FILE
     if model.is_dir():

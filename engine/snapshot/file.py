@@ -97,8 +97,8 @@ class SavedStream:
                 raise SnapshotError(
                     f"{name} is a stream of the same weights ({safe_text(header.model)}) under"
                     " another instruction, other conventions or another configuration, and would"
-                    " not continue with the same numbers; give the model's files and the version"
-                    " of sana-stream that generated it"
+                    " not continue with the same numbers; give the model, its stream.json and the"
+                    " version of sana-stream that generated it"
                 )
             raise SnapshotError(
                 f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"

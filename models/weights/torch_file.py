@@ -182,8 +182,8 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
     """Read the weights in a PyTorch file, mapped into memory, without running code in it.
 
     Nested keys such as `generator` and `state_dict` are searched; averaged (EMA) weights are read
-    from files that have no others. Prefixes of wrapper modules are removed from names. The format before PyTorch 1.6
-    cannot be mapped and is read completely.
+    from files that have no others. Prefixes of wrapper modules are removed from names. The format
+    before PyTorch 1.6 cannot be mapped and is read completely.
 
     Raises:
         CheckpointError: the file is missing, truncated, holds code or other objects, lists more
@@ -252,4 +252,3 @@ def _is_weights(held: Any, kind: type) -> bool:
         and bool(held)
         and all(isinstance(k, str) and isinstance(v, kind) for k, v in held.items())
     )
-
