@@ -175,12 +175,15 @@ class LoadedModel:
             chosen_device,
             text_dtype,
             text_offload_device(chosen_device, offload_text),
+            lower_case=preset.lower_case,
         )
         vae = load_vae(folder, chosen, chosen_device, info.vae)
         if other is not None:
             check_statistics(other, vae)
         loaded = cls(
-            load_transformer(info.source, chosen, chosen_device, info.transformer),
+            load_transformer(
+                info.source, chosen, chosen_device, info.transformer, preset.cross_norm_eps
+            ),
             vae,
             text_encoder,
             preset,
@@ -206,7 +209,7 @@ class LoadedModel:
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of the weights as loaded, before quantization, the same in any dtype."""
         return self._exact or fingerprint_of(
-            self.transformer, self.vae, self.text_encoder, self.decoder
+            self.transformer, self.vae, self.text_encoder, self.decoder, self.preset
         )
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
+from sana_stream.models.attention import QK_NORM_EPS
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
@@ -88,10 +89,22 @@ def check_transformer_files(model: Path, config: TransformerConfig) -> None:
     check_shapes(network, tensors, model)
 
 
+def is_original_layout(file: Path) -> bool:
+    """Whether a single weights file has the original layout's names, not diffusers'.
+
+    Raises:
+        CheckpointError: the file is missing or truncated.
+    """
+    return _DIFFUSERS_NAME not in read_headers(file)
+
+
+_DIFFUSERS_NAME = "patch_embedding.weight"  # every file under diffusers' names has it
+
+
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Rename tensors to diffusers' names."""
     original = "x_embedder.proj.weight" in tensors or not source.is_dir()
-    if "patch_embedding.weight" in tensors or not original:
+    if _DIFFUSERS_NAME in tensors or not original:
         return tensors
     try:
         return from_original(tensors)
@@ -120,13 +133,18 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
 
 def load_transformer(
-    model: Path, dtype: torch.dtype, device: torch.device, config: TransformerConfig | None = None
+    model: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    config: TransformerConfig | None = None,
+    cross_norm_eps: float = QK_NORM_EPS,
 ) -> SanaVideoTransformer:
     """Load the transformer of a model folder, or of a file in the original layout.
 
     Args:
         model: as for `read_transformer`.
         config: what `read_transformer_config` returned, where it has been called.
+        cross_norm_eps: as for `SanaVideoTransformer`.
 
     Raises:
         CheckpointError: a file is missing, truncated, or does not fit the model.
@@ -134,7 +152,7 @@ def load_transformer(
     """
     config, tensors = read_transformer(model, config)
     with torch.device("meta"):
-        transformer = SanaVideoTransformer(config)
+        transformer = SanaVideoTransformer(config, cross_norm_eps)
     source = model / "transformer" if model.is_dir() else model
     assign_weights(transformer, tensors, source)
     transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
