@@ -83,8 +83,9 @@ def leave_process(code: int) -> int:
 
 def answer(text: str) -> None:
     """Write a result to standard output; raises SystemExit if that fails."""
-    try:
-        sys.stdout.write(text + "\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    try:  # what the terminal's encoding lacks is escaped
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     except OSError as error:
         raise SystemExit(lost_answer(error)) from error

@@ -34,7 +34,7 @@ from sana_stream.models.weights.text_encoder_files import text_weight_files
 
 from .compatibility import check_loras, check_parts
 from .decoder import check_decoder, locate_decoder
-from .locate import resolve_components, resolve_model
+from .locate import INDEX, resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
     decode_bytes,
@@ -42,13 +42,14 @@ from .memory_estimate import (
     free_bytes,
     max_decode_frames,
 )
-from .presets import GENERIC, Preset, check_size, preset_for
+from .presets import GENERIC, Preset, check_size, preset_for, preset_note
 from .vocabulary import Vocabulary
 
 MOST_LORAS = 1000
 MENTIONED = 10  # licence files that are named
 FRONT_MATTER = 1 << 16  # bytes of a README that are read
-
+ORIGINAL, UNKNOWN = "original layout", "unknown"  # in place of a class
+_UNNAMED = (ORIGINAL, UNKNOWN)
 
 LoraFiles = tuple[tuple[Path, float], ...]
 
@@ -79,6 +80,7 @@ class ModelInfo:
     parts: tuple[PartInfo, ...]
     licence: str | None
     vocabulary: Vocabulary | None  # where the model knows only some words
+    notes: tuple[str, ...]  # what its configuration says and its weights do not
     errors: tuple[SanaStreamError, ...]  # why it cannot be loaded; empty where it can
 
     @property
@@ -169,10 +171,11 @@ def inspect_model(
     check_transformer_files(source, config)
     errors: list[SanaStreamError] = []
     try:
-        preset = preset_for(source, str(model))
+        preset = preset_for(source, str(model), config)
     except CheckpointError as error:
         preset = replace(GENERIC, name=safe_text(model))
         errors.append(error)
+    notes = [] if (note := preset_note(source, str(model), preset)) is None else [note]
     weights = _transformer_weights(source)
     found = [PartInfo("transformer", _class(source / "transformer"), weights)]
     vae, folder = None, source
@@ -216,8 +219,24 @@ def inspect_model(
         parts=tuple(found),
         licence=find_licence(source if source.is_dir() else folder),
         vocabulary=vocabulary,
+        notes=(*notes, *index_notes(source, found)),
         errors=tuple(errors),
     )
+
+
+def index_notes(source: Path, parts: Iterable[PartInfo]) -> Iterator[str]:
+    """A line for each class in `model_index.json` that is not the class in the part's folder."""
+    if not source.is_dir():
+        return
+    index = read_json(source / INDEX)
+    for part in parts:
+        listed = index.get(part.name)
+        named = listed[-1] if isinstance(listed, list) and listed else None
+        if isinstance(named, str) and named != part.kind and part.kind not in _UNNAMED:
+            yield (
+                f"{INDEX} names {safe_text(named, 80)} for {part.name}/, its configuration"
+                f" {part.kind}: the configuration decides"
+            )
 
 
 def named_loras(loras: object) -> Iterator[tuple[Path, float]]:
@@ -326,8 +345,8 @@ def _transformer_weights(source: Path) -> WeightSummary:
 def _class(folder: Path) -> str:
     path = folder / "config.json"
     if not path.exists():
-        return "original layout" if folder.name == "transformer" else "unknown"
+        return ORIGINAL if folder.name == "transformer" else UNKNOWN
     config = read_json(path)
     listed = config.get("architectures")
-    first = listed[0] if isinstance(listed, list) and listed else "unknown"
+    first = listed[0] if isinstance(listed, list) and listed else UNKNOWN
     return safe_text(config.get("_class_name") or first, 80)

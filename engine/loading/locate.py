@@ -15,6 +15,7 @@ from typing import Self
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError, ConfigError
+from sana_stream.models.known_models import PIPELINES, known_by_class, refusal, unknown_class
 from sana_stream.models.weights.file_format import weight_format
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.load import OTHER_SUFFIXES, is_weights_file, read_transformer_config
@@ -126,7 +127,10 @@ def resolve_model(model: str | Path) -> Path:
         ConfigError: no such model, or the hub refuses it.
         CheckpointError: a folder that is not in the diffusers layout, or not a checkpoint file.
     """
-    return _checked(_find(model, parts_only=False))
+    found = _checked(_find(model, parts_only=False))
+    if found.is_dir():
+        _check_kind(found)
+    return found
 
 
 def resolve_components(model: Path, parts: str | Path | None) -> Path:
@@ -209,6 +213,19 @@ def _checked(path: Path) -> Path:
     else:
         _check_content(path)
     return path
+
+
+def _check_kind(folder: Path) -> None:
+    """Refuse the folder of another model by that model's name."""
+    index, own = folder / INDEX, folder / "transformer" / "config.json"
+    if own.exists() or own.is_symlink():
+        where, name = own, read_json(own).get("_class_name")
+    else:
+        where, name = index, read_json(index).get("_class_name")
+        if isinstance(name, str) and name not in PIPELINES and known_by_class(name) is None:
+            raise CheckpointError(unknown_class(where, name))
+    if (known := known_by_class(name)) is not None:
+        raise CheckpointError(refusal(folder if where == index else where, known))
 
 
 def _check_content(path: Path) -> None:

@@ -40,6 +40,11 @@ def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> 
     )
 
 
+def vae_class(config: VideoVAEConfig) -> str:
+    """The diffusers class of a VAE."""
+    return WAN if isinstance(config, WanVAEConfig) else CLASSES[0]
+
+
 def build_vae(config: VideoVAEConfig) -> VideoVAE:
     """Create the VAE of a configuration, on torch's default device, with uninitialized weights."""
     return WanVAE(config) if isinstance(config, WanVAEConfig) else LTX2VAE(config)

@@ -11,6 +11,7 @@ from torch import Tensor
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.config import TransformerConfig
+from sana_stream.models.known_models import known_by_tensors, refusal
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
 from sana_stream.models.vae.taehv import TAEHVDecoder
@@ -85,7 +86,10 @@ def check_transformer_files(model: Path, config: TransformerConfig) -> None:
 
 
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """Rename tensors to diffusers' names."""
+    """Rename tensors to diffusers' names; refuse other models by their name."""
+    known = known_by_tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if known is not None:
+        raise CheckpointError(refusal(source, known))
     original = "x_embedder.proj.weight" in tensors or not source.is_dir()
     if "patch_embedding.weight" in tensors or not original:
         return tensors
