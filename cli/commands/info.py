@@ -92,9 +92,9 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, Text(value))
-    console = Console(file=StringIO(), width=get_terminal_size().columns, color_system=None)
-    console.print(table)
-    answer(console.file.getvalue().rstrip("\n"))  # pyright: ignore[reportAttributeAccessIssue]
+    text, columns = StringIO(), get_terminal_size().columns
+    Console(file=text, width=columns, color_system=None).print(table)
+    answer(text.getvalue().rstrip("\n"))
 
 
 def _rows(info: ModelInfo, notes: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -182,12 +182,10 @@ def inspect_model(
     try:
         folder = resolve_components(source, parts)
         vae = read_vae_file(folder)
-        check_vae_files(folder, vae)  # also reports where diffusers is missing
-        check_parts(config, vae, folder)
-        if all((folder / part).is_dir() for part in ("tokenizer", "text_encoder")):
-            check_text_files(folder)
     except SanaStreamError as error:
         errors.append(error)
+    if vae is not None:
+        errors += _misfits(config, vae, folder)
     for name in ("vae", "text_encoder", "tokenizer"):
         if not (folder / name).is_dir():
             missing = f"{safe_text(folder)} has no {name}/; a whole model folder has one"
@@ -222,6 +220,24 @@ def inspect_model(
         notes=(*notes, *index_notes(source, found)),
         errors=tuple(errors),
     )
+
+
+def _misfits(
+    config: TransformerConfig, vae: VideoVAEConfig, folder: Path
+) -> Iterator[SanaStreamError]:
+    """Why the parts do not fit the transformer or their own configurations, the clearest first."""
+    whole = all((folder / part).is_dir() for part in ("tokenizer", "text_encoder"))
+    checks: list[Callable[[], object]] = [
+        lambda: check_parts(config, vae, folder),
+        lambda: check_vae_files(folder, vae),  # also reports where diffusers is missing
+    ]
+    if whole:
+        checks.append(lambda: check_text_files(folder))
+    for check in checks:
+        try:
+            check()
+        except SanaStreamError as error:
+            yield error
 
 
 def index_notes(source: Path, parts: Iterable[PartInfo]) -> Iterator[str]:

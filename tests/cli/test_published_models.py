@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sana_stream.errors import SanaStreamError
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
 
-from ..command import command, environment, pictures, run
+from ..command import environment, pictures, run
 from ..published_models import NAMES, save_published_model
 
 FACTS: dict[str, dict[str, Any]] = {
@@ -56,7 +57,7 @@ FACTS: dict[str, dict[str, Any]] = {
     },
 }
 NOISE = re.compile(r"diffusers|transformers|torchao|torch\.|Warning|config attributes|W\d{4} ")
-SMALL = ("--size", "64x32", "--block-frames", "1", "--frames", "5", "--steps", "2")
+SMALL = ("--size", "64x64", "--block-frames", "1", "--frames", "5", "--steps", "2")
 
 
 @pytest.fixture(scope="module")
@@ -65,28 +66,40 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: save_published_model(place / f"model-{name}", name) for name in NAMES}
 
 
+# `entry` of the program, for two commands one after the other: loading torch takes longest.
+BOTH = """
+import sys
+from sana_stream.cli.process import leave_process, prepare_process
+prepare_process()
+from sana_stream.cli.main import main
+words = sys.argv[1:]
+cut = words.index("then")
+for argv in (words[:cut], words[cut + 1:]):
+    code = main(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.write(f"ended with {code}\\n")
+        stream.flush()
+sys.exit(leave_process(0))
+"""
+Ended = dict[tuple[str, str], tuple[int, str, str]]
+
+
 @pytest.fixture(scope="module")
-def processes(
-    models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], tuple[int, str, str]]:
+def processes(models: dict[str, Path]) -> Ended:
     """Exit code, standard output and standard error of `info` and of a generation of each model."""
-    place, started = tmp_path_factory.mktemp("videos"), {}
+    started = {}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     for name, folder in models.items():
-        words = {
-            "info": ("info", folder, "--device", "cpu"),
-            "video": ("--model", folder, "--prompt", "a red boat", "--out", f"{name}.mkv", *SMALL),
-        }
-        for kind, argv in words.items():
-            started[name, kind] = subprocess.Popen(
-                command(argv), cwd=place, env=environment(), text=True, **pipes
-            )
-    ended = {}
-    for key, process in started.items():
-        out, err = process.communicate()
-        ended[key] = process.returncode, out, err
-    for name in models:
-        shutil.copy(place / f"{name}.mkv", models[name])
+        video = ("--model", folder, "--prompt", "a red boat", "--out", folder / "a.mkv", *SMALL)
+        words = [str(word) for word in ("info", folder, "--device", "cpu", "then", *video)]
+        argv = [sys.executable, "-c", BOTH, *words]
+        started[name] = subprocess.Popen(argv, env=environment(), text=True, **pipes)
+    ended: Ended = {}
+    for name, process in started.items():
+        streams = [re.split(r"ended with (\d+)\n", text) for text in process.communicate()]
+        for kind, place in (("info", 0), ("video", 2)):
+            code, (out, err) = int(streams[0][place + 1]), (each[place] for each in streams)
+            ended[name, kind] = code, out, err
     return ended
 
 
@@ -110,14 +123,14 @@ def test_video_is_made_without_other_libraries_messages(
     code, out, err = processes[name, "video"]
     assert (code, out) == (0, ""), err
     assert not NOISE.search(err), err
-    assert pictures(models[name] / f"{name}.mkv").shape == (5, 32, 64, 3)
-    trained = [line for line in err.splitlines() if "was not trained at 64x32" in line]
+    assert pictures(models[name] / "a.mkv").shape == (5, 64, 64, 3)
+    trained = [line for line in err.splitlines() if "was not trained at 64x64" in line]
     assert len(trained) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_json_has_the_facts(name: str, models: dict[str, Path], capfd: pytest.CaptureFixture[str]):
-    assert run("info", models[name], "--device", "cpu", "--json", "--size", "64x32") == 0
+    assert run("info", models[name], "--device", "cpu", "--json", "--size", "64x64") == 0
     facts, wanted = json.loads(capfd.readouterr().out), FACTS[name]
     assert (facts["model"], facts["runs"], facts["problems"]) == (wanted["model"], True, [])
     assert len(facts["notes"]) == 1  # of the size
@@ -137,8 +150,8 @@ def test_json_has_the_facts(name: str, models: dict[str, Path], capfd: pytest.Ca
 @pytest.mark.parametrize("name", NAMES)
 def test_first_block_is_generated(name: str, models: dict[str, Path]):
     engine = Engine.load(models[name], "cpu", "float32")
-    block = next(engine.session("a red boat", height=32, width=64, block_frames=1, steps=2))
-    assert block.frames.shape == (9 if name == "720p" else 5, 32, 64, 3)
+    block = next(engine.session("a red boat", height=64, width=64, block_frames=1, steps=2))
+    assert block.frames.shape == (9 if name == "720p" else 5, 64, 64, 3)
     assert engine.preset.name == FACTS[name]["model"]
 
 

@@ -83,7 +83,9 @@ def test_vae_without_its_extra_is_reported_as_problem(
     kinds = {"AutoencoderKLLTX2Video": "sana-stream[diffusers]", "AutoencoderDC": "AutoencoderDC"}
     monkeypatch.setitem(sys.modules, "diffusers", None)
     for kind, name in kinds.items():
-        (folder / "vae/config.json").write_text(json.dumps({"_class_name": kind}))
+        (folder / "vae/config.json").write_text(
+            json.dumps({"_class_name": kind, "latent_channels": 4})
+        )
         assert name in inspect_model(folder).problems[0]
 
 
