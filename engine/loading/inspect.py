@@ -43,6 +43,7 @@ from .memory_estimate import (
     max_decode_frames,
 )
 from .presets import GENERIC, Preset, check_size, preset_for, preset_note
+from .size_limits import check_least_size
 from .vocabulary import Vocabulary
 
 MOST_LORAS = 1000
@@ -296,6 +297,7 @@ def estimate_memory(
     height = preset.height if height is None else height
     width = preset.width if width is None else width
     check_size(height, width, info.size_multiple)
+    check_least_size(height, width, decoder)
     grid = height // info.size_multiple[0], width // info.size_multiple[1]
     frames, side = preset.block_frames + 1, info.vae.spatial_factor
     latents = (1, config.in_channels, frames, height // side, width // side)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.inspect import inspect_model
 from sana_stream.errors import SanaStreamError
+from sana_stream.models.schema import is_idle
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
 
@@ -155,6 +156,16 @@ def test_first_block_is_generated(name: str, models: dict[str, Path]):
     assert engine.preset.name == FACTS[name]["model"]
 
 
+def test_least_size_of_720p_is_named(models: dict[str, Path], capfd: pytest.CaptureFixture[str]):
+    """LTX-2's decoder cannot pad a single latent pixel."""
+    words = ("--size", "64x32", "--device", "cpu")
+    assert run("info", models["720p"], *words) == 2
+    made = ("--prompt", "a red boat", "--out", models["720p"] / "small.mkv", *words)
+    assert run("--model", models["720p"], *made) == 2
+    err = capfd.readouterr().err
+    assert err.count("size 64x32 is too small for this model's VAE; give 64x64 or more") == 2
+
+
 @pytest.mark.parametrize(("name", "other"), [("480p", "720p"), ("720p", "480p")])
 def test_wrong_parts_have_one_message_everywhere(
     name: str,
@@ -230,9 +241,7 @@ def test_contradictions_are_refused_or_noted(models: dict[str, Path], data: st.D
     finally:
         (folder / file).write_text(whole)
     deciding = [
-        key
-        for key in keys
-        if key in DECIDING[file] and _kind(changed[key]) != _kind(published[key])
+        key for key in keys if key in DECIDING[file] and differs(changed[key], published[key])
     ]
     assert said or not deciding, deciding
     assert "\n" not in said
@@ -247,6 +256,6 @@ def reported(folder: Path) -> str:
     return " ".join((*info.problems, *info.notes))
 
 
-def _kind(value: Any) -> Any:
-    """A value as the schema sees it: true is no number, and null may be the default."""
-    return None if value is None else (type(value) is bool, value)
+def differs(value: Any, published: Any) -> bool:
+    """Whether a value is another one, and not unset: a key that is null has its default."""
+    return not is_idle(value) and (type(value) is bool, value) != (False, published)
