@@ -126,6 +126,14 @@ def test_folder_without_transformer_is_refused_by_its_pipeline(
     assert said in str(refused.value)
 
 
+def test_more_input_channels_than_output_channels_are_refused(tiny_folder: Path, tmp_path: Path):
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_folder, folder)
+    with_json(folder, "transformer/config.json", {"in_channels": 8})
+    with pytest.raises(SanaStreamError, match="in_channels 8 and out_channels 4 differ"):
+        inspect_model(folder)
+
+
 @pytest.mark.parametrize("name", SUPPORTED_CLASSES)
 def test_supported_classes_are_not_in_the_table(name: str):
     assert known_by_class(name) is None
