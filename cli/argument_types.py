@@ -189,6 +189,18 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def aspect(text: str) -> str:
+    """An aspect ratio, from W:H or a number."""
+    from sana_stream.engine.loading.sizes import parse_aspect
+    from sana_stream.errors import ConfigError
+
+    try:
+        parse_aspect(text)
+    except ConfigError as error:
+        raise ArgumentTypeError(str(error).removeprefix("aspect ")) from None
+    return text
+
+
 def steps(text: str) -> int | tuple[float, ...]:
     """A number of denoising steps, or timesteps separated by commas."""
     if "," not in text:

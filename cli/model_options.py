@@ -19,9 +19,19 @@ class ModelOptions:
     size: tuple[int, int] | None = option(  # width, height
         "--size",
         group=FRAMES,
+        exclusive="size",
         parse=argument_types.size,
         metavar="WxH",
         help="width and height in pixels, such as 832x480",
+    )
+    aspect: str | None = option(
+        "--aspect",
+        group=FRAMES,
+        exclusive="size",
+        parse=argument_types.aspect,
+        metavar="W:H",
+        help="aspect ratio, such as 16:9, 9:16 or 1.78: the nearest size that the model was "
+        "trained with",
     )
     fps: Fraction | None = option(  # noqa: RUF009 - it returns a field
         "--fps",

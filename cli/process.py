@@ -26,6 +26,7 @@ def prepare_process() -> None:
     Afterwards a write to standard error never fails and never blocks.
     """
     choose_waiting(os.environ)
+    silence_libraries(os.environ)
     forget_no_width(os.environ)
     take_descriptors()
     unblock(STDERR)
@@ -38,6 +39,18 @@ def prepare_process() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
     logging.getLogger().addHandler(handler)
+
+
+def silence_libraries(environ: MutableMapping[str, str]) -> None:
+    """Let other libraries log errors only, unless the user asks for more by their variables.
+
+    They warn of optional parts that are not installed, and of keys in published configurations
+    that they do not use.
+    """
+    for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        environ.setdefault(name, "error")
+    for name in ("torchao", "torch.utils._pytree"):  # warnings while diffusers is imported
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def take_descriptors() -> None:
@@ -83,8 +96,9 @@ def leave_process(code: int) -> int:
 
 def answer(text: str) -> None:
     """Write a result to standard output; raises SystemExit if that fails."""
-    try:
-        sys.stdout.write(text + "\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    try:  # what the terminal's encoding lacks is escaped
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     except OSError as error:
         raise SystemExit(lost_answer(error)) from error

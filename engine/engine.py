@@ -38,6 +38,7 @@ class Engine(LoadedModel):
         memory: str | None = None,
         noise: NoiseSource | None = None,
         *,
+        aspect: str | float | None = None,
         steps: int | None = None,
         solver: str | None = None,
         flow_shift: float | None = None,
@@ -51,6 +52,8 @@ class Engine(LoadedModel):
             prompt: used unchanged, appended to the model's instruction text.
             seed: 0 to 2**63 - 1; the same seed gives the same stream.
             height, width: pixels.
+            aspect: width / height, or text such as "16:9", in place of height and width: the
+                nearest of the sizes that the model was trained with, or its area in this shape.
             block_frames: latent frames a block; the first block has one more.
             timesteps: descending, e.g. (1000, 960, 889, 727).
             guidance: strength of classifier-free guidance, 0 to 1000; 1.0 is none.
@@ -80,6 +83,7 @@ class Engine(LoadedModel):
         given = {
             "height": height,
             "width": width,
+            "aspect": aspect,
             "block_frames": block_frames,
             "timesteps": timesteps,
             "guidance": guidance,

@@ -11,12 +11,12 @@ from pydantic import Field
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 
+from .known_models import SUPPORTED, SUPPORTED_CLASSES, known_by_class, refusal, unknown_class
 from .schema import Schema, from_known_keys
 
 Count = Annotated[int, Field(ge=1, le=4096)]
 Width = Annotated[int, Field(ge=1, le=1 << 16)]
 LAYERS = 512
-CLASS_START = "Sana"  # of `_class_name`, the class that wrote the file
 
 
 class _Fields(Schema):
@@ -95,6 +95,9 @@ class TransformerConfig:
         settings = from_known_keys(_Fields, values, where, others=_FIXED)
         if settings.get("out_channels") is None:
             settings["out_channels"] = settings.get("in_channels", cls.in_channels)
+        _check_channels(
+            settings.get("in_channels", cls.in_channels), settings["out_channels"], where
+        )
         try:
             return cls(**settings)
         except ConfigError as error:
@@ -115,10 +118,17 @@ _FIXED: dict[str, tuple[Any, ...] | None] = {
 
 
 def _check_class(name: Any, where: object) -> None:
-    if name is not None and not (isinstance(name, str) and name.startswith(CLASS_START)):
+    if name is None or name in SUPPORTED_CLASSES:
+        return
+    known = known_by_class(name)
+    raise ConfigError(unknown_class(where, name) if known is None else refusal(where, known))
+
+
+def _check_channels(taken: int, made: int, where: object) -> None:
+    if taken != made:
         raise ConfigError(
-            f"{safe_text(where)}: _class_name is {safe_text(repr(name), 80)}, a model of another"
-            " kind; use SanaVideoTransformer3DModel"
+            f"{safe_text(where)}: in_channels {taken} and out_channels {made} differ, as in a model"
+            f" that takes a source video too; {SUPPORTED}"
         )
 
 

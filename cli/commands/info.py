@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,11 +20,10 @@ from sana_stream.cli.parser import Parser, add_device, add_option
 from sana_stream.cli.process import MESSAGE_LIMIT, answer
 from sana_stream.streaming.run.messages import format_bytes
 
+from .info_facts import model_facts
+
 if TYPE_CHECKING:
     from sana_stream.engine.loading.inspect import MemoryEstimate, ModelInfo
-
-
-LONGEST = 4000  # characters of a row
 
 
 def add_options(parser: Parser) -> None:
@@ -37,37 +39,65 @@ def add_options(parser: Parser) -> None:
     )
     add_option(parser, "parts")
     add_option(parser, "decoder")
+    size = parser.add_mutually_exclusive_group()
     add_option(
-        parser, "size", help="width and height in pixels, such as 832x480 (default: the model's)"
+        size, "size", help="width and height in pixels, such as 832x480 (default: the model's)"
     )
+    add_option(size, "aspect")
     add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def run(args: Namespace) -> int:
-    """Look and tell; no weights are read."""
+    """Print what the configurations and the headers of the weights say; no weights are read.
+
+    Returns 0, or 1 for a model that cannot be run.
+    """
     from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
+    from sana_stream.engine.loading.sizes import size_note
 
     info = inspect_model(args.model, args.parts, args.decoder)
-    width, height = args.size or (None, None)
+    height, width = _chosen_size(args, info)
     expected = estimate_memory(info, args.device, args.dtype, height, width)
-    rows = (*_rows(info), *_memory_rows(expected))
+    notes = list(info.notes)
+    if height is not None and width is not None:
+        note = size_note(info.preset.sizes, height, width)
+        notes += [] if note is None else [note]
     if args.json:
-        facts: dict[str, str] = {}
-        for name, value in rows:  # a model may have several obstacles
-            facts[name] = f"{facts[name]}; {value}" if name in facts else value
-        answer(json.dumps(facts))
-        return 0
+        answer(json.dumps(model_facts(info, expected, notes)))
+    else:
+        print_table([*_rows(info, notes), *_memory_rows(expected)])
+    return 1 if info.errors else 0
+
+
+def _chosen_size(args: Namespace, info: ModelInfo) -> tuple[int | None, int | None]:
+    """The height and width that were asked for."""
+    if args.aspect is not None and info.vae is not None:
+        from sana_stream.engine.session.settings import size_of_aspect
+
+        return size_of_aspect(info.preset, info.size_multiple, args.aspect)
+    width, height = args.size or (None, None)
+    return height, width
+
+
+def print_table(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values to standard output; they are folded on a terminal only."""
+    rows = [(name, safe_text(value, MESSAGE_LIMIT)) for name, value in rows]
+    if not sys.stdout.isatty():
+        across = max(len(name) for name, _ in rows)
+        answer("\n".join(f"{name:{across}}  {value}" for name, value in rows))
+        return
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, Text(safe_text(value, MESSAGE_LIMIT)))
-    Console(stderr=True).print(table)
-    return 0
+        table.add_row(name, Text(value))
+    text, columns = StringIO(), get_terminal_size().columns
+    Console(file=text, width=columns, color_system=None).print(table)
+    answer(text.getvalue().rstrip("\n"))
 
 
-def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
+def _rows(info: ModelInfo, notes: Sequence[str]) -> Iterator[tuple[str, str]]:
     from sana_stream.engine.loading.conventions import describe_conventions
 
     preset = info.preset
@@ -83,7 +113,10 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
         "size",
         f"{preset.width}x{preset.height} at {preset.fps} frames a second{_multiples(info)}",
     )
-    yield "block", f"{preset.block_frames} latent frames{_pictures(info)}"
+    if preset.sizes:
+        sizes = sorted({(size.width, size.height) for size in preset.sizes}, reverse=True)
+        yield "sizes in training", ", ".join(f"{width}x{height}" for width, height in sizes)
+    yield "block", f"{preset.block_frames} latent frames{_frames(info)}"
     yield "sampling", _sampling(info)
     yield "conventions", describe_conventions(preset)
     yield "memory policy", preset.memory
@@ -91,8 +124,10 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"
     if info.vocabulary is not None:
         yield "words it knows", ", ".join(info.vocabulary.content_words)
-    for obstacle in info.problems:
-        yield "does not run", obstacle
+    for note in notes:
+        yield "note", note
+    for problem in info.problems:
+        yield "does not run", problem
 
 
 def _multiples(info: ModelInfo) -> str:
@@ -102,12 +137,12 @@ def _multiples(info: ModelInfo) -> str:
     return f"; multiples of {down}" if down == across else f"; multiples of {across}x{down}"
 
 
-def _pictures(info: ModelInfo) -> str:
+def _frames(info: ModelInfo) -> str:
     if info.vae is None:
         return ""
     count = info.preset.block_frames * info.vae.temporal_factor
     seconds = count / info.preset.fps
-    return f", {count} pictures, {seconds:g} s; the first block has 1 more"
+    return f", {count} frames, {seconds:g} s; the first block has 1 more"
 
 
 def _sampling(info: ModelInfo) -> str:

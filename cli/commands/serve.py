@@ -37,7 +37,7 @@ from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.messages import one_line
 from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.outputs import metadata_of
-from sana_stream.streaming.run.plan import RunPlan, resolve_plan
+from sana_stream.streaming.run.plan import RunPlan, resolve_plan, size_notes, with_size
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.runner import Run
 
@@ -64,11 +64,13 @@ class Server:
     def __init__(
         self, config: RunConfig, reporter: Reporter, recordings: Recordings, stop: Event
     ) -> None:
-        self._config = config
         self._reporter = reporter
         self._recordings = recordings
         self._stop = stop
         self._model = describe_files(config)
+        self._config = with_size(config, self._model)
+        for line in size_notes(config, self._model):
+            reporter.note(with_flags(line))
         self._jobs = JobQueue(self._check)
 
     @contextmanager

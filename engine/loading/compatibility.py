@@ -7,12 +7,15 @@ from pathlib import Path
 
 import torch
 
+from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.lora.stack import fit_lora, read_lora
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.registry import VideoVAEConfig
+from sana_stream.models.vae.registry import VideoVAEConfig, vae_class
 from sana_stream.models.weights.text_encoder_files import read_text_config
+
+from .locate import PUBLISHED_PARTS
 
 
 def check_parts(transformer: TransformerConfig, vae: VideoVAEConfig, folder: Path) -> None:
@@ -25,11 +28,7 @@ def check_parts(transformer: TransformerConfig, vae: VideoVAEConfig, folder: Pat
         ConfigError: the parts are not of one model.
         CheckpointError: the text encoder's configuration is damaged.
     """
-    if vae.z_dim != transformer.in_channels:
-        raise ConfigError(
-            f"the VAE makes {vae.z_dim} channels, the transformer takes"
-            f" {transformer.in_channels}; the parts are not of one model"
-        )
+    check_channels(transformer, vae, folder)
     if not (folder / "text_encoder").is_dir():
         return
     width = read_text_config(folder / "text_encoder")["hidden_size"]
@@ -38,6 +37,28 @@ def check_parts(transformer: TransformerConfig, vae: VideoVAEConfig, folder: Pat
             f"the text encoder makes {width} channels, the transformer takes caption_channels"
             f" {transformer.caption_channels}; the parts are not of one model"
         )
+
+
+def check_channels(
+    transformer: TransformerConfig, vae: VideoVAEConfig, folder: Path | None = None
+) -> None:
+    """Check that a transformer's latents are those of a VAE.
+
+    Args:
+        folder: the model folder with the VAE, for the message.
+
+    Raises:
+        ConfigError: another number of channels; names the VAE that fits.
+    """
+    if vae.z_dim == transformer.in_channels:
+        return
+    where = "" if folder is None else f" in {safe_text(folder)}"
+    fitting = PUBLISHED_PARTS.get(transformer.in_channels)
+    advice = "give parts=, a folder with its VAE" if fitting is None else f'give parts="{fitting}"'
+    raise ConfigError(
+        f"the VAE{where} ({vae_class(vae)}) makes {vae.z_dim} channels, the transformer takes"
+        f" {transformer.in_channels}; the parts are not of one model: {advice}"
+    )
 
 
 def check_loras(config: TransformerConfig, files: Iterable[Path]) -> None:

@@ -60,9 +60,9 @@ def convert_model(
     folder = None if target.suffix in SUFFIXES else resolve_components(located, parts)
     for place in (located, folder):
         _check_outside(target, place)
-    preset = preset_for(located, str(source))
     index = {} if folder is None else read_json(folder / INDEX)
     config, tensors = read_transformer(located)
+    preset = preset_for(located, str(source), config)
     if dtype is not None:
         tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
     if folder is None:

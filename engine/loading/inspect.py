@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -37,7 +37,7 @@ from sana_stream.models.weights.text_encoder_files import text_weight_files
 
 from .compatibility import check_loras, check_parts
 from .decoder import LocatedDecoder, resolve_decoder
-from .locate import resolve_components, resolve_model
+from .locate import INDEX, resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
     decode_bytes,
@@ -45,13 +45,15 @@ from .memory_estimate import (
     free_bytes,
     max_decode_frames,
 )
-from .presets import GENERIC, Preset, check_size, preset_for
+from .presets import GENERIC, Preset, check_size, preset_for, preset_note
+from .size_limits import check_least_size
 from .vocabulary import Vocabulary
 
 MOST_LORAS = 1000
 MENTIONED = 10  # licence files that are named
 FRONT_MATTER = 1 << 16  # bytes of a README that are read
-
+ORIGINAL, UNKNOWN = "original layout", "unknown"  # in place of a class
+_UNNAMED = (ORIGINAL, UNKNOWN)
 
 LoraFiles = tuple[tuple[Path, float], ...]
 
@@ -82,6 +84,7 @@ class ModelInfo:
     parts: tuple[PartInfo, ...]
     licence: str | None
     vocabulary: Vocabulary | None  # where the model knows only some words
+    notes: tuple[str, ...]  # what its configuration says and its weights do not
     errors: tuple[SanaStreamError, ...]  # why it cannot be loaded; empty where it can
 
     @property
@@ -172,22 +175,21 @@ def inspect_model(
     check_transformer_files(source, config)
     errors: list[SanaStreamError] = []
     try:
-        preset = preset_for(source, str(model))
+        preset = preset_for(source, str(model), config)
     except CheckpointError as error:
         preset = replace(GENERIC, name=safe_text(model))
         errors.append(error)
+    notes = [] if (note := preset_note(source, str(model), preset)) is None else [note]
     weights = _transformer_weights(source)
     found = [PartInfo("transformer", _class(source / "transformer"), weights)]
     vae, folder = None, source
     try:
         folder = resolve_components(source, parts)
         vae = read_vae_file(folder)
-        check_vae_files(folder, vae)
-        check_parts(config, vae, folder)
-        if all((folder / part).is_dir() for part in ("tokenizer", "text_encoder")):
-            check_text_files(folder)
     except SanaStreamError as error:
         errors.append(error)
+    if vae is not None:
+        errors += _misfits(config, vae, folder)
     for name in ("vae", "text_encoder", "tokenizer"):
         if not (folder / name).is_dir():
             missing = f"{safe_text(folder)} has no {name}/; a whole model folder has one"
@@ -218,8 +220,42 @@ def inspect_model(
         parts=tuple(found),
         licence=find_licence(source if source.is_dir() else folder),
         vocabulary=vocabulary,
+        notes=(*notes, *index_notes(source, found)),
         errors=tuple(errors),
     )
+
+
+def _misfits(
+    config: TransformerConfig, vae: VideoVAEConfig, folder: Path
+) -> Iterator[SanaStreamError]:
+    """Why the parts do not fit the transformer or their own configurations, the clearest first."""
+    whole = all((folder / part).is_dir() for part in ("tokenizer", "text_encoder"))
+    checks: list[Callable[[], object]] = [
+        lambda: check_parts(config, vae, folder),
+        lambda: check_vae_files(folder, vae),  # also reports where diffusers is missing
+    ]
+    if whole:
+        checks.append(lambda: check_text_files(folder))
+    for check in checks:
+        try:
+            check()
+        except SanaStreamError as error:
+            yield error
+
+
+def index_notes(source: Path, parts: Iterable[PartInfo]) -> Iterator[str]:
+    """A line for each class in `model_index.json` that is not the class in the part's folder."""
+    if not source.is_dir():
+        return
+    index = read_json(source / INDEX)
+    for part in parts:
+        listed = index.get(part.name)
+        named = listed[-1] if isinstance(listed, list) and listed else None
+        if isinstance(named, str) and named != part.kind and part.kind not in _UNNAMED:
+            yield (
+                f"{INDEX} names {safe_text(named, 80)} for {part.name}/, its configuration"
+                f" {part.kind}: the configuration decides"
+            )
 
 
 def named_loras(loras: object) -> Iterator[tuple[Path, float]]:
@@ -263,6 +299,7 @@ def estimate_memory(
     height = preset.height if height is None else height
     width = preset.width if width is None else width
     check_size(height, width, info.size_multiple)
+    check_least_size(height, width, decoder)
     grid = height // info.size_multiple[0], width // info.size_multiple[1]
     frames, side = preset.block_frames + 1, info.vae.spatial_factor
     latents = (1, config.in_channels, frames, height // side, width // side)
@@ -329,8 +366,8 @@ def _transformer_weights(source: Path) -> WeightSummary:
 def _class(folder: Path) -> str:
     path = folder / "config.json"
     if not path.exists():
-        return "original layout" if folder.name == "transformer" else "unknown"
+        return ORIGINAL if folder.name == "transformer" else UNKNOWN
     config = read_json(path)
     listed = config.get("architectures")
-    first = listed[0] if isinstance(listed, list) and listed else "unknown"
+    first = listed[0] if isinstance(listed, list) and listed else UNKNOWN
     return safe_text(config.get("_class_name") or first, 80)

@@ -15,9 +15,11 @@ from typing import Self
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError, ConfigError
+from sana_stream.models.known_models import PIPELINES, known_by_class, refusal, unknown_class
 from sana_stream.models.weights.file_format import weight_format
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.load import OTHER_SUFFIXES, is_weights_file, read_transformer_config
+from sana_stream.models.weights.torch_file import SUFFIXES
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}"
 _ID = re.compile(
@@ -33,6 +35,7 @@ _FOLDER = re.compile(
 _FILE = re.compile(r".*\.(?:pth|pt|safetensors|ckpt|bin|gguf|json)", re.IGNORECASE)
 _STEPS_UP = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 SMALL = ("*.json", "LICENSE*", "README.md")
+_WEIGHT_FOLDERS = ("checkpoints", "dit")  # of the authors' own repositories
 PARTS = ("vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -167,7 +170,10 @@ def resolve_model(model: str | Path) -> Path:
         ConfigError: no such model, or the hub refuses it.
         CheckpointError: a folder that is not in the diffusers layout, or not a checkpoint file.
     """
-    return _checked(_find(model, parts_only=False))
+    found = _checked(_find(model, parts_only=False))
+    if found.is_dir():
+        _check_kind(found)
+    return found
 
 
 def resolve_components(model: Path, parts: str | Path | None) -> Path:
@@ -239,9 +245,7 @@ def existing_path(model: str | Path) -> Path | None:
 def _checked(path: Path) -> Path:
     if path.is_dir():
         if not (path / INDEX).exists():
-            raise CheckpointError(
-                f"{safe_text(path)} has no {INDEX}; give a folder in the diffusers layout"
-            )
+            raise CheckpointError(_without_index(path))
         read_json(path / INDEX)
     elif not is_weights_file(path):
         raise CheckpointError(
@@ -250,6 +254,32 @@ def _checked(path: Path) -> Path:
     else:
         _check_content(path)
     return path
+
+
+def _without_index(folder: Path) -> str:
+    """The message for a folder that is not in the diffusers layout: what it holds."""
+    own = folder / "config.json"
+    if own.exists() and (known := known_by_class(read_json(own).get("_class_name"))) is not None:
+        return refusal(folder, known)
+    what = f"{safe_text(folder)} has no {INDEX}; give a folder in the diffusers layout"
+    for place in (folder, *(folder / name for name in _WEIGHT_FOLDERS)):
+        file = next((file for file in sorted(place.glob("*")) if file.suffix in SUFFIXES), None)
+        if file is not None:
+            return f"{what}, or its file {safe_text(file)}"
+    return what
+
+
+def _check_kind(folder: Path) -> None:
+    """Refuse the folder of another model by that model's name."""
+    index, own = folder / INDEX, folder / "transformer" / "config.json"
+    if own.exists() or own.is_symlink():
+        where, name = own, read_json(own).get("_class_name")
+    else:
+        where, name = index, read_json(index).get("_class_name")
+        if isinstance(name, str) and name not in PIPELINES and known_by_class(name) is None:
+            raise CheckpointError(unknown_class(where, name))
+    if (known := known_by_class(name)) is not None:
+        raise CheckpointError(refusal(folder if where == index else where, known))
 
 
 def _check_content(path: Path) -> None:

@@ -23,6 +23,7 @@ from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import VAECache
 from sana_stream.models.weights.load import load_transformer, load_vae
 
+from .compatibility import check_channels
 from .decoder import CAUSAL, TINY, check_statistics
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
@@ -99,11 +100,7 @@ class LoadedModel:
         self._exact: Fingerprint | None = None  # of the weights before they were quantized
         if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
             raise ConfigError(f"decode_frames {decode_frames}: give 1 or more")
-        if vae.config.z_dim != transformer.config.in_channels:
-            raise ConfigError(
-                f"the VAE makes {vae.config.z_dim} channels, the transformer takes"
-                f" {transformer.config.in_channels}; the parts are not of one model"
-            )
+        check_channels(transformer.config, vae.config)
 
     @classmethod
     def load(

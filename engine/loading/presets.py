@@ -14,7 +14,7 @@ from sana_stream._arguments import ARGUMENTS
 from sana_stream._text import safe_text
 from sana_stream.engine.solvers import SOLVERS
 from sana_stream.errors import CheckpointError, ConfigError
-from sana_stream.models.config import Count
+from sana_stream.models.config import Count, TransformerConfig
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.schema import Schema, from_known_keys
 from sana_stream.models.weights.files import read_json
@@ -23,6 +23,7 @@ from sana_stream.models.weights.load import is_original_layout
 from .conventions import AUTHORS_50_STEPS, AUTHORS_LONGSANA, DIFFUSERS, Conventions, Origin
 from .instructions import NEGATIVE_PROMPT
 from .scheduler_config import read_scheduler, read_scheduler_file
+from .sizes import SIZES_480P, SIZES_720P, PublishedSize
 
 LARGEST = 1_000_000  # pixels a side; memory is exhausted far below
 
@@ -83,6 +84,7 @@ class Preset(Conventions):
         "attn2.to_v",
         "proj_out",
     )
+    sizes: tuple[PublishedSize, ...] = ()  # that the model was trained with; (): unknown
 
     def under(self, origin: Origin) -> Preset:
         """The same defaults under the conventions of an origin."""
@@ -91,6 +93,14 @@ class Preset(Conventions):
 
 _Side = Annotated[int, Field(ge=1, le=16384)]  # pixels
 _Line = Annotated[str, Field(max_length=4000)]
+
+
+class _Size(Schema):
+    """The schema of a `PublishedSize`."""
+
+    ratio: Annotated[float, Field(gt=0, le=1000)]
+    height: _Side
+    width: _Side
 
 
 class _Fields(Schema):
@@ -117,6 +127,7 @@ class _Fields(Schema):
     steps: Annotated[int, Field(ge=1, le=1000)] = 1
     flow_shift: Annotated[float, Field(gt=0, le=1000)] = 1
     full_precision: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=1000)
+    sizes: list[_Size] = Field([], max_length=1000)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -127,6 +138,7 @@ LONGSANA = Preset(
     "LongSANA 2B 480p",
     motion_score=" motion score: 10.",
     trained_latent_frames=261,
+    sizes=SIZES_480P,
 ).under(AUTHORS_LONGSANA)
 SANA_480P = Preset(
     "SANA-Video 2B 480p",
@@ -139,6 +151,7 @@ SANA_480P = Preset(
     trained_latent_frames=21,
     solver="dpm++",
     steps=50,
+    sizes=SIZES_480P,
 ).under(DIFFUSERS)
 SANA_720P = replace(
     SANA_480P,
@@ -147,25 +160,38 @@ SANA_720P = replace(
     width=1280,
     block_frames=10,  # 8 frames a latent frame
     trained_latent_frames=11,
+    sizes=SIZES_720P,
+)
+_LONGSANA_720P = replace(  # no such weights are published
+    LONGSANA,
+    name="LongSANA 720p",
+    height=704,
+    width=1280,
+    trained_latent_frames=None,
+    sizes=SIZES_720P,
 )
 GENERIC = Preset("unknown")
 # ---------------------------------------------------------------------------------------------
 
 _BY_SAMPLE_SIZE = {30: SANA_480P, 22: SANA_720P}
+_BY_PATCH = {(1, 2, 2): SANA_480P, (1, 1, 1): SANA_720P}
+_BY_CHANNELS = {16: SANA_480P, 128: SANA_720P}
 _AUTOREGRESSIVE = "Causal"  # in the transformer's class name
 
 
-def preset_for(model: Path, name: str) -> Preset:
+def preset_for(model: Path, name: str, transformer: TransformerConfig) -> Preset:
     """Choose the preset of a checkpoint.
 
-    A `stream.json` in the folder defines it. Otherwise the published model is recognised by the
-    transformer's class and `sample_size`, or by its name; solver and flow shift then come from its
-    scheduler. Any other checkpoint gets `GENERIC`: cumulative memory, 10 latent frames a block,
-    four steps. A file in the original layout gets the conventions of its authors (`conventions`).
+    A `stream.json` in the folder defines it. Otherwise the published model is recognised: LongSANA
+    by the transformer's class or the model's name, the size by the transformer's shapes, which
+    count more than `sample_size` and the name. Solver and flow shift come from the scheduler. Any
+    other checkpoint gets `GENERIC`: cumulative memory, 10 latent frames a block, four steps. A file
+    in the original layout gets the conventions of its authors (`conventions`).
 
     Args:
         model: a folder in the diffusers layout, or a file in the original layout.
         name: the name that the user gave, such as a hub id.
+        transformer: the configuration of the model's transformer.
 
     Raises:
         CheckpointError: a file cannot be read, `stream.json` has a key that is not one of
@@ -176,25 +202,63 @@ def preset_for(model: Path, name: str) -> Preset:
         read_scheduler_file(model)  # reports a damaged file even where it is not used
         if file.exists() or file.is_symlink():
             return _from_dict(read_json(file), file)
-    names = f"{name} {model.name}".lower()
+    shaped = _shaped(transformer)
+    if is_autoregressive(model, name):
+        return _LONGSANA_720P if shaped is SANA_720P else LONGSANA
     if not model.is_dir():
-        preset = _named(names) or SANA_480P
-        follows_diffusers = Conventions.of(preset) == DIFFUSERS.conventions
-        if follows_diffusers and is_original_layout(model):
-            return preset.under(AUTHORS_50_STEPS)
-        return preset
-    config = _config(model / "transformer" / "config.json")
-    names += f" {config.get('_name_or_path', '')}".lower()[:1000]
-    if _AUTOREGRESSIVE in str(config.get("_class_name", "")) or _named(names) == LONGSANA:
-        return LONGSANA
-    size = config.get("sample_size", 0)
-    published = (_BY_SAMPLE_SIZE.get(size) if isinstance(size, int) else None) or _named(names)
-    if published is None:
+        preset = shaped or replace(GENERIC, name=safe_text(model.name))
+        return preset.under(AUTHORS_50_STEPS) if is_original_layout(model) else preset
+    if claimed_by(model, name) is None or shaped is None:
         return replace(GENERIC, name=safe_text(name))
     scheduler = read_scheduler(model)
     if scheduler is None:
-        return published
-    return replace(published, solver=scheduler.solver, flow_shift=scheduler.flow_shift)
+        return shaped
+    return replace(shaped, solver=scheduler.solver, flow_shift=scheduler.flow_shift)
+
+
+def preset_note(model: Path, name: str, preset: Preset) -> str | None:
+    """A line where `sample_size` or the name says another size than the transformer's shapes."""
+    claimed = claimed_by(model, name)
+    if claimed is None or not preset.sizes or claimed.sizes == preset.sizes:
+        return None
+    return (
+        f"its name or sample_size is that of {claimed.name}, its weights have the shapes of"
+        f" {preset.name}: the weights decide"
+    )
+
+
+def is_autoregressive(model: Path, name: str) -> bool:
+    """Whether a checkpoint is LongSANA, by its class in either configuration, or by its name."""
+    classes = ""
+    if model.is_dir():
+        listed = _config(model / "model_index.json").get("transformer")
+        own = _config(model / "transformer" / "config.json").get("_class_name")
+        classes = f"{listed} {own}"[:1000]
+    return _AUTOREGRESSIVE in classes or _named(_names(model, name)) is LONGSANA
+
+
+def claimed_by(model: Path, name: str) -> Preset | None:
+    """The published model whose `sample_size` or name a checkpoint has, whatever its shapes."""
+    size = None
+    if model.is_dir():
+        size = _config(model / "transformer" / "config.json").get("sample_size")
+    known = _BY_SAMPLE_SIZE.get(size) if isinstance(size, int) else None
+    return known or _named(_names(model, name))
+
+
+def _shaped(transformer: TransformerConfig) -> Preset | None:
+    """The published 50-step model whose patches and channels a transformer has."""
+    by_patch = _BY_PATCH.get(transformer.patch_size)
+    by_channels = _BY_CHANNELS.get(transformer.in_channels, by_patch)
+    return by_patch if by_patch is by_channels else None
+
+
+def _names(model: Path, name: str) -> str:
+    names = f"{name} {model.name}"
+    if model.is_dir():
+        path = _config(model / "transformer" / "config.json").get("_name_or_path", "")
+        names += f" {path}"[:1000]
+    return names.lower()
 
 
 def _named(names: str) -> Preset | None:
@@ -211,6 +275,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _from_dict(values: Mapping[str, Any], file: Path) -> Preset:
     settings = from_known_keys(_Fields, values, file, CheckpointError, allow_idle=False)
+    settings["sizes"] = tuple(PublishedSize(**dict(size)) for size in settings.get("sizes", ()))
     named: dict[str, Any] = {"name": file.parent.name}
     preset = Preset(**named | settings)
     preset = replace(preset, name=safe_text(preset.name))

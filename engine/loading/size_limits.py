@@ -47,6 +47,7 @@ def check_sizes(
     Raises:
         ConfigError: gives the memory needed and which settings lower it.
     """
+    check_least_size(sizes.height, sizes.width, decoder)
     has = total_bytes(device)
     needs = _lower_bound(sizes, transformer, decoder, dtype)
     if needs < has * _HARMLESS:
@@ -58,6 +59,24 @@ def check_sizes(
             f"size {sizes.width}x{sizes.height} with block_frames {sizes.block_frames} and memory"
             f" {sizes.memory} needs {_gibibytes(needs)} or more, and this machine has"
             f" {_gibibytes(has)}: give a smaller size, fewer block_frames or a shorter memory"
+        )
+
+
+def check_least_size(height: int, width: int, decoder: VideoDecoderConfig) -> None:
+    """Check that frames are large enough for the decoder.
+
+    LTX-2's decoder pads latents by reflection, which takes two latent pixels a side.
+
+    Args:
+        height, width: pixels.
+
+    Raises:
+        ConfigError: gives the least size.
+    """
+    least = 2 * decoder.spatial_factor
+    if isinstance(decoder, LTX2VAEConfig) and min(height, width) < least:
+        raise ConfigError(
+            f"size {width}x{height} is too small for this model's VAE; give {least}x{least} or more"
         )
 
 

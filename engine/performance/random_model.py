@@ -14,6 +14,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.decoder import CAUSAL, TINY, check_decoder, resolve_decoder
 from sana_stream.engine.loading.presets import LONGSANA, Preset
 from sana_stream.engine.loading.quantize import check_quantization
+from sana_stream.engine.loading.sizes import SIZES_720P
 from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.text_encoder import TextEncoder
@@ -51,7 +52,13 @@ SHAPES: Mapping[str, ModelShapes] = {
     "2b-720p": ModelShapes(
         TransformerConfig(in_channels=128, out_channels=128, sample_size=22, patch_size=(1, 1, 1)),
         LTX_2,
-        replace(LONGSANA, name="LongSANA's steps on 720p", height=704, width=1280),
+        replace(
+            LONGSANA,
+            name="LongSANA's steps on 720p",
+            height=704,
+            width=1280,
+            sizes=SIZES_720P,
+        ),
     ),
     "pocket": ModelShapes(
         TransformerConfig(
@@ -91,6 +98,7 @@ SHAPES: Mapping[str, ModelShapes] = {
             memory="window=1",
             max_text_tokens=64,
             trained_latent_frames=13,
+            sizes=(),
         ),
     ),
 }

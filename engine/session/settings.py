@@ -7,9 +7,11 @@ from typing import TypeVar
 
 from sana_stream._arguments import ARGUMENTS
 from sana_stream.engine.loading.presets import Preset
+from sana_stream.engine.loading.sizes import parse_aspect, size_for_aspect
 from sana_stream.engine.noise import check_seed
 from sana_stream.engine.sampling.schedule import default_image_solver, resolve_timesteps
 from sana_stream.engine.snapshot.snapshot import SessionSettings, check_settings
+from sana_stream.errors import ConfigError
 
 T = TypeVar("T")
 MOST_GUIDANCE = 1000
@@ -22,6 +24,7 @@ def resolve_settings(
     seed: int = 0,
     height: int | None = None,
     width: int | None = None,
+    aspect: str | float | None = None,
     steps: int | None = None,
     timesteps: Sequence[float] | None = None,
     solver: str | None = None,
@@ -35,12 +38,16 @@ def resolve_settings(
     Args:
         preset: of the checkpoint.
         size_multiple: pixels, down and across, of which height and width must be multiples.
-        seed, height, width, steps, timesteps, solver, flow_shift, guidance, memory, block_frames:
-            as for `Engine.session`.
+        seed, height, width, aspect, steps, timesteps, solver, flow_shift, guidance, memory,
+            block_frames: as for `Engine.session`.
 
     Raises:
         ConfigError: a setting that cannot be used.
     """
+    if aspect is not None:
+        if height is not None or width is not None:
+            raise ConfigError("aspect and a size are given; leave one of them out")
+        height, width = size_of_aspect(preset, size_multiple, aspect)
     plain, after_cut = (
         resolve_timesteps(preset, timesteps, steps, chosen, flow_shift)
         for chosen in (solver, default_image_solver(preset, solver))
@@ -60,6 +67,23 @@ def resolve_settings(
     )
     check_settings(settings, size_multiple)
     return settings
+
+
+def size_of_aspect(
+    preset: Preset, size_multiple: tuple[int, int], aspect: str | float
+) -> tuple[int, int]:
+    """Height and width in pixels for an aspect ratio.
+
+    Args:
+        preset: of the checkpoint; without published sizes the area of its own size is kept.
+        size_multiple: as for `resolve_settings`.
+        aspect: width / height, or text such as "16:9".
+
+    Raises:
+        ConfigError: not an aspect ratio.
+    """
+    area = preset.height * preset.width
+    return size_for_aspect(parse_aspect(aspect), preset.sizes, area, size_multiple)
 
 
 def _default(given: T | None, preset: T) -> T:

@@ -43,6 +43,13 @@ def read_vae_config(values: Mapping[str, Any], where: object = "VAE config") -> 
     )
 
 
+def vae_class(config: VideoVAEConfig) -> str:
+    """The class that the configuration file of a VAE names."""
+    if isinstance(config, WanVAEConfig):
+        return WAN
+    return LTX_2[isinstance(config, CausalLTX2Config)]
+
+
 def build_vae(config: VideoVAEConfig) -> VideoVAE:
     """Create the VAE of a configuration, on torch's default device, with uninitialized weights."""
     if isinstance(config, WanVAEConfig):

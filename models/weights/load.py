@@ -13,6 +13,7 @@ from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.attention import QK_NORM_EPS
 from sana_stream.models.config import TransformerConfig
+from sana_stream.models.known_models import known_by_tensors, refusal
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.ltx2_config import CausalLTX2Config
@@ -102,7 +103,10 @@ _DIFFUSERS_NAME = "patch_embedding.weight"  # every file under diffusers' names 
 
 
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """Rename tensors to diffusers' names."""
+    """Rename tensors to diffusers' names; refuse other models by their name."""
+    known = known_by_tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if known is not None:
+        raise CheckpointError(refusal(source, known))
     original = "x_embedder.proj.weight" in tensors or not source.is_dir()
     if _DIFFUSERS_NAME in tensors or not original:
         return tensors

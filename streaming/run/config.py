@@ -45,6 +45,7 @@ class RunConfig:
         segment: seconds after which a new video file begins.
         window: blocks that a playlist keeps, 3 or more. Default: all.
         size: width and height in pixels.
+        aspect: width / height, or text such as "16:9", in place of `size`.
         fps: frames per second at which the video plays.
         seed: 0 to 2**63 - 1.
         steps: the number of denoising steps, or the timesteps themselves.
@@ -91,6 +92,7 @@ class RunConfig:
     segment: float | None = None
     window: int | None = None
     size: tuple[int, int] | None = None
+    aspect: str | float | None = None
     fps: float | Fraction | None = None
     seed: int = 0
     steps: int | Sequence[float] | None = None
@@ -141,6 +143,8 @@ class RunConfig:
             raise ConfigError("minutes, seconds, frames and endless are lengths: give one of them")
         if self.image is not None and self.video is not None:
             raise ConfigError("image and video are both given: a stream begins with one of them")
+        if self.size is not None and self.aspect is not None:
+            raise ConfigError("size and aspect are both given: a video has one of them")
         self.check_watch()
         check_outputs(self.targets, self.container, self.segment, self.window)
 

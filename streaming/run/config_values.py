@@ -10,6 +10,7 @@ from typing import Any
 
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._files import expand_user
+from sana_stream.engine.loading.sizes import parse_aspect
 from sana_stream.engine.story.read import parse_story
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
@@ -68,6 +69,8 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
     if "negative_prompt" in given:
         negative = given["negative_prompt"]
         found["negative_prompt"] = ARGUMENTS.text("negative_prompt", negative, empty=True)
+    if "aspect" in given:
+        parse_aspect(given["aspect"])
     found |= {"size": _size(values["size"]), "fps": _fps(values["fps"])}
     found |= {"steps": _steps(values["steps"]), "loras": _loras(values["loras"])}
     return found

@@ -118,7 +118,7 @@ def resolve_plan(
         ConfigError: a setting that the model cannot take, or a length that is not possible.
         StoryError: a story that does not fit the video.
     """
-    preset = model.preset
+    preset, config = model.preset, with_size(config, model)
     settings = check_settings(config, model)
     fps = rate_of(preset.fps if config.fps is None else config.fps)
     frames = count_frames(config, story, fps)
@@ -144,6 +144,30 @@ def resolve_plan(
         prompt_suffix=preset.motion_score,
         vocabulary=model.vocabulary,
     )
+
+
+def with_size(config: RunConfig, model: RunModel) -> RunConfig:
+    """The configuration with a size in place of its aspect ratio."""
+    if config.aspect is None:
+        return config
+    from sana_stream.engine.session.settings import size_of_aspect
+
+    height, width = size_of_aspect(model.preset, model.size_multiple, config.aspect)
+    return replace(config, size=(width, height), aspect=None)
+
+
+def size_notes(config: RunConfig, model: RunModel) -> list[str]:
+    """The lines for a size that the model was not trained with, or that is not of its aspect."""
+    from sana_stream.engine.loading.sizes import aspect_note, parse_aspect, size_note
+
+    sized = with_size(config, model)
+    if sized.size is None:
+        return []
+    width, height = sized.size
+    notes = [size_note(model.preset.sizes, height, width)]
+    if config.aspect is not None:
+        notes.append(aspect_note(parse_aspect(config.aspect), height, width))
+    return [note for note in notes if note is not None]
 
 
 def check_settings(config: RunConfig, model: RunModel) -> SessionSettings:

@@ -34,7 +34,16 @@ MAY_CHANGE = (  # of an interrupted run
     *("realtime", "model", "device", "dtype"),
 )
 OF_THE_CHECKPOINT = (  # a branch has these of its stream
-    *("size", "block_frames", "guidance", "negative_prompt", "steps", "solver", "flow_shift"),
+    *(
+        "size",
+        "aspect",
+        "block_frames",
+        "guidance",
+        "negative_prompt",
+        "steps",
+        "solver",
+        "flow_shift",
+    ),
     *("memory", "image", "video"),
 )
 _OF_THE_RUN = (  # a branch has these of the checkpoint's run, unless they are given

@@ -24,7 +24,15 @@ from .live import LiveSession, open_live
 from .messages import story_notes
 from .model import RunModel, describe
 from .outputs import open_outputs
-from .plan import NEW_VIDEO, RunOrigin, RunPlan, resolve_plan, with_first_image
+from .plan import (
+    NEW_VIDEO,
+    RunOrigin,
+    RunPlan,
+    resolve_plan,
+    size_notes,
+    with_first_image,
+    with_size,
+)
 from .progress import Progress
 from .prompt_check import log_once_here
 from .resume import Continuation, branch_run, resume_run
@@ -90,7 +98,10 @@ class Run:
         story = with_first_image(config, config.read_story())
         if engine is not None and config.checkpoint:
             config = with_engine(config, engine)
-        self._prepare(describe(engine, config), config, story, NEW_VIDEO, None, control, stdout)
+        model = describe(engine, config)
+        self._prepare(model, config, story, NEW_VIDEO, None, control, stdout)
+        for line in size_notes(config, model):
+            logger.warning("%s", line)
 
     @classmethod
     def resume(
@@ -207,7 +218,7 @@ class Run:
         control: LiveControl | None,
         stdout: int | None,
     ) -> None:
-        clip = VideoStart()
+        clip, config = VideoStart(), with_size(config, model)
         if origin.saved is None:
             clip = read_video_start(config, model)
             origin = replace(origin, first_block=clip.blocks)

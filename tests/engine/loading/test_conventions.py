@@ -29,7 +29,7 @@ from sana_stream.engine.loading.conventions import (
 from sana_stream.engine.loading.convert import convert_model
 from sana_stream.engine.loading.presets import preset_for
 from sana_stream.errors import CheckpointError, SnapshotError
-from sana_stream.models.weights.load import read_transformer
+from sana_stream.models.weights.load import read_transformer, read_transformer_config
 from sana_stream.models.weights.original_layout import to_original
 
 CASED = "The RED Boat sails"
@@ -84,7 +84,8 @@ def test_origin_determines_conventions(
         to_file(place, to_original(tensors) if original else tensors)
     else:
         plain_folder(place, tiny_folder)
-    assert Conventions.of(preset_for(place, name)) == origin.conventions
+    preset = preset_for(place, name, read_transformer_config(tiny_folder))
+    assert Conventions.of(preset) == origin.conventions
 
 
 def test_values_are_those_of_the_authors_and_of_diffusers():

@@ -150,7 +150,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "null": (FILES[0], {"num_layers": None}, "num_layers is null"),
     "truth": (FILES[0], {"num_layers": True}, "num_layers is True"),
     "unknown": (FILES[0], {"attention_kind": "full"}, "unknown keys attention_kind"),
-    "class": (FILES[0], {"_class_name": "FluxTransformer2DModel"}, "a model of another kind"),
+    "class": (FILES[0], {"_class_name": "UNet2DModel"}, "a model of another kind; supported"),
     "vae": (FILES[1], {"base_dim": 10**12}, "base_dim is 1000000000000"),
     "text layers": (FILES[2], {"num_hidden_layers": 500}, "num_hidden_layers is 500"),
     "text width": (FILES[2], {"hidden_size": 48}, "the parts are not of one model"),

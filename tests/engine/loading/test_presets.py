@@ -15,10 +15,19 @@ from diffusers import (
 )
 
 from sana_stream.engine.block import BlockPlan
-from sana_stream.engine.loading.conventions import AUTHORS_50_STEPS
-from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, SANA_720P, preset_for
+from sana_stream.engine.loading.conventions import AUTHORS_50_STEPS, Conventions
+from sana_stream.engine.loading.presets import (
+    LONGSANA,
+    SANA_480P,
+    SANA_720P,
+    Preset,
+    preset_for,
+    preset_note,
+)
+from sana_stream.engine.loading.sizes import SIZES_720P
 from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.errors import CheckpointError
+from sana_stream.models.config import TransformerConfig
 
 FLOW: dict[str, Any] = {
     "prediction_type": "flow_prediction",
@@ -40,8 +49,25 @@ def folder(place: Path, transformer: dict[str, Any], scheduler: dict[str, Any]) 
     return place
 
 
-def model(size: int, kind: str = "SanaVideoTransformer3DModel", **more: str) -> dict[str, Any]:
-    return {"_class_name": kind, "sample_size": size} | more
+def choose(place: Path, name: str, **shapes: Any) -> Preset:
+    """The preset of a folder, or of a file whose transformer has these shapes."""
+    path = place / "transformer" / "config.json"
+    values = json.loads(path.read_text()) if path.exists() else shapes
+    return preset_for(place, name, TransformerConfig.from_dict(values))
+
+
+def original_file(path: Path) -> None:
+    """A file that begins as a transformer in the original layout."""
+    torch.save({"state_dict": {"x_embedder.proj.weight": torch.zeros(1)}}, path)
+
+
+SHAPES_480P: dict[str, Any] = {"in_channels": 16, "patch_size": [1, 2, 2]}
+SHAPES_720P: dict[str, Any] = {"in_channels": 128, "patch_size": [1, 1, 1]}
+
+
+def model(size: int, kind: str = "SanaVideoTransformer3DModel", **more: Any) -> dict[str, Any]:
+    shapes = SHAPES_720P if size == 22 else SHAPES_480P
+    return {"_class_name": kind, "sample_size": size} | shapes | more
 
 
 @pytest.mark.parametrize(
@@ -57,12 +83,12 @@ def model(size: int, kind: str = "SanaVideoTransformer3DModel", **more: str) -> 
 def test_checkpoint_determines_its_preset(
     tmp_path: Path, transformer: dict[str, Any], scheduler: dict[str, Any], expected: Any
 ):
-    assert preset_for(folder(tmp_path / "renamed", transformer, scheduler), "renamed") == expected
+    assert choose(folder(tmp_path / "renamed", transformer, scheduler), "renamed") == expected
 
 
 def test_scheduler_determines_solver_and_shift(tmp_path: Path):
     scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
-    preset = preset_for(folder(tmp_path / "x", model(30), scheduler), "x")
+    preset = choose(folder(tmp_path / "x", model(30), scheduler), "x")
     assert (preset.solver, preset.flow_shift, preset.steps) == ("euler", 3.0, 50)
 
 
@@ -83,7 +109,7 @@ def test_schedulers_of_diffusers_are_supported(tmp_path: Path, scheduler: Any, s
     """The three schedulers that diffusers' own conversion of SANA-Video can write."""
     place = folder(tmp_path / "x", model(30), {})
     scheduler.save_pretrained(place / "scheduler")
-    preset = preset_for(place, "x")
+    preset = choose(place, "x")
     assert (preset.solver, preset.flow_shift, preset.steps) == (solver, 5.0, 50)
     assert preset.solver in SAMPLERS
 
@@ -120,36 +146,89 @@ def test_unsupported_scheduler_options_are_named(
     tmp_path: Path, scheduler: dict[str, Any], message: str
 ):
     with pytest.raises(CheckpointError, match=message):
-        preset_for(folder(tmp_path / "x", model(30), scheduler), "x")
+        choose(folder(tmp_path / "x", model(30), scheduler), "x")
 
 
 @pytest.mark.parametrize(
-    ("file", "expected"),
+    ("file", "shapes", "expected"),
     [
-        ("SANA_Video_2B_480p_LongLive.pth", LONGSANA),
-        ("SANA_Video_2B_480p.pth", SANA_480P.under(AUTHORS_50_STEPS)),
-        ("SANA_Video_2B_720p.pth", SANA_720P.under(AUTHORS_50_STEPS)),
-        ("latest.pth", SANA_480P.under(AUTHORS_50_STEPS)),
+        ("SANA_Video_2B_480p_LongLive.pth", SHAPES_480P, LONGSANA),
+        ("SANA_Video_2B_480p.pth", SHAPES_480P, SANA_480P),
+        ("SANA_Video_2B_720p.pth", SHAPES_720P, SANA_720P),
+        ("latest.pth", SHAPES_480P, SANA_480P),
+        ("latest.pth", SHAPES_720P, SANA_720P),
+        ("SANA_Video_2B_480p.pth", SHAPES_720P, SANA_720P),
+        ("SANA_Video_2B_720p.pth", SHAPES_480P, SANA_480P),
     ],
 )
-def test_published_file_is_recognised_by_its_name(tmp_path: Path, file: str, expected: Any):
-    torch.save({"state_dict": {"x_embedder.proj.weight": torch.zeros(1)}}, tmp_path / file)
-    assert preset_for(tmp_path / file, str(tmp_path / file)) == expected
+def test_published_file_is_recognised_by_its_shapes(
+    tmp_path: Path, file: str, shapes: dict[str, Any], expected: Preset
+):
+    original_file(tmp_path / file)
+    preset = choose(tmp_path / file, str(tmp_path / file), **shapes)
+    of_authors = expected if expected is LONGSANA else expected.under(AUTHORS_50_STEPS)
+    assert preset == of_authors
+    note = preset_note(tmp_path / file, file, preset)
+    named = next((size for size in ("480p", "720p") if size in file), None)
+    if named is None or named in expected.name:
+        assert note is None
+    else:
+        assert note is not None
+        assert f"SANA-Video 2B {named}" in note
+        assert expected.name in note
+
+
+@pytest.mark.parametrize(
+    ("transformer", "expected"),
+    [
+        (model(22, **SHAPES_480P), SANA_480P),
+        (model(30, **SHAPES_720P), SANA_720P),
+    ],
+    ids=["480p-weights", "720p-weights"],
+)
+def test_shapes_count_more_than_sample_size(
+    tmp_path: Path, transformer: dict[str, Any], expected: Preset
+):
+    place = folder(tmp_path / "x", transformer, DPM)
+    preset = choose(place, "x")
+    assert preset == expected
+    assert "the weights decide" in (preset_note(place, "x", preset) or "")
+
+
+def test_autoregressive_720p_has_the_steps_of_longsana(tmp_path: Path):
+    original_file(tmp_path / "X_LongLive.pth")
+    preset = choose(tmp_path / "X_LongLive.pth", "X_LongLive.pth", **SHAPES_720P)
+    assert (preset.solver, preset.timesteps) == (LONGSANA.solver, LONGSANA.timesteps)
+    assert (preset.height, preset.width, preset.sizes) == (704, 1280, SIZES_720P)
+
+
+def test_shapes_of_neither_model_get_defaults(tmp_path: Path):
+    original_file(tmp_path / "x.pth")
+    preset = choose(tmp_path / "x.pth", "x.pth", in_channels=128, patch_size=[1, 2, 2])
+    assert (preset.name, preset.memory) == ("x.pth", "cumulative")
+    assert Conventions.of(preset) == AUTHORS_50_STEPS.conventions
+
+
+def test_class_in_the_index_makes_it_longsana(tmp_path: Path):
+    place = folder(tmp_path / "x", model(30), DPM)
+    listed = {"transformer": ["diffusers", "SanaVideoCausalTransformer3DModel"]}
+    (place / "model_index.json").write_text(json.dumps(listed))
+    assert choose(place, "x") == LONGSANA
 
 
 def test_unknown_checkpoint_gets_defaults(tmp_path: Path):
-    preset = preset_for(folder(tmp_path / "mine", model(7), {}), "mine")
+    preset = choose(folder(tmp_path / "mine", model(7), {}), "mine")
     assert (preset.name, preset.memory, preset.block_frames) == ("mine", "cumulative", 10)
 
 
 def test_stream_json_takes_precedence_and_is_checked(tmp_path: Path):
     place = folder(tmp_path / "longlive", model(30), DPM)
     (place / "stream.json").write_text('{"name": "own", "steps": 2, "timesteps": []}')
-    preset = preset_for(place, "longlive")
+    preset = choose(place, "longlive")
     assert (preset.name, preset.steps, preset.timesteps) == ("own", 2, ())
     (place / "stream.json").write_text('{"stepps": 2}')
     with pytest.raises(CheckpointError, match="unknown keys stepps"):
-        preset_for(place, "longlive")
+        choose(place, "longlive")
 
 
 def test_block_of_50_step_models_is_a_complete_clip():

@@ -111,7 +111,7 @@ def test_pocket_shapes_equal_the_embedded_model():
     parts = {part: json.loads((folder / part / "config.json").read_text()) for part in PARTS}
     assert TransformerConfig.from_dict(parts["transformer"]) == shapes.transformer
     assert WanVAEConfig.from_dict(parts["vae"]) == shapes.vae
-    assert preset_for(folder, "pocket") == shapes.preset
+    assert preset_for(folder, "pocket", shapes.transformer) == shapes.preset
 
 
 def test_unsupported_decoder_and_quantization_are_refused():
