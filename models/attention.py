@@ -5,7 +5,7 @@ Shapes: B batch, N tokens of the block, L text tokens, H heads, d head width, D 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -90,10 +90,23 @@ class SelfAttention(nn.Module):
         return self.to_out[0](output.flatten(2).to(x.dtype)), own
 
 
+class CrossAttentionShapes(Protocol):
+    """The shapes of `CrossAttention`, as every transformer's configuration has them."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def num_cross_attention_heads(self) -> int: ...
+    @property
+    def cross_attention_head_dim(self) -> int: ...
+    @property
+    def cross_attention_dim(self) -> int: ...
+
+
 class CrossAttention(nn.Module):
     """Softmax attention to the text; keys and values are computed once per prompt."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: CrossAttentionShapes, norm_eps: float = QK_NORM_EPS) -> None:
         super().__init__()
         width = config.hidden_size
         inner = config.num_cross_attention_heads * config.cross_attention_head_dim
@@ -101,8 +114,8 @@ class CrossAttention(nn.Module):
         self.to_q = nn.Linear(width, inner)
         self.to_k = nn.Linear(config.cross_attention_dim, inner)
         self.to_v = nn.Linear(config.cross_attention_dim, inner)
-        self.norm_q = nn.RMSNorm(inner, eps=QK_NORM_EPS)
-        self.norm_k = nn.RMSNorm(inner, eps=QK_NORM_EPS)
+        self.norm_q = nn.RMSNorm(inner, eps=norm_eps)
+        self.norm_k = nn.RMSNorm(inner, eps=norm_eps)
         self.to_out = nn.ModuleList([nn.Linear(inner, width)])
 
     def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 
 from sana_stream.errors import ConfigError
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.lora.stack import fit_lora, read_lora
-from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.registry import VideoTransformerConfig, build_transformer
 from sana_stream.models.vae.registry import VideoVAEConfig
 from sana_stream.models.weights.text_encoder_files import read_text_config
 
 
-def check_parts(transformer: TransformerConfig, vae: VideoVAEConfig, folder: Path) -> None:
+def check_parts(transformer: VideoTransformerConfig, vae: VideoVAEConfig, folder: Path) -> None:
     """Check that transformer, VAE and text encoder have the same numbers of channels.
 
     Args:
@@ -40,7 +39,7 @@ def check_parts(transformer: TransformerConfig, vae: VideoVAEConfig, folder: Pat
         )
 
 
-def check_loras(config: TransformerConfig, files: Iterable[Path]) -> None:
+def check_loras(config: VideoTransformerConfig, files: Iterable[Path]) -> None:
     """Check that LoRA files fit a transformer's shapes.
 
     Raises:
@@ -50,6 +49,6 @@ def check_loras(config: TransformerConfig, files: Iterable[Path]) -> None:
     if not files:
         return
     with torch.device("meta"):
-        network = SanaVideoTransformer(config)
+        network = build_transformer(config)
     for file in files:
         fit_lora(file, read_lora(file), dict(network.named_parameters()))

@@ -17,7 +17,7 @@ from sana_stream._files import atomic_file, partial_path, require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import DTYPES
 from sana_stream.errors import CheckpointError, ConfigError
-from sana_stream.models.config import TransformerConfig
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.weights.file_format import SAFETENSORS
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.load import OTHER_SUFFIXES, read_transformer
@@ -142,7 +142,9 @@ def _write_file(target: Path, tensors: dict[str, Tensor]) -> None:
         _check_free(target)  # another program may have been faster
 
 
-def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str, Tensor]) -> None:
+def _write_transformer(
+    part: Path, config: VideoTransformerConfig, tensors: dict[str, Tensor]
+) -> None:
     from huggingface_hub import save_torch_state_dict
 
     part.mkdir()

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.text_encoder import TextEncoder
-from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoDecoder, VideoVAE
 
 _ROUNDING = 2**-7  # what bfloat16 may change in a weight, twice over
@@ -35,7 +35,7 @@ class Fingerprint:
 
 
 def fingerprint_of(
-    transformer: SanaVideoTransformer,
+    transformer: VideoTransformer,
     vae: VideoVAE,
     text_encoder: TextEncoder,
     decoder: VideoDecoder,
@@ -54,7 +54,7 @@ def fingerprint_of(
 
 
 def _weights(
-    transformer: SanaVideoTransformer,
+    transformer: VideoTransformer,
     vae: VideoVAE,
     text_encoder: TextEncoder,
     decoder: VideoDecoder,

@@ -15,9 +15,9 @@ from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.text_encoder import check_text_files
 from sana_stream.models.vae.registry import VideoDecoderConfig, VideoVAEConfig, build_decoder
@@ -72,7 +72,7 @@ class ModelInfo:
     source: Path  # the model's folder or file
     components: Path  # the folder with its VAE, text encoder and tokenizer
     preset: Preset
-    transformer: TransformerConfig
+    transformer: VideoTransformerConfig
     vae: VideoVAEConfig | None  # None where it cannot be read
     decoder_file: Path | None  # of the small decoder, where one was given
     loras: LoraFiles

@@ -20,8 +20,8 @@ from sana_stream.engine.loading.memory_estimate import TEXT_TOKENS, meta_denoise
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import MemorySlot
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.state import StreamState
 from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
@@ -41,7 +41,7 @@ class BlockCost:
 
 
 def block_cost(
-    transformer: TransformerConfig,
+    transformer: VideoTransformerConfig,
     decoder: VideoDecoderConfig,
     latent_frames: int,
     height: int,

@@ -10,8 +10,13 @@ from torch import Tensor
 
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
-from sana_stream.models.config import TransformerConfig
-from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.registry import (
+    VideoTransformer,
+    VideoTransformerConfig,
+    build_transformer,
+    is_hybrid,
+    read_config,
+)
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
 from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import WanVAE
@@ -27,6 +32,7 @@ from .files import (
     weight_files,
 )
 from .headers import check_headers, empty_tensors, part_headers, read_headers
+from .hybrid_layout import infer_hybrid_config
 from .original_layout import count_layers, from_original, infer_config
 from .torch_file import SUFFIXES
 
@@ -39,8 +45,8 @@ def is_weights_file(path: Path) -> bool:
 
 
 def read_transformer(
-    model: Path, config: TransformerConfig | None = None
-) -> tuple[TransformerConfig, dict[str, Tensor]]:
+    model: Path, config: VideoTransformerConfig | None = None
+) -> tuple[VideoTransformerConfig, dict[str, Tensor]]:
     """Read configuration and tensors of a transformer, under diffusers' names.
 
     Args:
@@ -61,16 +67,16 @@ def read_transformer(
     return config, tensors
 
 
-def read_transformer_config(model: Path) -> TransformerConfig:
+def read_transformer_config(model: Path) -> VideoTransformerConfig:
     """Read the configuration without the weights; raises as `read_transformer`."""
     path = (model / "transformer" if model.is_dir() else model.parent) / "config.json"
     if model.is_dir() or path.exists():
-        return TransformerConfig.from_dict(read_json(path), path)
+        return read_config(read_json(path), path)
     shapes = empty_tensors(read_headers(model), model)
     return _infer(_published(shapes, model), model)
 
 
-def check_transformer_files(model: Path, config: TransformerConfig) -> None:
+def check_transformer_files(model: Path, config: VideoTransformerConfig) -> None:
     """Check the weights' headers against the configuration, without reading the weights.
 
     Raises:
@@ -80,7 +86,7 @@ def check_transformer_files(model: Path, config: TransformerConfig) -> None:
     tensors = _published(empty_tensors(part_headers(files), model), model)
     _check_layers(tensors, config, model)
     with torch.device("meta"):
-        network = SanaVideoTransformer(config)
+        network = build_transformer(config)
     check_shapes(network, tensors, model)
 
 
@@ -95,14 +101,14 @@ def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{safe_text(source)}: {error}") from error
 
 
-def _infer(tensors: Mapping[str, Tensor], source: Path) -> TransformerConfig:
+def _infer(tensors: Mapping[str, Tensor], source: Path) -> VideoTransformerConfig:
     try:
-        return infer_config(tensors)
+        return infer_hybrid_config(tensors) if is_hybrid(tensors) else infer_config(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{safe_text(source)}: {error}") from error
 
 
-def _check_layers(names: Iterable[str], config: TransformerConfig, source: Path) -> None:
+def _check_layers(names: Iterable[str], config: VideoTransformerConfig, source: Path) -> None:
     """Check the number of layers before a network of that many layers is created."""
     layers = count_layers(names)
     if layers and layers != config.num_layers:
@@ -116,8 +122,11 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
 
 def load_transformer(
-    model: Path, dtype: torch.dtype, device: torch.device, config: TransformerConfig | None = None
-) -> SanaVideoTransformer:
+    model: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    config: VideoTransformerConfig | None = None,
+) -> VideoTransformer:
     """Load the transformer of a model folder, or of a file in the original layout.
 
     Args:
@@ -130,7 +139,7 @@ def load_transformer(
     """
     config, tensors = read_transformer(model, config)
     with torch.device("meta"):
-        transformer = SanaVideoTransformer(config)
+        transformer = build_transformer(config)
     source = model / "transformer" if model.is_dir() else model
     assign_weights(transformer, tensors, source)
     transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
