@@ -104,7 +104,12 @@ class CrossAttentionShapes(Protocol):
 
 
 class CrossAttention(nn.Module):
-    """Softmax attention to the text; keys and values are computed once per prompt."""
+    """Softmax attention to the text; keys and values are computed once per prompt.
+
+    Args:
+        config: shapes.
+        norm_eps: epsilon of the norms of queries and keys.
+    """
 
     def __init__(self, config: CrossAttentionShapes, norm_eps: float = QK_NORM_EPS) -> None:
         super().__init__()

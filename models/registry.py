@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
+from .attention import QK_NORM_EPS
 from .config import TransformerConfig
 from .hybrid.config import CLASS_NAME, HybridConfig
 from .hybrid.transformer import HybridRotation, HybridTransformer
@@ -29,11 +30,18 @@ def read_config(values: Mapping[str, Any], where: object) -> VideoTransformerCon
     return TransformerConfig.from_dict(values, where)
 
 
-def build_transformer(config: VideoTransformerConfig) -> VideoTransformer:
-    """Create the network of a configuration, on torch's default device, uninitialized."""
+def build_transformer(
+    config: VideoTransformerConfig, cross_norm_eps: float = QK_NORM_EPS
+) -> VideoTransformer:
+    """Create the network of a configuration, on torch's default device, uninitialized.
+
+    Args:
+        config: its shapes.
+        cross_norm_eps: of cross attention's norms; SANA-Video 2.0 always has its own.
+    """
     if isinstance(config, HybridConfig):
         return HybridTransformer(config)
-    return SanaVideoTransformer(config)
+    return SanaVideoTransformer(config, cross_norm_eps)
 
 
 def is_hybrid(names: Container[str]) -> bool:

@@ -181,9 +181,12 @@ class LoadedModel:
             chosen_device,
             text_dtype,
             text_offload_device(chosen_device, offload_text),
+            lower_case=preset.lower_case,
         )
         loaded = cls(
-            load_transformer(info.source, chosen, chosen_device, info.transformer),
+            load_transformer(
+                info.source, chosen, chosen_device, info.transformer, preset.cross_norm_eps
+            ),
             load_vae(folder, chosen, chosen_device, info.vae),
             text_encoder,
             preset,
@@ -207,7 +210,7 @@ class LoadedModel:
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of the weights as loaded, before quantization, the same in any dtype."""
         return self._exact or fingerprint_of(
-            self.transformer, self.vae, self.text_encoder, self.decoder
+            self.transformer, self.vae, self.text_encoder, self.decoder, self.preset
         )
 
     @property

@@ -76,16 +76,13 @@ SHAPES: Mapping[str, ModelShapes] = {
             scale_factor_temporal=4,
             scale_factor_spatial=16,
         ),
-        replace(
-            LONGSANA,
-            name="pocket",
+        Preset(
+            "pocket",
             height=128,
             width=224,
             block_frames=4,
             timesteps=(1000, 980, 940, 870, 740, 450),
             memory="window=1",
-            instruction=(),
-            motion_score="",
             max_text_tokens=64,
             trained_latent_frames=13,
         ),
@@ -163,7 +160,8 @@ def engine_of(
     chosen = resolve_device(device)
     chosen_dtype = resolve_dtype(dtype, chosen)
     with torch.device("meta"):
-        transformer, vae = SanaVideoTransformer(shapes.transformer), build_vae(shapes.vae)
+        transformer = SanaVideoTransformer(shapes.transformer, shapes.preset.cross_norm_eps)
+        vae = build_vae(shapes.vae)
     text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
     return Engine(
         _materialise(transformer.to(chosen_dtype), chosen),

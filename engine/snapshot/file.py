@@ -93,6 +93,13 @@ class SavedStream:
         header, tensors, name = self.header, dict(self.tensors), safe_text(self.path)
         saved = Fingerprint(header.fingerprint, tensors.pop(SAMPLE, torch.empty(0)))
         if not model.fingerprint.matches(saved):
+            if model.fingerprint.has_weights_of(saved):
+                raise SnapshotError(
+                    f"{name} is a stream of the same weights ({safe_text(header.model)}) under"
+                    " another instruction, other conventions or another configuration, and would"
+                    " not continue with the same numbers; give the model, its stream.json and the"
+                    " version of sana-stream that generated it"
+                )
             raise SnapshotError(
                 f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"
                 f" loaded ({model.display_name}); give the model that generated it"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
+from sana_stream.models.attention import QK_NORM_EPS
 from sana_stream.models.registry import (
     VideoTransformer,
     VideoTransformerConfig,
@@ -90,10 +91,22 @@ def check_transformer_files(model: Path, config: VideoTransformerConfig) -> None
     check_shapes(network, tensors, model)
 
 
+def is_original_layout(file: Path) -> bool:
+    """Whether a single weights file has the original layout's names, not diffusers'.
+
+    Raises:
+        CheckpointError: the file is missing or truncated.
+    """
+    return _DIFFUSERS_NAME not in read_headers(file)
+
+
+_DIFFUSERS_NAME = "patch_embedding.weight"  # every file under diffusers' names has it
+
+
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Rename tensors to diffusers' names."""
     original = "x_embedder.proj.weight" in tensors or not source.is_dir()
-    if "patch_embedding.weight" in tensors or not original:
+    if _DIFFUSERS_NAME in tensors or not original:
         return tensors
     try:
         return from_original(tensors)
@@ -126,12 +139,14 @@ def load_transformer(
     dtype: torch.dtype,
     device: torch.device,
     config: VideoTransformerConfig | None = None,
+    cross_norm_eps: float = QK_NORM_EPS,
 ) -> VideoTransformer:
     """Load the transformer of a model folder, or of a file in the original layout.
 
     Args:
         model: as for `read_transformer`.
         config: what `read_transformer_config` returned, where it has been called.
+        cross_norm_eps: as for `SanaVideoTransformer`.
 
     Raises:
         CheckpointError: a file is missing, truncated, or does not fit the model.
@@ -139,7 +154,7 @@ def load_transformer(
     """
     config, tensors = read_transformer(model, config)
     with torch.device("meta"):
-        transformer = build_transformer(config)
+        transformer = build_transformer(config, cross_norm_eps)
     source = model / "transformer" if model.is_dir() else model
     assign_weights(transformer, tensors, source)
     transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
