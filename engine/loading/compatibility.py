@@ -7,11 +7,18 @@ from pathlib import Path
 
 import torch
 
+from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
+from sana_stream.models.hybrid.config import HybridConfig
 from sana_stream.models.lora.stack import fit_lora, read_lora
 from sana_stream.models.registry import VideoTransformerConfig, build_transformer
 from sana_stream.models.vae.registry import VideoVAEConfig
+from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.text_encoder_files import read_text_config
+
+from .locate import HYBRID_VAE
+
+LTX_2_ENCODER = [256, 512, 1024, 2048]  # block_out_channels; LTX-2.3 has 1024 at the end
 
 
 def check_parts(transformer: VideoTransformerConfig, vae: VideoVAEConfig, folder: Path) -> None:
@@ -29,6 +36,8 @@ def check_parts(transformer: VideoTransformerConfig, vae: VideoVAEConfig, folder
             f"the VAE makes {vae.z_dim} channels, the transformer takes"
             f" {transformer.in_channels}; the parts are not of one model"
         )
+    if isinstance(transformer, HybridConfig):
+        _check_latents(folder)
     if not (folder / "text_encoder").is_dir():
         return
     width = read_text_config(folder / "text_encoder")["hidden_size"]
@@ -36,6 +45,16 @@ def check_parts(transformer: VideoTransformerConfig, vae: VideoVAEConfig, folder
         raise ConfigError(
             f"the text encoder makes {width} channels, the transformer takes caption_channels"
             f" {transformer.caption_channels}; the parts are not of one model"
+        )
+
+
+def _check_latents(folder: Path) -> None:
+    """Refuse LTX-2's VAE for SANA-Video 2.0: as many channels, and other latents."""
+    path = folder / "vae" / "config.json"
+    if read_json(path).get("block_out_channels") == LTX_2_ENCODER:
+        raise ConfigError(
+            f"{safe_text(path)} is LTX-2's VAE; SANA-Video 2.0 has the latents of LTX-2.3: give"
+            f" parts, a folder with the vae/ of {HYBRID_VAE}"
         )
 
 

@@ -34,6 +34,7 @@ from sana_stream.models.weights.text_encoder_files import text_weight_files
 
 from .compatibility import check_loras, check_parts
 from .decoder import check_decoder, locate_decoder
+from .hybrid_presets import choose_preset
 from .locate import resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
@@ -42,7 +43,7 @@ from .memory_estimate import (
     free_bytes,
     max_decode_frames,
 )
-from .presets import GENERIC, Preset, check_size, preset_for
+from .presets import GENERIC, Preset, check_size
 from .vocabulary import Vocabulary
 
 MOST_LORAS = 1000
@@ -169,7 +170,7 @@ def inspect_model(
     check_transformer_files(source, config)
     errors: list[SanaStreamError] = []
     try:
-        preset = preset_for(source, str(model))
+        preset = choose_preset(source, str(model), config)
     except CheckpointError as error:
         preset = replace(GENERIC, name=safe_text(model))
         errors.append(error)

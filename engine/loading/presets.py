@@ -75,6 +75,7 @@ class Preset(Conventions):
     solver: str = "renoise"  # or "euler", "dpm++", "unipc"
     steps: int = 4
     flow_shift: float = 8.0
+    image_start: bool = True  # a stream can start from an image
     full_precision: tuple[str, ...] = (  # layers whose name has one of these are not quantized
         "patch_embedding",
         "time_embed",
@@ -116,6 +117,7 @@ class _Fields(Schema):
     solver: Annotated[str, Field(max_length=40)] = "renoise"
     steps: Annotated[int, Field(ge=1, le=1000)] = 1
     flow_shift: Annotated[float, Field(gt=0, le=1000)] = 1
+    image_start: bool = True
     full_precision: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=1000)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.session.clips import check_streaming
 from sana_stream.engine.session.settings import resolve_settings
 from sana_stream.engine.snapshot.snapshot import initial_snapshot
 from sana_stream.errors import ConfigError
@@ -245,8 +246,10 @@ def capture_graphs(
         recorder: default: the device's.
 
     Raises:
-        ConfigError: not a CUDA device, or the size does not fit the model.
+        ConfigError: not a CUDA device, the size does not fit the model, or the model makes one
+            clip at a time.
     """
+    check_streaming(model.preset, model.transformer.config, "a CUDA graph")
     mine = recorder or graph_capture_for(model.device)
     settings = resolve_settings(
         model.preset, model.size_multiple, height=height, width=width, block_frames=block_frames

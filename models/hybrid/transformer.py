@@ -9,8 +9,7 @@ P = h*w, N = T*P tokens, L text tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -85,10 +84,15 @@ class HybridBlock(nn.Module):
         """Shift, scale and gate of attention and of feed-forward: six of (B, T or 1, 1, D)."""
         return (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile both sublayers, as `torch.nn.Module.compile`."""
+        super().compile(*args, **kwargs)
+        self.ff.compile(*args, **kwargs)
+
     def forward(
         self,
         hidden: Tensor,
-        modulation: tuple[Tensor, Tensor, Tensor],
+        modulation: Tensor,
         rotation: RotaryEmbedding,
         text: tuple[Tensor, Tensor, Tensor],
     ) -> Tensor:
@@ -96,11 +100,11 @@ class HybridBlock(nn.Module):
 
         Args:
             hidden: (B, T, P, D), the mean over depth.
-            modulation: shift, scale and gate, (B, T or 1, 1, D) each.
+            modulation: (B, T or 1, 6, D).
             rotation: for the head width of this layer.
             text: keys, values and bias of the prompt.
         """
-        shift, scale, gate = modulation
+        shift, scale, gate = self.tables(modulation)[:3]
         frames = hidden.shape[1]
         attended = self.attn1(modulate(hidden, shift, scale, NORM_EPS).flatten(1, 2), rotation)
         update = gate * attended.unflatten(1, (frames, -1))
@@ -206,19 +210,13 @@ class HybridTransformer(nn.Module):
             return mix([*done, *pending], query).unflatten(1, (frames, -1))
 
         for index, layer in enumerate(self.layers):
-            *first, shift, scale, gate = layer.tables(modulation)
             own_text = text.keys[index], text.values[index], text.bias
             turn = rotation[index in self.config.softmax_layers]
-            update = layer(hidden(ATTENTION), _three(first), turn, own_text).flatten(1, 2)
+            update = layer(hidden(ATTENTION), modulation, turn, own_text).flatten(1, 2)
             partial = update if partial is None else partial + update
-            update = layer.ff(hidden(FEED_FORWARD), shift, scale, gate)
+            update = layer.ff(hidden(FEED_FORWARD), *layer.tables(modulation)[3:])
             partial = partial + update.flatten(1, 2)
             if (index + 1) % self.config.attn_res_block_size == 0:
                 done.append(self.attn_res.source(partial))
                 partial = None
         return hidden(OUTPUT)
-
-
-def _three(tables: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    shift, scale, gate = tables
-    return shift, scale, gate

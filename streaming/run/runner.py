@@ -18,6 +18,7 @@ from sana_stream.streaming.outputs.locks import OutputLocks
 
 from .blocks import VideoBlocks
 from .checkpoints import Checkpoints
+from .clip import check_page
 from .config import RunConfig
 from .inputs import VideoStart, check_pictures, read_video_start
 from .live import LiveSession, open_live
@@ -90,7 +91,9 @@ class Run:
         story = with_first_image(config, config.read_story())
         if engine is not None and config.checkpoint:
             config = with_engine(config, engine)
-        self._prepare(describe(engine, config), config, story, NEW_VIDEO, None, control, stdout)
+        model = describe(engine, config)
+        check_page(config, model)
+        self._prepare(model, config, story, NEW_VIDEO, None, control, stdout)
 
     @classmethod
     def resume(
