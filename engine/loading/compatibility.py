@@ -54,7 +54,7 @@ def _check_latents(folder: Path) -> None:
     if read_json(path).get("block_out_channels") == LTX_2_ENCODER:
         raise ConfigError(
             f"{safe_text(path)} is LTX-2's VAE; SANA-Video 2.0 has the latents of LTX-2.3: give"
-            f" parts, a folder with the vae/ of {HYBRID_VAE}"
+            f" parts=, a folder with the vae/ of {HYBRID_VAE}"
         )
 
 

@@ -44,7 +44,7 @@ SANA2_720P_4_STEPS = replace(
     flow_shift=6.0,
     image_start=False,
 )
-_FOUR_STEPS = re.compile(r"4[ _-]?steps?")
+_FOUR_STEPS = re.compile(r"(?<![0-9])4[ _-]?steps?")
 
 
 def choose_preset(model: Path, name: str, config: VideoTransformerConfig) -> Preset:
@@ -55,7 +55,7 @@ def choose_preset(model: Path, name: str, config: VideoTransformerConfig) -> Pre
 
     Args:
         model: a folder, or a file in the original layout.
-        name: the name that the user gave, such as a hub id.
+        name: the name that the user gave, such as a hub id; its last part counts.
         config: of its transformer.
     """
     defined = model.is_dir() and (
@@ -63,5 +63,5 @@ def choose_preset(model: Path, name: str, config: VideoTransformerConfig) -> Pre
     )
     if defined or not isinstance(config, HybridConfig):
         return preset_for(model, name)
-    names = f"{name} {model.name}".lower()
+    names = f"{Path(name).name} {model.name}".lower()  # not the folders above
     return SANA2_720P_4_STEPS if _FOUR_STEPS.search(names) else SANA2_720P

@@ -149,7 +149,7 @@ def resolve_components(model: Path, parts: str | Path | None) -> Path:
         channels = config.in_channels
         if isinstance(config, HybridConfig):
             raise ConfigError(
-                f"{safe_text(model)} has only a transformer: give parts, a folder with the vae/ of"
+                f"{safe_text(model)} has only a transformer: give parts=, a folder with the vae/ of"
                 f" {HYBRID_VAE} and the model_index.json, text_encoder/ and tokenizer/ of"
                 f" {PUBLISHED_PARTS[128]}"
             )
@@ -208,7 +208,8 @@ def _checked(path: Path) -> Path:
     if path.is_dir():
         if not (path / INDEX).exists():
             raise CheckpointError(
-                f"{safe_text(path)} has no {INDEX}; give a folder in the diffusers layout"
+                f"{safe_text(path)} has no {INDEX}; give a folder in the diffusers layout, or the path"
+                " of a .pth file in it (on the hub: owner/name/folder/file.pth)"
             )
         read_json(path / INDEX)
     elif not is_weights_file(path):
