@@ -208,8 +208,8 @@ def _checked(path: Path) -> Path:
     if path.is_dir():
         if not (path / INDEX).exists():
             raise CheckpointError(
-                f"{safe_text(path)} has no {INDEX}; give a folder in the diffusers layout, or the path"
-                " of a .pth file in it (on the hub: owner/name/folder/file.pth)"
+                f"{safe_text(path)} has no {INDEX}; give a folder in the diffusers layout, or a"
+                " .pth file in it (on the hub: owner/name/folder/file.pth)"
             )
         read_json(path / INDEX)
     elif not is_weights_file(path):
