@@ -25,6 +25,7 @@ from sana_stream.engine.snapshot.snapshot import initial_snapshot
 from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past, StateUpdate
+from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV
 from sana_stream.models.vae.taehv import TAEHVDecoder
@@ -156,9 +157,15 @@ CACHE_LIMIT = 64 << 20  # bytes
 
 
 class GraphedTransformer:
-    """The transformer's calls as graphs; prompts keep their padding, so all have one shape."""
+    """The transformer's calls as graphs; prompts keep their padding, so all have one shape.
 
-    def __init__(self, model: SanaVideoTransformer, recorder: GraphCapture) -> None:
+    Raises:
+        ConfigError: the transformer has no commit, as it makes one clip at a time.
+    """
+
+    def __init__(self, model: VideoTransformer, recorder: GraphCapture) -> None:
+        if not isinstance(model, SanaVideoTransformer):
+            raise ConfigError("this model makes one clip at a time: leave graphs out")
         self._model = model
 
         def denoise(

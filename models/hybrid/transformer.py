@@ -185,10 +185,10 @@ class HybridTransformer(nn.Module):
         self, latents: Tensor, start: int | Tensor, device: torch.device | None = None
     ) -> HybridRotation:
         """Rotary embeddings of a clip shaped as latents (B, C, T, h, w), on their device."""
-        frames, *grid = latents.shape[2:]
+        frames, rows, columns = latents.shape[2:]
         where = device or latents.device
         linear, softmax = (
-            rotary_embedding(head_dim, frames, *grid, start, where)
+            rotary_embedding(head_dim, frames, rows, columns, start, where)
             for head_dim in (self.config.linear_head_dim, self.config.softmax_head_dim)
         )
         return HybridRotation(linear, softmax)
@@ -205,18 +205,20 @@ class HybridTransformer(nn.Module):
         done: list[Source] = [self.attn_res.source(x.flatten(1, 2))]
         partial: Tensor | None = None  # the sum of the updates of the layers since
 
-        def hidden(query: int) -> Tensor:
-            pending = [] if partial is None else [self.attn_res.source(partial)]
+        def hidden(query: int, last: Tensor | None) -> Tensor:
+            pending = [] if last is None else [self.attn_res.source(last)]
             return mix([*done, *pending], query).unflatten(1, (frames, -1))
 
         for index, layer in enumerate(self.layers):
             own_text = text.keys[index], text.values[index], text.bias
             turn = rotation[index in self.config.softmax_layers]
-            update = layer(hidden(ATTENTION), modulation, turn, own_text).flatten(1, 2)
+            update: Tensor = layer(hidden(ATTENTION, partial), modulation, turn, own_text).flatten(
+                1, 2
+            )
             partial = update if partial is None else partial + update
-            update = layer.ff(hidden(FEED_FORWARD), *layer.tables(modulation)[3:])
+            update = layer.ff(hidden(FEED_FORWARD, partial), *layer.tables(modulation)[3:])
             partial = partial + update.flatten(1, 2)
             if (index + 1) % self.config.attn_res_block_size == 0:
                 done.append(self.attn_res.source(partial))
                 partial = None
-        return hidden(OUTPUT)
+        return hidden(OUTPUT, partial)

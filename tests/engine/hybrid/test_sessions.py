@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from sana_stream.models.hybrid.transformer import HybridTransformer
 
 from ...hybrid_model import CONFIG
 
-SIZE = {"height": 64, "width": 96}
+SIZE: dict[str, Any] = {"height": 64, "width": 96}
 PROMPT = "a red boat"
 
 

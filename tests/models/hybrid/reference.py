@@ -114,7 +114,8 @@ def mean_over_depth(query: Tensor, sources: list[Tensor], partial: Tensor | None
     scores = [torch.einsum("od,nd->n", query, rms(value, 1.0, 1e-6)) for value in values]
     powers = [torch.exp(score - max(map(torch.max, scores))) for score in scores]
     total = sum(powers)
-    return sum((p / total)[:, None] * value for p, value in zip(powers, values, strict=True))
+    parts = [(p / total)[:, None] * value for p, value in zip(powers, values, strict=True)]
+    return torch.stack(parts).sum(0)
 
 
 def rotate(x: Tensor, places: list[tuple[int, int, int]]) -> Tensor:

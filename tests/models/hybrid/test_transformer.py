@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sana_stream.errors import ConfigError
+from sana_stream.models.hybrid.attention import GatedSoftmaxAttention
 from sana_stream.models.hybrid.config import CLASS_NAME, HybridConfig
 from sana_stream.models.hybrid.residual import ATTENTION, AttentionResidual, mix
 from sana_stream.models.hybrid.transformer import HybridTransformer
@@ -226,13 +227,14 @@ def test_mean_over_depth_of_untrained_queries_is_the_plain_mean():
 
 def test_published_sizes_have_the_published_number_of_parameters():
     with torch.device("meta"):
-        five = build_transformer(HybridConfig())
+        five = HybridTransformer(HybridConfig())
         layers = list(range(3, 40, 4))
         values = {"hidden_size": 4096, "num_layers": 40, "softmax_layers": layers}
         fourteen = build_transformer(HybridConfig.from_dict(values))
     counts = [sum(weight.numel() for weight in model.parameters()) for model in (five, fourteen)]
     assert counts == [4_466_980_960, 14_246_716_224]
-    assert [len(layer.attn1.to_gate.weight) for layer in five.layers] == [2560] * 32
+    softmax = [isinstance(layer.attn1, GatedSoftmaxAttention) for layer in five.layers]
+    assert [index for index, dense in enumerate(softmax) if dense] == list(range(3, 32, 4))
 
 
 def test_state_takes_no_memory_and_a_clip_cannot_be_continued():
