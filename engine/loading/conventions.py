@@ -29,18 +29,16 @@ class Conventions:
     @classmethod
     def of(cls, other: Conventions) -> Conventions:
         """The conventions of a preset, without its other values."""
-        return Conventions(**{name: getattr(other, name) for name in names()})
+        return Conventions(**{name: getattr(other, name) for name in _NAMES})
 
     def changed(self) -> dict[str, object]:
         """The values that differ from the defaults, by name, without the instruction."""
         default = Conventions(instruction=self.instruction)
-        pairs = {name: getattr(self, name) for name in names()}
+        pairs = {name: getattr(self, name) for name in _NAMES}
         return {name: value for name, value in pairs.items() if value != getattr(default, name)}
 
 
-def names() -> tuple[str, ...]:
-    """The names of all conventions."""
-    return tuple(field.name for field in fields(Conventions))
+_NAMES = tuple(field.name for field in fields(Conventions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,8 +181,10 @@ def preset_for(model: Path, name: str) -> Preset:
     names = f"{name} {model.name}".lower()
     if not model.is_dir():
         preset = _named(names) or SANA_480P
-        changes = preset != LONGSANA and is_original_layout(model)
-        return preset.under(AUTHORS_50_STEPS) if changes else preset
+        follows_diffusers = Conventions.of(preset) == DIFFUSERS.conventions
+        if follows_diffusers and is_original_layout(model):
+            return preset.under(AUTHORS_50_STEPS)
+        return preset
     config = _config(model / "transformer" / "config.json")
     names += f" {config.get('_name_or_path', '')}".lower()[:1000]
     if _AUTOREGRESSIVE in str(config.get("_class_name", "")) or _named(names) == LONGSANA:
