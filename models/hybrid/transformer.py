@@ -212,9 +212,8 @@ class HybridTransformer(nn.Module):
         for index, layer in enumerate(self.layers):
             own_text = text.keys[index], text.values[index], text.bias
             turn = rotation[index in self.config.softmax_layers]
-            update: Tensor = layer(hidden(ATTENTION, partial), modulation, turn, own_text).flatten(
-                1, 2
-            )
+            update: Tensor = layer(hidden(ATTENTION, partial), modulation, turn, own_text)
+            update = update.flatten(1, 2)
             partial = update if partial is None else partial + update
             update = layer.ff(hidden(FEED_FORWARD, partial), *layer.tables(modulation)[3:])
             partial = partial + update.flatten(1, 2)
