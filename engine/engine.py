@@ -11,6 +11,7 @@ from sana_stream.errors import ConfigError
 from .loading.model import LoadedModel
 from .media.inputs import Picture, Video
 from .noise import NoiseSource, check_noise
+from .session.clips import check_clip
 from .session.conditioning import start_from_image, start_from_video
 from .session.session import Session
 from .session.settings import resolve_settings
@@ -48,6 +49,9 @@ class Engine(LoadedModel):
     ) -> Session:
         """Start a stream. What is not given comes from the checkpoint's preset.
 
+        A model without a state of earlier blocks (SANA-Video 2.0) makes one clip: the session ends
+        after its first block.
+
         Args:
             prompt: used unchanged, appended to the model's instruction text.
             seed: 0 to 2**63 - 1; the same seed gives the same stream.
@@ -80,6 +84,13 @@ class Engine(LoadedModel):
         noise = check_noise(noise)
         if image is not None and video is not None:
             raise ConfigError("an image and a video are given; a stream begins with one of them")
+        check_clip(
+            preset,
+            self.transformer.config,
+            memory=memory,
+            image=image is not None,
+            video=video is not None,
+        )
         given = {
             "height": height,
             "width": width,

@@ -5,7 +5,7 @@ Shapes: B batch, N tokens of the block, L text tokens, H heads, d head width, D 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -90,6 +90,19 @@ class SelfAttention(nn.Module):
         return self.to_out[0](output.flatten(2).to(x.dtype)), own
 
 
+class CrossAttentionShapes(Protocol):
+    """The shapes of `CrossAttention`, as every transformer's configuration has them."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def num_cross_attention_heads(self) -> int: ...
+    @property
+    def cross_attention_head_dim(self) -> int: ...
+    @property
+    def cross_attention_dim(self) -> int: ...
+
+
 class CrossAttention(nn.Module):
     """Softmax attention to the text; keys and values are computed once per prompt.
 
@@ -98,7 +111,7 @@ class CrossAttention(nn.Module):
         norm_eps: epsilon of the norms of queries and keys.
     """
 
-    def __init__(self, config: TransformerConfig, norm_eps: float = QK_NORM_EPS) -> None:
+    def __init__(self, config: CrossAttentionShapes, norm_eps: float = QK_NORM_EPS) -> None:
         super().__init__()
         width = config.hidden_size
         inner = config.num_cross_attention_heads * config.cross_attention_head_dim

@@ -75,6 +75,16 @@ class TransformerConfig:
         """Width of a token, `D` in the formulas."""
         return self.num_attention_heads * self.attention_head_dim
 
+    @property
+    def causal(self) -> bool:
+        """Whether a block can be generated from the state of earlier ones: always."""
+        return True
+
+    @property
+    def state_layers(self) -> int:
+        """Layers that keep a state of earlier blocks: all."""
+        return self.num_layers
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: object = "transformer config") -> Self:
         """Read a published configuration.
@@ -94,14 +104,15 @@ class TransformerConfig:
             _require(key, values[key], where)
         settings = from_known_keys(_Fields, values, where, others=_FIXED)
         if settings.get("out_channels") is None:
-            settings["out_channels"] = settings.get("in_channels", cls.in_channels)
-        _check_channels(
-            settings.get("in_channels", cls.in_channels), settings["out_channels"], where
-        )
+            settings.pop("out_channels", None)
+            if "in_channels" in settings:
+                settings["out_channels"] = settings["in_channels"]
         try:
-            return cls(**settings)
+            config = cls(**settings)
         except ConfigError as error:
             raise ConfigError(f"{safe_text(where)}: {error}") from None
+        _check_channels(config.in_channels, config.out_channels, where)
+        return config
 
 
 # Keys of the published configuration that are accepted with these values only. `None` allows any

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 
 from sana_stream._text import safe_text
 
-SUPPORTED_CLASSES = ("SanaVideoTransformer3DModel", "SanaVideoCausalTransformer3DModel")
+SUPPORTED_CLASSES = (
+    "SanaVideoTransformer3DModel",
+    "SanaVideoCausalTransformer3DModel",
+    "SanaVideo2Transformer3DModel",
+)
 PIPELINES = ("SanaVideoPipeline", "SanaImageToVideoPipeline")
 SUPPORTED = (
-    "supported are SANA-Video 2B 480p and 720p and LongSANA, as a folder in the diffusers layout"
-    f" ({' or '.join(SUPPORTED_CLASSES)}) or as a .pth file"
+    "supported are SANA-Video 2B 480p and 720p, LongSANA and SANA-Video 2.0, as a folder in the"
+    f" diffusers layout ({' or '.join(SUPPORTED_CLASSES)}) or as a .pth file"
 )
 _MOST_TENSORS = 20_000  # names that are looked at; the published models have 400 to 1500
 
@@ -46,12 +50,6 @@ KNOWN_MODELS = (
         classes="",
         tensors=r".+\.(?:lora_(?:A|B|down|up)(?:\..+)?|lokr_.+|hada_.+)",
         hint="give it with loras=, and the model that it changes with model=",
-    ),
-    KnownModel(
-        "SANA-Video 2.0",
-        "text and image to video, with softmax layers and attention residuals",
-        classes=r"SanaVideo2.*",
-        tensors=r"attn_res\..+",
     ),
     KnownModel(
         "SANA-WM",

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 from .attention import AttentionState
-from .config import TransformerConfig
 from .memory_policy import BlockMemory, MemoryPolicy, Past, StateUpdate
+
+
+class StateShapes(Protocol):
+    """The shapes of a state, as every transformer's configuration has them."""
+
+    @property
+    def state_layers(self) -> int: ...
+    @property
+    def num_attention_heads(self) -> int: ...
+    @property
+    def attention_head_dim(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +36,7 @@ class StreamState:
     @classmethod
     def empty(
         cls,
-        config: TransformerConfig,
+        config: StateShapes,
         policy: MemoryPolicy,
         grid: tuple[int, int],
         dtype: torch.dtype = torch.float32,
@@ -32,7 +44,7 @@ class StreamState:
         batch: int = 1,
     ) -> Self:
         """Create the state before the first block; `grid` is token rows and columns of a frame."""
-        layers, heads = config.num_layers, config.num_attention_heads
+        layers, heads = config.state_layers, config.num_attention_heads
         head_dim, tokens = config.attention_head_dim, grid[0] * grid[1]
         zeros = AttentionState(
             torch.zeros(layers, batch, heads, head_dim, head_dim, device=device),
@@ -57,7 +69,7 @@ class StreamState:
 
 
 def stream_state_bytes(
-    config: TransformerConfig,
+    config: StateShapes,
     policy: MemoryPolicy,
     grid: tuple[int, int],
     conv_state_bytes: int = 2,
@@ -68,7 +80,7 @@ def stream_state_bytes(
     take `layers * tokens * D * conv_state_bytes`, where `conv_state_bytes` is the size of one
     element.
     """
-    head_dim, layers = config.attention_head_dim, config.num_layers
+    head_dim, layers = config.attention_head_dim, config.state_layers
     sums = layers * config.num_attention_heads * (head_dim * head_dim + head_dim) * 4
     conv_state = layers * grid[0] * grid[1] * config.hidden_size * conv_state_bytes
     return policy.slots * sums + conv_state

@@ -7,7 +7,7 @@ P tokens of a frame, N = T*P tokens, L text tokens, H heads, d head width, D = H
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -137,6 +137,22 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
 
 
+def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool) -> TextKV:
+    """Compute the keys and values of a prompt, for any transformer with these parts.
+
+    Args:
+        network: has `caption_projection`, `caption_norm`, `layers` with `attn2`, and `proj_out`.
+        embeds, mask, keep_padding: as for `SanaVideoTransformer.prepare_text`.
+    """
+    length = embeds.shape[1] if keep_padding else int(mask.any(dim=0).nonzero().max()) + 1
+    dtype = network.proj_out.weight.dtype
+    text = network.caption_norm(network.caption_projection(embeds[:, :length].to(dtype)))
+    pairs = [layer.attn2.keys_values(text) for layer in network.layers]
+    bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED
+    keys, values = zip(*pairs, strict=True)
+    return TextKV(keys, values, bias)
+
+
 class SanaVideoTransformer(nn.Module):
     """SANA-Video with the state as an argument; parameters named as in the diffusers layout.
 
@@ -169,13 +185,7 @@ class SanaVideoTransformer(nn.Module):
             keep_padding: keep all L tokens, so that all prompts have one shape. By default the
                 padding after the batch's last token is dropped: its softmax weight is exactly 0.
         """
-        length = embeds.shape[1] if keep_padding else int(mask.any(dim=0).nonzero().max()) + 1
-        dtype = self.proj_out.weight.dtype
-        text = self.caption_norm(self.caption_projection(embeds[:, :length].to(dtype)))
-        pairs = [layer.attn2.keys_values(text) for layer in self.layers]
-        bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED
-        keys, values = zip(*pairs, strict=True)
-        return TextKV(keys, values, bias)
+        return project_text(self, embeds, mask, keep_padding)
 
     def denoise(
         self,

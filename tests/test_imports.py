@@ -27,6 +27,7 @@ models > engine > streaming.run > cli
 models.schema > models.config, models.rope > models.attention, models.feedforward
 models.attention, models.feedforward > models.memory_policy > models.state, models.transformer
 models.schema > models.vae
+models.transformer > models.hybrid > models.registry > models.weights
 models.transformer, models.vae > models.weights > models.lora, models.text_encoder
 engine.frame_stats, engine.cpu_share > engine.block, engine.noise, engine.device, engine.cpu
 engine.block, engine.noise, engine.device, engine.cpu, engine.solvers > engine.loading

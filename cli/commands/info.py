@@ -119,7 +119,12 @@ def _rows(info: ModelInfo, notes: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield "block", f"{preset.block_frames} latent frames{_frames(info)}"
     yield "sampling", _sampling(info)
     yield "conventions", describe_conventions(preset)
-    yield "memory policy", preset.memory
+    if info.transformer.causal:
+        yield "memory policy", preset.memory
+    else:
+        yield "makes", "one clip at a time, a block, under one prompt; it cannot be continued"
+    if not preset.image_start:
+        yield "from an image", "no"
     if info.trained_seconds is not None:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"
     if info.vocabulary is not None:

@@ -152,7 +152,7 @@ class Server:
             self._config,
             story=story,
             seconds=job.seconds,
-            endless=job.seconds is None,
+            endless=job.seconds is None and self._model.transformer.causal,
             seed=self._config.seed if job.seed is None else job.seed,
         )
 

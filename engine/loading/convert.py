@@ -18,14 +18,17 @@ from sana_stream._text import safe_text
 from sana_stream.engine.device import DTYPES
 from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.config import TransformerConfig
+from sana_stream.models.hybrid.config import CLASS_NAME
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.weights.file_format import SAFETENSORS
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.load import OTHER_SUFFIXES, read_transformer
 from sana_stream.models.weights.original_layout import to_original
 from sana_stream.models.weights.torch_file import SUFFIXES
 
+from .hybrid_presets import choose_preset
 from .locate import INDEX, resolve_components, resolve_model
-from .presets import PRESET_FILE, preset_for
+from .presets import PRESET_FILE
 
 MARK = ".sana-stream-partial"  # in a folder that this program is writing
 SHARD = "5GB"
@@ -62,7 +65,7 @@ def convert_model(
         _check_outside(target, place)
     index = {} if folder is None else read_json(folder / INDEX)
     config, tensors = read_transformer(located)
-    preset = preset_for(located, str(source), config)
+    preset = choose_preset(located, str(source), config)
     if dtype is not None:
         tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
     if folder is None:
@@ -72,7 +75,7 @@ def convert_model(
     with _making_folder(partial):
         _write_transformer(partial / "transformer", config, tensors)
         _copy_parts(folder, partial)
-        index["transformer"] = ["diffusers", TRANSFORMER_CLASS]
+        index["transformer"] = list(_class_entry(config))
         (partial / INDEX).write_text(_json(index), encoding="utf-8")
         (partial / PRESET_FILE).write_text(_json(asdict(preset)), encoding="utf-8")
         _check_free(target)  # another program may have been faster
@@ -142,12 +145,15 @@ def _write_file(target: Path, tensors: dict[str, Tensor]) -> None:
         _check_free(target)  # another program may have been faster
 
 
-def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str, Tensor]) -> None:
+def _write_transformer(
+    part: Path, config: VideoTransformerConfig, tensors: dict[str, Tensor]
+) -> None:
     from huggingface_hub import save_torch_state_dict
 
     part.mkdir()
-    settings = {"_class_name": TRANSFORMER_CLASS, **asdict(config)}
-    settings |= {"qk_norm": "rms_norm_across_heads", "norm_elementwise_affine": False}
+    settings = {"_class_name": _class_entry(config)[1], **asdict(config)}
+    if isinstance(config, TransformerConfig):
+        settings |= {"qk_norm": "rms_norm_across_heads", "norm_elementwise_affine": False}
     (part / "config.json").write_text(_json(settings), encoding="utf-8")
     whole = {name: _own(tensor) for name, tensor in tensors.items()}
     save_torch_state_dict(
@@ -158,6 +164,13 @@ def _write_transformer(part: Path, config: TransformerConfig, tensors: dict[str,
     )
     for file in part.glob("*.safetensors"):  # the library makes it readable by its owner only
         file.chmod((part / "config.json").stat().st_mode & 0o777)
+
+
+def _class_entry(config: VideoTransformerConfig) -> tuple[str, str]:
+    """The package and the class that an index lists for the transformer."""
+    if isinstance(config, TransformerConfig):
+        return "diffusers", TRANSFORMER_CLASS
+    return "sana_stream", CLASS_NAME  # diffusers has no class for it
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.text_encoder import TextEncoder
-from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoDecoder, VideoVAE
 
 from .conventions import Conventions
@@ -39,7 +39,7 @@ class Fingerprint:
 
 
 def fingerprint_of(
-    transformer: SanaVideoTransformer,
+    transformer: VideoTransformer,
     vae: VideoVAE,
     text_encoder: TextEncoder,
     decoder: VideoDecoder,
@@ -65,7 +65,7 @@ def fingerprint_of(
 
 
 def _weights(
-    transformer: SanaVideoTransformer,
+    transformer: VideoTransformer,
     vae: VideoVAE,
     text_encoder: TextEncoder,
     decoder: VideoDecoder,

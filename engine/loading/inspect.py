@@ -15,9 +15,9 @@ from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.text_encoder import check_text_files
 from sana_stream.models.vae.registry import (
@@ -37,6 +37,7 @@ from sana_stream.models.weights.text_encoder_files import text_weight_files
 
 from .compatibility import check_loras, check_parts
 from .decoder import LocatedDecoder, resolve_decoder
+from .hybrid_presets import choose_preset
 from .locate import INDEX, resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
@@ -45,7 +46,7 @@ from .memory_estimate import (
     free_bytes,
     max_decode_frames,
 )
-from .presets import GENERIC, Preset, check_size, preset_for, preset_note
+from .presets import GENERIC, Preset, check_size, preset_note
 from .size_limits import check_least_size
 from .vocabulary import Vocabulary
 
@@ -77,7 +78,7 @@ class ModelInfo:
     source: Path  # the model's folder or file
     components: Path  # the folder with its VAE, text encoder and tokenizer
     preset: Preset
-    transformer: TransformerConfig
+    transformer: VideoTransformerConfig
     vae: VideoVAEConfig | None  # None where it cannot be read
     other_decoder: LocatedDecoder | None  # that decodes in place of the VAE, where one was given
     loras: LoraFiles
@@ -175,7 +176,7 @@ def inspect_model(
     check_transformer_files(source, config)
     errors: list[SanaStreamError] = []
     try:
-        preset = preset_for(source, str(model), config)
+        preset = choose_preset(source, str(model), config)
     except CheckpointError as error:
         preset = replace(GENERIC, name=safe_text(model))
         errors.append(error)
@@ -226,7 +227,7 @@ def inspect_model(
 
 
 def _misfits(
-    config: TransformerConfig, vae: VideoVAEConfig, folder: Path
+    config: VideoTransformerConfig, vae: VideoVAEConfig, folder: Path
 ) -> Iterator[SanaStreamError]:
     """Why the parts do not fit the transformer or their own configurations, the clearest first."""
     whole = all((folder / part).is_dir() for part in ("tokenizer", "text_encoder"))

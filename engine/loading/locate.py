@@ -15,6 +15,7 @@ from typing import Self
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError, ConfigError
+from sana_stream.models.hybrid.config import HybridConfig
 from sana_stream.models.known_models import PIPELINES, known_by_class, refusal, unknown_class
 from sana_stream.models.weights.file_format import weight_format
 from sana_stream.models.weights.files import read_json
@@ -157,6 +158,7 @@ PUBLISHED_PARTS = {
     16: "Efficient-Large-Model/SANA-Video_2B_480p_diffusers",
     128: "Efficient-Large-Model/SANA-Video_2B_720p_diffusers",
 }
+HYBRID_VAE = "Efficient-Large-Model/LTX-2.3-Diffusers"  # of SANA-Video 2.0, whose latents differ
 
 
 def resolve_model(model: str | Path) -> Path:
@@ -190,7 +192,14 @@ def resolve_components(model: Path, parts: str | Path | None) -> Path:
     if parts is None and model.is_dir():
         return model
     if parts is None:
-        channels = read_transformer_config(model).in_channels
+        config = read_transformer_config(model)
+        channels = config.in_channels
+        if isinstance(config, HybridConfig):
+            raise ConfigError(
+                f"{safe_text(model)} has only a transformer: give parts=, a folder with the vae/ of"
+                f" {HYBRID_VAE} and the model_index.json, text_encoder/ and tokenizer/ of"
+                f" {PUBLISHED_PARTS[128]}"
+            )
         if channels not in PUBLISHED_PARTS:
             raise ConfigError(
                 f"{safe_text(model)} has only a transformer of {channels} latent channels;"

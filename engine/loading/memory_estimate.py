@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.registry import VideoTransformerConfig, build_transformer
 from sana_stream.models.state import StreamState
-from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
 
@@ -90,14 +89,14 @@ class MemoryBreakdown:
 
 
 def meta_denoise(
-    config: TransformerConfig,
+    config: VideoTransformerConfig,
     dtype: torch.dtype,
     latents: tuple[int, ...],
     text_tokens: int = TEXT_TOKENS,
 ) -> Callable[[], Tensor]:
     """A transformer call on latents (1, C, T, h, w) on the meta device, to be measured."""
     with torch.device("meta"), torch.no_grad():
-        model = SanaVideoTransformer(config).to(dtype)
+        model = build_transformer(config).to(dtype)
         embeds = torch.empty(1, text_tokens, config.caption_channels)
         text = model.prepare_text(embeds, torch.empty(1, text_tokens), keep_padding=True)
         noisy, times = torch.empty(latents), torch.empty(1)
@@ -106,7 +105,9 @@ def meta_denoise(
     return lambda: model.denoise(noisy, times, text, past, 0)
 
 
-def denoise_bytes(config: TransformerConfig, dtype: torch.dtype, latents: tuple[int, ...]) -> int:
+def denoise_bytes(
+    config: VideoTransformerConfig, dtype: torch.dtype, latents: tuple[int, ...]
+) -> int:
     """Peak bytes of a transformer call on latents (1, C, T, h, w), without weights and state."""
     return peak_bytes(meta_denoise(config, dtype, latents))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -14,9 +14,9 @@ from sana_stream.engine.device import resolve_device, resolve_dtype, text_offloa
 from sana_stream.errors import ConfigError
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
-from sana_stream.models.rope import RotaryEmbedding
+from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.transformer import TextKV
 from sana_stream.models.vae.ltx2 import LTX2VAE
 from sana_stream.models.vae.registry import SeparateDecoder, VideoDecoder, VideoVAE
 from sana_stream.models.vae.taehv import TAEHVDecoder
@@ -33,7 +33,10 @@ from .quantize import CAPABILITY, check_quantization, quantize_network
 
 
 class TransformerCalls(Protocol):
-    """The transformer's methods that generate a block; shapes as `SanaVideoTransformer`'s."""
+    """The transformer's methods that generate a block; shapes as `SanaVideoTransformer`'s.
+
+    `rotation` is what the same transformer's method of that name returned.
+    """
 
     def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextKV: ...
 
@@ -44,7 +47,7 @@ class TransformerCalls(Protocol):
         text: TextKV,
         past: Past,
         start: int,
-        rotation: RotaryEmbedding | None = None,
+        rotation: Any = None,
     ) -> Tensor: ...
 
     def commit(self, latents: Tensor, text: TextKV, past: Past, start: int) -> StateUpdate: ...
@@ -75,7 +78,7 @@ class LoadedModel:
 
     def __init__(
         self,
-        transformer: SanaVideoTransformer,
+        transformer: VideoTransformer,
         vae: VideoVAE,
         text_encoder: TextEncoder,
         preset: Preset,

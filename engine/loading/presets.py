@@ -14,8 +14,9 @@ from sana_stream._arguments import ARGUMENTS
 from sana_stream._text import safe_text
 from sana_stream.engine.solvers import SOLVERS
 from sana_stream.errors import CheckpointError, ConfigError
-from sana_stream.models.config import Count, TransformerConfig
+from sana_stream.models.config import Count
 from sana_stream.models.memory_policy import parse_memory_policy
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.schema import Schema, from_known_keys
 from sana_stream.models.weights.files import read_json
 from sana_stream.models.weights.load import is_original_layout
@@ -76,6 +77,7 @@ class Preset(Conventions):
     solver: str = "renoise"  # or "euler", "dpm++", "unipc"
     steps: int = 4
     flow_shift: float = 8.0
+    image_start: bool = True  # a stream can start from an image
     full_precision: tuple[str, ...] = (  # layers whose name has one of these are not quantized
         "patch_embedding",
         "time_embed",
@@ -126,6 +128,7 @@ class _Fields(Schema):
     solver: Annotated[str, Field(max_length=40)] = "renoise"
     steps: Annotated[int, Field(ge=1, le=1000)] = 1
     flow_shift: Annotated[float, Field(gt=0, le=1000)] = 1
+    image_start: bool = True
     full_precision: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=1000)
     sizes: list[_Size] = Field([], max_length=1000)
 
@@ -179,7 +182,7 @@ _BY_CHANNELS = {16: SANA_480P, 128: SANA_720P}
 _AUTOREGRESSIVE = "Causal"  # in the transformer's class name
 
 
-def preset_for(model: Path, name: str, transformer: TransformerConfig) -> Preset:
+def preset_for(model: Path, name: str, transformer: VideoTransformerConfig) -> Preset:
     """Choose the preset of a checkpoint.
 
     A `stream.json` in the folder defines it. Otherwise the published model is recognised: LongSANA
@@ -246,7 +249,7 @@ def claimed_by(model: Path, name: str) -> Preset | None:
     return known or _named(_names(model, name))
 
 
-def _shaped(transformer: TransformerConfig) -> Preset | None:
+def _shaped(transformer: VideoTransformerConfig) -> Preset | None:
     """The published 50-step model whose patches and channels a transformer has."""
     by_patch = _BY_PATCH.get(transformer.patch_size)
     by_channels = _BY_CHANNELS.get(transformer.in_channels, by_patch)

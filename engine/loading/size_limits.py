@@ -9,8 +9,8 @@ import psutil
 import torch
 
 from sana_stream.errors import ConfigError
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import MemoryPolicy, parse_memory_policy
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.vae.ltx2_config import LTX2VAEConfig
 from sana_stream.models.vae.registry import VideoDecoderConfig
@@ -35,7 +35,7 @@ class StreamSizes:
 
 def check_sizes(
     sizes: StreamSizes,
-    transformer: TransformerConfig,
+    transformer: VideoTransformerConfig,
     decoder: VideoDecoderConfig,
     dtype: torch.dtype,
     device: torch.device,
@@ -95,7 +95,7 @@ def total_bytes(device: torch.device) -> int:
 
 def _lower_bound(
     sizes: StreamSizes,
-    transformer: TransformerConfig,
+    transformer: VideoTransformerConfig,
     decoder: VideoDecoderConfig,
     dtype: torch.dtype,
 ) -> int:
@@ -108,7 +108,7 @@ def _lower_bound(
 
 def _states(
     sizes: StreamSizes,
-    transformer: TransformerConfig,
+    transformer: VideoTransformerConfig,
     decoder: VideoDecoderConfig,
     dtype: torch.dtype,
 ) -> int:
@@ -121,7 +121,7 @@ def _states(
 
 def _counted(
     sizes: StreamSizes,
-    transformer: TransformerConfig,
+    transformer: VideoTransformerConfig,
     decoder: VideoDecoderConfig,
     dtype: torch.dtype,
 ) -> int:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sana_stream.engine.block import BlockPlan, BlockSpan
 from sana_stream.engine.snapshot.snapshot import SessionSettings
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import WindowPolicy, parse_memory_policy
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.vae.registry import VideoVAE
 from sana_stream.models.vae.wan import VAECache
 
@@ -30,7 +30,7 @@ class KnownBlocks:
 
     @classmethod
     def of(
-        cls, settings: SessionSettings, config: TransformerConfig, keep: int, count: int
+        cls, settings: SessionSettings, config: VideoTransformerConfig, keep: int, count: int
     ) -> KnownBlocks:
         """Determine the blocks that still affect the state after a clip of `count` blocks.
 

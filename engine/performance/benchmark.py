@@ -17,11 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.memory_estimate import TEXT_TOKENS, meta_denoise
+from sana_stream.engine.session.clips import check_streaming
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import MemorySlot
+from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.state import StreamState
 from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
 
@@ -41,7 +42,7 @@ class BlockCost:
 
 
 def block_cost(
-    transformer: TransformerConfig,
+    transformer: VideoTransformerConfig,
     decoder: VideoDecoderConfig,
     latent_frames: int,
     height: int,
@@ -151,7 +152,11 @@ def run_benchmark(
         repeats: blocks measured with and without overlap.
         warmup: blocks before these that are not counted.
         height, width: pixels; default: the preset's.
+
+    Raises:
+        ConfigError: the model makes one clip at a time.
     """
+    check_streaming(engine.preset, engine.transformer.config, "a benchmark")
 
     def session() -> Session:
         return engine.session(PROMPT, height=height, width=width)

@@ -19,11 +19,13 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.session.clips import check_streaming
 from sana_stream.engine.session.settings import resolve_settings
 from sana_stream.engine.snapshot.snapshot import initial_snapshot
 from sana_stream.errors import ConfigError
 from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past, StateUpdate
+from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
@@ -157,9 +159,15 @@ CACHE_LIMIT = 64 << 20  # bytes
 
 
 class GraphedTransformer:
-    """The transformer's calls as graphs; prompts keep their padding, so all have one shape."""
+    """The transformer's calls as graphs; prompts keep their padding, so all have one shape.
 
-    def __init__(self, model: SanaVideoTransformer, recorder: GraphCapture) -> None:
+    Raises:
+        ConfigError: the transformer has no commit, as it makes one clip at a time.
+    """
+
+    def __init__(self, model: VideoTransformer, recorder: GraphCapture) -> None:
+        if not isinstance(model, SanaVideoTransformer):
+            raise ConfigError("this model makes one clip at a time: leave graphs out")
         self._model = model
 
         def denoise(
@@ -247,8 +255,10 @@ def capture_graphs(
         recorder: default: the device's.
 
     Raises:
-        ConfigError: not a CUDA device, or the size does not fit the model.
+        ConfigError: not a CUDA device, the size does not fit the model, or the model makes one
+            clip at a time.
     """
+    check_streaming(model.preset, model.transformer.config, "a CUDA graph")
     mine = recorder or graph_capture_for(model.device)
     settings = resolve_settings(
         model.preset, model.size_multiple, height=height, width=width, block_frames=block_frames

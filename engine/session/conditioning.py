@@ -16,6 +16,8 @@ from sana_stream.engine.sampling.denoise import commit_pending, encode_prompts
 from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep, initial_snapshot
 from sana_stream.errors import ConfigError
 
+from .clips import check_clip
+
 
 @torch.no_grad()
 def start_from_image(model: LoadedModel, beginning: Snapshot, image: Picture) -> Snapshot:
@@ -31,6 +33,7 @@ def start_from_image(model: LoadedModel, beginning: Snapshot, image: Picture) ->
     Raises:
         ConfigError: not an image.
     """
+    check_clip(model.preset, model.transformer.config, image=True)
     settings = beginning.settings
     picture = cover(as_picture(image)[None], settings.height, settings.width)
     latents, _ = model.vae.encode(to_input(picture, model.device))
@@ -69,6 +72,7 @@ def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> S
     Raises:
         ConfigError: not a clip, or shorter than one block.
     """
+    check_clip(model.preset, model.transformer.config, video=True)
     snapshot = beginning
     clip = as_video(video, Fraction(model.preset.fps))
     keep = blocks_to_keep(beginning.settings.block_frames, model.decoder.config)

@@ -85,6 +85,8 @@ def generate_ahead(
             expected = replace(decoded, prompt=used.prompt, negative_prompt=used.negative_prompt)
             session.advance_to(expected)
             yield block
+            if ahead is None and session.is_complete:
+                return
             if ahead is None or session.snapshot() is not expected:
                 ahead = sample_next()
             elif ahead.snapshot.shot != expected.shot:

@@ -20,6 +20,7 @@ from sana_stream.engine.noise import NoiseSource, check_noise, check_seed, count
 from sana_stream.engine.snapshot.file import save_snapshot
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.errors import ConfigError
+from sana_stream.models.hybrid.transformer import ONE_CLIP
 
 from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image
@@ -32,6 +33,8 @@ LONGEST = 1e9  # seconds
 
 class Session:
     """An endless iterator of the blocks of one stream, in constant memory.
+
+    With a model that makes one clip at a time it ends after the first block.
 
     Its methods may be called from any thread. A method that changes the stream waits while another
     thread generates a block. A call that raises changes nothing.
@@ -88,6 +91,14 @@ class Session:
         index, first = self._snapshot.next_index, self._snapshot.shot.index
         return self.plan.block(index - 1).frames if index > first else 0
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is no next block: the model makes one clip, and it is made.
+
+        A cut starts another clip.
+        """
+        return self._is_complete(self._snapshot)
+
     def switch(self, prompt: str, negative_prompt: str | None = None) -> None:
         """Change the prompt, and the negative prompt where given, from the next block on.
 
@@ -100,13 +111,16 @@ class Session:
             negative_prompt: may be empty; `None` keeps it.
 
         Raises:
-            ConfigError: not text, or an empty prompt; nothing has changed.
+            ConfigError: not text, or an empty prompt, or the session is complete; nothing has
+                changed.
         """
         prompt = ARGUMENTS.text("prompt", prompt)
         if negative_prompt is not None:
             ARGUMENTS.text("negative_prompt", negative_prompt, empty=True)
         with self._lock:
             now = self._snapshot
+            if self._is_complete(now):
+                raise ConfigError(ONE_CLIP)
             negative = now.negative_prompt if negative_prompt is None else negative_prompt
             if (prompt, negative) != (now.prompt, now.negative_prompt):
                 self._snapshot = replace(now, prompt=prompt, negative_prompt=negative)
@@ -174,9 +188,12 @@ class Session:
         """Commit the last block, generate the next one and decode it.
 
         Raises:
+            StopIteration: the session is complete.
             HealthError: states, latents or frames are not finite, or no memory is left.
         """
         with self._lock:
+            if self.is_complete:
+                raise StopIteration
             block, snapshot = self.decode(self.sample(self._snapshot), self._snapshot)
             self.advance_to(snapshot)
         return block
@@ -185,6 +202,7 @@ class Session:
         """Sample the latents of the block after a snapshot; the session does not advance.
 
         Raises:
+            ConfigError: the session is complete.
             HealthError: as `BlockGenerator.sample`.
         """
         return self._generator.sample(
@@ -271,6 +289,10 @@ class Session:
         self._snapshot = self._history.before(target)
         self._history.forget_from(self.next_start)
         return self.next_start
+
+    def _is_complete(self, snapshot: Snapshot) -> bool:
+        causal = self._model.transformer.config.causal
+        return not causal and snapshot.uncommitted is not None
 
     @property
     def _next(self) -> BlockSpan:

@@ -66,7 +66,7 @@ def check_state_shapes(snapshot: Snapshot, model: LoadedModel) -> None:
     settings, config = snapshot.settings, model.transformer.config
     *_, rows, columns = model.latent_shape(1, settings.height, settings.width)
     rows, columns = model.transformer.grid(rows, columns)
-    wanted = config.num_layers, 1, rows * columns, config.hidden_size
+    wanted = config.state_layers, 1, rows * columns, config.hidden_size
     if any(tuple(state.conv_state.shape) != wanted for state in snapshot.states):
         raise ConfigError("the snapshot is of another model than the one loaded: give its own")
 

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             with torch.no_grad():
                 PARTS[name](bench)
         except Exception as error:  # no memory for the tensors of a part
-            emit_error(TABLES.get(name, name), f"{name}, the rest", error)
+            emit_error(TABLES.get(name) or name, f"{name}, the rest", error)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,14 @@ from torch import Tensor
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.attention import QK_NORM_EPS
-from sana_stream.models.config import TransformerConfig
 from sana_stream.models.known_models import known_by_tensors, refusal
-from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.registry import (
+    VideoTransformer,
+    VideoTransformerConfig,
+    build_transformer,
+    is_hybrid,
+    read_config,
+)
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.ltx2_config import CausalLTX2Config
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
@@ -32,6 +37,7 @@ from .files import (
     weight_files,
 )
 from .headers import Header, check_headers, empty_tensors, part_headers, read_headers
+from .hybrid_layout import infer_hybrid_config
 from .original_layout import count_layers, from_original, infer_config
 from .torch_file import SUFFIXES
 
@@ -45,8 +51,8 @@ def is_weights_file(path: Path) -> bool:
 
 
 def read_transformer(
-    model: Path, config: TransformerConfig | None = None
-) -> tuple[TransformerConfig, dict[str, Tensor]]:
+    model: Path, config: VideoTransformerConfig | None = None
+) -> tuple[VideoTransformerConfig, dict[str, Tensor]]:
     """Read configuration and tensors of a transformer, under diffusers' names.
 
     Args:
@@ -67,16 +73,16 @@ def read_transformer(
     return config, tensors
 
 
-def read_transformer_config(model: Path) -> TransformerConfig:
+def read_transformer_config(model: Path) -> VideoTransformerConfig:
     """Read the configuration without the weights; raises as `read_transformer`."""
     path = (model / "transformer" if model.is_dir() else model.parent) / "config.json"
     if model.is_dir() or path.exists():
-        return TransformerConfig.from_dict(read_json(path), path)
+        return read_config(read_json(path), path)
     shapes = empty_tensors(read_headers(model), model)
     return _infer(_published(shapes, model), model)
 
 
-def check_transformer_files(model: Path, config: TransformerConfig) -> None:
+def check_transformer_files(model: Path, config: VideoTransformerConfig) -> None:
     """Check the weights' headers against the configuration, without reading the weights.
 
     Raises:
@@ -86,7 +92,7 @@ def check_transformer_files(model: Path, config: TransformerConfig) -> None:
     tensors = _published(empty_tensors(part_headers(files), model), model)
     _check_layers(tensors, config, model)
     with torch.device("meta"):
-        network = SanaVideoTransformer(config)
+        network = build_transformer(config)
     check_shapes(network, tensors, model)
 
 
@@ -104,7 +110,9 @@ _DIFFUSERS_NAME = "patch_embedding.weight"  # every file under diffusers' names 
 
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Rename tensors to diffusers' names; refuse other models by their name."""
-    known = known_by_tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    known = None
+    if not is_hybrid(tensors):
+        known = known_by_tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     if known is not None:
         raise CheckpointError(refusal(source, known))
     original = "x_embedder.proj.weight" in tensors or not source.is_dir()
@@ -116,14 +124,14 @@ def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{safe_text(source)}: {error}") from error
 
 
-def _infer(tensors: Mapping[str, Tensor], source: Path) -> TransformerConfig:
+def _infer(tensors: Mapping[str, Tensor], source: Path) -> VideoTransformerConfig:
     try:
-        return infer_config(tensors)
+        return infer_hybrid_config(tensors) if is_hybrid(tensors) else infer_config(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{safe_text(source)}: {error}") from error
 
 
-def _check_layers(names: Iterable[str], config: TransformerConfig, source: Path) -> None:
+def _check_layers(names: Iterable[str], config: VideoTransformerConfig, source: Path) -> None:
     """Check the number of layers before a network of that many layers is created."""
     layers = count_layers(names)
     if layers and layers != config.num_layers:
@@ -140,9 +148,9 @@ def load_transformer(
     model: Path,
     dtype: torch.dtype,
     device: torch.device,
-    config: TransformerConfig | None = None,
+    config: VideoTransformerConfig | None = None,
     cross_norm_eps: float = QK_NORM_EPS,
-) -> SanaVideoTransformer:
+) -> VideoTransformer:
     """Load the transformer of a model folder, or of a file in the original layout.
 
     Args:
@@ -156,7 +164,7 @@ def load_transformer(
     """
     config, tensors = read_transformer(model, config)
     with torch.device("meta"):
-        transformer = SanaVideoTransformer(config, cross_norm_eps)
+        transformer = build_transformer(config, cross_norm_eps)
     source = model / "transformer" if model.is_dir() else model
     assign_weights(transformer, tensors, source)
     transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)

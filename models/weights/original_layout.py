@@ -2,6 +2,7 @@
 
 The original layout is one file with one dictionary of tensors. Queries, keys and values are one
 matrix in it, and layers are called `blocks`; all other tensors differ in their names only.
+SANA-Video 2.0, which diffusers does not have, gets names after the same pattern.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ _OUTER = {
     "attention_y_norm": "caption_norm",
     "final_layer.linear": "proj_out",
     "final_layer.scale_shift_table": "scale_shift_table",
+    # SANA-Video 2.0
+    "attn_res.attn_proj": "attn_res.attn_proj",
+    "attn_res.mlp_proj": "attn_res.mlp_proj",
+    "attn_res.final_proj": "attn_res.final_proj",
 }
 _LAYER = {
     "scale_shift_table": "scale_shift_table",
@@ -45,6 +50,13 @@ _LAYER = {
     "mlp.depth_conv.conv": "ff.conv_depth",
     "mlp.point_conv.conv": "ff.conv_point",
     "mlp.t_conv": "ff.conv_temp",
+    # SANA-Video 2.0
+    "attn.beta_proj": "attn1.to_beta",
+    "attn.output_gate": "attn1.to_gate",
+    "attn.o_norm": "attn1.norm_out",
+    "mlp.gate_proj": "ff.gate_proj",
+    "mlp.up_proj": "ff.up_proj",
+    "mlp.down_proj": "ff.down_proj",
 }
 _JOINED = {  # one original matrix with an equal share of rows for each
     "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
@@ -120,10 +132,12 @@ def infer_config(tensors: Mapping[str, Tensor], head_dim: int = HEAD_DIM) -> Tra
         CheckpointError: a tensor that every model has is missing, or the width is not a multiple
             of the head width.
     """
-    width, channels, *patch_size = _shape(tensors, "patch_embedding.weight", 5)  # (D, C, 1, p, p)
-    inner = _shape(tensors, "transformer_blocks.0.ff.conv_point.weight", 4)[1]  # (D, ratio D, 1, 1)
-    caption = _shape(tensors, "caption_projection.linear_1.weight", 2)[1]  # (D, caption channels)
-    out = _shape(tensors, "proj_out.weight", 2)[0]  # (p p C, D)
+    width, channels, *patch_size = shape_of(tensors, "patch_embedding.weight", 5)  # (D, C, 1, p, p)
+    inner = shape_of(tensors, "transformer_blocks.0.ff.conv_point.weight", 4)[
+        1
+    ]  # (D, ratio D, 1, 1)
+    caption = shape_of(tensors, "caption_projection.linear_1.weight", 2)[1]  # (D, caption channels)
+    out = shape_of(tensors, "proj_out.weight", 2)[0]  # (p p C, D)
     if width % head_dim:
         raise CheckpointError(
             f"width {width} is not a multiple of {head_dim}, the published models' head width;"
@@ -176,8 +190,12 @@ def original_modules(layers: Iterable[str]) -> Iterator[str]:
             yield f"blocks.{layer}.{stem}"
 
 
-def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
-    """Shape of a tensor that every model has."""
+def shape_of(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
+    """Read the shape of a tensor that every model has.
+
+    Raises:
+        CheckpointError: it is missing, empty, or of another rank.
+    """
     if name not in tensors:
         raise CheckpointError(f"{name} is missing; this is not a SANA-Video model")
     shape = tuple(tensors[name].shape)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sana_stream.engine.loading.inspect import ModelInfo
     from sana_stream.engine.loading.presets import Preset
     from sana_stream.engine.loading.vocabulary import Vocabulary
-    from sana_stream.models.config import TransformerConfig
+    from sana_stream.models.registry import VideoTransformerConfig
     from sana_stream.models.vae.registry import VideoDecoderConfig
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class RunModel:
     preset: Preset
     size_multiple: tuple[int, int]  # pixels down and across that a size must be a multiple of
     temporal_factor: int  # frames a latent frame
-    transformer: TransformerConfig
+    transformer: VideoTransformerConfig
     decoder: VideoDecoderConfig
     vocabulary: Vocabulary | None = None  # of a model that knows only some words
     info: ModelInfo | None = None  # the model's files, to load them

@@ -13,6 +13,7 @@ from sana_stream.engine.story.timeline import Placement, Timeline, frame_count
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.video_format import VideoFormat, rate_of
 
+from .clip import check_clip_run, clip_frames
 from .config import RunConfig
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def resolve_plan(
     preset, config = model.preset, with_size(config, model)
     settings = check_settings(config, model)
     fps = rate_of(preset.fps if config.fps is None else config.fps)
-    frames = count_frames(config, story, fps)
+    frames = count_frames(config, story, fps, clip_frames(config, model))
+    continued = origin.first_block > 0 and not origin.frames
+    check_clip_run(config, story, model, frames, fps, continued)
     seconds = None if frames is None else float(frames / fps)
     timeline = Timeline(story.schedule(seconds, config.every, float(fps)), float(fps))
     whole = BlockPlan(settings.block_frames, model.temporal_factor, (origin.shot,))
@@ -208,10 +211,15 @@ def check_settings(config: RunConfig, model: RunModel) -> SessionSettings:
     return settings
 
 
-def count_frames(config: RunConfig, story: Story, fps: Fraction) -> int | None:
+def count_frames(
+    config: RunConfig, story: Story, fps: Fraction, clip: int | None = None
+) -> int | None:
     """The number of frames of the whole video; None: endless.
 
     Without a length it follows from the story: 10 seconds, or `every` seconds, a prompt.
+
+    Args:
+        clip: the frames of a clip, where the model makes one clip at a time; its default length.
     """
     if config.endless:
         return None
@@ -219,6 +227,8 @@ def count_frames(config: RunConfig, story: Story, fps: Fraction) -> int | None:
         return config.frames
     if config.minutes is not None:
         return frame_count(config.minutes * 60, fps)
+    if clip is not None and config.seconds is None:
+        return clip
     spacing = DEFAULT_SPACING_SECONDS if config.every is None else config.every
     last = partial(story.schedule, None, None if story.timed else spacing, float(fps))
     seconds = config.seconds or (last()[-1].start_seconds or 0.0) + spacing

@@ -18,6 +18,7 @@ from sana_stream.streaming.outputs.locks import OutputLocks
 
 from .blocks import VideoBlocks
 from .checkpoints import Checkpoints
+from .clip import check_page
 from .config import RunConfig
 from .inputs import VideoStart, check_pictures, read_video_start
 from .live import LiveSession, open_live
@@ -99,6 +100,7 @@ class Run:
         if engine is not None and config.checkpoint:
             config = with_engine(config, engine)
         model = describe(engine, config)
+        check_page(config, model)
         self._prepare(model, config, story, NEW_VIDEO, None, control, stdout)
         for line in size_notes(config, model):
             logger.warning("%s", line)

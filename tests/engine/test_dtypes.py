@@ -15,6 +15,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.sampling.samplers import SAMPLERS
 from sana_stream.engine.sampling.schedule import flow_timesteps
 from sana_stream.models.attention import AttentionState
+from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.rope import shift_in_time
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV
@@ -51,6 +52,7 @@ class NoFloat64(TorchDispatchMode):
 @torch.no_grad()
 def test_no_float64_is_moved_to_the_device(tiny_engine: Engine):
     config = tiny_engine.transformer.config
+    assert isinstance(config, TransformerConfig)
     with torch.device("meta"):
         model = SanaVideoTransformer(config)
         vae = WanVAE(WanVAEConfig((0.0,) * 4, (1.0,) * 4, base_dim=4, z_dim=4, num_res_blocks=1))

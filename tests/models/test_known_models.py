@@ -20,18 +20,12 @@ from sana_stream.models.known_models import (
     known_by_class,
     known_by_tensors,
 )
-from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.registry import build_transformer
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
 
 # Names and ranks as the authors' code and diffusers have them.
 TENSORS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    "SANA-Video 2.0": {
-        "x_embedder.proj.weight": (2, 2, 1, 1, 1),
-        "attn_res.attn_proj.weight": (1, 2),
-        "blocks.0.attn.qkv.weight": (6, 2),
-        "blocks.0.mlp.gate_proj.weight": (8, 2),
-    },
     "SANA-Streaming": {
         "x_embedder.proj.weight": (2, 256, 1, 1, 1),
         "blocks.0.attn.q.weight": (2, 2),
@@ -54,7 +48,6 @@ TENSORS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "a language model": {"model.embed_tokens.weight": (2, 2)},
 }
 CLASSES = {
-    "SanaVideo2": "SANA-Video 2.0",
     "SanaWMTransformer3DModel": "SANA-WM",
     "SanaWMPipeline": "SANA-WM",
     "SanaTransformer2DModel": "SANA",
@@ -143,7 +136,7 @@ def test_supported_classes_are_not_in_the_table(name: str):
 def test_weights_of_supported_models_are_not_in_the_table(tiny_folder: Path):
     config, tensors = read_transformer(tiny_folder)
     with torch.device("meta"):
-        network = SanaVideoTransformer(config)
+        network = build_transformer(config)
     for named in (network.state_dict(), tensors, to_original(tensors)):
         assert known_by_tensors({key: tuple(value.shape) for key, value in named.items()}) is None
 

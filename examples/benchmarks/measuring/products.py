@@ -35,8 +35,8 @@ def probe_products(bench: Bench) -> None:
     for inputs, outputs, what in SHAPES:
         rows = SQUARE if inputs == SQUARE else TOKENS
         # multiples of 16, as fp8 needs
-        sides = (-(-side // scale // 16) * 16 for side in (rows, inputs, outputs))
-        _product(bench, *sides, what)
+        height, depth, width = (-(-side // scale // 16) * 16 for side in (rows, inputs, outputs))
+        _product(bench, height, depth, width, what)
 
 
 def _product(bench: Bench, rows: int, inputs: int, outputs: int, what: str) -> None:

@@ -18,7 +18,7 @@ from sana_stream.engine.loading.decoder import check_decoder
 from sana_stream.engine.performance.compile import compile_networks
 from sana_stream.engine.performance.cuda_graphs import capture_graphs
 from sana_stream.engine.performance.random_model import random_engine
-from sana_stream.models.vae.taehv import TAEHVDecoder
+from sana_stream.models.vae.taehv import TAEHVConfig, TAEHVDecoder
 from sana_stream.models.weights.load import finalize_taehv
 
 LABELS = {  # what the rows of a way are called, after the precision
@@ -67,7 +67,7 @@ def with_small_decoder(engine: Engine, compiled: bool) -> Engine:
     Raises:
         ConfigError: the model's latents are not those that TAEHV decodes.
     """
-    check_decoder(engine.vae.config, engine.preset.name)
+    check_decoder(TAEHVConfig(), engine.vae.config, engine.preset.name)
     decoder = finalize_taehv(TAEHVDecoder(), engine.dtype, engine.device)
     if compiled and engine.device.type == "cuda":
         decoder.decoder.compile(dynamic=False)

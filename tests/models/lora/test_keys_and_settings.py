@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from sana_stream.engine.engine import Engine
 from sana_stream.errors import CheckpointError, ConfigError
+from sana_stream.models.config import TransformerConfig
 from sana_stream.models.lora.settings import alpha_of, read_settings
 from sana_stream.models.lora.stack import LoraStack, fit_lora, read_lora
 from sana_stream.models.transformer import SanaVideoTransformer
@@ -28,6 +29,7 @@ JOINED = "blocks.1.attn.qkv"
 @pytest.fixture(scope="module")
 def model(tiny_folder: Path) -> SanaVideoTransformer:
     config, tensors = read_transformer(tiny_folder)
+    assert isinstance(config, TransformerConfig)
     network = SanaVideoTransformer(config)
     network.load_state_dict(tensors)
     return network.requires_grad_(False)

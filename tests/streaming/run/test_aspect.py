@@ -29,13 +29,10 @@ def trained(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def test_aspect_equals_its_size(tiny_engine: Engine, tmp_path: Path):
     """The stored run has the size, so that every version can resume it."""
-    plans = [
-        Run(
-            tiny_engine,
-            RunConfig("a red boat", [str(tmp_path / "a.mkv")], frames=9, directed=False, **size),
-        ).plan
-        for size in ({"aspect": "1:1"}, {"size": (32, 32)})
-    ]
+    target = str(tmp_path / "a.mkv")
+    plain = RunConfig("a red boat", [target], frames=9, directed=False)
+    configs = replace(plain, aspect="1:1"), replace(plain, size=(32, 32))
+    plans = [Run(tiny_engine, config).plan for config in configs]
     assert [(plan.width, plan.height) for plan in plans] == [(32, 32)] * 2
     stored = [run_to_json(plan) for plan in plans]
     assert stored[0] == stored[1]
