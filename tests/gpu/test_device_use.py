@@ -41,7 +41,6 @@ def test_device_computes_nothing_in_float64(session: SessionTrace):
         assert not [form for form in forms if form.device == "cuda" and form.dtype in WIDE]
 
 
-@pytest.mark.xfail(strict=True, reason="stages, checks and uploads wait one by one")
 def test_host_seldom_waits(session: SessionTrace):
     """Each wait leaves the device without work until the host has launched more."""
     waits = session.steady.waits
