@@ -121,14 +121,16 @@ class SideStream(Protocol):
         ...
 
     def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Memory on the CPU to which `copy_(..., non_blocking=True)` does not wait.
-
-        What the work copies is complete once `run` has returned.
-        """
+        """Memory on the CPU for `to_host`."""
         ...
 
-    def to_host(self, tensor: Tensor) -> Tensor:
-        """A tensor on the CPU, complete once `run` has returned."""
+    def to_host(self, tensor: Tensor, target: Tensor | None = None) -> Tensor:
+        """Copy a tensor of the work to the CPU; the copy is complete once `run` has returned.
+
+        Args:
+            tensor: on any device; one on the CPU may be returned itself.
+            target: a part of `host_memory` of the same shape and dtype; default: a new tensor.
+        """
         ...
 
 
@@ -144,8 +146,8 @@ class InlineStream:
     def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype)
 
-    def to_host(self, tensor: Tensor) -> Tensor:
-        return tensor.cpu()
+    def to_host(self, tensor: Tensor, target: Tensor | None = None) -> Tensor:
+        return tensor.cpu() if target is None else target.copy_(tensor)
 
 
 class CudaSideStream:
@@ -171,8 +173,10 @@ class CudaSideStream:
     def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=True)
 
-    def to_host(self, tensor: Tensor) -> Tensor:
-        return self.host_memory(tensor.shape, tensor.dtype).copy_(tensor, non_blocking=True)
+    def to_host(self, tensor: Tensor, target: Tensor | None = None) -> Tensor:
+        if target is None:
+            target = self.host_memory(tensor.shape, tensor.dtype)
+        return target.copy_(tensor, non_blocking=True)
 
 
 def side_stream_for(device: torch.device) -> SideStream:

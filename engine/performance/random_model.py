@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.cuda_check import check_cuda
 from sana_stream.engine.loading.decoder import (
     TINY,
     check_decoder,
@@ -171,7 +172,7 @@ def engine_of(
     with torch.device("meta"):
         transformer, vae = SanaVideoTransformer(shapes.transformer), build_vae(shapes.vae)
     text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
-    return Engine(
+    engine = Engine(
         _materialise(transformer.to(chosen_dtype), chosen),
         finalize_vae(_materialise(vae, chosen), decoder_dtype, chosen),
         text,
@@ -180,6 +181,8 @@ def engine_of(
         chosen_dtype,
         decoder=_decoder(decoder, shapes, chosen, decoder_dtype),
     )
+    check_cuda(engine)
+    return engine
 
 
 def _decoder(

@@ -56,7 +56,7 @@ def decode_block(
         stats.append(measure_frames(pixels))
         if host is None:
             host = side_stream.host_memory((span.frames, *pixels.shape[1:]), torch.uint8)
-        host[start : start + len(pixels)].copy_(pixels, non_blocking=True)
+        side_stream.to_host(pixels, host[start : start + len(pixels)])
         start += len(pixels)
     assert host is not None
     to_host = side_stream.to_host

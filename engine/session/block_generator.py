@@ -64,6 +64,8 @@ class StageTimer:
         return end - begin
 
     def _now(self) -> Any:
+        if self._device.type == "mps":
+            torch.mps.synchronize()
         if self._device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)

@@ -104,7 +104,7 @@ def test_results_are_complete_when_the_side_stream_has_run(cuda: RecordingCuda):
 
     def work() -> tuple[torch.Tensor, torch.Tensor]:
         host = lane.host_memory(pictures.shape, pictures.dtype)
-        host.copy_(pictures, non_blocking=True)
+        lane.to_host(pictures, host)
         return host, lane.to_host(pictures[0])
 
     host, first = lane.run(work, lane.record_event(), pictures)
@@ -125,7 +125,9 @@ def test_cpu_has_one_stream():
     lane = InlineStream()
     assert lane.run(lambda: 3, lane.record_event(), torch.ones(1)) == 3
     assert np.array_equal(lane.to_host(torch.tensor([1, 2])), [1, 2])
-    assert lane.host_memory((2, 3), torch.uint8).shape == (2, 3)
+    host = lane.host_memory((2, 3), torch.uint8)
+    lane.to_host(torch.ones(3, dtype=torch.uint8), host[1])
+    assert host[1].tolist() == [1, 1, 1]
 
 
 def test_copy_to_device_is_asynchronous(monkeypatch: pytest.MonkeyPatch):

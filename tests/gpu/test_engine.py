@@ -59,8 +59,10 @@ def test_old_torch_is_reported_once(caplog: pytest.LogCaptureFixture, monkeypatc
     with fake_cuda(), caplog.at_level(logging.WARNING):
         engine_of(SHAPES["pocket"], DEVICE)
     assert [record.message for record in caplog.records] == [
-        "torch 2.8.1 on CUDA: some of its normalisations and convolutions are several times"
-        " slower; install torch 2.10 or newer"
+        (
+            "torch 2.8.1 on CUDA: some of its normalisations and convolutions are several times"
+            " slower; install torch 2.10 or newer"
+        )
     ]
 
 
