@@ -148,9 +148,10 @@ class ModelOptions:
         "--decoder",
         group=MODEL,
         parse=argument_types.filled,
-        metavar="tiny=FILE",
-        help="decode with TAEHV's small decoder for Wan 2.1, faster but approximate; FILE is "
-        "taew2_1.pth or its hub id (default: the VAE)",
+        metavar="KIND=PATH",
+        help="decoder in place of the VAE: tiny=FILE (TAEHV's taew2_1.pth, for Wan 2.1: faster, "
+        "approximate) or causal=FOLDER (causal LTX-2 VAE, for 720p: no seams between blocks), "
+        "each also as a hub id (default: the VAE)",
     )
     compile: bool = switch(
         "--compile", group=MODEL, help="compile the networks: slower start, then faster"

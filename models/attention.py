@@ -91,9 +91,14 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Softmax attention to the text; keys and values are computed once per prompt."""
+    """Softmax attention to the text; keys and values are computed once per prompt.
 
-    def __init__(self, config: TransformerConfig) -> None:
+    Args:
+        config: shapes.
+        norm_eps: epsilon of the norms of queries and keys.
+    """
+
+    def __init__(self, config: TransformerConfig, norm_eps: float = QK_NORM_EPS) -> None:
         super().__init__()
         width = config.hidden_size
         inner = config.num_cross_attention_heads * config.cross_attention_head_dim
@@ -101,8 +106,8 @@ class CrossAttention(nn.Module):
         self.to_q = nn.Linear(width, inner)
         self.to_k = nn.Linear(config.cross_attention_dim, inner)
         self.to_v = nn.Linear(config.cross_attention_dim, inner)
-        self.norm_q = nn.RMSNorm(inner, eps=QK_NORM_EPS)
-        self.norm_k = nn.RMSNorm(inner, eps=QK_NORM_EPS)
+        self.norm_q = nn.RMSNorm(inner, eps=norm_eps)
+        self.norm_k = nn.RMSNorm(inner, eps=norm_eps)
         self.to_out = nn.ModuleList([nn.Linear(inner, width)])
 
     def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:

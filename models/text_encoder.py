@@ -50,7 +50,8 @@ class TextEncoder:
     """A tokenizer and a Gemma-2 decoder whose last hidden state is the embedding.
 
     With an `offload_device` the weights stay there, for CUDA in pinned memory. Each prompt is
-    encoded with copies of them on `device`, which are dropped afterwards.
+    encoded with copies of them on `device`, which are dropped afterwards. With `lower_case` all
+    prompts are converted to lower case.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class TextEncoder:
         max_tokens: int,
         device: torch.device,
         offload_device: torch.device | None = None,
+        *,
+        lower_case: bool = True,
     ) -> None:
         self._tokenizer = tokenizer
         self._model = model
@@ -68,6 +71,7 @@ class TextEncoder:
         self._max_tokens = max_tokens
         self._device = device
         self._offload_device = offload_device
+        self._lower_case = lower_case
         model.to(offload_device or device)
         if offload_device is not None and device.type == "cuda":
             _pin(model)
@@ -92,9 +96,10 @@ class TextEncoder:
     def encode(self, prompt: str, *, with_instruction: bool = True) -> tuple[Tensor, Tensor]:
         """Encode one prompt (the preparation of diffusers' SanaVideoPipeline).
 
-        The text is lowered, stripped and appended to the model's instruction. It is padded on the
-        right to `tokens(instruction) + max_tokens - 2`. Of the hidden states the first and the
-        last `max_tokens - 1` are kept. A longer text is truncated, with a logged warning.
+        The text is stripped, lowered where the model's conventions say so, and appended to the
+        model's instruction. It is padded on the right to `tokens(instruction) + max_tokens - 2`.
+        Of the hidden states the first and the last `max_tokens - 1` are kept. A longer text is
+        truncated, with a logged warning.
 
         Args:
             prompt: the text; may be empty.
@@ -129,7 +134,7 @@ class TextEncoder:
         The description has the number of tokens, how many are read, and the words that follow.
         """
         text, length = self._with_instruction(prompt, with_instruction)
-        if len(prompt.lower().encode("utf-8", "replace")) + 2 < self._max_tokens:
+        if len(self._plain(prompt).encode("utf-8", "replace")) + 2 < self._max_tokens:
             return None  # no token is shorter than a byte
         with_places = bool(getattr(self._tokenizer, "is_fast", False))
         tokens = self._tokenizer(
@@ -147,11 +152,14 @@ class TextEncoder:
 
     def _with_instruction(self, prompt: str, with_instruction: bool) -> tuple[str, int]:
         """Return the text to encode, and the number of its tokens that are read."""
-        text, length = prompt.lower().strip(), self._max_tokens
+        text, length = self._plain(prompt), self._max_tokens
         if with_instruction and self._instruction:
             text = self._instruction + text
             length += len(self._tokenizer.encode(self._instruction)) - 2
         return text, length
+
+    def _plain(self, prompt: str) -> str:
+        return prompt.lower().strip() if self._lower_case else prompt.strip()
 
     def _hidden(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """The last hidden state of tokens (1, L): (1, L, C)."""
@@ -163,7 +171,7 @@ class TextEncoder:
 
     def tokens(self, prompt: str) -> list[int]:
         """Token numbers of the instruction and the prompt, without padding."""
-        return list(self._tokenizer.encode(self._instruction + prompt.lower().strip()))
+        return list(self._tokenizer.encode(self._instruction + self._plain(prompt)))
 
     def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
         """Every weight of the encoder, by its name after `prefix`."""
@@ -185,6 +193,8 @@ def load_text_encoder(
     device: torch.device,
     dtype: torch.dtype,
     offload_device: torch.device | None = None,
+    *,
+    lower_case: bool = True,
 ) -> TextEncoder:
     """Load `tokenizer/` and `text_encoder/` of a model folder.
 
@@ -194,6 +204,7 @@ def load_text_encoder(
         device: device of the computation.
         dtype: dtype of the weights.
         offload_device: device of the weights between two prompts; `None` keeps them on `device`.
+        lower_case: convert prompts to lower case.
 
     Raises:
         CheckpointError: a component is missing or cannot be read.
@@ -215,7 +226,15 @@ def load_text_encoder(
         raise CheckpointError(
             f"{safe_text(folder)}: its tokenizer produces tokens that its text encoder lacks"
         )
-    encoder = TextEncoder(tokenizer, model.eval(), instruction, max_tokens, device, offload_device)
+    encoder = TextEncoder(
+        tokenizer,
+        model.eval(),
+        instruction,
+        max_tokens,
+        device,
+        offload_device,
+        lower_case=lower_case,
+    )
     check_finite(model, folder / "text_encoder")
     return encoder
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import AttentionState, CrossAttention, SelfAttention
+from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
 from .config import TransformerConfig
 from .feedforward import FeedForward
 from .memory_policy import Past, StateUpdate
@@ -91,11 +91,11 @@ class TextKV(NamedTuple):
 class TransformerBlock(nn.Module):
     """Linear attention, cross attention and feed-forward, each with a residual connection."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, cross_norm_eps: float = QK_NORM_EPS) -> None:
         super().__init__()
         self.eps = config.norm_eps
         self.attn1 = SelfAttention(config)
-        self.attn2 = CrossAttention(config)
+        self.attn2 = CrossAttention(config, cross_norm_eps)
         self.ff = FeedForward(config)
         width = config.hidden_size
         self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
@@ -138,9 +138,15 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
 
 
 class SanaVideoTransformer(nn.Module):
-    """SANA-Video with the state as an argument; parameters named as in the diffusers layout."""
+    """SANA-Video with the state as an argument; parameters named as in the diffusers layout.
 
-    def __init__(self, config: TransformerConfig) -> None:
+    Args:
+        config: shapes.
+        cross_norm_eps: epsilon of cross attention's norms of queries and keys. It is 1e-5 in
+            diffusers and 1e-6 in the authors' code; no configuration file has it.
+    """
+
+    def __init__(self, config: TransformerConfig, cross_norm_eps: float = QK_NORM_EPS) -> None:
         super().__init__()
         self.config = config
         width, patch = config.hidden_size, config.patch_size
@@ -149,7 +155,7 @@ class SanaVideoTransformer(nn.Module):
         self.caption_projection = TextProjection(config.caption_channels, width)
         self.caption_norm = nn.RMSNorm(width, eps=TEXT_NORM_EPS)
         self.transformer_blocks = nn.ModuleList(
-            TransformerBlock(config) for _ in range(config.num_layers)
+            TransformerBlock(config, cross_norm_eps) for _ in range(config.num_layers)
         )
         self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
         self.proj_out = nn.Linear(width, patch[0] * patch[1] * patch[2] * config.out_channels)

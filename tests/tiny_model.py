@@ -20,15 +20,24 @@ WORDS = "a the red blue boat train fox sails runs night day falls rises over sea
 
 
 def save_tiny_model(
-    folder: Path, preset: dict[str, object] | None = None, channels: int = 4
+    folder: Path,
+    preset: dict[str, object] | None = None,
+    channels: int = 4,
+    caption_channels: int = CAPTION_CHANNELS,
 ) -> Path:
-    """Write the model folder; `preset` becomes its stream.json, `channels` are the latents'."""
+    """Write the model folder.
+
+    Args:
+        preset: becomes its stream.json.
+        channels: of the latents.
+        caption_channels: of the text encoder, a multiple of 4.
+    """
     torch.manual_seed(0)
     pipeline = SanaVideoPipeline(
         tokenizer=tiny_tokenizer(),
-        text_encoder=tiny_text_encoder(),
+        text_encoder=tiny_text_encoder(caption_channels),
         vae=tiny_vae(channels),
-        transformer=tiny_transformer(channels),
+        transformer=tiny_transformer(channels, caption_channels),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=8.0),  # type: ignore[arg-type]
     )
     pipeline.save_pretrained(folder)
@@ -44,7 +53,9 @@ def save_tiny_model(
     return folder
 
 
-def tiny_transformer(channels: int = 4) -> SanaVideoTransformer3DModel:
+def tiny_transformer(
+    channels: int = 4, caption_channels: int = CAPTION_CHANNELS
+) -> SanaVideoTransformer3DModel:
     model = SanaVideoTransformer3DModel(
         in_channels=channels,
         out_channels=channels,
@@ -54,7 +65,7 @@ def tiny_transformer(channels: int = 4) -> SanaVideoTransformer3DModel:
         num_cross_attention_heads=2,
         cross_attention_head_dim=14,
         cross_attention_dim=28,
-        caption_channels=CAPTION_CHANNELS,
+        caption_channels=caption_channels,
         mlp_ratio=2.0,
     )
     for parameter in model.parameters():
@@ -73,10 +84,10 @@ def tiny_vae(channels: int = 4) -> AutoencoderKLWan:
     )
 
 
-def tiny_text_encoder() -> Gemma2Model:
+def tiny_text_encoder(width: int = CAPTION_CHANNELS) -> Gemma2Model:
     config = Gemma2Config(
         vocab_size=64,
-        hidden_size=CAPTION_CHANNELS,
+        hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,

@@ -134,8 +134,9 @@ def add_options(parser: Parser) -> None:
     add_option(
         parser,
         "decoder",
-        metavar="tiny[=FILE]",
-        help="measure with TAEHV's small decoder; with --shapes no FILE is needed",
+        metavar="KIND[=PATH]",
+        help="measure with another decoder: tiny=FILE or causal=FOLDER; with --shapes no file is "
+        "needed",
     )
     add_option(parser, "quantize")
     add_option(parser, "compile", help="compile the networks before measuring")

@@ -68,6 +68,8 @@ def run(args: Namespace) -> int:
 
 
 def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
+    from sana_stream.engine.loading.conventions import describe_conventions
+
     preset = info.preset
     yield "model", preset.name
     yield "from", str(info.source)
@@ -83,6 +85,7 @@ def _rows(info: ModelInfo) -> Iterator[tuple[str, str]]:
     )
     yield "block", f"{preset.block_frames} latent frames{_pictures(info)}"
     yield "sampling", _sampling(info)
+    yield "conventions", describe_conventions(preset)
     yield "memory policy", preset.memory
     if info.trained_seconds is not None:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"

@@ -14,6 +14,8 @@ from sana_stream.models.text_encoder import TextEncoder
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoDecoder, VideoVAE
 
+from .conventions import Conventions
+
 _ROUNDING = 2**-7  # what bfloat16 may change in a weight, twice over
 _SMALLEST = 1e-6  # below this, float16 rounds weights away
 _PROBE = "a red boat at dusk, 3 balloons over the sea"
@@ -23,15 +25,17 @@ _PROBE = "a red boat at dusk, 3 balloons over the sea"
 class Fingerprint:
     """Identifies a checkpoint: its shapes exactly, its weights by a sample."""
 
-    shapes: str  # hash of configurations, tokens, names and shapes
+    shapes: str  # hash of configurations, conventions, tokens, names and shapes
     sample: Tensor  # float32 (n,), one value of each weight tensor, on the CPU
 
     def matches(self, other: Fingerprint) -> bool:
         """Whether both are of one model, in the same dtype or in different ones."""
+        return self.shapes == other.shapes and self.has_weights_of(other)
+
+    def has_weights_of(self, other: Fingerprint) -> bool:
+        """Whether both have the same weights, also under other conventions."""
         same = self.sample.shape == other.sample.shape and self.sample.dtype == other.sample.dtype
-        if self.shapes != other.shapes or not same:
-            return False
-        return torch.allclose(self.sample, other.sample, rtol=_ROUNDING, atol=_SMALLEST)
+        return same and torch.allclose(self.sample, other.sample, rtol=_ROUNDING, atol=_SMALLEST)
 
 
 def fingerprint_of(
@@ -39,18 +43,24 @@ def fingerprint_of(
     vae: VideoVAE,
     text_encoder: TextEncoder,
     decoder: VideoDecoder,
+    conventions: Conventions,
 ) -> Fingerprint:
     """The fingerprint of loaded networks; reads one value of each weight tensor.
 
     The values of all weights on one device are copied to the host at once.
+
+    Args:
+        conventions: under which they run; the instruction is that of `text_encoder`.
     """
     named = dict(_weights(transformer, vae, text_encoder, decoder))
-    parts = {
+    parts: dict[str, object] = {
         "transformer": asdict(transformer.config),
         "vae": asdict(vae.config),
         "tokens": text_encoder.tokens(_PROBE),
         "weights": {name: list(weight.shape) for name, weight in named.items()},
     }
+    if changed := conventions.changed():  # without them the hash is that of earlier versions
+        parts["conventions"] = changed
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
     sample = _on_host([_middle(weight) for weight in named.values()])
     return Fingerprint(digest.hexdigest(), sample)

@@ -20,8 +20,11 @@ from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.text_encoder import check_text_files
-from sana_stream.models.vae.registry import VideoDecoderConfig, VideoVAEConfig, build_decoder
-from sana_stream.models.vae.taehv import TAEHVConfig
+from sana_stream.models.vae.registry import (
+    VideoDecoderConfig,
+    VideoVAEConfig,
+    build_separate_decoder,
+)
 from sana_stream.models.weights.files import read_json, weight_files
 from sana_stream.models.weights.headers import WeightSummary
 from sana_stream.models.weights.load import (
@@ -33,7 +36,7 @@ from sana_stream.models.weights.load import (
 from sana_stream.models.weights.text_encoder_files import text_weight_files
 
 from .compatibility import check_loras, check_parts
-from .decoder import check_decoder, locate_decoder, resolve_decoder_dtype
+from .decoder import LocatedDecoder, resolve_decoder, resolve_decoder_dtype
 from .locate import resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
@@ -74,7 +77,7 @@ class ModelInfo:
     preset: Preset
     transformer: TransformerConfig
     vae: VideoVAEConfig | None  # None where it cannot be read
-    decoder_file: Path | None  # of the small decoder, where one was given
+    other_decoder: LocatedDecoder | None  # that decodes in place of the VAE, where one was given
     loras: LoraFiles
     parts: tuple[PartInfo, ...]
     licence: str | None
@@ -98,13 +101,13 @@ class ModelInfo:
 
     @property
     def decoder(self) -> VideoDecoderConfig:
-        """The configuration of what decodes latents: the VAE, or the small decoder.
+        """The configuration of what decodes latents: the VAE, or the decoder that was given.
 
         Raises:
             ConfigError, CheckpointError: the first of `errors`, where there is no VAE.
         """
         vae = self._vae
-        return vae if self.decoder_file is None else TAEHVConfig()
+        return vae if self.other_decoder is None else self.other_decoder.config
 
     @property
     def temporal_factor(self) -> int:
@@ -179,7 +182,7 @@ def inspect_model(
     try:
         folder = resolve_components(source, parts)
         vae = read_vae_file(folder)
-        check_vae_files(folder, vae)  # also reports where diffusers is missing
+        check_vae_files(folder, vae)
         check_parts(config, vae, folder)
         if all((folder / part).is_dir() for part in ("tokenizer", "text_encoder")):
             check_text_files(folder)
@@ -194,11 +197,10 @@ def inspect_model(
             found.append(_part(folder / name))
         except SanaStreamError as error:
             errors.append(error)
-    file = None
+    other = None
     if decoder is not None and vae is not None:
-        check_decoder(vae, preset.name)
-        file = locate_decoder(decoder)
-        found.append(PartInfo("decoder", f"small, from {file.name}", WeightSummary.of([file])))
+        other = resolve_decoder(decoder, vae, preset.name)
+        found.append(PartInfo("decoder", other.summary, WeightSummary.of(other.files)))
     check_loras(config, (lora for lora, _ in chosen))
     vocabulary = None
     try:
@@ -211,7 +213,7 @@ def inspect_model(
         preset=preset,
         transformer=config,
         vae=vae,
-        decoder_file=file,
+        other_decoder=other,
         loras=chosen,
         parts=tuple(found),
         licence=find_licence(source if source.is_dir() else folder),
@@ -274,7 +276,7 @@ def estimate_memory(
     state = stream_state_bytes(config, parse_memory_policy(preset.memory), grid, kind.itemsize)
     plan = MemoryBreakdown(
         transformer=weights["transformer"],
-        vae=weights["vae"] + _small_decoder_weights(info) * kind.itemsize,
+        vae=weights["vae"] + _other_decoder_weights(info) * kind.itemsize,
         text_encoder=weights["text_encoder"],
         kept=states * state + cache,
         denoise=denoise_bytes(config, kind, latents),
@@ -283,12 +285,13 @@ def estimate_memory(
     return MemoryEstimate(chosen, kind, height, width, pieces, plan, free)
 
 
-def _small_decoder_weights(info: ModelInfo) -> int:
-    """The number of weights that are loaded from the small decoder's file: without its encoder."""
-    if info.decoder_file is None:
+def _other_decoder_weights(info: ModelInfo) -> int:
+    """The number of weights that are loaded from the decoder's files: without its encoder."""
+    if info.other_decoder is None:
         return 0
     with torch.device("meta"):
-        return sum(weight.numel() for weight in build_decoder(info.decoder).parameters())
+        network = build_separate_decoder(info.other_decoder.config)
+    return sum(weight.numel() for weight in network.parameters())
 
 
 def find_licence(folder: Path) -> str | None:

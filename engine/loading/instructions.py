@@ -39,11 +39,11 @@ VIDEO_INSTRUCTION: tuple[str, ...] = (
     ),
     "User Prompt: ",
 )
-"""Of the 50-step SANA-Video models."""
+"""The video wording, of diffusers' SanaVideoPipeline."""
 
-IMAGE_INSTRUCTION: tuple[str, ...] = (
+AUTHORS_INSTRUCTION: tuple[str, ...] = (
     (
-        "Given a user prompt, generate an 'Enhanced prompt' that provides detailed "
+        'Given a user prompt, generate an "Enhanced prompt" that provides detailed '
         "visual descriptions suitable for image generation. Evaluate the level of "
         "detail in the user prompt:"
     ),
@@ -73,7 +73,7 @@ IMAGE_INSTRUCTION: tuple[str, ...] = (
     ),
     "User Prompt: ",
 )
-"""Of LongSANA, whose own configuration has the image wording."""
+"""The image wording, in every training configuration of the authors (configs/sana_video_config)."""
 
 NEGATIVE_PROMPT = (
     "A chaotic sequence with misshapen, deformed limbs in heavy motion blur, sudden "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from sana_stream._arguments import ARGUMENTS, shown
@@ -25,6 +25,11 @@ _ID = re.compile(
     r"(?P<file>(?:/[A-Za-z0-9_.-]{1,120}){1,8}\.(?:pth|pt|safetensors))?"
     r"(?:@(?P<revision>[A-Za-z0-9_./-]{1,120}))?"
 )
+_FOLDER = re.compile(
+    rf"(?:hf://)?(?P<repo>{_NAME}/{_NAME})"
+    r"(?P<folder>(?:/[A-Za-z0-9_.-]{1,120}){0,8})"
+    r"(?:@(?P<revision>[A-Za-z0-9_./-]{1,120}))?"
+)
 _FILE = re.compile(r".*\.(?:pth|pt|safetensors|ckpt|bin|gguf|json)", re.IGNORECASE)
 _STEPS_UP = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 SMALL = ("*.json", "LICENSE*", "README.md")
@@ -33,11 +38,12 @@ PARTS = ("vae", "text_encoder", "tokenizer", "scheduler")
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """`owner/name`, `owner/name@revision` or `owner/name/path/to/file.pth`."""
+    """`owner/name`, `owner/name@revision`, `owner/name/path/to/file.pth` or a folder's path."""
 
     repo: str
     file: str = ""
     revision: str | None = None
+    folder: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -46,6 +52,41 @@ class HubModel:
         if match is None or _FILE.fullmatch(match["repo"]) or _STEPS_UP.search(text):
             return None  # a path of a missing file, or one that leaves its folder
         return cls(match["repo"], (match["file"] or "").strip("/"), match["revision"])
+
+    @classmethod
+    def parse_folder(cls, text: str) -> Self | None:
+        """Parse a hub id that may end with a folder or a file; `None` where the text is not one."""
+        if (hub := cls.parse(text)) is not None:
+            return hub
+        match = _FOLDER.fullmatch(text) if len(text) < 600 else None
+        if match is None or _FILE.fullmatch(text) or _STEPS_UP.search(text):
+            return None
+        return cls(match["repo"], "", match["revision"], match["folder"].strip("/"))
+
+    def fetch_vae(self) -> Path:
+        """Download one VAE: the folder's, that of a repository or its `vae/`, or a file's.
+
+        Returns:
+            The folder that holds it or its `vae/`, or the file, with its config.json next to it.
+
+        Raises:
+            ConfigError: as `fetch`.
+        """
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        place = self.folder or str(PurePosixPath(self.file).parent)
+        within = "" if place == "." else f"{place}/"
+        names = ("config.json", self.file.rpartition("/")[2] or "diffusion_pytorch_model*")
+        wanted = [within + name for name in names] + ([] if within or self.file else ["vae/*"])
+        try:
+            found = snapshot_download(self.repo, revision=self.revision, allow_patterns=wanted)
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            raise ConfigError(self._reason(error)) from error
+        path = Path(found) / (self.file or self.folder)
+        if not path.exists():
+            raise ConfigError(f"{self.repo} has no {self.file or self.folder}")
+        return path
 
     def fetch(self, *, parts_only: bool = False) -> Path:
         """Download the model where it is not in the cache, and return its folder or file there.

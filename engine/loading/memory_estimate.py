@@ -71,7 +71,7 @@ class MemoryBreakdown:
     """Bytes on the device, by use."""
 
     transformer: int  # weights
-    vae: int  # with the small decoder, where there is one
+    vae: int  # with the decoder in its place, where there is one
     text_encoder: int
     kept: int  # between two blocks: states and the decoder's cache
     denoise: int  # peak while a block is denoised

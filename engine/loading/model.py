@@ -18,17 +18,13 @@ from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV
 from sana_stream.models.vae.ltx2 import LTX2VAE
-from sana_stream.models.vae.registry import VideoDecoder, VideoVAE
+from sana_stream.models.vae.registry import SeparateDecoder, VideoDecoder, VideoVAE
 from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import VAECache
-from sana_stream.models.weights.load import (
-    load_taehv,
-    load_transformer,
-    load_vae,
-)
+from sana_stream.models.weights.load import load_transformer, load_vae
 
 from .cuda_check import check_convolution, needs_comparison, warn_of_old_torch
-from .decoder import TINY, resolve_decoder_dtype
+from .decoder import CAUSAL, TINY, check_statistics, resolve_decoder_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
 from .memory_estimate import free_bytes, max_decode_frames
@@ -65,7 +61,7 @@ class LoadedModel:
 
     Attributes:
         transformer, vae, text_encoder: the networks.
-        decoder: what decodes latents: the VAE, or TAEHV where `decoder` was given.
+        decoder: what decodes latents: the VAE, or the one that was given in its place.
         transformer_calls, decoder_calls: the same networks, or their captured CUDA graphs.
         preset: the checkpoint's defaults.
         device: of the networks.
@@ -88,7 +84,7 @@ class LoadedModel:
         dtype: torch.dtype,
         *,
         decode_frames: int | None = None,
-        decoder: TAEHVDecoder | None = None,
+        decoder: SeparateDecoder | None = None,
     ) -> None:
         self.transformer = transformer
         self.vae = vae
@@ -142,7 +138,8 @@ class LoadedModel:
             decode_frames: latent frames decoded at once; fewer take less memory. Default: a whole
                 block, or as many as fit into the memory that is free when a session starts.
             decoder: "tiny=FILE" (or a file's hub id): TAEHV, the small approximate decoder for
-                Wan 2.1 latents.
+                Wan 2.1 latents. "causal=FOLDER" (or a hub id): a causal LTX-2 VAE, which decodes
+                720p streams without seams between blocks.
             offload_text: keep the text encoder on the CPU while no prompt is being embedded.
                 Default: on CUDA devices of 24 GiB or less.
             quantize: "int8", "fp8" or "nvfp4": the transformer's linear layers except those that
@@ -173,9 +170,9 @@ class LoadedModel:
             info = model
         preset, folder = info.require_loadable().preset, info.components
         decoder_dtype = resolve_decoder_dtype(dtype, chosen_device, info.decoder)
-        small = None
-        if info.decoder_file is not None:
-            small = load_taehv(info.decoder_file, decoder_dtype, chosen_device)
+        other = None
+        if info.other_decoder is not None:
+            other = info.other_decoder.load(decoder_dtype, chosen_device)
         text_encoder = load_text_encoder(
             folder,
             preset.instruction,
@@ -183,16 +180,22 @@ class LoadedModel:
             chosen_device,
             text_dtype,
             text_offload_device(chosen_device, offload_text),
+            lower_case=preset.lower_case,
         )
+        vae = load_vae(folder, decoder_dtype, chosen_device, info.vae)
+        if other is not None:
+            check_statistics(other, vae)
         loaded = cls(
-            load_transformer(info.source, chosen, chosen_device, info.transformer),
-            load_vae(folder, decoder_dtype, chosen_device, info.vae),
+            load_transformer(
+                info.source, chosen, chosen_device, info.transformer, preset.cross_norm_eps
+            ),
+            vae,
             text_encoder,
             preset,
             chosen_device,
             chosen,
             decode_frames=decode_frames,
-            decoder=small,
+            decoder=other,
         )
         loaded.source = str(info.source if isinstance(model, ModelInfo) else model)
         loaded.set_loras(info.loras)
@@ -223,15 +226,17 @@ class LoadedModel:
     @property
     def display_name(self) -> str:
         """The preset's name, with the decoder where that is not the checkpoint's own."""
-        small = self.decoder is not self.vae
-        return f"{self.preset.name} with the {TINY} decoder" if small else self.preset.name
+        if self.decoder is self.vae:
+            return self.preset.name
+        kind = TINY if isinstance(self.decoder, TAEHVDecoder) else CAUSAL
+        return f"{self.preset.name} with the {kind} decoder"
 
     @property
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of the weights as loaded, before quantization, the same in any dtype."""
         if self._fingerprint is None:
             networks = self.transformer, self.vae, self.text_encoder, self.decoder
-            self._fingerprint = fingerprint_of(*networks)
+            self._fingerprint = fingerprint_of(*networks, self.preset)
         return self._fingerprint
 
     @property

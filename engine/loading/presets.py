@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +18,10 @@ from sana_stream.models.config import Count
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.schema import Schema, from_known_keys
 from sana_stream.models.weights.files import read_json
+from sana_stream.models.weights.load import is_original_layout
 
-from .instructions import IMAGE_INSTRUCTION, NEGATIVE_PROMPT, VIDEO_INSTRUCTION
+from .conventions import AUTHORS_50_STEPS, AUTHORS_LONGSANA, DIFFUSERS, Conventions, Origin
+from .instructions import NEGATIVE_PROMPT
 from .scheduler_config import read_scheduler, read_scheduler_file
 
 LARGEST = 1_000_000  # pixels a side; memory is exhausted far below
@@ -55,8 +57,8 @@ PRESET_FILE = "stream.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
-    """Defaults of a checkpoint; a session can override each of them."""
+class Preset(Conventions):
+    """Defaults of a checkpoint, which a session can override, and its conventions."""
 
     name: str
     fps: int = 16
@@ -67,7 +69,6 @@ class Preset:
     guidance: float = 1.0  # 1.0: none
     negative_prompt: str = ""
     memory: str = "cumulative"
-    instruction: tuple[str, ...] = ()  # lines before the prompt
     motion_score: str = ""  # appended to each prompt by the command line
     max_text_tokens: int = 300
     trained_latent_frames: int | None = None  # length of a stream in training
@@ -82,6 +83,10 @@ class Preset:
         "attn2.to_v",
         "proj_out",
     )
+
+    def under(self, origin: Origin) -> Preset:
+        """The same defaults under the conventions of an origin."""
+        return replace(self, **asdict(origin.conventions))
 
 
 _Side = Annotated[int, Field(ge=1, le=16384)]  # pixels
@@ -101,6 +106,10 @@ class _Fields(Schema):
     negative_prompt: Annotated[str, Field(max_length=20_000)] = ""
     memory: Annotated[str, Field(max_length=40)] = "cumulative"
     instruction: list[_Line] = Field([], max_length=100)
+    lower_case: bool = True
+    cross_norm_eps: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    whole_timesteps: bool = False
+    sigma_shift: Annotated[float, Field(ge=0.001, le=1000)] | None = None
     motion_score: _Line = ""
     max_text_tokens: Annotated[int, Field(ge=2, le=8192)] = 2
     trained_latent_frames: Annotated[int, Field(ge=1, le=10**7)] | None = None
@@ -116,10 +125,9 @@ class _Fields(Schema):
 
 LONGSANA = Preset(
     "LongSANA 2B 480p",
-    instruction=IMAGE_INSTRUCTION,
     motion_score=" motion score: 10.",
     trained_latent_frames=261,
-)
+).under(AUTHORS_LONGSANA)
 SANA_480P = Preset(
     "SANA-Video 2B 480p",
     block_frames=20,
@@ -127,12 +135,11 @@ SANA_480P = Preset(
     guidance=6.0,
     negative_prompt=NEGATIVE_PROMPT,
     memory="window=1",
-    instruction=VIDEO_INSTRUCTION,
     motion_score=" motion score: 30.",
     trained_latent_frames=21,
     solver="dpm++",
     steps=50,
-)
+).under(DIFFUSERS)
 SANA_720P = replace(
     SANA_480P,
     name="SANA-Video 2B 720p",
@@ -154,15 +161,15 @@ def preset_for(model: Path, name: str) -> Preset:
     A `stream.json` in the folder defines it. Otherwise the published model is recognised by the
     transformer's class and `sample_size`, or by its name; solver and flow shift then come from its
     scheduler. Any other checkpoint gets `GENERIC`: cumulative memory, 10 latent frames a block,
-    four steps.
+    four steps. A file in the original layout gets the conventions of its authors (`conventions`).
 
     Args:
         model: a folder in the diffusers layout, or a file in the original layout.
         name: the name that the user gave, such as a hub id.
 
     Raises:
-        CheckpointError: `stream.json` has a key that is not one of `Preset`'s fields, or the
-            scheduler is one that cannot be used.
+        CheckpointError: a file cannot be read, `stream.json` has a key that is not one of
+            `Preset`'s fields, or the scheduler is one that cannot be used.
     """
     file = model / PRESET_FILE
     if model.is_dir():
@@ -171,7 +178,11 @@ def preset_for(model: Path, name: str) -> Preset:
             return _from_dict(read_json(file), file)
     names = f"{name} {model.name}".lower()
     if not model.is_dir():
-        return _named(names) or SANA_480P
+        preset = _named(names) or SANA_480P
+        follows_diffusers = Conventions.of(preset) == DIFFUSERS.conventions
+        if follows_diffusers and is_original_layout(model):
+            return preset.under(AUTHORS_50_STEPS)
+        return preset
     config = _config(model / "transformer" / "config.json")
     names += f" {config.get('_name_or_path', '')}".lower()[:1000]
     if _AUTOREGRESSIVE in str(config.get("_class_name", "")) or _named(names) == LONGSANA:

@@ -12,7 +12,7 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import MemoryPolicy, parse_memory_policy
 from sana_stream.models.state import stream_state_bytes
-from sana_stream.models.vae.ltx2 import LTX2VAEConfig
+from sana_stream.models.vae.ltx2_config import LTX2VAEConfig
 from sana_stream.models.vae.registry import VideoDecoderConfig
 
 from .memory_estimate import decode_bytes, denoise_bytes

@@ -15,7 +15,7 @@ from sana_stream.engine.snapshot.snapshot import SessionSettings
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import WindowPolicy, parse_memory_policy
 from sana_stream.models.vae.registry import VideoVAE
-from sana_stream.models.vae.wan import VAECache, WanVAE
+from sana_stream.models.vae.wan import VAECache
 
 from .inputs import GivenClip
 from .resize import to_input
@@ -83,8 +83,6 @@ def _first_to_encode(vae: VideoVAE, block_frames: int, begin: int) -> int:
     Each causal convolution of the encoder sees two earlier frames at its own rate, which are never
     longer than latent frames.
     """
-    if not isinstance(vae, WanVAE):
-        return 0
     context = 2 * sum(isinstance(part, torch.nn.Conv3d) for part in vae.encoder.modules())
     first = begin - -(-context // block_frames)
     return max(0, first)

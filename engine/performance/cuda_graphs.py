@@ -26,12 +26,14 @@ from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import VAECache, WanVAE
 
 WARM_UPS = 3  # runs before a capture, in which libraries choose kernels and allocate workspaces
 
 Work = Callable[[], None]
+CausalDecoder = WanVAE | TAEHVDecoder | CausalLTX2Decoder
 
 
 class GraphCapture(Protocol):
@@ -209,7 +211,7 @@ class GraphedTransformer:
 class GraphedDecoder:
     """A decoder's calls in mid-stream as graphs."""
 
-    def __init__(self, decoder: WanVAE | TAEHVDecoder, recorder: GraphCapture) -> None:
+    def __init__(self, decoder: CausalDecoder, recorder: GraphCapture) -> None:
         self._decoder = decoder
         self._decode_frames = GraphedFunction(decoder.decode_frames, recorder)
 
@@ -261,7 +263,7 @@ def capture_graphs(
     for latents in (first, block):
         denoiser.capture(latents, text, past)
     model.transformer_calls = denoiser
-    if isinstance(model.decoder, WanVAE | TAEHVDecoder):
+    if isinstance(model.decoder, CausalDecoder):
         # it runs at the same time as the transformer, so they must not share memory
         own = recorder or graph_capture_for(model.device)
         decoder = GraphedDecoder(model.decoder, own)

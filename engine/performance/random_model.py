@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.decoder import (
+    CAUSAL,
     TINY,
     check_decoder,
-    locate_decoder,
+    resolve_decoder,
     resolve_decoder_dtype,
 )
 from sana_stream.engine.loading.presets import LONGSANA, Preset
@@ -23,11 +24,16 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.text_encoder import TextEncoder
 from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.config import WanVAEConfig
-from sana_stream.models.vae.ltx2 import LTX2VAEConfig
-from sana_stream.models.vae.registry import VideoVAEConfig, build_vae
-from sana_stream.models.vae.taehv import TAEHVDecoder
-from sana_stream.models.weights.load import finalize_taehv, finalize_vae, load_taehv
+from sana_stream.models.vae.ltx2_config import CausalLTX2Config, LTX2VAEConfig
+from sana_stream.models.vae.registry import SeparateDecoder, VideoVAEConfig, build_vae
+from sana_stream.models.vae.taehv import TAEHVConfig, TAEHVDecoder
+from sana_stream.models.weights.load import (
+    finalize_causal_decoder,
+    finalize_taehv,
+    finalize_vae,
+)
 
 WEIGHT_SCALE = 0.02
 M = TypeVar("M", bound=nn.Module)
@@ -44,6 +50,7 @@ class ModelShapes:
 
 WAN_2_1 = WanVAEConfig(latents_mean=(0.0,) * 16, latents_std=(1.0,) * 16)
 LTX_2 = LTX2VAEConfig.from_dict({"decoder_causal": False})  # diffusers' defaults but for this
+CAUSAL_LTX_2 = CausalLTX2Config.from_dict({})
 SHAPES: Mapping[str, ModelShapes] = {
     "2b-480p": ModelShapes(TransformerConfig(), WAN_2_1, LONGSANA),
     # in four steps, so that a call and a block can be compared with those of 480p
@@ -81,16 +88,13 @@ SHAPES: Mapping[str, ModelShapes] = {
             scale_factor_temporal=4,
             scale_factor_spatial=16,
         ),
-        replace(
-            LONGSANA,
-            name="pocket",
+        Preset(
+            "pocket",
             height=128,
             width=224,
             block_frames=4,
             timesteps=(1000, 980, 940, 870, 740, 450),
             memory="window=1",
-            instruction=(),
-            motion_score="",
             max_text_tokens=64,
             trained_latent_frames=13,
         ),
@@ -133,7 +137,7 @@ def random_engine(
     Args:
         name: "2b-480p", "2b-720p" or "pocket".
         device, dtype, quantize: as for `Engine.load`.
-        decoder: as for `Engine.load`; "tiny" without a file has random weights too.
+        decoder: as for `Engine.load`; "tiny" and "causal" without a file have random weights too.
 
     Raises:
         ConfigError: unknown shapes, device or dtype, or a decoder or quantization that does not
@@ -169,7 +173,8 @@ def engine_of(
     chosen_dtype = resolve_dtype(dtype, chosen)
     decoder_dtype = resolve_decoder_dtype(dtype, chosen, shapes.vae)
     with torch.device("meta"):
-        transformer, vae = SanaVideoTransformer(shapes.transformer), build_vae(shapes.vae)
+        transformer = SanaVideoTransformer(shapes.transformer, shapes.preset.cross_norm_eps)
+        vae = build_vae(shapes.vae)
     text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
     engine = Engine(
         _materialise(transformer.to(chosen_dtype), chosen),
@@ -186,15 +191,20 @@ def engine_of(
 
 def _decoder(
     decoder: str | None, shapes: ModelShapes, device: torch.device, dtype: torch.dtype
-) -> TAEHVDecoder | None:
+) -> SeparateDecoder | None:
     if decoder is None:
         return None
-    check_decoder(shapes.vae, shapes.preset.name)
-    if decoder != TINY:
-        return load_taehv(locate_decoder(decoder), dtype, device)
+    if decoder not in (TINY, CAUSAL):
+        return resolve_decoder(decoder, shapes.vae, shapes.preset.name).load(dtype, device)
+    if decoder == TINY:
+        check_decoder(TAEHVConfig(), shapes.vae, shapes.preset.name)
+        with torch.device("meta"):
+            tiny = TAEHVDecoder()
+        return finalize_taehv(_materialise(tiny, device), dtype, device)
+    check_decoder(CAUSAL_LTX_2, shapes.vae, shapes.preset.name)
     with torch.device("meta"):
-        model = TAEHVDecoder()
-    return finalize_taehv(_materialise(model, device), dtype, device)
+        causal = CausalLTX2Decoder(CAUSAL_LTX_2)
+    return finalize_causal_decoder(_materialise(causal, device), dtype, device)
 
 
 def _materialise(model: M, device: torch.device) -> M:

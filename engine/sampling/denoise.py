@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
 from sana_stream.models.upload import to_device
 
-from .samplers import SAMPLERS, Velocity
+from .samplers import SAMPLERS, Velocity, sample_few_steps
+from .schedule import nearest_sigmas
 
 
 def encode_prompts(model: LoadedModel, snapshot: Snapshot) -> tuple[TextKV, ...]:
@@ -79,7 +81,12 @@ def denoise_block(
     velocity = _velocity(model, shape, start, texts, pasts, settings.guidance)
     if fixed is not None:
         velocity = _after_fixed(velocity, fixed)
-    latents = SAMPLERS[settings.solver](velocity, step_noise, settings.timesteps)
+    if model.preset.whole_timesteps:
+        velocity = _at_whole_timesteps(velocity)
+    sample, shift = SAMPLERS[settings.solver], model.preset.sigma_shift
+    if sample is sample_few_steps and shift is not None:
+        sample = partial(sample_few_steps, sigmas=nearest_sigmas(settings.timesteps, shift))
+    latents = sample(velocity, step_noise, settings.timesteps)
     return latents if fixed is None else torch.cat((fixed, latents), dim=2)
 
 
@@ -108,6 +115,11 @@ def _velocity(
         return negative + guidance * (prompted - negative)
 
     return velocity
+
+
+def _at_whole_timesteps(velocity: Velocity) -> Velocity:
+    """The velocity at timesteps rounded down, as the authors' code calls the network."""
+    return lambda latents, timestep: velocity(latents, float(int(timestep)))
 
 
 def _after_fixed(velocity: Callable[[Tensor, float | Tensor], Tensor], fixed: Tensor) -> Velocity:

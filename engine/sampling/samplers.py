@@ -1,7 +1,7 @@
 """Solvers of the flow ODE for one block, as pure functions.
 
-`sigma = t / 1000` is the noise level: `x = (1 - sigma) x0 + sigma noise`, and the model's velocity
-is `noise - x0`.
+`sigma` is the noise level: `x = (1 - sigma) x0 + sigma noise`, and the model's velocity is
+`noise - x0`. It is `t / 1000` unless levels are given.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ Noise = Callable[[int], Tensor]
 """The noise of a step, float32; a block starts from that of step 0."""
 
 
-def sample_few_steps(velocity: Velocity, noise: Noise, timesteps: Sequence[float]) -> Tensor:
+def sample_few_steps(
+    velocity: Velocity,
+    noise: Noise,
+    timesteps: Sequence[float],
+    sigmas: Sequence[float] | None = None,
+) -> Tensor:
     """Sample a distilled model: predict x0, add fresh noise at the next level, repeat.
 
     `x0 = x - sigma v(x, t)`, then `x = (1 - sigma') x0 + sigma' noise` (the sampler of
@@ -34,16 +39,17 @@ def sample_few_steps(velocity: Velocity, noise: Noise, timesteps: Sequence[float
         velocity: the model.
         noise: fresh noise for every step.
         timesteps: descending, e.g. (1000, 960, 889, 727).
+        sigmas: the noise level of each timestep; default: `t / 1000`.
 
     Returns:
         x0, the clean latents.
     """
+    levels = [timestep / 1000 for timestep in timesteps] if sigmas is None else sigmas
     x0 = x = noise(0)
-    for step, timestep in enumerate(timesteps):
+    for step, (timestep, sigma) in enumerate(zip(timesteps, levels, strict=True)):
         if step:
-            sigma = timestep / 1000
             x = (1 - sigma) * x0 + sigma * noise(step)
-        x0 = x - (timestep / 1000) * velocity(x, timestep)
+        x0 = x - sigma * velocity(x, timestep)
     return x0
 
 

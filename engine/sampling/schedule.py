@@ -1,6 +1,7 @@
 """The timesteps of a block, from solver, steps and flow shift.
 
 A timestep is 1000 times the noise level sigma; `t = 1000` is pure noise, `t = 0` a clean block.
+LongSANA was distilled with levels that differ slightly: `nearest_sigmas`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream.engine.loading.presets import Preset
@@ -80,6 +82,19 @@ def flow_timesteps(solver: str, steps: int, shift: float) -> tuple[float, ...]:
         return tuple(map(float, _shifted(sigmas, shift) * TIMESTEP_SCALE))
     sigmas = np.linspace(1.0, 0.0, steps + 1)[:-1]
     return tuple(map(float, np.round(_shifted(sigmas, shift) * TIMESTEP_SCALE)))
+
+
+def nearest_sigmas(timesteps: Sequence[float], shift: float) -> tuple[float, ...]:
+    """The noise level of each timestep: the nearest of 1000 shifted levels.
+
+    With shift 7 they are 1, 0.959957, 0.889153 and 0.727410 for LongSANA's timesteps, as in its
+    training; computed in float32 as there.
+    """
+    levels = torch.linspace(1, 0, TIMESTEP_SCALE + 1)[:-1]
+    levels = shift * levels / (1 + (shift - 1) * levels)
+    wanted = torch.tensor(timesteps, dtype=torch.float64)[:, None]
+    nearest = ((levels * TIMESTEP_SCALE).double() - wanted).abs().argmin(dim=1)
+    return tuple(levels[nearest].tolist())
 
 
 def _shifted(sigma: np.ndarray | np.float64, shift: float) -> np.ndarray:

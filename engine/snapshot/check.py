@@ -14,7 +14,7 @@ from sana_stream._arguments import shown
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.solvers import SOLVERS, check_timesteps
 from sana_stream.errors import ConfigError
-from sana_stream.models.vae.ltx2 import OVERLAP, LTX2VAEConfig
+from sana_stream.models.vae.ltx2_config import OVERLAP, LTX2VAEConfig
 from sana_stream.models.vae.registry import build_decoder
 from sana_stream.models.vae.wan import VAECache
 

@@ -20,7 +20,8 @@ from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.fingerprint import Fingerprint
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.errors import SnapshotError
-from sana_stream.models.vae.ltx2 import LTX2VAEConfig
+from sana_stream.models.vae.config import WanVAEConfig
+from sana_stream.models.vae.taehv import TAEHVConfig
 
 from .check import check_snapshot
 from .header import SnapshotHeader, checksum
@@ -96,6 +97,13 @@ class SavedStream:
         header, tensors, name = self.header, dict(self.tensors), safe_text(self.path)
         saved = Fingerprint(header.fingerprint, tensors.pop(SAMPLE, torch.empty(0)))
         if not model.fingerprint.matches(saved):
+            if model.fingerprint.has_weights_of(saved):
+                raise SnapshotError(
+                    f"{name} is a stream of the same weights ({safe_text(header.model)}) under"
+                    " another instruction, other conventions or another configuration, and would"
+                    " not continue with the same numbers; give the model, its stream.json and the"
+                    " version of sana-stream that generated it"
+                )
             raise SnapshotError(
                 f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"
                 f" loaded ({model.display_name}); give the model that generated it"
@@ -162,9 +170,9 @@ def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any])
 
 def _decoded_in_another(tensors: Mapping[str, Tensor], model: LoadedModel) -> bool:
     """Whether the decoder that wrote the caches, and not the transformer, had another dtype."""
-    latents = isinstance(model.decoder.config, LTX2VAEConfig)  # which it caches in float32
-    own = torch.float32 if latents else model.decoder_dtype
-    return bool(cache_dtypes(tensors) & {*DTYPES.values()} - {own})
+    if not isinstance(model.decoder.config, WanVAEConfig | TAEHVConfig):
+        return False
+    return bool(cache_dtypes(tensors) & {*DTYPES.values()} - {model.decoder_dtype})
 
 
 def _dtype(model: LoadedModel) -> str:

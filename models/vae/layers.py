@@ -1,4 +1,4 @@
-"""Layers of the Wan VAE, which process a stream of frames chunk by chunk.
+"""Layers of causal VAEs, which process a stream of frames chunk by chunk.
 
 Every layer is called as `layer(x, tails)` with `x (B, C, T, H, W)`. It returns its output and the
 new tails: the last input frames of its causal convolutions, which precede the next chunk.
@@ -39,10 +39,11 @@ def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor
     """Convolve causally over time: the tail, or zeros at the start, precedes `x`."""
     history = conv.kernel_size[0] - conv.stride[0]
     x = F.pad(x, (0, 0, 0, 0, history, 0)) if tail is None else torch.cat((tail, x), dim=2)
-    return _convolve(conv, x), last_frames(x, history)
+    return convolve(conv, x), last_frames(x, history)
 
 
-def _convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
+def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """Convolve with the convolution's own padding, in the fastest kernel."""
     # torch sends a single float32 clip with C·T·H up to 20480 to its own CPU kernel, which takes
     # 5 to 15 times as long as oneDNN's. Larger batches and bfloat16 are not affected.
     single = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[0] == 1

@@ -251,8 +251,8 @@ class WanVAE(nn.Module):
             ConfigError: frames of another shape, or the cache of another stream.
         """
         check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
-        x = _fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
-        moments, tails = self.encoder(x, _tails(cache, x))
+        x = fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
+        moments, tails = self.encoder(x, matching_tails(cache, x))
         mean, _ = self.quant_conv(moments).chunk(2, dim=1)
         shift, scale = self._statistics(mean.device)
         return (mean.float() - shift) / scale, VAECache(tails)
@@ -275,7 +275,7 @@ class WanVAE(nn.Module):
             ConfigError: latents of another shape, or the cache of another stream.
         """
         prepared = self.denormalize(latents)
-        frames, tails = self.decode_frames(prepared, _tails(cache, prepared))
+        frames, tails = self.decode_frames(prepared, matching_tails(cache, prepared))
         return frames.clamp(-1, 1) if clamp else frames, VAECache(tails)
 
     def denormalize(self, latents: Tensor) -> Tensor:
@@ -287,7 +287,7 @@ class WanVAE(nn.Module):
     def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""
         x, kept = self.decoder(self.post_quant_conv(prepared), tails)
-        return _unfold(x, self.config.patch).float(), kept
+        return unfold(x, self.config.patch).float(), kept
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         # not buffers: a bfloat16 module must still normalise in float32
@@ -296,7 +296,7 @@ class WanVAE(nn.Module):
         return mean, std
 
 
-def _tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
+def matching_tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
     """Return the cache's tails, after checking that the first one fits the input `x`."""
     if cache is None:
         return None
@@ -311,9 +311,11 @@ def _tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
     return cache.tails
 
 
-def _fold(frames: Tensor, p: int) -> Tensor:
+def fold(frames: Tensor, p: int) -> Tensor:
+    """Fold patches of `p` by `p` pixels into channels."""
     return rearrange(frames, "b c t (h ph) (w pw) -> b (c pw ph) t h w", ph=p, pw=p)
 
 
-def _unfold(x: Tensor, p: int) -> Tensor:
+def unfold(x: Tensor, p: int) -> Tensor:
+    """Unfold channels to patches of `p` by `p` pixels."""
     return rearrange(x, "b (c pw ph) t h w -> b c t (h ph) (w pw)", ph=p, pw=p)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
+from sana_stream.models.attention import QK_NORM_EPS
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
+from sana_stream.models.vae.ltx2_config import CausalLTX2Config
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
 from sana_stream.models.vae.taehv import TAEHVDecoder
 from sana_stream.models.vae.wan import WanVAE
@@ -26,10 +30,11 @@ from .files import (
     read_weights,
     weight_files,
 )
-from .headers import check_headers, empty_tensors, part_headers, read_headers
+from .headers import Header, check_headers, empty_tensors, part_headers, read_headers
 from .original_layout import count_layers, from_original, infer_config
 from .torch_file import SUFFIXES
 
+T = TypeVar("T")
 OTHER_SUFFIXES = {".bin", ".ckpt"}  # used for weights and for other files
 
 
@@ -84,10 +89,22 @@ def check_transformer_files(model: Path, config: TransformerConfig) -> None:
     check_shapes(network, tensors, model)
 
 
+def is_original_layout(file: Path) -> bool:
+    """Whether a single weights file has the original layout's names, not diffusers'.
+
+    Raises:
+        CheckpointError: the file is missing or truncated.
+    """
+    return _DIFFUSERS_NAME not in read_headers(file)
+
+
+_DIFFUSERS_NAME = "patch_embedding.weight"  # every file under diffusers' names has it
+
+
 def _published(tensors: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Rename tensors to diffusers' names."""
     original = "x_embedder.proj.weight" in tensors or not source.is_dir()
-    if "patch_embedding.weight" in tensors or not original:
+    if _DIFFUSERS_NAME in tensors or not original:
         return tensors
     try:
         return from_original(tensors)
@@ -116,13 +133,18 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
 
 def load_transformer(
-    model: Path, dtype: torch.dtype, device: torch.device, config: TransformerConfig | None = None
+    model: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    config: TransformerConfig | None = None,
+    cross_norm_eps: float = QK_NORM_EPS,
 ) -> SanaVideoTransformer:
     """Load the transformer of a model folder, or of a file in the original layout.
 
     Args:
         model: as for `read_transformer`.
         config: what `read_transformer_config` returned, where it has been called.
+        cross_norm_eps: as for `SanaVideoTransformer`.
 
     Raises:
         CheckpointError: a file is missing, truncated, or does not fit the model.
@@ -130,7 +152,7 @@ def load_transformer(
     """
     config, tensors = read_transformer(model, config)
     with torch.device("meta"):
-        transformer = SanaVideoTransformer(config)
+        transformer = SanaVideoTransformer(config, cross_norm_eps)
     source = model / "transformer" if model.is_dir() else model
     assign_weights(transformer, tensors, source)
     transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
@@ -218,3 +240,47 @@ def finalize_taehv(decoder: TAEHVDecoder, dtype: torch.dtype, device: torch.devi
     """Prepare a decoder with loaded weights to run: device, dtype, fastest memory layout."""
     decoder = decoder.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return decoder.eval().requires_grad_(False)
+
+
+def load_causal_decoder(
+    files: Sequence[Path], config: CausalLTX2Config, dtype: torch.dtype, device: torch.device
+) -> CausalLTX2Decoder:
+    """Load the decoder of a causal LTX-2 VAE, without its encoder.
+
+    Raises:
+        CheckpointError: a file is missing, truncated, or does not fit the configuration.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= read_weights(file)
+    with torch.device("meta"):
+        decoder = CausalLTX2Decoder(config)
+    assign_weights(decoder.inner, _without_encoder(tensors), files[0])
+    decoder = finalize_causal_decoder(decoder, dtype, device)
+    check_finite(decoder.inner, files[0])
+    return decoder
+
+
+def check_decoder_files(files: Sequence[Path], config: CausalLTX2Config) -> None:
+    """Check the headers of a causal decoder's files, without reading the weights.
+
+    Raises:
+        CheckpointError: as `load_causal_decoder`.
+    """
+    headers: dict[str, Header] = _without_encoder(part_headers(files))
+    with torch.device("meta"):
+        decoder = CausalLTX2Decoder(config)
+    check_shapes(decoder.inner, empty_tensors(headers, files[0]), files[0])
+
+
+def finalize_causal_decoder(
+    decoder: CausalLTX2Decoder, dtype: torch.dtype, device: torch.device
+) -> CausalLTX2Decoder:
+    """Prepare a decoder with loaded weights to run: device and dtype."""
+    decoder.to(device=device)
+    decoder.set_dtype(dtype)
+    return decoder.eval().requires_grad_(False)
+
+
+def _without_encoder(named: Mapping[str, T]) -> dict[str, T]:
+    return {name: value for name, value in named.items() if not name.startswith("encoder.")}

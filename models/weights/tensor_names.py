@@ -17,29 +17,45 @@ _WRAPPERS = frozenset(
 # Names that training code, peft and ComfyUI give to the whole network.
 _OUTER = frozenset(
     (
-        *("model", "diffusion_model", "generator", "ema_model", "base_model", "transformer"),
+        *("model", "diffusion_model", "generator", "base_model", "transformer"),
         *("unet", "dit", "pipe", "net"),
     )
 )
+_AVERAGED = "ema_model"  # the same for the moving average of the weights
 
 
 def plain_name(name: str) -> str:
     """Remove wrapper modules anywhere in a name, and outer names at its beginning."""
+    return _split(name)[1]
+
+
+def is_averaged(name: str) -> bool:
+    """Whether a tensor's name says that it is a moving average of the weights."""
+    return _AVERAGED in _split(name)[0]
+
+
+def _split(name: str) -> tuple[list[str], str]:
+    """The outer names at a name's beginning, and the plain name."""
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
-    while len(parts) > 1 and parts[0] in _OUTER:
-        del parts[0]
-    return ".".join(parts)
+    count = 0
+    while count < len(parts) - 1 and (parts[count] in _OUTER or parts[count] == _AVERAGED):
+        count += 1
+    return parts[:count], ".".join(parts[count:])
 
 
 def plain_names(named: Iterable[tuple[str, T]], source: object) -> dict[str, T]:
-    """Map plain names to values.
+    """Map plain names to values; an averaged tensor only where there is no other of its name.
 
     Raises:
         CheckpointError: two names become the same.
     """
     plain: dict[str, T] = {}
-    for name, value in named:
+    listed = list(named)
+    trained = {plain_name(name) for name, _ in listed if not is_averaged(name)}
+    for name, value in listed:
         short = plain_name(name)
+        if is_averaged(name) and short in trained:
+            continue
         if short in plain:
             raise CheckpointError(
                 f"{source} holds {safe_text(short)} twice, once as {safe_text(name, 120)}"

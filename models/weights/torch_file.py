@@ -158,14 +158,9 @@ class _Bounded(io.BufferedIOBase):
 SUFFIXES = {".pth", ".pt"}
 T = TypeVar("T")
 
-# Keys under which training code stores the weights; averaged (EMA) ones, as published, first.
+# Keys under which training code stores the weights. Averaged (EMA) ones are last: the authors load
+# `generator` or `state_dict`, also from files that have both.
 _WRAPPERS = (
-    "generator_ema",
-    "state_dict_ema",
-    "ema",
-    "ema_state_dict",
-    "ema_model",
-    "params_ema",
     "generator",
     "state_dict",
     "model",
@@ -173,6 +168,12 @@ _WRAPPERS = (
     "model_state_dict",
     "params",
     "transformer",
+    "generator_ema",
+    "state_dict_ema",
+    "ema",
+    "ema_state_dict",
+    "ema_model",
+    "params_ema",
 )
 _NESTING = 8  # maximal depth of nested wrappers
 
@@ -180,9 +181,9 @@ _NESTING = 8  # maximal depth of nested wrappers
 def read_torch_file(path: Path) -> dict[str, Tensor]:
     """Read the weights in a PyTorch file, mapped into memory, without running code in it.
 
-    Nested keys such as `generator` and `state_dict` are searched; averaged (EMA) weights are
-    preferred. Prefixes of wrapper modules are removed from names. The format before PyTorch 1.6
-    cannot be mapped and is read completely.
+    Nested keys such as `generator` and `state_dict` are searched; averaged (EMA) weights are read
+    from files that have no others. Prefixes of wrapper modules are removed from names. The format
+    before PyTorch 1.6 cannot be mapped and is read completely.
 
     Raises:
         CheckpointError: the file is missing, truncated, holds code or other objects, lists more
@@ -213,16 +214,30 @@ def list_torch_tensors(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ..
 
 def _pick(held: Any, kind: type[T], path: Path) -> dict[str, T]:
     """Find the dictionary of weights in a file's content; returned by plain names."""
-    for _ in range(_NESTING):
-        if _is_weights(held, kind):
-            _check_total(held, path)
-            return plain_names(held.items(), safe_text(path))
-        held = next((held[key] for key in _WRAPPERS if _has(held, key)), None)
-        if held is None:
-            break
-    raise CheckpointError(
-        f"{safe_text(path)} holds no dictionary of tensors; looked for {', '.join(_WRAPPERS)}"
-    )
+    found = _find(held, kind, _NESTING, set())
+    if found is None:
+        raise CheckpointError(
+            f"{safe_text(path)} holds no dictionary of tensors; looked for {', '.join(_WRAPPERS)}"
+        )
+    _check_total(found, path)
+    return plain_names(found.items(), safe_text(path))
+
+
+def _find(held: Any, kind: type[T], depth: int, seen: set[int]) -> Mapping[str, T] | None:
+    """The first dictionary of weights, in the order of the keys.
+
+    Args:
+        held: content of a file, whose dictionaries may contain one another.
+        depth: how many levels are searched.
+        seen: ids of the dictionaries that have none.
+    """
+    if depth == 0 or not isinstance(held, Mapping) or id(held) in seen:
+        return None
+    if _is_weights(held, kind):
+        return held
+    seen.add(id(held))
+    inner = (_find(held[key], kind, depth - 1, seen) for key in _WRAPPERS if key in held)
+    return next((found for found in inner if found is not None), None)
 
 
 def _check_total(held: Mapping[str, Any], path: Path) -> None:
@@ -237,7 +252,3 @@ def _is_weights(held: Any, kind: type) -> bool:
         and bool(held)
         and all(isinstance(k, str) and isinstance(v, kind) for k, v in held.items())
     )
-
-
-def _has(held: Any, key: str) -> bool:
-    return isinstance(held, Mapping) and isinstance(held.get(key), Mapping) and bool(held[key])

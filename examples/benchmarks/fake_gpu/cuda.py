@@ -84,7 +84,8 @@ class FakeFunctions(TorchFunctionMode):
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._own.get(func, func)(*args, **(kwargs or {}))
+        own: Callable[..., Any] = self._own.get(func) or func
+        return own(*args, **(kwargs or {}))
 
     def _attention(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **_: Any

@@ -21,6 +21,24 @@ def test_info_describes_a_model(tiny_folder: Path, capfd: pytest.CaptureFixture[
     assert "does not run" not in err
 
 
+def test_info_says_whose_conventions_are_used(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "SANA_480p.pth", tmp_path / "folder"
+    assert run("convert", tiny_folder, file) == 0
+    shutil.copy(tiny_folder / "transformer/config.json", tmp_path)
+    assert run("convert", file, folder, "--parts", tiny_folder) == 0
+    capfd.readouterr()
+    told = []
+    for words in (("pocket",), (file, "--parts", tiny_folder), (folder,)):
+        assert run("info", *words, "--device", "cpu", "--json") == 0
+        told.append(json.loads(capfd.readouterr().out)["conventions"])
+    own, authors, converted = told
+    assert own.startswith("the model's own: no instruction, prompts in lower case, ")
+    assert authors.startswith("the authors' (original layout): image instruction of 8 lines in ")
+    assert converted == authors
+
+
 def test_info_lists_vocabulary_of_embedded_model(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("info", "pocket", "--device", "cpu", "--json") == 0
     facts = json.loads(capfd.readouterr().out)

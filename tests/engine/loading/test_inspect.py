@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -75,16 +74,11 @@ def test_missing_part_is_reported_as_problem(tiny_folder: Path, tmp_path: Path):
     assert estimate_memory(info, "cpu") is None
 
 
-def test_vae_without_its_extra_is_reported_as_problem(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_unsupported_vae_is_reported_as_problem(tiny_folder: Path, tmp_path: Path):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
-    kinds = {"AutoencoderKLLTX2Video": "sana-stream[diffusers]", "AutoencoderDC": "AutoencoderDC"}
-    monkeypatch.setitem(sys.modules, "diffusers", None)
-    for kind, name in kinds.items():
-        (folder / "vae/config.json").write_text(json.dumps({"_class_name": kind}))
-        assert name in inspect_model(folder).problems[0]
+    (folder / "vae/config.json").write_text(json.dumps({"_class_name": "AutoencoderDC"}))
+    assert "AutoencoderDC" in inspect_model(folder).problems[0]
 
 
 def test_original_file_is_described(tiny_folder: Path, tmp_path: Path):

@@ -18,7 +18,7 @@ from sana_stream.engine.performance.cuda_graphs import capture_graphs
 from sana_stream.engine.performance.random_model import LTX_2, WAN_2_1
 from sana_stream.engine.sampling.decode import to_pixels
 from sana_stream.errors import CheckpointError, ConfigError, SnapshotError
-from sana_stream.models.vae.taehv import TAEHVDecoder
+from sana_stream.models.vae.taehv import TAEHVConfig, TAEHVDecoder
 from sana_stream.models.weights.load import load_taehv
 
 from ...tiny_model import save_tiny_model
@@ -165,10 +165,10 @@ def test_invalid_decoder_is_refused_with_the_allowed_form(decoder: str, message:
 
 
 def test_decoder_files_and_hub_ids_are_located(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    assert locate_decoder(f"tiny={folder / 'other.pth'}") == folder / "other.pth"
+    assert locate_decoder(f"tiny={folder / 'other.pth'}").files == (folder / "other.pth",)
     monkeypatch.setattr(HubModel, "fetch", lambda self: Path(f"/{self.repo}|{self.file}"))
     found = locate_decoder("tiny=owner/name/taew2_1.safetensors")
-    assert found == Path("/owner/name|taew2_1.safetensors")
+    assert found.files == (Path("/owner/name|taew2_1.safetensors"),)
 
 
 def test_model_with_other_latents_is_refused(tiny_folder: Path, folder: Path):
@@ -176,12 +176,12 @@ def test_model_with_other_latents_is_refused(tiny_folder: Path, folder: Path):
     with pytest.raises(ConfigError, match=r"of 16 channels, .* tiny's VAE has 4 channels"):
         load(tiny_folder, given)
     with pytest.raises(ConfigError, match="x's VAE has 128 channels, 8 frames and 32x32"):
-        check_decoder(LTX_2, "x")
+        check_decoder(TAEHVConfig(), LTX_2, "x")
     own = replace(WAN_2_1, dim_mult=(1, 2, 4), temperal_downsample=(True, True), in_channels=12,
                   out_channels=12, patch_size=2)  # fmt: skip
     with pytest.raises(ConfigError, match=r"of the Wan 2\.1 VAE, pocket has a VAE of its own"):
-        check_decoder(own, "pocket")
-    check_decoder(WAN_2_1, "x")
+        check_decoder(TAEHVConfig(), own, "pocket")
+    check_decoder(TAEHVConfig(), WAN_2_1, "x")
 
 
 def test_file_without_decoder_weights_is_named(folder: Path, tmp_path: Path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +22,9 @@ from sana_stream.engine.performance.random_model import (
 )
 from sana_stream.errors import ConfigError
 from sana_stream.models.config import TransformerConfig
+from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.config import WanVAEConfig
-from sana_stream.models.vae.ltx2 import LTX2VAEConfig
+from sana_stream.models.vae.ltx2_config import CausalLTX2Config, LTX2VAEConfig
 from sana_stream.models.vae.registry import build_vae
 from sana_stream.models.vae.taehv import TAEHVDecoder
 
@@ -57,14 +57,6 @@ def test_720p_vae_has_the_stated_sizes():
     assert latents.shape == (1, 128, 2, 2, 3)
 
 
-def test_720p_shapes_need_diffusers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(
-        ConfigError, match=r"needs diffusers; pip install 'sana-stream\[diffusers\]"
-    ):
-        random_engine("2b-720p", "cpu")
-
-
 def test_overlapping_vae_streams():
     small = {
         "latent_channels": 8,
@@ -90,6 +82,28 @@ def test_random_tiny_decoder_streams():
     pictures = next(small.session("a red boat")).frames
     assert pictures.shape == (9, 64, 64, 3)
     assert np.ptp(pictures) > 0
+
+
+def test_random_causal_decoder_streams(monkeypatch: pytest.MonkeyPatch):
+    small = {
+        "latent_channels": 8,
+        "block_out_channels": [8, 8, 8, 8],
+        "decoder_block_out_channels": [8, 16, 32],
+        "layers_per_block": [1, 1, 1, 1, 1],
+        "decoder_layers_per_block": [1, 1, 1, 1],
+    }
+    monkeypatch.setattr(
+        "sana_stream.engine.performance.random_model.CAUSAL_LTX_2",
+        CausalLTX2Config.from_dict(small),
+    )
+    vae = LTX2VAEConfig.from_dict(small | {"decoder_causal": False})
+    model = shapes(vae, in_channels=8, out_channels=8, patch_size=(1, 1, 1))
+    engine = engine_of(model, "cpu", "float32", decoder="causal")
+    assert isinstance(engine.decoder, CausalLTX2Decoder)
+    blocks = list(itertools.islice(engine.session("a red boat"), 2))
+    assert [block.frames.shape for block in blocks] == [(17, 64, 64, 3), (16, 64, 64, 3)]
+    with pytest.raises(ConfigError, match="the causal decoder decodes latents of 8 channels"):
+        engine_of(shapes(WAN_2_1), "cpu", "float32", decoder="causal")
 
 
 def test_pocket_shapes_equal_the_embedded_model():

@@ -1,9 +1,11 @@
-"""The 720p LTX-2 VAE of diffusers: whole decode, seams of streamed chunks, and streams."""
+"""The 720p LTX-2 VAE: equality with diffusers, seams of streamed chunks, and streams."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,19 @@ from diffusers import (
 )
 
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.inspect import estimate_memory, inspect_model
 from sana_stream.engine.loading.memory_estimate import decode_bytes
 from sana_stream.engine.noise import counter_noise
 from sana_stream.errors import ConfigError
-from sana_stream.models.vae.ltx2 import LTX2VAE, OVERLAP, LTX2VAEConfig
-from sana_stream.models.vae.registry import read_vae_config
+from sana_stream.models.vae.ltx2 import LTX2VAE
+from sana_stream.models.vae.ltx2_config import OVERLAP, LTX2VAEConfig
+from sana_stream.models.vae.ltx2_tiles import decode_tiles
+from sana_stream.models.vae.registry import build_vae, read_vae_config
 
 from ...tiny_model import CAPTION_CHANNELS, tiny_text_encoder, tiny_tokenizer
+from .ltx2_pairs import CHANNELS, FORMS, LTX_2, denormalized, error, normalized, other_pair
 
-CHANNELS = 8
+LTX = {"_class_name": "AutoencoderKLLTX2Video"}
 
 
 @pytest.fixture(scope="module")
@@ -140,17 +146,8 @@ def test_chunks_differ_from_whole_decode_at_their_ends_only(engine: Engine):
 def test_chunk_start_is_close_to_whole_decode_at_published_depth():
     """Measure errors of unrelated latents, relative to the deviation of the frames."""
     torch.manual_seed(1)
-    settings = AutoencoderKLLTX2Video(
-        latent_channels=CHANNELS,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 16, 32),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(5, 5, 5, 5),
-        decoder_causal=False,
-        spatial_compression_ratio=32,
-        temporal_compression_ratio=8,
-    ).config
-    vae = LTX2VAE(LTX2VAEConfig.from_dict(dict(settings))).eval()
+    deep = LTX_2 | {"decoder_layers_per_block": (5, 5, 5, 5), "decoder_causal": False}
+    vae = LTX2VAE(LTX2VAEConfig.from_dict(deep)).eval()
     latents = torch.randn(1, CHANNELS, 22, 2, 2, generator=torch.Generator().manual_seed(0))
     whole, _ = vae.decode(latents, clamp=False)
     before, cache = vae.decode(latents[:, :, :11], clamp=False)
@@ -178,7 +175,7 @@ def test_larger_overlap_reduces_error(engine: Engine, monkeypatch: pytest.Monkey
 
 
 @torch.no_grad()
-def test_encoding_chunks_is_close_to_encoding_whole(engine: Engine):
+def test_encoding_chunks_equals_encoding_whole(engine: Engine):
     t, y, x = torch.meshgrid(torch.arange(49), torch.arange(64), torch.arange(64), indexing="ij")
     frames = torch.stack([torch.sin(0.1 * t + 0.1 * x + c) for c in range(3)])[None] + 0 * y
     whole, _ = engine.vae.encode(frames)
@@ -186,8 +183,73 @@ def test_encoding_chunks_is_close_to_encoding_whole(engine: Engine):
     second, _ = engine.vae.encode(frames[:, :, 25:], cache)
     both = torch.cat((first, second), dim=2)
     assert both.shape == whole.shape == (1, CHANNELS, 7, 2, 2)
-    assert (both - whole).norm() / whole.norm() < 0.05
-    assert torch.allclose(first, whole[:, :, :4], atol=1e-5)  # the encoder is causal
+    assert error(both, whole) < 1e-5
+
+
+@pytest.mark.parametrize("form", [*FORMS])
+@torch.no_grad()
+def test_decode_and_encode_equal_diffusers(form: str):
+    """With the latents' statistics and the scaling factor."""
+    oracle, vae = other_pair(form)
+    latents = torch.randn(2, CHANNELS, 4, 2, 3, generator=torch.Generator().manual_seed(0))
+    wanted = oracle.decode(denormalized(oracle, latents), return_dict=False)[0]
+    assert error(vae.decode(latents, clamp=False)[0], wanted) < 1e-5
+    n, side = vae.config.temporal_factor, vae.config.spatial_factor
+    frames = torch.rand(1, 3, 1 + 2 * n, 2 * side, 3 * side) * 2 - 1
+    moments = oracle.encode(frames, return_dict=False)[0].mode()
+    assert error(vae.encode(frames)[0], normalized(oracle, moments)) < 1e-5
+
+
+@torch.no_grad()
+def test_scaling_factor_divides_latents_and_round_trips():
+    plain = dict(LTX_2, decoder_causal=False)
+    one, two = (build_vae(read_vae_config(LTX | plain | {"scaling_factor": f})) for f in (1.0, 2.0))
+    assert isinstance(one, LTX2VAE)
+    assert isinstance(two, LTX2VAE)
+    two.load_state_dict(one.state_dict())
+    latents = torch.randn(1, CHANNELS, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    assert error(two.decode(2 * latents)[0], one.decode(latents)[0]) < 1e-6
+    frames = torch.rand(1, 3, 9, 64, 64)
+    assert error(two.encode(frames)[0], 2 * one.encode(frames)[0]) < 1e-6
+
+
+def test_names_of_weights_are_those_of_diffusers_in_their_order():
+    """A checkpoint identifies its model by them."""
+    oracle, vae = other_pair("2")
+    wanted = [f"vae.inner.{name}" for name, _ in oracle.named_parameters()]
+    assert [name for name, _ in vae.named_parameters("vae")] == wanted
+    fields = ["z_dim", "temporal_factor", "spatial_factor", "decoder_dim", "settings"]
+    assert list(asdict(vae.config)) == fields
+    assert json.loads(vae.config.settings)["decoder_causal"] is False
+
+
+def test_tiles_join_to_the_whole_where_they_agree():
+    """Decoding pixel by pixel has no seams, so overlaps must not change anything."""
+    latents = torch.randn(1, 3, 1, 18, 45)
+    sizes = []
+
+    def enlarge(tile: torch.Tensor) -> torch.Tensor:
+        sizes.append(tuple(tile.shape[-2:]))
+        return tile.repeat_interleave(32, 3).repeat_interleave(32, 4)
+
+    joined = decode_tiles(enlarge, latents, 32)
+    assert error(joined, enlarge(latents)) < 1e-6
+    assert sizes[:4] == [(16, 16), (16, 16), (16, 16), (16, 3)]
+    assert len(sizes) == 2 * 4 + 1
+
+
+def test_tiles_fade_linearly():
+    latents = torch.zeros(1, 1, 1, 2, 30)
+    numbers = iter((0.0, 1.0))
+
+    def decode(tile: torch.Tensor) -> torch.Tensor:
+        frames = tile.repeat_interleave(32, 3).repeat_interleave(32, 4)
+        return frames + next(numbers)
+
+    row = decode_tiles(decode, latents, 32)[0, 0, 0, 0]
+    assert torch.equal(row[:448], torch.zeros(448))
+    assert torch.equal(row[512:], torch.ones(448))
+    assert torch.allclose(row[448:512], torch.arange(64) / 64)
 
 
 def test_stream_from_image_gives_blocks(engine: Engine):
@@ -210,14 +272,17 @@ def test_large_frames_are_decoded_in_tiles_when_memory_is_low(
     engine = Engine.load(folder, "cpu", "float32")
     assert isinstance(engine.vae, LTX2VAE)
     session = engine.session("a", height=64, width=544, block_frames=1, steps=1)
-    assert engine.vae.inner.use_tiling
+    assert engine.vae.in_tiles
     assert next(session).frames.shape == (9, 64, 544, 3)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"_class_name": "AutoencoderKL"}, "of the class AutoencoderKL; AutoencoderKLWan and A"),
+        (
+            {"_class_name": "AutoencoderKL"},
+            "of the class AutoencoderKL; AutoencoderKLWan, AutoencoderKLLTX2Video and A",
+        ),
         ({"_class_name": "AutoencoderDC"}, r"AutoencoderDC: diffusers .* video \(DC-AE-V\)"),
         (
             {"_class_name": "AutoencoderKLLTX2Video", "timestep_conditioning": True},
@@ -232,8 +297,21 @@ def test_read_vae_config_of_unsupported_class_raises(values: dict[str, Any], mes
         read_vae_config(values)
 
 
-def test_load_without_diffusers_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_model_loads_without_diffusers_and_prints_nothing(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    """The published configuration has keys that diffusers does not know and reports."""
+    published = tmp_path / "published"
+    shutil.copytree(folder, published)
+    path = published / "vae/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_upsample_type": None}))
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    read_vae_config(json.loads((folder / "vae/config.json").read_text()))  # `info` works
-    with pytest.raises(ConfigError, match=r"pip install 'sana-stream\[diffusers\]'"):
-        Engine.load(folder, "cpu", "float32")
+    info = inspect_model(published)
+    assert info.problems == ()
+    assert estimate_memory(info, "cpu", "float32", 64, 96) is not None
+    engine = Engine.load(info, "cpu", "float32")
+    next(engine.session("a", height=64, width=96, block_frames=1, steps=1))
+    assert capfd.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from sana_stream.models.config import TransformerConfig
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import from_original, infer_config, to_original
-from sana_stream.models.weights.torch_file import read_torch_file
+from sana_stream.models.weights.torch_file import _WRAPPERS, read_torch_file
 
 D, CAPTION, HIDDEN = 2240, 2304, 6720
 LAYER = {
@@ -118,15 +118,24 @@ WRAPPED: dict[str, Any] = {
         "generator": {f"model._fsdp_wrapped_module.{n}": v for n, v in t.items()},
     },
     "compiled": lambda t: {"state_dict": {f"module._orig_mod.{n}": v for n, v in t.items()}},
-    "averaged": lambda t: {
-        "generator": {n: torch.zeros_like(v) for n, v in t.items()},
-        "generator_ema": t,
-    },
-    "averaged-inside": lambda t: {
-        "state_dict": {n: torch.zeros_like(v) for n, v in t.items()},
-        "state_dict_ema": {"module": t},
-    },
+    "averaged": lambda t: {"state_dict": {}, "state_dict_ema": t},
+    "averaged-inside": lambda t: {"state_dict_ema": {"module": t}},
+    "averaged-after-other-values": lambda t: {"model": {"depth": 20}, "ema": t},
 }
+# the averages beside trained weights, by their keys, as training code of the authors and others
+AVERAGED = (
+    ("generator", "generator_ema"),
+    ("state_dict", "state_dict_ema"),
+    ("model", "ema"),
+    ("module", "ema_state_dict"),
+    ("model_state_dict", "ema_model"),
+    ("params", "params_ema"),
+)
+for trained, averaged in AVERAGED:
+    WRAPPED[f"{trained}-with-{averaged}"] = lambda t, trained=trained, averaged=averaged: {
+        averaged: {n: torch.zeros_like(v) for n, v in t.items()},
+        trained: t,
+    }
 
 
 @pytest.mark.parametrize("wrapping", WRAPPED)
@@ -138,6 +147,16 @@ def test_read_transformer_finds_nested_weights(tmp_path: Path, wrapping: str):
     assert config == model.config
     assert tensors.keys() == model.state_dict().keys()
     assert all(torch.equal(tensors[name], value) for name, value in model.state_dict().items())
+
+
+def test_dictionaries_that_contain_one_another_are_searched_once(tmp_path: Path):
+    """Every key leads to the same inner dictionary: a search without memory takes 13^8 steps."""
+    held: dict[str, Any] = {"config": 1}
+    for _ in range(8):
+        held = dict.fromkeys(_WRAPPERS, held)
+    torch.save(held, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="holds no dictionary of tensors"):
+        read_torch_file(tmp_path / "model.pt")
 
 
 def test_unusual_head_width_requires_config_file(tmp_path: Path, tiny_folder: Path):

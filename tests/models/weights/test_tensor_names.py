@@ -49,6 +49,13 @@ def test_plain_names_with_duplicate_raises():
         plain_names([("a.b", 1), ("model.a.b", 2)], "x")
 
 
+@pytest.mark.parametrize("averaged", ["ema_model.a.b", "module.ema_model.module.a.b"])
+def test_averaged_tensor_is_read_only_without_another(averaged: str):
+    for named in ([(averaged, 2), ("generator.a.b", 1)], [("a.b", 1), (averaged, 2)]):
+        assert plain_names(named, "x") == {"a.b": 1}
+    assert plain_names([(averaged, 2)], "x") == {"a.b": 2}
+
+
 def test_name_list_is_short_and_printable():
     text = name_list(["b\x1b[2J", "a" * 10**6, *map(str, range(100))])
     assert text.isprintable()

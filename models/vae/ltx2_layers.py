@@ -1,0 +1,212 @@
+"""Layers of the LTX-2 VAE, which process a stream chunk by chunk, or a clip as a whole.
+
+They are called as those of `layers.py`: `layer(x, tails)` with `x (B, C, T, H, W)` gives the output
+and the new tails. Causal layers cache frames. Others keep no tails and are given a whole clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .layers import ConvCache, StreamingLayer, convolve, last_frames, run_layers
+from .ltx2_layout import Level
+from .ltx2_schema import Stride
+
+KERNEL = 3
+
+
+class TemporalConv(StreamingLayer):
+    """A 3x3x3 convolution; frames beyond the ends of the video equal its first or last one.
+
+    A causal one sees two earlier frames, another one frame on each side.
+
+    Args:
+        padding: how rows and columns are padded, in torch's words.
+    """
+
+    def __init__(self, dim: int, out_dim: int, padding: str, causal: bool) -> None:
+        super().__init__()
+        zeros = (0, KERNEL // 2, KERNEL // 2) if padding == "zeros" else 0
+        self.conv = nn.Conv3d(dim, out_dim, KERNEL, padding=zeros)
+        self.padding = padding
+        self.causal = causal
+        self.num_cached = int(causal)
+
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        if self.causal:
+            before = first_frame(x, KERNEL - 1) if tails is None else tails[0]
+            x = torch.cat((before, x), dim=2)
+            kept: ConvCache = (last_frames(x, KERNEL - 1),)
+        else:
+            x, kept = torch.cat((x[:, :, :1], x, x[:, :, -1:]), dim=2), ()
+        if self.padding != "zeros":
+            side = KERNEL // 2
+            x = F.pad(x, (side, side, side, side, 0, 0), mode=self.padding)
+        return convolve(self.conv, x), kept
+
+
+def first_frame(x: Tensor, count: int) -> Tensor:
+    """The first frame, repeated."""
+    return x[:, :, :1].expand(-1, -1, count, -1, -1)
+
+
+def normalized_silu(x: Tensor) -> Tensor:
+    """SiLU of `x` divided by its root mean square over channels, computed in float32."""
+    # unlike a mean of squares, the norm needs no float32 copy of x
+    square = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).square()
+    return F.silu((x * (square / x.shape[1] + 1e-8).rsqrt()).to(x.dtype))
+
+
+class ResidualBlock(StreamingLayer):
+    """Two normalised convolutions with a shortcut, which is a 1x1x1 one where channels change."""
+
+    def __init__(self, dim: int, out_dim: int, norm_eps: float, padding: str, causal: bool) -> None:
+        super().__init__()
+        self.conv1 = TemporalConv(dim, out_dim, padding, causal)
+        self.conv2 = TemporalConv(out_dim, out_dim, padding, causal)
+        if dim != out_dim:
+            self.norm3 = nn.LayerNorm(dim, norm_eps)
+            self.conv_shortcut = nn.Conv3d(dim, out_dim, 1)
+        self.has_shortcut = dim != out_dim
+        self.num_cached = 2 * self.conv1.num_cached
+
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        first, second = (None, None) if tails is None else (tails[:1], tails[1:])
+        y, tail1 = self.conv1(normalized_silu(x), first)
+        y, tail2 = self.conv2(normalized_silu(y), second)
+        if self.has_shortcut:
+            x = self.conv_shortcut(self.norm3(x.movedim(1, -1)).movedim(-1, 1))
+        return x + y, (*tail1, *tail2)
+
+
+class Downsample(StreamingLayer):
+    """Folds pixels and frames into channels after a convolution; the shortcut averages channels.
+
+    The first frame of a stream counts as `stride[0]` frames.
+    """
+
+    def __init__(self, dim: int, out_dim: int, stride: Stride, padding: str) -> None:
+        super().__init__()
+        self.conv = TemporalConv(dim, out_dim // prod(stride), padding, causal=True)
+        self.stride = stride
+        self.group = dim * prod(stride) // out_dim
+        self.num_cached = self.conv.num_cached
+
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        if tails is None:
+            x = torch.cat((first_frame(x, self.stride[0] - 1), x), dim=2)
+        shortcut = self._fold(x).unflatten(1, (-1, self.group)).mean(dim=2)
+        y, kept = self.conv(x, tails)
+        return self._fold(y) + shortcut, kept
+
+    def _fold(self, x: Tensor) -> Tensor:
+        t, h, w = self.stride
+        pattern = "b c (t pt) (h ph) (w pw) -> b (c pt ph pw) t h w"
+        return rearrange(x, pattern, pt=t, ph=h, pw=w)
+
+
+class Upsample(StreamingLayer):
+    """Unfolds channels to pixels and frames after a convolution, also in the shortcut.
+
+    The first frame of a stream gives one frame.
+    """
+
+    def __init__(self, level: Level, stride: Stride, padding: str, causal: bool) -> None:
+        super().__init__()
+        dim = level.out_dim * level.factor
+        self.conv = TemporalConv(dim, level.out_dim * prod(stride), padding, causal)
+        self.stride = stride
+        self.residual = level.residual
+        self.repeats = prod(stride) // level.factor
+        self.num_cached = self.conv.num_cached
+
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        y, kept = self.conv(x, tails)
+        y = self._unfold(y)
+        if self.residual:
+            y = y + self._unfold(x).repeat(1, self.repeats, 1, 1, 1)
+        skipped = self.stride[0] - 1 if tails is None else 0
+        return y[:, :, skipped:], kept
+
+    def _unfold(self, x: Tensor) -> Tensor:
+        t, h, w = self.stride
+        pattern = "b (c pt ph pw) t h w -> b c (t pt) (h ph) (w pw)"
+        return rearrange(x, pattern, pt=t, ph=h, pw=w)
+
+
+class _Block(StreamingLayer):
+    """Layers one after the other, in named lists."""
+
+    def count(self) -> None:
+        """Count the tails of its layers; call once they exist."""
+        self.num_cached = sum(layer.num_cached for layer in self.layers)
+
+    @property
+    def layers(self) -> Iterable[StreamingLayer]:
+        """The layers in the order of their calls."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        return run_layers(self.layers, x, tails)
+
+
+class MidBlock(_Block):
+    """Residual blocks that keep channels, rows and columns."""
+
+    def __init__(self, dim: int, layers: int, norm_eps: float, padding: str, causal: bool) -> None:
+        super().__init__()
+        blocks = (ResidualBlock(dim, dim, norm_eps, padding, causal) for _ in range(layers))
+        self.resnets = nn.ModuleList(blocks)
+        self.count()
+
+    @property
+    def layers(self) -> Iterable[StreamingLayer]:
+        return self.resnets  # type: ignore[return-value]
+
+
+class DownBlock(_Block):
+    """Residual blocks, then a downsampler where the level has one."""
+
+    def __init__(self, level: Level, norm_eps: float, padding: str) -> None:
+        super().__init__()
+        dim, out_dim = level.dim, level.out_dim
+        blocks = (ResidualBlock(dim, dim, norm_eps, padding, True) for _ in range(level.layers))
+        self.resnets = nn.ModuleList(blocks)
+        self.downsamplers = nn.ModuleList()
+        if level.stride is not None:
+            self.downsamplers.append(Downsample(dim, out_dim, level.stride, padding))
+        self.count()
+
+    @property
+    def layers(self) -> Iterable[StreamingLayer]:
+        return (*self.resnets, *self.downsamplers)  # type: ignore[return-value]
+
+
+class UpBlock(_Block):
+    """An upsampler where the level has one, then residual blocks."""
+
+    def __init__(self, level: Level, norm_eps: float, padding: str, causal: bool) -> None:
+        super().__init__()
+        dim, out_dim = level.dim, level.out_dim
+        self.conv_in = (
+            None if dim == out_dim else ResidualBlock(dim, out_dim, norm_eps, padding, causal)
+        )
+        self.upsamplers = nn.ModuleList()
+        if level.stride is not None:
+            self.upsamplers.append(Upsample(level, level.stride, padding, causal))
+        blocks = (
+            ResidualBlock(out_dim, out_dim, norm_eps, padding, causal) for _ in range(level.layers)
+        )
+        self.resnets = nn.ModuleList(blocks)
+        self.count()
+
+    @property
+    def layers(self) -> Iterable[StreamingLayer]:
+        first = () if self.conv_in is None else (self.conv_in,)
+        return (*first, *self.upsamplers, *self.resnets)  # type: ignore[return-value]
