@@ -93,7 +93,7 @@ class FakeFunctions(TorchFunctionMode):
         """Softmax attention as one kernel, its output token by token."""
         inputs = [query, key, value, *([] if attn_mask is None else [attn_mask])]
         with self._trace.as_one("scaled_dot_product_attention", *inputs) as outputs:
-            batch, heads, tokens, _ = query.shape
+            batch, heads, tokens = query.shape[:3]
             shape = (batch, tokens, heads, value.shape[-1])
             outputs.append(query.new_empty(shape).transpose(1, 2))
         return outputs[0]
