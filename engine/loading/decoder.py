@@ -13,6 +13,7 @@ import torch
 
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
+from sana_stream.engine.device import resolve_dtype
 from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.config import WanVAEConfig
@@ -20,6 +21,7 @@ from sana_stream.models.vae.ltx2_config import CausalLTX2Config
 from sana_stream.models.vae.registry import (
     SeparateDecoder,
     SeparateDecoderConfig,
+    VideoDecoderConfig,
     VideoVAE,
     VideoVAEConfig,
     read_vae_config,
@@ -137,6 +139,18 @@ def _tiny_file(place: str) -> Path:
     if hub is None or not hub.file:
         raise ConfigError(f"{safe_text(place)} is no file; {_GIVE_TINY}")
     return hub.fetch()
+
+
+def resolve_decoder_dtype(
+    dtype: str | torch.dtype, device: torch.device, config: VideoDecoderConfig
+) -> torch.dtype:
+    """The decoder's dtype: as `resolve_dtype`, but "auto" is float16 on CUDA without bfloat16.
+
+    The LTX-2 VAEs, which overflow in float16, and the transformer are in float32 there.
+    """
+    chosen = resolve_dtype(dtype, device)
+    slow = dtype == "auto" and device.type == "cuda" and chosen == torch.float32
+    return torch.float16 if slow and isinstance(config, WanVAEConfig | TAEHVConfig) else chosen
 
 
 def _causal_decoder(place: str) -> LocatedDecoder:

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.decoder import CAUSAL, TINY, check_decoder, resolve_decoder
+from sana_stream.engine.loading.decoder import (
+    CAUSAL,
+    TINY,
+    check_decoder,
+    resolve_decoder,
+    resolve_decoder_dtype,
+)
 from sana_stream.engine.loading.presets import LONGSANA, Preset
 from sana_stream.engine.loading.quantize import check_quantization
 from sana_stream.engine.loading.sizes import SIZES_720P
@@ -173,19 +179,22 @@ def engine_of(
     """
     chosen = resolve_device(device)
     chosen_dtype = resolve_dtype(dtype, chosen)
+    decoder_dtype = resolve_decoder_dtype(dtype, chosen, shapes.vae)
     with torch.device("meta"):
         transformer = SanaVideoTransformer(shapes.transformer, shapes.preset.cross_norm_eps)
         vae = build_vae(shapes.vae)
     text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
-    return Engine(
+    engine = Engine(
         _materialise(transformer.to(chosen_dtype), chosen),
-        finalize_vae(_materialise(vae, chosen), chosen_dtype, chosen),
+        finalize_vae(_materialise(vae, chosen), decoder_dtype, chosen),
         text,
         shapes.preset,
         chosen,
         chosen_dtype,
-        decoder=_decoder(decoder, shapes, chosen, chosen_dtype),
+        decoder=_decoder(decoder, shapes, chosen, decoder_dtype),
     )
+    engine.check_device()
+    return engine
 
 
 def _decoder(

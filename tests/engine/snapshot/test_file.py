@@ -239,3 +239,14 @@ def test_stream_resumes_in_another_dtype(
     assert (here.index, here.start, here.prompt) == (there.index, there.start, there.prompt)
     error = (here.latents - there.latents).norm() / here.latents.norm()
     assert 0 < error < 0.1
+
+
+def test_stream_resumes_with_a_decoder_of_another_dtype(tiny_folder: Path, saved: Path):
+    """As on a GPU without bfloat16, where only the decoder is in float16."""
+    engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
+    engine.vae.decoder.half()
+    engine.vae.post_quant_conv.half()  # type: ignore[union-attr]
+    assert (engine.dtype, engine.decoder_dtype) == (torch.float32, torch.float16)
+    session = engine.resume(saved)
+    assert session.snapshot().cache is None
+    assert next(session).frames.shape == (8, 32, 48, 3)
