@@ -110,7 +110,7 @@ class CrossAttention(nn.Module):
         key, value = self.norm_k(self.to_k(text)), self.to_v(text)
         return self._split(key), self._split(value)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """Attend from tokens x (B, N, D) to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
         query = self._split(self.norm_q(self.to_q(x)))
         output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)

@@ -68,8 +68,16 @@ class FeedForward(nn.Module):
         )
         # one matrix product over the concatenated previous, current and next frame
         neighbours = torch.cat((padded[:, :-2], x, padded[:, 2:]), dim=-1)
-        weight = self.conv_temp.weight.squeeze(-1).transpose(1, 2).flatten(1)  # (D, 3*D)
-        return x + F.linear(neighbours, weight)
+        return x + F.linear(neighbours, self.temporal_matrix())
+
+    def temporal_matrix(self) -> Tensor:
+        """Weight of the temporal convolution as one matrix (D, 3*D): previous, current, next."""
+        return self.conv_temp.weight.squeeze(-1).transpose(1, 2).flatten(1)
+
+    def set_layout(self) -> None:
+        """Keep the temporal weight (D, D, 3, 1) as (D, 3, D) in memory: its matrix is a view."""
+        weight = self.conv_temp.weight
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _pointwise(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class TextKV(NamedTuple):
 
     keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
     values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
-    bias: Tensor  # (B, 1, 1, L), 0 or MASKED
+    bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
 
 
 class TransformerBlock(nn.Module):
@@ -105,7 +105,7 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         modulation: Tensor,
         rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor],
+        text: tuple[Tensor, Tensor, Tensor | None],
         past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
     ) -> tuple[Tensor, AttentionState, Tensor]:
@@ -160,14 +160,19 @@ class SanaVideoTransformer(nn.Module):
         Args:
             embeds: (B, L, caption_channels).
             mask: (B, L), 1 for a token and 0 for padding.
-            keep_padding: keep all L tokens, so that all prompts have one shape. By default the
-                padding after the batch's last token is dropped: its softmax weight is exactly 0.
+            keep_padding: keep all L tokens and the bias, so that all prompts have one shape. By
+                default the padding after the batch's last token is dropped: its softmax weight is
+                exactly 0. Without any padding left there is no bias, and attention is faster.
         """
-        length = embeds.shape[1] if keep_padding else int(mask.any(dim=0).nonzero().max()) + 1
+        length, padded = embeds.shape[1], True
+        if not keep_padding:
+            tokens = mask.bool().cpu()  # one read of the device
+            length = int(tokens.any(dim=0).nonzero().max()) + 1
+            padded = not bool(tokens[:, :length].all())
         dtype = self.proj_out.weight.dtype
         text = self.caption_norm(self.caption_projection(embeds[:, :length].to(dtype)))
         pairs = [layer.attn2.keys_values(text) for layer in self.layers]
-        bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED
+        bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None
         keys, values = zip(*pairs, strict=True)
         return TextKV(keys, values, bias)
 
@@ -242,8 +247,7 @@ class SanaVideoTransformer(nn.Module):
         self, latents: Tensor, timestep: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
     ) -> tuple[Tensor, Tensor, list[tuple[AttentionState, Tensor]]]:
         grid = self.grid(latents.shape[-2], latents.shape[-1])
-        x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
-        x = rearrange(x, "b d t h w -> b t (h w) d")
+        x = self.embed_patches(latents)
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
         updates = []
         for i, layer in enumerate(self.layers):
@@ -251,6 +255,20 @@ class SanaVideoTransformer(nn.Module):
             x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
             updates.append((sums, conv_state))
         return x, embedded, updates
+
+    def embed_patches(self, latents: Tensor) -> Tensor:
+        """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""
+        # The convolution has no overlap: one product, which writes tokens in their own order. The
+        # order of the first tokens is that of every later layer, since residual sums keep it.
+        _, rows, columns = self.config.patch_size
+        patches = rearrange(
+            latents.to(self.proj_out.weight.dtype),
+            "b c t (h p) (w q) -> b t (h w) (c p q)",
+            p=rows,
+            q=columns,
+        )
+        weight = self.patch_embedding.weight.flatten(1)
+        return F.linear(patches, weight, self.patch_embedding.bias)
 
     def _unpatch(self, x: Tensor, size: torch.Size) -> Tensor:
         _, rows, columns = self.config.patch_size

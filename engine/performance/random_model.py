@@ -22,7 +22,12 @@ from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.ltx2 import LTX2VAEConfig
 from sana_stream.models.vae.registry import VideoVAEConfig, build_vae
 from sana_stream.models.vae.taehv import TAEHVDecoder
-from sana_stream.models.weights.load import finalize_taehv, finalize_vae, load_taehv
+from sana_stream.models.weights.load import (
+    finalize_taehv,
+    finalize_transformer,
+    finalize_vae,
+    load_taehv,
+)
 
 WEIGHT_SCALE = 0.02
 M = TypeVar("M", bound=nn.Module)
@@ -166,7 +171,9 @@ def engine_of(
         transformer, vae = SanaVideoTransformer(shapes.transformer), build_vae(shapes.vae)
     text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
     return Engine(
-        _materialise(transformer.to(chosen_dtype), chosen),
+        finalize_transformer(
+            _materialise(transformer.to(chosen_dtype), chosen), chosen_dtype, chosen
+        ),
         finalize_vae(_materialise(vae, chosen), chosen_dtype, chosen),
         text,
         shapes.preset,

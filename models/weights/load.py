@@ -133,9 +133,19 @@ def load_transformer(
         transformer = SanaVideoTransformer(config)
     source = model / "transformer" if model.is_dir() else model
     assign_weights(transformer, tensors, source)
-    transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    transformer = finalize_transformer(transformer, dtype, device)
     check_finite(transformer, source)
     return transformer
+
+
+def finalize_transformer(
+    transformer: SanaVideoTransformer, dtype: torch.dtype, device: torch.device
+) -> SanaVideoTransformer:
+    """Prepare a transformer with loaded weights to run: device, dtype, memory layouts."""
+    transformer.to(device=device, dtype=dtype)
+    for layer in transformer.layers:
+        layer.ff.set_layout()
+    return transformer.eval().requires_grad_(False)
 
 
 def load_vae(
