@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -63,6 +64,7 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width, bias = config.hidden_size, config.attention_bias
+        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
         self.heads = config.num_attention_heads
         self.to_q = nn.Linear(width, width, bias=bias)
         self.to_k = nn.Linear(width, width, bias=bias)
@@ -86,8 +88,26 @@ class SelfAttention(nn.Module):
         self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
         """Map tokens x (B, N, D) to the output (B, N, D), and return the sums of this block."""
+        if self.fused:
+            return self._forward_fused(x, rotation, past)
         output, own = linear_attention(*self.features(x), rotation, past)
         return self.to_out[0](output.flatten(2).to(x.dtype)), own
+
+    def _forward_fused(
+        self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
+    ) -> tuple[Tensor, AttentionState]:
+        output, S, z = torch.ops.sana_stream.linear_attention(
+            self.to_q(x),
+            self.to_k(x),
+            self.to_v(x),
+            self.norm_q.weight,
+            self.norm_k.weight,
+            *rotation,
+            *past,
+            QK_NORM_EPS,
+            DENOMINATOR_EPS,
+        )
+        return self.to_out[0](output), AttentionState(S, z)
 
 
 class CrossAttention(nn.Module):

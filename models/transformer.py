@@ -94,6 +94,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.eps = config.norm_eps
+        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
         self.attn1 = SelfAttention(config)
         self.attn2 = CrossAttention(config)
         self.ff = FeedForward(config)
@@ -122,12 +123,31 @@ class TransformerBlock(nn.Module):
         shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
         sums, conv_state = past
         frames = x.shape[1]
-        attended = modulate(x, shift, scale, self.eps).flatten(1, 2)
+        attended = self._modulate(x, shift, scale).flatten(1, 2)
         attended, own = self.attn1(attended, rotation, sums)
-        x = x + gate * attended.unflatten(1, (frames, -1))
-        x = x + self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
-        mixed, new_state = self.ff(modulate(x, ff_shift, ff_scale, self.eps), *grid, conv_state)
-        return x + ff_gate * mixed, own, new_state
+        x = self._add(x, attended.unflatten(1, (frames, -1)), gate)
+        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
+        x, mixed = self._add_modulate(x, crossed, ff_shift, ff_scale)
+        mixed, new_state = self.ff(mixed, *grid, conv_state)
+        return self._add(x, mixed, ff_gate), own, new_state
+
+    def _modulate(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        if self.fused:
+            return torch.ops.sana_stream.modulated_norm(x, shift, scale, self.eps)
+        return modulate(x, shift, scale, self.eps)
+
+    def _add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+        if self.fused:
+            return torch.ops.sana_stream.gated_sum(x, branch, gate)
+        return x + gate * branch
+
+    def _add_modulate(
+        self, x: Tensor, branch: Tensor, shift: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self.fused:
+            return torch.ops.sana_stream.sum_norm(x, branch, shift, scale, self.eps)
+        x = x + branch
+        return x, modulate(x, shift, scale, self.eps)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -224,6 +244,11 @@ class SanaVideoTransformer(nn.Module):
         sums, conv_states = zip(*updates, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
         return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
+
+    def set_kernels(self, fused: bool) -> None:
+        """Choose between the fused kernels, which must be registered, and the plain torch code."""
+        for layer in self.layers:
+            layer.fused = layer.attn1.fused = layer.ff.fused = fused
 
     @property
     def layers(self) -> list[TransformerBlock]:

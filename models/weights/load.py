@@ -11,6 +11,7 @@ from torch import Tensor
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.config import TransformerConfig
+from sana_stream.models.kernels.choose import choose_kernels
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
 from sana_stream.models.vae.taehv import TAEHVDecoder
@@ -141,10 +142,11 @@ def load_transformer(
 def finalize_transformer(
     transformer: SanaVideoTransformer, dtype: torch.dtype, device: torch.device
 ) -> SanaVideoTransformer:
-    """Prepare a transformer with loaded weights to run: device, dtype, memory layouts."""
+    """Prepare a transformer with loaded weights to run: device, dtype, memory layouts, kernels."""
     transformer.to(device=device, dtype=dtype)
     for layer in transformer.layers:
         layer.ff.set_layout()
+    transformer.set_kernels(choose_kernels(device, dtype, transformer.config.attention_head_dim))
     return transformer.eval().requires_grad_(False)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance.compile import compile_networks
 from sana_stream.errors import ConfigError
 
+from ..session.test_image_cuts import PICTURE
 from ..session.test_session import take
+
+LENGTHS = ["a", "a red", "red: a red boat", *(" ".join(["a red boat"] * n) for n in range(1, 8))]
 
 
 def test_compiled_stream_equals_an_eager_one(tiny_folder: Path, tiny_engine: Engine):
@@ -27,6 +32,76 @@ def test_compiled_stream_equals_an_eager_one(tiny_folder: Path, tiny_engine: Eng
     for compiled, eager in zip(*runs, strict=True):
         error = (compiled.latents - eager.latents).norm() / eager.latents.norm()
         assert error < 1e-4
+
+
+@pytest.fixture
+def compiled(tiny_folder: Path) -> Engine:
+    """An engine whose layers are traced and run without code generation."""
+    torch._dynamo.reset()
+    counters.clear()
+    engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
+    compile_networks(engine, backend="eager")
+    return engine
+
+
+def long_story(engine: Engine) -> list[torch.Tensor]:
+    """Generate blocks under prompts of ten lengths, with guidance, and a cut to an image."""
+    session = engine.session(LENGTHS[0], seed=3, guidance=2.0, negative_prompt="rain")
+    blocks = []
+    for prompt in LENGTHS:
+        session.switch(prompt)
+        blocks += take(session, 1)
+    session.cut(PICTURE, "night falls over the sea")
+    return [block.latents for block in blocks + take(session, 2)]
+
+
+def close(these: list[torch.Tensor], those: list[torch.Tensor]) -> bool:
+    pairs = zip(these, those, strict=True)
+    return all((a - b).norm() < 1e-4 * b.norm() for a, b in pairs)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return our own warnings; torch logs to a logger of its own at every level."""
+    records = [record for record in caplog.records if record.name.startswith("sana_stream")]
+    return [record.getMessage() for record in records if record.levelno >= logging.WARNING]
+
+
+def test_every_prompt_length_and_start_runs_in_two_forms_of_a_layer(
+    compiled: Engine, tiny_engine: Engine, caplog: pytest.LogCaptureFixture
+):
+    counts = {int(tiny_engine.encode_prompt(prompt)[1].sum()) for prompt in (*LENGTHS, "rain")}
+    assert len(counts) >= 6
+    with caplog.at_level(logging.WARNING):
+        latents = long_story(compiled)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]
+    assert not warnings(caplog)
+    assert close(latents, long_story(tiny_engine))
+
+
+def test_more_forms_than_torch_allows_run_uncompiled_with_one_warning(
+    compiled: Engine, tiny_engine: Engine, caplog: pytest.LogCaptureFixture
+):
+    with torch._dynamo.config.patch(recompile_limit=1), caplog.at_level(logging.WARNING):
+        latents = long_story(compiled)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert ["uncompiled" in message for message in warnings(caplog)] == [True]
+    assert close(latents, long_story(tiny_engine))
+
+
+def test_layer_that_cannot_be_compiled_runs_uncompiled_with_one_warning(
+    tiny_folder: Path, tiny_engine: Engine, caplog: pytest.LogCaptureFixture
+):
+    def broken(*_: object) -> None:
+        raise ValueError("this backend compiles nothing")
+
+    torch._dynamo.reset()
+    engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
+    compile_networks(engine, backend=broken)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        latents = long_story(engine)
+    assert ["compiles nothing" in message for message in warnings(caplog)] == [True]
+    assert close(latents, long_story(tiny_engine))
 
 
 def test_generated_code_equals_eager_code(tiny_folder: Path, tiny_engine: Engine):

@@ -1,0 +1,23 @@
+"""Launching of kernels: grids, block sizes and the device."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def on_device(x: Tensor) -> AbstractContextManager[object]:
+    """Enter the device of a tensor: Triton launches on the current one."""
+    return torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
+
+
+def power_of_two(size: int, least: int = 16) -> int:
+    """The smallest power of two from `least` on that is not below a size."""
+    return max(least, 1 << (size - 1).bit_length())
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """The tensor with adjacent elements along its last axis, copied only if they are not."""
+    return x if x.stride(-1) == 1 else x.contiguous()
