@@ -13,6 +13,11 @@ def on_device(x: Tensor) -> AbstractContextManager[object]:
     return torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
 
 
+def is_hopper(x: Tensor) -> bool:
+    """Whether a tensor is on a GPU of the Hopper generation."""
+    return x.device.type == "cuda" and torch.cuda.get_device_capability(x.device)[0] == 9
+
+
 def power_of_two(size: int, least: int = 16) -> int:
     """The smallest power of two from `least` on that is not below a size."""
     return max(least, 1 << (size - 1).bit_length())

@@ -14,38 +14,44 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import on_device, power_of_two, rows_of
+from .launch import is_hopper, on_device, power_of_two, rows_of
 
 PIECE = 512  # tokens whose sums one program adds: 15,600 tokens and 20 heads are 620 programs
 SUM_TOKENS, SUM_WARPS = 32, 8  # tokens of one step
-APPLY_TOKENS, APPLY_WARPS = 64, 8
-NORM_COLUMNS = 1024  # of one step
+# Tokens and warps of one program, by the kind of tensor cores: those of Hopper read shared memory,
+# all others hold the whole of a head's sums in registers.
+APPLY_HOPPER, APPLY_OTHER = (64, 8), (16, 4)
+NORM_ROWS, NORM_COLUMNS = 4, 512  # of one step
 
 
 @triton.jit
-def _row_scale(x, row, width, eps, COLUMNS: tl.constexpr):
-    """1 / RMS of one row."""
+def _row_scale(x, rows, valid, width, eps, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """1 / RMS of rows that begin at `rows`."""
     columns = tl.arange(0, COLUMNS)
-    squares = tl.zeros((COLUMNS,), tl.float32)
+    squares = tl.zeros((ROWS, COLUMNS), tl.float32)
     for start in range(0, width, COLUMNS):
         at = start + columns
-        value = tl.load(x + row + at, mask=at < width, other=0.0).to(tl.float32)
+        inside = valid[:, None] & (at < width)[None, :]
+        value = tl.load(x + rows[:, None] + at[None, :], mask=inside, other=0.0).to(tl.float32)
         squares += value * value
-    return 1.0 / tl.sqrt(tl.sum(squares, axis=0) / width + eps)
+    return 1.0 / tl.sqrt(tl.sum(squares, axis=1) / width + eps)
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=["tokens", "rows"])
 def row_scales(
-    query, key, query_scale, key_scale, tokens, width, eps,
-    query_batch, query_row, key_batch, key_row, COLUMNS: tl.constexpr,
+    query, key, query_scale, key_scale, rows, tokens, width, eps,
+    query_batch, query_row, key_batch, key_row, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """1 / RMS of each row of queries and keys (B, N, D): two (B, N), float32."""
-    row = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    valid = row < rows
     batch, token = row // tokens, row % tokens
     at = batch * query_batch + token * query_row
-    tl.store(query_scale + row, _row_scale(query, at, width, eps, COLUMNS))
+    scale = _row_scale(query, at, valid, width, eps, ROWS, COLUMNS)
+    tl.store(query_scale + row, scale, mask=valid)
     at = batch * key_batch + token * key_row
-    tl.store(key_scale + row, _row_scale(key, at, width, eps, COLUMNS))
+    scale = _row_scale(key, at, valid, width, eps, ROWS, COLUMNS)
+    tl.store(key_scale + row, scale, mask=valid)
 
 
 @triton.jit
@@ -180,11 +186,12 @@ def linear_attention(
     cos, sin = cos.contiguous(), sin.contiguous()
     angle_tokens = tokens if cos.shape[0] > 1 else 0
     shapes = {"H": heads, "d": d, "WIDTH": power_of_two(d)}
+    apply_tokens, apply_warps = APPLY_HOPPER if is_hopper(query) else APPLY_OTHER
     with on_device(query):
-        row_scales[(batch * tokens,)](
-            query, key, scales[0], scales[1], tokens, width, norm_eps,
+        row_scales[(triton.cdiv(batch * tokens, NORM_ROWS),)](
+            query, key, scales[0], scales[1], batch * tokens, tokens, width, norm_eps,
             query.stride(0), query.stride(1), key.stride(0), key.stride(1),
-            COLUMNS=min(NORM_COLUMNS, power_of_two(width)),
+            ROWS=NORM_ROWS, COLUMNS=min(NORM_COLUMNS, power_of_two(width)),
         )  # fmt: skip
         block_sums[(pieces, batch * heads)](
             key, scales[1], key_weight, value, cos, sin, S, z, tokens, angle_tokens,
@@ -193,11 +200,11 @@ def linear_attention(
             num_warps=SUM_WARPS,
         )  # fmt: skip
         own_S, own_z = S.sum(0), z.sum(0)
-        apply_sums[(triton.cdiv(tokens, APPLY_TOKENS), batch * heads)](
+        apply_sums[(triton.cdiv(tokens, apply_tokens), batch * heads)](
             query, scales[0], query_weight, cos, sin, past_S + own_S, past_z + own_z, out,
             tokens, angle_tokens, eps, query.stride(0), query.stride(1),
-            **shapes, TOKENS=APPLY_TOKENS, PRECISION="ieee" if exact else "tf32",
-            num_warps=APPLY_WARPS,
+            **shapes, TOKENS=apply_tokens, PRECISION="ieee" if exact else "tf32",
+            num_warps=apply_warps,
         )  # fmt: skip
     return out, own_S, own_z
 

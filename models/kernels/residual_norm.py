@@ -12,45 +12,50 @@ from torch import Tensor
 
 from .launch import on_device, power_of_two
 
+TILE = 4096  # elements of one program: one token of a large model, several of a small one
+WARPS = 8
+
 
 @triton.jit
-def _modulation(table, batch, frame, batch_stride, frame_stride, channel, valid):
-    at = batch * batch_stride + frame * frame_stride + channel
-    return tl.load(table + at, mask=valid, other=0.0).to(tl.float32)
+def _modulation(table, row, channel, inside):
+    value = tl.load(table + row[:, None] + channel[None, :], mask=inside, other=0.0)
+    return value.to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["frames", "tokens"])
+@triton.jit(do_not_specialize=["rows", "frames", "tokens"])
 def residual_norm_kernel(
-    x, branch, gate, shift, scale, total, normed, frames, tokens,
+    x, branch, gate, shift, scale, total, normed, rows, frames, tokens,
     gate_batch, gate_frame, shift_batch, shift_frame, eps,
-    D: tl.constexpr, WIDTH: tl.constexpr,
+    D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
     HAS_BRANCH: tl.constexpr, HAS_GATE: tl.constexpr, HAS_NORM: tl.constexpr,
 ):  # fmt: skip
-    """One token: total = x + gate * branch; normed = LayerNorm(total) * (1 + scale) + shift.
+    """ROWS tokens: total = x + gate * branch; normed = LayerNorm(total) * (1 + scale) + shift.
 
     x, branch, total, normed (B, T, P, D); gate, shift, scale (B, T or 1, 1, D). The norm is that
     of the total as it is stored, rounded.
     """
-    row = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     batch, frame = row // (frames * tokens), (row // tokens) % frames
     channel = tl.arange(0, WIDTH)
-    valid = channel < D
-    at = row * D + channel
-    value = tl.load(x + at, mask=valid, other=0.0)
+    inside = (row < rows)[:, None] & (channel < D)[None, :]
+    at = row[:, None] * D + channel[None, :]
+    value = tl.load(x + at, mask=inside, other=0.0)
     if HAS_BRANCH:
-        added = tl.load(branch + at, mask=valid, other=0.0).to(tl.float32)
+        added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
         if HAS_GATE:
-            added *= _modulation(gate, batch, frame, gate_batch, gate_frame, channel, valid)
+            added *= _modulation(gate, batch * gate_batch + frame * gate_frame, channel, inside)
         value = (value.to(tl.float32) + added).to(x.dtype.element_ty)
-        tl.store(total + at, value, mask=valid)
+        tl.store(total + at, value, mask=inside)
     if HAS_NORM:
         value = value.to(tl.float32)
-        centred = tl.where(valid, value - tl.sum(value, axis=0) / D, 0.0)
-        deviation = tl.sqrt(tl.sum(centred * centred, axis=0) / D + eps)
-        factor = _modulation(scale, batch, frame, shift_batch, shift_frame, channel, valid)
-        offset = _modulation(shift, batch, frame, shift_batch, shift_frame, channel, valid)
-        result = centred / deviation * (1.0 + factor) + offset
-        tl.store(normed + at, result.to(normed.dtype.element_ty), mask=valid)
+        mean = tl.sum(value, axis=1) / D
+        centred = tl.where(inside, value - mean[:, None], 0.0)
+        deviation = tl.sqrt(tl.sum(centred * centred, axis=1) / D + eps)
+        place = batch * shift_batch + frame * shift_frame
+        factor = 1.0 + _modulation(scale, place, channel, inside)
+        offset = _modulation(shift, place, channel, inside)
+        result = centred / deviation[:, None] * factor + offset
+        tl.store(normed + at, result.to(normed.dtype.element_ty), mask=inside)
 
 
 def _launch(
@@ -68,12 +73,15 @@ def _launch(
     normed = x if modulation is None else torch.empty_like(x)
     batch, frames, tokens, width = x.shape
     size = power_of_two(width)
+    rows, at_once = batch * frames * tokens, max(1, TILE // size)
     with on_device(x):
-        residual_norm_kernel[(batch * frames * tokens,)](
+        residual_norm_kernel[(triton.cdiv(rows, at_once),)](
             x, x if branch is None else branch, x if gate is None else gate, shift, scale,
-            total, normed, frames, tokens, *_strides(gate), *_strides(modulation and shift), eps,
-            D=width, WIDTH=size, HAS_BRANCH=branch is not None, HAS_GATE=gate is not None,
-            HAS_NORM=modulation is not None, num_warps=8 if size > 2048 else 4,
+            total, normed, rows, frames, tokens,
+            *_strides(gate), *_strides(modulation and shift), eps,
+            D=width, WIDTH=size, ROWS=at_once,
+            HAS_BRANCH=branch is not None, HAS_GATE=gate is not None,
+            HAS_NORM=modulation is not None, num_warps=WARPS,
         )  # fmt: skip
     return total, normed
 

@@ -7,6 +7,7 @@ is imported. The interpreter's bfloat16 is wrong, so every tensor is float32.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +37,7 @@ from ..test_transformer import build, empty, inputs, relative_error
 
 register_kernels()
 OPS = torch.ops.sana_stream
+SHORT: dict[str, Any] = {"seed": 3, "steps": 1}  # the interpreter takes seconds a block
 few = settings(max_examples=6, derandomize=True, database=None)
 CLOSE = 1e-5  # relative, float32: another order of summation
 
@@ -176,22 +178,22 @@ def engine(tiny_folder: Path) -> Engine:
 def test_a_resumed_stream_equals_an_undisturbed_one(
     engine: Engine, tiny_engine: Engine, tmp_path: Path
 ):
-    session = engine.session("a red boat", seed=3, memory="window=2,sink=1")
+    session = engine.session("a red boat", memory="window=2,sink=1", **SHORT)
     first = take(session, 1)
     session.save(tmp_path / "boat.ckpt")
     straight = take(session, 2)
     assert same(take(engine.resume(tmp_path / "boat.ckpt"), 2), straight)
-    plain = take(tiny_engine.session("a red boat", seed=3, memory="window=2,sink=1"), 3)
+    plain = take(tiny_engine.session("a red boat", memory="window=2,sink=1", **SHORT), 3)
     for own, other in zip(first + straight, plain, strict=True):
         assert relative_error(own.latents, other.latents) < 1e-4
 
 
 def test_compiled_layers_hold_the_kernels_as_operators(engine: Engine):
-    expected = take(engine.session("a red boat", seed=3), 2)
+    expected = take(engine.session("a red boat", **SHORT), 2)
     torch._dynamo.reset()
     counters.clear()
     compile_networks(engine, backend="aot_eager")
-    blocks = take(engine.session("a red boat", seed=3), 2)
+    blocks = take(engine.session("a red boat", **SHORT), 2)
     assert counters["stats"]["unique_graphs"] == 2
     assert not counters["graph_break"]
     for own, other in zip(blocks, expected, strict=True):
@@ -199,11 +201,11 @@ def test_compiled_layers_hold_the_kernels_as_operators(engine: Engine):
 
 
 def test_captured_graphs_hold_the_kernels(engine: Engine):
-    expected = take(engine.session("a red boat", seed=3), 2)
+    expected = take(engine.session("a red boat", **SHORT), 2)
     tape = TapeRecorder()
     capture_graphs(engine, recorder=tape)
-    blocks = take(engine.session("a red boat", seed=3), 2)
-    assert tape.repeated > 8
+    blocks = take(engine.session("a red boat", **SHORT), 2)
+    assert tape.repeated >= 3
     for own, other in zip(blocks, expected, strict=True):
         assert relative_error(own.latents, other.latents) < 1e-4
 
