@@ -5,7 +5,8 @@ Shapes: B batch, N tokens of the block, L text tokens, H heads, d head width, D 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         width, bias = config.hidden_size, config.attention_bias
         self.fused = False  # set by `SanaVideoTransformer.set_kernels`
+        self._joined: tuple[Tensor, Tensor | None] | None = None  # see `join_projections`
         self.heads = config.num_attention_heads
         self.to_q = nn.Linear(width, width, bias=bias)
         self.to_k = nn.Linear(width, width, bias=bias)
@@ -96,10 +98,14 @@ class SelfAttention(nn.Module):
     def _forward_fused(
         self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
+        if self._joined is None:
+            query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
+        else:
+            query, key, value = F.linear(x, *self._joined).chunk(3, dim=-1)
         output, S, z = torch.ops.sana_stream.linear_attention(
-            self.to_q(x),
-            self.to_k(x),
-            self.to_v(x),
+            query,
+            key,
+            value,
             self.norm_q.weight,
             self.norm_k.weight,
             *rotation,
@@ -108,6 +114,31 @@ class SelfAttention(nn.Module):
             DENOMINATOR_EPS,
         )
         return self.to_out[0](output), AttentionState(S, z)
+
+    def join_projections(self) -> None:
+        """Store the weights of query, key and value as parts of one matrix, for one product.
+
+        The parameters stay, and what changes their values changes the matrix. Call
+        `separate_projections` before replacing them.
+        """
+        layers = (self.to_q, self.to_k, self.to_v)
+        matrix, bias = torch.cat([layer.weight.data for layer in layers]), None
+        for layer, part in zip(layers, matrix.chunk(3), strict=True):
+            layer.weight.data = part
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        if biases:
+            bias = torch.cat([each.data for each in biases])
+            for each, part in zip(biases, bias.chunk(3), strict=True):
+                each.data = part
+        self._joined = matrix, bias
+
+    def separate_projections(self) -> None:
+        """Compute query, key and value by their own layers."""
+        self._joined = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.separate_projections()  # moving and converting gives each parameter its own memory
+        return super()._apply(fn, recurse)
 
 
 class CrossAttention(nn.Module):

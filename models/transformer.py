@@ -249,6 +249,8 @@ class SanaVideoTransformer(nn.Module):
         """Choose between the fused kernels, which must be registered, and the plain torch code."""
         for layer in self.layers:
             layer.fused = layer.attn1.fused = layer.ff.fused = fused
+            if fused:
+                layer.attn1.join_projections()
 
     @property
     def layers(self) -> list[TransformerBlock]:
