@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -206,47 +205,9 @@ def test_kill_and_resume_gives_identical_video(
 
 
 def test_every_example_has_a_test() -> None:
-    here = Path(__file__).read_text("utf-8")
+    here = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     for path in (*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py"), *EXAMPLES.glob("*.sh")):
         assert f'"{path.stem}' in here, f"{path.name} is not tested"
-
-
-def test_measure_writes_table(tiny_folder: Path, tmp_path: Path):
-    run("measure", "--model", tiny_folder, "--ways", "graphs", "float32", "--out", tmp_path)
-    lines = (tmp_path / "speed.md").read_text().splitlines()
-    header, ruler, failed, row = (line for line in lines if line.startswith("|"))
-    assert header.count("|") == ruler.count("|") == failed.count("|") == row.count("|")
-    assert "graphs need a CUDA device" in failed
-    assert json.loads((tmp_path / "figures.jsonl").read_text())["width"] == 48
-    block_ms, overlapped_ms, rate = (float(cell) for cell in row.split("|")[7:10])
-    fastest = min(block_ms, overlapped_ms)  # of which the table shows tenths
-    assert rate == pytest.approx(8000 / fastest, rel=0.01 + 0.05 / fastest)
-    assert f"    sana-stream bench --model {tiny_folder} --repeats 4 --dtype float32" in "\n".join(
-        lines
-    )
-
-
-def test_measure_without_time_reports_it(tiny_folder: Path, tmp_path: Path):
-    run("measure", "--model", tiny_folder, "--minutes", "0", "--out", tmp_path)
-    rows = [line for line in (tmp_path / "speed.md").read_text().splitlines() if "no time" in line]
-    assert len(rows) == 8
-
-
-@pytest.mark.parametrize("check", ["float32", "pipelined"])
-def test_measure_checks_hold(check: str, capsys: pytest.CaptureFixture[str]):
-    run("measure_checks", check, "--shapes", "pocket", "--device", "cpu")
-    result = json.loads(capsys.readouterr().out)
-    assert result["difference"] <= result["allowed"]
-
-
-def test_measure_profile_prints_slowest_stage(capsys: pytest.CaptureFixture[str]):
-    run("measure_profile", "--shapes", "pocket", "--device", "cpu")
-    output = capsys.readouterr().out
-    spent = {stage: float(ms) for stage, ms in re.findall(r"(\w[\w ]*) ([\d.]+) ms", output[:100])}
-    slowest = max(spent, key=lambda stage: spent[stage])
-    assert set(spent) == {"commit and denoising", "decoding"}
-    assert f"\n{slowest}, one block of pocket" in output
-    assert {"decoding": "convolution", "commit and denoising": "addmm"}[slowest] in output
 
 
 def test_compare_prints_ratio_of_versions(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):

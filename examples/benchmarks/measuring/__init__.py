@@ -1,0 +1,1 @@
+"""The parts of `measure.py`, and what its scripts share."""
