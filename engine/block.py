@@ -124,8 +124,10 @@ class PlanView:
 class BlockStats:
     """Time and memory that one block took, and what its frames look like.
 
-    Stage times are wall-clock seconds. `commit_seconds` is for committing the block *before* this
-    one, which happens when this block is requested. `text_seconds` is 0 unless the prompt changed.
+    Stage times are wall-clock seconds; on CUDA they are measured between events on the stage's
+    stream, so they contain no waiting for the other stage. `commit_seconds` is for committing the
+    block *before* this one, which happens when this block is requested. `text_seconds` is 0 unless
+    the prompt changed.
     """
 
     text_seconds: float
@@ -141,13 +143,16 @@ class BlockStats:
 
     @property
     def total_seconds(self) -> float:
-        """Seconds from the request for the block to its last decoded frame."""
+        """Seconds of all stages, one after the other."""
         return self.text_seconds + self.commit_seconds + self.denoise_seconds + self.decode_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A finished block: its frames and the latents that they were decoded from."""
+    """A finished block: its frames and the latents that they were decoded from.
+
+    Blocks of a CUDA device are in pinned memory, which is not swapped out: copy what you keep.
+    """
 
     index: int  # number of the block in the stream, from 0
     start: int  # number of the block's first pixel frame in the stream

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +48,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """The dtype of a name; "auto" chooses bfloat16 where the device multiplies it natively.
 
+    Elsewhere it chooses float32, in which no layer of the transformer overflows.
+
     Raises:
         ConfigError: not one of bfloat16, float16, float32.
     """
@@ -91,7 +92,8 @@ def _best() -> str:
 
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        # older cards emulate it, many times slower than float32; torch counts that by default
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         # without these instructions bfloat16 is emulated and slower
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
@@ -102,18 +104,33 @@ T = TypeVar("T")
 
 
 class SideStream(Protocol):
-    """Runs work after other work of the same device."""
+    """Runs work next to other work of the same device, and brings its results to the host."""
 
     def record_event(self) -> Any:
         """An event after which the caller's tensors are complete."""
         ...
 
     def run(self, work: Callable[[], T], event: Any, reads: Tensor) -> T:
-        """Run work after an event; `reads` is a tensor of the caller's stream that it uses."""
+        """Run work after an event and wait for its end.
+
+        Args:
+            work: may use `host_memory` and `to_host`.
+            event: of the caller's stream.
+            reads: a tensor of the caller's stream that the work uses.
+        """
         ...
 
-    def to_host(self, tensor: Tensor) -> np.ndarray:
-        """Copy a tensor of `run`'s work to the host."""
+    def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Memory on the CPU for `to_host`."""
+        ...
+
+    def to_host(self, tensor: Tensor, target: Tensor | None = None) -> Tensor:
+        """Copy a tensor of the work to the CPU; the copy is complete once `run` has returned.
+
+        Args:
+            tensor: on any device; one on the CPU may be returned itself.
+            target: a part of `host_memory` of the same shape and dtype; default: a new tensor.
+        """
         ...
 
 
@@ -126,12 +143,15 @@ class InlineStream:
     def run(self, work: Callable[[], T], event: None, reads: Tensor) -> T:
         return work()
 
-    def to_host(self, tensor: Tensor) -> np.ndarray:
-        return tensor.cpu().numpy()
+    def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype)
+
+    def to_host(self, tensor: Tensor, target: Tensor | None = None) -> Tensor:
+        return tensor.cpu() if target is None else target.copy_(tensor)
 
 
 class CudaSideStream:
-    """A second CUDA stream; frames are copied to the host through pinned memory."""
+    """A second CUDA stream; results are copied into pinned memory, which the caller keeps."""
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
         self._device = device
@@ -146,20 +166,17 @@ class CudaSideStream:
             self._stream.wait_event(event)
             # its memory must not be reused while this stream still reads it
             reads.record_stream(self._stream)
-            return work()
+            result = work()
+            self._stream.record_event().synchronize()
+            return result
 
-    def to_host(self, tensor: Tensor) -> np.ndarray:
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        host.copy_(tensor, non_blocking=True)
-        self._stream.record_event().synchronize()
-        return host.numpy().copy()  # pinned memory is scarce: blocks do not keep it
+    def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype, pin_memory=True)
 
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move a tensor to a device; from the CPU to CUDA without waiting for its stream."""
-    if device.type != "cuda" or tensor.device.type != "cpu":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    def to_host(self, tensor: Tensor, target: Tensor | None = None) -> Tensor:
+        if target is None:
+            target = self.host_memory(tensor.shape, tensor.dtype)
+        return target.copy_(tensor, non_blocking=True)
 
 
 def side_stream_for(device: torch.device) -> SideStream:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-import numpy as np
+import torch
+from torch import Tensor
 
 BEGINNING_BLOCKS = 4  # of a stream or prompt, which make the reference
 STEP = 4  # every fourth row and column are enough
@@ -18,6 +20,11 @@ class FrameStats:
     brightness: float  # mean of luma
     contrast: float  # standard deviation of luma within a frame
     saturation: float  # largest minus smallest of R, G, B
+
+    @classmethod
+    def mean(cls, values: Tensor) -> Self:
+        """The mean over frames; `values` (T, 3) is what `measure_frames` returned, on the CPU."""
+        return cls(*values.mean(0).tolist())
 
     def lerp(self, other: FrameStats, share: float) -> FrameStats:
         """Interpolate linearly; `share` 0 is this record, 1 the other."""
@@ -38,12 +45,19 @@ class FrameStats:
         return self.brightness, self.contrast, self.saturation
 
 
-def measure_frames(frames: np.ndarray) -> FrameStats:
-    """Measure frames, uint8 (T, H, W, 3); luma weights of BT.709."""
-    pixels = frames[:, ::STEP, ::STEP].astype(np.float32) / 255
-    luma = pixels @ np.array((0.2126, 0.7152, 0.0722), dtype=np.float32)
-    spread = pixels.max(axis=-1) - pixels.min(axis=-1)
-    return FrameStats(float(luma.mean()), float(luma.std(axis=(1, 2)).mean()), float(spread.mean()))
+def measure_frames(frames: Tensor) -> Tensor:
+    """Measure frames, uint8 (T, H, W, 3), on their device; luma weights of BT.709.
+
+    Returns:
+        Float32 (T, 3): brightness, contrast and saturation of each frame, for `FrameStats.mean`.
+    """
+    pixels = frames[:, ::STEP, ::STEP].float() / 255
+    red, green, blue = pixels.unbind(-1)
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    spread = pixels.amax(-1) - pixels.amin(-1)
+    inside = (1, 2)
+    values = luma.mean(inside), luma.std(inside, correction=0), spread.mean(inside)
+    return torch.stack(values, dim=1)
 
 
 def update_reference(reference: FrameStats | None, stats: FrameStats, index: int) -> FrameStats:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .upload import to_device
+
 THETA = 10000.0
 
 
@@ -53,9 +55,18 @@ def rotary_embedding(
     column = _axis(_count(width), column_dim)  # (w, column/2)
     batch = starts.shape[0]
 
-    def spread(function: str) -> Tensor:
-        t, r, c = (getattr(angles, function)().float().to(device) for angles in (time, row, column))
-        grid = (batch, frames, height, width)
+    axes = time, row, column
+    sizes = [angles.numel() for angles in axes]
+    # one copy to the device for all of them
+    tables = [
+        torch.cat([turn(angles).flatten() for angles in axes]) for turn in (torch.cos, torch.sin)
+    ]
+    cos, sin = to_device(torch.stack(tables).float(), device)
+    grid = (batch, frames, height, width)
+
+    def spread(table: Tensor) -> Tensor:
+        own = zip(table.split(sizes), axes, strict=True)
+        t, r, c = (part.view(angles.shape) for part, angles in own)
         parts = (
             t[:, :, None, None].expand(*grid, -1),
             r[None, None, :, None].expand(*grid, -1),
@@ -63,7 +74,7 @@ def rotary_embedding(
         )
         return torch.cat(parts, dim=-1).flatten(1, 3).unsqueeze(2)
 
-    return RotaryEmbedding(spread("cos"), spread("sin"))
+    return RotaryEmbedding(spread(cos), spread(sin))
 
 
 def apply_rotary_emb(x: Tensor, rotation: RotaryEmbedding) -> Tensor:
@@ -92,7 +103,7 @@ def shift_in_time(key_sum: Tensor, frames: int) -> Tensor:
         return key_sum
     time_dim = axis_widths(key_sum.shape[-1])[0]
     angles = _axis(torch.tensor([float(frames)], dtype=torch.float64, device="cpu"), time_dim)[0]
-    cos, sin = (value.float().to(key_sum.device) for value in (angles.cos(), angles.sin()))
+    cos, sin = to_device(torch.stack((angles.cos(), angles.sin())).float(), key_sum.device)
     time, space = key_sum.split((time_dim, key_sum.shape[-1] - time_dim), dim=-1)
     even, odd = time.unflatten(-1, (-1, 2)).unbind(-1)
     moved = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)

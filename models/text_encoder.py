@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from sana_stream._text import name_list, safe_text
 from sana_stream.errors import CheckpointError, SanaStreamError
+from sana_stream.models.upload import to_device
 from sana_stream.models.weights.files import check_finite
 from sana_stream.models.weights.headers import Header
 from sana_stream.models.weights.text_encoder_files import (
@@ -47,7 +49,8 @@ _LOG = logging.getLogger(__name__)
 class TextEncoder:
     """A tokenizer and a Gemma-2 decoder whose last hidden state is the embedding.
 
-    With an `offload_device` the decoder is on `device` only while a prompt is encoded.
+    With an `offload_device` the weights stay there, for CUDA in pinned memory. Each prompt is
+    encoded with copies of them on `device`, which are dropped afterwards.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class TextEncoder:
         self._device = device
         self._offload_device = offload_device
         model.to(offload_device or device)
+        if offload_device is not None and device.type == "cuda":
+            _pin(model)
         tokenizer.padding_side = "right"
 
     @property
@@ -110,11 +115,13 @@ class TextEncoder:
             add_special_tokens=True,
             return_tensors="pt",
         )
-        mask = tokens.attention_mask.to(self._device)
-        with self._on_device():
-            hidden = self._model(tokens.input_ids.to(self._device), attention_mask=mask)[0]
-        kept = [0, *range(length - self._max_tokens + 1, length)]
-        return hidden[:, kept], mask[:, kept]
+        mask = to_device(tokens.attention_mask, self._device)
+        hidden = self._hidden(to_device(tokens.input_ids, self._device), mask)
+        first, last = slice(0, 1), slice(length - self._max_tokens + 1, length)
+        embeds, kept = (
+            torch.cat((part[:, first], part[:, last]), dim=1) for part in (hidden, mask)
+        )
+        return embeds, kept
 
     def unread(self, prompt: str, *, with_instruction: bool = True) -> str | None:
         """Describe how a prompt is truncated; `None` for one that is read completely.
@@ -146,16 +153,13 @@ class TextEncoder:
             length += len(self._tokenizer.encode(self._instruction)) - 2
         return text, length
 
-    @contextmanager
-    def _on_device(self) -> Iterator[None]:
+    def _hidden(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The last hidden state of tokens (1, L): (1, L, C)."""
         if self._offload_device is None:
-            yield
-            return
-        self._model.to(self._device)
-        try:
-            yield
-        finally:
-            self._model.to(self._offload_device)
+            return self._model(tokens, attention_mask=mask)[0]
+        own = (*self._model.named_parameters(), *self._model.named_buffers())
+        copies = {name: weight.to(self._device, non_blocking=True) for name, weight in own}
+        return functional_call(self._model, copies, (tokens,), {"attention_mask": mask})[0]
 
     def tokens(self, prompt: str) -> list[int]:
         """Token numbers of the instruction and the prompt, without padding."""
@@ -164,6 +168,14 @@ class TextEncoder:
     def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
         """Every weight of the encoder, by its name after `prefix`."""
         return self._model.named_parameters(prefix)
+
+
+def _pin(model: torch.nn.Module) -> None:
+    """Move weights into pinned memory, from which copies to CUDA are fastest and do not wait."""
+    try:
+        model._apply(Tensor.pin_memory)
+    except RuntimeError as error:
+        _LOG.warning("the text encoder is not pinned in host memory, prompts are slower: %s", error)
 
 
 def load_text_encoder(

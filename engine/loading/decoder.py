@@ -1,14 +1,18 @@
-"""TAEHV, the small decoder that can replace a checkpoint's own: finding its file, compatibility."""
+"""The decoder's dtype; TAEHV, the small decoder: finding its file, compatibility."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._text import safe_text
+from sana_stream.engine.device import resolve_dtype
 from sana_stream.errors import ConfigError
 from sana_stream.models.vae.config import WanVAEConfig
-from sana_stream.models.vae.registry import VideoVAEConfig
+from sana_stream.models.vae.ltx2 import LTX2VAEConfig
+from sana_stream.models.vae.registry import VideoDecoderConfig, VideoVAEConfig
 from sana_stream.models.vae.taehv import TAEHVConfig
 from sana_stream.models.weights.load import is_weights_file
 
@@ -45,6 +49,18 @@ def locate_decoder(decoder: str) -> Path:
     if hub is None or not hub.file:
         raise ConfigError(f"{safe_text(place)} is no file; {_GIVE}")
     return hub.fetch()
+
+
+def resolve_decoder_dtype(
+    dtype: str | torch.dtype, device: torch.device, config: VideoDecoderConfig
+) -> torch.dtype:
+    """The decoder's dtype: as `resolve_dtype`, but "auto" is float16 on CUDA without bfloat16.
+
+    The LTX-2 VAE, which overflows in float16, and the transformer are in float32 there.
+    """
+    chosen = resolve_dtype(dtype, device)
+    slow = dtype == "auto" and device.type == "cuda" and chosen == torch.float32
+    return torch.float16 if slow and not isinstance(config, LTX2VAEConfig) else chosen
 
 
 def check_decoder(vae: VideoVAEConfig, model: str) -> None:

@@ -40,7 +40,10 @@ def fingerprint_of(
     text_encoder: TextEncoder,
     decoder: VideoDecoder,
 ) -> Fingerprint:
-    """The fingerprint of loaded networks; reads one value of each weight tensor."""
+    """The fingerprint of loaded networks; reads one value of each weight tensor.
+
+    The values of all weights on one device are copied to the host at once.
+    """
     named = dict(_weights(transformer, vae, text_encoder, decoder))
     parts = {
         "transformer": asdict(transformer.config),
@@ -49,7 +52,7 @@ def fingerprint_of(
         "weights": {name: list(weight.shape) for name, weight in named.items()},
     }
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
-    sample = torch.stack([_middle(weight) for weight in named.values()])
+    sample = _on_host([_middle(weight) for weight in named.values()])
     return Fingerprint(digest.hexdigest(), sample)
 
 
@@ -67,6 +70,14 @@ def _weights(
 
 
 def _middle(weight: Tensor) -> Tensor:
-    """One value from the middle of a tensor, float32 on the CPU."""
-    index = tuple(size // 2 for size in weight.shape)
-    return weight[index].float().cpu()
+    """One value from the middle of a tensor, float32 () on its device."""
+    return weight[tuple(size // 2 for size in weight.shape)].float()
+
+
+def _on_host(values: list[Tensor]) -> Tensor:
+    """Values () of several devices as one tensor (n,) on the CPU, in their order."""
+    sample = torch.empty(len(values))
+    for device in {value.device for value in values}:
+        places = [n for n, value in enumerate(values) if value.device == device]
+        sample[places] = torch.stack([values[n] for n in places]).cpu()
+    return sample

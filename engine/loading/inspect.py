@@ -33,7 +33,7 @@ from sana_stream.models.weights.load import (
 from sana_stream.models.weights.text_encoder_files import text_weight_files
 
 from .compatibility import check_loras, check_parts
-from .decoder import check_decoder, locate_decoder
+from .decoder import check_decoder, locate_decoder, resolve_decoder_dtype
 from .locate import resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
@@ -267,8 +267,9 @@ def estimate_memory(
     weights = {part.name: part.weights.parameters * kind.itemsize for part in info.parts}
     free = free_bytes(chosen)
     rest = free - sum(weights.values())
-    pieces = max_decode_frames(decoder, kind, latents, rest)
-    decode, cache = decode_bytes(decoder, kind, (*latents[:2], pieces, *latents[3:]))
+    decoder_kind = resolve_decoder_dtype(dtype, chosen, decoder)
+    pieces = max_decode_frames(decoder, decoder_kind, latents, rest)
+    decode, cache = decode_bytes(decoder, decoder_kind, (*latents[:2], pieces, *latents[3:]))
     states = 1 if preset.guidance == 1 else 2
     state = stream_state_bytes(config, parse_memory_policy(preset.memory), grid, kind.itemsize)
     plan = MemoryBreakdown(

@@ -27,7 +27,8 @@ from sana_stream.models.weights.load import (
     load_vae,
 )
 
-from .decoder import TINY
+from .cuda_check import check_cuda
+from .decoder import TINY, resolve_decoder_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
 from .memory_estimate import free_bytes, max_decode_frames
@@ -67,7 +68,8 @@ class LoadedModel:
         decoder: what decodes latents: the VAE, or TAEHV where `decoder` was given.
         transformer_calls, decoder_calls: the same networks, or their captured CUDA graphs.
         preset: the checkpoint's defaults.
-        device, dtype: of the transformer and the decoder.
+        device: of the networks.
+        dtype: of the transformer; the decoder's is `decoder_dtype`.
         decode_frames: latent frames decoded at once; `None` chooses by the free memory.
         source: the name that `load` was called with, or the model's folder; `None` for a model
             that was built from networks.
@@ -100,7 +102,7 @@ class LoadedModel:
         self.decoder_calls: DecoderCalls = self.decoder
         self.source: str | None = None
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
-        self._exact: Fingerprint | None = None  # of the weights before they were quantized
+        self._fingerprint: Fingerprint | None = None  # kept: weights change with LoRA files only
         if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
             raise ConfigError(f"decode_frames {decode_frames}: give 1 or more")
         if vae.config.z_dim != transformer.config.in_channels:
@@ -132,7 +134,9 @@ class LoadedModel:
                 `inspect_model` returned, with its parts, decoder and LoRA files.
             device: "auto", "cpu", "cuda", "mps" or a torch device.
             dtype: "auto", "bfloat16", "float16", "float32" or a torch dtype, of the transformer
-                and the decoder. The text encoder never runs in float16, where Gemma overflows.
+                and the decoder. "auto" on a CUDA device without bfloat16 is float32, and float16
+                for Wan's and the small decoder. The text encoder never runs in float16, where
+                Gemma overflows.
             parts: folder or hub id to take VAE and text encoder from, where not from `model`.
             loras: as for `set_loras`.
             decode_frames: latent frames decoded at once; fewer take less memory. Default: a whole
@@ -168,9 +172,10 @@ class LoadedModel:
         else:
             info = model
         preset, folder = info.require_loadable().preset, info.components
+        decoder_dtype = resolve_decoder_dtype(dtype, chosen_device, info.decoder)
         small = None
         if info.decoder_file is not None:
-            small = load_taehv(info.decoder_file, chosen, chosen_device)
+            small = load_taehv(info.decoder_file, decoder_dtype, chosen_device)
         text_encoder = load_text_encoder(
             folder,
             preset.instruction,
@@ -181,7 +186,7 @@ class LoadedModel:
         )
         loaded = cls(
             load_transformer(info.source, chosen, chosen_device, info.transformer),
-            load_vae(folder, chosen, chosen_device, info.vae),
+            load_vae(folder, decoder_dtype, chosen_device, info.vae),
             text_encoder,
             preset,
             chosen_device,
@@ -192,6 +197,7 @@ class LoadedModel:
         loaded.source = str(info.source if isinstance(model, ModelInfo) else model)
         loaded.set_loras(info.loras)
         loaded.quantize(quantize, quantize_text)
+        check_cuda(loaded)
         return loaded
 
     @property
@@ -203,9 +209,15 @@ class LoadedModel:
     @property
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of the weights as loaded, before quantization, the same in any dtype."""
-        return self._exact or fingerprint_of(
-            self.transformer, self.vae, self.text_encoder, self.decoder
-        )
+        if self._fingerprint is None:
+            networks = self.transformer, self.vae, self.text_encoder, self.decoder
+            self._fingerprint = fingerprint_of(*networks)
+        return self._fingerprint
+
+    @property
+    def decoder_dtype(self) -> torch.dtype:
+        """The dtype in which latents are decoded."""
+        return next(self.decoder.decoder.parameters()).dtype
 
     @property
     def size_multiple(self) -> tuple[int, int]:
@@ -234,7 +246,7 @@ class LoadedModel:
             return min(frames, self.decode_frames)
         shape = self.latent_shape(frames, height, width)
         free = free_bytes(self.device)
-        fitting = max_decode_frames(self.decoder.config, self.dtype, shape, free)
+        fitting = max_decode_frames(self.decoder.config, self.decoder_dtype, shape, free)
         if isinstance(self.decoder, LTX2VAE) and fitting < frames:
             self.decoder.decode_in_tiles()  # over time it has seams already
             return frames
@@ -271,7 +283,10 @@ class LoadedModel:
         """
         if self._loras is None:
             raise ConfigError("the transformer is quantized; give LoRA files to Engine.load")
-        self._loras.set(list(named_loras(loras)))
+        try:
+            self._loras.set(list(named_loras(loras)))
+        finally:
+            self._fingerprint = None
 
     def quantize(self, transformer: str | None, text: str | None) -> None:
         """Quantize networks in place, once.
@@ -286,7 +301,7 @@ class LoadedModel:
             if kind is not None:
                 ARGUMENTS.word("quantization", kind, tuple(CAPABILITY))
         if transformer or text:
-            self._exact = self.fingerprint  # so that either model resumes the other's streams
+            _ = self.fingerprint  # of these weights, so that either resumes the other's streams
         if transformer:
             quantize_network(self.transformer, transformer, self.preset.full_precision)
             self._loras = None

@@ -12,6 +12,7 @@ from itertools import islice
 from statistics import median
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sana_stream.engine.block import Block
@@ -98,8 +99,9 @@ def _moved_slot(slot: MemorySlot, frames: int) -> MemorySlot:
 
 PROMPT = "a red boat on the sea at sunset"
 FAR = (10, 1_000, 10_000)  # block numbers at which the speed is measured
-MATRIX = 2048  # rows and columns of the matrix product that measures the machine
+MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the product that measures a device
 MATRIX_SECONDS = 0.5
+MATRIX_ROUNDS = 20  # on CUDA
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +216,34 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of a large matrix product, a measure of the machine's peak speed."""
-    a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
+    size = MATRIX.get(device.type, MATRIX["cpu"])
+    a = torch.randn(size, size, device=device).to(dtype)
+    rounds, seconds = _repeat_on_cuda(a) if device.type == "cuda" else _repeat(a)
+    return rounds * 2 * size**3 / seconds
+
+
+def _repeat(a: Tensor) -> tuple[int, float]:
+    """Multiply for `MATRIX_SECONDS`: the number of products, and seconds."""
     rounds, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < MATRIX_SECONDS or rounds < 3:
         torch.mm(a, a)
-        _wait(device)
+        _wait(a.device)
         rounds += 1
-    return rounds * 2 * MATRIX**3 / (time.perf_counter() - begun)
+    return rounds, time.perf_counter() - begun
+
+
+def _repeat_on_cuda(a: Tensor) -> tuple[int, float]:
+    """Queue products and measure them between events, so that launching them does not count."""
+    stream = torch.cuda.current_stream(a.device)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    for _ in range(3):
+        torch.mm(a, a)
+    stream.record_event(begin)
+    for _ in range(MATRIX_ROUNDS):
+        torch.mm(a, a)
+    stream.record_event(end)
+    end.synchronize()
+    return MATRIX_ROUNDS, begin.elapsed_time(end) / 1000
 
 
 def _seconds_at(engine: Engine, stream: Session, index: int, repeats: int) -> float:
@@ -247,5 +270,5 @@ def _timed(call: Callable[[], Block]) -> tuple[float, Block]:
 
 
 def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type == "mps":
+        torch.mps.synchronize()

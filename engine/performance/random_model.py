@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.decoder import TINY, check_decoder, locate_decoder
+from sana_stream.engine.loading.cuda_check import check_cuda
+from sana_stream.engine.loading.decoder import (
+    TINY,
+    check_decoder,
+    locate_decoder,
+    resolve_decoder_dtype,
+)
 from sana_stream.engine.loading.presets import LONGSANA, Preset
 from sana_stream.engine.loading.quantize import check_quantization
 from sana_stream.errors import ConfigError
@@ -167,20 +173,23 @@ def engine_of(
     """
     chosen = resolve_device(device)
     chosen_dtype = resolve_dtype(dtype, chosen)
+    decoder_dtype = resolve_decoder_dtype(dtype, chosen, shapes.vae)
     with torch.device("meta"):
         transformer, vae = SanaVideoTransformer(shapes.transformer), build_vae(shapes.vae)
     text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
-    return Engine(
+    engine = Engine(
         finalize_transformer(
             _materialise(transformer.to(chosen_dtype), chosen), chosen_dtype, chosen
         ),
-        finalize_vae(_materialise(vae, chosen), chosen_dtype, chosen),
+        finalize_vae(_materialise(vae, chosen), decoder_dtype, chosen),
         text,
         shapes.preset,
         chosen,
         chosen_dtype,
-        decoder=_decoder(decoder, shapes, chosen, chosen_dtype),
+        decoder=_decoder(decoder, shapes, chosen, decoder_dtype),
     )
+    check_cuda(engine)
+    return engine
 
 
 def _decoder(

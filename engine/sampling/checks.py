@@ -17,22 +17,34 @@ ATTEMPT_STEPS = 1 << 16  # more than any number of steps, so that each attempt h
 _ADVICE = 'resume from a checkpoint with dtype="float32", or rewind and change prompt or seed'
 
 
-def sample_until_finite(sample: Callable[[int], Tensor], span: BlockSpan) -> tuple[Tensor, int]:
+def sample_until_finite(
+    sample: Callable[[int], Tensor], states: tuple[StreamState, ...], span: BlockSpan
+) -> tuple[Tensor, int]:
     """Sample a block until its latents are finite, with other noise each time.
+
+    The host reads nothing from the device before an attempt is complete.
 
     Args:
         sample: returns the latents of an attempt, numbered from 0.
+        states: the attention states that the block is generated from.
         span: the block, for the message.
 
     Returns:
         The latents and the number of attempts.
 
     Raises:
-        HealthError: no attempt was finite.
+        HealthError: the states are not healthy, or no attempt was finite.
     """
+    healthy = are_healthy(states)
     for attempt in range(ATTEMPTS):
         latents = sample(attempt)
-        if is_finite(latents):
+        states_healthy, finite = torch.stack((healthy, is_finite(latents))).tolist()
+        if not states_healthy:
+            raise HealthError(
+                f"the memory before block {span.index} (from frame {span.start}) is not finite;"
+                f" {_ADVICE}"
+            )
+        if finite:
             return latents, attempt + 1
     raise HealthError(
         f"block {span.index} (from frame {span.start}) has non-finite latents after {ATTEMPTS}"
@@ -40,33 +52,31 @@ def sample_until_finite(sample: Callable[[int], Tensor], span: BlockSpan) -> tup
     )
 
 
-def check_frames(frames: Tensor, span: BlockSpan) -> None:
+def check_frames(finite: Tensor, span: BlockSpan) -> None:
     """Check that decoded frames are finite; in float16 a decoder may overflow.
+
+    Args:
+        finite: what `is_finite` returned for them, on the CPU.
+        span: the block, for the message.
 
     Raises:
         HealthError: names the block and what to do.
     """
-    if not is_finite(frames):
+    if not finite.tolist():
         raise HealthError(
             f"the frames of block {span.index} (from frame {span.start}) are not finite; {_ADVICE}"
         )
 
 
-def check_states(states: tuple[StreamState, ...], span: BlockSpan) -> None:
-    """Check the attention states that a block is generated from.
+def are_healthy(states: tuple[StreamState, ...]) -> Tensor:
+    """Whether the attention sums are finite and `z` is not negative: bool () on their device.
 
     Keys are not negative, so their sum `z`, a part of the attention's denominator, is not either.
-
-    Raises:
-        HealthError: a sum is not finite, or `z` is negative.
     """
-    for state in states:
-        for slot in state.memory.slots:
-            if not is_finite(*slot.sums) or bool((slot.sums.z < 0).any()):
-                raise HealthError(
-                    f"the memory before block {span.index} (from frame {span.start}) is"
-                    f" not finite; {_ADVICE}"
-                )
+    sums = [slot.sums for state in states for slot in state.memory.slots]
+    return torch.stack(
+        [flag for S, z in sums for flag in (is_finite(S), is_finite(z), (z >= 0).all())]
+    ).all()
 
 
 def out_of_memory(span: BlockSpan) -> HealthError:
@@ -78,6 +88,6 @@ def out_of_memory(span: BlockSpan) -> HealthError:
     )
 
 
-def is_finite(*tensors: Tensor) -> bool:
-    """Whether no value is infinite or not a number."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+def is_finite(tensor: Tensor) -> Tensor:
+    """Whether no value is infinite or not a number: bool () on the tensor's device."""
+    return torch.isfinite(tensor).all()

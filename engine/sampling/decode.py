@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sana_stream.engine.block import BlockSpan
+from sana_stream.engine.device import SideStream
+from sana_stream.engine.frame_stats import measure_frames
 from sana_stream.engine.loading.model import DecoderCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.vae.wan import VAECache
 
-from .checks import check_frames
+from .checks import is_finite
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBlock:
+    """A decoded block; its tensors on the CPU are complete once its side stream has run."""
+
+    frames: Tensor  # uint8 (T, H, W, 3) on the CPU
+    latents: Tensor  # float32 (1, C, T', h, w) on the CPU, normalised
+    stats: Tensor  # float32 (T, 3) on the CPU, from `measure_frames`
+    finite: Tensor  # bool () on the CPU, whether the decoder's output was
+    cache: VAECache | None  # for the next block
 
 
 def decode_block(
@@ -22,30 +35,38 @@ def decode_block(
     before: Snapshot,
     span: BlockSpan,
     step: int,
-    to_host: Callable[[Tensor], np.ndarray],
-) -> tuple[np.ndarray, VAECache | None]:
+    side_stream: SideStream,
+) -> DecodedBlock:
     """Decode the latents of a block.
 
     Args:
         latents: float32 (1, C, T', h, w), normalised.
         before: the snapshot that the block follows.
-        span: the block, for messages.
+        span: the block, of which all frames are decoded.
         step: latent frames decoded at a time.
-        to_host: copies uint8 frames from the device.
-
-    Returns:
-        Frames uint8 (T, H, W, 3), and the cache for the next block.
-
-    Raises:
-        HealthError: frames that are not finite.
+        side_stream: runs this.
     """
     cache = before.cache or rebuild_cache(decoder, before.recent_latents, step)
-    parts = []
+    host, stats, finite = None, [], []
+    start = 0
     for piece in latents.split(step, dim=2):
         frames, cache = decoder.decode(piece, cache)
-        check_frames(frames, span)
-        parts.append(to_host(to_pixels(frames)))
-    return np.concatenate(parts), cache
+        finite.append(is_finite(frames))
+        pixels = to_pixels(frames)
+        stats.append(measure_frames(pixels))
+        if host is None:
+            host = side_stream.host_memory((span.frames, *pixels.shape[1:]), torch.uint8)
+        side_stream.to_host(pixels, host[start : start + len(pixels)])
+        start += len(pixels)
+    assert host is not None
+    to_host = side_stream.to_host
+    return DecodedBlock(
+        host,
+        to_host(latents),
+        to_host(torch.cat(stats)),
+        to_host(torch.stack(finite).all()),
+        cache,
+    )
 
 
 def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) -> VAECache | None:
@@ -59,5 +80,7 @@ def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) ->
 
 def to_pixels(frames: Tensor) -> Tensor:
     """Frames (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
-    scaled = (frames[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    return scaled.permute(1, 2, 3, 0).contiguous()
+    scaled = (frames[0].float() * 127.5).add_(127.5).round_().permute(1, 2, 3, 0)
+    # one pass that converts and arranges
+    pixels = torch.empty(scaled.shape, dtype=torch.uint8, device=frames.device)
+    return pixels.copy_(scaled)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sana_stream.engine.device import to_device
 from sana_stream.engine.loading.model import LoadedModel, TransformerCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
+from sana_stream.models.upload import to_device
 
 from .samplers import SAMPLERS, Velocity
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -17,16 +16,16 @@ from torch import Tensor
 from sana_stream.engine.block import Block, BlockSpan, BlockStats
 from sana_stream.engine.cpu import EVERY_BLOCKS, trim_malloc
 from sana_stream.engine.device import side_stream_for
-from sana_stream.engine.frame_stats import FrameStats, measure_frames, update_reference
+from sana_stream.engine.frame_stats import FrameStats, update_reference
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.noise import NoiseSource
 from sana_stream.engine.sampling.checks import (
     ATTEMPT_STEPS,
-    check_states,
+    check_frames,
     out_of_memory,
     sample_until_finite,
 )
-from sana_stream.engine.sampling.decode import decode_block
+from sana_stream.engine.sampling.decode import DecodedBlock, decode_block
 from sana_stream.engine.sampling.denoise import (
     BlockNoise,
     commit_pending,
@@ -36,29 +35,41 @@ from sana_stream.engine.sampling.denoise import (
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
-from sana_stream.models.vae.wan import VAECache
 
 
 class StageTimer:
-    """Measures the stages of one block."""
+    """Measures the stages of one block: wall-clock time, on CUDA between events of a stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._process = psutil.Process()
-        self.seconds: dict[str, float] = {}
+        self._spans: dict[str, tuple[Any, Any]] = {}
         self.peak_bytes = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the body under a name, up to the end of its work on the caller's CUDA stream."""
-        begin = time.perf_counter()
+        """Time the body under a name; on CUDA its work on the current stream, without waiting."""
+        begin = self._now()
         try:
             yield
         finally:
-            if self._device.type == "cuda":
-                torch.cuda.current_stream(self._device).synchronize()
-            self.seconds[name] = time.perf_counter() - begin
+            self._spans[name] = begin, self._now()
             self.memory_bytes()
+
+    def seconds(self, name: str) -> float:
+        """Seconds of a stage, whose work on the device must be complete."""
+        begin, end = self._spans[name]
+        if self._device.type == "cuda":
+            return begin.elapsed_time(end) / 1000
+        return end - begin
+
+    def _now(self) -> Any:
+        if self._device.type == "mps":
+            torch.mps.synchronize()
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        return torch.cuda.current_stream(self._device).record_event(event)
 
     def memory_bytes(self) -> int:
         """Bytes in use: allocated on a CUDA device, else resident in the process."""
@@ -140,19 +151,20 @@ class BlockGenerator:
             HealthError: frames are not finite, or no memory for a single frame.
         """
         latents, span = latent_block.latents, latent_block.span
-        decode = partial(self._decode, latents, before, span)
-        with latent_block.timer.stage("decode"):
-            frames, cache = self._side_stream.run(decode, latent_block.event, latents)
+        decode = partial(self._decode, latent_block, before)
+        decoded = self._side_stream.run(decode, latent_block.event, latents)
+        check_frames(decoded.finite, span)
         if span.index % EVERY_BLOCKS == 0:
             trim_malloc()
-        stats = measure_frames(frames)
+        stats = FrameStats.mean(decoded.stats)
         reference = update_reference(
             before.reference_stats, stats, span.index - latent_block.snapshot.shot.index
         )
-        after = replace(latent_block.after, cache=cache, reference_stats=reference)
+        after = replace(latent_block.after, cache=decoded.cache, reference_stats=reference)
         measured = self._stats(latent_block, after, stats, stats.ratio_to(reference))
         prompt = latent_block.snapshot.prompt
-        block = Block(span.index, span.start, frames, latents.cpu(), prompt, measured)
+        frames = decoded.frames.numpy()
+        block = Block(span.index, span.start, frames, decoded.latents, prompt, measured)
         return block, after
 
     def _sample(self, snapshot: Snapshot, span: BlockSpan, noise: NoiseSource) -> LatentBlock:
@@ -161,7 +173,6 @@ class BlockGenerator:
             texts = self._encode_prompts(snapshot)
         with timer.stage("commit"):
             states = commit_pending(self._model.transformer_calls, snapshot, texts)
-            check_states(states, span)
         with timer.stage("denoise"):
             latents, attempts = self._denoise(snapshot, span, texts, states, noise)
         recent = (*snapshot.recent_latents, latents)[-self._kept_blocks :]
@@ -198,17 +209,18 @@ class BlockGenerator:
             drawn = _noise_of(noise, span.index, attempt)
             return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn)
 
-        latents, attempts = sample_until_finite(sample, span)
+        latents, attempts = sample_until_finite(sample, states, span)
         return latents.contiguous(), attempts  # a saved stream has the same memory layout
 
-    def _decode(
-        self, latents: Tensor, before: Snapshot, span: BlockSpan
-    ) -> tuple[np.ndarray, VAECache | None]:
-        """The block's frames; fewer at a time once memory has run out."""
+    def _decode(self, latent_block: LatentBlock, before: Snapshot) -> DecodedBlock:
+        """The decoded block; fewer frames at a time once memory has run out."""
+        latents, span = latent_block.latents, latent_block.span
+        decoder, side_stream = self._model.decoder_calls, self._side_stream
         while True:
+            step = self._decode_frames
             try:
-                step, to_host = self._decode_frames, self._side_stream.to_host
-                return decode_block(self._model.decoder_calls, latents, before, span, step, to_host)
+                with latent_block.timer.stage("decode"):
+                    return decode_block(decoder, latents, before, span, step, side_stream)
             except torch.OutOfMemoryError as error:
                 if self._decode_frames == 1:
                     raise out_of_memory(span) from error
@@ -221,10 +233,10 @@ class BlockGenerator:
         memory = timer.memory_bytes()
         self._peak_bytes = max(self._peak_bytes, timer.peak_bytes)
         return BlockStats(
-            text_seconds=timer.seconds["text"],
-            commit_seconds=timer.seconds["commit"],
-            denoise_seconds=timer.seconds["denoise"],
-            decode_seconds=timer.seconds["decode"],
+            text_seconds=timer.seconds("text"),
+            commit_seconds=timer.seconds("commit"),
+            denoise_seconds=timer.seconds("denoise"),
+            decode_seconds=timer.seconds("decode"),
             memory_bytes=memory,
             peak_memory_bytes=self._peak_bytes,
             state_bytes=after.nbytes,

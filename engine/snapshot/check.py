@@ -85,7 +85,7 @@ def _check_caches(points: Iterable[RecoveryPoint], model: LoadedModel, latents: 
         wanted = [[(*latents[:2], n, *latents[3:]) for n in range(1, OVERLAP + 1)]]
     else:
         wanted = [[shape] for shape in _cache_shapes(model, latents)]
-    dtypes = {torch.float32, model.dtype}  # some layers of a decoder stay in float32
+    dtypes = {torch.float32, model.decoder_dtype}  # some layers of a decoder stay in float32
     for cache in caches:
         if len(cache.tails) != len(wanted):
             raise ValueError(f"a cache of {len(cache.tails)} tensors, not of {len(wanted)}")

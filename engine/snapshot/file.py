@@ -15,16 +15,19 @@ from torch import Tensor
 from sana_stream._files import atomic_write, require_regular_file
 from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import BlockPlan
+from sana_stream.engine.device import DTYPES
 from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.fingerprint import Fingerprint
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.errors import SnapshotError
+from sana_stream.models.vae.ltx2 import LTX2VAEConfig
 
 from .check import check_snapshot
 from .header import SnapshotHeader, checksum
 from .snapshot import Snapshot, initial_snapshot
 from .tensors import (
     GOOD,
+    cache_dtypes,
     describe_drift,
     describe_states,
     drift_from,
@@ -97,7 +100,7 @@ class SavedStream:
                 f"{name} is a stream of another model ({safe_text(header.model)}), not of the one"
                 f" loaded ({model.display_name}); give the model that generated it"
             )
-        if header.dtype != _dtype(model):
+        if header.dtype != _dtype(model) or _decoded_in_another(tensors, model):
             tensors = without_cache(tensors)
         try:
             prompts = header.prompt, header.negative_prompt
@@ -155,6 +158,13 @@ def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any])
         watch=describe_drift(snapshot),
         take=snapshot.shot,
     )
+
+
+def _decoded_in_another(tensors: Mapping[str, Tensor], model: LoadedModel) -> bool:
+    """Whether the decoder that wrote the caches, and not the transformer, had another dtype."""
+    latents = isinstance(model.decoder.config, LTX2VAEConfig)  # which it caches in float32
+    own = torch.float32 if latents else model.decoder_dtype
+    return bool(cache_dtypes(tensors) & {*DTYPES.values()} - {own})
 
 
 def _dtype(model: LoadedModel) -> str:

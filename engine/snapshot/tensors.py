@@ -22,6 +22,7 @@ from .snapshot import DriftReference, RecoveryPoint, Snapshot
 
 CACHE = "cache."
 GOOD = "good."  # prefix of a separate recovery point
+_CACHES = (CACHE, GOOD + CACHE)
 
 
 def recovery_to_tensors(point: RecoveryPoint, prefix: str = "") -> dict[str, Tensor]:
@@ -196,8 +197,12 @@ def from_tensors(
 
 def without_cache(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without the decoder's caches, for a model of another dtype."""
-    caches = (CACHE, GOOD + CACHE)
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(caches)}
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_CACHES)}
+
+
+def cache_dtypes(tensors: Mapping[str, Tensor]) -> set[torch.dtype]:
+    """The dtypes of the decoder's caches."""
+    return {tensor.dtype for name, tensor in tensors.items() if name.startswith(_CACHES)}
 
 
 def map_tensors(snapshot: Snapshot, change: Callable[[Tensor], Tensor]) -> Snapshot:

@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sana_stream.errors import ConfigError
+from sana_stream.models.upload import to_device
 
 from .config import WanVAEConfig, check_frames, check_latents
 from .layers import (
@@ -290,8 +291,8 @@ class WanVAE(nn.Module):
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         # not buffers: a bfloat16 module must still normalise in float32
-        values = torch.tensor((self.config.latents_mean, self.config.latents_std), device=device)
-        mean, std = values.view(2, 1, -1, 1, 1, 1)
+        values = torch.tensor((self.config.latents_mean, self.config.latents_std), device="cpu")
+        mean, std = to_device(values, device).view(2, 1, -1, 1, 1, 1)
         return mean, std
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from sana_stream.engine.device import CudaSideStream, InlineStream, to_device
+from sana_stream.engine.device import CudaSideStream, InlineStream
+from sana_stream.models.upload import to_device
 
 
 class RecordingCuda:
@@ -90,21 +91,43 @@ def test_side_stream_waits_for_its_inputs(cuda: RecordingCuda):
         "side waits for main",
         "kept for side",
         "decode",
+        "record on side",
+        "synchronize",
         "leave side",
     ]
 
 
-def test_frames_are_read_after_their_copy(cuda: RecordingCuda):
+def test_results_are_complete_when_the_side_stream_has_run(cuda: RecordingCuda):
+    """All copies to pinned memory are queued, and waited for once."""
     lane = CudaSideStream(torch.device("cuda", 0), cuda)
     pictures = torch.arange(6, dtype=torch.uint8).reshape(2, 3)
-    assert np.array_equal(lane.to_host(pictures), [[0, 1, 2], [3, 4, 5]])
-    assert cuda.calls == ["pinned", "copy", "record on side", "synchronize"]
+
+    def work() -> tuple[torch.Tensor, torch.Tensor]:
+        host = lane.host_memory(pictures.shape, pictures.dtype)
+        lane.to_host(pictures, host)
+        return host, lane.to_host(pictures[0])
+
+    host, first = lane.run(work, lane.record_event(), pictures)
+    assert np.array_equal(host.numpy(), [[0, 1, 2], [3, 4, 5]])
+    assert first.tolist() == [0, 1, 2]
+    assert cuda.calls[4:] == [
+        "pinned",
+        "copy",
+        "pinned",
+        "copy",
+        "record on side",
+        "synchronize",
+        "leave side",
+    ]
 
 
 def test_cpu_has_one_stream():
     lane = InlineStream()
     assert lane.run(lambda: 3, lane.record_event(), torch.ones(1)) == 3
     assert np.array_equal(lane.to_host(torch.tensor([1, 2])), [1, 2])
+    host = lane.host_memory((2, 3), torch.uint8)
+    lane.to_host(torch.ones(3, dtype=torch.uint8), host[1])
+    assert host[1].tolist() == [1, 1, 1]
 
 
 def test_copy_to_device_is_asynchronous(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""Offload of the text encoder: it is on its device only while a prompt is encoded."""
+"""Offload of the text encoder: its weights are on its device only while a prompt is encoded."""
 
 from __future__ import annotations
 
@@ -12,57 +12,47 @@ from sana_stream.models.text_encoder import TextEncoder
 
 from ..tiny_model import tiny_text_encoder, tiny_tokenizer
 
-WORKING, OFFLOAD = torch.device("cpu"), torch.device("meta")
+CPU, META = torch.device("cpu"), torch.device("meta")
 
 
-class RecordingDecoder:
-    """A decoder that records its device moves; its weights are not moved."""
-
-    def __init__(self) -> None:
-        self.model = tiny_text_encoder().eval()
-        self.moves: list[torch.device] = []
-        self.fail = False
-        self.dtype = torch.float32
-
-    def to(self, device: torch.device) -> RecordingDecoder:
-        self.moves.append(device)
-        return self
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        assert self.moves[-1] == WORKING, "called while offloaded"
-        if self.fail:
-            raise RuntimeError("out of memory")
-        return self.model(*args, **kwargs)
+def encoder(model: Any, device: torch.device, offload: torch.device | None) -> TextEncoder:
+    return TextEncoder(tiny_tokenizer(), model, (), 12, device, offload)
 
 
-def encoder(model: Any, offload: torch.device | None) -> TextEncoder:
-    return TextEncoder(tiny_tokenizer(), model, (), 12, WORKING, offload)
-
-
-def test_encode_moves_decoder_to_device_and_back():
-    model = RecordingDecoder()
-    text = encoder(model, OFFLOAD)
-    assert model.moves == [OFFLOAD]
-    embeds, mask = text.encode("a red boat")
-    assert model.moves == [OFFLOAD, WORKING, OFFLOAD]
-    expected, expected_mask = encoder(model.model, None).encode("a red boat")
+def test_offloaded_weights_are_copied_and_stay_where_they_are():
+    """On the meta device in place of a GPU, and with the same embeddings on the CPU."""
+    model = tiny_text_encoder().eval()
+    expected, expected_mask = encoder(model, CPU, None).encode("a red boat")
+    before = dict(model.named_parameters())
+    embeds, mask = encoder(model, CPU, CPU).encode("a red boat")
     assert torch.equal(embeds, expected)
     assert torch.equal(mask, expected_mask)
-    assert embeds.device == mask.device == text.device == WORKING
+    embeds, mask = encoder(model, META, CPU).encode("a red boat")
+    assert (embeds.device, mask.device) == (META, META)
+    assert embeds.shape == expected.shape
+    assert all(weight is before[name] for name, weight in model.named_parameters())
+    assert {weight.device for weight in before.values()} == {CPU}
 
 
-def test_encode_offloads_decoder_after_an_error():
-    model = RecordingDecoder()
-    text, model.fail = encoder(model, OFFLOAD), True
+def test_offloaded_weights_stay_after_an_error(monkeypatch: pytest.MonkeyPatch):
+    model = tiny_text_encoder().eval()
+    text, before = encoder(model, META, CPU), dict(model.named_parameters())
+
+    def fail(*_: Any, **__: Any):
+        assert {weight.device for weight in model.parameters()} == {META}
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model, "forward", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         text.encode("a red boat")
-    assert model.moves[-1] == OFFLOAD
+    assert all(weight is before[name] for name, weight in model.named_parameters())
 
 
-def test_encode_without_offload_keeps_device():
-    model = RecordingDecoder()
-    encoder(model, None).encode("a red boat")
-    assert model.moves == [WORKING]
+def test_encode_without_offload_uses_the_weights_themselves():
+    model = tiny_text_encoder().eval()
+    text = encoder(model, META, None)
+    assert {weight.device for weight in model.parameters()} == {META}
+    assert text.encode("a red boat")[0].device == text.device == META
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,13 @@ APPLY_TOKENS, APPLY_WARPS = (
     linear_attention.APPLY_HOPPER if ARCHITECTURE == 90 else linear_attention.APPLY_OTHER
 )
 CUOBJDUMP = next(Path(triton.__file__).parent.glob("backends/nvidia/**/cuobjdump"))
-SHARED = {80: 163 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10}  # bytes that a block may take
+SHARED = {
+    80: 163 << 10,
+    89: 99 << 10,
+    90: 227 << 10,
+    100: 227 << 10,
+    120: 99 << 10,
+}  # bytes that a block may take
 FLOAT32 = {"query_scale", "key_scale", "scale", "cos", "sin", "S", "z"}
 FLOATS = {"eps"}
 WHOLE = {"rows", "tokens", "angle_tokens", "width", "height", "frames"}
