@@ -13,10 +13,13 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance.compile import compile_networks
 from sana_stream.errors import ConfigError
 
+from ...tiny_model import save_tiny_model
 from ..session.test_image_cuts import PICTURE
 from ..session.test_session import take
 
-LENGTHS = ["a", "a red", "red: a red boat", *(" ".join(["a red boat"] * n) for n in range(1, 8))]
+LOGGER = compile_networks.__module__
+WORDS = "a red boat sails over the blue sea"
+LENGTHS = [" ".join((WORDS + " " + WORDS).split()[:count]) for count in range(1, 11)]
 
 
 def test_compiled_stream_equals_an_eager_one(tiny_folder: Path, tiny_engine: Engine):
@@ -34,12 +37,24 @@ def test_compiled_stream_equals_an_eager_one(tiny_folder: Path, tiny_engine: Eng
         assert error < 1e-4
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that reads longer prompts than the tiny one."""
+    return save_tiny_model(tmp_path_factory.mktemp("long"), {"max_text_tokens": 24})
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> list[torch.Tensor]:
+    """Latents of the long story, uncompiled."""
+    return long_story(Engine.load(folder, device="cpu", dtype="float32"))
+
+
 @pytest.fixture
-def compiled(tiny_folder: Path) -> Engine:
+def compiled(folder: Path) -> Engine:
     """An engine whose layers are traced and run without code generation."""
     torch._dynamo.reset()
     counters.clear()
-    engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
+    engine = Engine.load(folder, device="cpu", dtype="float32")
     compile_networks(engine, backend="eager")
     return engine
 
@@ -61,47 +76,46 @@ def close(these: list[torch.Tensor], those: list[torch.Tensor]) -> bool:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return our own warnings; torch logs to a logger of its own at every level."""
-    records = [record for record in caplog.records if record.name.startswith("sana_stream")]
-    return [record.getMessage() for record in records if record.levelno >= logging.WARNING]
+    """Return the warnings about compiling."""
+    return [record.getMessage() for record in caplog.records if record.name == LOGGER]
 
 
 def test_every_prompt_length_and_start_runs_in_two_forms_of_a_layer(
-    compiled: Engine, tiny_engine: Engine, caplog: pytest.LogCaptureFixture
+    compiled: Engine, expected: list[torch.Tensor], caplog: pytest.LogCaptureFixture
 ):
-    counts = {int(tiny_engine.encode_prompt(prompt)[1].sum()) for prompt in (*LENGTHS, "rain")}
-    assert len(counts) >= 6
+    prompts = (*LENGTHS, "rain")
+    assert len({int(compiled.encode_prompt(prompt)[1].sum()) for prompt in prompts}) >= 10
     with caplog.at_level(logging.WARNING):
         latents = long_story(compiled)
     assert counters["stats"]["unique_graphs"] == 2
     assert not counters["graph_break"]
     assert not warnings(caplog)
-    assert close(latents, long_story(tiny_engine))
+    assert close(latents, expected)
 
 
 def test_more_forms_than_torch_allows_run_uncompiled_with_one_warning(
-    compiled: Engine, tiny_engine: Engine, caplog: pytest.LogCaptureFixture
+    compiled: Engine, expected: list[torch.Tensor], caplog: pytest.LogCaptureFixture
 ):
     with torch._dynamo.config.patch(recompile_limit=1), caplog.at_level(logging.WARNING):
         latents = long_story(compiled)
     assert counters["stats"]["unique_graphs"] == 1
     assert ["uncompiled" in message for message in warnings(caplog)] == [True]
-    assert close(latents, long_story(tiny_engine))
+    assert close(latents, expected)
 
 
 def test_layer_that_cannot_be_compiled_runs_uncompiled_with_one_warning(
-    tiny_folder: Path, tiny_engine: Engine, caplog: pytest.LogCaptureFixture
+    folder: Path, expected: list[torch.Tensor], caplog: pytest.LogCaptureFixture
 ):
     def broken(*_: object) -> None:
         raise ValueError("this backend compiles nothing")
 
     torch._dynamo.reset()
-    engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
+    engine = Engine.load(folder, device="cpu", dtype="float32")
     compile_networks(engine, backend=broken)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         latents = long_story(engine)
     assert ["compiles nothing" in message for message in warnings(caplog)] == [True]
-    assert close(latents, long_story(tiny_engine))
+    assert close(latents, expected)
 
 
 def test_generated_code_equals_eager_code(tiny_folder: Path, tiny_engine: Engine):
