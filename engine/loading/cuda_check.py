@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,7 @@ from torch import Tensor
 
 from sana_stream.errors import ConfigError
 from sana_stream.models.vae.config import WanVAEConfig
-
-if TYPE_CHECKING:
-    from .model import LoadedModel
+from sana_stream.models.vae.registry import VideoDecoderConfig
 
 WANTED_TORCH = (2, 10)
 SUSPECT_CUDNN = range(90800, 91300)  # pytorch issue 163539
@@ -22,17 +20,8 @@ TOLERANCE = 0.02  # relative, for the rounding of bfloat16 and float16
 logger = logging.getLogger(__name__)
 
 
-def check_cuda(model: LoadedModel) -> None:
-    """Check a model's device; does nothing on other devices than CUDA.
-
-    An old torch is logged as a warning. With a suspect cuDNN the largest convolution of Wan's
-    decoder, at the preset's size, is compared with float32.
-
-    Raises:
-        ConfigError: the convolution is wrong.
-    """
-    if model.device.type != "cuda":
-        return
+def warn_of_old_torch() -> None:
+    """Log a warning if torch is older than what a CUDA device needs to be fast."""
     version = torch.__version__.split("+")[0]
     if _numbers(version) < WANTED_TORCH:
         logger.warning(
@@ -40,14 +29,12 @@ def check_cuda(model: LoadedModel) -> None:
             " slower; install torch 2.10 or newer",
             version,
         )
-    config = model.decoder.config
+
+
+def needs_comparison(config: VideoDecoderConfig, dtype: torch.dtype) -> TypeGuard[WanVAEConfig]:
+    """Whether this cuDNN may compute a decoder's convolutions wrongly in its dtype."""
     suspect = (torch.backends.cudnn.version() or 0) in SUSPECT_CUDNN
-    if suspect and isinstance(config, WanVAEConfig) and model.decoder_dtype != torch.float32:
-        preset = model.preset
-        pieces = model.decode_frames_for(preset.block_frames, preset.height, preset.width)
-        frames = pieces * config.temporal_factor
-        size = preset.height // config.patch, preset.width // config.patch
-        check_convolution(config.decoder_dim, frames, *size, model.decoder_dtype, model.device)
+    return suspect and isinstance(config, WanVAEConfig) and dtype != torch.float32
 
 
 def check_convolution(

@@ -27,7 +27,7 @@ from sana_stream.models.weights.load import (
     load_vae,
 )
 
-from .cuda_check import check_cuda
+from .cuda_check import check_convolution, needs_comparison, warn_of_old_torch
 from .decoder import TINY, resolve_decoder_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
@@ -197,8 +197,28 @@ class LoadedModel:
         loaded.source = str(info.source if isinstance(model, ModelInfo) else model)
         loaded.set_loras(info.loras)
         loaded.quantize(quantize, quantize_text)
-        check_cuda(loaded)
+        loaded.check_device()
         return loaded
+
+    def check_device(self) -> None:
+        """Check torch and cuDNN on a CUDA device; does nothing on others.
+
+        An old torch is logged as a warning. With a suspect cuDNN the largest convolution of Wan's
+        decoder, at the preset's size, is compared with float32.
+
+        Raises:
+            ConfigError: the convolution is wrong.
+        """
+        if self.device.type != "cuda":
+            return
+        warn_of_old_torch()
+        config, dtype = self.decoder.config, self.decoder_dtype
+        if needs_comparison(config, dtype):
+            height, width = self.preset.height, self.preset.width
+            pieces = self.decode_frames_for(self.preset.block_frames, height, width)
+            frames, patch = pieces * config.temporal_factor, config.patch
+            size = frames, height // patch, width // patch
+            check_convolution(config.decoder_dim, *size, dtype, self.device)
 
     @property
     def display_name(self) -> str:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from sana_stream.engine.device import resolve_device, resolve_dtype
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.cuda_check import check_cuda
 from sana_stream.engine.loading.decoder import (
     TINY,
     check_decoder,
@@ -188,7 +187,7 @@ def engine_of(
         chosen_dtype,
         decoder=_decoder(decoder, shapes, chosen, decoder_dtype),
     )
-    check_cuda(engine)
+    engine.check_device()
     return engine
 
 

@@ -38,7 +38,7 @@ def sample_until_finite(
     healthy = are_healthy(states)
     for attempt in range(ATTEMPTS):
         latents = sample(attempt)
-        states_healthy, finite = torch.stack((healthy, is_finite(latents))).tolist()
+        states_healthy, finite = torch.stack((healthy, is_finite(latents))).cpu().tolist()
         if not states_healthy:
             raise HealthError(
                 f"the memory before block {span.index} (from frame {span.start}) is not finite;"

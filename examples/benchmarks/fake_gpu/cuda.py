@@ -111,11 +111,13 @@ class FakeFunctions(TorchFunctionMode):
         return made
 
     def _tensor(self, data: Any, *, device: Any = None, **options: Any) -> Tensor:
-        """Numbers of Python: on CUDA their copy waits."""
-        if device is None or torch.device(device).type != "cuda":
-            return torch.tensor(data, device=device, **options)
-        self._trace.wait("copies numbers of Python to cuda")
+        """Numbers of Python: on CUDA their copy waits.
+
+        The numbers are dropped: torch would compute with them, on a device that does not exist.
+        """
         made = torch.tensor(data, device="meta", **options)
+        if device is not None and torch.device(device).type == "cuda":
+            self._trace.wait("copies numbers of Python to cuda")
         return torch.zeros(made.shape, dtype=made.dtype, device=device)
 
     def _numpy(self, tensor: Tensor) -> np.ndarray:
