@@ -86,7 +86,9 @@ class Uncompiled:
     def add(self, shapes: tuple[torch.Size, ...], error: Exception) -> None:
         """Run these shapes uncompiled from here on."""
         if not self._shapes:
-            reason = str(error).strip().partition("\n")[0]
+            reason = " ".join(str(error).split()[:40])
+            if isinstance(error, FailOnRecompileLimitHit):
+                reason = "torch has compiled as many sizes as it keeps; start a new process for it"
             logger.warning("blocks of this size run uncompiled, which is slower: %s", reason)
         self._shapes.add(shapes)
 
