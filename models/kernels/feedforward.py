@@ -6,11 +6,11 @@ The reference is `FeedForward.expand`, `conv_depth` and the gate of `FeedForward
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
+import triton  # type: ignore[import-not-found] - comes with CUDA builds of torch
+import triton.language as tl  # type: ignore[import-not-found]
 from torch import Tensor
 
-from .launch import on_device
+from .launch import launch
 
 COLUMNS, CHANNELS, WARPS = 8, 64, 4  # of one program's tile
 
@@ -89,11 +89,11 @@ def gated_depthwise(x: Tensor, weight: Tensor, bias: Tensor, height: int, width:
     out = x.new_empty((frames, tokens, both // 2))
     taps = weight.flatten(1).t().contiguous()  # (9, 2C): channels adjacent
     grid = (frames, triton.cdiv(width, COLUMNS), triton.cdiv(both // 2, CHANNELS))
-    with on_device(x):
-        gated_depthwise_kernel[grid](
-            x.contiguous(), taps, bias, out, height, width, C=both // 2,
-            COLUMNS=COLUMNS, CHANNELS=CHANNELS, num_warps=WARPS,
-        )  # fmt: skip
+    launch(
+        x, gated_depthwise_kernel, grid,
+        x.contiguous(), taps, bias, out, height, width, C=both // 2,
+        COLUMNS=COLUMNS, CHANNELS=CHANNELS, num_warps=WARPS,
+    )  # fmt: skip
     return out
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def on_device(x: Tensor) -> AbstractContextManager[object]:
-    """Enter the device of a tensor: Triton launches on the current one."""
-    return torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
+def launch(x: Tensor, kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
+    """Launch a kernel on the device of a tensor: Triton launches on the current one.
+
+    Args:
+        x: a tensor of the device; on the CPU, Triton interprets.
+        kernel: a function of `triton.jit`.
+        grid: number of programs along each axis.
+        args: of the kernel.
+        options: its constants, and `num_warps`.
+    """
+    with torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext():
+        kernel[grid](*args, **options)
 
 
 def is_hopper(x: Tensor) -> bool:

@@ -10,11 +10,11 @@ Shapes: B batch, N tokens, H heads, d head width, D = H*d.
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
+import triton  # type: ignore[import-not-found] - comes with CUDA builds of torch
+import triton.language as tl  # type: ignore[import-not-found]
 from torch import Tensor
 
-from .launch import is_hopper, on_device, power_of_two, rows_of
+from .launch import is_hopper, launch, power_of_two, rows_of
 
 PIECE = 512  # tokens whose sums one program adds: 15,600 tokens and 20 heads are 620 programs
 SUM_TOKENS, SUM_WARPS = 32, 8  # tokens of one step
@@ -177,7 +177,6 @@ def linear_attention(
     query, key, value = rows_of(query), rows_of(key), rows_of(value)
     batch, tokens, width = query.shape
     heads, d = past_z.shape[1:]
-    exact = query.dtype == torch.float32
     scales = query.new_empty((2, batch, tokens), dtype=torch.float32)
     pieces = triton.cdiv(tokens, piece)
     S = past_S.new_empty((pieces, batch, heads, d, d))
@@ -187,25 +186,26 @@ def linear_attention(
     angle_tokens = tokens if cos.shape[0] > 1 else 0
     shapes = {"H": heads, "d": d, "WIDTH": power_of_two(d)}
     apply_tokens, apply_warps = APPLY_HOPPER if is_hopper(query) else APPLY_OTHER
-    with on_device(query):
-        row_scales[(triton.cdiv(batch * tokens, NORM_ROWS),)](
-            query, key, scales[0], scales[1], batch * tokens, tokens, width, norm_eps,
-            query.stride(0), query.stride(1), key.stride(0), key.stride(1),
-            ROWS=NORM_ROWS, COLUMNS=min(NORM_COLUMNS, power_of_two(width)),
-        )  # fmt: skip
-        block_sums[(pieces, batch * heads)](
-            key, scales[1], key_weight, value, cos, sin, S, z, tokens, angle_tokens,
-            key.stride(0), key.stride(1), value.stride(0), value.stride(1),
-            **shapes, TOKENS=SUM_TOKENS, PIECE=piece, PRECISION="ieee" if exact else "tf32",
-            num_warps=SUM_WARPS,
-        )  # fmt: skip
-        own_S, own_z = S.sum(0), z.sum(0)
-        apply_sums[(triton.cdiv(tokens, apply_tokens), batch * heads)](
-            query, scales[0], query_weight, cos, sin, past_S + own_S, past_z + own_z, out,
-            tokens, angle_tokens, eps, query.stride(0), query.stride(1),
-            **shapes, TOKENS=apply_tokens, PRECISION="ieee" if exact else "tf32",
-            num_warps=apply_warps,
-        )  # fmt: skip
+    launch(
+        query, row_scales, (triton.cdiv(batch * tokens, NORM_ROWS),),
+        query, key, scales[0], scales[1], batch * tokens, tokens, width, norm_eps,
+        query.stride(0), query.stride(1), key.stride(0), key.stride(1),
+        ROWS=NORM_ROWS, COLUMNS=min(NORM_COLUMNS, power_of_two(width)),
+    )  # fmt: skip
+    precision = "ieee" if query.dtype == torch.float32 else "tf32"
+    launch(
+        query, block_sums, (pieces, batch * heads),
+        key, scales[1], key_weight, value, cos, sin, S, z, tokens, angle_tokens,
+        key.stride(0), key.stride(1), value.stride(0), value.stride(1),
+        **shapes, TOKENS=SUM_TOKENS, PIECE=piece, PRECISION=precision, num_warps=SUM_WARPS,
+    )  # fmt: skip
+    own_S, own_z = S.sum(0), z.sum(0)
+    launch(
+        query, apply_sums, (triton.cdiv(tokens, apply_tokens), batch * heads),
+        query, scales[0], query_weight, cos, sin, past_S + own_S, past_z + own_z, out,
+        tokens, angle_tokens, eps, query.stride(0), query.stride(1),
+        **shapes, TOKENS=apply_tokens, PRECISION=precision, num_warps=apply_warps,
+    )  # fmt: skip
     return out, own_S, own_z
 
 

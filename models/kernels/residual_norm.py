@@ -6,11 +6,11 @@ The reference is `modulate` of `sana_stream.models.transformer` and the sums of 
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
+import triton  # type: ignore[import-not-found] - comes with CUDA builds of torch
+import triton.language as tl  # type: ignore[import-not-found]
 from torch import Tensor
 
-from .launch import on_device, power_of_two
+from .launch import launch, power_of_two
 
 TILE = 4096  # elements of one program: one token of a large model, several of a small one
 WARPS = 8
@@ -58,7 +58,7 @@ def residual_norm_kernel(
         tl.store(normed + at, result.to(normed.dtype.element_ty), mask=inside)
 
 
-def _launch(
+def _run(
     x: Tensor,
     branch: Tensor | None = None,
     gate: Tensor | None = None,
@@ -74,15 +74,15 @@ def _launch(
     batch, frames, tokens, width = x.shape
     size = power_of_two(width)
     rows, at_once = batch * frames * tokens, max(1, TILE // size)
-    with on_device(x):
-        residual_norm_kernel[(triton.cdiv(rows, at_once),)](
-            x, x if branch is None else branch, x if gate is None else gate, shift, scale,
-            total, normed, rows, frames, tokens,
-            *_strides(gate), *_strides(modulation and shift), eps,
-            D=width, WIDTH=size, ROWS=at_once,
-            HAS_BRANCH=branch is not None, HAS_GATE=gate is not None,
-            HAS_NORM=modulation is not None, num_warps=WARPS,
-        )  # fmt: skip
+    launch(
+        x, residual_norm_kernel, (triton.cdiv(rows, at_once),),
+        x, x if branch is None else branch, x if gate is None else gate, shift, scale,
+        total, normed, rows, frames, tokens,
+        *_strides(gate), *_strides(modulation and shift), eps,
+        D=width, WIDTH=size, ROWS=at_once,
+        HAS_BRANCH=branch is not None, HAS_GATE=gate is not None,
+        HAS_NORM=modulation is not None, num_warps=WARPS,
+    )  # fmt: skip
     return total, normed
 
 
@@ -96,7 +96,7 @@ def _strides(table: Tensor | None) -> tuple[int, int]:
 @torch.library.custom_op("sana_stream::gated_sum", mutates_args=())
 def gated_sum(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
     """Compute `x + gate * branch`: tokens (B, T, P, D), gate (B, T or 1, 1, D)."""
-    return _launch(x, branch, gate)[0]
+    return _run(x, branch, gate)[0]
 
 
 @gated_sum.register_fake
@@ -107,7 +107,7 @@ def _(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
 @torch.library.custom_op("sana_stream::modulated_norm", mutates_args=())
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """Compute `LayerNorm(x) * (1 + scale) + shift`: shift and scale (B, T or 1, 1, D)."""
-    return _launch(x, modulation=_same_strides(shift, scale), eps=eps)[1]
+    return _run(x, modulation=_same_strides(shift, scale), eps=eps)[1]
 
 
 @modulated_norm.register_fake
@@ -120,7 +120,7 @@ def sum_norm(
     x: Tensor, branch: Tensor, shift: Tensor, scale: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
     """Compute `x + branch` and its `modulated_norm`."""
-    return _launch(x, branch, modulation=_same_strides(shift, scale), eps=eps)
+    return _run(x, branch, modulation=_same_strides(shift, scale), eps=eps)
 
 
 @sum_norm.register_fake

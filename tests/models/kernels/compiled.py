@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+import triton  # type: ignore[import-not-found]
+from triton.backends.compiler import GPUTarget  # type: ignore[import-not-found]
+from triton.compiler import ASTSource  # type: ignore[import-not-found]
 
 from sana_stream.models.kernels import feedforward, linear_attention, residual_norm
 
@@ -25,7 +25,7 @@ ARCHITECTURE = int(sys.argv[1])
 APPLY_TOKENS, APPLY_WARPS = (
     linear_attention.APPLY_HOPPER if ARCHITECTURE == 90 else linear_attention.APPLY_OTHER
 )
-CUOBJDUMP = next(Path(triton.__file__).parent.glob("backends/nvidia/**/cuobjdump"))
+CUOBJDUMP = next(Path(str(triton.__file__)).parent.glob("backends/nvidia/**/cuobjdump"))
 SHARED = {
     80: 163 << 10,
     89: 99 << 10,

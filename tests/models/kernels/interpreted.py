@@ -31,7 +31,7 @@ from sana_stream.models.config import TransformerConfig
 from sana_stream.models.feedforward import FeedForward
 from sana_stream.models.kernels import feedforward
 from sana_stream.models.kernels.choose import register_kernels
-from sana_stream.models.rope import rotary_embedding
+from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
 from sana_stream.models.transformer import modulate
 
 from ...engine.fake_graph_capture import TapeRecorder
@@ -64,7 +64,7 @@ def config(heads: int, head_dim: int, mlp_ratio: float = 2.0) -> TransformerConf
 
 def attention_arguments(
     heads: int, head_dim: int, size: tuple[int, int, int], batch: int, starts: int
-) -> tuple[SelfAttention, torch.Tensor, object, AttentionState]:
+) -> tuple[SelfAttention, torch.Tensor, RotaryEmbedding, AttentionState]:
     layer = SelfAttention(config(heads, head_dim)).requires_grad_(False)
     for norm in (layer.norm_q, layer.norm_k):
         norm.weight.normal_(1, 0.2)
@@ -234,7 +234,7 @@ def test_operators_keep_the_rules_of_compilers():
     """Fake results have the shapes, dtypes and strides of real ones; nothing is changed."""
     layer, x, rotation, past = attention_arguments(2, 6, (2, 2, 3), 1, 1)
     weights = layer.norm_q.weight, layer.norm_k.weight
-    attention = (x, x, x, *weights, *rotation, *past, 1e-5, 1e-15)  # type: ignore[misc]
+    attention = (x, x, x, *weights, *rotation, *past, 1e-5, 1e-15)
     hidden, depth = torch.randn(2, 6, 8), torch.nn.Conv2d(8, 8, 3, groups=8).requires_grad_(False)
     tokens, gate = torch.randn(2, 1, 2, 3, 12), torch.randn(1, 1, 1, 12)
     checks = ("test_schema", "test_faketensor")
