@@ -43,7 +43,7 @@ OPS = torch.ops.sana_stream
 # small and short: the interpreter takes a tenth of a second for each program of a kernel
 SIZE = {"height": 16, "width": 32, "block_frames": 1}
 SHORT: dict[str, Any] = {"seed": 3, "steps": 1} | SIZE
-few = settings(max_examples=6, derandomize=True, database=None)
+few = settings(max_examples=4, derandomize=True, database=None)
 CLOSE = 1e-5  # relative, float32: another order of summation
 
 
@@ -151,7 +151,7 @@ def test_temporal_conv_equals_the_plain_code(batch, frames, tokens):
     assert relative_error(output, layer.temporal_conv(x, state)) < CLOSE
 
 
-@pytest.mark.parametrize(("frames", "each_frame"), [(1, False), (3, True)])
+@pytest.mark.parametrize(("frames", "each_frame"), [(1, False), (2, True)])
 @torch.no_grad()
 def test_a_fused_transformer_equals_the_plain_one(
     frames: int, each_frame: bool, monkeypatch: pytest.MonkeyPatch
