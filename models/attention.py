@@ -5,8 +5,10 @@ Shapes: B batch, N tokens of the block, L text tokens, H heads, d head width, D 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -63,6 +65,8 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width, bias = config.hidden_size, config.attention_bias
+        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
+        self._joined: tuple[Tensor, Tensor | None] | None = None  # see `join_projections`
         self.heads = config.num_attention_heads
         self.to_q = nn.Linear(width, width, bias=bias)
         self.to_k = nn.Linear(width, width, bias=bias)
@@ -86,8 +90,55 @@ class SelfAttention(nn.Module):
         self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
         """Map tokens x (B, N, D) to the output (B, N, D), and return the sums of this block."""
+        if self.fused:
+            return self._forward_fused(x, rotation, past)
         output, own = linear_attention(*self.features(x), rotation, past)
         return self.to_out[0](output.flatten(2).to(x.dtype)), own
+
+    def _forward_fused(
+        self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
+    ) -> tuple[Tensor, AttentionState]:
+        if self._joined is None:
+            query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
+        else:
+            query, key, value = F.linear(x, *self._joined).chunk(3, dim=-1)
+        output, S, z = torch.ops.sana_stream.linear_attention(
+            query,
+            key,
+            value,
+            self.norm_q.weight,
+            self.norm_k.weight,
+            *rotation,
+            *past,
+            QK_NORM_EPS,
+            DENOMINATOR_EPS,
+        )
+        return self.to_out[0](output), AttentionState(S, z)
+
+    def join_projections(self) -> None:
+        """Store the weights of query, key and value as parts of one matrix, for one product.
+
+        The parameters stay, and what changes their values changes the matrix. Call
+        `separate_projections` before replacing them.
+        """
+        layers = (self.to_q, self.to_k, self.to_v)
+        matrix, bias = torch.cat([layer.weight.data for layer in layers]), None
+        for layer, part in zip(layers, matrix.chunk(3), strict=True):
+            layer.weight.data = part
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        if biases:
+            bias = torch.cat([each.data for each in biases])
+            for each, part in zip(biases, bias.chunk(3), strict=True):
+                each.data = part
+        self._joined = matrix, bias
+
+    def separate_projections(self) -> None:
+        """Compute query, key and value by their own layers."""
+        self._joined = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.separate_projections()  # moving and converting gives each parameter its own memory
+        return super()._apply(fn, recurse)
 
 
 class CrossAttentionShapes(Protocol):
@@ -128,7 +179,7 @@ class CrossAttention(nn.Module):
         key, value = self.norm_k(self.to_k(text)), self.to_v(text)
         return self._split(key), self._split(value)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """Attend from tokens x (B, N, D) to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
         query = self._split(self.norm_q(self.to_q(x)))
         output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)

@@ -23,6 +23,7 @@ class FeedForward(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width, hidden = config.hidden_size, int(config.mlp_ratio * config.hidden_size)
+        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
         self.conv_inverted: nn.Conv2d | nn.Linear = nn.Conv2d(width, 2 * hidden, 1)
         self.conv_depth = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
         self.conv_point: nn.Conv2d | nn.Linear = nn.Conv2d(hidden, width, 1, bias=False)
@@ -43,10 +44,18 @@ class FeedForward(nn.Module):
             The output (B, T, P, D), and the `conv_state` (B, P, D) for the next block.
         """
         spatial = self.spatial_conv(x, height, width)
-        return self.temporal_conv(spatial, conv_state), spatial[:, -1]
+        temporal_conv = self.temporal_conv_in_place if self.fused else self.temporal_conv
+        return temporal_conv(spatial, conv_state), spatial[:, -1]
 
     def spatial_conv(self, x: Tensor, height: int, width: int) -> Tensor:
         """Apply the gated convolution to each frame: (B, T, P, D) to the same shape."""
+        if self.fused:
+            hidden = _pointwise(self.conv_inverted, x.flatten(0, 1))
+            depth = self.conv_depth
+            gated = torch.ops.sana_stream.gated_depthwise(
+                hidden, depth.weight, depth.bias, height, width
+            )
+            return _pointwise(self.conv_point, gated).view_as(x)
         image = self.expand(x.flatten(0, 1), height, width)
         return self.project(self.conv_depth(image)).view_as(x)
 
@@ -68,8 +77,23 @@ class FeedForward(nn.Module):
         )
         # one matrix product over the concatenated previous, current and next frame
         neighbours = torch.cat((padded[:, :-2], x, padded[:, 2:]), dim=-1)
-        weight = self.conv_temp.weight.squeeze(-1).transpose(1, 2).flatten(1)  # (D, 3*D)
-        return x + F.linear(neighbours, weight)
+        return x + F.linear(neighbours, self.temporal_matrix())
+
+    def temporal_conv_in_place(self, x: Tensor, conv_state: Tensor) -> Tensor:
+        """As `temporal_conv`, as products that add to one result; equal to rounding.
+
+        Neither the neighbours are joined nor the frames padded, and the residual sum costs nothing.
+        """
+        return torch.ops.sana_stream.temporal_conv(x, conv_state, self.conv_temp.weight)
+
+    def temporal_matrix(self) -> Tensor:
+        """Weight of the temporal convolution as one matrix (D, 3*D): previous, current, next."""
+        return self.conv_temp.weight.squeeze(-1).transpose(1, 2).flatten(1)
+
+    def set_layout(self) -> None:
+        """Keep the temporal weight (D, D, 3, 1) as (D, 3, D) in memory: its matrix is a view."""
+        weight = self.conv_temp.weight
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _pointwise(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class TextKV(NamedTuple):
 
     keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
     values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
-    bias: Tensor  # (B, 1, 1, L), 0 or MASKED
+    bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
 
 
 class TransformerBlock(nn.Module):
@@ -94,6 +94,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, config: TransformerConfig, cross_norm_eps: float = QK_NORM_EPS) -> None:
         super().__init__()
         self.eps = config.norm_eps
+        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
         self.attn1 = SelfAttention(config)
         self.attn2 = CrossAttention(config, cross_norm_eps)
         self.ff = FeedForward(config)
@@ -105,7 +106,7 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         modulation: Tensor,
         rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor],
+        text: tuple[Tensor, Tensor, Tensor | None],
         past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
     ) -> tuple[Tensor, AttentionState, Tensor]:
@@ -122,12 +123,31 @@ class TransformerBlock(nn.Module):
         shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
         sums, conv_state = past
         frames = x.shape[1]
-        attended = modulate(x, shift, scale, self.eps).flatten(1, 2)
+        attended = self._modulate(x, shift, scale).flatten(1, 2)
         attended, own = self.attn1(attended, rotation, sums)
-        x = x + gate * attended.unflatten(1, (frames, -1))
-        x = x + self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
-        mixed, new_state = self.ff(modulate(x, ff_shift, ff_scale, self.eps), *grid, conv_state)
-        return x + ff_gate * mixed, own, new_state
+        x = self._add(x, attended.unflatten(1, (frames, -1)), gate)
+        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
+        x, mixed = self._add_modulate(x, crossed, ff_shift, ff_scale)
+        mixed, new_state = self.ff(mixed, *grid, conv_state)
+        return self._add(x, mixed, ff_gate), own, new_state
+
+    def _modulate(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        if self.fused:
+            return torch.ops.sana_stream.modulated_norm(x, shift, scale, self.eps)
+        return modulate(x, shift, scale, self.eps)
+
+    def _add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+        if self.fused:
+            return torch.ops.sana_stream.gated_sum(x, branch, gate)
+        return x + gate * branch
+
+    def _add_modulate(
+        self, x: Tensor, branch: Tensor, shift: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self.fused:
+            return torch.ops.sana_stream.sum_norm(x, branch, shift, scale, self.eps)
+        x = x + branch
+        return x, modulate(x, shift, scale, self.eps)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -144,11 +164,15 @@ def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool)
         network: has `caption_projection`, `caption_norm`, `layers` with `attn2`, and `proj_out`.
         embeds, mask, keep_padding: as for `SanaVideoTransformer.prepare_text`.
     """
-    length = embeds.shape[1] if keep_padding else int(mask.any(dim=0).nonzero().max()) + 1
+    length, padded = embeds.shape[1], True
+    if not keep_padding:
+        tokens = mask.bool().cpu()  # one read of the device
+        length = int(tokens.any(dim=0).nonzero().max()) + 1
+        padded = not bool(tokens[:, :length].all())
     dtype = network.proj_out.weight.dtype
     text = network.caption_norm(network.caption_projection(embeds[:, :length].to(dtype)))
     pairs = [layer.attn2.keys_values(text) for layer in network.layers]
-    bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED
+    bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None
     keys, values = zip(*pairs, strict=True)
     return TextKV(keys, values, bias)
 
@@ -182,8 +206,9 @@ class SanaVideoTransformer(nn.Module):
         Args:
             embeds: (B, L, caption_channels).
             mask: (B, L), 1 for a token and 0 for padding.
-            keep_padding: keep all L tokens, so that all prompts have one shape. By default the
-                padding after the batch's last token is dropped: its softmax weight is exactly 0.
+            keep_padding: keep all L tokens and the bias, so that all prompts have one shape. By
+                default the padding after the batch's last token is dropped: its softmax weight is
+                exactly 0. Without any padding left there is no bias, and attention is faster.
         """
         return project_text(self, embeds, mask, keep_padding)
 
@@ -236,6 +261,13 @@ class SanaVideoTransformer(nn.Module):
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
         return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
 
+    def set_kernels(self, fused: bool) -> None:
+        """Choose between the fused kernels, which must be registered, and the plain torch code."""
+        for layer in self.layers:
+            layer.fused = layer.attn1.fused = layer.ff.fused = fused
+            if fused:
+                layer.attn1.join_projections()
+
     @property
     def layers(self) -> list[TransformerBlock]:
         """The transformer blocks, first to last."""
@@ -258,8 +290,7 @@ class SanaVideoTransformer(nn.Module):
         self, latents: Tensor, timestep: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
     ) -> tuple[Tensor, Tensor, list[tuple[AttentionState, Tensor]]]:
         grid = self.grid(latents.shape[-2], latents.shape[-1])
-        x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
-        x = rearrange(x, "b d t h w -> b t (h w) d")
+        x = self.embed_patches(latents)
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
         updates = []
         for i, layer in enumerate(self.layers):
@@ -267,6 +298,20 @@ class SanaVideoTransformer(nn.Module):
             x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
             updates.append((sums, conv_state))
         return x, embedded, updates
+
+    def embed_patches(self, latents: Tensor) -> Tensor:
+        """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""
+        # The convolution has no overlap: one product, which writes tokens in their own order. The
+        # order of the first tokens is that of every later layer, since residual sums keep it.
+        _, rows, columns = self.config.patch_size
+        patches = rearrange(
+            latents.to(self.proj_out.weight.dtype),
+            "b c t (h p) (w q) -> b t (h w) (c p q)",
+            p=rows,
+            q=columns,
+        )
+        weight = self.patch_embedding.weight.flatten(1)
+        return F.linear(patches, weight, self.patch_embedding.bias)
 
     def _unpatch(self, x: Tensor, size: torch.Size) -> Tensor:
         _, rows, columns = self.config.patch_size

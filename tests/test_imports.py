@@ -24,7 +24,7 @@ MOST_LINES = 400
 # A package's name covers all its modules. Modules not named may import each other without a circle.
 ORDER = """
 models > engine > streaming.run > cli
-models.schema > models.config, models.rope > models.attention, models.feedforward
+models.schema > models.config, models.rope, models.kernels > models.attention, models.feedforward
 models.attention, models.feedforward > models.memory_policy > models.state, models.transformer
 models.schema > models.vae
 models.transformer > models.hybrid > models.registry > models.weights

@@ -11,6 +11,7 @@ from torch import nn
 
 from sana_stream._arguments import shown
 from sana_stream.errors import ConfigError
+from sana_stream.models.attention import SelfAttention
 from sana_stream.models.feedforward import FeedForward
 from sana_stream.models.text_encoder import silence_torchao
 
@@ -69,6 +70,8 @@ def quantize_network(network: nn.Module, kind: str, full_precision: tuple[str, .
             nvfp4, those whose sides are not multiples of 16.
     """
     for module in network.modules():
+        if isinstance(module, SelfAttention):
+            module.separate_projections()
         if isinstance(module, FeedForward):
             module.conv_inverted = _as_linear(module.conv_inverted)
             module.conv_point = _as_linear(module.conv_point)

@@ -107,24 +107,55 @@ class CapturedGraph(Generic[R]):
     output: R
 
 
+class GraphInputs:
+    """Memory for the inputs of graphs of which one is replayed at a time, and so shared by them."""
+
+    def __init__(self) -> None:
+        self._held: dict[Form, list[Tensor]] = {}
+
+    def place(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Tensors of the same shapes, dtypes and layouts, each of its own memory."""
+        used: dict[Form, int] = {}
+        places = []
+        for tensor in tensors:
+            form = _tensor_form(tensor)
+            held, count = self._held.setdefault(form, []), used.get(form, 0)
+            if count == len(held):
+                held.append(tensor.clone())
+            places.append(held[count])
+            used[form] = count + 1
+        return places
+
+
 class GraphedFunction(Generic[R]):
     """A function that replays a graph for arguments whose form was captured.
 
     Arguments are tensors, alone and in tuples and named tuples. They are copied into the graph's
     memory and the result is copied out of it, so later calls change neither. A form is the shapes,
     dtypes and memory layouts. For other forms the function itself is called.
+
+    Args:
+        function: what is captured.
+        recorder: captures it.
+        inputs: memory shared with other functions of the same recorder.
     """
 
-    def __init__(self, function: Callable[..., R], recorder: GraphCapture) -> None:
+    def __init__(
+        self,
+        function: Callable[..., R],
+        recorder: GraphCapture,
+        inputs: GraphInputs | None = None,
+    ) -> None:
         self._function = function
         self._recorder = recorder
+        self._inputs = inputs or GraphInputs()
         self._graphs: dict[Form, CapturedGraph[R]] = {}
 
     @torch.no_grad()
     def capture(self, *args: Any) -> None:
         """Capture a graph for arguments of this form; their values do not matter."""
         tensors, tree = tree_flatten(args)
-        inputs = [tensor.clone() for tensor in tensors]
+        inputs = self._inputs.place(tensors)
         outputs: list[R] = []
 
         def work() -> None:
@@ -146,7 +177,11 @@ class GraphedFunction(Generic[R]):
 
 
 def _form(tensors: list[Tensor], tree: TreeSpec) -> Form:
-    return tree, *((t.dtype, t.device, *map(_axis, t.shape, t.stride())) for t in tensors)
+    return tree, *map(_tensor_form, tensors)
+
+
+def _tensor_form(t: Tensor) -> Form:
+    return t.dtype, t.device, *map(_axis, t.shape, t.stride())
 
 
 def _axis(size: int, stride: int) -> tuple[int, int]:
@@ -181,8 +216,9 @@ class GraphedTransformer:
             block = model.commit(latents, text, past, 0, rotation)
             return block.sums, block.conv_state
 
-        self._denoise = GraphedFunction(denoise, recorder)
-        self._commit = GraphedFunction(commit, recorder)
+        inputs = GraphInputs()  # text and past are in every call
+        self._denoise = GraphedFunction(denoise, recorder, inputs)
+        self._commit = GraphedFunction(commit, recorder, inputs)
 
     def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextKV:
         """As `SanaVideoTransformer`'s method."""

@@ -33,6 +33,7 @@ from sana_stream.models.vae.taehv import TAEHVConfig, TAEHVDecoder
 from sana_stream.models.weights.load import (
     finalize_causal_decoder,
     finalize_taehv,
+    finalize_transformer,
     finalize_vae,
 )
 
@@ -185,7 +186,9 @@ def engine_of(
         vae = build_vae(shapes.vae)
     text = RandomTextEncoder(shapes.preset, shapes.transformer.caption_channels, chosen)
     engine = Engine(
-        _materialise(transformer.to(chosen_dtype), chosen),
+        finalize_transformer(
+            _materialise(transformer.to(chosen_dtype), chosen), chosen_dtype, chosen
+        ),
         finalize_vae(_materialise(vae, chosen), decoder_dtype, chosen),
         text,
         shapes.preset,

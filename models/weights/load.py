@@ -12,6 +12,7 @@ from torch import Tensor
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.attention import QK_NORM_EPS
+from sana_stream.models.kernels.choose import choose_kernels
 from sana_stream.models.known_models import known_by_tensors, refusal
 from sana_stream.models.registry import (
     VideoTransformer,
@@ -20,6 +21,7 @@ from sana_stream.models.registry import (
     is_hybrid,
     read_config,
 )
+from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.ltx2_config import CausalLTX2Config
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
@@ -141,6 +143,7 @@ def _check_layers(names: Iterable[str], config: VideoTransformerConfig, source: 
         )
 
 
+AnyTransformer = TypeVar("AnyTransformer", bound=VideoTransformer)
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
 
@@ -167,8 +170,22 @@ def load_transformer(
         transformer = build_transformer(config, cross_norm_eps)
     source = model / "transformer" if model.is_dir() else model
     assign_weights(transformer, tensors, source)
-    transformer = transformer.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    transformer = finalize_transformer(transformer, dtype, device)
     check_finite(transformer, source)
+    return transformer
+
+
+def finalize_transformer(
+    transformer: AnyTransformer, dtype: torch.dtype, device: torch.device
+) -> AnyTransformer:
+    """Prepare a transformer with loaded weights to run: device, dtype, memory layouts, kernels."""
+    transformer.to(device=device, dtype=dtype)
+    if isinstance(transformer, SanaVideoTransformer):
+        for layer in transformer.layers:
+            layer.ff.set_layout()
+        head = transformer.config.attention_head_dim
+        transformer.set_kernels(choose_kernels(device, dtype, head))
+    transformer.eval().requires_grad_(False)
     return transformer
 
 

@@ -56,7 +56,6 @@ def large_convolutions(block: BlockTrace) -> list[Operation]:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="the patch embedding leaves tokens channel-major")
 @pytest.mark.parametrize("name", ["whole_blocks", "hd_720"])
 def test_token_stream_is_contiguous(name: str, request: pytest.FixtureRequest):
     trace: SessionTrace = request.getfixturevalue(name)
@@ -65,7 +64,6 @@ def test_token_stream_is_contiguous(name: str, request: pytest.FixtureRequest):
     assert not [(o.places[0], form) for o, form in streams if not is_contiguous(form)]
 
 
-@pytest.mark.xfail(strict=True, reason="the temporal convolution arranges its weight in each call")
 def test_weights_are_not_rearranged_in_a_call(whole_blocks: SessionTrace):
     weight = 3 * whole_blocks.shapes.transformer.hidden_size**2
     copies = [

@@ -22,7 +22,6 @@ from sana_stream.models.attention import DENOMINATOR_EPS, AttentionState
 from sana_stream.models.memory_policy import BlockMemory, MemoryPolicy, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding, apply_rotary_emb
 from sana_stream.models.transformer import (
-    MASKED,
     OUTPUT_NORM_EPS,
     SanaVideoTransformer,
     TransformerBlock,
@@ -143,15 +142,14 @@ def velocities(
     grid = model.grid(noisy.shape[-2], noisy.shape[-1])
     rotation = _rotation(model, noisy, layout)
     rows = torch.cat((past[:, :, : layout.clean], noisy), dim=2)
-    x = model.patch_embedding(rows.to(model.proj_out.weight.dtype))
-    x = rearrange(x, "b d f h w -> b f (h w) d")
+    x = model.embed_patches(rows)
     modulation, embedded = model.time_embed(F.pad(timesteps, (layout.clean, 0)))
-    text = model.prepare_text(words.embeds, words.mask)
-    which, padding = words.which.flatten(), words.mask.shape[1] - text.bias.shape[-1]
-    bias = F.pad(text.bias[which], (0, padding), value=MASKED)  # one shape: compiled once
+    text = model.prepare_text(words.embeds, words.mask, keep_padding=True)  # compiled once
+    assert text.bias is not None
+    which = words.which.flatten()
+    bias = text.bias[which]
     for i, layer in enumerate(model.layers):
-        pair = text.keys[i], text.values[i]
-        keys, values = (F.pad(part[which], (0, 0, 0, padding)) for part in pair)
+        keys, values = text.keys[i][which], text.values[i][which]
         x, image, gate = before(layer, x, modulation, rotation, (keys, values, bias), layout, grid)
         x = after(layer, x, layer.ff.conv_depth(image), gate, layout)
     table = (model.scale_shift_table + embedded[:, layout.clean :].unsqueeze(2)).unsqueeze(3)

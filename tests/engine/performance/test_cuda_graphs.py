@@ -113,6 +113,16 @@ def test_decoding_with_large_cache_is_not_recorded(
     assert own.repeated == 4 * STEPS + 3
 
 
+def test_recordings_share_text_and_past(recorded: Engine):
+    calls = recorded.transformer_calls
+    assert isinstance(calls, GraphedTransformer)
+    graphs = [graph for part in (calls._denoise, calls._commit) for graph in part._graphs.values()]
+    assert len(graphs) == 4
+    held = [{tensor.data_ptr() for tensor in graph.inputs} for graph in graphs]
+    own = 4  # latents, the two of the rotation, and of denoising the timestep
+    assert all(len(memory & held[0]) >= len(held[0]) - own for memory in held)
+
+
 def test_missing_cuda_and_invalid_size_are_refused(tiny_engine: Engine):
     with pytest.raises(ConfigError, match="graphs need a CUDA device"):
         capture_graphs(tiny_engine)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sana_stream.engine.performance.cuda_graphs import GraphedFunction
+from sana_stream.engine.performance.cuda_graphs import GraphedFunction, GraphInputs
 
 from ..fake_graph_capture import NotOnATapeError, TapeRecorder
 
@@ -133,3 +133,25 @@ def test_weights_changed_in_place_are_used(recorder: TapeRecorder):
 def test_tape_refuses_operations_a_graph_cannot_hold(function, recorder: TapeRecorder):
     with pytest.raises(NotOnATapeError):
         GraphedFunction(function, recorder).capture(torch.ones(2, 3))
+
+
+def test_functions_share_the_memory_of_inputs_of_one_form(recorder: TapeRecorder):
+    shared = GraphInputs()
+    first, second = (GraphedFunction(Scaled(), recorder, shared) for _ in range(2))
+    for rows in (2, 3):
+        first.capture(*inputs(0, rows))
+    second.capture(*inputs(1))
+    held = [
+        {tensor.data_ptr() for tensor in graph.inputs}
+        for function in (first, second)
+        for graph in function._graphs.values()
+    ]
+    assert [len(memory) for memory in held] == [3, 3, 3]  # no two inputs of one call are one
+    assert held[0] == held[2]
+    assert not held[0] & held[1]
+    eager = Scaled()
+    for seed, rows in ((1, 2), (2, 3), (3, 2)):
+        for recorded in (first, second):
+            got, wanted = flat(recorded(*inputs(seed, rows))), flat(eager(*inputs(seed, rows)))
+            assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+    assert recorder.repeated == 5  # all but the second function's other form

@@ -1,0 +1,43 @@
+"""Choice between the fused kernels and the plain torch code, by device and dtype alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "SANA_STREAM_KERNELS"  # "off" runs the plain torch code
+CAPABILITY = (8, 0)  # the first with bfloat16 and asynchronous copies
+DTYPES = (torch.bfloat16, torch.float16)  # in float32 the plain code's exact products are kept
+MAX_HEAD_DIM = 128  # a head's sums must fit into the registers of one program
+
+
+def choose_kernels(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether a transformer runs the fused kernels; registers them as torch operators if so.
+
+    Args:
+        device, dtype: of the weights.
+        head_dim: width of one attention head.
+    """
+    if device.type != "cuda" or dtype not in DTYPES or head_dim > MAX_HEAD_DIM:
+        return False
+    if os.environ.get(VARIABLE, "on").lower() in ("off", "0", "no", "false"):
+        return False
+    if torch.version.hip or torch.cuda.get_device_capability(device) < CAPABILITY:
+        return False
+    if find_spec("triton") is None:
+        logger.warning("triton is missing, so the slower torch code runs; pip install triton")
+        return False
+    register_kernels()
+    return True
+
+
+def register_kernels() -> None:
+    """Register the kernels as operators `torch.ops.sana_stream`; needs triton."""
+    for name in ("linear_attention", "feedforward", "residual_norm", "temporal_conv"):
+        import_module(f"{__package__}.{name}")

@@ -1,0 +1,38 @@
+"""The fused kernels in sessions on a fake CUDA device: where they run, and the bytes they save."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+
+import pytest
+
+from fake_gpu.sessions import BlockTrace, published, trace_session
+from sana_stream.models.kernels.choose import VARIABLE
+
+LAYERS = 1
+KERNELS = ("linear_attention", "gated_depthwise", "gated_sum", "sum_norm", "temporal_conv")
+pytestmark = pytest.mark.skipif(
+    find_spec("triton") is None, reason="triton is missing: pip install triton"
+)
+
+
+def transformer_calls(monkeypatch: pytest.MonkeyPatch, kernels: str) -> tuple[Counter[str], float]:
+    """Trace a block of the 2B model; return its operations and their gigabytes."""
+    monkeypatch.setenv(VARIABLE, kernels)
+    trace = trace_session(published("2b-480p", LAYERS), blocks=2, decode_frames=1)
+    block: BlockTrace = trace.steady
+    operations = [o for o in block.of("commit", "denoise") if "cuda" in o.devices and not o.view]
+    assert not [o for o in operations if len(o.devices) > 1 and o.name not in ("copy_", "_to_copy")]
+    gigabytes = sum(o.read + o.written for o in operations) / 1e9
+    return Counter(o.name for o in operations), gigabytes
+
+
+def test_kernels_replace_most_passes_over_memory(monkeypatch: pytest.MonkeyPatch):
+    plain, plain_bytes = transformer_calls(monkeypatch, "off")
+    fused, fused_bytes = transformer_calls(monkeypatch, "on")
+    assert not [name for name in KERNELS if name in plain]
+    # five calls of the layer, each with two gated sums
+    assert [fused[name] for name in KERNELS] == [5, 5, 10, 5, 5]
+    assert fused_bytes < 0.4 * plain_bytes
+    assert fused.total() < 0.6 * plain.total()

@@ -1,0 +1,249 @@
+"""The fused kernels in Triton's interpreter, on CPU tensors in float32, against the plain code.
+
+`test_kernels.py` runs this file in a process of its own: TRITON_INTERPRET must be set before triton
+is imported. The interpreter's bfloat16 is wrong, so every tensor is float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch._dynamo.utils import counters
+
+from sana_stream.engine.block import Block
+from sana_stream.engine.engine import Engine
+from sana_stream.engine.performance.compile import compile_networks
+from sana_stream.engine.performance.cuda_graphs import capture_graphs
+from sana_stream.models.attention import (
+    DENOMINATOR_EPS,
+    QK_NORM_EPS,
+    AttentionState,
+    SelfAttention,
+    linear_attention,
+)
+from sana_stream.models.config import TransformerConfig
+from sana_stream.models.feedforward import FeedForward
+from sana_stream.models.kernels import feedforward
+from sana_stream.models.kernels.choose import register_kernels
+from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
+from sana_stream.models.transformer import modulate
+
+from ...engine.fake_graph_capture import TapeRecorder
+from ...engine.session.test_session import same, take
+from ..test_transformer import build, empty, inputs, relative_error
+
+register_kernels()
+OPS = torch.ops.sana_stream
+# small and short: the interpreter takes a tenth of a second for each program of a kernel
+SIZE = {"height": 16, "width": 32, "block_frames": 1}
+SHORT: dict[str, Any] = {"seed": 3, "steps": 1} | SIZE
+few = settings(max_examples=4, derandomize=True, database=None)
+CLOSE = 1e-5  # relative, float32: another order of summation
+
+
+def config(heads: int, head_dim: int, mlp_ratio: float = 2.0) -> TransformerConfig:
+    return TransformerConfig(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=heads,
+        attention_head_dim=head_dim,
+        num_layers=1,
+        num_cross_attention_heads=heads,
+        cross_attention_head_dim=head_dim,
+        cross_attention_dim=heads * head_dim,
+        caption_channels=8,
+        mlp_ratio=mlp_ratio,
+    )
+
+
+def attention_arguments(
+    heads: int, head_dim: int, size: tuple[int, int, int], batch: int, starts: int
+) -> tuple[SelfAttention, torch.Tensor, RotaryEmbedding, AttentionState]:
+    layer = SelfAttention(config(heads, head_dim)).requires_grad_(False)
+    for norm in (layer.norm_q, layer.norm_k):
+        norm.weight.normal_(1, 0.2)
+    x = torch.randn(batch, size[0] * size[1] * size[2], heads * head_dim)
+    start = torch.arange(7, 7 + starts)
+    past = AttentionState(
+        torch.randn(batch, heads, head_dim, head_dim), torch.rand(batch, heads, head_dim) * 5
+    )
+    return layer, x, rotary_embedding(head_dim, *size, start), past
+
+
+@few
+@given(
+    heads=st.integers(1, 3),
+    head_dim=st.sampled_from([6, 14, 16, 32]),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 7)),
+    batch=st.sampled_from([1, 2]),
+    each_start=st.booleans(),
+)
+def test_linear_attention_equals_the_plain_code(heads, head_dim, size, batch, each_start):
+    given_ = attention_arguments(heads, head_dim, size, batch, batch if each_start else 1)
+    layer, x, rotation, past = given_
+    expected, own = linear_attention(*layer.features(x), rotation, past)
+    width = x.shape[-1]
+    joined = torch.cat([part(x) for part in (layer.to_q, layer.to_k, layer.to_v)], dim=-1)
+    query, key, value = joined.split(width, dim=-1)  # rows with a stride, as of one product
+    weights = layer.norm_q.weight, layer.norm_k.weight
+    arguments = (query, key, value, *weights, *rotation, *past, QK_NORM_EPS, DENOMINATOR_EPS, 32)
+    output, S, z = OPS.linear_attention(*arguments)
+    assert relative_error(output, expected.flatten(2)) < CLOSE
+    assert relative_error(S, own.S) < CLOSE
+    assert relative_error(z, own.z) < CLOSE
+    assert all(map(torch.equal, OPS.linear_attention(*arguments), (output, S, z)))
+
+
+@few
+@given(
+    frames=st.integers(1, 3),
+    height=st.integers(1, 5),
+    width=st.integers(1, 11),
+    channels=st.sampled_from([1, 5, 33]),
+)
+def test_gated_depthwise_equals_the_plain_code(frames, height, width, channels):
+    layer = FeedForward(config(2, 6)).requires_grad_(False)
+    depth = torch.nn.Conv2d(
+        2 * channels, 2 * channels, 3, padding=1, groups=2 * channels
+    ).requires_grad_(False)
+    hidden = torch.randn(frames, height * width, 2 * channels)
+    layer.conv_inverted = torch.nn.Linear(2 * channels, 2 * channels, bias=False)
+    layer.conv_inverted.weight.data = torch.eye(2 * channels)
+    value, gate = depth(layer.expand(hidden, height, width)).permute(0, 2, 3, 1).chunk(2, -1)
+    expected = (value * torch.nn.functional.silu(gate)).flatten(1, 2)
+    output = OPS.gated_depthwise(hidden, depth.weight, depth.bias, height, width)
+    assert relative_error(output, expected) < CLOSE
+
+
+@few
+@given(
+    batch=st.integers(1, 2),
+    frames=st.integers(1, 3),
+    tokens=st.integers(1, 4),
+    width=st.sampled_from([6, 16, 42, 130]),
+    each_frame=st.booleans(),
+)
+def test_sums_and_norms_equal_the_plain_code(batch, frames, tokens, width, each_frame):
+    x, branch = torch.randn(2, batch, frames, tokens, width) + 3
+    table = torch.randn(batch, frames if each_frame else 1, 6, width)
+    shift, scale, gate, *_ = table.unsqueeze(2).unbind(3)
+    assert relative_error(OPS.gated_sum(x, branch, gate), x + gate * branch) < CLOSE
+    normed = OPS.modulated_norm(x, shift, scale, 1e-6)
+    assert relative_error(normed, modulate(x, shift, scale, 1e-6)) < CLOSE
+    total, normed = OPS.sum_norm(x, branch, shift, scale, 1e-6)
+    assert torch.equal(total, x + branch)
+    assert relative_error(normed, modulate(x + branch, shift, scale, 1e-6)) < CLOSE
+
+
+@few
+@given(batch=st.integers(1, 2), frames=st.integers(1, 4), tokens=st.integers(1, 5))
+def test_temporal_conv_equals_the_plain_code(batch, frames, tokens):
+    layer = FeedForward(config(2, 6)).requires_grad_(False)
+    layer.set_layout()
+    x, state = torch.randn(batch, frames, tokens, 12), torch.randn(batch, tokens, 12)
+    output = OPS.temporal_conv(x, state, layer.conv_temp.weight)
+    assert relative_error(output, layer.temporal_conv(x, state)) < CLOSE
+
+
+@pytest.mark.parametrize(("frames", "each_frame"), [(1, False), (2, True)])
+@torch.no_grad()
+def test_a_fused_transformer_equals_the_plain_one(
+    frames: int, each_frame: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feedforward, "CHANNELS", 128)  # one program for all channels
+    _, model = build()
+    latents, embeds, mask = inputs(model, 1, frames, 4, 6)
+    timestep = torch.linspace(0, 900, frames)[None] if each_frame else torch.tensor([900.0])
+    text = model.prepare_text(embeds, mask)
+    state = empty(model, latents)
+    results = []
+    for fused in (False, True):
+        model.set_kernels(fused)
+        first = model.commit(latents, text, state.past(), 0)
+        past = state.add(first).past()
+        again = model.commit(latents, text, past, frames)
+        velocity = model.denoise(latents, timestep, text, past, frames)
+        results.append((velocity, *again.sums, again.conv_state))
+    for plain, own in zip(*results, strict=True):
+        assert relative_error(own, plain) < 1e-4
+
+
+def one_layer(folder: Path, *, fused: bool) -> Engine:
+    engine = Engine.load(folder, device="cpu", dtype="float32")
+    model = engine.transformer
+    model.transformer_blocks = model.transformer_blocks[:1]
+    model.config = replace(model.config, num_layers=1)
+    model.set_kernels(fused)
+    return engine
+
+
+@pytest.fixture
+def engine(tiny_folder: Path) -> Engine:
+    """The first layer of the tiny model, with fused kernels."""
+    return one_layer(tiny_folder, fused=True)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_folder: Path) -> list[Block]:
+    """Blocks of the same layer in plain code."""
+    engine = one_layer(tiny_folder, fused=False)
+    return take(engine.session("a red boat", memory="window=2,sink=1", **SHORT), 3)
+
+
+def check(blocks: list[Block], expected: list[Block]) -> None:
+    for own, other in zip(blocks, expected, strict=True):
+        assert relative_error(own.latents, other.latents) < 1e-4
+
+
+def test_a_resumed_stream_equals_an_undisturbed_one(
+    engine: Engine, plain: list[Block], tmp_path: Path
+):
+    session = engine.session("a red boat", memory="window=2,sink=1", **SHORT)
+    first = take(session, 1)
+    session.save(tmp_path / "boat.ckpt")
+    straight = take(session, 2)
+    assert same(take(engine.resume(tmp_path / "boat.ckpt"), 2), straight)
+    check(first + straight, plain)
+
+
+def test_compiled_layers_hold_the_kernels_as_operators(engine: Engine, plain: list[Block]):
+    torch._dynamo.reset()
+    counters.clear()
+    compile_networks(engine, backend="aot_eager")
+    blocks = take(engine.session("a red boat", memory="window=2,sink=1", **SHORT), 2)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]
+    check(blocks, plain[:2])
+
+
+def test_captured_graphs_hold_the_kernels(engine: Engine, plain: list[Block]):
+    tape = TapeRecorder()
+    capture_graphs(engine, **SIZE, recorder=tape)
+    blocks = take(engine.session("a red boat", memory="window=2,sink=1", **SHORT), 2)
+    assert tape.repeated >= 3
+    check(blocks, plain[:2])
+
+
+def test_operators_keep_the_rules_of_compilers():
+    """Fake results have the shapes, dtypes and strides of real ones; nothing is changed."""
+    layer, x, rotation, past = attention_arguments(2, 6, (2, 2, 3), 1, 1)
+    weights = layer.norm_q.weight, layer.norm_k.weight
+    attention = (x, x, x, *weights, *rotation, *past, 1e-5, 1e-15)
+    hidden, depth = torch.randn(2, 6, 8), torch.nn.Conv2d(8, 8, 3, groups=8).requires_grad_(False)
+    tokens, gate = torch.randn(2, 1, 2, 3, 12), torch.randn(1, 1, 1, 12)
+    checks = ("test_schema", "test_faketensor")
+    for operator, arguments in (
+        (OPS.linear_attention, attention),
+        (OPS.gated_depthwise, (hidden, depth.weight, depth.bias, 2, 3)),
+        (OPS.gated_sum, (*tokens, gate)),
+        (OPS.modulated_norm, (tokens[0], gate, gate, 1e-6)),
+        (OPS.sum_norm, (*tokens, gate, gate, 1e-6)),
+        (OPS.temporal_conv, (tokens[0], tokens[0, :, 0], torch.randn(12, 12, 3, 1))),
+    ):
+        torch.library.opcheck(operator.default, arguments, test_utils=checks)
