@@ -13,8 +13,9 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.errors import ConfigError
 from sana_stream.models.memory_policy import Past, StateUpdate
+from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV, TransformerBlock
+from sana_stream.models.transformer import TextKV, TransformerBlock
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def compile_networks(model: LoadedModel, backend: str = "inductor") -> None:
 class PaddedTransformer:
     """The transformer's calls with prompts that keep their padding, so that all have one shape."""
 
-    def __init__(self, model: SanaVideoTransformer) -> None:
+    def __init__(self, model: VideoTransformer) -> None:
         self._model = model
 
     def prepare_text(self, embeds: Tensor, mask: Tensor) -> TextKV:
@@ -63,7 +64,7 @@ class PaddedTransformer:
         text: TextKV,
         past: Past,
         start: int,
-        rotation: RotaryEmbedding | None = None,
+        rotation: Any = None,
     ) -> Tensor:
         """As `SanaVideoTransformer`'s method."""
         return self._model.denoise(latents, timestep, text, past, start, rotation)

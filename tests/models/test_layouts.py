@@ -61,6 +61,7 @@ def test_temporal_weights_are_loaded_in_the_form_that_they_are_used_in(
         tiny_engine.transformer,
         load_transformer(tiny_folder, torch.bfloat16, device),
     ):
+        assert isinstance(model, SanaVideoTransformer)
         for layer in model.layers:
             weight = layer.ff.conv_temp.weight
             assert layer.ff.temporal_matrix().data_ptr() == weight.data_ptr()

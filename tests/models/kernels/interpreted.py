@@ -32,7 +32,7 @@ from sana_stream.models.feedforward import FeedForward
 from sana_stream.models.kernels import feedforward
 from sana_stream.models.kernels.choose import register_kernels
 from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
-from sana_stream.models.transformer import modulate
+from sana_stream.models.transformer import SanaVideoTransformer, modulate
 
 from ...engine.fake_graph_capture import TapeRecorder
 from ...engine.session.test_session import same, take
@@ -177,6 +177,7 @@ def test_a_fused_transformer_equals_the_plain_one(
 def one_layer(folder: Path, *, fused: bool) -> Engine:
     engine = Engine.load(folder, device="cpu", dtype="float32")
     model = engine.transformer
+    assert isinstance(model, SanaVideoTransformer)
     model.transformer_blocks = model.transformer_blocks[:1]
     model.config = replace(model.config, num_layers=1)
     model.set_kernels(fused)
