@@ -44,7 +44,9 @@ def model_facts(
         "block": _block(info),
         "sampling": _sampling(info),
         "conventions": describe_conventions(info.preset),
-        "memory_policy": info.preset.memory,
+        "clips_only": not info.transformer.causal,
+        "image_start": info.preset.image_start,
+        "memory_policy": info.preset.memory if info.transformer.causal else None,
         "text": {
             "max_tokens": info.preset.max_text_tokens,
             "instruction": list(info.preset.instruction),

@@ -65,6 +65,7 @@ ACCEPTED: dict[str, Callable[[Any], bool]] = {
     "prompt": lambda v: v in ("7", "cuda:99"),
     "negative_prompt": lambda v: v is None or v in ("", "7", "cuda:99"),
     "noise": lambda v: v is None or v is int,
+    "aspect": lambda v: v is None or v in (1.5, "7"),
     "guidance": lambda v: v is None or v == 1.5,
     "flow_shift": lambda v: v is None or v == 1.5,
     "seed": lambda v: False,

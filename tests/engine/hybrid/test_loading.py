@@ -68,7 +68,7 @@ def test_published_file_is_a_hub_id():
 
 
 def test_folder_without_an_index_names_the_file_in_it(file: Path):
-    with pytest.raises(CheckpointError, match=r"or a \.pth file in it"):
+    with pytest.raises(CheckpointError, match=r"or its file .*SANA_Video_2\.0"):
         inspect_model(file.parent)
 
 
@@ -152,12 +152,14 @@ def test_info_names_the_model_and_its_limits(
     assert run("info", four_step_file, *words) == 0
     facts = json.loads(capfd.readouterr().out)
     assert facts["model"] == "SANA-Video 2.0 5B 720p, 4 steps"
-    assert facts["makes"].startswith("one clip at a time")
-    assert facts["from an image"] == "no"
-    assert "memory policy" not in facts
-    assert facts["sampling"].startswith("renoise, timesteps 999.833, 947.169, 856.898, 666.37, no")
-    assert facts["trained on"] == "5 seconds"
-    assert "does not run" not in facts
+    assert (facts["clips_only"], facts["image_start"]) == (True, False)
+    assert facts["memory_policy"] is None
+    assert facts["sampling"]["solver"] == "renoise"
+    assert facts["sampling"]["timesteps"] == pytest.approx([999.833, 947.169, 856.898, 666.37])
+    assert facts["trained_seconds"] == 81 / 16
+    assert facts["problems"] == []
+    assert run("info", four_step_file, *words[:-1]) == 0
+    assert "one clip at a time" in capfd.readouterr().out
 
 
 def test_memory_estimate_has_no_state_and_no_scores_of_all_tokens(file: Path, parts: Path):

@@ -27,12 +27,14 @@ from sana_stream.engine.loading.locate import HubModel
 from sana_stream.engine.performance.cuda_graphs import capture_graphs
 from sana_stream.engine.performance.random_model import CAUSAL_LTX_2, LTX_2, WAN_2_1
 from sana_stream.engine.sampling.decode import to_pixels
+from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot import snapshot as snapshots
 from sana_stream.errors import CheckpointError, ConfigError, SnapshotError
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder, CausalLTX2VAE
 from sana_stream.models.vae.ltx2 import LTX2VAE
 
 from ...command import run
+from ...held_run import hold
 from ...interruptions import fork, modified, wait_for_checkpoint
 from ...tiny_model import CAPTION_CHANNELS, tiny_text_encoder, tiny_tokenizer
 from ..fake_graph_capture import TapeRecorder
@@ -339,10 +341,13 @@ def test_killed_run_is_resumed_from_a_checkpoint_without_the_cache(
         *("--prompt", "a red boat", "--frames", "200", "--device", "cpu", "--quiet"),
     )
     assert run(*words, "--out", "whole.mp4") == 0
+    monkeypatch.setattr(Session, "decode", Session.decode)  # restored after the test
+    hold(5, Path("release"))
     child = fork(*words, "--out", "a.mp4", "--checkpoint-every", "0.001s")
     wait_for_checkpoint(Path("a.ckpt"), child)
     wait_for_checkpoint(Path("a.ckpt"), child, after=modified(Path("a.ckpt")))
     os.kill(child, signal.SIGKILL)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    Path("release").touch()
     assert run("resume", "a.mp4", "--quiet") == 0
     assert Path("a.mp4").read_bytes() == Path("whole.mp4").read_bytes()
