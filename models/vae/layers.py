@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layout import from_frames, join_frames, last_frames, to_frames
+
 ConvCache = tuple[Tensor, ...]
 
 
@@ -38,7 +40,7 @@ def run_layers(
 def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
     """Convolve causally over time: the tail, or zeros at the start, precedes `x`."""
     history = conv.kernel_size[0] - conv.stride[0]
-    x = F.pad(x, (0, 0, 0, 0, history, 0)) if tail is None else torch.cat((tail, x), dim=2)
+    x = join_frames(tail, x, history, conv.weight)
     return convolve(conv, x), last_frames(x, history)
 
 
@@ -52,11 +54,6 @@ def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
     padding = cast("tuple[int, ...]", conv.padding)
     rest = (conv.stride, conv.dilation, conv.groups)
     return torch.mkldnn_convolution(x, conv.weight, conv.bias, padding, *rest)
-
-
-def last_frames(x: Tensor, count: int) -> Tensor:
-    """Copy the last frames, so that neither `x` nor its graph is kept alive."""
-    return x[:, :, -count:].detach().clone()
 
 
 def frame_conv(dim: int, out_dim: int) -> nn.Conv3d:
@@ -130,13 +127,3 @@ class MidBlock(StreamingLayer):
         first, last = self.resnets
         layers = cast("tuple[StreamingLayer, ...]", (first, self.attentions[0], last))
         return run_layers(layers, x, tails)
-
-
-def to_frames(x: Tensor) -> Tensor:
-    """Reshape (B, C, T, H, W) to (B·T, C, H, W)."""
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def from_frames(frames: Tensor, batch: int) -> Tensor:
-    """Reshape (B·T, C, H, W) to (B, C, T, H, W)."""
-    return frames.unflatten(0, (batch, -1)).transpose(1, 2)

@@ -26,11 +26,9 @@ from .layers import (
     StreamingLayer,
     causal_conv,
     frame_conv,
-    from_frames,
-    last_frames,
     run_layers,
-    to_frames,
 )
+from .layout import empty_clip, from_frames, interleave_frames, join_frames, last_frames, to_frames
 
 
 class Downsample(StreamingLayer):
@@ -64,7 +62,7 @@ class TemporalDownsample(Downsample):
         if rest.shape[2] == 0:
             return first, (last_frames(first, 1),)
         rest, tail = causal_conv(self.time_conv, rest, first)
-        return torch.cat((first, rest), dim=2), (tail,)
+        return join_frames(first, rest, 1, self.time_conv.weight), (tail,)
 
 
 class _Coder(StreamingLayer):
@@ -145,16 +143,18 @@ class TemporalUpsample(Upsample):
         if tails is not None:
             x, tail = self._double(x, tails[0])
         elif x.shape[2] > 1:
-            rest, tail = self._double(x[:, :, 1:], None)
-            x = torch.cat((x[:, :, :1], rest), dim=2)
+            x, tail = self._double(x[:, :, 1:], None, x[:, :, :1])
         else:
-            tail = torch.zeros_like(x).repeat(1, 1, 2, 1, 1)
+            tail = empty_clip(x, x.shape[1], 2, self.time_conv.weight).zero_()
         x, _ = super().forward(x, None)
         return x, (tail,)
 
-    def _double(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _double(
+        self, x: Tensor, tail: Tensor | None, first: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Make two frames of each, after a first one where it is given."""
         pairs, tail = causal_conv(self.time_conv, x, tail)
-        return torch.stack(pairs.chunk(2, dim=1), dim=3).flatten(2, 3), tail
+        return interleave_frames(list(pairs.chunk(2, dim=1)), self.time_conv.weight, first), tail
 
 
 class UpBlock(StreamingLayer):

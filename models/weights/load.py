@@ -23,6 +23,8 @@ from sana_stream.models.registry import (
 )
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
+from sana_stream.models.vae.layout import set_channels_last
+from sana_stream.models.vae.ltx2 import LTX2VAE
 from sana_stream.models.vae.ltx2_config import CausalLTX2Config
 from sana_stream.models.vae.registry import VideoVAE, VideoVAEConfig, build_vae, read_vae_config
 from sana_stream.models.vae.taehv import TAEHVDecoder
@@ -144,7 +146,6 @@ def _check_layers(names: Iterable[str], config: VideoTransformerConfig, source: 
 
 
 AnyTransformer = TypeVar("AnyTransformer", bound=VideoTransformer)
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 
 
 def load_transformer(
@@ -234,16 +235,22 @@ def check_vae_files(folder: Path, config: VideoVAEConfig) -> None:
 def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> VideoVAE:
     """Prepare a VAE with loaded weights to run: dtypes as `load_vae`, fastest memory layout."""
     if not isinstance(vae, WanVAE):
-        vae.to(device=device)
-        vae.set_dtype(dtype)
+        _place_ltx2(vae, dtype, device)
         return vae.eval().requires_grad_(False)
     vae.to(device=device, dtype=torch.float32)
     vae.decoder.to(dtype)
     vae.post_quant_conv.to(dtype)
-    for parameter in vae.parameters():  # the layout in which convolutions are fastest
-        if parameter.ndim in _CHANNELS_LAST and device.type != "mps":  # MPS lacks this layout
-            parameter.data = parameter.data.to(memory_format=_CHANNELS_LAST[parameter.ndim])
+    set_channels_last(vae)
     return vae.eval().requires_grad_(False)
+
+
+def _place_ltx2(
+    network: LTX2VAE | CausalLTX2Decoder, dtype: torch.dtype, device: torch.device
+) -> None:
+    network.to(device=device)
+    network.set_dtype(dtype)
+    if device.type == "cuda":
+        set_channels_last(network)
 
 
 def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
@@ -306,8 +313,7 @@ def finalize_causal_decoder(
     decoder: CausalLTX2Decoder, dtype: torch.dtype, device: torch.device
 ) -> CausalLTX2Decoder:
     """Prepare a decoder with loaded weights to run: device and dtype."""
-    decoder.to(device=device)
-    decoder.set_dtype(dtype)
+    _place_ltx2(decoder, dtype, device)
     return decoder.eval().requires_grad_(False)
 
 
