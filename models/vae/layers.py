@@ -44,12 +44,33 @@ def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor
     return convolve(conv, x), last_frames(x, history)
 
 
+def set_kernels(network: nn.Module, fused: bool) -> None:
+    """Choose between the fused kernels, which must be registered, and the plain torch code."""
+    for layer in network.modules():
+        if hasattr(layer, "fused"):
+            layer.fused = fused
+
+
+def norm_conv(
+    norm: RMSNorm, conv: nn.Conv3d, x: Tensor, tail: Tensor | None, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`causal_conv` of the SiLU of a norm, fused and without the convolution's own bias.
+
+    Args:
+        bias: added to `x` first.
+    """
+    history = conv.kernel_size[0] - conv.stride[0]
+    x, tail = torch.ops.sana_stream.norm_silu(x, bias, norm.gamma, tail, history, 0.0)
+    padding = cast("tuple[int, int, int]", conv.padding)
+    return F.conv3d(x, conv.weight, None, conv.stride, padding), tail
+
+
 def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
     """Convolve with the convolution's own padding, in the fastest kernel."""
     # torch sends a single float32 clip with C·T·H up to 20480 to its own CPU kernel, which takes
     # 5 to 15 times as long as oneDNN's. Larger batches and bfloat16 are not affected.
     single = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[0] == 1
-    if not single or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+    if not single or torch.compiler.is_compiling() or not torch.backends.mkldnn.is_available():
         return conv(x)
     padding = cast("tuple[int, ...]", conv.padding)
     rest = (conv.stride, conv.dilation, conv.groups)
@@ -87,12 +108,25 @@ class ResidualBlock(StreamingLayer):
         self.dropout = nn.Dropout(dropout)
         self.conv2 = frame_conv(out_dim, out_dim)
         self.conv_shortcut = nn.Conv3d(dim, out_dim, 1) if dim != out_dim else nn.Identity()
+        self.fused = False  # set by `set_kernels`
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         tail1, tail2 = tails if tails is not None else (None, None)
+        if self.fused:
+            y, tail1 = norm_conv(self.norm1, self.conv1, x, tail1)
+            y, tail2 = norm_conv(self.norm2, self.conv2, y, tail2, self.conv1.bias)
+            return self._sum(x, y), (tail1, tail2)
         y, tail1 = causal_conv(self.conv1, F.silu(self.norm1(x)), tail1)
         y, tail2 = causal_conv(self.conv2, self.dropout(F.silu(self.norm2(y))), tail2)
-        return self.conv_shortcut(x) + y, (tail1, tail2)
+        shortcut = self.conv_shortcut
+        return (convolve(shortcut, x) if isinstance(shortcut, nn.Conv3d) else x) + y, (tail1, tail2)
+
+    def _sum(self, x: Tensor, y: Tensor) -> Tensor:
+        """The shortcut and `y` with the biases of both, in one pass."""
+        bias, shortcut = cast("Tensor", self.conv2.bias), self.conv_shortcut
+        if isinstance(shortcut, nn.Conv3d):
+            x, bias = F.conv3d(x, shortcut.weight), bias + cast("Tensor", shortcut.bias)
+        return torch.ops.sana_stream.bias_sum(x, y, bias)
 
 
 class AttentionBlock(StreamingLayer):

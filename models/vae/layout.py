@@ -111,6 +111,8 @@ def to_frames(x: Tensor) -> Tensor:
 
 def from_frames(frames: Tensor, batch: int) -> Tensor:
     """Reshape (B·T, C, H, W) to (B, C, T, H, W)."""
+    if batch == 1:  # the new axis gets the stride of a whole clip
+        return frames.permute(0, 2, 3, 1).unsqueeze(0).permute(0, 4, 1, 2, 3)
     return frames.unflatten(0, (batch, -1)).transpose(1, 2)
 
 

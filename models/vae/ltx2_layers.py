@@ -19,6 +19,7 @@ from .ltx2_layout import Level
 from .ltx2_schema import Stride
 
 KERNEL = 3
+NORM_EPS = 1e-8
 
 
 class TemporalConv(StreamingLayer):
@@ -81,11 +82,13 @@ def fill_sides(padded: Tensor, dim: int, mode: str) -> None:
     padded.select(dim, last).copy_(padded.select(dim, last_from))
 
 
-def normalized_silu(x: Tensor) -> Tensor:
+def normalized_silu(x: Tensor, fused: bool = False) -> Tensor:
     """SiLU of `x` divided by its root mean square over channels, computed in float32."""
+    if fused:
+        return torch.ops.sana_stream.norm_silu(x, None, None, None, 0, NORM_EPS)[0]
     # unlike a mean of squares, the norm needs no float32 copy of x
     square = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).square()
-    return F.silu((x * (square / x.shape[1] + 1e-8).rsqrt()).to(x.dtype))
+    return F.silu((x * (square / x.shape[1] + NORM_EPS).rsqrt()).to(x.dtype))
 
 
 class ResidualBlock(StreamingLayer):
@@ -100,11 +103,12 @@ class ResidualBlock(StreamingLayer):
             self.conv_shortcut = nn.Conv3d(dim, out_dim, 1)
         self.has_shortcut = dim != out_dim
         self.num_cached = 2 * self.conv1.num_cached
+        self.fused = False  # set by `set_kernels`
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         first, second = (None, None) if tails is None else (tails[:1], tails[1:])
-        y, tail1 = self.conv1(normalized_silu(x), first)
-        y, tail2 = self.conv2(normalized_silu(y), second)
+        y, tail1 = self.conv1(normalized_silu(x, self.fused), first)
+        y, tail2 = self.conv2(normalized_silu(y, self.fused), second)
         if self.has_shortcut:
             x = self.conv_shortcut(self.norm3(x.movedim(1, -1)).movedim(-1, 1))
         return x + y, (*tail1, *tail2)

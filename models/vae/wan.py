@@ -26,6 +26,7 @@ from .layers import (
     StreamingLayer,
     causal_conv,
     frame_conv,
+    norm_conv,
     run_layers,
 )
 from .layout import empty_clip, from_frames, interleave_frames, join_frames, last_frames, to_frames
@@ -71,6 +72,7 @@ class _Coder(StreamingLayer):
     conv_in: nn.Conv3d
     norm_out: RMSNorm
     conv_out: nn.Conv3d
+    fused = False  # set by `set_kernels`
 
     @property
     def layers(self) -> tuple[StreamingLayer, ...]:
@@ -79,8 +81,12 @@ class _Coder(StreamingLayer):
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
         x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
-        x = F.silu(self.norm_out(x))
-        x, tail_out = causal_conv(self.conv_out, x, None if tails is None else tails[-1])
+        last = None if tails is None else tails[-1]
+        if self.fused:
+            x, tail_out = norm_conv(self.norm_out, self.conv_out, x, last)
+            x = x + self.conv_out.bias.view(1, -1, 1, 1, 1)  # type: ignore[union-attr]
+        else:
+            x, tail_out = causal_conv(self.conv_out, F.silu(self.norm_out(x)), last)
         return x, (tail_in, *kept, tail_out)
 
 

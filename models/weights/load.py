@@ -12,7 +12,7 @@ from torch import Tensor
 from sana_stream._text import safe_text
 from sana_stream.errors import CheckpointError
 from sana_stream.models.attention import QK_NORM_EPS
-from sana_stream.models.kernels.choose import choose_kernels
+from sana_stream.models.kernels.choose import choose_decoder_kernels, choose_kernels
 from sana_stream.models.known_models import known_by_tensors, refusal
 from sana_stream.models.registry import (
     VideoTransformer,
@@ -23,6 +23,7 @@ from sana_stream.models.registry import (
 )
 from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
+from sana_stream.models.vae.layers import set_kernels
 from sana_stream.models.vae.layout import set_channels_last
 from sana_stream.models.vae.ltx2 import LTX2VAE
 from sana_stream.models.vae.ltx2_config import CausalLTX2Config
@@ -241,6 +242,7 @@ def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> Vid
     vae.decoder.to(dtype)
     vae.post_quant_conv.to(dtype)
     set_channels_last(vae)
+    set_kernels(vae.decoder, choose_decoder_kernels(device, dtype))
     return vae.eval().requires_grad_(False)
 
 
@@ -251,6 +253,7 @@ def _place_ltx2(
     network.set_dtype(dtype)
     if device.type == "cuda":
         set_channels_last(network)
+    set_kernels(network.decoder, choose_decoder_kernels(device, dtype))
 
 
 def load_taehv(file: Path, dtype: torch.dtype, device: torch.device) -> TAEHVDecoder:
