@@ -103,7 +103,8 @@ class LTX2Network(nn.Module):
         return (moments[:, : self.layout.z_dim].float() - shift) / scale, kept
 
     def fold_frames(self, frames: Tensor) -> Tensor:
-        """Convert frames to the encoder's input."""
+        """Convert frames to the encoder's input, and move the encoder to their device."""
+        self.encoder.to(device=frames.device)
         return fold(frames.to(self.encoder.conv_in.conv.weight.dtype), self.layout.patch)
 
     def denormalize(self, latents: Tensor) -> Tensor:

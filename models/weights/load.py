@@ -22,7 +22,7 @@ from sana_stream.models.registry import (
     read_config,
 )
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
+from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder, CausalLTX2VAE
 from sana_stream.models.vae.layers import set_kernels
 from sana_stream.models.vae.layout import set_channels_last
 from sana_stream.models.vae.ltx2 import LTX2VAE
@@ -196,6 +196,8 @@ def load_vae(
 ) -> VideoVAE:
     """Load `vae/` of a model folder: the decoder in `dtype`, the encoder always in float32.
 
+    On CUDA the encoder of an LTX-2 VAE, of 2.6 GiB, is moved to the device when it first encodes.
+
     Encoding in bfloat16 loses visible detail (structural similarity 0.98 to 0.76 in a published
     measurement), decoding does not (0.9999).
 
@@ -249,10 +251,16 @@ def finalize_vae(vae: VideoVAE, dtype: torch.dtype, device: torch.device) -> Vid
 def _place_ltx2(
     network: LTX2VAE | CausalLTX2Decoder, dtype: torch.dtype, device: torch.device
 ) -> None:
-    network.to(device=device)
     network.set_dtype(dtype)
+    for name, part in network.inner.named_children():
+        if name != "encoder":  # goes to the device when it first encodes
+            part.to(device=device)
+    network.inner.latents_mean = network.inner.latents_mean.to(device)
+    network.inner.latents_std = network.inner.latents_std.to(device)
     if device.type == "cuda":
         set_channels_last(network)
+    elif isinstance(network, LTX2VAE | CausalLTX2VAE):
+        network.encoder.to(device=device)
     set_kernels(network.decoder, choose_decoder_kernels(device, dtype))
 
 
