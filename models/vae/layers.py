@@ -48,7 +48,7 @@ def set_kernels(network: nn.Module, fused: bool) -> None:
     """Choose between the fused kernels, which must be registered, and the plain torch code."""
     for layer in network.modules():
         if hasattr(layer, "fused"):
-            layer.fused = fused
+            layer.fused = fused  # type: ignore[assignment] - of any layer that has it
 
 
 def norm_conv(
@@ -60,9 +60,9 @@ def norm_conv(
         bias: added to `x` first.
     """
     history = conv.kernel_size[0] - conv.stride[0]
-    x, tail = torch.ops.sana_stream.norm_silu(x, bias, norm.gamma, tail, history, 0.0)
+    joined, kept = torch.ops.sana_stream.norm_silu(x, bias, norm.gamma, tail, history, 0.0)
     padding = cast("tuple[int, int, int]", conv.padding)
-    return F.conv3d(x, conv.weight, None, conv.stride, padding), tail
+    return F.conv3d(joined, conv.weight, None, conv.stride, padding), kept
 
 
 def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
