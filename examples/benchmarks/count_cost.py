@@ -30,9 +30,9 @@ TRANSFORMER = {
     "linear attention": ("SelfAttention.forward",),
 }
 DECODER = {
-    "norms and SiLU": ("RMSNorm.forward",),
-    "joining and keeping tails": ("last_frames", "causal_conv"),
-    "upsampling": ("Upsample.forward", "TemporalUpsample.forward"),
+    "norms and SiLU": ("RMSNorm.forward", "normalized_silu"),
+    "joining and keeping tails": ("last_frames", "join_frames", "TemporalConv.forward"),
+    "upsampling": ("Upsample.forward", "TemporalUpsample.forward", "interleave_frames"),
 }
 
 
@@ -41,8 +41,10 @@ def part_of(operation: Operation) -> tuple[str, str]:
     if operation.stage == "decode":
         if operation.name == "convolution":
             return "decoder", "convolutions"
-        if operation.name == "silu":
+        if operation.name in ("silu", "norm_silu", "vector_norm", "linalg_vector_norm"):
             return "decoder", "norms and SiLU"
+        if operation.name == "bias_sum":
+            return "decoder", OTHER
         return "decoder", _first(DECODER, operation)
     if operation.name in PRODUCTS and not operation.inside("linear_attention"):
         return "transformer", "products: projections, 1x1, temporal"

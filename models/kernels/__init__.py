@@ -1,4 +1,4 @@
-"""Fused CUDA kernels of the transformer, in Triton.
+"""Fused CUDA kernels of the transformer and the decoders, in Triton.
 
 Each does in one pass over memory what the plain torch code of the layers does in several; that code
 is the reference, and runs wherever the kernels do not. The kernels are torch operators, so that

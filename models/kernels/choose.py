@@ -24,7 +24,12 @@ def choose_kernels(device: torch.device, dtype: torch.dtype, head_dim: int) -> b
         device, dtype: of the weights.
         head_dim: width of one attention head.
     """
-    if device.type != "cuda" or dtype not in DTYPES or head_dim > MAX_HEAD_DIM:
+    return head_dim <= MAX_HEAD_DIM and choose_decoder_kernels(device, dtype)
+
+
+def choose_decoder_kernels(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a decoder runs the fused kernels; as `choose_kernels`."""
+    if device.type != "cuda" or dtype not in DTYPES:
         return False
     if os.environ.get(VARIABLE, "on").lower() in ("off", "0", "no", "false"):
         return False
@@ -39,5 +44,5 @@ def choose_kernels(device: torch.device, dtype: torch.dtype, head_dim: int) -> b
 
 def register_kernels() -> None:
     """Register the kernels as operators `torch.ops.sana_stream`; needs triton."""
-    for name in ("linear_attention", "feedforward", "residual_norm", "temporal_conv"):
+    for name in ("linear_attention", "feedforward", "residual_norm", "temporal_conv", "decoder"):
         import_module(f"{__package__}.{name}")

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layout import from_frames, join_frames, last_frames, to_frames
+
 ConvCache = tuple[Tensor, ...]
 
 
@@ -38,8 +40,29 @@ def run_layers(
 def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
     """Convolve causally over time: the tail, or zeros at the start, precedes `x`."""
     history = conv.kernel_size[0] - conv.stride[0]
-    x = F.pad(x, (0, 0, 0, 0, history, 0)) if tail is None else torch.cat((tail, x), dim=2)
+    x = join_frames(tail, x, history, conv.weight)
     return convolve(conv, x), last_frames(x, history)
+
+
+def set_kernels(network: nn.Module, fused: bool) -> None:
+    """Choose between the fused kernels, which must be registered, and the plain torch code."""
+    for layer in network.modules():
+        if hasattr(layer, "fused"):
+            layer.fused = fused  # type: ignore[assignment] - of any layer that has it
+
+
+def norm_conv(
+    norm: RMSNorm, conv: nn.Conv3d, x: Tensor, tail: Tensor | None, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`causal_conv` of the SiLU of a norm, fused and without the convolution's own bias.
+
+    Args:
+        bias: added to `x` first.
+    """
+    history = conv.kernel_size[0] - conv.stride[0]
+    joined, kept = torch.ops.sana_stream.norm_silu(x, bias, norm.gamma, tail, history, 0.0)
+    padding = cast("tuple[int, int, int]", conv.padding)
+    return F.conv3d(joined, conv.weight, None, conv.stride, padding), kept
 
 
 def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
@@ -47,16 +70,11 @@ def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
     # torch sends a single float32 clip with C·T·H up to 20480 to its own CPU kernel, which takes
     # 5 to 15 times as long as oneDNN's. Larger batches and bfloat16 are not affected.
     single = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[0] == 1
-    if not single or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+    if not single or torch.compiler.is_compiling() or not torch.backends.mkldnn.is_available():
         return conv(x)
     padding = cast("tuple[int, ...]", conv.padding)
     rest = (conv.stride, conv.dilation, conv.groups)
     return torch.mkldnn_convolution(x, conv.weight, conv.bias, padding, *rest)
-
-
-def last_frames(x: Tensor, count: int) -> Tensor:
-    """Copy the last frames, so that neither `x` nor its graph is kept alive."""
-    return x[:, :, -count:].detach().clone()
 
 
 def frame_conv(dim: int, out_dim: int) -> nn.Conv3d:
@@ -90,12 +108,25 @@ class ResidualBlock(StreamingLayer):
         self.dropout = nn.Dropout(dropout)
         self.conv2 = frame_conv(out_dim, out_dim)
         self.conv_shortcut = nn.Conv3d(dim, out_dim, 1) if dim != out_dim else nn.Identity()
+        self.fused = False  # set by `set_kernels`
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         tail1, tail2 = tails if tails is not None else (None, None)
+        if self.fused:
+            y, tail1 = norm_conv(self.norm1, self.conv1, x, tail1)
+            y, tail2 = norm_conv(self.norm2, self.conv2, y, tail2, self.conv1.bias)
+            return self._sum(x, y), (tail1, tail2)
         y, tail1 = causal_conv(self.conv1, F.silu(self.norm1(x)), tail1)
         y, tail2 = causal_conv(self.conv2, self.dropout(F.silu(self.norm2(y))), tail2)
-        return self.conv_shortcut(x) + y, (tail1, tail2)
+        shortcut = self.conv_shortcut
+        return (convolve(shortcut, x) if isinstance(shortcut, nn.Conv3d) else x) + y, (tail1, tail2)
+
+    def _sum(self, x: Tensor, y: Tensor) -> Tensor:
+        """The shortcut and `y` with the biases of both, in one pass."""
+        bias, shortcut = cast("Tensor", self.conv2.bias), self.conv_shortcut
+        if isinstance(shortcut, nn.Conv3d):
+            x, bias = F.conv3d(x, shortcut.weight), bias + cast("Tensor", shortcut.bias)
+        return torch.ops.sana_stream.bias_sum(x, y, bias)
 
 
 class AttentionBlock(StreamingLayer):
@@ -130,13 +161,3 @@ class MidBlock(StreamingLayer):
         first, last = self.resnets
         layers = cast("tuple[StreamingLayer, ...]", (first, self.attentions[0], last))
         return run_layers(layers, x, tails)
-
-
-def to_frames(x: Tensor) -> Tensor:
-    """Reshape (B, C, T, H, W) to (B·T, C, H, W)."""
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def from_frames(frames: Tensor, batch: int) -> Tensor:
-    """Reshape (B·T, C, H, W) to (B, C, T, H, W)."""
-    return frames.unflatten(0, (batch, -1)).transpose(1, 2)

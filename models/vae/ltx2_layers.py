@@ -11,14 +11,15 @@ from math import prod
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from .layers import ConvCache, StreamingLayer, convolve, last_frames, run_layers
+from .layers import ConvCache, StreamingLayer, convolve, run_layers
+from .layout import empty_like_weight, fold_clip, join_frames, last_frames, unfold_clip
 from .ltx2_layout import Level
 from .ltx2_schema import Stride
 
 KERNEL = 3
+NORM_EPS = 1e-8
 
 
 class TemporalConv(StreamingLayer):
@@ -39,28 +40,55 @@ class TemporalConv(StreamingLayer):
         self.num_cached = int(causal)
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        if self.causal:
-            before = first_frame(x, KERNEL - 1) if tails is None else tails[0]
-            x = torch.cat((before, x), dim=2)
-            kept: ConvCache = (last_frames(x, KERNEL - 1),)
-        else:
-            x, kept = torch.cat((x[:, :, :1], x, x[:, :, -1:]), dim=2), ()
-        if self.padding != "zeros":
-            side = KERNEL // 2
-            x = F.pad(x, (side, side, side, side, 0, 0), mode=self.padding)
-        return convolve(self.conv, x), kept
+        before = x[:, :, :1] if tails is None else tails[0]
+        padded, inner = self._padded(x)
+        history = KERNEL - 1 if self.causal else KERNEL // 2
+        inner[:, :, :history] = before
+        inner[:, :, history : history + x.shape[2]] = x
+        if not self.causal:
+            inner[:, :, -history:] = x[:, :, -1:]
+        kept = (last_frames(inner, KERNEL - 1),) if self.causal else ()
+        if padded is not inner:
+            for dim in (3, 4):
+                fill_sides(padded, dim, self.padding)
+        return convolve(self.conv, padded), kept
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """An empty clip with the frames around `x` and the pixels around them, and its inside."""
+        side = 0 if self.padding == "zeros" else KERNEL // 2
+        batch, dim, frames, height, width = x.shape
+        size = batch, dim, frames + KERNEL - 1, height + 2 * side, width + 2 * side
+        padded = empty_like_weight(x, size, self.conv.weight)
+        if side == 0:
+            return padded, padded
+        return padded, padded[:, :, :, side:-side, side:-side]
 
 
-def first_frame(x: Tensor, count: int) -> Tensor:
-    """The first frame, repeated."""
-    return x[:, :, :1].expand(-1, -1, count, -1, -1)
+def fill_sides(padded: Tensor, dim: int, mode: str) -> None:
+    """Fill the first and the last row or column of a padded clip, as `torch.nn.functional.pad`.
+
+    Args:
+        padded: changed in place.
+        dim: 3 for rows, 4 for columns.
+        mode: "reflect", "replicate" or "circular".
+    """
+    last = padded.shape[dim] - 1
+    first_from, last_from = {
+        "reflect": (2, last - 2),
+        "replicate": (1, last - 1),
+        "circular": (last - 1, 1),
+    }[mode]
+    padded.select(dim, 0).copy_(padded.select(dim, first_from))
+    padded.select(dim, last).copy_(padded.select(dim, last_from))
 
 
-def normalized_silu(x: Tensor) -> Tensor:
+def normalized_silu(x: Tensor, fused: bool = False) -> Tensor:
     """SiLU of `x` divided by its root mean square over channels, computed in float32."""
+    if fused:
+        return torch.ops.sana_stream.norm_silu(x, None, None, None, 0, NORM_EPS)[0]
     # unlike a mean of squares, the norm needs no float32 copy of x
     square = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).square()
-    return F.silu((x * (square / x.shape[1] + 1e-8).rsqrt()).to(x.dtype))
+    return F.silu((x * (square / x.shape[1] + NORM_EPS).rsqrt()).to(x.dtype))
 
 
 class ResidualBlock(StreamingLayer):
@@ -75,11 +103,12 @@ class ResidualBlock(StreamingLayer):
             self.conv_shortcut = nn.Conv3d(dim, out_dim, 1)
         self.has_shortcut = dim != out_dim
         self.num_cached = 2 * self.conv1.num_cached
+        self.fused = False  # set by `set_kernels`
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         first, second = (None, None) if tails is None else (tails[:1], tails[1:])
-        y, tail1 = self.conv1(normalized_silu(x), first)
-        y, tail2 = self.conv2(normalized_silu(y), second)
+        y, tail1 = self.conv1(normalized_silu(x, self.fused), first)
+        y, tail2 = self.conv2(normalized_silu(y, self.fused), second)
         if self.has_shortcut:
             x = self.conv_shortcut(self.norm3(x.movedim(1, -1)).movedim(-1, 1))
         return x + y, (*tail1, *tail2)
@@ -99,16 +128,12 @@ class Downsample(StreamingLayer):
         self.num_cached = self.conv.num_cached
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        if tails is None:
-            x = torch.cat((first_frame(x, self.stride[0] - 1), x), dim=2)
-        shortcut = self._fold(x).unflatten(1, (-1, self.group)).mean(dim=2)
+        weight = self.conv.conv.weight
+        if tails is None and self.stride[0] > 1:
+            x = join_frames(x[:, :, :1], x, self.stride[0] - 1, weight)
+        shortcut = fold_clip(x, self.stride, weight).unflatten(1, (-1, self.group)).mean(dim=2)
         y, kept = self.conv(x, tails)
-        return self._fold(y) + shortcut, kept
-
-    def _fold(self, x: Tensor) -> Tensor:
-        t, h, w = self.stride
-        pattern = "b c (t pt) (h ph) (w pw) -> b (c pt ph pw) t h w"
-        return rearrange(x, pattern, pt=t, ph=h, pw=w)
+        return fold_clip(y, self.stride, weight) + shortcut, kept
 
 
 class Upsample(StreamingLayer):
@@ -127,17 +152,14 @@ class Upsample(StreamingLayer):
         self.num_cached = self.conv.num_cached
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        weight = self.conv.conv.weight
         y, kept = self.conv(x, tails)
-        y = self._unfold(y)
+        y = unfold_clip(y, self.stride, weight)
         if self.residual:
-            y = y + self._unfold(x).repeat(1, self.repeats, 1, 1, 1)
+            shortcut = unfold_clip(x, self.stride, weight).unsqueeze(1)  # for groups of channels
+            y = (y.unflatten(1, (self.repeats, -1)) + shortcut).flatten(1, 2)
         skipped = self.stride[0] - 1 if tails is None else 0
         return y[:, :, skipped:], kept
-
-    def _unfold(self, x: Tensor) -> Tensor:
-        t, h, w = self.stride
-        pattern = "b (c pt ph pw) t h w -> b c (t pt) (h ph) (w pw)"
-        return rearrange(x, pattern, pt=t, ph=h, pw=w)
 
 
 class _Block(StreamingLayer):

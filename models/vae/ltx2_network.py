@@ -21,6 +21,7 @@ class _Coder(StreamingLayer):
 
     conv_in: TemporalConv
     conv_out: TemporalConv
+    fused = False  # set by `set_kernels`
 
     @property
     def layers(self) -> Iterable[StreamingLayer]:
@@ -30,7 +31,7 @@ class _Coder(StreamingLayer):
         last = self.conv_out.num_cached
         before, own = (None, None) if tails is None else (tails[:-last], tails[-last:])
         x, kept = run_layers((self.conv_in, *self.layers), x, before)
-        x, tail = self.conv_out(normalized_silu(x), own)
+        x, tail = self.conv_out(normalized_silu(x, self.fused), own)
         return x, (*kept, *tail)
 
 
@@ -102,7 +103,8 @@ class LTX2Network(nn.Module):
         return (moments[:, : self.layout.z_dim].float() - shift) / scale, kept
 
     def fold_frames(self, frames: Tensor) -> Tensor:
-        """Convert frames to the encoder's input."""
+        """Convert frames to the encoder's input, and move the encoder to their device."""
+        self.encoder.to(device=frames.device)
         return fold(frames.to(self.encoder.conv_in.conv.weight.dtype), self.layout.patch)
 
     def denormalize(self, latents: Tensor) -> Tensor:

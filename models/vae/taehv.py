@@ -21,7 +21,8 @@ from sana_stream._text import name_list, shape_text
 from sana_stream.errors import CheckpointError
 
 from .config import check_latents
-from .layers import ConvCache, StreamingLayer, from_frames, run_layers, to_frames
+from .layers import ConvCache, StreamingLayer, run_layers
+from .layout import empty_clip, from_frames, interleave_frames, last_frames, to_frames
 from .wan import VAECache
 
 LATENT_CHANNELS = 16
@@ -59,10 +60,18 @@ class MemBlock(StreamingLayer):
         )
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        before = torch.zeros_like(x[:, :, :1]) if tails is None else tails[0]
-        shifted = torch.cat((before, x[:, :, :-1]), dim=2)
-        mixed = self.conv(to_frames(torch.cat((x, shifted), dim=1)))
-        return F.relu(from_frames(mixed, x.shape[0]) + x), (x[:, :, -1:].clone(),)
+        mixed = self.conv(to_frames(self._with_previous(x, None if tails is None else tails[0])))
+        return F.relu(from_frames(mixed, x.shape[0]) + x), (last_frames(x, 1),)
+
+    def _with_previous(self, x: Tensor, before: Tensor | None) -> Tensor:
+        """The channels of each frame, and then those of the previous one."""
+        weight: Tensor = self.conv[0].weight  # type: ignore[assignment]
+        dim, frames = x.shape[1:3]
+        both = empty_clip(x, 2 * dim, frames, weight)
+        both[:, :dim] = x
+        both[:, dim:, :1] = 0 if before is None else before
+        both[:, dim:, 1:] = x[:, :, :-1]
+        return both
 
 
 class TGrow(StreamingLayer):
@@ -74,8 +83,10 @@ class TGrow(StreamingLayer):
         self.stride = stride
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        grown = self.conv(to_frames(x)).unflatten(1, (self.stride, -1)).flatten(0, 1)
-        return from_frames(grown, x.shape[0]), ()
+        grown = from_frames(self.conv(to_frames(x)), x.shape[0])
+        if self.stride == 1:
+            return grown, ()
+        return interleave_frames(list(grown.chunk(self.stride, dim=1)), self.conv.weight), ()
 
 
 class PerFrame(StreamingLayer):

@@ -26,11 +26,10 @@ from .layers import (
     StreamingLayer,
     causal_conv,
     frame_conv,
-    from_frames,
-    last_frames,
+    norm_conv,
     run_layers,
-    to_frames,
 )
+from .layout import empty_clip, from_frames, interleave_frames, join_frames, last_frames, to_frames
 
 
 class Downsample(StreamingLayer):
@@ -64,7 +63,7 @@ class TemporalDownsample(Downsample):
         if rest.shape[2] == 0:
             return first, (last_frames(first, 1),)
         rest, tail = causal_conv(self.time_conv, rest, first)
-        return torch.cat((first, rest), dim=2), (tail,)
+        return join_frames(first, rest, 1, self.time_conv.weight), (tail,)
 
 
 class _Coder(StreamingLayer):
@@ -73,6 +72,7 @@ class _Coder(StreamingLayer):
     conv_in: nn.Conv3d
     norm_out: RMSNorm
     conv_out: nn.Conv3d
+    fused = False  # set by `set_kernels`
 
     @property
     def layers(self) -> tuple[StreamingLayer, ...]:
@@ -81,8 +81,12 @@ class _Coder(StreamingLayer):
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
         x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
-        x = F.silu(self.norm_out(x))
-        x, tail_out = causal_conv(self.conv_out, x, None if tails is None else tails[-1])
+        last = None if tails is None else tails[-1]
+        if self.fused:
+            x, tail_out = norm_conv(self.norm_out, self.conv_out, x, last)
+            x = x + self.conv_out.bias.view(1, -1, 1, 1, 1)  # type: ignore[union-attr]
+        else:
+            x, tail_out = causal_conv(self.conv_out, F.silu(self.norm_out(x)), last)
         return x, (tail_in, *kept, tail_out)
 
 
@@ -145,16 +149,18 @@ class TemporalUpsample(Upsample):
         if tails is not None:
             x, tail = self._double(x, tails[0])
         elif x.shape[2] > 1:
-            rest, tail = self._double(x[:, :, 1:], None)
-            x = torch.cat((x[:, :, :1], rest), dim=2)
+            x, tail = self._double(x[:, :, 1:], None, x[:, :, :1])
         else:
-            tail = torch.zeros_like(x).repeat(1, 1, 2, 1, 1)
+            tail = empty_clip(x, x.shape[1], 2, self.time_conv.weight).zero_()
         x, _ = super().forward(x, None)
         return x, (tail,)
 
-    def _double(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _double(
+        self, x: Tensor, tail: Tensor | None, first: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Make two frames of each, after a first one where it is given."""
         pairs, tail = causal_conv(self.time_conv, x, tail)
-        return torch.stack(pairs.chunk(2, dim=1), dim=3).flatten(2, 3), tail
+        return interleave_frames(list(pairs.chunk(2, dim=1)), self.time_conv.weight, first), tail
 
 
 class UpBlock(StreamingLayer):

@@ -76,12 +76,13 @@ def check_finite(model: nn.Module, source: Path) -> None:
     """
     held = model.state_dict().items()
     named = [(name, value) for name, value in held if value.numel() and not value.is_meta]
-    ends = [torch.stack(torch.aminmax(value.detach())).float() for _, value in named]
-    if not ends:
-        return
-    # a single transfer from the device
-    finite = torch.isfinite(torch.stack(ends)).all(dim=1).tolist()
-    bad = [name for (name, _), whole in zip(named, finite, strict=True) if not whole]
+    bad: list[str] = []
+    for device in {value.device for _, value in named}:
+        own = [(name, value.detach()) for name, value in named if value.device == device]
+        ends = torch.stack([torch.stack(torch.aminmax(value)).float() for _, value in own])
+        # a single transfer from the device
+        finite = torch.isfinite(ends).all(dim=1).tolist()
+        bad += [name for (name, _), whole in zip(own, finite, strict=True) if not whole]
     if bad:
         raise CheckpointError(
             f"{safe_text(source)}: {name_list(bad)} holds NaN or infinity in"

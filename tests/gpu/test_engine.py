@@ -21,7 +21,10 @@ from sana_stream.engine.performance.benchmark import matrix_rate
 from sana_stream.engine.performance.random_model import SHAPES, engine_of
 from sana_stream.errors import ConfigError
 from sana_stream.models.text_encoder import TextEncoder
+from sana_stream.models.vae.ltx2 import LTX2VAE
 from sana_stream.models.vae.taehv import TAEHVConfig
+from sana_stream.models.weights.files import check_finite
+from sana_stream.models.weights.load import finalize_vae
 
 from ..tiny_model import tiny_text_encoder, tiny_tokenizer
 
@@ -212,3 +215,25 @@ def test_blocks_hold_one_host_array(monkeypatch: Any):
     assert [shape for shape in made if shape[-1:] == (3,) and len(shape) == 4] == [
         block.frames.shape
     ]
+
+
+def test_ltx2_encoder_is_loaded_when_it_first_encodes(monkeypatch: pytest.MonkeyPatch):
+    shapes = published("2b-720p", 1)
+    with fake_cuda() as trace:
+        vae = engine_of(shapes, "cpu", "bfloat16").vae
+        assert isinstance(vae, LTX2VAE)
+        finalize_vae(vae, torch.bfloat16, DEVICE)
+        assert {weight.device.type for weight in vae.decoder.parameters()} == {"cuda"}
+        assert {weight.device.type for weight in vae.encoder.parameters()} == {"cpu"}
+        assert vae.inner.latents_mean.device == DEVICE
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "tolist", lambda t: [True] * len(t))
+            trace.clear()
+            check_finite(vae.inner, Path("vae"))
+            mixed = [o for o in trace.record.operations if len(o.devices) > 1]
+        assert not mixed
+        held = trace.record.held
+        vae.encode(torch.zeros(1, 3, 1, 64, 64, device=DEVICE))
+        assert {weight.device.type for weight in vae.encoder.parameters()} == {"cuda"}
+        assert trace.record.held > held + 2 * GIB
+        vae.decode(torch.zeros(1, 128, 1, 2, 2, device=DEVICE))

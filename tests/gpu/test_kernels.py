@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from importlib.util import find_spec
+from math import prod
 
 import pytest
 
 from fake_gpu.sessions import BlockTrace, published, trace_session
 from sana_stream.models.kernels.choose import VARIABLE
+
+from .test_layouts import LARGE, is_channels_last
 
 LAYERS = 1
 KERNELS = ("linear_attention", "gated_depthwise", "gated_sum", "sum_norm", "temporal_conv")
@@ -36,3 +39,29 @@ def test_kernels_replace_most_passes_over_memory(monkeypatch: pytest.MonkeyPatch
     assert [fused[name] for name in KERNELS] == [5, 5, 10, 5, 5]
     assert fused_bytes < 0.4 * plain_bytes
     assert fused.total() < 0.6 * plain.total()
+
+
+def decoder_calls(monkeypatch: pytest.MonkeyPatch, kernels: str, name: str) -> BlockTrace:
+    """Trace a block that is decoded in pieces of two latent frames."""
+    monkeypatch.setenv(VARIABLE, kernels)
+    return trace_session(published(name, LAYERS), blocks=1, decode_frames=2).steady
+
+
+@pytest.mark.parametrize(("name", "share"), [("2b-480p", 0.5), ("2b-720p", 0.75)])
+def test_kernels_replace_most_passes_of_a_decoder(
+    name: str, share: float, monkeypatch: pytest.MonkeyPatch
+):
+    plain, fused = (decoder_calls(monkeypatch, kernels, name) for kernels in ("off", "on"))
+    names = Counter(o.name for o in fused.of("decode"))
+    assert names["norm_silu"] > 0
+    assert not [o for o in plain.of("decode") if o.name in ("norm_silu", "bias_sum")]
+    plain_bytes, fused_bytes = (
+        sum(o.read + o.written for o in block.of("decode") if "cuda" in o.devices)
+        for block in (plain, fused)
+    )
+    assert fused_bytes < share * plain_bytes
+    assert fused.record.peak <= plain.record.peak
+    large = [o for o in fused.of("decode") if o.name == "convolution"]
+    forms = [o.inputs[0] for o in large if prod(o.inputs[0].shape) >= LARGE]
+    assert forms
+    assert all(map(is_channels_last, forms))

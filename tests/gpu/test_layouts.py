@@ -75,33 +75,13 @@ def test_weights_are_not_rearranged_in_a_call(whole_blocks: SessionTrace):
     assert not copies
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "whole_blocks",
-        pytest.param(
-            "small_decoder",
-            marks=pytest.mark.xfail(strict=True, reason="growing in time moves the channels"),
-        ),
-        pytest.param(
-            "single_frames",
-            marks=pytest.mark.xfail(strict=True, reason="one frame has an ambiguous layout"),
-        ),
-        pytest.param(
-            "hd_720",
-            marks=pytest.mark.xfail(strict=True, reason="the LTX-2 VAE is channels-first"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["whole_blocks", "single_frames", "small_decoder", "hd_720"])
 def test_large_convolutions_are_channels_last(name: str, request: pytest.FixtureRequest):
+    """In a stream's first block and in later ones."""
     trace: SessionTrace = request.getfixturevalue(name)
-    assert large_convolutions(trace.steady)
-    assert not _channels_first(trace.steady)
-
-
-@pytest.mark.xfail(strict=True, reason="joining the first frame to the others loses the layout")
-def test_large_convolutions_of_the_first_block_are_channels_last(whole_blocks: SessionTrace):
-    assert not _channels_first(whole_blocks.blocks[0])
+    for block in trace.blocks:
+        assert large_convolutions(block)
+        assert not _channels_first(block)
 
 
 def _channels_first(block: BlockTrace) -> list[tuple[str, TensorForm]]:

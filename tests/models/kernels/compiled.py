@@ -19,7 +19,7 @@ import triton  # type: ignore[import-not-found]
 from triton.backends.compiler import GPUTarget  # type: ignore[import-not-found]
 from triton.compiler import ASTSource  # type: ignore[import-not-found]
 
-from sana_stream.models.kernels import feedforward, linear_attention, residual_norm
+from sana_stream.models.kernels import decoder, feedforward, linear_attention, residual_norm
 
 ARCHITECTURE = int(sys.argv[1])
 APPLY_TOKENS, APPLY_WARPS = (
@@ -35,7 +35,7 @@ SHARED = {
 }  # bytes that a block may take
 FLOAT32 = {"query_scale", "key_scale", "scale", "cos", "sin", "S", "z"}
 FLOATS = {"eps"}
-WHOLE = {"rows", "tokens", "angle_tokens", "width", "height", "frames"}
+WHOLE = {"rows", "tokens", "angle_tokens", "width", "height", "frames", "pixels"}
 HEADS: dict[str, Any] = {"H": 20, "d": 112, "WIDTH": 128, "PRECISION": "tf32"}
 NORM: dict[str, Any] = {"D": 2240, "WIDTH": 4096, "ROWS": 1}
 
@@ -86,6 +86,29 @@ KERNELS: dict[str, tuple[Any, dict[str, Any], int, bool]] = {
         residual_norm.residual_norm_kernel,
         NORM | parts(False, False, True),
         residual_norm.WARPS,
+        False,
+    ),
+    **{
+        f"norm_silu of {channels} channels": (
+            decoder.norm_silu_kernel,
+            {
+                "C": channels,
+                "WIDTH": width,
+                "ROWS": decoder.TILE // width,
+                "HISTORY": 2,
+                "HAS_BEFORE": True,
+                "HAS_BIAS": True,
+                "HAS_GAMMA": True,
+            },
+            decoder.WARPS,
+            False,
+        )
+        for channels, width in ((96, 128), (192, 256), (384, 512), (1024, 1024))
+    },
+    "bias_sum": (
+        decoder.bias_sum_kernel,
+        {"C": 96, "WIDTH": 128, "ROWS": decoder.TILE // 128},
+        decoder.WARPS,
         False,
     ),
 }

@@ -33,10 +33,14 @@ from sana_stream.models.kernels import feedforward
 from sana_stream.models.kernels.choose import register_kernels
 from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
 from sana_stream.models.transformer import SanaVideoTransformer, modulate
+from sana_stream.models.vae.layers import ResidualBlock, set_kernels
+from sana_stream.models.vae.layout import set_channels_last
+from sana_stream.models.vae.registry import build_vae, read_vae_config
 
 from ...engine.fake_graph_capture import TapeRecorder
 from ...engine.session.test_session import same, take
 from ..test_transformer import build, empty, inputs, relative_error
+from ..vae.ltx2_pairs import PLAIN
 
 register_kernels()
 OPS = torch.ops.sana_stream
@@ -174,6 +178,80 @@ def test_a_fused_transformer_equals_the_plain_one(
         assert relative_error(own, plain) < 1e-4
 
 
+PIECES = st.sampled_from([[1, 1, 1, 1], [2, 2], [4], [3, 1]])
+
+
+@few
+@given(
+    channels=st.sampled_from([(6, 6), (5, 33), (16, 3)]),
+    batch=st.integers(1, 2),
+    pieces=PIECES,
+    height=st.integers(1, 5),
+    width=st.integers(1, 7),
+)
+def test_a_fused_residual_block_equals_the_plain_one(channels, batch, pieces, height, width):
+    block = ResidualBlock(*channels, 0.0).requires_grad_(False).eval()
+    for norm in (block.norm1, block.norm2):
+        norm.gamma.normal_(1, 0.2)
+    set_channels_last(block)
+    x, results = torch.randn(batch, channels[0], sum(pieces), height, width), []
+    for fused in (False, True):
+        set_kernels(block, fused)
+        outputs, tails = [], None
+        for piece in x.split(pieces, dim=2):
+            output, tails = block(piece, tails)
+            outputs.append(output)
+        results.append((torch.cat(outputs, dim=2), *tails))
+    for plain, own in zip(*results, strict=True):
+        assert relative_error(own, plain) < CLOSE
+
+
+@few
+@given(
+    channels=st.sampled_from([1, 6, 33]),
+    frames=st.integers(1, 3),
+    history=st.integers(0, 2),
+    with_before=st.booleans(),
+    eps=st.sampled_from([0.0, 1e-2]),
+)
+def test_norm_silu_joins_and_keeps_frames(channels, frames, history, with_before, eps):
+    """Without a bias, a factor or frames before, and with pixels that are all zero."""
+    x = torch.randn(2, channels, frames, 3, 5)
+    x[0, :, 0, 0, 0] = 0
+    before = torch.randn(2, channels, history, 3, 5) if with_before else None
+    joined, kept = OPS.norm_silu(x, None, None, before, history, eps)
+    scale = (x.square().mean(1, keepdim=True).clamp_min(1e-24) + eps).rsqrt()
+    first = torch.zeros(2, channels, history, 3, 5) if before is None else before
+    wanted = torch.cat((first, torch.nn.functional.silu(x * scale)), dim=2)
+    assert relative_error(joined, wanted) < CLOSE
+    assert torch.equal(kept, joined[:, :, frames:])
+    assert joined.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("name", ["wan", "ltx2"])
+@torch.no_grad()
+def test_a_fused_decoder_equals_the_plain_one(name: str):
+    torch.manual_seed(0)
+    config: dict[str, Any] = {
+        **{"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1},
+        **{"latents_mean": [0] * 4, "latents_std": [1] * 4, "temperal_downsample": [True]},
+        **{"scale_factor_temporal": 2, "scale_factor_spatial": 2},
+    }
+    if name == "ltx2":
+        config = dict(PLAIN, _class_name="AutoencoderKLLTX2Video", decoder_causal=True)
+    vae: Any = build_vae(read_vae_config(config)).eval()
+    set_channels_last(vae)
+    latents, results = torch.randn(1, vae.config.z_dim, 3, 2, 3), []
+    for fused in (False, True):
+        set_kernels(vae.decoder, fused)
+        frames, cache = vae.decode(latents[:, :, :1])
+        later, cache = vae.decode(latents[:, :, 1:], cache)
+        results.append((frames, later, *cache.tails))
+    for number, (plain, own) in enumerate(zip(*results, strict=True)):
+        assert number < 2 or own.stride() == plain.stride()  # of tails
+        assert relative_error(own, plain) < 1e-4
+
+
 def one_layer(folder: Path, *, fused: bool) -> Engine:
     engine = Engine.load(folder, device="cpu", dtype="float32")
     model = engine.transformer
@@ -238,6 +316,7 @@ def test_operators_keep_the_rules_of_compilers():
     attention = (x, x, x, *weights, *rotation, *past, 1e-5, 1e-15)
     hidden, depth = torch.randn(2, 6, 8), torch.nn.Conv2d(8, 8, 3, groups=8).requires_grad_(False)
     tokens, gate = torch.randn(2, 1, 2, 3, 12), torch.randn(1, 1, 1, 12)
+    clip = torch.randn(1, 6, 3, 2, 4)
     checks = ("test_schema", "test_faketensor")
     for operator, arguments in (
         (OPS.linear_attention, attention),
@@ -245,6 +324,8 @@ def test_operators_keep_the_rules_of_compilers():
         (OPS.gated_sum, (*tokens, gate)),
         (OPS.modulated_norm, (tokens[0], gate, gate, 1e-6)),
         (OPS.sum_norm, (*tokens, gate, gate, 1e-6)),
+        (OPS.norm_silu, (clip, gate[0, 0, 0, :6], None, clip[:, :, :2], 2, 0.0)),
+        (OPS.bias_sum, (clip, clip + 1, gate[0, 0, 0, :6])),
         (OPS.temporal_conv, (tokens[0], tokens[0, :, 0], torch.randn(12, 12, 3, 1))),
     ):
         torch.library.opcheck(operator.default, arguments, test_utils=checks)
