@@ -51,7 +51,7 @@ def gated_depthwise_kernel(
     for row in range(0, height + 1):
         value_below, gate_below = zero, zero
         if row < height:
-            for step in tl.static_range(3):
+            for step in tl.static_range(3):  # type: ignore[attr-defined]
                 at = column + step - 1
                 inside = ((at >= 0) & (at < width))[:, None] & valid[None, :]
                 pixel = row * width + at
