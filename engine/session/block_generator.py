@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import psutil
@@ -105,7 +107,8 @@ class BlockGenerator:
 
     It has no position in the stream. It only caches the keys and values of the last prompts, how
     many frames are decoded at a time, and the peak of memory. `sample` and `decode` share no state
-    that they write, so two threads may run them at once.
+    that they write, so two threads may run them at once. Two calls of `sample` run one after the
+    other.
     """
 
     def __init__(self, model: LoadedModel, settings: SessionSettings) -> None:
@@ -116,6 +119,8 @@ class BlockGenerator:
         )
         self._side_stream = side_stream_for(model.device)
         self._peak_bytes = 0
+        self._sampling = Lock()
+        self._interrupted = False
         self._texts: tuple[TextKV, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they belong to
 
@@ -127,7 +132,21 @@ class BlockGenerator:
 
         Raises:
             HealthError: states or latents are not finite, or the device has no memory left.
+            CancelledError: `interrupt` was called meanwhile.
         """
+        with self._sampling:
+            self._interrupted = False
+            return self._sample_alone(snapshot, noise)
+
+    def interrupt(self) -> None:
+        """Make a `sample` that is running raise CancelledError before its next network call."""
+        self._interrupted = True
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise CancelledError
+
+    def _sample_alone(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         span = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
             return self._sample(snapshot, span, noise)
@@ -207,7 +226,8 @@ class BlockGenerator:
 
         def sample(attempt: int) -> Tensor:
             drawn = _noise_of(noise, span.index, attempt)
-            return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn)
+            check = self._check_interrupted
+            return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn, check)
 
         latents, attempts = sample_until_finite(sample, states, span)
         return latents.contiguous(), attempts  # a saved stream has the same memory layout

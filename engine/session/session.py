@@ -203,11 +203,15 @@ class Session:
 
         Raises:
             ConfigError: the session is complete.
-            HealthError: as `BlockGenerator.sample`.
+            HealthError, CancelledError: as `BlockGenerator.sample`.
         """
         return self._generator.sample(
             snapshot, self._noise or counter_noise(snapshot.settings.seed)
         )
+
+    def interrupt(self) -> None:
+        """Make a `sample` that is running on another thread raise CancelledError soon."""
+        self._generator.interrupt()
 
     def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
         """Decode a sampled block; the session does not advance.
