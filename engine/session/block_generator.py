@@ -27,7 +27,7 @@ from sana_stream.engine.sampling.checks import (
     out_of_memory,
     sample_until_finite,
 )
-from sana_stream.engine.sampling.decode import DecodedBlock, decode_block
+from sana_stream.engine.sampling.decode import DecodedBlock, DeliverPart, decode_block
 from sana_stream.engine.sampling.denoise import (
     BlockNoise,
     commit_pending,
@@ -37,6 +37,8 @@ from sana_stream.engine.sampling.denoise import (
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
+
+from .parts import PartDelivery, TakePart
 
 
 class StageTimer:
@@ -154,14 +156,18 @@ class BlockGenerator:
             raise out_of_memory(span) from error
 
     @torch.no_grad()
-    def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
+    def decode(
+        self, latent_block: LatentBlock, before: Snapshot, take: TakePart | None = None
+    ) -> tuple[Block, Snapshot]:
         """Decode a sampled block.
 
-        Where the device has no memory left, fewer frames are decoded at a time from then on.
+        Where the device has no memory left, fewer frames are decoded at a time from then
+        on; with no memory for a single one, it is decoded again once no block is being sampled.
 
         Args:
             latent_block: what `sample` returned.
             before: the complete snapshot that the block follows.
+            take: is called with each part of the block as soon as it is decoded.
 
         Returns:
             The block, and the complete snapshot that follows it.
@@ -170,7 +176,10 @@ class BlockGenerator:
             HealthError: frames are not finite, or no memory for a single frame.
         """
         latents, span = latent_block.latents, latent_block.span
-        decode = partial(self._decode, latent_block, before)
+        prompt = latent_block.snapshot.prompt
+        parts = None if take is None else PartDelivery(take, span, prompt)
+        deliver = None if parts is None else parts.deliver
+        decode = partial(self._decode, latent_block, before, deliver)
         decoded = self._side_stream.run(decode, latent_block.event, latents)
         check_frames(decoded.finite, span)
         if span.index % EVERY_BLOCKS == 0:
@@ -181,7 +190,8 @@ class BlockGenerator:
         )
         after = replace(latent_block.after, cache=decoded.cache, reference_stats=reference)
         measured = self._stats(latent_block, after, stats, stats.ratio_to(reference))
-        prompt = latent_block.snapshot.prompt
+        if parts is not None:
+            parts.restore(decoded.frames)
         frames = decoded.frames.numpy()
         block = Block(span.index, span.start, frames, decoded.latents, prompt, measured)
         return block, after
@@ -232,19 +242,32 @@ class BlockGenerator:
         latents, attempts = sample_until_finite(sample, states, span)
         return latents.contiguous(), attempts  # a saved stream has the same memory layout
 
-    def _decode(self, latent_block: LatentBlock, before: Snapshot) -> DecodedBlock:
-        """The decoded block; fewer frames at a time once memory has run out."""
+    def _decode(
+        self, latent_block: LatentBlock, before: Snapshot, deliver: DeliverPart | None
+    ) -> DecodedBlock:
+        """The decoded block; fewer frames at a time once memory has run out.
+
+        With no memory for a single one, the memory of the block that is being sampled is waited
+        for.
+        """
         latents, span = latent_block.latents, latent_block.span
         decoder, side_stream = self._model.decoder_calls, self._side_stream
+        alone = False
         while True:
             step = self._decode_frames
             try:
                 with latent_block.timer.stage("decode"):
-                    return decode_block(decoder, latents, before, span, step, side_stream)
+                    return decode_block(decoder, latents, before, span, step, side_stream, deliver)
             except torch.OutOfMemoryError as error:
-                if self._decode_frames == 1:
+                if step == 1 and alone:
                     raise out_of_memory(span) from error
-            self._decode_frames = max(1, min(self._decode_frames, latents.shape[2]) // 2)
+            # after the error, which keeps the tensors of the attempt
+            if step == 1:
+                alone = True
+                with self._sampling:
+                    pass
+            else:
+                self._decode_frames = min(step, latents.shape[2]) // 2
 
     def _stats(
         self, latent_block: LatentBlock, after: Snapshot, stats: FrameStats, drift: float

@@ -356,7 +356,8 @@ class Run:
             position = format_time(plan.seconds_of(frames))
             logger.info("continuing from frame %d (%s)", frames, position)
         begun = time.perf_counter()
-        with closing(VideoBlocks(plan, session, prompts, stop).generate()) as blocks:
+        made = VideoBlocks(plan, session, prompts, stop, pump.write_part)
+        with closing(made.generate()) as blocks:
             for block in blocks:
                 wanted = pump.write(block)
                 note = guard.check(block)
