@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from sana_stream._arguments import ARGUMENTS
-from sana_stream.engine.device import resolve_device, resolve_dtype, text_offload_device
+from sana_stream.engine.device import (
+    is_single_threaded,
+    resolve_device,
+    resolve_dtype,
+    text_offload_device,
+)
 from sana_stream.errors import ConfigError
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
@@ -28,7 +33,12 @@ from .cuda_check import check_convolution, needs_comparison, warn_of_old_torch
 from .decoder import CAUSAL, TINY, check_statistics, resolve_decoder_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
-from .memory_estimate import free_bytes, max_decode_frames
+from .memory_estimate import (
+    default_decode_frames,
+    denoise_bytes,
+    free_bytes,
+    max_decode_frames,
+)
 from .presets import Preset
 from .quantize import CAPABILITY, check_quantization, quantize_network
 
@@ -271,9 +281,19 @@ class LoadedModel:
             return min(frames, self.decode_frames)
         shape = self.latent_shape(frames, height, width)
         free = free_bytes(self.device)
-        fitting = max_decode_frames(self.decoder.config, self.decoder_dtype, shape, free)
+        seams = isinstance(self.decoder, LTX2VAE)  # over time; so a block is decoded at once
+        most = frames if seams else default_decode_frames(self.device, frames)
+
+        def denoising() -> int:
+            if is_single_threaded(self.device):
+                return 0
+            return denoise_bytes(self.transformer.config, self.dtype, shape)
+
+        fitting = max_decode_frames(
+            *(self.decoder.config, self.decoder_dtype, shape, free, most, denoising)
+        )
         if isinstance(self.decoder, LTX2VAE) and fitting < frames:
-            self.decoder.decode_in_tiles()  # over time it has seams already
+            self.decoder.decode_in_tiles()
             return frames
         return fitting
 

@@ -119,6 +119,7 @@ class BlockGenerator:
         self._decode_frames = model.decode_frames_for(
             settings.block_frames, settings.height, settings.width
         )
+        self._most_decode_frames = model.decode_frames  # None: no limit
         self._side_stream = side_stream_for(model.device)
         self._peak_bytes = 0
         self._sampling = Lock()
@@ -180,7 +181,7 @@ class BlockGenerator:
         parts = None if take is None else PartDelivery(take, span, prompt)
         deliver = None if parts is None else parts.deliver
         decode = partial(self._decode, latent_block, before, deliver)
-        decoded = self._side_stream.run(decode, latent_block.event, latents)
+        decoded, pieces = self._side_stream.run(decode, latent_block.event, latents)
         check_frames(decoded.finite, span)
         if span.index % EVERY_BLOCKS == 0:
             trim_malloc()
@@ -188,7 +189,12 @@ class BlockGenerator:
         reference = update_reference(
             before.reference_stats, stats, span.index - latent_block.snapshot.shot.index
         )
-        after = replace(latent_block.after, cache=decoded.cache, reference_stats=reference)
+        after = replace(
+            latent_block.after,
+            cache=decoded.cache,
+            reference_stats=reference,
+            decode_frames=pieces,
+        )
         measured = self._stats(latent_block, after, stats, stats.ratio_to(reference))
         if parts is not None:
             parts.restore(decoded.frames)
@@ -244,8 +250,8 @@ class BlockGenerator:
 
     def _decode(
         self, latent_block: LatentBlock, before: Snapshot, deliver: DeliverPart | None
-    ) -> DecodedBlock:
-        """The decoded block; fewer frames at a time once memory has run out.
+    ) -> tuple[DecodedBlock, int]:
+        """The decoded block and its latent frames at a time: fewer once memory has run out.
 
         With no memory for a single one, the memory of the block that is being sampled is waited
         for.
@@ -254,10 +260,13 @@ class BlockGenerator:
         decoder, side_stream = self._model.decoder_calls, self._side_stream
         alone = False
         while True:
-            step = self._decode_frames
+            step = self._pieces(before)
             try:
                 with latent_block.timer.stage("decode"):
-                    return decode_block(decoder, latents, before, span, step, side_stream, deliver)
+                    decoded = decode_block(
+                        *(decoder, latents, before, span, step, side_stream, deliver)
+                    )
+                    return decoded, step
             except torch.OutOfMemoryError as error:
                 if step == 1 and alone:
                     raise out_of_memory(span) from error
@@ -267,7 +276,16 @@ class BlockGenerator:
                 with self._sampling:
                     pass
             else:
-                self._decode_frames = min(step, latents.shape[2]) // 2
+                self._most_decode_frames = min(step, latents.shape[2]) // 2
+
+    def _pieces(self, before: Snapshot) -> int:
+        """How many latent frames are decoded at once: as before in the stream, unless limited.
+
+        Frames decoded in other pieces differ by rounding.
+        """
+        chosen = before.decode_frames or self._decode_frames
+        most = self._most_decode_frames
+        return chosen if most is None else min(chosen, most)
 
     def _stats(
         self, latent_block: LatentBlock, after: Snapshot, stats: FrameStats, drift: float

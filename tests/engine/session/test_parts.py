@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import torch
 
 from sana_stream.engine.block import BlockPart
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.sampling import decode
 from sana_stream.engine.session import block_generator
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.errors import HealthError
+
+from .test_session import same
 
 
 @pytest.fixture
@@ -106,3 +110,33 @@ def test_parts_end_before_frames_that_are_not_finite(
 def test_no_part_waits_where_none_is_asked_for(pieces: Engine, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(block_generator, "PartDelivery", None)
     assert next(pieces.session("a red boat")).index == 0
+
+
+def test_decoding_without_memory_waits_for_the_block_being_sampled(
+    pieces: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    expected = list(itertools.islice(pieces.session("a red boat"), 2))
+    failed, sampling, sampled = threading.Event(), threading.Event(), threading.Event()
+    sound, real = counter_noise(0), decode.to_pixels
+
+    def noise(index: int, step: int, shape: tuple[int, ...]) -> torch.Tensor:
+        if index == 1 and not failed.is_set():
+            sampling.set()
+            assert failed.wait(20)
+            assert not sampled.wait(0.2), "the decode does not wait"
+            failing.clear()
+        return sound(index, step, shape)
+
+    def to_pixels(frames: torch.Tensor) -> torch.Tensor:
+        assert sampling.wait(20)
+        if failing:
+            failed.set()
+            raise torch.OutOfMemoryError("no memory while the other stage runs")
+        sampled.set()
+        return real(frames)
+
+    failing = [True]
+    monkeypatch.setattr(decode, "to_pixels", to_pixels)
+    with closing(generate_ahead(pieces.session("a red boat", noise=noise))) as made:
+        blocks = list(itertools.islice(made, 2))
+    assert same(blocks, expected)
