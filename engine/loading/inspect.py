@@ -42,7 +42,7 @@ from .hybrid_presets import choose_preset
 from .locate import INDEX, resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
-    decode_bytes,
+    block_decode_bytes,
     default_decode_frames,
     denoise_bytes,
     free_bytes,
@@ -318,7 +318,7 @@ def estimate_memory(
         frames if whole else default_decode_frames(chosen, frames),
         lambda: denoise if overlapped else 0,
     )
-    decode, cache = decode_bytes(decoder, decoder_kind, (*latents[:2], pieces, *latents[3:]))
+    decode, cache = block_decode_bytes(decoder, decoder_kind, latents, pieces)
     states = 1 if preset.guidance == 1 else 2
     state = stream_state_bytes(config, parse_memory_policy(preset.memory), grid, kind.itemsize)
     plan = MemoryBreakdown(

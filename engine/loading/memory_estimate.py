@@ -129,6 +129,18 @@ def decode_bytes(
     return peak_bytes(lambda: decoder.decode(piece, cache)), cache.nbytes
 
 
+def block_decode_bytes(
+    config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], pieces: int
+) -> tuple[int, int]:
+    """As `decode_bytes` of a block (1, C, T', h, w), `pieces` latent frames at a time.
+
+    The cache of the piece before lives beside that of the block before, which is not counted here,
+    and the new one.
+    """
+    peak, cache = decode_bytes(config, dtype, (*latents[:2], pieces, *latents[3:]))
+    return peak + (cache if pieces < latents[2] else 0), cache
+
+
 def max_decode_frames(
     config: VideoDecoderConfig,
     dtype: torch.dtype,
@@ -157,7 +169,7 @@ def max_decode_frames(
     free -= at_once()
 
     def needed(count: int) -> int:
-        return decode_bytes(config, dtype, (*latents[:2], count, *latents[3:]))[0]
+        return block_decode_bytes(config, dtype, latents, count)[0]
 
     one = needed(1)
     further = max(1, needed(2) - one)

@@ -12,13 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sana_stream._arguments import shown
-from sana_stream.engine.block import BlockPart
 from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError, ReaderDisconnected
 
 from .base import Output
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 _QUEUED_BLOCKS = 2  # by which an output may lag before the stream waits for it
 _SLOW_AFTER = 5.0  # seconds of waiting for one output before it is logged
@@ -135,7 +134,8 @@ class _OutputThread:
         self.output = output
         self.error: Exception | None = None
         self._takes_parts = bool(getattr(output, "takes_parts", False))
-        self._queue: Queue[Block | BlockPart | None] = Queue()
+        # with each block or part, whether it takes room
+        self._queue: Queue[tuple[Block | BlockPart | None, bool]] = Queue()
         self._room = Semaphore(_QUEUED_BLOCKS)
         self._parts = 0  # frames of the next block that were delivered as parts
         self._thread = Thread(target=self._run, name=f"output {output.name}", daemon=True)
@@ -149,7 +149,7 @@ class _OutputThread:
         """Queue a part where the output takes parts; all of them take the room of one block."""
         if self._takes_parts and not self.ended:
             self._parts += len(part.frames)
-            self._queue.put(part)
+            self._queue.put((part, False))
 
     def put(self, block: Block | None) -> None:
         """Wait for room in the queue; an output that has ended takes nothing."""
@@ -164,7 +164,7 @@ class _OutputThread:
         begun, logged = time.monotonic(), False
         while not self.ended:
             if self._room.acquire(timeout=0.1):
-                self._queue.put(block)
+                self._queue.put((block, True))
                 return
             if not logged and time.monotonic() - begun > _SLOW_AFTER:
                 logger.warning(
@@ -179,9 +179,12 @@ class _OutputThread:
 
     def _run(self) -> None:
         try:
-            while (block := self._queue.get()) is not None:
-                if not isinstance(block, BlockPart):
+            while True:
+                block, takes_room = self._queue.get()
+                if takes_room:
                     self._room.release()
+                if block is None:
+                    break
                 # parts are queued only where the output takes them
                 self.output.write(block)  # type: ignore[arg-type]
         except Exception as error:  # of any kind: it is raised where the blocks come from
