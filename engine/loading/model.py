@@ -80,7 +80,7 @@ class LoadedModel:
         preset: the checkpoint's defaults.
         device: of the networks.
         dtype: of the transformer; the decoder's is `decoder_dtype`.
-        decode_frames: latent frames decoded at once; `None` chooses by the free memory.
+        decode_frames: latent frames decoded at once; `None` chooses by device and free memory.
         source: the name that `load` was called with, or the model's folder; `None` for a model
             that was built from networks.
 
@@ -145,8 +145,9 @@ class LoadedModel:
                 Gemma overflows.
             parts: folder or hub id to take VAE and text encoder from, where not from `model`.
             loras: as for `set_loras`.
-            decode_frames: latent frames decoded at once; fewer take less memory. Default: a whole
-                block, or as many as fit into the memory that is free when a session starts.
+            decode_frames: latent frames decoded at once; fewer take less memory. Default: 2 on CUDA,
+                a whole block elsewhere, or as many as fit into the memory that is free when a
+                session starts. A resumed stream keeps its own number, at most this one.
             decoder: "tiny=FILE" (or a file's hub id): TAEHV, the small approximate decoder for
                 Wan 2.1 latents. "causal=FOLDER" (or a hub id): a causal LTX-2 VAE, which decodes
                 720p streams without seams between blocks.
