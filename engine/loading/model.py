@@ -145,8 +145,8 @@ class LoadedModel:
                 Gemma overflows.
             parts: folder or hub id to take VAE and text encoder from, where not from `model`.
             loras: as for `set_loras`.
-            decode_frames: latent frames decoded at once; fewer take less memory. Default: 2 on CUDA,
-                a whole block elsewhere, or as many as fit into the memory that is free when a
+            decode_frames: latent frames decoded at once; fewer take less memory. Default: 2 on
+                CUDA, a whole block elsewhere, or as many as fit into the memory that is free when a
                 session starts. A resumed stream keeps its own number, at most this one.
             decoder: "tiny=FILE" (or a file's hub id): TAEHV, the small approximate decoder for
                 Wan 2.1 latents. "causal=FOLDER" (or a hub id): a causal LTX-2 VAE, which decodes
