@@ -176,5 +176,5 @@ class ModelOptions:
         group=MODEL,
         parse=argument_types.positive_count,
         metavar="N",
-        help="latent frames decoded at once; fewer need less memory (default: as many as fit)",
+        help="latent frames decoded at once; fewer need less memory (default: as fit, on CUDA 2)",
     )

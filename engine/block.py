@@ -148,6 +148,17 @@ class BlockStats:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockPart:
+    """Frames of a block that is still being decoded."""
+
+    index: int  # number of the block in the stream, from 0
+    start: int  # number of the part's first pixel frame in the stream
+    offset: int  # and in the block
+    frames: np.ndarray  # uint8 (T, H, W, 3), RGB; not to be written to
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """A finished block: its frames and the latents that they were decoded from.
 

@@ -120,12 +120,17 @@ class SideStream(Protocol):
         """
         ...
 
+    def wait(self, event: Any) -> None:
+        """Wait for an event that `record_event` returned, within or outside of `run`."""
+        ...
+
     def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Memory on the CPU for `to_host`."""
         ...
 
     def to_host(self, tensor: Tensor, target: Tensor | None = None) -> Tensor:
-        """Copy a tensor of the work to the CPU; the copy is complete once `run` has returned.
+        """Copy a tensor of the work to the CPU; the copy is complete once `run` has returned,
+        or after an event recorded later.
 
         Args:
             tensor: on any device; one on the CPU may be returned itself.
@@ -142,6 +147,9 @@ class InlineStream:
 
     def run(self, work: Callable[[], T], event: None, reads: Tensor) -> T:
         return work()
+
+    def wait(self, event: None) -> None:
+        pass
 
     def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype)
@@ -169,6 +177,9 @@ class CudaSideStream:
             result = work()
             self._stream.record_event().synchronize()
             return result
+
+    def wait(self, event: Any) -> None:
+        event.synchronize()
 
     def host_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=True)

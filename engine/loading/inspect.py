@@ -13,13 +13,14 @@ import torch
 from sana_stream._arguments import ARGUMENTS
 from sana_stream._files import require_regular_file
 from sana_stream._text import safe_text
-from sana_stream.engine.device import resolve_device, resolve_dtype
+from sana_stream.engine.device import is_single_threaded, resolve_device, resolve_dtype
 from sana_stream.errors import CheckpointError, ConfigError, SanaStreamError
 from sana_stream.models.lora.settings import check_scale
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.state import stream_state_bytes
 from sana_stream.models.text_encoder import check_text_files
+from sana_stream.models.vae.ltx2_config import LTX2VAEConfig
 from sana_stream.models.vae.registry import (
     VideoDecoderConfig,
     VideoVAEConfig,
@@ -41,7 +42,8 @@ from .hybrid_presets import choose_preset
 from .locate import INDEX, resolve_components, resolve_model
 from .memory_estimate import (
     MemoryBreakdown,
-    decode_bytes,
+    block_decode_bytes,
+    default_decode_frames,
     denoise_bytes,
     free_bytes,
     max_decode_frames,
@@ -308,8 +310,15 @@ def estimate_memory(
     free = free_bytes(chosen)
     rest = free - sum(weights.values())
     decoder_kind = resolve_decoder_dtype(dtype, chosen, decoder)
-    pieces = max_decode_frames(decoder, decoder_kind, latents, rest)
-    decode, cache = decode_bytes(decoder, decoder_kind, (*latents[:2], pieces, *latents[3:]))
+    denoise = denoise_bytes(config, kind, latents)
+    overlapped = not is_single_threaded(chosen)
+    whole = isinstance(decoder, LTX2VAEConfig)  # it has seams between pieces
+    pieces = max_decode_frames(
+        *(decoder, decoder_kind, latents, rest),
+        frames if whole else default_decode_frames(chosen, frames),
+        lambda: denoise if overlapped else 0,
+    )
+    decode, cache = block_decode_bytes(decoder, decoder_kind, latents, pieces)
     states = 1 if preset.guidance == 1 else 2
     state = stream_state_bytes(config, parse_memory_policy(preset.memory), grid, kind.itemsize)
     plan = MemoryBreakdown(
@@ -317,8 +326,9 @@ def estimate_memory(
         vae=weights["vae"] + _other_decoder_weights(info) * kind.itemsize,
         text_encoder=weights["text_encoder"],
         kept=states * state + cache,
-        denoise=denoise_bytes(config, kind, latents),
+        denoise=denoise,
         decode=decode,
+        at_once=overlapped,
     )
     return MemoryEstimate(chosen, kind, height, width, pieces, plan, free)
 

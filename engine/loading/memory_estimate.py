@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import psutil
@@ -75,6 +76,7 @@ class MemoryBreakdown:
     kept: int  # between two blocks: states and the decoder's cache
     denoise: int  # peak while a block is denoised
     decode: int  # peak while a block is decoded
+    at_once: bool = True  # a block is decoded while the next one is denoised
 
     @property
     def peak(self) -> int:
@@ -85,7 +87,8 @@ class MemoryBreakdown:
     def floor(self) -> int:
         """The peak with the text encoder offloaded while blocks are generated."""
         weights = self.transformer + self.vae + self.kept
-        return weights + max(self.denoise, self.decode)
+        stages = self.denoise, self.decode
+        return weights + (sum(stages) if self.at_once else max(stages))
 
 
 def meta_denoise(
@@ -105,6 +108,7 @@ def meta_denoise(
     return lambda: model.denoise(noisy, times, text, past, 0)
 
 
+@lru_cache(64)
 def denoise_bytes(
     config: VideoTransformerConfig, dtype: torch.dtype, latents: tuple[int, ...]
 ) -> int:
@@ -112,6 +116,7 @@ def denoise_bytes(
     return peak_bytes(meta_denoise(config, dtype, latents))
 
 
+@lru_cache(64)
 def decode_bytes(
     config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...]
 ) -> tuple[int, int]:
@@ -124,29 +129,59 @@ def decode_bytes(
     return peak_bytes(lambda: decoder.decode(piece, cache)), cache.nbytes
 
 
+def block_decode_bytes(
+    config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], pieces: int
+) -> tuple[int, int]:
+    """As `decode_bytes` of a block (1, C, T', h, w), `pieces` latent frames at a time.
+
+    The cache of the piece before lives beside that of the block before, which is not counted here,
+    and the new one.
+    """
+    peak, cache = decode_bytes(config, dtype, (*latents[:2], pieces, *latents[3:]))
+    return peak + (cache if pieces < latents[2] else 0), cache
+
+
 def max_decode_frames(
-    config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], free: int
+    config: VideoDecoderConfig,
+    dtype: torch.dtype,
+    latents: tuple[int, ...],
+    free: int,
+    most: int | None = None,
+    at_once: Callable[[], int] = lambda: 0,
 ) -> int:
     """How many latent frames of a block can be decoded at once.
+
+    The decoder is not measured where its memory is far below what is free.
 
     Args:
         latents: the block's shape (1, C, T', h, w).
         free: free memory in bytes.
+        most: limit of the result.
+        at_once: counts the bytes that the stage beside decoding takes.
 
     Returns:
         All T', or as many as fit, at least 1.
     """
-    frames, factor = latents[2], config.spatial_factor
+    frames, factor = min(latents[2], most or latents[2]), config.spatial_factor
     pixels = latents[3] * latents[4] * factor**2 * config.temporal_factor * frames
     if pixels * config.decoder_dim * _HARMLESS < free:
         return frames
+    free -= at_once()
 
     def needed(count: int) -> int:
-        return decode_bytes(config, dtype, (*latents[:2], count, *latents[3:]))[0]
+        return block_decode_bytes(config, dtype, latents, count)[0]
 
     one = needed(1)
     further = max(1, needed(2) - one)
     return max(1, min(frames, 1 + int((free * SPARE - one) / further)))
+
+
+CUDA_DECODE_FRAMES = 2  # more saves little time there, and delays the first frames
+
+
+def default_decode_frames(device: torch.device, frames: int) -> int:
+    """How many of `frames` latent frames are decoded at once where memory allows it."""
+    return min(frames, CUDA_DECODE_FRAMES) if device.type == "cuda" else frames
 
 
 def free_bytes(device: torch.device) -> int:

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from sana_stream._arguments import ARGUMENTS
-from sana_stream.engine.device import resolve_device, resolve_dtype, text_offload_device
+from sana_stream.engine.device import (
+    is_single_threaded,
+    resolve_device,
+    resolve_dtype,
+    text_offload_device,
+)
 from sana_stream.errors import ConfigError
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
@@ -28,7 +33,12 @@ from .cuda_check import check_convolution, needs_comparison, warn_of_old_torch
 from .decoder import CAUSAL, TINY, check_statistics, resolve_decoder_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
-from .memory_estimate import free_bytes, max_decode_frames
+from .memory_estimate import (
+    default_decode_frames,
+    denoise_bytes,
+    free_bytes,
+    max_decode_frames,
+)
 from .presets import Preset
 from .quantize import CAPABILITY, check_quantization, quantize_network
 
@@ -70,7 +80,7 @@ class LoadedModel:
         preset: the checkpoint's defaults.
         device: of the networks.
         dtype: of the transformer; the decoder's is `decoder_dtype`.
-        decode_frames: latent frames decoded at once; `None` chooses by the free memory.
+        decode_frames: latent frames decoded at once; `None` chooses by device and free memory.
         source: the name that `load` was called with, or the model's folder; `None` for a model
             that was built from networks.
 
@@ -135,8 +145,9 @@ class LoadedModel:
                 Gemma overflows.
             parts: folder or hub id to take VAE and text encoder from, where not from `model`.
             loras: as for `set_loras`.
-            decode_frames: latent frames decoded at once; fewer take less memory. Default: a whole
-                block, or as many as fit into the memory that is free when a session starts.
+            decode_frames: latent frames decoded at once; fewer take less memory. Default: 2 on
+                CUDA, a whole block elsewhere, or as many as fit into the memory that is free when a
+                session starts. A resumed stream keeps its own number, at most this one.
             decoder: "tiny=FILE" (or a file's hub id): TAEHV, the small approximate decoder for
                 Wan 2.1 latents. "causal=FOLDER" (or a hub id): a causal LTX-2 VAE, which decodes
                 720p streams without seams between blocks.
@@ -271,9 +282,19 @@ class LoadedModel:
             return min(frames, self.decode_frames)
         shape = self.latent_shape(frames, height, width)
         free = free_bytes(self.device)
-        fitting = max_decode_frames(self.decoder.config, self.decoder_dtype, shape, free)
+        seams = isinstance(self.decoder, LTX2VAE)  # over time; so a block is decoded at once
+        most = frames if seams else default_decode_frames(self.device, frames)
+
+        def denoising() -> int:
+            if is_single_threaded(self.device):
+                return 0
+            return denoise_bytes(self.transformer.config, self.dtype, shape)
+
+        fitting = max_decode_frames(
+            *(self.decoder.config, self.decoder_dtype, shape, free, most, denoising)
+        )
         if isinstance(self.decoder, LTX2VAE) and fitting < frames:
-            self.decoder.decode_in_tiles()  # over time it has seams already
+            self.decoder.decode_in_tiles()
             return frames
         return fitting
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.vae.wan import VAECache
 
 from .checks import is_finite
+
+DeliverPart = Callable[[Tensor, int], None]
+"""Takes frames uint8 (T, H, W, 3) on the CPU and the number of the first one in the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ def decode_block(
     span: BlockSpan,
     step: int,
     side_stream: SideStream,
+    deliver: DeliverPart | None = None,
 ) -> DecodedBlock:
     """Decode the latents of a block.
 
@@ -45,10 +50,12 @@ def decode_block(
         span: the block, of which all frames are decoded.
         step: latent frames decoded at a time.
         side_stream: runs this.
+        deliver: is called with the frames of each piece as soon as they are on the CPU, up to the
+            first piece that is not finite.
     """
     cache = before.cache or rebuild_cache(decoder, before.recent_latents, step)
     host, stats, finite = None, [], []
-    start = 0
+    start, parts = 0, None if deliver is None else _Parts(side_stream, deliver)
     for piece in latents.split(step, dim=2):
         frames, cache = decoder.decode(piece, cache)
         finite.append(is_finite(frames))
@@ -56,9 +63,13 @@ def decode_block(
         stats.append(measure_frames(pixels))
         if host is None:
             host = side_stream.host_memory((span.frames, *pixels.shape[1:]), torch.uint8)
-        side_stream.to_host(pixels, host[start : start + len(pixels)])
+        part = side_stream.to_host(pixels, host[start : start + len(pixels)])
+        if parts is not None:
+            parts.add(part, start, finite[-1])
         start += len(pixels)
     assert host is not None
+    if parts is not None:
+        parts.deliver_all()
     to_host = side_stream.to_host
     return DecodedBlock(
         host,
@@ -67,6 +78,41 @@ def decode_block(
         to_host(torch.stack(finite).all()),
         cache,
     )
+
+
+class _Parts:
+    """Parts whose copies may be under way: the device gets the next piece before one is waited for.
+
+    Args:
+        side_stream: makes the copies.
+        deliver: as for `decode_block`.
+    """
+
+    def __init__(self, side_stream: SideStream, deliver: DeliverPart) -> None:
+        self._side_stream = side_stream
+        self._deliver = deliver
+        self._copied: tuple[Tensor, int, Tensor, Any] | None = None
+        self._finite = True
+
+    def add(self, frames: Tensor, start: int, finite: Tensor) -> None:
+        """Deliver the part before this one, and this one where its copy is complete already."""
+        flag = self._side_stream.to_host(finite)
+        event = self._side_stream.record_event()
+        self.deliver_all()
+        self._copied = frames, start, flag, event
+        if event is None:
+            self.deliver_all()
+
+    def deliver_all(self) -> None:
+        """Wait for the last part's copy and deliver it."""
+        if self._copied is None:
+            return
+        frames, start, flag, event = self._copied
+        self._copied = None
+        self._side_stream.wait(event)
+        self._finite = self._finite and bool(flag.item())
+        if self._finite:
+            self._deliver(frames, start)
 
 
 def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) -> VAECache | None:

@@ -56,6 +56,7 @@ def denoise_block(
     texts: tuple[TextKV, ...],
     pasts: list[Past],
     noise: BlockNoise,
+    check: Callable[[], None],
 ) -> Tensor:
     """Denoise the block after a snapshot.
 
@@ -67,6 +68,7 @@ def denoise_block(
         texts: of the prompt and, with guidance, of the negative prompt.
         pasts: what attention sees of the earlier blocks, one for each text.
         noise: of the whole block, fixed frames included.
+        check: called before each network call; what it raises ends the sampling.
 
     Returns:
         Clean latents float32 (1, C, frames, h, w), normalised.
@@ -78,7 +80,7 @@ def denoise_block(
     def step_noise(step: int) -> Tensor:
         return to_device(noise(step, shape).float(), model.device)[:, :, kept:]
 
-    velocity = _velocity(model, shape, start, texts, pasts, settings.guidance)
+    velocity = _velocity(model, shape, start, texts, pasts, settings.guidance, check)
     if fixed is not None:
         velocity = _after_fixed(velocity, fixed)
     if model.preset.whole_timesteps:
@@ -97,12 +99,14 @@ def _velocity(
     texts: tuple[TextKV, ...],
     pasts: list[Past],
     guidance: float,
+    check: Callable[[], None],
 ) -> Callable[[Tensor, float | Tensor], Tensor]:
     """The model's velocity; with two texts `v_negative + g (v - v_negative)`."""
     transformer = model.transformer_calls
     rotation = model.transformer.rotation(torch.empty(shape, device="meta"), start, model.device)
 
     def velocity(latents: Tensor, timestep: float | Tensor) -> Tensor:
+        check()
         # filled on the device: copying a number from the host would wait for the queue
         times = timestep if isinstance(timestep, Tensor) else latents.new_full((1,), timestep)
         predictions = [

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import psutil
@@ -25,7 +27,7 @@ from sana_stream.engine.sampling.checks import (
     out_of_memory,
     sample_until_finite,
 )
-from sana_stream.engine.sampling.decode import DecodedBlock, decode_block
+from sana_stream.engine.sampling.decode import DecodedBlock, DeliverPart, decode_block
 from sana_stream.engine.sampling.denoise import (
     BlockNoise,
     commit_pending,
@@ -35,6 +37,8 @@ from sana_stream.engine.sampling.denoise import (
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
+
+from .parts import PartDelivery, TakePart
 
 
 class StageTimer:
@@ -105,7 +109,8 @@ class BlockGenerator:
 
     It has no position in the stream. It only caches the keys and values of the last prompts, how
     many frames are decoded at a time, and the peak of memory. `sample` and `decode` share no state
-    that they write, so two threads may run them at once.
+    that they write, so two threads may run them at once. Two calls of `sample` run one after the
+    other.
     """
 
     def __init__(self, model: LoadedModel, settings: SessionSettings) -> None:
@@ -114,8 +119,11 @@ class BlockGenerator:
         self._decode_frames = model.decode_frames_for(
             settings.block_frames, settings.height, settings.width
         )
+        self._most_decode_frames = model.decode_frames  # None: no limit
         self._side_stream = side_stream_for(model.device)
         self._peak_bytes = 0
+        self._sampling = Lock()
+        self._interrupted = False
         self._texts: tuple[TextKV, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they belong to
 
@@ -127,7 +135,21 @@ class BlockGenerator:
 
         Raises:
             HealthError: states or latents are not finite, or the device has no memory left.
+            CancelledError: `interrupt` was called meanwhile.
         """
+        with self._sampling:
+            self._interrupted = False
+            return self._sample_alone(snapshot, noise)
+
+    def interrupt(self) -> None:
+        """Make a `sample` that is running raise CancelledError before its next network call."""
+        self._interrupted = True
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise CancelledError
+
+    def _sample_alone(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         span = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
             return self._sample(snapshot, span, noise)
@@ -135,14 +157,18 @@ class BlockGenerator:
             raise out_of_memory(span) from error
 
     @torch.no_grad()
-    def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
+    def decode(
+        self, latent_block: LatentBlock, before: Snapshot, take: TakePart | None = None
+    ) -> tuple[Block, Snapshot]:
         """Decode a sampled block.
 
-        Where the device has no memory left, fewer frames are decoded at a time from then on.
+        Where the device has no memory left, fewer frames are decoded at a time from then
+        on; with no memory for a single one, it is decoded again once no block is being sampled.
 
         Args:
             latent_block: what `sample` returned.
             before: the complete snapshot that the block follows.
+            take: is called with each part of the block as soon as it is decoded.
 
         Returns:
             The block, and the complete snapshot that follows it.
@@ -151,8 +177,11 @@ class BlockGenerator:
             HealthError: frames are not finite, or no memory for a single frame.
         """
         latents, span = latent_block.latents, latent_block.span
-        decode = partial(self._decode, latent_block, before)
-        decoded = self._side_stream.run(decode, latent_block.event, latents)
+        prompt = latent_block.snapshot.prompt
+        parts = None if take is None else PartDelivery(take, span, prompt)
+        deliver = None if parts is None else parts.deliver
+        decode = partial(self._decode, latent_block, before, deliver)
+        decoded, pieces = self._side_stream.run(decode, latent_block.event, latents)
         check_frames(decoded.finite, span)
         if span.index % EVERY_BLOCKS == 0:
             trim_malloc()
@@ -160,9 +189,15 @@ class BlockGenerator:
         reference = update_reference(
             before.reference_stats, stats, span.index - latent_block.snapshot.shot.index
         )
-        after = replace(latent_block.after, cache=decoded.cache, reference_stats=reference)
+        after = replace(
+            latent_block.after,
+            cache=decoded.cache,
+            reference_stats=reference,
+            decode_frames=pieces,
+        )
         measured = self._stats(latent_block, after, stats, stats.ratio_to(reference))
-        prompt = latent_block.snapshot.prompt
+        if parts is not None:
+            parts.restore(decoded.frames)
         frames = decoded.frames.numpy()
         block = Block(span.index, span.start, frames, decoded.latents, prompt, measured)
         return block, after
@@ -207,24 +242,50 @@ class BlockGenerator:
 
         def sample(attempt: int) -> Tensor:
             drawn = _noise_of(noise, span.index, attempt)
-            return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn)
+            check = self._check_interrupted
+            return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn, check)
 
         latents, attempts = sample_until_finite(sample, states, span)
         return latents.contiguous(), attempts  # a saved stream has the same memory layout
 
-    def _decode(self, latent_block: LatentBlock, before: Snapshot) -> DecodedBlock:
-        """The decoded block; fewer frames at a time once memory has run out."""
+    def _decode(
+        self, latent_block: LatentBlock, before: Snapshot, deliver: DeliverPart | None
+    ) -> tuple[DecodedBlock, int]:
+        """The decoded block and its latent frames at a time: fewer once memory has run out.
+
+        With no memory for a single one, the memory of the block that is being sampled is waited
+        for.
+        """
         latents, span = latent_block.latents, latent_block.span
         decoder, side_stream = self._model.decoder_calls, self._side_stream
+        alone = False
         while True:
-            step = self._decode_frames
+            step = self._pieces(before)
             try:
                 with latent_block.timer.stage("decode"):
-                    return decode_block(decoder, latents, before, span, step, side_stream)
+                    decoded = decode_block(
+                        *(decoder, latents, before, span, step, side_stream, deliver)
+                    )
+                    return decoded, step
             except torch.OutOfMemoryError as error:
-                if self._decode_frames == 1:
+                if step == 1 and alone:
                     raise out_of_memory(span) from error
-            self._decode_frames = max(1, min(self._decode_frames, latents.shape[2]) // 2)
+            # after the error, which keeps the tensors of the attempt
+            if step == 1:
+                alone = True
+                with self._sampling:
+                    pass
+            else:
+                self._most_decode_frames = min(step, latents.shape[2]) // 2
+
+    def _pieces(self, before: Snapshot) -> int:
+        """How many latent frames are decoded at once: as before in the stream, unless limited.
+
+        Frames decoded in other pieces differ by rounding.
+        """
+        chosen = before.decode_frames or self._decode_frames
+        most = self._most_decode_frames
+        return chosen if most is None else min(chosen, most)
 
     def _stats(
         self, latent_block: LatentBlock, after: Snapshot, stats: FrameStats, drift: float

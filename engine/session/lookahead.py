@@ -1,10 +1,12 @@
-"""Overlap of two blocks: the next one is sampled while the current one is decoded."""
+"""Overlap of two blocks: the next one is sampled while the current one is decoded and used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from sana_stream.engine.snapshot.snapshot import Snapshot
 
 from .block_generator import LatentBlock
 from .session import Session
+
+T = TypeVar("T")
 
 PromptAt = Callable[[int], str | None]
 """The prompt (or negative prompt) for the block that starts at a pixel frame; `None` keeps it."""
@@ -40,6 +44,9 @@ def generate_ahead(
     negative_at: PromptAt = keep_prompt,
 ) -> Generator[Block]:
     """Yield the blocks of a session, each decoded while the next one is sampled.
+
+    A block is yielded as soon as it is decoded; the next one may still be sampled then, on a thread
+    of its own. Closing the generator waits for the network call that is running.
 
     The frames are those of iterating over the session itself. Where sampling ahead failed, or the
     session was switched or rewound in between, the block is sampled again. A switch that is known
@@ -68,10 +75,14 @@ def generate_ahead(
         session.advance_to(with_changes(session.snapshot()))
         return session.sample(session.snapshot())
 
-    with ThreadPoolExecutor(1, thread_name_prefix="sana-stream-decode") as worker:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="sana-stream-decode") as decoder,
+        ThreadPoolExecutor(1, thread_name_prefix="sana-stream-sample") as sampler,
+        _interrupted_at_exit(session),
+    ):
         latent_block = sample_next()
         while True:
-            decoding = worker.submit(session.decode, latent_block, session.snapshot())
+            decoding = decoder.submit(session.decode, latent_block, session.snapshot())
             if end is not None and session.plan.block(latent_block.after.next_index).start >= end:
                 block, decoded = decoding.result()
                 session.advance_to(decoded)
@@ -79,26 +90,43 @@ def generate_ahead(
                 return
             if is_single_threaded(session.device):
                 wait((decoding,))
-            ahead = _sample_ahead(session, latent_block.after, with_changes)
+            changed = _unless_failed(with_changes, latent_block.after)
+            sampling: Future[LatentBlock] | None = None
+            if changed is not None and not is_single_threaded(session.device):
+                sampling = sampler.submit(session.sample, changed)
             block, decoded = decoding.result()
-            used = decoded if ahead is None else ahead.snapshot
+            used = decoded if changed is None else changed
             expected = replace(decoded, prompt=used.prompt, negative_prompt=used.negative_prompt)
             session.advance_to(expected)
             yield block
+            ahead = None
+            if session.snapshot() is not expected:
+                session.interrupt()  # what is sampled is not used
+            elif sampling is not None:
+                ahead = _unless_failed(sampling.result)
+            elif changed is not None:
+                ahead = _unless_failed(session.sample, changed)
             if ahead is None and session.is_complete:
                 return
-            if ahead is None or session.snapshot() is not expected:
+            if ahead is None:
                 ahead = sample_next()
             elif ahead.snapshot.shot != expected.shot:
                 session.advance_to(ahead.snapshot)
             latent_block = ahead
 
 
-def _sample_ahead(
-    session: Session, after: Snapshot, with_changes: Callable[[Snapshot], Snapshot]
-) -> LatentBlock | None:
-    """The next block, or `None` after an error, which must not lose the block being decoded."""
+@contextmanager
+def _interrupted_at_exit(session: Session) -> Iterator[None]:
+    """Interrupt the sampling that is still running at the end of the context."""
     try:
-        return session.sample(with_changes(after))
+        yield
+    finally:
+        session.interrupt()
+
+
+def _unless_failed(call: Callable[..., T], *arguments: Any) -> T | None:
+    """The result, or `None` after an error, which must not lose the block being decoded."""
+    try:
+        return call(*arguments)
     except Exception:
         return None

@@ -25,6 +25,7 @@ from sana_stream.models.hybrid.transformer import ONE_CLIP
 from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image
 from .history import DiskSnapshotStore, History, MemorySnapshotStore, check_history
+from .parts import TakePart
 
 HISTORY_BYTES = 1 << 30
 EXTRA_BYTES = 8 << 20
@@ -54,6 +55,7 @@ class Session:
         self._lock = RLock()  # held while a block is generated
         self._generator = BlockGenerator(model, snapshot.settings)
         self._history: History | None = None
+        self._take_part: TakePart | None = None
 
     @property
     def device(self) -> torch.device:
@@ -203,11 +205,15 @@ class Session:
 
         Raises:
             ConfigError: the session is complete.
-            HealthError: as `BlockGenerator.sample`.
+            HealthError, CancelledError: as `BlockGenerator.sample`.
         """
         return self._generator.sample(
             snapshot, self._noise or counter_noise(snapshot.settings.seed)
         )
+
+    def interrupt(self) -> None:
+        """Make a `sample` that is running on another thread raise CancelledError soon."""
+        self._generator.interrupt()
 
     def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
         """Decode a sampled block; the session does not advance.
@@ -222,7 +228,20 @@ class Session:
         Raises:
             HealthError: as `BlockGenerator.decode`.
         """
-        return self._generator.decode(latent_block, before)
+        return self._generator.decode(latent_block, before, self._take_part)
+
+    def deliver_parts(self, take: TakePart | None) -> None:
+        """Call a function with each part of a block's frames as soon as it is decoded.
+
+        The parts come before the block is returned, on the thread that decodes, which waits for the
+        function; together they are the block's frames. A part has the latent frames that are
+        decoded at once (`decode_frames` of `Engine.load`), so a block decoded at once is one part.
+        If the block fails the health check, the parts before the fault have been delivered.
+
+        Args:
+            take: for the blocks whose decoding begins from now on; `None` ends the delivery.
+        """
+        self._take_part = take
 
     def advance_to(self, snapshot: Snapshot) -> None:
         """Continue from a snapshot, of the block just delivered or an earlier one."""

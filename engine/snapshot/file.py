@@ -117,8 +117,14 @@ class SavedStream:
             separate = recovery_from_tensors(tensors, model.device, GOOD)
             drift = drift_from(header.watch, snapshot.recovery_point, separate)
             stats = None if header.beginning is None else FrameStats(*header.beginning)
-            place = {"next_index": header.index, "shot": header.take}
-            snapshot = replace(snapshot, reference_stats=stats, drift_reference=drift, **place)
+            snapshot = replace(
+                snapshot,
+                reference_stats=stats,
+                drift_reference=drift,
+                next_index=header.index,
+                shot=header.take,
+                decode_frames=header.decode_frames if _is_like(header, model) else None,
+            )
             check_snapshot(snapshot, model)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
@@ -165,7 +171,14 @@ def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any])
         extra=dict(extra),
         watch=describe_drift(snapshot),
         take=snapshot.shot,
+        decode_frames=snapshot.decode_frames,
     )
+
+
+def _is_like(header: SnapshotHeader, model: LoadedModel) -> bool:
+    """Whether device type and dtype are those of the file, so that the stream can be the same."""
+    same_device = header.device.partition(":")[0] == model.device.type
+    return same_device and header.dtype == _dtype(model)
 
 
 def _decoded_in_another(tensors: Mapping[str, Tensor], model: LoadedModel) -> bool:

@@ -44,6 +44,7 @@ class SnapshotHeader:
     extra: dict[str, Any]  # the caller's values
     watch: dict[str, Any] | None = None  # of `describe_drift`
     take: Shot = FIRST_SHOT  # the current shot
+    decode_frames: int | None = None  # decoded at once; earlier files have none
 
     @property
     def seconds(self) -> float:
@@ -77,7 +78,12 @@ class SnapshotHeader:
                 f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
         later = ("watch", "take")  # added in version 2
-        names = tuple(f.name for f in fields(cls) if f.name not in later or version != "1")
+        names = tuple(
+            f.name
+            for f in fields(cls)
+            if (f.name not in later or version != "1")
+            and (f.name != "decode_frames" or f.name in metadata)
+        )
         try:
             stored = read_header_values(metadata, names)
             return cls(**_fields(stored, names))

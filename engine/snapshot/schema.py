@@ -72,7 +72,10 @@ class StoredTake(Schema):
 
 
 class StoredHeader(Schema):
-    """All values of a header; version 1 has neither `watch` nor `take`."""
+    """All values of a header; version 1 has neither `watch` nor `take`.
+
+    Earlier files of version 2 have no `decode_frames`.
+    """
 
     model: Name
     fingerprint: Words
@@ -89,6 +92,7 @@ class StoredHeader(Schema):
     extra: dict[str, Any]
     watch: StoredWatch | None = None
     take: StoredTake | None = None
+    decode_frames: Annotated[int, Field(ge=1, le=10_001)] | None = None
 
 
 TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")

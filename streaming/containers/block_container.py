@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.stream import VideoStream
 
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 
 class SingleBlockContainer:
@@ -59,7 +59,7 @@ class SingleBlockContainer:
         ):
             return buffer.getvalue()
 
-    def add(self, block: Block) -> bytes:
+    def add(self, block: Block | BlockPart) -> bytes:
         """The complete container of one block."""
         buffer = io.BytesIO()
         explained = explain_encoder_errors(self._codec, self._video, OutputError)

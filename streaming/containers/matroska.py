@@ -20,7 +20,7 @@ from .block_container import SingleBlockContainer
 from .ebml import Element
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 
 _UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
@@ -162,7 +162,7 @@ class MatroskaMuxer:
         """Everything before the first cluster."""
         return self._header
 
-    def add(self, block: Block) -> bytes:
+    def add(self, block: Block | BlockPart) -> bytes:
         """The clusters of one block."""
         whole = self._blocks.add(block)
         parts = ebml.walk(io.BytesIO(whole), len(self._header), len(whole))

@@ -21,7 +21,7 @@ from .block_container import SingleBlockContainer
 from .mp4_boxes import Box, Fragment, box, children, find, fragments, walk
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 
 _SPARE = 16  # bytes after the file type: a `free` box, later the header of the `mdat`
@@ -173,7 +173,7 @@ class Mp4Fragmenter:
         self.init = self._blocks.header()
         self._frame_time = spec.video.frame_time
 
-    def fragment(self, block: Block) -> bytes:
+    def fragment(self, block: Block | BlockPart) -> bytes:
         """One block: a `moof` box and its `mdat`."""
         return self._blocks.add(block)[len(self.init) :]
 
@@ -208,7 +208,7 @@ class Mp4Muxer:
         first = next(walk(init))
         return init[: first.end] + box("free", bytes(8)) + init[first.end :]
 
-    def add(self, block: Block) -> bytes:
+    def add(self, block: Block | BlockPart) -> bytes:
         """One fragment."""
         return self._fragments.fragment(block)
 

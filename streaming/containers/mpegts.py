@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 
 PACKET = 188  # bytes
@@ -145,7 +145,7 @@ class StreamMuxer:
             self._container.start_encoding()
         return self._bytes.take()
 
-    def add(self, block: Block) -> bytes:
+    def add(self, block: Block | BlockPart) -> bytes:
         """The block's packets."""
         with explain_encoder_errors(self._codec, self._video, OutputError):
             packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))

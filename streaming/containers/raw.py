@@ -11,7 +11,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from sana_stream.streaming.video_format import VideoFormat
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 _LINE = b"FRAME\n"
 _LONGEST = 96  # bytes of a header that ffmpeg reads, its end included
@@ -24,7 +24,7 @@ class RawMuxer:
         """No bytes; the reader must know the size and the rate."""
         return b""
 
-    def add(self, block: Block) -> memoryview:
+    def add(self, block: Block | BlockPart) -> memoryview:
         """The frames of the block, not copied, because a large copy would block the interpreter."""
         return np.ascontiguousarray(block.frames).data.cast("B")
 
@@ -59,7 +59,7 @@ class Y4mMuxer(RawMuxer):
         """Size, rate and layout of the planes."""
         return self._header
 
-    def add(self, block: Block) -> memoryview:
+    def add(self, block: Block | BlockPart) -> memoryview:
         """The frames of the block, each after a line of its own."""
         whole = np.empty((len(block.frames), len(_LINE) + self._planes), np.uint8)
         for row, rgb in zip(whole, block.frames, strict=True):

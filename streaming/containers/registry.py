@@ -14,7 +14,7 @@ from .mpegts import StreamMuxer
 from .raw import RawMuxer, Y4mMuxer
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 
 class Muxer(Protocol):
@@ -27,7 +27,7 @@ class Muxer(Protocol):
         """The bytes before the first block."""
         ...
 
-    def add(self, block: Block) -> bytes | memoryview:
+    def add(self, block: Block | BlockPart) -> bytes | memoryview:
         """The bytes of one block; no frame of it is held back."""
         ...
 

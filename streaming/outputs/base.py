@@ -22,7 +22,11 @@ def redact_url(output: str) -> str:
 
 
 class Output(Protocol):
-    """Takes the blocks of one stream in order, from one thread; `open_output` returns one."""
+    """Takes the blocks of one stream in order, from one thread; `open_output` returns one.
+
+    An output with an attribute `takes_parts` that is true also takes parts of a block
+    (`BlockPart`), and then the rest of it.
+    """
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from sana_stream.streaming.video_format import VideoFormat
 from .transports import Transport
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 _MISSING = "the stream has not arrived, or not to its end"
 _LONGEST_WAIT = 30.0  # seconds between two attempts to connect again
@@ -42,6 +42,7 @@ class NetworkOutput:
     """
 
     durable = False
+    takes_parts = True
 
     def __init__(
         self,
@@ -73,8 +74,8 @@ class NetworkOutput:
         if not listening:
             self._open()
 
-    def write(self, block: Block) -> None:
-        """Send one block, or drop it while there is no connection."""
+    def write(self, block: Block | BlockPart) -> None:
+        """Send one block or a part, or drop it while there is no connection."""
         self._begun = True
         if self._transport is None and not self._try_to_open():
             self._dropped += len(block.frames)

@@ -15,7 +15,7 @@ from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError,
 from .transports import PIPE_CHUNK, wait_until_ready
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
     from sana_stream.streaming.containers.registry import Muxer
 
 
@@ -69,6 +69,7 @@ class PipeOutput:
     """
 
     durable = False
+    takes_parts = True
 
     def __init__(self, descriptor: int, name: str, muxer: Muxer, stop: Event) -> None:
         self.name = name
@@ -79,8 +80,8 @@ class PipeOutput:
         self._open = True
         self._begun = False
 
-    def write(self, block: Block) -> None:
-        """Write one block."""
+    def write(self, block: Block | BlockPart) -> None:
+        """Write one block, or a part."""
         if not self._begun:
             self._begun = True
             self._send(self._muxer.header())
@@ -127,8 +128,8 @@ class NamedPipeOutput(PipeOutput):
         super().__init__(-1, str(path), muxer, stop)
         self._path = path
 
-    def write(self, block: Block) -> None:
-        """Write one block."""
+    def write(self, block: Block | BlockPart) -> None:
+        """Write one block, or a part."""
         if self._descriptor < 0:
             self._descriptor = self._open_pipe()
         super().write(block)

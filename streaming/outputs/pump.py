@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from queue import Empty, Full, Queue
-from threading import Thread
+from dataclasses import replace
+from queue import Empty, Queue
+from threading import Semaphore, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError,
 from .base import Output
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 _QUEUED_BLOCKS = 2  # by which an output may lag before the stream waits for it
 _SLOW_AFTER = 5.0  # seconds of waiting for one output before it is logged
@@ -43,6 +44,14 @@ class OutputPump:
         self._durable = [output for output in outputs if output.durable]
         self._threads = [_OutputThread(output) for output in outputs]
         self._failures: list[str] = []  # of outputs that the run continued without
+
+    def write_part(self, part: BlockPart) -> None:
+        """Queue a part of the next block, without waiting, for the outputs that take parts.
+
+        `write` delivers the rest of the block to them. May be called from another thread.
+        """
+        for thread in self._threads:
+            thread.put_part(part)
 
     def write(self, block: Block) -> bool:
         """Queue a block for every output, waiting for slow ones.
@@ -124,7 +133,11 @@ class _OutputThread:
     def __init__(self, output: Output) -> None:
         self.output = output
         self.error: Exception | None = None
-        self._queue: Queue[Block | None] = Queue(_QUEUED_BLOCKS)
+        self._takes_parts = bool(getattr(output, "takes_parts", False))
+        # with each block or part, whether it takes room
+        self._queue: Queue[tuple[Block | BlockPart | None, bool]] = Queue()
+        self._room = Semaphore(_QUEUED_BLOCKS)
+        self._parts = 0  # frames of the next block that were delivered as parts
         self._thread = Thread(target=self._run, name=f"output {output.name}", daemon=True)
         self._thread.start()
 
@@ -132,20 +145,32 @@ class _OutputThread:
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
+    def put_part(self, part: BlockPart) -> None:
+        """Queue a part where the output takes parts; all of them take the room of one block."""
+        if self._takes_parts and not self.ended:
+            self._parts += len(part.frames)
+            self._queue.put((part, False))
+
     def put(self, block: Block | None) -> None:
         """Wait for room in the queue; an output that has ended takes nothing."""
+        if block is not None and self._parts:
+            sent, self._parts = self._parts, 0
+            if sent >= len(block.frames):
+                return
+            block = replace(block, start=block.start + sent, frames=block.frames[sent:])
+        self._put(block)
+
+    def _put(self, block: Block | None) -> None:
         begun, logged = time.monotonic(), False
         while not self.ended:
-            try:
-                self._queue.put(block, timeout=0.1)
+            if self._room.acquire(timeout=0.1):
+                self._queue.put((block, True))
                 return
-            except Full:
-                if not logged and time.monotonic() - begun > _SLOW_AFTER:
-                    logger.warning(
-                        "%s: is slower than the video is generated; waiting for it",
-                        self.output.name,
-                    )
-                    logged = True
+            if not logged and time.monotonic() - begun > _SLOW_AFTER:
+                logger.warning(
+                    "%s: is slower than the video is generated; waiting for it", self.output.name
+                )
+                logged = True
 
     def join(self) -> None:
         """Wait for the thread in slices, between which a signal can be handled."""
@@ -154,8 +179,14 @@ class _OutputThread:
 
     def _run(self) -> None:
         try:
-            while (block := self._queue.get()) is not None:
-                self.output.write(block)
+            while True:
+                block, takes_room = self._queue.get()
+                if takes_room:
+                    self._room.release()
+                if block is None:
+                    break
+                # parts are queued only where the output takes them
+                self.output.write(block)  # type: ignore[arg-type]
         except Exception as error:  # of any kind: it is raised where the blocks come from
             self.error = error
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from threading import Event
@@ -13,7 +13,7 @@ from .plan import RunPlan
 from .prompts import PromptScheduler
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
     from sana_stream.engine.session.session import Session
 
 
@@ -26,12 +26,14 @@ class VideoBlocks:
         session: the stream, at the video's next frame.
         prompts: finds each block's prompt.
         stop: ends the video after the current block.
+        take_part: gets the parts of the first block as they are decoded, before the block.
     """
 
     plan: RunPlan
     session: Session
     prompts: PromptScheduler
     stop: Event
+    take_part: Callable[[BlockPart], None] | None = None
 
     def generate(self) -> Generator[Block]:
         """The video's blocks; the last one is cut to the video's length.
@@ -40,6 +42,7 @@ class VideoBlocks:
         in the video.
         """
         frames = self.plan.frames
+        self._deliver_parts(self._next_frame)
         with closing(self._session_blocks()) as made:
             while frames is None or self._next_frame < frames:
                 self.prompts.wait()
@@ -47,10 +50,29 @@ class VideoBlocks:
                     return
                 start, begun = self._next_frame, time.perf_counter()
                 block = next(made)
+                self.session.deliver_parts(None)
                 self.prompts.on_block(len(block.frames), time.perf_counter() - begun)
                 end = None if frames is None else frames - start
                 prompt = block.prompt.removesuffix(self.plan.prompt_suffix)
                 yield replace(block, start=start, frames=block.frames[:end], prompt=prompt)
+
+    def _deliver_parts(self, start: int) -> None:
+        """Deliver the parts of the first block, which starts at this frame of the video.
+
+        Only there a viewer waits for them; each costs a group of pictures of its own.
+        """
+        take, frames = self.take_part, self.plan.frames
+        if take is None:
+            return
+
+        def deliver(part: BlockPart) -> None:
+            begin = start + part.offset
+            shown = part.frames if frames is None else part.frames[: max(0, frames - begin)]
+            if len(shown):
+                prompt = part.prompt.removesuffix(self.plan.prompt_suffix)
+                take(replace(part, start=begin, frames=shown, prompt=prompt))
+
+        self.session.deliver_parts(deliver)
 
     def _session_blocks(self) -> Generator[Block]:
         """The session's blocks: one by one where they may be directed, else one sampled ahead."""

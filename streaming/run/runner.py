@@ -355,8 +355,8 @@ class Run:
         if frames := plan.origin.frames:
             position = format_time(plan.seconds_of(frames))
             logger.info("continuing from frame %d (%s)", frames, position)
-        begun = time.perf_counter()
-        with closing(VideoBlocks(plan, session, prompts, stop).generate()) as blocks:
+        begun, take = time.perf_counter(), pump.write_part
+        with closing(VideoBlocks(plan, session, prompts, stop, take).generate()) as blocks:
             for block in blocks:
                 wanted = pump.write(block)
                 note = guard.check(block)

@@ -13,14 +13,14 @@ from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
+    from sana_stream.engine.block import Block, BlockPart
 
 _KEPT = 12  # fragments; a viewer that is further behind continues with the newest
 
 
 @dataclass(frozen=True, slots=True)
 class MediaSegment:
-    """One block as an MP4 fragment."""
+    """One block, or a part of the first one, as an MP4 fragment."""
 
     number: int
     seconds: float
@@ -31,6 +31,7 @@ class LiveFeed:
     """An output that keeps the last 12 blocks for viewers and never waits for any of them."""
 
     durable = False
+    takes_parts = True
     name = "web page"
 
     def __init__(self, video: VideoFormat) -> None:
@@ -58,8 +59,8 @@ class LiveFeed:
         """Whether the stream has ended."""
         return self._closed
 
-    def write(self, block: Block) -> None:
-        """Add a block."""
+    def write(self, block: Block | BlockPart) -> None:
+        """Add a block, or a part."""
         data = self._fragments.fragment(block)
         with self._lock:
             seconds = self._video.seconds(len(block.frames))

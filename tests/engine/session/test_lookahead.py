@@ -7,10 +7,12 @@ import threading
 from contextlib import closing
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.session.block_generator import LatentBlock
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.snapshot.snapshot import Snapshot
@@ -115,3 +117,83 @@ def test_error_in_sampling_ahead_loses_no_finished_block(
         assert same(list(itertools.islice(blocks, 2)), expected)
         with pytest.raises(MemoryError, match="no room"):
             next(blocks)
+
+
+def test_block_is_yielded_before_the_next_one_is_sampled(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """Sampling of block n + 1 cannot end before block n was yielded."""
+    expected = take(tiny_engine.session("a red boat"), 3)
+    session = tiny_engine.session("a red boat")
+    draft, yielded = session.sample, [threading.Event() for _ in range(4)]
+
+    def sample_after_yield(head: Snapshot) -> LatentBlock:
+        drafted = draft(head)
+        if head.next_index:
+            assert yielded[head.next_index - 1].wait(20), "the block before is held back"
+        return drafted
+
+    monkeypatch.setattr(session, "sample", sample_after_yield)
+    taken = []
+    with closing(generate_ahead(session)) as blocks:
+        for block in itertools.islice(blocks, 3):
+            taken.append(block)
+            yielded[block.index].set()
+        yielded[3].set()
+    assert same(taken, expected)
+
+
+def test_decoding_overlaps_sampling(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """Decoding of block n waits here until sampling of block n + 1 has begun."""
+    session = tiny_engine.session("a red boat")
+    draft, decode = session.sample, session.decode
+    begun = [threading.Event() for _ in range(4)]
+
+    def sample(head: Snapshot) -> LatentBlock:
+        begun[head.next_index].set()
+        return draft(head)
+
+    def decode_late(latent_block: LatentBlock, before: Snapshot):
+        assert begun[latent_block.span.index + 1].wait(20), "the stages do not overlap"
+        return decode(latent_block, before)
+
+    monkeypatch.setattr(session, "sample", sample)
+    monkeypatch.setattr(session, "decode", decode_late)
+    with closing(generate_ahead(session)) as blocks:
+        assert [block.index for block in itertools.islice(blocks, 3)] == [0, 1, 2]
+
+
+def test_closed_stream_ends_sampling_before_its_next_network_call(tiny_engine: Engine):
+    sound, calls, close = counter_noise(0), [], threading.Event()
+
+    def noise(index: int, step: int, shape: tuple[int, ...]) -> torch.Tensor:
+        if index == 1:
+            calls.append(step)
+            assert close.wait(20)
+        return sound(index, step, shape)
+
+    session = tiny_engine.session("a red boat", noise=noise)
+    interrupt = session.interrupt
+
+    def interrupt_and_continue() -> None:
+        interrupt()
+        close.set()
+
+    session.interrupt = interrupt_and_continue  # type: ignore[method-assign]
+    blocks = generate_ahead(session)
+    next(blocks)
+    blocks.close()
+    assert calls == [0]
+    assert next(session).index == 1
+
+
+def test_session_may_be_advanced_while_the_next_block_is_sampled(tiny_engine: Engine):
+    """The two samplings run one after the other; the stream goes on from where it then is."""
+    expected = take(tiny_engine.session("a red boat"), 4)
+    session = tiny_engine.session("a red boat")
+    taken = []
+    with closing(generate_ahead(session)) as blocks:
+        taken.append(next(blocks))
+        taken.append(next(session))
+        taken += itertools.islice(blocks, 2)
+    assert same(taken, expected)
