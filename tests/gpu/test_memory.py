@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -33,7 +35,14 @@ def test_peak_of_single_frames_is_as_the_guide_says():
 
 
 def test_stages_that_run_at_once_are_added_up():
-    stages = {"transformer": 1, "vae": 2, "text_encoder": 3, "kept": 4, "denoise": 10, "decode": 20}
+    stages: dict[str, Any] = {
+        "transformer": 1,
+        "vae": 2,
+        "text_encoder": 3,
+        "kept": 4,
+        "denoise": 10,
+        "decode": 20,
+    }
     assert MemoryBreakdown(**stages).floor == 37
     assert MemoryBreakdown(**stages, at_once=False).floor == 27
     assert MemoryBreakdown(**stages).peak == 40

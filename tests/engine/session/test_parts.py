@@ -6,6 +6,7 @@ import itertools
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_part_is_delivered_before_the_next_piece_is_decoded(
     events: list[str] = []
     run = pieces.decoder.decode
 
-    def decode_piece(*args: object):
+    def decode_piece(*args: Any):
         events.append("decode")
         return run(*args)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_resumed_stream_is_decoded_in_the_same_pieces(
     split: list[int] = []
     decode = tiny_engine.decoder.decode
 
-    def decode_piece(latents: torch.Tensor, *rest: object):
+    def decode_piece(latents: torch.Tensor, *rest: Any):
         split.append(latents.shape[2])
         return decode(latents, *rest)
 
@@ -68,7 +69,7 @@ def test_pieces_after_memory_ran_out_are_stored(
 ):
     decode, free = tiny_engine.decoder.decode, [4]
 
-    def decode_piece(latents: torch.Tensor, *rest: object):
+    def decode_piece(latents: torch.Tensor, *rest: Any):
         if latents.shape[2] > free[0]:
             raise torch.OutOfMemoryError("no memory")
         return decode(latents, *rest)

@@ -190,17 +190,19 @@ PIECES = st.sampled_from([[1, 1, 1, 1], [2, 2], [4], [3, 1]])
     width=st.integers(1, 7),
 )
 def test_a_fused_residual_block_equals_the_plain_one(channels, batch, pieces, height, width):
-    block = ResidualBlock(*channels, 0.0).requires_grad_(False).eval()
+    block = ResidualBlock(channels[0], channels[1], 0.0).requires_grad_(False).eval()
     for norm in (block.norm1, block.norm2):
         norm.gamma.normal_(1, 0.2)
     set_channels_last(block)
     x, results = torch.randn(batch, channels[0], sum(pieces), height, width), []
     for fused in (False, True):
         set_kernels(block, fused)
-        outputs, tails = [], None
+        outputs: list[Tensor] = []
+        tails: tuple[Tensor, ...] | None = None
         for piece in x.split(pieces, dim=2):
             output, tails = block(piece, tails)
             outputs.append(output)
+        assert tails is not None
         results.append((torch.cat(outputs, dim=2), *tails))
     for plain, own in zip(*results, strict=True):
         assert relative_error(own, plain) < CLOSE
