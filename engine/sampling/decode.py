@@ -126,7 +126,9 @@ def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) ->
 
 def to_pixels(frames: Tensor) -> Tensor:
     """Frames (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)."""
-    scaled = (frames[0].float() * 127.5).add_(127.5).round_().permute(1, 2, 3, 0)
+    scaled = (frames[0].float() * 127.5).add_(127.5).round_().clamp_(0, 255)
     # one pass that converts and arranges
-    pixels = torch.empty(scaled.shape, dtype=torch.uint8, device=frames.device)
-    return pixels.copy_(scaled)
+    pixels = torch.empty(
+        (*scaled.shape[1:], scaled.shape[0]), dtype=torch.uint8, device=frames.device
+    )
+    return pixels.copy_(scaled.permute(1, 2, 3, 0))

@@ -197,8 +197,8 @@ def test_a_fused_residual_block_equals_the_plain_one(channels, batch, pieces, he
     x, results = torch.randn(batch, channels[0], sum(pieces), height, width), []
     for fused in (False, True):
         set_kernels(block, fused)
-        outputs: list[Tensor] = []
-        tails: tuple[Tensor, ...] | None = None
+        outputs: list[torch.Tensor] = []
+        tails: tuple[torch.Tensor, ...] | None = None
         for piece in x.split(pieces, dim=2):
             output, tails = block(piece, tails)
             outputs.append(output)
