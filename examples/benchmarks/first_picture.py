@@ -52,7 +52,7 @@ def _read(pipe: str, size: int, arrived: list[float]) -> None:
             pass
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure this checkout and others alternately and print medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("others", nargs="*", type=Path, help="other checkouts")
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of the video")
     parser.add_argument(MEASURE, action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.measure:
         print(measure(args.decode_frames, args.seconds))
         return

@@ -205,9 +205,12 @@ def test_kill_and_resume_gives_identical_video(
 
 
 def test_every_example_has_a_test() -> None:
-    here = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tests = Path(__file__).parents[1]
+    files = (*tests.glob("examples/test_*.py"), *tests.glob("gpu/test_*.py"))
+    here = "".join(path.read_text("utf-8") for path in files)
     for path in (*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py"), *EXAMPLES.glob("*.sh")):
-        assert f'"{path.stem}' in here, f"{path.name} is not tested"
+        named = f'"{path.stem}' in here or f"import {path.stem}" in here
+        assert named, f"{path.name} is not tested"
 
 
 def test_compare_prints_ratio_of_versions(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -216,6 +219,12 @@ def test_compare_prints_ratio_of_versions(tiny_folder: Path, capsys: pytest.Capt
     output = capsys.readouterr().out
     middle, low, high = (float(number) for number in re.findall(r"\d+\.\d+", output))
     assert 0 < low <= middle <= high
+
+
+def test_first_picture_prints_a_ratio(capfd: pytest.CaptureFixture[str]):
+    few = ("--repeats", "1", "--decode-frames", "1")
+    run("first_picture", EXAMPLES.parent, *few)
+    assert re.search(r"[0-9]+\.[0-9]+", capfd.readouterr().out)
 
 
 def test_busy_neighbours_prints_each_way(

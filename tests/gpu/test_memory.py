@@ -31,7 +31,7 @@ def test_peak_of_single_frames_is_as_the_guide_says():
     denoise = denoise_bytes(SHAPES.transformer, torch.bfloat16, BLOCK)
     decode, _ = block_decode_bytes(SHAPES.vae, torch.bfloat16, BLOCK, 1)
     assert denoise == pytest.approx(counted.sample, rel=0.15)
-    assert decode == pytest.approx(counted.decode, rel=0.05)
+    assert counted.decode <= decode < 1.3 * counted.decode  # less where kernels are fused
 
 
 def test_stages_that_run_at_once_are_added_up():
