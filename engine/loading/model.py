@@ -24,8 +24,8 @@ from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
 from sana_stream.models.transformer import TextKV
 from sana_stream.models.vae.ltx2 import LTX2VAE
 from sana_stream.models.vae.registry import SeparateDecoder, VideoDecoder, VideoVAE
+from sana_stream.models.vae.streaming import VAECache
 from sana_stream.models.vae.taehv import TAEHVDecoder
-from sana_stream.models.vae.wan import VAECache
 from sana_stream.models.weights.load import load_transformer, load_vae
 
 from .compatibility import check_channels

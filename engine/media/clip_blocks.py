@@ -15,7 +15,7 @@ from sana_stream.engine.snapshot.snapshot import SessionSettings
 from sana_stream.models.memory_policy import WindowPolicy, parse_memory_policy
 from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.vae.registry import VideoVAE
-from sana_stream.models.vae.wan import VAECache
+from sana_stream.models.vae.streaming import VAECache
 
 from .inputs import GivenClip
 from .resize import to_input

@@ -29,8 +29,9 @@ from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
 from sana_stream.models.transformer import SanaVideoTransformer, TextKV
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
+from sana_stream.models.vae.streaming import VAECache
 from sana_stream.models.vae.taehv import TAEHVDecoder
-from sana_stream.models.vae.wan import VAECache, WanVAE
+from sana_stream.models.vae.wan import WanVAE
 
 WARM_UPS = 3  # runs before a capture, in which libraries choose kernels and allocate workspaces
 

@@ -14,7 +14,7 @@ from sana_stream.engine.device import SideStream
 from sana_stream.engine.frame_stats import measure_frames
 from sana_stream.engine.loading.model import DecoderCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.vae.wan import VAECache
+from sana_stream.models.vae.streaming import VAECache
 
 from .checks import is_finite
 

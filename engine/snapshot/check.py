@@ -16,7 +16,7 @@ from sana_stream.engine.solvers import SOLVERS, check_timesteps
 from sana_stream.errors import ConfigError
 from sana_stream.models.vae.ltx2_config import OVERLAP, LTX2VAEConfig
 from sana_stream.models.vae.registry import build_decoder
-from sana_stream.models.vae.wan import VAECache
+from sana_stream.models.vae.streaming import VAECache
 
 from .snapshot import RecoveryPoint, SessionSettings, Snapshot
 

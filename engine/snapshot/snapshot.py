@@ -16,7 +16,7 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import StreamState
 from sana_stream.models.vae.registry import VideoDecoderConfig
-from sana_stream.models.vae.wan import VAECache
+from sana_stream.models.vae.streaming import VAECache
 
 
 @dataclass(frozen=True, slots=True)

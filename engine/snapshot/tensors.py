@@ -16,7 +16,7 @@ from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import BlockMemory, MemorySlot
 from sana_stream.models.state import StreamState
-from sana_stream.models.vae.wan import VAECache
+from sana_stream.models.vae.streaming import VAECache
 
 from .snapshot import DriftReference, RecoveryPoint, Snapshot
 

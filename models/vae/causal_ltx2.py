@@ -14,10 +14,10 @@ from .config import check_frames
 from .layers import ConvCache
 from .ltx2_config import CausalLTX2Config
 from .ltx2_network import LTX2Network
-from .wan import VAECache, matching_tails
+from .streaming import StreamingDecoder, VAECache, matching_tails
 
 
-class CausalLTX2Decoder(nn.Module):
+class CausalLTX2Decoder(StreamingDecoder):
     """The decoder alone: normalised latents to frames; keeps no state of a stream."""
 
     has_encoder = False
@@ -36,27 +36,6 @@ class CausalLTX2Decoder(nn.Module):
         """Set the decoder's dtype; encoder and statistics stay in float32."""
         self.inner.float()
         self.inner.decoder.to(dtype)
-
-    def decode(
-        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
-    ) -> tuple[Tensor, VAECache]:
-        """Decode the next latents of a stream.
-
-        Args:
-            latents: (B, C, T', h, w), normalised, T' ≥ 1.
-            cache: the cache that the last call returned; `None` at the start of the stream.
-            clamp: limit values to [-1, 1]; off for training.
-
-        Returns:
-            Float32 frames (B, 3, T, H, W), `temporal_factor` per latent frame and one for the
-            stream's first, and the cache for the next call.
-
-        Raises:
-            ConfigError: latents of another shape, or the cache of another stream.
-        """
-        prepared = self.denormalize(latents)
-        frames, tails = self.decode_frames(prepared, matching_tails(cache, prepared))
-        return frames.clamp(-1, 1) if clamp else frames, VAECache(tails)
 
     def denormalize(self, latents: Tensor) -> Tensor:
         """Check latents and convert them to the input of `decode_frames`."""

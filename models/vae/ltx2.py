@@ -21,7 +21,7 @@ from .config import check_frames, check_latents
 from .ltx2_config import OVERLAP, LTX2VAEConfig
 from .ltx2_network import LTX2Network
 from .ltx2_tiles import decode_tiles
-from .wan import VAECache, matching_tails
+from .streaming import VAECache, matching_tails
 
 
 class LTX2VAE(nn.Module):

@@ -66,7 +66,7 @@ def read_ltx2_config(
     """Read a parsed `vae/config.json` of either kind; `decoder_causal` is true where it is absent.
 
     Raises:
-        ConfigError: a value that is not implemented, or values that contradict each other.
+        ConfigError: an unsupported value, or values that contradict each other.
     """
     causal = values.get("decoder_causal") in (None, True)
     kind = CausalLTX2Config if causal else LTX2VAEConfig

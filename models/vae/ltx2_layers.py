@@ -6,6 +6,7 @@ and the new tails. Causal layers cache frames. Others keep no tails and are give
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from math import prod
 
@@ -162,7 +163,7 @@ class Upsample(StreamingLayer):
         return y[:, :, skipped:], kept
 
 
-class _Block(StreamingLayer):
+class _Block(StreamingLayer, ABC):
     """Layers one after the other, in named lists."""
 
     def count(self) -> None:
@@ -170,9 +171,9 @@ class _Block(StreamingLayer):
         self.num_cached = sum(layer.num_cached for layer in self.layers)
 
     @property
+    @abstractmethod
     def layers(self) -> Iterable[StreamingLayer]:
         """The layers in the order of their calls."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         return run_layers(self.layers, x, tails)

@@ -76,7 +76,7 @@ def read_layout(values: Mapping[str, Any], where: object = "VAE config") -> LTX2
     """The sizes in a parsed `vae/config.json`.
 
     Raises:
-        ConfigError: a value that is not implemented, or values that contradict each other; names
+        ConfigError: an unsupported value, or values that contradict each other; names
             key and value.
     """
     kept = read_keys(values, where)

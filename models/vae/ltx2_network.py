@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import torch
@@ -16,7 +17,7 @@ from .ltx2_layout import LTX2Layout
 from .wan import fold, unfold
 
 
-class _Coder(StreamingLayer):
+class _Coder(StreamingLayer, ABC):
     """Base of encoder and decoder: layers between a convolution and a normalised one."""
 
     conv_in: TemporalConv
@@ -24,8 +25,9 @@ class _Coder(StreamingLayer):
     fused = False  # set by `set_kernels`
 
     @property
+    @abstractmethod
     def layers(self) -> Iterable[StreamingLayer]:
-        raise NotImplementedError
+        """The layers in the order of their calls."""
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         last = self.conv_out.num_cached

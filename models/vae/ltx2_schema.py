@@ -110,7 +110,7 @@ def read_keys(values: Mapping[str, Any], where: object) -> dict[str, Any]:
 
 
 def refuse_unsupported(values: Mapping[str, Any]) -> None:
-    """Refuse values that are not implemented.
+    """Refuse unsupported values.
 
     Raises:
         ConfigError: "key value; what works".

@@ -23,7 +23,7 @@ from sana_stream.errors import CheckpointError
 from .config import check_latents
 from .layers import ConvCache, StreamingLayer, run_layers
 from .layout import empty_clip, from_frames, interleave_frames, last_frames, to_frames
-from .wan import VAECache
+from .streaming import VAECache
 
 LATENT_CHANNELS = 16
 WIDTHS = (256, 128, 64, 64)

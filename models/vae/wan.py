@@ -6,7 +6,7 @@ Computes what diffusers' AutoencoderKLWan computes, under the same parameter nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sana_stream.errors import ConfigError
 from sana_stream.models.upload import to_device
 
 from .config import WanVAEConfig, check_frames, check_latents
@@ -30,6 +29,7 @@ from .layers import (
     run_layers,
 )
 from .layout import empty_clip, from_frames, interleave_frames, join_frames, last_frames, to_frames
+from .streaming import StreamingDecoder, VAECache, matching_tails
 
 
 class Downsample(StreamingLayer):
@@ -66,7 +66,7 @@ class TemporalDownsample(Downsample):
         return join_frames(first, rest, 1, self.time_conv.weight), (tail,)
 
 
-class _Coder(StreamingLayer):
+class _Coder(StreamingLayer, ABC):
     """Base of encoder and decoder: layers between a convolution and a normalised one."""
 
     conv_in: nn.Conv3d
@@ -75,8 +75,9 @@ class _Coder(StreamingLayer):
     fused = False  # set by `set_kernels`
 
     @property
+    @abstractmethod
     def layers(self) -> tuple[StreamingLayer, ...]:
-        raise NotImplementedError
+        """The layers in the order of their calls."""
 
     def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
         x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
@@ -211,23 +212,7 @@ def _up_blocks(config: WanVAEConfig, dims: list[int]) -> list[UpBlock]:
     return blocks
 
 
-@dataclass(frozen=True, slots=True)
-class VAECache:
-    """Input frames that each causal convolution needs again in a stream's next call.
-
-    Its size is proportional to that of a frame. No call changes a cache it was given, so an older
-    cache is a snapshot.
-    """
-
-    tails: ConvCache  # each (B, channels, 1 or 2, height, width), in the VAE's dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(tail.nbytes for tail in self.tails)
-
-
-class WanVAE(nn.Module):
+class WanVAE(StreamingDecoder):
     """Video autoencoder: frames to normalised latents and back; keeps no state of a stream.
 
     Encoder and decoder compute in the dtype of their own parameters; normalisation is in float32.
@@ -263,27 +248,6 @@ class WanVAE(nn.Module):
         shift, scale = self._statistics(mean.device)
         return (mean.float() - shift) / scale, VAECache(tails)
 
-    def decode(
-        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
-    ) -> tuple[Tensor, VAECache]:
-        """Decode the next latents of a stream.
-
-        Args:
-            latents: (B, C, T', h, w), normalised, T' ≥ 1.
-            cache: the cache that the last call returned; `None` at the start of the stream.
-            clamp: limit values to [-1, 1]; off for training.
-
-        Returns:
-            Float32 frames (B, 3, T, H, W), `temporal_factor` per latent frame and one for the
-            stream's first, and the cache for the next call.
-
-        Raises:
-            ConfigError: latents of another shape, or the cache of another stream.
-        """
-        prepared = self.denormalize(latents)
-        frames, tails = self.decode_frames(prepared, matching_tails(cache, prepared))
-        return frames.clamp(-1, 1) if clamp else frames, VAECache(tails)
-
     def denormalize(self, latents: Tensor) -> Tensor:
         """Check latents and convert them to the input of `decode_frames`."""
         check_latents(latents, self.config.z_dim)
@@ -300,21 +264,6 @@ class WanVAE(nn.Module):
         values = torch.tensor((self.config.latents_mean, self.config.latents_std), device="cpu")
         mean, std = to_device(values, device).view(2, 1, -1, 1, 1, 1)
         return mean, std
-
-
-def matching_tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
-    """Return the cache's tails, after checking that the first one fits the input `x`."""
-    if cache is None:
-        return None
-    tail = cache.tails[0]
-    given = (*tail.shape[:2], *tail.shape[3:], tail.dtype)
-    wanted = (*x.shape[:2], *x.shape[3:], x.dtype)
-    if given != wanted:
-        raise ConfigError(
-            f"the cache belongs to a stream of (B, C, H, W, dtype) {given}, this one has {wanted}; "
-            "give the cache that this stream's last call returned"
-        )
-    return cache.tails
 
 
 def fold(frames: Tensor, p: int) -> Tensor:

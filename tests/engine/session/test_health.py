@@ -17,7 +17,8 @@ from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.errors import ConfigError, HealthError
 from sana_stream.models.attention import AttentionState
 from sana_stream.models.transformer import SanaVideoTransformer
-from sana_stream.models.vae.wan import VAECache, WanVAE
+from sana_stream.models.vae.streaming import VAECache
+from sana_stream.models.vae.wan import WanVAE
 
 from .test_session import same, take
 

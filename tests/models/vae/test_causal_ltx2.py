@@ -14,7 +14,7 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder, CausalLTX2VAE
 from sana_stream.models.vae.ltx2_config import CausalLTX2Config, LTX2VAEConfig
 from sana_stream.models.vae.registry import build_decoder, read_vae_config
-from sana_stream.models.vae.wan import VAECache
+from sana_stream.models.vae.streaming import VAECache
 
 from .ltx2_pairs import CHANNELS, FORMS, LTX_2, causal_pair, denormalized, error, normalized
 

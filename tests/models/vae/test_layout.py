@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.layout import LAYOUTS, set_channels_last
+from sana_stream.models.vae.streaming import VAECache
 from sana_stream.models.vae.taehv import TAEHVDecoder
-from sana_stream.models.vae.wan import VAECache, WanVAE
+from sana_stream.models.vae.wan import WanVAE
 
 from .ltx2_pairs import causal_pair
 from .test_wan import WAN21

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sana_stream.errors import ConfigError
 from sana_stream.models.vae.config import WanVAEConfig
-from sana_stream.models.vae.wan import VAECache, WanVAE
+from sana_stream.models.vae.streaming import VAECache
+from sana_stream.models.vae.wan import WanVAE
 
 MEAN = [0.1, -0.2, 0.3, 0.0]
 STD = [1.5, 0.8, 1.0, 2.0]

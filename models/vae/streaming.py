@@ -1,0 +1,79 @@
+"""The cache between the calls of a streamed VAE, and the call that decodes a stream's next latents.
+
+Shapes: B batch, C = `z_dim`, T frames of H by W pixels, T' latent frames of h by w.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sana_stream.errors import ConfigError
+
+from .layers import ConvCache
+
+
+@dataclass(frozen=True, slots=True)
+class VAECache:
+    """Input frames that each causal convolution needs again in a stream's next call.
+
+    Its size is proportional to that of a frame. No call changes a cache it was given, so an older
+    cache is a snapshot.
+    """
+
+    tails: ConvCache  # each (B, channels, 1 or 2, height, width), in the VAE's dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tail.nbytes for tail in self.tails)
+
+
+def matching_tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
+    """Return the cache's tails, after checking that the first one fits the input `x`."""
+    if cache is None:
+        return None
+    tail = cache.tails[0]
+    given = (*tail.shape[:2], *tail.shape[3:], tail.dtype)
+    wanted = (*x.shape[:2], *x.shape[3:], x.dtype)
+    if given != wanted:
+        raise ConfigError(
+            f"the cache belongs to a stream of (B, C, H, W, dtype) {given}, this one has {wanted}; "
+            "give the cache that this stream's last call returned"
+        )
+    return cache.tails
+
+
+class StreamingDecoder(nn.Module, ABC):
+    """Base of VAEs whose causal decoder keeps the frames that it needs again in a `VAECache`."""
+
+    def decode(
+        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
+    ) -> tuple[Tensor, VAECache]:
+        """Decode the next latents of a stream.
+
+        Args:
+            latents: (B, C, T', h, w), normalised, T' ≥ 1.
+            cache: the cache that the last call returned; `None` at the start of the stream.
+            clamp: limit values to [-1, 1]; off for training.
+
+        Returns:
+            Float32 frames (B, 3, T, H, W), `temporal_factor` per latent frame and one for the
+            stream's first, and the cache for the next call.
+
+        Raises:
+            ConfigError: latents of another shape, or the cache of another stream.
+        """
+        prepared = self.denormalize(latents)
+        frames, tails = self.decode_frames(prepared, matching_tails(cache, prepared))
+        return frames.clamp(-1, 1) if clamp else frames, VAECache(tails)
+
+    @abstractmethod
+    def denormalize(self, latents: Tensor) -> Tensor:
+        """Check latents and convert them to the input of `decode_frames`."""
+
+    @abstractmethod
+    def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+        """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""
