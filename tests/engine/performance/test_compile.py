@@ -13,6 +13,7 @@ from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance.compile import compile_networks
 from sana_stream.errors import ConfigError
 
+from ...programs import needs
 from ...tiny_model import save_tiny_model
 from ..session.test_image_cuts import PICTURE
 from ..session.test_session import take
@@ -118,6 +119,7 @@ def test_layer_that_cannot_be_compiled_runs_uncompiled_with_one_warning(
     assert close(latents, expected)
 
 
+@needs("g++")
 def test_generated_code_equals_eager_code(tiny_folder: Path, tiny_engine: Engine):
     engine = Engine.load(tiny_folder, device="cpu", dtype="float32")
     compile_networks(engine)
