@@ -72,6 +72,8 @@ def become(order: dict[str, Any], streams: list[int]) -> NoReturn:
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", closefd=False, errors="backslashreplace", buffering=1)
+    if order["new_session"]:
+        os.setsid()
     if order["file_bytes"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"],) * 2)
     code = 0

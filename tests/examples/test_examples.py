@@ -17,6 +17,7 @@ from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.story.read import read_story
 
+from ..forked import popen
 from ..programs import needs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -40,6 +41,12 @@ def run(name: str, *argv: str | Path) -> None:
 def frames(path: Path) -> np.ndarray:
     with av.open(str(path)) as video:
         return np.stack([f.to_ndarray(format="rgb24") for f in video.decode(video=0)])
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that an example starts are forks, which have their imports already."""
+    monkeypatch.setattr(subprocess, "Popen", popen)
 
 
 @pytest.fixture
@@ -186,7 +193,7 @@ def test_soak_counts_stay_constant() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL, as POSIX has it")
 def test_kill_and_resume_gives_identical_video(
-    tmp_path: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_folder: Path, forks: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Kill twice, by "doomed.py": within a write of the video and of the checkpoint."""
     story = tmp_path / "story.txt"
@@ -228,7 +235,7 @@ def test_first_picture_prints_a_ratio(capfd: pytest.CaptureFixture[str]):
 
 
 def test_busy_neighbours_prints_each_way(
-    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, forks: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ("--repeats", "1", "--frames", "9", "--neighbours", "0", "--ways", "default", "sleeping")
     run("busy_neighbours", *few, "--model", tiny_folder)

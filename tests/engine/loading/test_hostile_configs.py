@@ -94,7 +94,7 @@ def refusal(way: Callable[[Path], object], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("file", FILES)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_at_any_key_is_handled(folder: Path, file: str, data: st.DataObject):
     path = folder / file

@@ -132,7 +132,7 @@ def test_forged_run_header_is_refused_with_one_line(
     capfd: pytest.CaptureFixture[str],
     key: str,
 ):
-    make_interrupted(monkeypatch, 1, "a.mp4", *tiny)
+    make_interrupted(monkeypatch, 1, "a.mp4", "--frames", "25", *tiny)  # of 3 blocks
     shutil.copy("a.ckpt", "good")
     shutil.copytree(".", "../good", dirs_exist_ok=True)
     for value in VALUES:
