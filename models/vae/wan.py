@@ -242,6 +242,8 @@ class WanVAE(StreamingDecoder):
             ConfigError: frames of another shape, or the cache of another stream.
         """
         check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
+        for part in (self.encoder, self.quant_conv):
+            part.to(device=frames.device)
         x = fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
         moments, tails = self.encoder(x, matching_tails(cache, x))
         mean, _ = self.quant_conv(moments).chunk(2, dim=1)
