@@ -62,7 +62,7 @@ def spawn(order: dict[str, Any], streams: list[int]) -> int:
 
 
 def become(order: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Run a script or module, `[NAME.py, WORDS...]` or `["-m", NAME, WORDS...]`, and exit."""
+    """Run the words of a command line after `python`, with its streams and environment; exit."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
@@ -92,11 +92,15 @@ def become(order: dict[str, Any], streams: list[int]) -> NoReturn:
 
 
 def run(argv: list[str]) -> None:
-    """Run the words after `python` of a command line."""
+    """Run a module, code or a script: `-m NAME WORDS...`, `-c CODE WORDS...`, `NAME.py WORDS...`."""
     if argv[0] == "-m":
         sys.argv = argv[1:]
         sys.path[0] = os.getcwd()
         runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    elif argv[0] == "-c":
+        sys.argv = ["-c", *argv[2:]]
+        sys.path[0] = os.getcwd()
+        exec(compile(argv[1], "<string>", "exec"), {"__name__": "__main__"})
     else:
         sys.argv = argv
         sys.path[0] = os.path.dirname(os.path.abspath(argv[0]))
