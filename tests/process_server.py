@@ -92,7 +92,7 @@ def become(order: dict[str, Any], streams: list[int]) -> NoReturn:
 
 
 def run(argv: list[str]) -> None:
-    """Run a module, code or a script: `-m NAME WORDS...`, `-c CODE WORDS...`, `NAME.py WORDS...`."""
+    """Run a module, code or a script: `-m NAME ...`, `-c CODE ...` or `NAME.py ...`."""
     if argv[0] == "-m":
         sys.argv = argv[1:]
         sys.path[0] = os.getcwd()
