@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ..command import command, environment, forkable, light_environment, pictures, run
+from ..command import command, complete, environment, forkable, light_environment, pictures, run
 from ..interruptions import make_interrupted
 from .broken_stderr import BROKEN, begin, terminal
 from .test_guide_commands import free_port
@@ -143,9 +143,7 @@ def test_video_to_closed_standard_output_is_refused(tmp_path: Path, tiny_folder:
 @pytest.mark.parametrize("argv", [["--help"], ["info", "--json"]])
 def test_lost_answer_is_a_failure(tmp_path: Path, argv: list[str]):
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            command(argv), cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE
-        )
+        done = complete(command(argv), cwd=tmp_path, stdout=full)
     assert done.returncode == 1
     assert done.stderr == b"sana-stream: standard output: no space left on device\n"
 
