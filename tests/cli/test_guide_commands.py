@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -32,11 +31,10 @@ GUIDES = [HERE.parents[1] / "examples" / "guides" / name for name in ("outputs.m
 FRAMES = 81  # in the fake model's five blocks
 TIMEOUT_SECONDS = 120  # generous, for a busy machine
 LOST = 17  # frames that srt may lose at its end
-QUIET_SECONDS = 3  # after which nothing comes from udp any more
-RECEIVERS = {  # udp has no end, and its receiver must listen before the stream starts
+RECEIVERS = {  # udp ends by timeout, and its receiver must listen before the stream starts
     "rtmp": ["-listen", "1", "-f", "flv", "-i", "rtmp://127.0.0.1:{port}/live/key"],
     "srt": ["-f", "mpegts", "-i", "srt://127.0.0.1:{port}?mode=listener"],
-    "udp": ["-f", "mpegts", "-i", "udp://127.0.0.1:{port}"],
+    "udp": ["-f", "mpegts", "-i", "udp://127.0.0.1:{port}?timeout=15000000"],
     "tcp": ["-f", "mpegts", "-i", "tcp://127.0.0.1:{port}"],
 }
 
@@ -108,15 +106,6 @@ def receiver(scheme: str, port: int, out: Path) -> Iterator[subprocess.Popen[byt
         process.communicate(timeout=TIMEOUT_SECONDS)
 
 
-def await_quiet(out: Path) -> None:
-    """Wait until a file grows no more."""
-    size, since = -1, time.monotonic()
-    while time.monotonic() - since < QUIET_SECONDS:
-        if out.exists() and out.stat().st_size != size:
-            size, since = out.stat().st_size, time.monotonic()
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("line", ADDRESSES)
 def test_address_receives_the_stream(tmp_path: Path, shell: dict[str, str], line: str) -> None:
     need("bash", "ffmpeg")
@@ -136,9 +125,6 @@ def test_address_receives_the_stream(tmp_path: Path, shell: dict[str, str], line
                 sender = subprocess.Popen(command, cwd=tmp_path, env=shell, stderr=subprocess.PIPE)
             _, said = sender.communicate(timeout=TIMEOUT_SECONDS)
             assert sender.returncode == 0, said
-            if scheme == "udp":
-                await_quiet(out)
-                received.send_signal(signal.SIGINT)
             received.wait(TIMEOUT_SECONDS)
     finally:
         if sender is not None:
