@@ -114,7 +114,8 @@ def complete(
     """
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     streams = {"stdin": null if typed is None else pipe, "stdout": pipe, "stderr": pipe}
-    with spawn(words, fresh=fresh, **{"env": environment()} | streams | more) as process:
+    more = {"env": environment()} | streams | more
+    with spawn(words, fresh=fresh, **more) as process:
         try:
             out, err = process.communicate(typed, timeout=120)
         finally:

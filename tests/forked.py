@@ -51,7 +51,7 @@ class ForkedProcess(subprocess.Popen[Any]):
         try:
             self.pid = _fork(json.dumps(order).encode(), ends)
         finally:
-            self._close_pipe_fds(*pipes)
+            self._close_pipe_fds(*pipes)  # pyright: ignore[reportAttributeAccessIssue]
         self._child_created = True
 
 
