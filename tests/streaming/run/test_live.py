@@ -246,7 +246,7 @@ def test_end_of_typed_input_does_not_end_stream(
 ) -> None:
     monkeypatch.setattr("sana_stream.cli.keyboard.typed_lines", lambda: iter(()))
     assert run("--prompt", "a fox", "--interactive", FAST, "--frames", "20", *tiny) == 0
-    assert len(pictures("sana-stream.mp4")) == 20
+    assert len(pictures("a-fox.mp4")) == 20
 
 
 def test_given_token_opens_page_and_is_not_stored(
