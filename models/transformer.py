@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
 from .config import TransformerConfig
 from .feedforward import FeedForward
+from .fp8 import Activation, Fp8Linear, Quantized, flatten, quantize_rows
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
 
@@ -88,6 +89,19 @@ class TextKV(NamedTuple):
     bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
 
 
+class NextNorm(NamedTuple):
+    """The norm that follows a block: that of the next block, or of the output."""
+
+    table: Tensor  # shift and scale (B, T or 1, 2, D)
+    eps: float
+    fp8: bool  # whether what reads it takes fp8
+
+    def modulation(self) -> tuple[Tensor, Tensor, float]:
+        """Shift and scale, each (B, T or 1, 1, D), and the epsilon."""
+        shift, scale = self.table.unsqueeze(2).unbind(3)
+        return shift, scale, self.eps
+
+
 class TransformerBlock(nn.Module):
     """Linear attention, cross attention and feed-forward, each with a residual connection."""
 
@@ -109,45 +123,81 @@ class TransformerBlock(nn.Module):
         text: tuple[Tensor, Tensor, Tensor | None],
         past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
-    ) -> tuple[Tensor, AttentionState, Tensor]:
-        """Map tokens x (B, T, P, D) to the same shape; return the block's sums and conv state.
+        normed: Activation,
+        following: NextNorm,
+    ) -> tuple[Tensor, Activation, AttentionState, Tensor]:
+        """Map tokens x (B, T, P, D) to the same shape, and compute the norm that follows.
 
         Args:
+            x: (B, T, P, D).
             modulation: (B, T or 1, 6, D).
             rotation: rotary embedding of the block.
             text: keys, values and bias of the prompt.
             past: attention sums and conv state (B, P, D) of the earlier blocks.
             grid: token rows and columns of a frame.
+            normed: `norm` of x, from the block before.
+            following: the norm of the result.
+
+        Returns:
+            The tokens and their norm, the block's sums and its conv state.
         """
-        tables = (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)  # 6 x (B, T, 1, D)
-        shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
+        table = self.scale_shift_table[2:] + modulation[:, :, 2:]
+        gate, ff_shift, ff_scale, ff_gate = table.unsqueeze(2).unbind(3)  # 4 x (B, T, 1, D)
         sums, conv_state = past
         frames = x.shape[1]
-        attended = self._modulate(x, shift, scale).flatten(1, 2)
-        attended, own = self.attn1(attended, rotation, sums)
-        x = self._add(x, attended.unflatten(1, (frames, -1)), gate)
-        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
-        x, mixed = self._add_modulate(x, crossed, ff_shift, ff_scale)
-        mixed, new_state = self.ff(mixed, *grid, conv_state)
-        return self._add(x, mixed, ff_gate), own, new_state
+        attended, own = self.attn1(flatten(normed, 1, 2), rotation, sums)
+        x, crossing = self._add(x, attended.unflatten(1, (frames, -1)), gate)
+        crossed = self.attn2(flatten(crossing, 1, 2), *text).unflatten(1, (frames, -1))
+        own_norm = ff_shift, ff_scale, self.eps
+        x, mixing = self._add_norm(x, crossed, None, own_norm, self.ff.takes_fp8)
+        mixed, new_state = self.ff(mixing, *grid, conv_state)
+        x, normed = self._add_norm(x, mixed, ff_gate, following.modulation(), following.fp8)
+        return x, normed, own, new_state
 
-    def _modulate(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        if self.fused:
-            return torch.ops.sana_stream.modulated_norm(x, shift, scale, self.eps)
-        return modulate(x, shift, scale, self.eps)
+    def next_norm(self, modulation: Tensor) -> NextNorm:
+        """The norm of this block's input; `modulation` as for `forward`."""
+        table = self.scale_shift_table[:2] + modulation[:, :, :2]
+        return NextNorm(table, self.eps, self.attn1.takes_fp8)
 
-    def _add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        if self.fused:
-            return torch.ops.sana_stream.gated_sum(x, branch, gate)
-        return x + gate * branch
+    def norm(self, x: Tensor, norm: NextNorm) -> Activation:
+        """Apply a norm to tokens x (B, T, P, D)."""
+        if not self.fused:
+            return _quantized(modulate(x, *norm.modulation()), norm.fp8)
+        if norm.fp8:
+            return Quantized(*torch.ops.sana_stream.modulated_norm_fp8(x, *norm.modulation()))
+        return torch.ops.sana_stream.modulated_norm(x, *norm.modulation())
 
-    def _add_modulate(
-        self, x: Tensor, branch: Tensor, shift: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _add(self, x: Tensor, branch: Tensor, gate: Tensor) -> tuple[Tensor, Activation]:
+        """The gated sum, and the same for cross attention."""
+        if self.fused and self.attn2.takes_fp8:
+            x, *quantized = torch.ops.sana_stream.gated_sum_fp8(x, branch, gate)
+            return x, Quantized(*quantized)
         if self.fused:
-            return torch.ops.sana_stream.sum_norm(x, branch, shift, scale, self.eps)
-        x = x + branch
-        return x, modulate(x, shift, scale, self.eps)
+            x = torch.ops.sana_stream.gated_sum(x, branch, gate)
+        else:
+            x = x + gate * branch
+        return x, x
+
+    def _add_norm(
+        self,
+        x: Tensor,
+        branch: Tensor,
+        gate: Tensor | None,
+        modulation: tuple[Tensor, Tensor, float],
+        fp8: bool,
+    ) -> tuple[Tensor, Activation]:
+        """The gated sum, and its norm; without a gate it is 1."""
+        if self.fused and fp8:
+            x, *quantized = torch.ops.sana_stream.sum_norm_fp8(x, branch, gate, *modulation)
+            return x, Quantized(*quantized)
+        if self.fused:
+            return torch.ops.sana_stream.sum_norm(x, branch, gate, *modulation)
+        x = x + (branch if gate is None else gate * branch)
+        return x, _quantized(modulate(x, *modulation), fp8)
+
+
+def _quantized(x: Tensor, fp8: bool) -> Activation:
+    return quantize_rows(x) if fp8 else x
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -236,9 +286,8 @@ class SanaVideoTransformer(nn.Module):
         """
         if rotation is None:
             rotation = self.rotation(latents, start)
-        x, embedded, _ = self._run(latents, timestep, text, past, rotation)
-        shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
-        x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
+        normed, _ = self._run(latents, timestep, text, past, rotation)
+        x = self.proj_out(normed)
         return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
 
     def commit(
@@ -256,7 +305,7 @@ class SanaVideoTransformer(nn.Module):
         timestep = torch.zeros(latents.shape[0], device=latents.device)
         if rotation is None:
             rotation = self.rotation(latents, start)
-        _, _, updates = self._run(latents, timestep, text, past, rotation)
+        _, updates = self._run(latents, timestep, text, past, rotation)
         sums, conv_states = zip(*updates, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
         return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
@@ -267,6 +316,14 @@ class SanaVideoTransformer(nn.Module):
             layer.fused = layer.attn1.fused = layer.ff.fused = fused
             if fused:
                 layer.attn1.join_projections()
+            for part in layer.modules():
+                if isinstance(part, Fp8Linear):
+                    part.fused = fused
+
+    @property
+    def fused(self) -> bool:
+        """Whether the fused kernels run."""
+        return any(layer.fused for layer in self.layers)
 
     @property
     def layers(self) -> list[TransformerBlock]:
@@ -288,16 +345,22 @@ class SanaVideoTransformer(nn.Module):
 
     def _run(
         self, latents: Tensor, timestep: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
-    ) -> tuple[Tensor, Tensor, list[tuple[AttentionState, Tensor]]]:
+    ) -> tuple[Activation, list[tuple[AttentionState, Tensor]]]:
+        """Run the layers; returns the output's norm, and each layer's sums and conv state."""
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.embed_patches(latents)
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
+        layers = self.layers
+        first, *others = (layer.next_norm(modulation) for layer in layers)
+        output = self.scale_shift_table + embedded.unsqueeze(2)
+        normed = layers[0].norm(x, first)
         updates = []
-        for i, layer in enumerate(self.layers):
+        for i, following in enumerate((*others, NextNorm(output, OUTPUT_NORM_EPS, fp8=False))):
             own_text = text.keys[i], text.values[i], text.bias
-            x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
+            inputs = modulation, rotation, own_text, past.layer(i), grid
+            x, normed, sums, conv_state = layers[i](x, *inputs, normed, following)
             updates.append((sums, conv_state))
-        return x, embedded, updates
+        return normed, updates
 
     def embed_patches(self, latents: Tensor) -> Tensor:
         """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""
