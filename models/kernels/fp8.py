@@ -1,8 +1,7 @@
 """Quantization to fp8 with a scale for each row, within the kernels that write the rows.
 
 The references are those of `residual_norm` and `FeedForward.neighbours`, each followed by
-`quantize_rows` of `sana_stream.models.fp8`. Results are float8_e4m3fn of the input's shape, and float32 scales
-(..., 1).
+`quantize_rows` of `sana_stream.models.fp8`. Results are float8_e4m3fn, and float32 scales (..., 1).
 """
 
 from __future__ import annotations
