@@ -63,6 +63,9 @@ def cost_of(operation: Operation) -> Cost:
     flop, seconds = 0, size / PASS
     if operation.name in PRODUCTS:
         flop, seconds = _product(operation)
+    elif operation.name == "temporal_conv":  # of our kernels: products, without the frame after
+        flop = _temporal_products(operation)
+        seconds = max(seconds, flop / PRODUCT)
     elif operation.name == "convolution":
         flop, seconds, size = _convolution(operation)
     elif operation.name == "scaled_dot_product_attention":
@@ -95,6 +98,11 @@ def _product(operation: Operation) -> tuple[int, float]:
         elif columns == 1:
             rate = math.inf  # its bytes decide
     return flop, max((operation.read + operation.written) / PASS, flop / rate)
+
+
+def _temporal_products(operation: Operation) -> int:
+    batch, frames, tokens, width = operation.inputs[0].shape
+    return 2 * batch * (3 * frames - 1) * tokens * width**2
 
 
 def _convolution(operation: Operation) -> tuple[int, float, int]:
