@@ -107,7 +107,9 @@ def _quantize_fp8(network: nn.Module, full_precision: tuple[str, ...]) -> None:
             weight, bias = None, getattr(child, "bias", None)
             if isinstance(child, nn.Linear):
                 weight = child.weight
-            elif isinstance(module, FeedForward) and child is module.conv_temp:
+            elif isinstance(module, FeedForward) and own == "conv_temp":
+                if isinstance(child, Fp8Linear):
+                    continue
                 weight = module.temporal_matrix()
             if weight is not None and can_quantize(weight):
                 setattr(module, own, Fp8Linear(weight, bias))
@@ -115,8 +117,8 @@ def _quantize_fp8(network: nn.Module, full_precision: tuple[str, ...]) -> None:
         network.set_kernels(network.fused)
 
 
-def _as_linear(conv: nn.Conv2d | nn.Linear) -> nn.Linear:
-    if isinstance(conv, nn.Linear):
+def _as_linear(conv: nn.Conv2d | nn.Linear | Fp8Linear) -> nn.Linear | Fp8Linear:
+    if not isinstance(conv, nn.Conv2d):
         return conv
     outputs, inputs = conv.weight.shape[:2]
     with torch.device("meta"):

@@ -320,7 +320,8 @@ def test_fp8_error_is_that_of_its_rounding(capsys: pytest.CaptureFixture[str]) -
     cells = [[float(cell) for cell in line.split("|")[2:-1]] for line in lines]
     bfloat16, partly, fp8 = cells
     assert all(one < other < 0.2 for one, other in zip(bfloat16, fp8, strict=True))
-    assert partly[0] < fp8[0]
+    # the temporal convolution adds to its input, so that it adds little to the error
+    assert fp8 == pytest.approx(partly, rel=0.1)
 
 
 def test_model_that_cannot_be_loaded_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
