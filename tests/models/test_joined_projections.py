@@ -22,7 +22,7 @@ def attention(request: pytest.FixtureRequest) -> SelfAttention:
 
 def joined(layer: SelfAttention, x: torch.Tensor) -> torch.Tensor:
     assert layer._joined is not None
-    return torch.nn.functional.linear(x, *layer._joined)
+    return layer._product(x, *layer._joined)
 
 
 def apart(layer: SelfAttention, x: torch.Tensor) -> torch.Tensor:
