@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import TransformerConfig
-from .fp8 import Activation, Fp8Linear, Quantized, scaled_product
+from .fp8 import FP8, Activation, Fp8Linear, Quantized, scaled_product
 from .rope import RotaryEmbedding, apply_rotary_emb
 
 DENOMINATOR_EPS = 1e-15
@@ -133,8 +133,11 @@ class SelfAttention(nn.Module):
         """Store the weights of query, key and value as parts of one matrix, for one product.
 
         The parameters stay, and what changes their values changes the matrix. Call
-        `separate_projections` before replacing them.
+        `separate_projections` before replacing them. Does nothing where only some are fp8.
         """
+        layers = self.to_q, self.to_k, self.to_v
+        if len({layer.weight.dtype for layer in layers}) > 1:
+            return
         weight, bias = self._join("weight"), self._join("bias")
         assert weight is not None
         scale = self._join("scale") if self.takes_fp8 else None
@@ -145,7 +148,11 @@ class SelfAttention(nn.Module):
         parameters = [getattr(layer, name) for layer in (self.to_q, self.to_k, self.to_v)]
         if any(each is None for each in parameters):
             return None
-        joined = torch.cat([each.data for each in parameters])
+        dtype = parameters[0].dtype
+        if dtype == FP8:  # torch joins no fp8 tensors on CUDA in some versions, but bytes in all
+            joined = torch.cat([each.data.view(torch.uint8) for each in parameters]).view(dtype)
+        else:
+            joined = torch.cat([each.data for each in parameters])
         for each, part in zip(parameters, joined.chunk(3), strict=True):
             each.data = part
         return joined

@@ -66,7 +66,8 @@ def scaled_product(
     Returns:
         (..., N).
     """
-    rows, scale = x.values.flatten(0, -2), x.scale.reshape(-1, 1)
+    # CUDA wants rows of adjacent elements: no copy of what the kernels write
+    rows, scale = x.values.flatten(0, -2).contiguous(), x.scale.reshape(-1, 1)
     columns = weight.scale.reshape(1, -1)
     if rows.device.type == "cuda":
         result = torch._scaled_mm(
@@ -88,13 +89,14 @@ def scaled_product(
 
 def product_error(device: torch.device) -> str | None:
     """Why a device cannot compute `scaled_product`; `None` if it can. Runs a small one."""
-    ones = torch.ones(MULTIPLE, MULTIPLE, device=device)
     try:
-        rows = quantize_rows(ones)
-        scaled_product(rows, rows, None, torch.bfloat16)
-    except (RuntimeError, AttributeError, ValueError) as error:
+        ones = torch.ones(MULTIPLE + 1, MULTIPLE, device=device)  # any number of rows
+        rows, weight = quantize_rows(ones), quantize_rows(ones[1:])
+        bias = ones[0].to(torch.bfloat16)
+        product = scaled_product(rows, weight, bias, torch.bfloat16).cpu()  # waits for it
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         return str(error).partition("\n")[0] or type(error).__name__
-    return None
+    return None if (product == MULTIPLE + 1).all() else "it computes wrong products"
 
 
 class Fp8Linear(nn.Module):
@@ -107,9 +109,9 @@ class Fp8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        values, scale = quantize_rows(weight.detach())
+        values, scale = quantize_rows(weight.detach().contiguous())
         self.fused = False  # whether the fused kernels quantize the input
-        self.dtype = weight.dtype  # of results
+        self.dtype = weight.dtype  # of results, and of inputs that are not quantized yet
         self.weight = nn.Parameter(values, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
@@ -135,3 +137,8 @@ class Fp8Linear(nn.Module):
 def can_quantize(weight: Tensor) -> bool:
     """Whether fp8 products take a weight (N, K)."""
     return not any(side % MULTIPLE for side in weight.shape)
+
+
+def input_dtype(layer: nn.Linear | Fp8Linear) -> torch.dtype:
+    """The dtype of inputs that a layer takes."""
+    return layer.dtype if isinstance(layer, Fp8Linear) else layer.weight.dtype

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
 from .config import TransformerConfig
 from .feedforward import FeedForward
-from .fp8 import Activation, Fp8Linear, Quantized, flatten, quantize_rows
+from .fp8 import Activation, Fp8Linear, Quantized, flatten, input_dtype, quantize_rows
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
 
@@ -82,7 +82,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Map timesteps (B, T or 1) to modulations (B, T or 1, 6, D) and embedding (..., D)."""
-        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(self.linear.weight.dtype))
+        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(input_dtype(self.linear)))
         return self.linear(F.silu(embedded)).unflatten(-1, (6, -1)), embedded
 
 
@@ -229,7 +229,7 @@ def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool)
         tokens = mask.bool().cpu()  # one read of the device
         length = int(tokens.any(dim=0).nonzero().max()) + 1
         padded = not bool(tokens[:, :length].all())
-    dtype = network.proj_out.weight.dtype
+    dtype = input_dtype(network.proj_out)
     text = network.caption_norm(network.caption_projection(embeds[:, :length].to(dtype)))
     pairs = [layer.attn2.keys_values(text) for layer in network.layers]
     bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None
@@ -378,7 +378,7 @@ class SanaVideoTransformer(nn.Module):
         # order of the first tokens is that of every later layer, since residual sums keep it.
         _, rows, columns = self.config.patch_size
         patches = rearrange(
-            latents.to(self.proj_out.weight.dtype),
+            latents.to(self.patch_embedding.weight.dtype),
             "b c t (h p) (w q) -> b t (h w) (c p q)",
             p=rows,
             q=columns,

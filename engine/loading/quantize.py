@@ -14,6 +14,7 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.attention import SelfAttention
 from sana_stream.models.feedforward import FeedForward
 from sana_stream.models.fp8 import Fp8Linear, can_quantize, product_error
+from sana_stream.models.kernels.choose import choose_decoder_kernels
 from sana_stream.models.text_encoder import silence_torchao
 from sana_stream.models.transformer import SanaVideoTransformer
 
@@ -71,8 +72,7 @@ def quantize_network(network: nn.Module, kind: str, full_precision: tuple[str, .
     """Quantize a network's linear layers in place.
 
     The 1x1 convolutions of SANA-Video's feed-forward are converted to linear layers first; in fp8
-    so is its temporal convolution. fp8 runs on any device: without `check_quantization` a device
-    that has no such products computes the same ones in float32.
+    so is its temporal convolution. On the CPU the products of fp8 are computed in float32.
 
     Args:
         kind: "int8" (weights only), "fp8" or "nvfp4" (weights, and inputs dynamically).
@@ -115,6 +115,10 @@ def _quantize_fp8(network: nn.Module, full_precision: tuple[str, ...]) -> None:
                 setattr(module, own, Fp8Linear(weight, bias))
     if isinstance(network, SanaVideoTransformer):
         network.set_kernels(network.fused)
+        return
+    for module in network.modules():
+        if isinstance(module, Fp8Linear):
+            module.fused = choose_decoder_kernels(module.weight.device, module.dtype)
 
 
 def _as_linear(conv: nn.Conv2d | nn.Linear | Fp8Linear) -> nn.Linear | Fp8Linear:

@@ -111,7 +111,7 @@ def neighbours_fp8(x: Tensor, conv_state: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (B, T, P, 3D) and (B, T, P, 1).
     """
-    x, conv_state = x.contiguous(), conv_state.contiguous()
+    x, conv_state = x.contiguous(), conv_state.to(x.dtype).contiguous()
     values, scale = _empty(x, 3)
     batch, frames, tokens, width = x.shape
     size = power_of_two(width)

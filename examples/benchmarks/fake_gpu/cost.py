@@ -112,8 +112,17 @@ def _linear_attention(operation: Operation) -> int:
     return 2 * batch * tokens * width * (2 * head_dim + 1)
 
 
+def _gated_depthwise(operation: Operation) -> int:
+    """Of the convolution alone: nine products a channel. Their bytes take longer."""
+    return 2 * 9 * math.prod(operation.inputs[0].shape)
+
+
 # products inside of fused kernels
-KERNELS = {"temporal_conv": _temporal_conv, "linear_attention": _linear_attention}
+KERNELS = {
+    "temporal_conv": _temporal_conv,
+    "linear_attention": _linear_attention,
+    "gated_depthwise": _gated_depthwise,
+}
 
 
 def _convolution(operation: Operation) -> tuple[int, float, int]:

@@ -163,6 +163,21 @@ def test_fp8_products_are_those_of_dequantized_rows():
     errors = (fp8.dequantize(rows) - x).abs() / x.abs().amax(-1, keepdim=True).clamp_min(1e-9)
     assert errors.max() <= 1 / 28  # half of a step between the two largest numbers
     assert layer(x * torch.nan).isnan().all()
+    turned = torch.randn(32, 5).T  # rows whose elements are not adjacent
+    assert torch.equal(layer(turned), layer(turned.contiguous()))
+
+
+def test_fp8_products_are_tried_on_the_device(monkeypatch: pytest.MonkeyPatch):
+    cpu = torch.device("cpu")
+    assert fp8.product_error(cpu) is None
+
+    def missing(*_: Any) -> torch.Tensor:
+        raise RuntimeError("only on newer GPUs\nException raised from somewhere")
+
+    monkeypatch.setattr(fp8, "scaled_product", lambda *_: torch.zeros(2))
+    assert fp8.product_error(cpu) == "it computes wrong products"
+    monkeypatch.setattr(fp8, "scaled_product", missing)
+    assert fp8.product_error(cpu) == "only on newer GPUs"
 
 
 def test_fp8_quantizes_all_large_products(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -173,8 +188,16 @@ def test_fp8_quantizes_all_large_products(tiny_folder: Path, monkeypatch: pytest
     names = ["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q"]
     names += ["attn2.to_out.0", "ff.conv_inverted", "ff.conv_point", "ff.conv_temp"]
     assert layers == [f"transformer_blocks.{i}.{name}" for i in range(2) for name in names]
+    assert small.quantized == "fp8"
     one, other = (next(engine.session("a red boat")).latents for engine in (small, plain))
     assert 1e-4 < relative(one, other) < 0.2
+    small.quantize(None, "fp8")  # and what the preset keeps; what is fp8 stays as it is
+    before = small.transformer.layers[0].attn1.to_q
+    quantize_network(small.transformer, "fp8")
+    assert small.transformer.layers[0].attn1.to_q is before
+    assert isinstance(small.transformer.proj_out, fp8.Fp8Linear)
+    again = next(small.session("a red boat")).latents
+    assert relative(one, other) < relative(again, other) < 0.4
 
 
 @pytest.mark.usefixtures("torchao")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sana_stream.engine.device import HIGH_PRIORITY
 from sana_stream.engine.performance.cuda_graphs import WARM_UPS, CudaGraphCapture, graph_capture_for
 from sana_stream.errors import ConfigError
 
@@ -29,8 +30,8 @@ class RecordingCuda:
     def current_stream(self, device: torch.device | None = None) -> Queue:
         return Queue(self, self.current)
 
-    def Stream(self) -> Queue:  # noqa: N802 - as torch has it
-        return Queue(self, "side")
+    def Stream(self, priority: int) -> Queue:  # noqa: N802 - as torch has it
+        return Queue(self, "side" if priority == 0 else f"side of priority {priority}")
 
     def CUDAGraph(self) -> Graph:  # noqa: N802 - as torch has it
         return Graph(self)
@@ -47,9 +48,10 @@ class RecordingCuda:
         self.current = before
 
     @contextmanager
-    def graph(self, graph: Graph, pool: str):
+    def graph(self, graph: Graph, pool: str, stream: Queue):
         self.calls.append(f"capture into {pool}")
-        yield
+        with self.stream(stream):
+            yield
         self.calls.append("captured")
 
 
@@ -87,12 +89,20 @@ def test_work_is_warmed_up_on_a_side_stream_and_captured():
         *["work on side"] * WARM_UPS,
         "main waits for side",
         "capture into pool 1",
-        "work on main",
+        "work on side",
         "captured",
     ]
     cuda.calls.clear()
     repeat()
     assert cuda.calls == ["replay on main"]
+
+
+def test_graphs_are_captured_on_a_stream_of_their_priority():
+    """torch gives each kernel of a graph the priority of the stream that it was captured on."""
+    cuda: Any = RecordingCuda()
+    recorder = CudaGraphCapture(DEVICE, cuda, HIGH_PRIORITY)
+    recorder.capture(lambda: cuda.calls.append(f"work on {cuda.current}"))
+    assert cuda.calls[-2:] == ["work on side of priority -1", "captured"]
 
 
 def test_graphs_of_one_recorder_share_a_memory_pool():

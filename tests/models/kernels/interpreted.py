@@ -316,6 +316,14 @@ def engine(tiny_folder: Path) -> Engine:
     return one_layer(tiny_folder, fused=True)
 
 
+@pytest.fixture
+def fp8_engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The same in fp8."""
+    monkeypatch.setattr(fp8_layers, "MULTIPLE", 1)  # a tiny model's sides
+    engine.quantize("fp8", None)
+    return engine
+
+
 @pytest.fixture(scope="module")
 def plain(tiny_folder: Path) -> list[Block]:
     """Blocks of the same layer in plain code."""
@@ -337,6 +345,14 @@ def test_a_resumed_stream_equals_an_undisturbed_one(
     straight = take(session, 2)
     assert same(take(engine.resume(tmp_path / "boat.ckpt"), 2), straight)
     check(first + straight, plain)
+
+
+def test_a_resumed_fp8_stream_equals_an_undisturbed_one(fp8_engine: Engine, tmp_path: Path):
+    session = fp8_engine.session("a red boat", **SHORT)
+    take(session, 1)
+    session.save(tmp_path / "boat.ckpt")
+    straight = take(session, 1)
+    assert same(take(fp8_engine.resume(tmp_path / "boat.ckpt"), 1), straight)
 
 
 def test_compiled_layers_hold_the_kernels_as_operators(engine: Engine, plain: list[Block]):
