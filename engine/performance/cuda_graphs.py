@@ -64,16 +64,16 @@ class CudaGraphCapture:
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda, priority: int = 0) -> None:
         self._device = device
-        self._priority = priority
         self._cuda = cuda
+        # of all captures: within a memory pool, memory is used again on its own stream only
+        self._stream = cuda.Stream(device, priority=priority)
         self._pool = cuda.graph_pool_handle()
         self._lock = Lock()
         self._read: Any = None  # the event after which the memory is free again
 
     def capture(self, work: Work) -> Work:
         with self._cuda.device(self._device):
-            current = self._cuda.current_stream()
-            side = self._cuda.Stream(priority=self._priority)
+            current, side = self._cuda.current_stream(), self._stream
             side.wait_stream(current)
             with self._cuda.stream(side):
                 for _ in range(WARM_UPS):

@@ -21,7 +21,7 @@ class RecordingCuda:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.current = "main"
-        self.pools = 0
+        self.pools = self.streams = 0
 
     def graph_pool_handle(self) -> str:
         self.pools += 1
@@ -30,7 +30,9 @@ class RecordingCuda:
     def current_stream(self, device: torch.device | None = None) -> Queue:
         return Queue(self, self.current)
 
-    def Stream(self, priority: int) -> Queue:  # noqa: N802 - as torch has it
+    def Stream(self, device: torch.device, priority: int) -> Queue:  # noqa: N802 - as torch has it
+        assert device == DEVICE
+        self.streams += 1
         return Queue(self, "side" if priority == 0 else f"side of priority {priority}")
 
     def CUDAGraph(self) -> Graph:  # noqa: N802 - as torch has it
@@ -105,13 +107,14 @@ def test_graphs_are_captured_on_a_stream_of_their_priority():
     assert cuda.calls[-2:] == ["work on side of priority -1", "captured"]
 
 
-def test_graphs_of_one_recorder_share_a_memory_pool():
+def test_graphs_of_one_recorder_share_a_memory_pool_and_its_stream():
     cuda: Any = RecordingCuda()
     one, other = CudaGraphCapture(DEVICE, cuda), CudaGraphCapture(DEVICE, cuda)
     for recorder in (one, one, other):
         recorder.capture(lambda: None)
     pools = [call for call in cuda.calls if call.startswith("capture into")]
     assert pools == ["capture into pool 1", "capture into pool 1", "capture into pool 2"]
+    assert cuda.streams == 2
 
 
 def test_exclusive_use_waits_for_the_previous_one():
