@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import TransformerConfig
-from .fp8 import Activation, Fp8Linear, Quantized, flatten, shape_of
+from .fp8 import Activation, Fp8Linear, Quantized, chunk, flatten, shape_of
+
+PARTS = 2  # of a block's frames, one after the other: hidden channels take six times their memory
 
 
 class FeedForward(nn.Module):
@@ -59,14 +61,24 @@ class FeedForward(nn.Module):
         """Apply the gated convolution to each frame: (B, T, P, D) to the same shape."""
         frames, shape = flatten(x, 0, 1), shape_of(x)
         if self.fused:
-            hidden = _pointwise(self.conv_inverted, frames)
-            depth = self.conv_depth
-            gated = torch.ops.sana_stream.gated_depthwise(
-                hidden, depth.weight, depth.bias, height, width
-            )
-            return _pointwise(self.conv_point, gated).view(shape)
+            out = self.conv_depth.weight.new_empty(shape)
+            parts = zip(chunk(frames, PARTS), out.flatten(0, 1).chunk(PARTS), strict=True)
+            for part, target in parts:
+                self._spatial_conv_into(target, part, height, width)
+            return out
         image = self.expand(frames, height, width)
         return self.project(self.conv_depth(image)).view(shape)
+
+    def _spatial_conv_into(self, target: Tensor, x: Activation, height: int, width: int) -> None:
+        """Write the gated convolution of tokens (n, P, D) to a tensor of the same shape."""
+        depth, point = self.conv_depth, self.conv_point
+        hidden = torch.ops.sana_stream.gated_depthwise(
+            _pointwise(self.conv_inverted, x), depth.weight, depth.bias, height, width
+        )
+        if isinstance(point, nn.Conv2d):  # without a copy
+            torch.mm(hidden.flatten(0, 1), point.weight.flatten(1).t(), out=target.flatten(0, 1))
+        else:
+            target.copy_(point(hidden))
 
     def expand(self, x: Activation, height: int, width: int) -> Tensor:
         """Expand tokens (n, P, D) to images (n, C, h, w) for the depthwise convolution."""

@@ -47,6 +47,13 @@ def flatten(x: Activation, start: int, end: int) -> Activation:
     return Quantized(x.values.flatten(start, end), x.scale.flatten(start, end))
 
 
+def chunk(x: Activation, parts: int) -> list[Activation]:
+    """`Tensor.chunk` along the first axis."""
+    if isinstance(x, Tensor):
+        return list(x.chunk(parts))
+    return list(map(Quantized, x.values.chunk(parts), x.scale.chunk(parts)))
+
+
 def shape_of(x: Activation) -> torch.Size:
     """The shape of an activation."""
     return x.shape if isinstance(x, Tensor) else x.values.shape

@@ -14,25 +14,15 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
+from .attention import QK_NORM_EPS, AttentionState
 from .config import TransformerConfig
-from .feedforward import FeedForward
-from .fp8 import Activation, Fp8Linear, Quantized, flatten, input_dtype, quantize_rows
+from .fp8 import Activation, Fp8Linear, input_dtype
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
+from .transformer_block import NextNorm, TransformerBlock, random_table
 
 SINUSOID_WIDTH = 256
 MAX_PERIOD = 10000.0
-
-
-def random_table(rows: int, width: int) -> nn.Parameter:
-    """Return a parameter (`rows`, `width`), normal with variance 1/`width`; empty on "meta".
-
-    Arithmetic on the meta device imports torch's compiler and sympy, which takes 2 s.
-    """
-    if torch.get_default_device().type == "meta":
-        return nn.Parameter(torch.empty(rows, width))
-    return nn.Parameter(torch.randn(rows, width) / width**0.5)
 
 
 def sinusoid(timestep: Tensor) -> Tensor:
@@ -97,124 +87,6 @@ class TextKV(NamedTuple):
     keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
     values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
     bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
-
-
-class NextNorm(NamedTuple):
-    """The norm that follows a block: that of the next block, or of the output."""
-
-    table: Tensor  # shift and scale (B, T or 1, 2, D)
-    eps: float
-    fp8: bool  # whether what reads it takes fp8
-
-    def modulation(self) -> tuple[Tensor, Tensor, float]:
-        """Shift and scale, each (B, T or 1, 1, D), and the epsilon."""
-        shift, scale = self.table.unsqueeze(2).unbind(3)
-        return shift, scale, self.eps
-
-
-class TransformerBlock(nn.Module):
-    """Linear attention, cross attention and feed-forward, each with a residual connection."""
-
-    def __init__(self, config: TransformerConfig, cross_norm_eps: float = QK_NORM_EPS) -> None:
-        super().__init__()
-        self.eps = config.norm_eps
-        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
-        self.attn1 = SelfAttention(config)
-        self.attn2 = CrossAttention(config, cross_norm_eps)
-        self.ff = FeedForward(config)
-        width = config.hidden_size
-        self.scale_shift_table = random_table(6, width)
-
-    def forward(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
-        past: tuple[AttentionState, Tensor],
-        grid: tuple[int, int],
-        normed: Activation,
-        following: NextNorm,
-    ) -> tuple[Tensor, Activation, AttentionState, Tensor]:
-        """Map tokens x (B, T, P, D) to the same shape, and compute the norm that follows.
-
-        Args:
-            x: (B, T, P, D).
-            modulation: (B, T or 1, 6, D).
-            rotation: rotary embedding of the block.
-            text: keys, values and bias of the prompt.
-            past: attention sums and conv state (B, P, D) of the earlier blocks.
-            grid: token rows and columns of a frame.
-            normed: `norm` of x, from the block before.
-            following: the norm of the result.
-
-        Returns:
-            The tokens and their norm, the block's sums and its conv state.
-        """
-        table = self.scale_shift_table[2:] + modulation[:, :, 2:]
-        gate, ff_shift, ff_scale, ff_gate = table.unsqueeze(2).unbind(3)  # 4 x (B, T, 1, D)
-        sums, conv_state = past
-        frames = x.shape[1]
-        attended, own = self.attn1(flatten(normed, 1, 2), rotation, sums)
-        x, crossing = self._add(x, attended.unflatten(1, (frames, -1)), gate)
-        crossed = self.attn2(flatten(crossing, 1, 2), *text).unflatten(1, (frames, -1))
-        own_norm = ff_shift, ff_scale, self.eps
-        x, mixing = self._add_norm(x, crossed, None, own_norm, self.ff.takes_fp8)
-        mixed, new_state = self.ff(mixing, *grid, conv_state)
-        x, normed = self._add_norm(x, mixed, ff_gate, following.modulation(), following.fp8)
-        return x, normed, own, new_state
-
-    def next_norm(self, modulation: Tensor) -> NextNorm:
-        """The norm of this block's input; `modulation` as for `forward`."""
-        table = self.scale_shift_table[:2] + modulation[:, :, :2]
-        return NextNorm(table, self.eps, self.attn1.takes_fp8)
-
-    def norm(self, x: Tensor, norm: NextNorm) -> Activation:
-        """Apply a norm to tokens x (B, T, P, D)."""
-        if not self.fused:
-            return _quantized(modulate(x, *norm.modulation()), norm.fp8)
-        if norm.fp8:
-            return Quantized(*torch.ops.sana_stream.modulated_norm_fp8(x, *norm.modulation()))
-        return torch.ops.sana_stream.modulated_norm(x, *norm.modulation())
-
-    def _add(self, x: Tensor, branch: Tensor, gate: Tensor) -> tuple[Tensor, Activation]:
-        """The gated sum, and the same for cross attention."""
-        if self.fused and self.attn2.takes_fp8:
-            x, *quantized = torch.ops.sana_stream.gated_sum_fp8(x, branch, gate)
-            return x, Quantized(*quantized)
-        if self.fused:
-            x = torch.ops.sana_stream.gated_sum(x, branch, gate)
-        else:
-            x = x + gate * branch
-        return x, x
-
-    def _add_norm(
-        self,
-        x: Tensor,
-        branch: Tensor,
-        gate: Tensor | None,
-        modulation: tuple[Tensor, Tensor, float],
-        fp8: bool,
-    ) -> tuple[Tensor, Activation]:
-        """The gated sum, and its norm; without a gate it is 1."""
-        if self.fused and fp8:
-            x, *quantized = torch.ops.sana_stream.sum_norm_fp8(x, branch, gate, *modulation)
-            return x, Quantized(*quantized)
-        if self.fused:
-            return torch.ops.sana_stream.sum_norm(x, branch, gate, *modulation)
-        x = x + (branch if gate is None else gate * branch)
-        return x, _quantized(modulate(x, *modulation), fp8)
-
-
-def _quantized(x: Tensor, fp8: bool) -> Activation:
-    return quantize_rows(x) if fp8 else x
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """Compute `LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
-    if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # the same for all tokens: fused
-        return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
-    return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
 
 
 def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool) -> TextKV:
@@ -296,8 +168,7 @@ class SanaVideoTransformer(nn.Module):
         """
         if rotation is None:
             rotation = self.rotation(latents, start)
-        normed, _ = self._run(latents, timestep, text, past, rotation)
-        x = self.proj_out(normed)
+        x = self.proj_out(self._run(latents, timestep, text, past, rotation).pop())
         return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
 
     def commit(
@@ -315,7 +186,8 @@ class SanaVideoTransformer(nn.Module):
         timestep = torch.zeros(latents.shape[0], device=latents.device)
         if rotation is None:
             rotation = self.rotation(latents, start)
-        _, updates = self._run(latents, timestep, text, past, rotation)
+        updates: list[tuple[AttentionState, Tensor]] = []
+        self._run(latents, timestep, text, past, rotation, updates)
         sums, conv_states = zip(*updates, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
         return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
@@ -354,23 +226,39 @@ class SanaVideoTransformer(nn.Module):
         return height // self.config.patch_size[1], width // self.config.patch_size[2]
 
     def _run(
-        self, latents: Tensor, timestep: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
-    ) -> tuple[Activation, list[tuple[AttentionState, Tensor]]]:
-        """Run the layers; returns the output's norm, and each layer's sums and conv state."""
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextKV,
+        past: Past,
+        rotation: RotaryEmbedding,
+        updates: list[tuple[AttentionState, Tensor]] | None = None,
+    ) -> list[Activation]:
+        """Run the layers; returns a list with the norm of their tokens.
+
+        Args:
+            updates: gets each layer's sums and conv state. With it the fused last layer's tokens
+                are not computed, and the list that is returned is empty.
+        """
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.embed_patches(latents)
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
         layers = self.layers
         first, *others = (layer.next_norm(modulation) for layer in layers)
-        output = self.scale_shift_table + embedded.unsqueeze(2)
-        normed = layers[0].norm(x, first)
-        updates = []
-        for i, following in enumerate((*others, NextNorm(output, OUTPUT_NORM_EPS, fp8=False))):
-            own_text = text.keys[i], text.values[i], text.bias
-            inputs = modulation, rotation, own_text, past.layer(i), grid
-            x, normed, sums, conv_state = layers[i](x, *inputs, normed, following)
-            updates.append((sums, conv_state))
-        return normed, updates
+        output = NextNorm(self.scale_shift_table + embedded.unsqueeze(2), OUTPUT_NORM_EPS, False)
+        carried = [layers[0].norm(x, first)]
+        for i, following in enumerate((*others, output)):
+            layer, own_text = layers[i], (text.keys[i], text.values[i], text.bias)
+            inputs = modulation, rotation, own_text, past.layer(i), grid, carried
+            if updates is not None and layer.fused and following is output:
+                updates.append(layer.state(x, *inputs))
+                break
+            x, normed, sums, conv_state = layer(x, *inputs, following)
+            carried.append(normed)
+            if updates is not None:
+                updates.append((sums, conv_state.clone()))
+            del normed, conv_state  # which is a part of a tensor of the whole block's size
+        return carried
 
     def embed_patches(self, latents: Tensor) -> Tensor:
         """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""

@@ -26,10 +26,9 @@ from sana_stream.models.transformer import (
     TextKV,
     TextProjection,
     TimeEmbedding,
-    modulate,
     project_text,
-    random_table,
 )
+from sana_stream.models.transformer_block import modulate, random_table
 
 from .attention import GatedLinearAttention, GatedSoftmaxAttention
 from .config import HybridConfig

@@ -1,6 +1,6 @@
 """Residual sums, gates and modulated LayerNorm in one pass over the tokens.
 
-The reference is `modulate` of `sana_stream.models.transformer` and the sums of `TransformerBlock`.
+The references are `modulate` and the sums of `sana_stream.models.transformer_block`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ from sana_stream.models.fp8 import FP8, quantize_rows
 from sana_stream.models.kernels import feedforward
 from sana_stream.models.kernels.choose import register_kernels
 from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
-from sana_stream.models.transformer import SanaVideoTransformer, modulate
+from sana_stream.models.transformer import SanaVideoTransformer
+from sana_stream.models.transformer_block import modulate
 from sana_stream.models.vae.layers import ResidualBlock, set_kernels
 from sana_stream.models.vae.layout import set_channels_last
 from sana_stream.models.vae.registry import build_vae, read_vae_config
@@ -246,7 +247,7 @@ def test_a_fused_residual_block_equals_the_plain_one(channels, batch, pieces, he
         outputs: list[torch.Tensor] = []
         tails: tuple[torch.Tensor, ...] | None = None
         for piece in x.split(pieces, dim=2):
-            output, tails = block(piece, tails)
+            output, tails = block(piece, None if tails is None else list(tails))
             outputs.append(output)
         assert tails is not None
         results.append((torch.cat(outputs, dim=2), *tails))
