@@ -28,14 +28,17 @@ def test_product_counts_its_operations():
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is missing")
 def test_fp8_products_and_what_quantizes_for_them():
-    """One product for queries, keys and values; three of its inputs are no norm, and one sum is."""
+    """One product for queries, keys and values; three inputs are no norm, and one is a sum.
+
+    The frames are mixed in two parts, each with its own products and quantization.
+    """
     trace = trace_session(published("2b-480p", 1), blocks=1, quantize="fp8", block_frames=1)
     operations = trace.steady.of("denoise")
     counts = Counter(operation.name for operation in operations if not operation.view)
     calls = counts["linear_attention"]
-    assert counts["_scaled_mm"] == 7 * calls
+    assert counts["_scaled_mm"] == 9 * calls
     names = ("quantize_rows", "neighbours_fp8", "gated_sum_fp8", "modulated_norm_fp8")
-    assert [counts[name] / calls for name in names] == [3, 1, 1, 1]
+    assert [counts[name] / calls for name in names] == [4, 1, 1, 1]
     product = next(o for o in operations if o.name == "_scaled_mm")
     (_, depth), columns = product.inputs[0].shape, product.inputs[1].shape[1]
     rows = product.inputs[0].shape[0]
