@@ -24,6 +24,7 @@ from sana_stream.models.hybrid.transformer import ONE_CLIP
 
 from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image
+from .executor import DirectExecutor, Executor
 from .history import DiskSnapshotStore, History, MemorySnapshotStore, check_history
 from .parts import TakePart
 
@@ -214,6 +215,13 @@ class Session:
     def interrupt(self) -> None:
         """Make a `sample` that is running on another thread raise CancelledError soon."""
         self._generator.interrupt()
+
+    def run_on(self, executor: Executor | None) -> None:
+        """Run the networks elsewhere, from the next block on; `None`: on the calling threads.
+
+        `SharedEngine.attach` calls this for sessions that share one device.
+        """
+        self._generator.run_on(executor or DirectExecutor(self._model))
 
     def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
         """Decode a sampled block; the session does not advance.
