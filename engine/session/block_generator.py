@@ -157,6 +157,10 @@ class BlockGenerator:
         """Run the networks elsewhere, from the next `sample` and `decode` on."""
         self._executor = executor
 
+    def set_deadline(self, deadline: float | None) -> None:
+        """As `Session.set_deadline`."""
+        self._executor.set_deadline(deadline)
+
     def _check_interrupted(self) -> None:
         if self._interrupted:
             raise CancelledError

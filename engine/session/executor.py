@@ -74,6 +74,10 @@ class Executor(Protocol):
         """Apply the check of `sample` soon."""
         ...
 
+    def set_deadline(self, deadline: float | None) -> None:
+        """As `Session.set_deadline`."""
+        ...
+
 
 class DirectExecutor:
     """Runs the networks at once on the calling thread, for a session alone."""
@@ -101,6 +105,9 @@ class DirectExecutor:
         return decode(deliver)
 
     def wake(self) -> None:
+        pass
+
+    def set_deadline(self, deadline: float | None) -> None:
         pass
 
 
