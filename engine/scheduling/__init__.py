@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 from sana_stream._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sana_stream.engine.scheduling.admission import Admission
-    from sana_stream.engine.scheduling.scheduler import (
-        Scheduler,
-        SchedulerOutput,
-        SchedulerStats,
-    )
-    from sana_stream.engine.scheduling.shared_engine import SharedEngine
+    from .admission import Admission
+    from .scheduler import Scheduler, SchedulerOutput, SchedulerStats
+    from .shared_engine import SharedEngine
 
 __all__ = ["Admission", "Scheduler", "SchedulerOutput", "SchedulerStats", "SharedEngine"]
 

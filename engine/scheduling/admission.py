@@ -13,9 +13,7 @@ MOST_MEMORY = 0.9  # of the device's memory
 class Demand(NamedTuple):
     """What one stream needs of the device."""
 
-    utilization: float = (
-        0.0  # seconds of the device a second of video; 0 for a file, which can wait
-    )
+    utilization: float = 0.0  # seconds of the device a second of video; 0 for a file
     memory_bytes: int = 0  # kept between two blocks
     working_bytes: int = 0  # while a block is sampled or decoded
 

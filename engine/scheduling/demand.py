@@ -49,9 +49,8 @@ def demand_of(
     working = max(denoise_bytes(config, model.dtype, shape), decode)
     used = 0.0
     if paced:
-        seconds = sum(
-            work.steps * costs.seconds(work.form) for work in block_works(model, settings)
-        )
+        works = block_works(model, settings)
+        seconds = sum(work.steps * costs.seconds(work.form) for work in works)
         used = seconds * fps / (settings.block_frames * model.vae.config.temporal_factor)
     return Demand(used, kept + cache, working)
 

@@ -83,7 +83,7 @@ class Scheduler:
         self._max_queue = max_queue
         self._clock = clock
         self._current: Task | None = None
-        self._virtual = 0.0  # the `served` of the last stream without a deadline that ran
+        self._virtual = 0.0  # `served` of the last stream without a deadline, as its block began
         self._misses = 0
 
     def admit(self, demand: Demand) -> Admission:
@@ -193,6 +193,9 @@ class Scheduler:
                 room -= len(task.calls)
         if lead.cost.kind == "sample":
             self._current = lead
+            stream = chosen[0][0]
+            if stream.deadline is None and not lead.is_started:
+                self._virtual = max(self._virtual, stream.served)
         return SchedulerOutput(
             tuple(task for _, task in chosen), tuple(stream for stream, _ in chosen)
         )
@@ -223,8 +226,6 @@ class Scheduler:
             self.costs.measured(task.cost.form, share)
             stream.served += share / stream.weight
             stream.last_due = now
-            if stream.deadline is None:
-                self._virtual = max(self._virtual, stream.served - share / stream.weight)
             if not task.is_done:
                 continue
             if task in stream.tasks:
@@ -274,7 +275,9 @@ class Scheduler:
         self, ready: list[tuple[StreamRequest, Task]], now: float
     ) -> tuple[StreamRequest, Task]:
         """The task that must run next, of tasks in the order of urgency."""
-        current = next((pair for pair in ready if pair[1] is self._current), None)
+        begun = [pair for pair in ready if pair[1].is_started]
+        current = next((pair for pair in begun if pair[1] is self._current), None)
+        current = current or next(iter(begun), None)
         decoding = [pair for pair in ready if pair[1].cost.kind == "decode"]
         if current is not None:
             step = self.costs.seconds(current[1].cost.form)

@@ -61,10 +61,6 @@ class Swap:
         for tensor in self._away.pop(stream, ()):
             tensor.data = self._to_device(tensor.data)
 
-    def forget(self, stream: int) -> None:
-        """Leave a stream's tensors where they are."""
-        self._away.pop(stream, None)
-
     def bytes_away(self, stream: int) -> int:
         """Bytes of a stream that are on the host."""
         return sum(tensor.nbytes for tensor in self._away.get(stream, ()))
