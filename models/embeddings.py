@@ -12,6 +12,16 @@ SINUSOID_WIDTH = 256
 MAX_PERIOD = 10000.0
 
 
+def random_table(rows: int, width: int) -> nn.Parameter:
+    """Return a parameter (`rows`, `width`), normal with variance 1/`width`; empty on "meta".
+
+    Arithmetic on the meta device imports torch's compiler and sympy, which takes 2 s.
+    """
+    if torch.get_default_device().type == "meta":
+        return nn.Parameter(torch.empty(rows, width))
+    return nn.Parameter(torch.randn(rows, width) / width**0.5)
+
+
 def sinusoid(timestep: Tensor) -> Tensor:
     """Sinusoidal embedding of timesteps (...), 0 to 1000: float32 (..., 256), cosines first."""
     half = SINUSOID_WIDTH // 2

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
 from .config import TransformerConfig
-from .embeddings import TextProjection, TimeEmbedding
+from .embeddings import TextProjection, TimeEmbedding, random_table
 from .feedforward import FeedForward
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
@@ -63,7 +63,7 @@ class TransformerBlock(nn.Module):
         self.attn2 = CrossAttention(config, cross_norm_eps)
         self.ff = FeedForward(config)
         width = config.hidden_size
-        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.scale_shift_table = random_table(6, width)
 
     def forward(
         self,
@@ -175,7 +175,7 @@ class SanaVideoTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(
             TransformerBlock(config, cross_norm_eps) for _ in range(config.num_layers)
         )
-        self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
+        self.scale_shift_table = random_table(2, width)
         self.proj_out = nn.Linear(width, patch[0] * patch[1] * patch[2] * config.out_channels)
 
     def prepare_text(self, embeds: Tensor, mask: Tensor, *, keep_padding: bool = False) -> TextKV:
