@@ -153,6 +153,11 @@ class BlockGenerator:
         self._interrupted = True
         self._executor.wake()
 
+    @property
+    def held_tensors(self) -> tuple[Tensor, ...]:
+        """Tensors of the stream that no snapshot has, while no block is decoded."""
+        return self._cache.tensors
+
     def run_on(self, executor: Executor) -> None:
         """Run the networks elsewhere, from the next `sample` and `decode` on."""
         self._executor = executor
