@@ -62,7 +62,8 @@ class Options(LiveOptions, ModelOptions):
         multiple=True,
         parameters=("prompt",),
         metavar="TEXT",
-        help="prompt; repeat the option for several prompts, shown one after another",
+        help="prompt; repeat the option for several prompts, shown one after another; '~4 TEXT' "
+        "blends one in over 4 blocks",
     )
     prompt_file: str | None = option(
         "--prompt-file",

@@ -98,11 +98,11 @@ class PendingChanges:
     """The changes requested since the last block; None for no change."""
 
     prompt: str | None = None
-    blend: int = 0  # blocks over which the prompt is blended in
     negative: str | None = None
     seed: int | None = None
     back: float | None = None  # seconds
     branch: str | None = None
+    blend: int = 0  # blocks over which the prompt is blended in
 
 
 class LiveControl:

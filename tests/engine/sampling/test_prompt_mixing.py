@@ -1,98 +1,87 @@
-"""Interpolated embeddings against the formulas in float64."""
+"""Prompts at weights against the formula of attention in float64."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.sampling.prompt_mixing import prepare_mix, slerp
-from sana_stream.models.transformer import MASKED
+from sana_stream.engine.performance.cuda_graphs import GraphedTransformer
+from sana_stream.engine.sampling.prompt_mixing import Embedded, prepare_mix
+from sana_stream.models.transformer import MASKED, TextKV
+
+from ..fake_graph_capture import TapeRecorder
 
 LENGTH, WIDTH = 12, 24
 
 
-class Recorder:
-    """Stands in for a transformer: keeps what it is asked to project."""
-
-    def __init__(self, model: Engine) -> None:
-        self.transformer = model.transformer
-        self.embeds = torch.empty(0)
-
-    def prepare_text(self, embeds: Tensor, mask: Tensor):
-        self.embeds = embeds
-        return self.transformer.prepare_text(embeds, mask)
-
-
-def prompt(tokens: int, seed: int) -> tuple[Tensor, Tensor]:
+def prompt(tokens: int, seed: int) -> Embedded:
     embeds = torch.randn(1, LENGTH, WIDTH, generator=torch.Generator().manual_seed(seed))
     return embeds, (torch.arange(LENGTH) < tokens).long()[None]
 
 
-def by_hand(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """Slerp of directions and lerp of lengths, one pair of vectors at a time."""
-    one, other = np.linalg.norm(a), np.linalg.norm(b)
-    angle = math.acos(float(a @ b) / (one * other))
-    arc = math.sin((1 - share) * angle) * a / one + math.sin(share * angle) * b / other
-    return arc / math.sin(angle) * ((1 - share) * one + share * other)
+def attended(query: Tensor, text: TextKV, layer: int) -> np.ndarray:
+    """What the softmax attention of one layer gives, (heads, N, d)."""
+    bias = text.bias
+    out = F.scaled_dot_product_attention(query, text.keys[layer], text.values[layer], bias)
+    return out[0].numpy()
 
 
-@settings(max_examples=20, deadline=None)
-@given(share=st.floats(0.01, 0.99), tokens=st.tuples(st.integers(1, 9), st.integers(1, 9)))
-def test_each_token_is_interpolated_between_the_prompts_that_have_it(
-    tiny_engine: Engine, share: float, tokens: tuple[int, int]
+def by_hand(query: Tensor, texts: list[TextKV], shares: list[float], layer: int) -> np.ndarray:
+    """Sums of all prompts, each with its share, over the sums of their weights, in float64."""
+    top = bottom = 0.0
+    for text, share in zip(texts, shares, strict=True):
+        keys, values = (part[layer][0].double().numpy() for part in (text.keys, text.values))
+        scores = query[0].double().numpy() @ keys.transpose(0, 2, 1) / keys.shape[-1] ** 0.5
+        weights = share * np.exp(scores)
+        top, bottom = top + weights @ values, bottom + weights.sum(-1, keepdims=True)
+    return top / bottom
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    share=st.floats(0.001, 0.999),
+    counts=st.lists(st.integers(1, LENGTH), min_size=2, max_size=3),
+)
+def test_attention_is_interpolated_between_the_prompts(
+    tiny_engine: Engine, share: float, counts: list[int]
 ):
-    first, second = prompt(tokens[0], 1), prompt(tokens[1], 2)
-    recorder = Recorder(tiny_engine)
-    text = prepare_mix(recorder, (first, second), (1 - share, share))  # type: ignore[arg-type]
-    both, most = min(tokens), max(tokens)
-    longer = first if tokens[0] == most else second
-    assert text.keys[0].shape[2] == most
-    assert torch.equal(recorder.embeds[:, both:most], longer[0][:, both:most])
-    a, b = (embeds[0].double().numpy() for embeds, _ in (first, second))
-    expected = np.stack([by_hand(a[n], b[n], share) for n in range(both)])
-    assert np.allclose(recorder.embeds[0, :both].numpy(), expected, atol=1e-5)
-    if both == most:
-        assert text.bias is None
-        return
+    embedded = [prompt(count, seed) for seed, count in enumerate(counts)]
+    shares = [share, *[(1 - share) / (len(counts) - 1)] * (len(counts) - 1)]
+    transformer = tiny_engine.transformer
+    mixed = prepare_mix(transformer, embedded, shares)
+    alone = [transformer.prepare_text(*pair) for pair in embedded]
+    keys = mixed.keys[0]
+    query = torch.randn(1, keys.shape[1], 5, keys.shape[3])
+    for layer in range(len(mixed.keys)):
+        expected = by_hand(query, alone, shares, layer)
+        assert np.allclose(attended(query, mixed, layer), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("counts", "length"), [((3, 4), 12), ((7, 5), 12), ((7, 6), 24)])
+def test_mixture_has_the_shape_of_captured_graphs(
+    tiny_engine: Engine, counts: tuple[int, int], length: int
+):
+    graphed = GraphedTransformer(tiny_engine.transformer, TapeRecorder())
+    embedded = [prompt(count, seed) for seed, count in enumerate(counts)]
+    text = prepare_mix(graphed, embedded, [0.25, 0.75])
+    assert text.keys[0].shape[2] == length
     assert text.bias is not None
-    alone = 1 - share if tokens[0] == most else share
-    weights = text.bias[0, 0, 0].exp()
-    assert weights[:both].tolist() == pytest.approx([1] * both, rel=1e-4)
-    assert weights[both:].tolist() == pytest.approx([alone] * (most - both), rel=1e-4)
+    assert text.bias.shape == (1, 1, 1, length)
+    assert (text.bias == MASKED).sum() == length - sum(counts)
+    one = graphed.prepare_text(*embedded[0])
+    assert one.bias is not None
+    assert (text.bias.dtype, text.bias.stride()[-1]) == (one.bias.dtype, one.bias.stride()[-1])
 
 
-def test_padding_inside_a_mixture_stays_masked(tiny_engine: Engine):
-    embeds, mask = prompt(4, 1)
-    gap = mask.clone()
-    gap[0, 1] = 0
-    text = prepare_mix(tiny_engine.transformer, ((embeds, gap), (embeds, gap)), (0.5, 0.5))
-    assert text.bias is not None
-    assert text.bias[0, 0, 0].tolist() == [0, MASKED, 0, 0]
-
-
-def test_interpolation_ends_at_its_vectors_and_keeps_equal_ones():
-    a, b = torch.randn(2, 5, WIDTH)
-    for share, expected in ((0.0, a), (1.0, b)):
-        assert torch.allclose(slerp(a, b, torch.full((5, 1), share)), expected, atol=1e-6)
-    assert torch.allclose(slerp(a, a, torch.full((5, 1), 0.3)), a, atol=1e-6)
-    zero = torch.zeros_like(a)
-    assert torch.isfinite(slerp(a, zero, torch.full((5, 1), 0.3))).all()
-
-
-def test_three_prompts_are_mixed_as_two_after_two(tiny_engine: Engine):
-    """A blend that begins in another one continues from the same mixture."""
-    parts = [prompt(6, seed) for seed in (1, 2, 3)]
-    recorder = Recorder(tiny_engine)
-    prepare_mix(recorder, parts[:2], (0.75, 0.25))  # type: ignore[arg-type]
-    reached = recorder.embeds, parts[0][1]
-    prepare_mix(recorder, (reached, parts[2]), (0.6, 0.4))  # type: ignore[arg-type]
-    expected = recorder.embeds
-    prepare_mix(recorder, parts, (0.45, 0.15, 0.4))  # type: ignore[arg-type]
-    assert torch.allclose(recorder.embeds[:, :6], expected[:, :6], atol=1e-5)
+def test_one_prompt_is_unchanged(tiny_engine: Engine):
+    pair = prompt(5, 1)
+    mixed = prepare_mix(tiny_engine.transformer, [pair], [1.0])
+    alone = tiny_engine.transformer.prepare_text(*pair)
+    assert mixed.bias is alone.bias is None
+    assert all(map(torch.equal, mixed.keys + mixed.values, alone.keys + alone.values))
