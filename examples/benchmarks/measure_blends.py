@@ -12,7 +12,6 @@ and the lowest contrast, relative to a straight line between that before and aft
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -131,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--blocks", type=int, default=4, help="of each blend (default: 4)")
     parser.add_argument("--changes", type=int, default=len(CHANGES), help="how many to measure")
     parser.add_argument("--ways", type=int, default=len(WAYS), help="how many to compare")
-    parser.add_argument("--sheet", type=Path, help="write the last frames of the first change")
+    parser.add_argument("--sheet", type=Path, help="write frames of the first change")
     args = parser.parse_args(argv)
 
     engine = Engine.load(args.model)
@@ -145,18 +144,18 @@ def main(argv: list[str] | None = None) -> None:
             if not seed:
                 light = " ".join(f"{brightness(frames):.2f}" for frames in made)
                 if args.sheet is not None and way is prepare_mix:
-                    save_sheet(made, args.sheet)
+                    save_sheet(made[: args.blocks + 2], args.sheet)
         step, back, contrast = np.mean(found, axis=0)
         print(f"{name:26} {step:16.2f} {back:5.2f} {contrast:9.2f}   {light}", flush=True)
 
 
 def save_sheet(made: list[np.ndarray], path: Path) -> None:
-    """Write the last frame of each block side by side, in two rows."""
+    """Write the last frame of each block: in two rows, or in one for an odd number."""
     frames = [block[-1] for block in made]
-    columns = math.ceil(len(frames) / 2)
-    frames += [np.zeros_like(frames[0])] * (2 * columns - len(frames))
-    rows = [np.concatenate(frames[i : i + columns], axis=1) for i in (0, columns)]
-    Image.fromarray(np.concatenate(rows)).save(path, quality=85)
+    columns = len(frames) if len(frames) % 2 else len(frames) // 2
+    rows = [frames[i : i + columns] for i in range(0, len(frames), columns)]
+    image = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    Image.fromarray(image).save(path, quality=85)
 
 
 if __name__ == "__main__":

@@ -247,4 +247,4 @@ def test_measure_blends_prints_each_way(tiny: tuple[str, ...], capsys: pytest.Ca
     assert ways[0] == "joined tokens at weights"
     assert len({line.split()[-5] for line in lines[1:]}) == 1  # the block before the blend
     with Image.open("blend.png") as sheet:
-        assert sheet.size == (3 * 48, 2 * 32)
+        assert sheet.size == (2 * 48, 2 * 32)
