@@ -26,7 +26,8 @@ def prepare_mix(
 
     The tokens of all prompts are attended to at once, and the share of a prompt is the weight of
     its tokens in the softmax. So cross attention interpolates between what it gives for each prompt
-    alone, whatever their lengths and the order of their words.
+    alone, whatever their lengths and the order of their words; and mixtures of mixtures are
+    mixtures of their prompts.
 
     As long as the tokens of all prompts fit into the length of one, the mixture has its shape, for
     which layers are compiled and graphs captured; else a multiple of that length.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sana_stream._prompts import Mix
 from sana_stream._text import safe_text
 from sana_stream.engine.block import FIRST_SHOT, Shot
 from sana_stream.engine.prompt_blend import PromptBlend
@@ -132,4 +133,13 @@ def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
 def _blend(stored: StoredBlend) -> PromptBlend:
     if stored.done >= stored.blocks:
         raise ValueError(f"blend.done: {stored.done} of {stored.blocks} blocks")
-    return PromptBlend(tuple(stored.prompt), tuple(stored.negative), stored.blocks, stored.done)
+    return PromptBlend(_mix(stored.prompt), _mix(stored.negative), stored.blocks, stored.done)
+
+
+def _mix(stored: list[list[str | float]]) -> Mix:
+    found = []
+    for text, share in stored:
+        if not isinstance(text, str) or not isinstance(share, float):
+            raise ValueError("blend: prompts and their shares are needed")
+        found.append((text, share))
+    return tuple(found)

@@ -73,7 +73,11 @@ class StoredTake(Schema):
 
 
 StoredMix = Annotated[
-    list[tuple[Words, Annotated[float, Field(gt=0, le=1)]]],
+    list[
+        Annotated[
+            list[Words | Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)
+        ]
+    ],
     Field(min_length=1, max_length=MOST_PROMPTS),
 ]
 

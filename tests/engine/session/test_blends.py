@@ -73,7 +73,7 @@ def test_shares_ascend_evenly_between_the_exact_prompts(blocks: int):
     assert shares == pytest.approx([k / (blocks + 1) for k in range(1, blocks + 1)])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     blocks=st.integers(1, 4),
     again=st.none() | st.integers(1, 3),
