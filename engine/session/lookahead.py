@@ -68,7 +68,7 @@ def generate_ahead(
         end: the pixel frame after the last one that is needed; no block after it is sampled.
         picture_at: called after `prompt_at`, for the same frames.
         negative_at: the negative prompt, called for the same frames.
-        blend_at: how long a change of these prompts takes, called after them.
+        blend_at: called after them where the prompt changes.
     """
 
     def with_changes(snapshot: Snapshot) -> Snapshot:
@@ -76,7 +76,8 @@ def generate_ahead(
         prompt, picture = prompt_at(start), picture_at(start)
         negative = negative_at(start)
         prompt = snapshot.prompt if prompt is None else prompt
-        snapshot = snapshot.with_prompts(prompt, negative, blend_at(start))
+        blocks = blend_at(start) if prompt != snapshot.prompt else 0
+        snapshot = snapshot.with_prompts(prompt, negative, blocks)
         return snapshot if picture is None else session.apply_cut(snapshot, picture)
 
     def sample_next() -> LatentBlock:
