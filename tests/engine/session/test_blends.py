@@ -244,3 +244,17 @@ def test_mixture_of_equal_prompts_is_the_prompt(tiny_engine: Engine):
     two = encode_prompts(tiny_engine, tiny_engine.session(f"{BOAT} :.5 | {BOAT} :.5").snapshot())
     assert torch.equal(one[0].keys[0], two[0].keys[0])
     assert one[0].bias is two[0].bias is None
+
+
+def test_night_falls_step_by_step_in_the_embedded_model():
+    session = Engine.load("pocket", dtype="float32").session(
+        "a red boat on the sea by day", height=64, width=112
+    )
+    blocks = take(session, 1)
+    session.switch("a red boat on the sea at night", transition_blocks=4)
+    looks = [block.stats.look for block in blocks + take(session, 5)]
+    light = [look.brightness for look in looks if look is not None]
+    steps = [before - after for before, after in itertools.pairwise(light)]
+    assert len(steps) == 5
+    assert min(steps) > 0
+    assert max(steps) < 0.6 * sum(steps)
