@@ -54,7 +54,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     arc = torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b
     sine = torch.sin(angle)
     direction = torch.where(sine < 1e-4, torch.lerp(a, b, share), arc / sine.clamp_min(1e-4))
-    return direction * torch.lerp(*lengths, share)
+    return direction * torch.lerp(lengths[0], lengths[1], share)
 
 
 def of_embeddings(interpolate: Interpolate) -> Way:
@@ -125,7 +125,7 @@ def figures(made: list[np.ndarray]) -> tuple[float, float, float]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--blocks", type=int, default=4, help="of each blend (default: 4)")
     parser.add_argument("--changes", type=int, default=len(CHANGES), help="how many to measure")

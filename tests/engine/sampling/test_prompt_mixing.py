@@ -34,7 +34,7 @@ def attended(query: Tensor, text: TextKV, layer: int) -> np.ndarray:
 
 def by_hand(query: Tensor, texts: list[TextKV], shares: list[float], layer: int) -> np.ndarray:
     """Sums of all prompts, each with its share, over the sums of their weights, in float64."""
-    top = bottom = 0.0
+    top, bottom = np.zeros(1), np.zeros(1)
     for text, share in zip(texts, shares, strict=True):
         keys, values = (part[layer][0].double().numpy() for part in (text.keys, text.values))
         scores = query[0].double().numpy() @ keys.transpose(0, 2, 1) / keys.shape[-1] ** 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,11 @@ def begin(engine: Engine, **given: object) -> Session:
 
 def test_no_blocks_are_a_switch(tiny_engine: Engine):
     runs = []
-    for arguments in ({}, {"transition_blocks": 0}):
+    none: dict[str, int] = {"transition_blocks": 0}
+    for arguments in ({}, none):
         session = begin(tiny_engine)
         blocks = take(session, 1)
-        session.switch(NIGHT, **arguments)
+        session.switch(NIGHT, None, **arguments)
         runs.append(blocks + take(session, 2))
     assert same(*runs)
 
@@ -44,7 +46,7 @@ def test_no_blocks_are_a_switch(tiny_engine: Engine):
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_blend_equals_switches_to_the_prompts_at_weights(tiny_engine: Engine, blocks: int):
     blended, by_hand = begin(tiny_engine), begin(tiny_engine)
-    take(blended, 1), take(by_hand, 1)
+    assert same(take(blended, 1), take(by_hand, 1))
     blended.switch(NIGHT, transition_blocks=blocks)
     expected = []
     for number in range(1, blocks + 1):
@@ -166,9 +168,7 @@ def test_interrupted_blends_stay_bounded(tiny_engine: Engine):
     for number in range(1, 30):
         now = now.with_prompts(f"prompt {number}", blocks=3)
         assert now.blend is not None
-        now = type(now)(
-            **{f: getattr(now, f) for f in now.__slots__} | {"blend": now.blend.advanced()}
-        )
+        now = replace(now, blend=now.blend.advanced())
         mix = now.mixes[0]
         assert len(mix) <= MOST_PROMPTS
         assert sum(share for _, share in mix) == pytest.approx(1)
