@@ -35,8 +35,9 @@ def check_blends(
         shown = 0 if placement.block is None else end - placement.block
         if blend and blend >= shown:
             advice = f"write ~{shown - 1}" if shown > 1 else f"leave ~{blend} out"
+            count = "1 block" if blend == 1 else f"{blend} blocks"
             raise StoryError(
-                f"{story.where(placement.cue)}: a blend over {blend} blocks is not complete in the"
+                f"{story.where(placement.cue)}: a blend over {count} is not complete in the"
                 f" {shown} that its prompt is shown for: {advice}, or show the prompt longer"
             )
 

@@ -105,7 +105,7 @@ def test_control_in_python_blends(tiny_engine: Engine, tmp_path: Path):
             "a blend over 9 blocks is not complete in the 2 that its prompt is shown for: write ~1",
         ),
         ("0:00 a\n0:01 b\n0:03 ~2 c", "line 3: a blend over 2 blocks is not complete in the 2"),
-        ("0:00 a\n0:01 ~1 b\n0:01.05 c", "line 2: a blend over 1 blocks is not complete in the 0"),
+        ("0:00 a\n0:01 ~1 b\n0:01.05 c", "line 2: a blend over 1 block is not complete in the 0"),
         ("0:00 ~1 a\n0:01 b", "line 1: the first prompt has no prompt before it"),
         ("0:00 a :.5 | b :.6", "line 1: the weights 0.5 + 0.6 add up to 1.1, not to 1"),
     ],
