@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sana_stream._prompts import IMAGE_MARK, add_suffix, prompt_texts, remove_suffix, split_negative
+from sana_stream._text import safe_text
 from sana_stream.engine.story.story import format_time
 from sana_stream.errors import ConfigError, SanaStreamError
 
@@ -180,6 +181,8 @@ class PromptScheduler:
         words, negative = split_negative(words)
         if words and (line := unknown_words_note(words.strip(), self._plan)):
             logger.warning("%s", line)
+        if words and words.strip() == self._shown:
+            logger.info('"%s" is the current prompt: nothing changes', safe_text(self._shown, 80))
         if words and self._check is not None:
             for text in prompt_texts(words.strip()):
                 self._check.prompt(text + self._plan.prompt_suffix)
