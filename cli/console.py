@@ -176,10 +176,10 @@ def _plan_table(plan: RunPlan) -> Table:
 
 def _plan_row(placement: Placement, plan: RunPlan) -> tuple[str, str, Text]:
     asked = format_time(placement.cue.start_seconds or 0.0)
-    prompt, image = placement.cue.prompt, placement.cue.image
-    shown_prompt = Text(
-        safe_text(prompt if image is None else f"{prompt} (picture {image})", MESSAGE_LIMIT)
-    )
+    prompt, image, blend = placement.cue.prompt, placement.cue.image, placement.cue.blend
+    how = f" (picture {image})" if image is not None else ""
+    how += f" (blended in over {_count(blend, 'block')})" if blend else ""
+    shown_prompt = Text(safe_text(prompt + how, MESSAGE_LIMIT))
     if placement.frame is None:
         return asked, "never: no block starts while it is due", shown_prompt
     shown = f"{format_time(plan.seconds_of(placement.frame))} (block {placement.block})"

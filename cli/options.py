@@ -63,8 +63,8 @@ class Options(LiveOptions, ModelOptions):
         multiple=True,
         parameters=("prompt",),
         metavar="TEXT",
-        help="prompt; repeat the option for several prompts, shown one after another; the option "
-        "can be left out for a single one",
+        help="prompt; repeat the option for several prompts, shown one after another; '~4 TEXT' "
+        "blends one in over 4 blocks; the option can be left out for a single one",
     )
     prompt_file: str | None = option(
         "--prompt-file",

@@ -32,6 +32,7 @@ models.transformer, models.vae > models.weights > models.lora, models.text_encod
 engine.frame_stats, engine.cpu_share > engine.block, engine.noise, engine.device, engine.cpu
 engine.block, engine.noise, engine.device, engine.cpu, engine.solvers > engine.loading
 engine.loading > engine.snapshot > engine.sampling, engine.media > engine.session > engine.engine
+engine.prompt_blend > engine.snapshot
 engine.engine > engine.performance
 engine.session > engine.scheduling
 engine.block > engine.story
@@ -39,7 +40,8 @@ streaming.video_format > streaming.containers > streaming.outputs > streaming.we
 streaming.video_format > streaming.control > streaming.web > streaming.run
 streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
 """
-SHARED = ("errors", "_text", "_files", "_lazy", "_arguments")  # may be imported by every module
+# may be imported by every module
+SHARED = ("errors", "_text", "_files", "_lazy", "_arguments", "_prompts")
 FACES = {
     "sana_stream": {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),

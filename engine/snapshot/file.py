@@ -124,6 +124,7 @@ class SavedStream:
                 drift_reference=drift,
                 next_index=header.index,
                 shot=header.take,
+                blend=header.blend,
                 decode_frames=header.decode_frames if alike else None,
                 decode_tiles=header.decode_tiles if alike else None,
             )
@@ -175,6 +176,7 @@ def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any])
         take=snapshot.shot,
         decode_frames=snapshot.decode_frames,
         decode_tiles=snapshot.decode_tiles,
+        blend=snapshot.blend,
     )
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sana_stream._prompts import Mix
 from sana_stream._text import safe_text
 from sana_stream.engine.block import FIRST_SHOT, Shot
+from sana_stream.engine.prompt_blend import PromptBlend
 from sana_stream.errors import ConfigError, SnapshotError
 from sana_stream.models.memory_policy import parse_memory_policy
 
-from .schema import StoredHeader, read_header_values
+from .schema import StoredBlend, StoredHeader, read_header_values
 from .snapshot import SessionSettings
 
 FORMAT = "sana-stream checkpoint"
@@ -46,6 +48,7 @@ class SnapshotHeader:
     take: Shot = FIRST_SHOT  # the current shot
     decode_frames: int | None = None  # decoded at once; earlier files have none
     decode_tiles: bool | None = None  # whether in tiles; earlier files have none
+    blend: PromptBlend | None = None  # a change of prompt; earlier files have none
 
     @property
     def seconds(self) -> float:
@@ -79,7 +82,7 @@ class SnapshotHeader:
                 f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
         later = ("watch", "take")  # added in version 2
-        optional = ("decode_frames", "decode_tiles")
+        optional = ("decode_frames", "decode_tiles", "blend")
         names = tuple(
             f.name
             for f in fields(cls)
@@ -122,4 +125,21 @@ def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
         values["take"] = Shot(stored.take.index, stored.take.start)
     else:
         values.pop("take", None)
+    if stored.blend is not None:
+        values["blend"] = _blend(stored.blend)
     return values
+
+
+def _blend(stored: StoredBlend) -> PromptBlend:
+    if stored.done >= stored.blocks:
+        raise ValueError(f"blend.done: {stored.done} of {stored.blocks} blocks")
+    return PromptBlend(_mix(stored.prompt), _mix(stored.negative), stored.blocks, stored.done)
+
+
+def _mix(stored: list[list[str | float]]) -> Mix:
+    found = []
+    for text, share in stored:
+        if not isinstance(text, str) or not isinstance(share, float):
+            raise ValueError("blend: prompts and their shares are needed")
+        found.append((text, share))
+    return tuple(found)

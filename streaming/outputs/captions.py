@@ -7,6 +7,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+from sana_stream._prompts import escape_blend
 from sana_stream.streaming.run_mark import run_mark
 
 from .unbuffered_file import UnbufferedFile
@@ -111,6 +112,9 @@ def _seconds(time: bytes) -> Fraction:
 
 
 def caption(prompt: str) -> str:
-    """A prompt as one line of caption text, with special characters escaped."""
-    line = " ".join(prompt.split())
+    """A prompt as one line of caption text, with special characters escaped.
+
+    A reader of stories reads the same prompt.
+    """
+    line = escape_blend(" ".join(prompt.split()))
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

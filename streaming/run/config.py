@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import PurePath
 
+from sana_stream._prompts import IMAGE_MARK, split_blend
 from sana_stream.engine.story.read import read_story
-from sana_stream.engine.story.story import IMAGE_MARK, Story
+from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.targets import (
     STDOUT,
@@ -185,7 +186,8 @@ class RunConfig:
     def title(self) -> str:
         """The title in the video's metadata: the prompt file's name, or the first prompt."""
         if self.prompt_file in (None, STDOUT):
-            return self.prompts[0].partition(IMAGE_MARK)[0] if self.prompts else ""
+            first = self.prompts[0].partition(IMAGE_MARK)[0] if self.prompts else ""
+            return split_blend(first)[1]
         return PurePath(str(self.prompt_file)).stem
 
     @property

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from sana_stream._prompts import MOST_BLOCKS
+
 MAX_FPS = 1000
 
 
@@ -108,12 +110,12 @@ class StoredOptions(_Stored):
 
 
 class StoredStory(_Stored):
-    """A story: each cue is its start in seconds, prompt, start in frames, image, negative
-    prompt."""
+    """A story: each cue is its start in seconds, prompt, start in frames, image, negative prompt,
+    blocks of its blend."""
 
     name: Text
     cues: Annotated[
-        list[Annotated[list[Any], Field(min_length=2, max_length=5)]],
+        list[Annotated[list[Any], Field(min_length=2, max_length=6)]],
         Field(min_length=1, max_length=1_000_000),
     ]
 
@@ -126,6 +128,7 @@ class StoredCue(_Stored):
     start_frame: Count | None = None
     image: PathText | None = None
     negative: Text | None = None
+    blend: Annotated[int, Field(ge=0, le=MOST_BLOCKS)] = 0
 
 
 class StoredJob(_Stored):

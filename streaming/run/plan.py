@@ -13,6 +13,7 @@ from sana_stream.engine.story.timeline import Placement, Timeline, frame_count
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.video_format import VideoFormat, rate_of
 
+from .blends import check_blends
 from .clip import check_clip_run, clip_frames
 from .config import RunConfig
 
@@ -130,6 +131,9 @@ def resolve_plan(
     whole = BlockPlan(settings.block_frames, model.temporal_factor, (origin.shot,))
     view = PlanView(whole, origin.first_block) if origin.first_block else whole
     blocks = timeline.with_cuts(view)
+    placements = timeline.place(blocks, frames)
+    count = None if frames is None else blocks.blocks_for(frames)
+    check_blends(story, placements, count, begins=not (origin.first_block and origin.saved))
     return RunPlan(
         config=config,
         story=story,
@@ -140,7 +144,7 @@ def resolve_plan(
         frames=frames,
         blocks=blocks,
         timeline=timeline,
-        placements=timeline.place(blocks, frames),
+        placements=placements,
         negative_prompt=(
             preset.negative_prompt if config.negative_prompt is None else config.negative_prompt
         ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sana_stream._prompts import escape_blend, remove_suffix
 from sana_stream._text import safe_text
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError, SnapshotError
@@ -112,8 +113,8 @@ def branch_run(
         )
     model = describe(engine, config)
     if parameters.get("story") is None:
-        prompt = saved.header.prompt.removesuffix(model.preset.motion_score)
-        config = replace(config, story=(prompt,))
+        prompt = remove_suffix(saved.header.prompt, model.preset.motion_score)
+        config = replace(config, story=(escape_blend(prompt),))
     origin = RunOrigin(saved.header.index, saved.header.take, saved)
     return Continuation(model, config, config.read_story(), origin)
 

@@ -9,6 +9,7 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
+from sana_stream._prompts import add_suffix
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.pacing import RealtimePacer
 
@@ -40,7 +41,7 @@ def begin_session(engine: Engine, plan: RunPlan, clip: VideoStart) -> Session:
         settings = replace(snapshot.settings, seed=config.seed)  # a branch may have its own
         return engine.session_from(replace(snapshot, settings=settings))
     return engine.session(
-        plan.timeline.prompt_at(0) + plan.prompt_suffix,
+        add_suffix(plan.timeline.prompt_at(0), plan.prompt_suffix),
         negative_prompt=plan.negative_prompt,
         video=clip.video,
         settings=plan.settings,

@@ -64,14 +64,19 @@ class StoredRun:
         from .config_schema import StoredCue, StoredJob
 
         stored = StoredJob.model_validate(values)
-        names = ("start_seconds", "prompt", "start_frame", "image", "negative")
+        names = ("start_seconds", "prompt", "start_frame", "image", "negative", "blend")
         cues = (
             StoredCue.model_validate(dict(zip(names, cue, strict=False)))
             for cue in stored.story.cues
         )
         story = Story(
             tuple(
-                Cue(c.start_seconds, c.prompt, c.start_frame, image=c.image, negative=c.negative)
+                Cue(
+                    *(c.start_seconds, c.prompt, c.start_frame),
+                    image=c.image,
+                    negative=c.negative,
+                    blend=c.blend,
+                )
                 for c in cues
             ),
             stored.story.name,
@@ -99,6 +104,7 @@ def run_to_json(plan: RunPlan) -> dict[str, Any]:
             cue.start_frame,
             cue.image and _absolute(cue.image),
             cue.negative,
+            *([cue.blend] if cue.blend else []),  # so the keys of other cues are as before
         ]
         for cue in plan.story.cues
     ]

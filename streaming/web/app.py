@@ -27,7 +27,7 @@ from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .live_feed import LiveFeed
-from .request_body import read_json, read_text
+from .request_body import read_json, read_prompt, read_text
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
 from .status import ActiveStream, CurrentStream
 
@@ -218,15 +218,15 @@ class _Handlers:
 
     async def prompt(self, request: Request) -> Response:
         stream = self._require_control(request)
-        text = await read_text(request)
-        if not text:
-            raise HTTPException(400, "the prompt is empty")
+        text, blocks = await read_prompt(request)
         try:
-            stream.control.prompt(text)
+            prompt = stream.control.prompt(text, blocks)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
+        if not prompt:
+            raise HTTPException(400, "the prompt is empty")
         frame = stream.feed.frames
-        return JsonResponse({"prompt": text, "from_frame_or_later": frame}, 202)
+        return JsonResponse({"prompt": prompt, "from_frame_or_later": frame}, 202)
 
     async def command(self, request: Request) -> Response:
         stream = self._require_control(request)

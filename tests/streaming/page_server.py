@@ -84,7 +84,10 @@ def run(
             control.wait_while_paused()
             pace.wait()
             planned = [cue.prompt for cue in story if start - 16 < cue.start <= start]
-            prompt = control.drain().prompt or (planned[-1] if planned else prompt)
+            changes = control.drain()
+            prompt = changes.prompt or (planned[-1] if planned else prompt)
+            if changes.blend:
+                run_status.set_notice(f"over {changes.blend} blocks")
             block = make_block(index, start, 16 + (index == 0), prompt)
             frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)
             frames[:, 9 * SCALE :] = colour(prompt)

@@ -54,6 +54,8 @@ function show(state) {
   if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
   if (video.controls !== !overlay) video.controls = !overlay;
   for (const id of ["prompt", "send"]) $(id).disabled = !(controls || begins);
+  $("blend").disabled = !controls;
+  $("blending").hidden = begins; // the first prompt has nothing before it
   for (const id of ["pause", "stop"]) {
     $(id).hidden = !status?.may_direct || ["connecting", "empty", "finished"].includes(state);
     $(id).disabled = !controls;
@@ -178,13 +180,15 @@ function write(text) {
   $("prompt").focus();
 }
 
-async function post(path, text, done) {
+// Send text, or an object as JSON.
+async function post(path, content, done) {
+  const isText = typeof content === "string";
   $("answer").className = "";
   try {
     const response = await fetch(path, {
       method: "POST",
-      headers: { "Content-Type": `${path === "/streams" ? "application/json" : "text/plain"};charset=utf-8` },
-      body: text,
+      headers: { "Content-Type": `${isText ? "text/plain" : "application/json"};charset=utf-8` },
+      body: isText ? content : JSON.stringify(content),
       signal: AbortSignal.timeout(8000),
     });
     const answer = await response.text();
@@ -202,10 +206,16 @@ async function send() {
   const text = $("prompt").value.trim();
   if (!text || $("send").disabled) return;
   const begins = ["empty", "finished"].includes(document.body.dataset.state);
+  if (!begins && !$("blend").reportValidity()) return;
+  const blocks = $("blend").valueAsNumber;
   const at = performance.now();
   const answer = begins
-    ? await post("/streams", JSON.stringify({ story: text }), "Sent. The stream begins in a moment.")
-    : await post("/prompt", text, "Sent. It takes effect with the next block.");
+    ? await post("/streams", { story: text }, "Sent. The stream begins in a moment.")
+    : await post(
+        "/prompt",
+        blocks ? { text, transition_blocks: blocks } : text,
+        "Sent. It takes effect with the next block.",
+      );
   if (answer === null) return;
   const { prompt, from_frame_or_later: frame } = JSON.parse(answer);
   sent = { text: prompt ?? text, frame: frame ?? Infinity, at, before: status.stream };

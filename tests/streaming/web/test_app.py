@@ -34,8 +34,35 @@ def test_prompts_and_commands(current: CurrentStream, server: WebServer) -> None
 
 
 @pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("~3 a fox", "text/plain"),
+        ('{"text": "~3 a fox"}', "application/json"),
+        ('{"text": "a fox", "transition_blocks": 3}', "application/json"),
+        ('{"text": "a fox", "transition_chunks": 3}', "application/json"),
+    ],
+)
+def test_prompts_are_blended_in(
+    current: CurrentStream, server: WebServer, body: str, kind: str
+) -> None:
+    code, answer = ask(server, "/prompt", body, Content_Type=kind)
+    assert (code, json.loads(answer)["prompt"]) == (202, "a fox")
+    assert stream_of(current).control.drain() == PendingChanges("a fox", blend=3)
+
+
+@pytest.mark.parametrize(
     ("path", "body", "kind", "code"),
     [
+        ("/prompt", "~3", "text/plain", 400),
+        ("/prompt", "~3s a fox", "text/plain", 400),
+        ("/prompt", "a fox :0.7 | a boat :0.7", "text/plain", 400),
+        ("/prompt", '{"text": "a fox", "transition_blocks": 1001}', "application/json", 400),
+        ("/prompt", '{"text": "a fox", "transition_blocks": "3"}', "application/json", 400),
+        ("/prompt", '{"text": "~3 a fox", "transition_blocks": 3}', "application/json", 400),
+        (
+            *("/prompt", '{"text": "a", "transition_blocks": 1, "transition_chunks": 1}'),
+            *("application/json", 400),
+        ),
         ("/prompt", "", "text/plain", 400),
         ("/prompt", b"\xff\xfe", "text/plain", 400),
         ("/prompt", "not json", "application/json", 400),

@@ -73,7 +73,11 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         browser.press("/", "body")
         assert browser.run("return document.activeElement.id") == "prompt"
         prompt = "Lanterns & <i>rain</i>"
-        browser.press(prompt + "\ue007", "#prompt")
+        browser.run("document.getElementById('blend').value = -1")
+        browser.press(prompt + "\ue007", "#prompt")  # not sent
+        browser.run("document.getElementById('blend').value = 3")
+        browser.press("\ue007", "#prompt")
+        browser.wait("document.getElementById('notice').textContent === 'over 3 blocks'")
         browser.wait("document.querySelector('#story .now span').textContent.includes('Lanterns')")
         await_colour(browser, prompt)
         said = browser.wait("document.getElementById('answer').textContent.match(/^On .*/)")[0]
