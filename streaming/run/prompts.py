@@ -121,7 +121,7 @@ class PromptScheduler:
         given = negative = None
         if self.live is not None:
             self._read_again(self.live)
-            changes = self.live.control.drain()
+            changes = self.live.control.drain(frame)
             self._apply(changes, session, self.live)
             self._branch_or_rewind(changes, session)
             given, negative = self._words(changes.prompt)
@@ -138,6 +138,8 @@ class PromptScheduler:
         if self.live is not None and self.live.control.paused:
             logger.info("the stream is paused; /resume continues it")
             self.live.control.wait_while_paused()
+        if self.live is not None and self._plan.frames is None:
+            self.live.wait_for_use()
         if self._pace is not None:
             self._pace.wait()
 

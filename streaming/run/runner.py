@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from types import TracebackType
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.pump import OutputPump
-    from sana_stream.streaming.web.status import ActiveStream
+    from sana_stream.streaming.outputs.recording import LimitedRecording
+    from sana_stream.streaming.web.registry import ActiveStream
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class Run:
         plan: the same, resolved: size, length, blocks, and where each prompt is shown.
         control: directs the run from any thread: prompts, seed, rewind, pause, end.
         progress: the newest record.
+        attach: called with the session when the stream begins; returns the one that makes its
+            blocks, such as one that shares its engine with others.
 
     Args:
         engine: a loaded model. None: the run loads the one that the configuration names, after
@@ -226,6 +229,7 @@ class Run:
             origin = replace(origin, first_block=clip.blocks)
         self.config = config
         self.control = control or LiveControl()
+        self.attach: Callable[[Session], Session] = lambda session: session
         self._model, self._clip, self._locks, self._stdout = model, clip, locks, stdout
         self._origin = origin
         plan = self._resolve(story)
@@ -241,6 +245,7 @@ class Run:
         self._entered = False
         self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`
         self._outputs: Sequence[Output] | None = None
+        self._recording: LimitedRecording | None = None
         self._live: LiveSession | None = None
         self._checkpoints: Checkpoints | None = None
         self._session: Session | None = None
@@ -259,6 +264,7 @@ class Run:
         outputs: Sequence[Output],
         files: Sequence[str] = (),
         stream: ActiveStream | None = None,
+        recording: LimitedRecording | None = None,
     ) -> None:
         """Deliver the video to outputs that the caller has opened, in place of the configuration's.
 
@@ -268,12 +274,39 @@ class Run:
             outputs: as `open_output` returns them.
             files: their paths; `/branch` saves its checkpoints next to the first one.
             stream: shows the run on a page that the caller serves, and directs it from there.
+            recording: the output among them that the checkpoint belongs to, until it ends.
         """
         self._outputs = outputs
+        self._recording = recording
         self.config = replace(self.config, outputs=files)
         self.plan = replace(self.plan, config=self.config)
         if stream is not None:
-            self._live = LiveSession(self.control, None, stream)
+            self._live = LiveSession(self.control, None, stream, self._is_recorded)
+
+    @property
+    def locks(self) -> OutputLocks:
+        """The locks of the run's files, which outputs that the caller opens share."""
+        self._locks = self._locks or OutputLocks()
+        return self._locks
+
+    def discard(self) -> None:
+        """Release the files of a run that is not entered."""
+        if not self._entered:
+            self.locks.release_all()
+
+    def finish(self) -> None:
+        """Take the video as complete, whatever its length: it leaves no checkpoint."""
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
+
+    def _is_recorded(self) -> bool:
+        return self._recording is not None and not self._recording.ended_early
+
+    def _saved_frames(self, pump: OutputPump) -> int | None:
+        """How many frames are in the files; None once no more will be."""
+        if self._recording is None:
+            return pump.saved_frames
+        return self._recording.frames if self._is_recorded() else None
 
     def __enter__(self) -> Self:
         """Check, lock and open every output; with a loaded model, begin the stream.
@@ -293,9 +326,7 @@ class Run:
         return self
 
     def _open(self, opened: ExitStack) -> None:
-        if self._locks is None:
-            self._locks = OutputLocks()
-        locks, stop = opened.enter_context(self._locks), self.control.stop
+        locks, stop = opened.enter_context(self.locks), self.control.stop
         self._checkpoints = opened.enter_context(Checkpoints(self.plan, locks))
         if self._outputs is None:
             if not self.config.outputs and self.config.web is None:
@@ -322,7 +353,7 @@ class Run:
             return
         engine = self._model.load(self.config)
         self._model = replace(self._model, engine=engine)
-        self._session = begin_session(engine, self.plan, self._clip)
+        self._session = self.attach(begin_session(engine, self.plan, self._clip))
         # the session has the checkpoint's tensors now; nothing else keeps them in memory
         self._origin = replace(self._origin, saved=None)
         self.plan = replace(self.plan, origin=self._origin)
@@ -349,7 +380,7 @@ class Run:
         pump = self._start_pump(opened, engine)
         if self._generated is not None:
             opened.callback(self._generated.close)
-        checkpoints.begin(engine, lambda: pump.saved_frames)
+        checkpoints.begin(engine, lambda: self._saved_frames(pump))
         prompts = schedule_prompts(engine, plan, session, self._live, stop)
         guard = watch_drift(engine, plan, session)
         if frames := plan.origin.frames:
@@ -395,6 +426,6 @@ class Run:
         """
         opened, self._opened = self._opened, None
         assert opened is not None
-        if self.progress.complete and self._checkpoints is not None:
-            self._checkpoints.finish()
+        if self.progress.complete:
+            self.finish()
         opened.__exit__(kind, error, trace)
