@@ -75,7 +75,7 @@ class BlockPlan:
         shot = [shot for shot in self.shots if shot.index <= index][-1]
         number = index - shot.index
         if number == 0:
-            return BlockSpan(index, 0, size + 1, shot.start, 1 + size * factor)
+            return BlockSpan(index, 0, size + 1, shot.start, self.longest_block)
         latent_start = 1 + number * size
         start = shot.start + 1 + number * size * factor
         return BlockSpan(index, latent_start, size, start, size * factor)
@@ -135,7 +135,8 @@ class BlockStats:
     """Time and memory that one block took, and what its frames look like.
 
     Stage times are wall-clock seconds; on CUDA they are measured between events on the stage's
-    stream, so they contain no waiting for the other stage. `commit_seconds` is for committing the
+    stream, so they contain no waiting for the other stage. On an engine that is shared they contain
+    the calls of other streams in between. `commit_seconds` is for committing the
     block *before* this one, which happens when this block is requested. `text_seconds` is 0 unless
     the prompt changed.
     """

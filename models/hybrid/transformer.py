@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from sana_stream.errors import ConfigError
 from sana_stream.models.attention import CrossAttention
+from sana_stream.models.embeddings import TextProjection, TimeEmbedding, random_table
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
 from sana_stream.models.transformer import (
     OUTPUT_NORM_EPS,
     TEXT_NORM_EPS,
     TextKV,
-    TextProjection,
-    TimeEmbedding,
+    TextLayer,
     modulate,
     project_text,
 )
@@ -78,7 +78,7 @@ class HybridBlock(nn.Module):
             self.attn1 = GatedLinearAttention(width, config.linear_head_dim)
         self.attn2 = CrossAttention(config, CROSS_NORM_EPS)
         self.ff = GatedFeedForward(config)
-        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.scale_shift_table = random_table(6, width)
 
     def tables(self, modulation: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate of attention and of feed-forward: six of (B, T or 1, 1, D)."""
@@ -94,7 +94,7 @@ class HybridBlock(nn.Module):
         hidden: Tensor,
         modulation: Tensor,
         rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor],
+        text: TextLayer,
     ) -> Tensor:
         """Compute the update of the attention sublayer.
 
@@ -108,7 +108,7 @@ class HybridBlock(nn.Module):
         frames = hidden.shape[1]
         attended = self.attn1(modulate(hidden, shift, scale, NORM_EPS).flatten(1, 2), rotation)
         update = gate * attended.unflatten(1, (frames, -1))
-        crossed = self.attn2((hidden + update).flatten(1, 2), *text)
+        crossed = self.attn2((hidden + update).flatten(1, 2), text)
         return update + crossed.unflatten(1, (frames, -1))
 
 
@@ -128,7 +128,7 @@ class HybridTransformer(nn.Module):
             for index in range(config.num_layers)
         )
         self.attn_res = AttentionResidual(width)
-        self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
+        self.scale_shift_table = random_table(2, width)
         self.proj_out = nn.Linear(width, config.out_channels)
 
     def prepare_text(self, embeds: Tensor, mask: Tensor, *, keep_padding: bool = False) -> TextKV:
@@ -210,7 +210,7 @@ class HybridTransformer(nn.Module):
             return mix([*done, *pending], query).unflatten(1, (frames, -1))
 
         for index, layer in enumerate(self.layers):
-            own_text = text.keys[index], text.values[index], text.bias
+            own_text = text.layer(index)
             turn = rotation[index in self.config.softmax_layers]
             update: Tensor = layer(hidden(ATTENTION, partial), modulation, turn, own_text)
             update = update.flatten(1, 2)
