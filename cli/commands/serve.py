@@ -31,6 +31,9 @@ from sana_stream.streaming.serving.job_files import JobFiles
 from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 
 
+_OWN_FLAGS = {"(limit=)": "(--keep)", "(overcommit=True": "(--overcommit"}
+
+
 class ServeReporter:
     """Prints a server's lines; with several streams each line begins with its stream."""
 
@@ -41,7 +44,10 @@ class ServeReporter:
 
     def note(self, line: str) -> None:
         """Print one line."""
-        self._plain.note(with_flags(line).replace("(limit=)", "(--keep)"))
+        line = with_flags(line)
+        for parameter, option in _OWN_FLAGS.items():
+            line = line.replace(parameter, option)
+        self._plain.note(line)
 
     def log(self, line: str) -> None:
         """Print a line of the log, with the stream whose thread wrote it."""
@@ -101,7 +107,13 @@ def add_options(parser: Parser) -> None:
         type=argument_types.positive_count,
         default=1,
         metavar="N",
-        help="how many streams run at the same time and share the model (default: 1)",
+        help="how many streams run at the same time and share the model, as far as the device has "
+        "time for them in real time, and memory (default: 1)",
+    )
+    streams.add_argument(
+        "--overcommit",
+        action="store_true",
+        help="run all --streams at the same time, also where they are then slower than they play",
     )
     streams.add_argument(
         "--record",
@@ -151,7 +163,7 @@ def run(args: Namespace) -> int:
     ):
         recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))
         files = JobFiles(folder) if recordings.check() and keep else None
-        chosen = ServerOptions(args.streams, not args.fresh)
+        chosen = ServerOptions(args.streams, args.overcommit, not args.fresh)
         server = StreamServer(config, reporter, recordings, stop.requested, chosen, files)
         with closing(recordings), server.page():
             server.restore()

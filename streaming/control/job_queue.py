@@ -136,15 +136,22 @@ class JobQueue:
             for job in jobs:
                 self._add(replace(job, state=JobState.QUEUED))
 
-    def next(self, stop: Event) -> tuple[StreamJob, LiveControl] | None:
+    def next(
+        self, stop: Event, claim: Callable[[], bool] = lambda: True
+    ) -> tuple[StreamJob, LiveControl] | None:
         """Wait for the next job and set it to running; None when the server is to stop.
+
+        Args:
+            stop: set when the server is to stop.
+            claim: returns whether a job may begin now; called while there is one.
 
         Returns:
             The job, and the control that directs its stream.
         """
         with self._changed:
             while not stop.is_set():
-                if (waiting := self._waiting()) and waiting[0].id not in self._controls:
+                waiting = self._waiting()
+                if waiting and waiting[0].id not in self._controls and claim():
                     job = replace(waiting[0], state=JobState.RUNNING)
                     store = self._store
                     control = LiveControl() if store is None else store.control(job)

@@ -127,15 +127,15 @@ class LiveSession:
 
     def wait_for_use(self) -> None:
         """Wait while nothing records the stream and nobody has watched it for a minute."""
-        feed, stop = self.feed, self.control.stop
-        if feed is None or self._is_used(feed):
-            return
-        logger.info("the stream is neither recorded nor watched; a viewer resumes it")
-        while not (self._is_used(feed) or stop.wait(_IDLE_POLL)):
+        if not self.is_used():
+            logger.info("the stream is neither recorded nor watched; a viewer resumes it")
+        while not (self.is_used() or self.control.stop.wait(_IDLE_POLL)):
             pass
 
-    def _is_used(self, feed: LiveFeed) -> bool:
-        return self.is_recorded() or feed.watched_within(IDLE_SECONDS)
+    def is_used(self) -> bool:
+        """Whether the stream is recorded, or was watched in the last minute."""
+        feed = self.feed
+        return feed is None or self.is_recorded() or feed.watched_within(IDLE_SECONDS)
 
     @property
     def feed(self) -> LiveFeed | None:

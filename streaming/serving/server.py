@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sana_stream._text import safe_text
 from sana_stream.engine.story.read import parse_story
@@ -16,15 +16,19 @@ from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import describe_files
-from sana_stream.streaming.run.plan import RunPlan, resolve_plan, size_notes, with_size
+from sana_stream.streaming.run.plan import (
+    RunPlan,
+    check_settings,
+    resolve_plan,
+    size_notes,
+    with_size,
+)
 from sana_stream.streaming.run.progress import Progress
 from sana_stream.streaming.run.recordings import Recordings
 
 from .job_files import JobFiles
+from .shared_device import Device, OneStreamDevice, SharedDevice
 from .stream import StreamMaker
-
-if TYPE_CHECKING:
-    from sana_stream.engine.session.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +60,13 @@ class ServerOptions:
     """How a server makes its streams.
 
     Args:
-        streams: how many run at the same time, at least 1.
+        streams: the most that run at the same time, at least 1.
+        overcommit: run them where they are slower than they play.
         resume: continue the streams of an earlier server in the same folder.
     """
 
     streams: int = 1
+    overcommit: bool = False
     resume: bool = True
 
 
@@ -98,7 +104,7 @@ class StreamServer:
         for line in size_notes(config, self._model):
             reporter.note(line)
         self._jobs = JobQueue(self._check, recordings.first_id(), files, recordings.forget)
-        self.attach: Callable[[Session], Session] = lambda session: session
+        self._device: Device = OneStreamDevice()
 
     @contextmanager
     def page(self) -> Iterator[None]:
@@ -136,7 +142,24 @@ class StreamServer:
         self._model = replace(self._model, engine=self._model.load(self._config))
 
     def serve(self) -> None:
-        """Make streams until `stop` is set; each thread makes one at a time."""
+        """Make streams until `stop` is set.
+
+        Raises:
+            ConfigError: several streams do not fit the device.
+        """
+        engine, streams = self._model.engine, self._options.streams
+        assert engine is not None
+        if streams == 1:
+            self._run_threads()
+            return
+        settings, fps = check_settings(self._config, self._model), self._config.fps
+        fps = float(engine.preset.fps if fps is None else fps)
+        overcommit = self._options.overcommit
+        with SharedDevice(engine, streams, settings, fps, overcommit) as self._device:
+            self._run_threads()
+
+    def _run_threads(self) -> None:
+        """Let each thread make one stream at a time."""
         threads = [
             Thread(target=self._make_streams, name=f"streams {number}", daemon=True)
             for number in range(self._options.streams)
@@ -153,21 +176,24 @@ class StreamServer:
             )
 
     def _make_streams(self) -> None:
-        while (found := self._jobs.next(self._stop)) is not None:
+        while (found := self._jobs.next(self._stop, self._device.claim)) is not None:
             job, control = found
             reporter, failure, keep = self._reporter.stream(job.id), "", False
             if self._stop.is_set():
                 self._jobs.interrupt()
             maker = StreamMaker(
-                self._model, self._config, self._recordings, self._page, self._jobs, self._files
+                *(self._model, self._config, self._recordings, self._page, self._jobs),
+                *(self._files, self._device),
             )
             try:
-                maker.make(job, self._job_config(job), control, reporter, self.attach)
+                maker.make(job, self._job_config(job), control, reporter)
             except Exception as error:  # of any kind: the other streams continue
                 failure, keep = self._reporter.describe(error), maker.may_be_resumed
                 reporter.note(
                     failure if self._options.streams > 1 else f"stream {job.id}: {failure}"
                 )
+            finally:
+                maker.close()
             self._jobs.end(job, failure, keep)
 
     def _check(self, job: StreamJob) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from sana_stream.streaming.web.registry import ActiveStream
 
     from .server import StreamReporter
+    from .shared_device import Device
 
 _REASON = 300  # characters of why a stream is not recorded
 
@@ -45,6 +45,7 @@ class StreamMaker:
         page: LivePage,
         jobs: JobQueue,
         files: JobFiles | None,
+        device: Device,
     ) -> None:
         self.may_be_resumed = False
         self._model = model
@@ -53,6 +54,8 @@ class StreamMaker:
         self._page = page
         self._jobs = jobs
         self._files = files
+        self._device = device
+        self._session: Session | None = None
         self._stream: ActiveStream | None = None
         self._recording: LimitedRecording | None = None
 
@@ -62,16 +65,14 @@ class StreamMaker:
         config: RunConfig,
         control: LiveControl,
         reporter: StreamReporter,
-        attach: Callable[[Session], Session],
     ) -> None:
-        """Make the stream to its end.
+        """Make the stream to its end; to be called once.
 
         Args:
             job: what is made.
             config: the same as a run.
             control: directs the stream.
             reporter: shows it.
-            attach: as `Run.attach`.
 
         Raises:
             SanaStreamError: the stream cannot be made.
@@ -82,7 +83,7 @@ class StreamMaker:
         else:
             self.may_be_resumed = True
             run = self._resumed(film, control)
-        run.attach = attach
+        run.attach = self._attach
         try:
             outputs = self._open(run, job, film, reporter)
             self.may_be_resumed = False
@@ -98,6 +99,14 @@ class StreamMaker:
                 self._recording.close()
             if self._stream is not None:
                 self._stream.status.finish()
+
+    def close(self) -> None:
+        """Give the stream's share of the device back."""
+        self._device.release(self._session)
+
+    def _attach(self, session: Session) -> Session:
+        self._session = session
+        return self._device.attach(session)
 
     def _film(self, job: StreamJob) -> Path | None:
         """The recording that is continued; one without a checkpoint begins again."""
