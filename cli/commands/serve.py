@@ -30,7 +30,6 @@ from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.serving.job_files import JobFiles
 from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 
-
 _OWN_FLAGS = {"(limit=)": "(--keep)", "(overcommit=True": "(--overcommit"}
 
 
