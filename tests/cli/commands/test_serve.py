@@ -56,7 +56,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path: Path, tiny_folder: Path) -> Iterator[Served]:
     argv = ("--port", "0", "--model", tiny_folder, "--record", "films", "--seed", "3")
-    process = start("serve", *argv, cwd=tmp_path)
+    process = start("serve", *argv, cwd=tmp_path, light=True)
     try:
         yield Served(process)
     finally:
@@ -112,6 +112,7 @@ def test_streams_continue_on_a_full_disk(tmp_path: Path, tiny_folder: Path) -> N
     process = start(
         *("serve", "--port", "0", "--model", tiny_folder, "--record", "films"),
         cwd=tmp_path,
+        light=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
     )
     try:
@@ -146,7 +147,7 @@ def test_removed_folder_does_not_end_a_running_stream(served: Served, tmp_path: 
 
 def test_second_server_on_a_folder_is_refused(served: Served, tmp_path: Path) -> None:
     argv = ("serve", "--port", "0", "--model", "pocket", "--record", "films")
-    other = start(*argv, cwd=tmp_path)
+    other = start(*argv, cwd=tmp_path, light=True)
     err = other.communicate(timeout=120)[1].decode()
     assert other.returncode == 2
     assert f"another server (process {served.process.pid}) records there" in err
@@ -190,5 +191,7 @@ def test_invalid_serve_options_exit_with_a_message(
     assert capfd.readouterr().err.splitlines()[1].startswith("sana-stream: --prompt: story: ")
     assert run(*argv, "--host", "8.8.8.8") == 2
     assert capfd.readouterr().err.startswith("sana-stream: port 0 on 8.8.8.8: ")
+    assert run(*argv, "--streams", "0") == 2
+    assert "--streams: " in capfd.readouterr().err
     assert run("serve", "--model", "pockt") == 2
     assert capfd.readouterr().err.startswith("sana-stream: model 'pockt' is not known")

@@ -111,6 +111,28 @@ def test_end_of_the_server_keeps_what_has_not_ended() -> None:
     assert later.submit({"story": "new"}).id == 7
 
 
+def test_next_job_waits_until_it_is_claimed() -> None:
+    queue, stop, answers = JobQueue(), threading.Event(), iter([False, False, True])
+    queue.submit({"story": "dawn"})
+    found = queue.next(stop, lambda: next(answers))
+    assert found is not None
+    assert next(answers, None) is None
+
+
+def test_full_queue_says_when_to_try_again() -> None:
+    queue = JobQueue()
+    for _ in range(16):
+        queue.submit({"story": "dawn"})
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=30)
+        words = {"Content-Type": "application/json"}
+        connection.request("POST", "/streams", json.dumps({"story": "dusk"}), words)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+        assert answer.read() == b"16 streams are waiting; try again later\n"
+        connection.close()
+
+
 def test_queued_and_past_jobs_are_bounded() -> None:
     forgotten: list[int] = []
     queue = JobQueue(forgotten=forgotten.append)
