@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from types import TracebackType
@@ -37,6 +37,7 @@ from .plan import (
 from .progress import Progress
 from .prompt_check import log_once_here
 from .resume import Continuation, branch_run, resume_run
+from .served import ServedOutputs
 from .start import begin_session, schedule_prompts, watch_drift
 from .stored import with_engine, with_new_id
 
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.pump import OutputPump
-    from sana_stream.streaming.outputs.recording import LimitedRecording
-    from sana_stream.streaming.web.registry import ActiveStream
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +70,7 @@ class Run:
         plan: the same, resolved: size, length, blocks, and where each prompt is shown.
         control: directs the run from any thread: prompts, seed, rewind, pause, end.
         progress: the newest record.
-        attach: called with the session when the stream begins; returns the one that makes its
-            blocks, such as one that shares its engine with others.
+        locks: those of the run's files, which outputs that the caller opens share.
 
     Args:
         engine: a loaded model. None: the run loads the one that the configuration names, after
@@ -229,8 +227,8 @@ class Run:
             origin = replace(origin, first_block=clip.blocks)
         self.config = config
         self.control = control or LiveControl()
-        self.attach: Callable[[Session], Session] = lambda session: session
-        self._model, self._clip, self._locks, self._stdout = model, clip, locks, stdout
+        self.locks = OutputLocks() if locks is None else locks
+        self._model, self._clip, self._stdout = model, clip, stdout
         self._origin = origin
         plan = self._resolve(story)
         self.plan = plan if origin.frames else with_new_id(plan)
@@ -245,7 +243,7 @@ class Run:
         self._entered = False
         self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`
         self._outputs: Sequence[Output] | None = None
-        self._recording: LimitedRecording | None = None
+        self._served: ServedOutputs | None = None
         self._live: LiveSession | None = None
         self._checkpoints: Checkpoints | None = None
         self._session: Session | None = None
@@ -259,54 +257,20 @@ class Run:
         check_pictures(plan, self._origin.frames)
         return plan
 
-    def use_outputs(
-        self,
-        outputs: Sequence[Output],
-        files: Sequence[str] = (),
-        stream: ActiveStream | None = None,
-        recording: LimitedRecording | None = None,
-    ) -> None:
-        """Deliver the video to outputs that the caller has opened, in place of the configuration's.
+    def use(self, served: ServedOutputs) -> None:
+        """Deliver the video to what a server has opened, in place of the configuration's outputs.
 
-        To be called before the run is entered. The run closes them.
-
-        Args:
-            outputs: as `open_output` returns them.
-            files: their paths; `/branch` saves its checkpoints next to the first one.
-            stream: shows the run on a page that the caller serves, and directs it from there.
-            recording: the output among them that the checkpoint belongs to, until it ends.
+        To be called before the run is entered. The run closes the recording.
         """
-        self._outputs = outputs
-        self._recording = recording
-        self.config = replace(self.config, outputs=files)
+        self._served, self._outputs = served, served.outputs
+        self._live = served.live(self.control)
+        self.config = replace(self.config, outputs=served.files)
         self.plan = replace(self.plan, config=self.config)
-        if stream is not None:
-            self._live = LiveSession(self.control, None, stream, self._is_recorded)
-
-    @property
-    def locks(self) -> OutputLocks:
-        """The locks of the run's files, which outputs that the caller opens share."""
-        self._locks = self._locks or OutputLocks()
-        return self._locks
-
-    def discard(self) -> None:
-        """Release the files of a run that is not entered."""
-        if not self._entered:
-            self.locks.release_all()
 
     def finish(self) -> None:
         """Take the video as complete, whatever its length: it leaves no checkpoint."""
         if self._checkpoints is not None:
             self._checkpoints.finish()
-
-    def _is_recorded(self) -> bool:
-        return self._recording is not None and not self._recording.ended_early
-
-    def _saved_frames(self, pump: OutputPump) -> int | None:
-        """How many frames are in the files; None once no more will be."""
-        if self._recording is None:
-            return pump.saved_frames
-        return self._recording.frames if self._is_recorded() else None
 
     def __enter__(self) -> Self:
         """Check, lock and open every output; with a loaded model, begin the stream.
@@ -353,7 +317,8 @@ class Run:
             return
         engine = self._model.load(self.config)
         self._model = replace(self._model, engine=engine)
-        self._session = self.attach(begin_session(engine, self.plan, self._clip))
+        session = begin_session(engine, self.plan, self._clip)
+        self._session = session if self._served is None else self._served.attach(session)
         # the session has the checkpoint's tensors now; nothing else keeps them in memory
         self._origin = replace(self._origin, saved=None)
         self.plan = replace(self.plan, origin=self._origin)
@@ -380,7 +345,9 @@ class Run:
         pump = self._start_pump(opened, engine)
         if self._generated is not None:
             opened.callback(self._generated.close)
-        checkpoints.begin(engine, lambda: self._saved_frames(pump))
+        served = self._served
+        kept = (lambda: pump.saved_frames) if served is None else served.saved_frames
+        checkpoints.begin(engine, kept)
         prompts = schedule_prompts(engine, plan, session, self._live, stop)
         guard = watch_drift(engine, plan, session)
         if frames := plan.origin.frames:

@@ -16,6 +16,7 @@ from sana_stream.streaming.run.model import RunModel
 from sana_stream.streaming.run.outputs import metadata_of
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.runner import Run
+from sana_stream.streaming.run.served import ServedOutputs
 
 from .job_files import JobFiles
 
@@ -83,18 +84,16 @@ class StreamMaker:
         else:
             self.may_be_resumed = True
             run = self._resumed(film, control)
-        run.attach = self._attach
         try:
-            outputs = self._open(run, job, film, reporter)
+            run.use(self._open(run, job, film, reporter))
             self.may_be_resumed = False
-            run.use_outputs(*outputs, self._stream, self._recording)
             with run, reporter.running(run.progress):
                 for progress in run:
                     reporter.block(progress)
                 if self._jobs.settle(job, run.progress.complete):
                     run.finish()
         finally:
-            run.discard()
+            run.locks.release_all()
             if self._recording is not None:
                 self._recording.close()
             if self._stream is not None:
@@ -124,8 +123,8 @@ class StreamMaker:
 
     def _open(
         self, run: Run, job: StreamJob, film: Path | None, reporter: StreamReporter
-    ) -> tuple[tuple[LimitedRecording, ...], tuple[str, ...]]:
-        """Open the recording and show the stream; the outputs, and the files that are kept."""
+    ) -> ServedOutputs:
+        """Open the recording and show the stream."""
         path, why = film, None
         try:
             path = self._record(run, job, film)
@@ -134,15 +133,15 @@ class StreamMaker:
                 raise ConfigError(f"{safe_text(film)} cannot be resumed: {error}") from error
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
             why = safe_text(why, _REASON).replace("(limit=)", "(--keep)")
-        kept = (str(path),) if path is not None and self._recordings.keep else ()
+        kept = str(path) if path is not None and self._recordings.keep else None
         if self._files is not None and film is None:
             self._files.begin(job, path)
         self._stream = self._page.begin(run.plan, run.control, path, job.id)
         if why is not None:
             reporter.note(f"stream {job.id} is not recorded: {why}")
             self._set_notice(f"This stream is not recorded: {why}.")
-        reporter.plan(run.plan, kept or ("the page",))
-        return () if self._recording is None else (self._recording,), kept
+        reporter.plan(run.plan, (kept or "the page",))
+        return ServedOutputs(self._stream, self._attach, self._recording, kept)
 
     def _record(self, run: Run, job: StreamJob, film: Path | None) -> Path:
         """Open the recording of a stream; raises what `Recordings.begin` raises."""
