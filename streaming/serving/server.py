@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Event, Thread
-from typing import Protocol
 
 from sana_stream._text import safe_text
 from sana_stream.engine.story.read import parse_story
@@ -17,42 +16,19 @@ from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.plan import (
-    RunPlan,
     check_settings,
     resolve_plan,
     size_notes,
     with_size,
 )
-from sana_stream.streaming.run.progress import Progress
 from sana_stream.streaming.run.recordings import Recordings
 
 from .job_files import JobFiles
+from .reporters import ServerReporter
 from .shared_device import Device, OneStreamDevice, SharedDevice
 from .stream import StreamMaker
 
 logger = logging.getLogger(__name__)
-
-
-class StreamReporter(Protocol):
-    """Shows one stream to the user who started the server."""
-
-    def note(self, line: str) -> None: ...
-
-    def plan(self, plan: RunPlan, outputs: tuple[str, ...]) -> None: ...
-
-    def running(self, progress: Progress) -> AbstractContextManager[None]: ...
-
-    def block(self, progress: Progress) -> None: ...
-
-
-class ServerReporter(Protocol):
-    """Shows a server to the user who started it; its methods are called from any thread."""
-
-    def note(self, line: str) -> None: ...
-
-    def stream(self, stream_id: int) -> StreamReporter: ...
-
-    def describe(self, error: BaseException) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sana_stream.streaming.outputs.recording import LimitedRecording
     from sana_stream.streaming.web.registry import ActiveStream
 
-    from .server import StreamReporter
+    from .reporters import StreamReporter
     from .shared_device import Device
 
 _REASON = 300  # characters of why a stream is not recorded
