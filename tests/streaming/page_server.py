@@ -44,12 +44,15 @@ def main() -> None:
     parser.add_argument("--record", type=Path, default=None)
     parser.add_argument("--blocks", type=int, default=None)
     parser.add_argument("--jobs", action="store_true", help="wait for jobs")
+    parser.add_argument("--second", action="store_true", help="next to a stream without blocks")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     current, queue = StreamRegistry(), JobQueue() if options.jobs else None
     with WebServer(current, AccessPolicy.on(options.host, options.port), queue) as server:
         say(f"at {server.access.url()}")
         say(f"watch {server.access.url(Role.VIEW)}")
+        if options.second:
+            current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "A night"))
         while queue and (found := queue.next(Event())):
             job, control = found
             run(current, control, None, options.blocks, (ShownPrompt(0, job.story),), job.id)
