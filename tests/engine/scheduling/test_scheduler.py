@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import tracemalloc
+import sys
 from concurrent.futures import CancelledError
 
 import pytest
@@ -74,7 +74,7 @@ def run(device: Device, players: list[Watched | File], seconds: float) -> None:
             device.clock.now += 0.25
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     shares=st.lists(st.floats(0.04, 0.25), min_size=1, max_size=6),
     weights=st.lists(st.sampled_from([1.0, 2.0]), max_size=2),
@@ -86,10 +86,10 @@ def test_no_deadline_is_missed_below_85_percent(shares: list[float], weights: li
         if device.scheduler.admit(Demand(share)).fits:
             watched.append(Watched(device, BLOCK / share))
     files = [File(device, weight) for weight in weights]
-    run(device, [*watched, *files], 1500)
+    run(device, [*watched, *files], 900)
     assert device.scheduler.stats.deadline_misses == 0
-    assert all(player.made >= 1500 / player.period - 2 for player in watched)  # type: ignore[union-attr]
-    assert all(file.made > 5 for file in files)
+    assert all(player.made >= 900 / player.period - 2 for player in watched)  # type: ignore[union-attr]
+    assert all(file.made > 3 for file in files)
 
 
 @settings(max_examples=15, deadline=None)
@@ -282,7 +282,7 @@ def test_memory_is_flat_over_many_joins_and_leaves():
 
     def join_and_leave(times: int) -> int:
         for _ in range(times):
-            streams = [device.stream(0.1) for _ in range(4)]
+            streams = [device.stream(0.1) for _ in range(6)]
             for stream in streams:
                 device.scheduler.add(stream)
                 device.sample(stream, 2)
@@ -293,16 +293,12 @@ def test_memory_is_flat_over_many_joins_and_leaves():
                     task.cancel()
                     task.is_cancelled()
         gc.collect()
-        return tracemalloc.get_traced_memory()[0]
+        return sum(map(sys.getsizeof, gc.get_objects()))
 
-    tracemalloc.start()
-    try:
-        before = join_and_leave(100)
-        after = join_and_leave(2500)
-    finally:
-        tracemalloc.stop()
-    assert device.closed == 4 * 2600
-    assert after - before < 40_000  # one object a stream would be a million
+    before = join_and_leave(100)
+    after = join_and_leave(1700)
+    assert device.closed == 6 * 1800
+    assert after - before < 40_000  # one object a stream would be half a million
     stats = device.scheduler.stats
     assert (stats.waiting, stats.running, stats.swapped) == (0, 0, 0)
 
