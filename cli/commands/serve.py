@@ -53,8 +53,7 @@ class ServeReporter:
         self.note(f"{current_thread().name}: {line}" if self._of_stream() else line)
 
     def stream(self, stream_id: int) -> PlainReporter:
-        """A reporter of one stream, for the thread that makes it."""
-        current_thread().name = f"stream {stream_id}"
+        """A reporter of one stream."""
         return PlainReporter(self._console, f"stream {stream_id}: " if self._several else "")
 
     def describe(self, error: BaseException) -> str:

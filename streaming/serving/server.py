@@ -6,12 +6,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 
 from sana_stream._text import safe_text
 from sana_stream.engine.story.read import parse_story
 from sana_stream.errors import ConfigError, JobError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
+from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import describe_files
@@ -152,25 +153,29 @@ class StreamServer:
             )
 
     def _make_streams(self) -> None:
+        thread = current_thread()
+        name = thread.name
         while (found := self._jobs.next(self._stop, self._device.claim)) is not None:
-            job, control = found
-            reporter, failure, keep = self._reporter.stream(job.id), "", False
-            if self._stop.is_set():
-                self._jobs.interrupt()
-            maker = StreamMaker(
-                *(self._model, self._config, self._recordings, self._page, self._jobs),
-                *(self._files, self._device),
-            )
-            try:
-                maker.make(job, self._job_config(job), control, reporter)
-            except Exception as error:  # of any kind: the other streams continue
-                failure, keep = self._reporter.describe(error), maker.may_be_resumed
-                reporter.note(
-                    failure if self._options.streams > 1 else f"stream {job.id}: {failure}"
-                )
-            finally:
-                maker.close()
-            self._jobs.end(job, failure, keep)
+            thread.name = f"stream {found[0].id}"  # for the log
+            self._make_stream(*found)
+            thread.name = name
+
+    def _make_stream(self, job: StreamJob, control: LiveControl) -> None:
+        reporter, failure, keep = self._reporter.stream(job.id), "", False
+        if self._stop.is_set():
+            self._jobs.interrupt()
+        maker = StreamMaker(
+            *(self._model, self._config, self._recordings, self._page, self._jobs),
+            *(self._files, self._device),
+        )
+        try:
+            maker.make(job, self._job_config(job), control, reporter)
+        except Exception as error:  # of any kind: the other streams continue
+            failure, keep = self._reporter.describe(error), maker.may_be_resumed
+            reporter.note(failure if self._options.streams > 1 else f"stream {job.id}: {failure}")
+        finally:
+            maker.close()
+        self._jobs.end(job, failure, keep)
 
     def _check(self, job: StreamJob) -> None:
         config = self._job_config(job)
