@@ -205,13 +205,14 @@ class Scheduler:
         begun = self._clock()
         calls = [call for task in output.tasks for call in task.calls]
         try:
-            results = self._runner.run(calls) if calls else []
+            results: Sequence[Any] = self._runner.run(calls) if calls else []
         except BaseException as error:
-            if len(output.tasks) > 1:  # such as no memory for all of them at once
-                for task, stream in zip(output.tasks, output.streams, strict=True):
+            together = len(output.tasks) > 1  # there may be no memory for all of them at once
+            for task, stream in zip(output.tasks, output.streams, strict=True):
+                if together:
                     self.execute(SchedulerOutput((task,), (stream,)))
-            else:
-                output.tasks[0].fail(error)
+                else:
+                    task.fail(error)
             return self._clock() - begun
         for task in output.tasks:
             count = len(task.calls)

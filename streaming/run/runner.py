@@ -35,17 +35,15 @@ from .plan import (
     with_size,
 )
 from .progress import Progress
-from .prompt_check import log_once_here
 from .resume import Continuation, branch_run, resume_run
 from .served import ServedOutputs
-from .start import begin_session, schedule_prompts, watch_drift
+from .start import begin_session, open_pump, schedule_prompts, watch_drift
 from .stored import with_engine, with_new_id
 
 if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
-    from sana_stream.streaming.outputs.pump import OutputPump
 
 logger = logging.getLogger(__name__)
 
@@ -257,15 +255,23 @@ class Run:
         check_pictures(plan, self._origin.frames)
         return plan
 
-    def use(self, served: ServedOutputs) -> None:
-        """Deliver the video to what a server has opened, in place of the configuration's outputs.
+    def use_outputs(self, outputs: Sequence[Output], files: Sequence[str] = ()) -> None:
+        """Deliver the video to outputs that the caller has opened, in place of the configuration's.
 
-        To be called before the run is entered. The run closes the recording.
+        To be called before the run is entered. The run closes them.
+
+        Args:
+            outputs: as `open_output` returns them.
+            files: their paths; `/branch` saves its checkpoints next to the first one.
         """
-        self._served, self._outputs = served, served.outputs
-        self._live = served.live(self.control)
-        self.config = replace(self.config, outputs=served.files)
+        self._outputs = outputs
+        self.config = replace(self.config, outputs=files)
         self.plan = replace(self.plan, config=self.config)
+
+    def use_served(self, served: ServedOutputs) -> None:
+        """As `use_outputs`, with what a server has opened, whose page directs the run."""
+        self.use_outputs(served.outputs, served.files)
+        self._served, self._live = served, served.live(self.control)
 
     def finish(self) -> None:
         """Take the video as complete, whatever its length: it leaves no checkpoint."""
@@ -342,7 +348,8 @@ class Run:
         assert session is not None
         assert checkpoints is not None
         assert opened is not None
-        pump = self._start_pump(opened, engine)
+        assert self._outputs is not None
+        pump = open_pump(opened, engine, self._outputs, self._live)
         if self._generated is not None:
             opened.callback(self._generated.close)
         served = self._served
@@ -368,17 +375,6 @@ class Run:
                 yield self.progress
                 if not wanted or stop.is_set():
                     return
-
-    def _start_pump(self, opened: ExitStack, engine: Engine) -> OutputPump:
-        from sana_stream.engine.cpu import limit_threads
-        from sana_stream.streaming.outputs.pump import OutputPump
-
-        live, outputs = self._live, self._outputs
-        assert outputs is not None
-        feeds = list(outputs) if live is None or live.feed is None else [live.feed, *outputs]
-        opened.enter_context(log_once_here())
-        opened.enter_context(limit_threads(engine.device, stages=1 if live else 2))
-        return opened.enter_context(OutputPump(feeds))
 
     def __exit__(
         self,

@@ -29,9 +29,9 @@ class _Change(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     frame: int = Field(ge=0, lt=2**53)
-    prompt: str | None = Field(None, max_length=PROMPT_LIMIT)
-    negative: str | None = Field(None, max_length=PROMPT_LIMIT)
-    seed: int | None = Field(None, ge=0, lt=10**30)
+    prompt: str | None = Field(default=None, max_length=PROMPT_LIMIT)
+    negative: str | None = Field(default=None, max_length=PROMPT_LIMIT)
+    seed: int | None = Field(default=None, ge=0, lt=10**30)
 
 
 class _JobFile(BaseModel):
@@ -42,10 +42,10 @@ class _JobFile(BaseModel):
     version: Literal[1] = 1
     id: int = Field(ge=1, lt=10**9)
     story: str = Field(min_length=1, max_length=STORY_LIMIT)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    seconds: float | None = Field(None, gt=0, lt=1e9, allow_inf_nan=False)
-    film: str | None = Field(None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # once it has begun
-    changes: list[_Change] = Field([], max_length=_CHANGES_KEPT)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    seconds: float | None = Field(default=None, gt=0, lt=1e9, allow_inf_nan=False)
+    film: str | None = Field(default=None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # once it has begun
+    changes: list[_Change] = Field(default=[], max_length=_CHANGES_KEPT)
 
 
 class JobFiles:

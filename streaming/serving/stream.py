@@ -85,7 +85,7 @@ class StreamMaker:
             self.may_be_resumed = True
             run = self._resumed(film, control)
         try:
-            run.use(self._open(run, job, film, reporter))
+            run.use_served(self._open(run, job, film, reporter))
             self.may_be_resumed = False
             with run, reporter.running(run.progress):
                 for progress in run:

@@ -116,6 +116,6 @@ def test_streams_run_together_and_outlive_a_killed_server(
         assert served.process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
     shots = [cue.start_seconds for cue in read_story(films / "stream-0001.vtt").cues]
     assert [round((each or 0) * 16) for each in shots] == [0, turn["start"]]
-    pair = [pictures(films / f"stream-{each:04}.mp4") for each in (film, again)]
-    assert np.array_equal(*pair)  # the killed one as the undisturbed one
+    killed, undisturbed = (pictures(films / f"stream-{each:04}.mp4") for each in (film, again))
+    assert np.array_equal(killed, undisturbed)
     assert [path.name for path in films.glob("*.job.json")] == ["stream-0001.job.json"]

@@ -266,7 +266,9 @@ def test_slow_taker_of_parts_holds_up_nobody(tiny_engine: Engine):
 
 
 def test_unusable_numbers_and_sessions_are_refused(tiny_engine: Engine, engine: Engine):
-    for wrong in ({"max_streams": 0}, {"max_queue": -1}, {"max_batch_size": 0}):
+    numbers: tuple[dict[str, Any], ...]
+    numbers = ({"max_streams": 0}, {"max_queue": -1}, {"max_batch_size": 0})
+    for wrong in numbers:
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             SharedEngine(tiny_engine, **wrong)
     with pytest.raises(ConfigError, match="not entered"):
