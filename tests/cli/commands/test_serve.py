@@ -56,7 +56,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path: Path, tiny_folder: Path) -> Iterator[Served]:
     argv = ("--port", "0", "--model", tiny_folder, "--record", "films", "--seed", "3")
-    process = start("serve", *argv, cwd=tmp_path, light=True)
+    process = start("serve", *argv, cwd=tmp_path)
     try:
         yield Served(process)
     finally:
@@ -108,12 +108,11 @@ def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_pa
 
 def test_streams_continue_on_a_full_disk(tmp_path: Path, tiny_folder: Path) -> None:
     """No file can be written, as on a full disk; standard error is a pipe."""
-    resource = pytest.importorskip("resource")
+    pytest.importorskip("resource")
     process = start(
         *("serve", "--port", "0", "--model", tiny_folder, "--record", "films"),
         cwd=tmp_path,
-        light=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        file_bytes=0,
     )
     try:
         served = Served(process, 2)
@@ -147,7 +146,7 @@ def test_removed_folder_does_not_end_a_running_stream(served: Served, tmp_path: 
 
 def test_second_server_on_a_folder_is_refused(served: Served, tmp_path: Path) -> None:
     argv = ("serve", "--port", "0", "--model", "pocket", "--record", "films")
-    other = start(*argv, cwd=tmp_path, light=True)
+    other = start(*argv, cwd=tmp_path)
     err = other.communicate(timeout=120)[1].decode()
     assert other.returncode == 2
     assert f"another server (process {served.process.pid}) records there" in err
