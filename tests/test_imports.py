@@ -37,7 +37,7 @@ engine.engine > engine.performance
 engine.session > engine.scheduling
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
-streaming.video_format > streaming.control > streaming.web > streaming.run
+streaming.video_format > streaming.control > streaming.web > streaming.run > streaming.serving
 streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
 """
 # may be imported by every module
@@ -247,3 +247,9 @@ def test_top_package_exports_every_error():
         and name not in sana_stream.__all__
     }  # fmt: skip
     assert missing == {"UnknownClipError"}  # internal
+
+
+def test_sources_of_the_package_are_links():
+    """A copy would hide later changes of the file that it was made of."""
+    names = (ROOT / ".src" / "sana_stream").iterdir()
+    assert not [path.name for path in names if path.name[0] != "." and not path.is_symlink()]

@@ -165,9 +165,10 @@ class BlockGenerator:
         """Run the networks elsewhere, from the next `sample` and `decode` on."""
         self._executor = executor
 
-    def set_deadline(self, deadline: float | None) -> None:
-        """As `Session.set_deadline`."""
-        self._executor.set_deadline(deadline)
+    @property
+    def executor(self) -> Executor:
+        """Where the networks run."""
+        return self._executor
 
     def _check_interrupted(self) -> None:
         if self._interrupted:

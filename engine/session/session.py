@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
@@ -247,7 +248,24 @@ class Session:
             deadline: of the next block, in seconds of `time.monotonic`; `None`: as fast as
                 possible, with what streams that have a deadline leave.
         """
-        self._generator.set_deadline(deadline)
+        self._generator.executor.set_deadline(deadline)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """A context in which the session needs no block.
+
+        Sessions that share its device get its share meanwhile, and it may have to wait afterwards.
+        """
+        self._generator.executor.set_idle(True)
+        try:
+            yield
+        finally:
+            self._generator.executor.set_idle(False)
+
+    @property
+    def place(self) -> int:
+        """Its place in the queue of a shared device, from 1; 0 where it does not wait."""
+        return self._generator.executor.place
 
     def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
         """Decode a sampled block; the session does not advance.
