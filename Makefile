@@ -1,6 +1,7 @@
 # For a fresh machine with Python 3.11 or newer: `make demo`, `make test` and `make docs`.
 PYTHON ?= python3
 DEMO := .venv-demo
+FLEET := .venv-fleet
 TEST := .venv-test
 PIP_FLAGS := --quiet --constraint constraints.txt
 
@@ -13,7 +14,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: demo test test-bare types docs wheel clean
+.PHONY: demo test test-bare test-fleet types docs wheel clean
 
 demo: $(DEMO)/installed  ## make a one-minute video from examples/story.txt on this machine
 	$(DEMO)/$(BIN)/sana-stream --prompt-file examples/story.txt --minutes 1 --overwrite
@@ -32,6 +33,13 @@ types:  ## type-check the sources under their import names
 
 test-bare: wheel  ## once more the tests that start programs, with all that can be missing hidden
 	$(TEST)/$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --hide-programs
+
+test-fleet: wheel  ## the tests of a fleet, with Ray and obstore in an environment of their own
+	$(PYTHON) -m venv $(FLEET)
+	$(TEST)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > "$$($(FLEET)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/test.pth"
+	$(FLEET)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[fleet]"
+	OMP_NUM_THREADS=1 $(FLEET)/$(BIN)/python -m pytest tests/streaming/fleet
 
 docs: wheel  ## build the guides and references as a static site in site/
 	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[docs]"
@@ -53,4 +61,4 @@ $(DEMO)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(DEMO) $(TEST) build dist site *.egg-info
+	rm -rf $(DEMO) $(FLEET) $(TEST) build dist site *.egg-info

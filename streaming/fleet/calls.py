@@ -120,8 +120,10 @@ class RetryingCalls:
                 answer = self._transport.call(method, stream, arguments, limit)
                 break
             except (ReplicaLost, ReplicaLate, StoreError) as error:
+                moves = self._homes.may_move(stream)
                 reason = self._on_failure(error, stream)
-                limit = min(2 * limit, LONGEST_LIMIT) if reason == "late" else limit
+                if reason == "late" and not moves:  # one that was left early was not too slow
+                    limit = min(2 * limit, LONGEST_LIMIT)
             failed = failed or time.monotonic()
             if self._stop.wait(_PAUSES[min(attempt, len(_PAUSES) - 1)]):
                 raise HealthError(f"{stream}: stopped while no replica answered ({reason})")
@@ -138,7 +140,7 @@ class RetryingCalls:
         if isinstance(error, StoreError):
             reason, line = "store", str(error)
         elif isinstance(error, ReplicaLate):
-            reason, line = "late", f"no answer within {error} s"
+            reason, line = "late", f"{home} does not answer (limit: {error} s)"
             if home is not None:
                 self._homes.suspect(home)
         else:

@@ -18,6 +18,7 @@ from sana_stream.errors import ConfigError, SanaStreamError
 from sana_stream.streaming.run.config import RunConfig
 
 from .calls import ReplicaLate, ReplicaLost
+from .homes import HOMES
 
 logger = logging.getLogger(__name__)
 NAME = "sana-stream"
@@ -53,8 +54,8 @@ def check_address(address: str) -> None:
     """Refuse an address that a gateway cannot use; raises ConfigError."""
     if address.startswith("ray://"):
         raise ConfigError(
-            f"--fleet {safe_text(address)}: frames do not come over Ray's client; run the gateway on"
-            " a machine of the cluster, with --fleet auto or --fleet HOST:6379"
+            f"--fleet {safe_text(address)}: frames do not come over Ray's client; run the gateway"
+            " on a machine of the cluster, with --fleet auto or --fleet HOST:6379"
         )
 
 
@@ -78,13 +79,12 @@ def deployed(fleet: FleetConfig, config: RunConfig, cuda: bool) -> Iterator[RayT
     try:
         _init(ray, fleet, folder)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         yield RayTransport(_deploy(serve, fleet, config, cuda))
     finally:
-        with suppress(Exception):
+        with suppress(Exception):  # a local Ray ends with all its processes
             if fleet.address != LOCAL and ray.is_initialized():
                 serve.delete(NAME)
-            elif ray.is_initialized():
-                serve.shutdown()
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +111,7 @@ class RayTransport:
                     left = max(0.01, end - time.monotonic())
                     return response.result(timeout_s=min(left, _SLICE))
                 except TimeoutError:
-                    if time.monotonic() >= end:
+                    if time.monotonic() >= end or HOMES.may_move(stream):
                         raise
         except TimeoutError:
             if response is not None:
@@ -150,7 +150,9 @@ def _init(ray: Any, fleet: FleetConfig, folder: Path | None) -> None:
         ray.init(**options)
     except Exception as error:
         line = safe_text(" ".join(str(error).split()), 200)
-        raise ConfigError(f"--fleet {safe_text(fleet.address)}: Ray cannot be used: {line}") from error
+        raise ConfigError(
+            f"--fleet {safe_text(fleet.address)}: Ray cannot be used: {line}"
+        ) from error
 
 
 def _deploy(serve: Any, fleet: FleetConfig, config: RunConfig, cuda: bool) -> Any:

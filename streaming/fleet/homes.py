@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from threading import Lock
 
-SUSPECT_SECONDS = 20.0
+SUSPECT_SECONDS = 60.0  # longer than Ray Serve takes to replace a replica that hangs
 
 
 class HomeTable:
@@ -46,7 +46,7 @@ class HomeTable:
             usable = self._usable()
             if not usable:
                 return None
-            counts = Counter({replica: 0 for replica in usable})
+            counts = Counter(dict.fromkeys(usable, 0))
             counts.update(home for home in self._homes.values() if home in usable)
             least = min(usable, key=lambda replica: (counts[replica], replica))
             home = self._homes.get(session)
@@ -56,6 +56,12 @@ class HomeTable:
                 self.moves += 1
             self._homes[session] = least
             return least
+
+    def may_move(self, session: str) -> bool:
+        """Whether a session's replica is avoided or gone, and another one can be asked."""
+        with self._lock:
+            home, usable = self._homes.get(session), self._usable()
+            return session not in self._pins and bool(usable) and home not in usable
 
     def pin(self, session: str, replica: str) -> None:
         """Send the calls of a session to one replica only, until `forget`."""

@@ -138,9 +138,7 @@ class StreamBlocks:
             snapshot = cached.guard.with_reference(cached.session.snapshot())
             prompt, negative, seed = order.before(number + 1)
             settings = replace(snapshot.settings, seed=seed)
-            changed = replace(
-                snapshot, prompt=prompt, negative_prompt=negative, settings=settings
-            )
+            changed = replace(snapshot, prompt=prompt, negative_prompt=negative, settings=settings)
             return serialize_snapshot(changed, self._engine, extra)
 
     def save_all(self) -> int:

@@ -1,12 +1,13 @@
-"""The router of Ray Serve with the gateway's table: a stream stays on its replica."""
+"""The router of Ray Serve with the gateway's table: a stream stays on its replica.
+
+Ray Serve pickles this module by value, so the table is imported where it is used.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
-
-from .homes import HOMES
 
 
 class SessionRouter(ConsistentHashRouter):
@@ -17,6 +18,8 @@ class SessionRouter(ConsistentHashRouter):
 
     def update_replicas(self, replicas: list[Any]) -> None:
         """Take the running replicas from the controller."""
+        from sana_stream.streaming.fleet.homes import HOMES
+
         super().update_replicas(replicas)
         HOMES.update(replica.replica_id.unique_id for replica in replicas)
 
@@ -24,6 +27,8 @@ class SessionRouter(ConsistentHashRouter):
         self, candidate_replicas: list[Any], pending_request: Any = None
     ) -> list[list[Any]]:
         """The one replica of the table, by rank; as the base class without a session."""
+        from sana_stream.streaming.fleet.homes import HOMES
+
         session = None if pending_request is None else pending_request.metadata.session_id
         if not session or not candidate_replicas:
             return await super().choose_replicas(candidate_replicas, pending_request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -114,6 +115,13 @@ def store_reason(error: Exception) -> str:
     return safe_text(line, 300)
 
 
+def _client() -> dict[str, Any]:
+    """The options of connections; without TLS where the endpoint that is set has none."""
+    endpoints = (os.environ.get(f"AWS_{name}", "") for name in ("ENDPOINT_URL", "ENDPOINT"))
+    plain = any(endpoint.startswith("http://") for endpoint in endpoints)
+    return _CLIENT | {"allow_http": plain}
+
+
 def _open(url: str) -> Any:
     try:
         from obstore.store import LocalStore, MemoryStore, from_url
@@ -137,6 +145,6 @@ def _open(url: str) -> Any:
     if not rest.strip("/"):
         raise ConfigError(f"--store {safe_text(url)}: the bucket is missing: {scheme}://BUCKET/...")
     try:
-        return from_url(url, client_options=_CLIENT, retry_config=_RETRY)
+        return from_url(url, client_options=_client(), retry_config=_RETRY)
     except Exception as error:
         raise StoreError(f"{safe_text(url)}: {store_reason(error)}") from error
