@@ -267,7 +267,7 @@ def test_decode_bytes_scales_with_frame_size(engine: Engine):
 
 
 FREE = "sana_stream.engine.loading.model.free_bytes"
-WIDE = {"height": 64, "width": 544, "block_frames": 1, "steps": 1}
+WIDE: dict[str, Any] = {"height": 64, "width": 544, "block_frames": 1, "steps": 1}
 
 
 def test_stream_begun_in_tiles_stays_so(
