@@ -35,7 +35,7 @@ engine.loading > engine.snapshot > engine.sampling, engine.media > engine.sessio
 engine.engine > engine.performance
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
-streaming.video_format > streaming.control > streaming.web > streaming.run
+streaming.video_format > streaming.control > streaming.web > streaming.run > streaming.fleet
 streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
 """
 SHARED = ("errors", "_text", "_files", "_lazy", "_arguments")  # may be imported by every module
@@ -44,7 +44,8 @@ FACES = {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),
         *("HealthError", "InvalidOutputError", "JobError", "OutputCancelled", "OutputError"),
         *("Progress", "QueueFullError", "ReaderDisconnected", "Run", "RunConfig"),
-        *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoryError"),
+        *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoreError"),
+        "StoryError",
         *("__version__", "render"),
     },
     "sana_stream.engine": {

@@ -71,8 +71,8 @@ def deployed(fleet: FleetConfig, config: RunConfig, cuda: bool) -> Iterator[RayT
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        import ray
-        from ray import serve
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray import serve  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError(_MISSING) from error
     folder = Path(tempfile.mkdtemp(prefix="ss-")) if fleet.address == LOCAL else None
@@ -98,8 +98,8 @@ class RayTransport:
 
     def call(self, method: str, stream: str, arguments: tuple[Any, ...], limit: float) -> Any:
         """As `Transport.call`."""
-        from ray import exceptions
-        from ray.serve.exceptions import RayServeException
+        from ray import exceptions  # pyright: ignore[reportMissingImports]
+        from ray.serve.exceptions import RayServeException  # pyright: ignore[reportMissingImports]
 
         end = time.monotonic() + limit
         response = None
@@ -156,10 +156,12 @@ def _init(ray: Any, fleet: FleetConfig, folder: Path | None) -> None:
 
 
 def _deploy(serve: Any, fleet: FleetConfig, config: RunConfig, cuda: bool) -> Any:
-    from ray.serve.config import RequestRouterConfig
+    from ray.serve.config import RequestRouterConfig  # pyright: ignore[reportMissingImports]
 
     from .deployment import EngineReplica
 
+    config_of: Any = RequestRouterConfig
+    router = config_of(request_router_class=_ROUTER)
     threads = os.environ.get("OMP_NUM_THREADS") or str(_threads(fleet))
     deployment = serve.deployment(
         EngineReplica,
@@ -171,7 +173,7 @@ def _deploy(serve: Any, fleet: FleetConfig, config: RunConfig, cuda: bool) -> An
         graceful_shutdown_wait_loop_s=1,
         graceful_shutdown_timeout_s=60,
         max_constructor_retry_count=3,
-        request_router_config=RequestRouterConfig(request_router_class=_ROUTER),
+        request_router_config=router,
         ray_actor_options={
             "num_cpus": 1,
             "num_gpus": 1 if cuda else 0,

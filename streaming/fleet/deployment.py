@@ -32,8 +32,8 @@ class EngineReplica:
     """
 
     def __init__(self, config: RunConfig, store: str, every: int, cached: int) -> None:
-        from ray import serve
-        from ray.util import metrics
+        from ray import serve  # pyright: ignore[reportMissingImports]
+        from ray.util import metrics  # pyright: ignore[reportMissingImports]
 
         self.name = serve.get_replica_context().replica_id.unique_id
         engine = describe_files(config).load(config)

@@ -89,13 +89,14 @@ class StreamOrder:
 
         Before the first block they are those of the order.
         """
-        values = self.prompt, self.negative_prompt, self.settings.seed
+        prompt, negative, seed = self.prompt, self.negative_prompt, self.settings.seed
         for change in self.changes:
             if change.block >= block:
                 break
-            new = change.prompt, change.negative_prompt, change.seed
-            values = tuple(b if n is None else n for b, n in zip(values, new, strict=True))
-        return values
+            prompt = prompt if change.prompt is None else change.prompt
+            negative = negative if change.negative_prompt is None else change.negative_prompt
+            seed = seed if change.seed is None else change.seed
+        return prompt, negative, seed
 
     def plan(self, block: int) -> BlockPlan:
         """The block plan of the stream, with every cut up to a block."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
+from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter  # pyright: ignore[reportMissingImports]
 
 
 class SessionRouter(ConsistentHashRouter):
@@ -18,7 +18,7 @@ class SessionRouter(ConsistentHashRouter):
 
     def update_replicas(self, replicas: list[Any]) -> None:
         """Take the running replicas from the controller."""
-        from sana_stream.streaming.fleet.homes import HOMES
+        from .homes import HOMES
 
         super().update_replicas(replicas)
         HOMES.update(replica.replica_id.unique_id for replica in replicas)
@@ -27,10 +27,10 @@ class SessionRouter(ConsistentHashRouter):
         self, candidate_replicas: list[Any], pending_request: Any = None
     ) -> list[list[Any]]:
         """The one replica of the table, by rank; as the base class without a session."""
-        from sana_stream.streaming.fleet.homes import HOMES
+        from .homes import HOMES
 
         session = None if pending_request is None else pending_request.metadata.session_id
-        if not session or not candidate_replicas:
+        if pending_request is None or not session or not candidate_replicas:
             return await super().choose_replicas(candidate_replicas, pending_request)
         pending_request.routing_context.should_backoff = True
         by_id = {replica.replica_id.unique_id: replica for replica in candidate_replicas}

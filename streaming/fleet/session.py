@@ -297,7 +297,9 @@ class RemoteSession:
 
     def _deliver_parts(self, reply: BlockReply) -> None:
         take, offset = self._take, 0
-        for frames in reply.parts if take is not None else ():
+        if take is None:
+            return
+        for frames in reply.parts:
             part = reply.frames[offset : offset + frames]
             take(BlockPart(reply.index, reply.start + offset, offset, part, reply.prompt))
             offset += frames

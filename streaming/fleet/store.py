@@ -17,8 +17,8 @@ from sana_stream.errors import ConfigError, StoreError
 T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az", "file", "memory")
 _MISSING = "the fleet needs Ray and obstore: pip install 'sana-stream[fleet]'"
-_RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
-_CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
+_RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
+_CLIENT: dict[str, Any] = {"connect_timeout": "5s", "timeout": "60s"}
 
 
 class StreamStore:
@@ -46,7 +46,7 @@ class StreamStore:
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object, unless there is one of this name; raises StoreError."""
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
+        from obstore.exceptions import AlreadyExistsError, PreconditionError  # pyright: ignore[reportMissingImports]
 
         try:
             self._store.put(name, data, mode="create")
@@ -124,7 +124,7 @@ def _client() -> dict[str, Any]:
 
 def _open(url: str) -> Any:
     try:
-        from obstore.store import LocalStore, MemoryStore, from_url
+        from obstore.store import LocalStore, MemoryStore, from_url  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError(_MISSING) from error
     scheme, mark, rest = url.partition("://")
@@ -145,6 +145,7 @@ def _open(url: str) -> Any:
     if not rest.strip("/"):
         raise ConfigError(f"--store {safe_text(url)}: the bucket is missing: {scheme}://BUCKET/...")
     try:
-        return from_url(url, client_options=_client(), retry_config=_RETRY)
+        connect: Any = from_url  # one of its overloads for each kind of store
+        return connect(url, client_options=_client(), retry_config=_RETRY)
     except Exception as error:
         raise StoreError(f"{safe_text(url)}: {store_reason(error)}") from error
