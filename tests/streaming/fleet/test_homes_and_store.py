@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import DataObject, data, integers, sampled_from, sets
 
 from sana_stream.errors import ConfigError, StoreError
 from sana_stream.streaming.fleet.claim import NAME, StoreClaim
@@ -72,6 +74,44 @@ def test_suspected_and_draining_replicas_are_avoided_while_others_are_left() -> 
     assert table.choose("call") == other
     table.update([])
     assert table.choose("s") is None
+
+
+@settings(max_examples=30)
+@given(data())
+def test_a_choice_is_the_replica_with_the_fewest_sessions(drawn: DataObject) -> None:
+    """Whatever happened before: against the rule, evaluated over all replicas and sessions."""
+    now, running, names = [0.0], set[str](), "abcdef"
+    table, homes, left, until = HomeTable(lambda: now[0]), {}, set[str](), {}
+    actions = sampled_from(["choose", "choose", "choose", "run", "forget", "suspect", "drain"])
+    for _ in range(drawn.draw(integers(1, 40))):
+        action, session = drawn.draw(actions), drawn.draw(sampled_from(SESSIONS))
+        replica = drawn.draw(sampled_from(names))
+        now[0] += drawn.draw(sampled_from([0, 1, 6]))
+        if action == "run":
+            running = drawn.draw(sets(sampled_from(names)))
+            left &= running
+            until = {name: end for name, end in until.items() if name in running}
+            table.update(running)
+        elif action == "forget":
+            homes.pop(session, None)
+            table.forget(session)
+        elif action == "suspect":
+            until[replica] = now[0] + 10
+            table.suspect(replica, 10)
+        elif action == "drain":
+            left |= {replica} & running
+            assert table.drain(replica) == (replica in running)
+        else:
+            staying = running - left or running
+            usable = {r for r in staying if until.get(r, 0) <= now[0]} or staying
+            counts = {r: sum(home == r for home in homes.values()) for r in usable}
+            least = min(usable, key=lambda r: (counts[r], r), default=None)
+            home = homes.get(session)
+            stays = least is None or (home in usable and counts[home] - counts[least] < 2)
+            wanted = (home if usable else None) if stays else least
+            assert table.choose(session) == wanted
+            if wanted is not None:
+                homes[session] = wanted
 
 
 obstore = pytest.importorskip("obstore", reason="needs sana-stream[fleet]: obstore is not here")
