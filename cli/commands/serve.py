@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -21,6 +21,7 @@ from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
 from sana_stream.cli.console import PlainReporter, Reporter
 from sana_stream.cli.flags import with_flags
+from sana_stream.cli.fleet_options import add_fleet_options, fleet_config
 from sana_stream.cli.live_options import DEFAULT_PORT
 from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.model_options import FRAMES, MODEL
@@ -29,7 +30,7 @@ from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
 from sana_stream.engine.story.read import parse_story
-from sana_stream.errors import ConfigError, JobError, SanaStreamError
+from sana_stream.errors import ConfigError, HealthError, JobError, SanaStreamError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
@@ -37,11 +38,13 @@ from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.messages import one_line
 from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.outputs import metadata_of
-from sana_stream.streaming.run.plan import RunPlan, resolve_plan, size_notes, with_size
+from sana_stream.streaming.run.plan import NEW_VIDEO, RunPlan, resolve_plan, size_notes, with_size
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.runner import Run
 
 if TYPE_CHECKING:
+    from sana_stream.streaming.fleet.cluster import FleetConfig
+    from sana_stream.streaming.fleet.gateway import Gateway, GatewayStream
     from sana_stream.streaming.outputs.recording import LimitedRecording
 
 
@@ -49,35 +52,47 @@ _REASON = 300  # characters of why a stream is not recorded
 
 
 class Server:
-    """Makes the streams of a queue, one after the other, with one engine.
+    """Makes the streams of a queue, one after the other, with one engine or a fleet.
 
     Args:
         config: what all streams have in common.
         reporter: shows each stream.
         recordings: the files of the streams.
         stop: set when serving is to end.
+        fleet: makes the streams on its replicas; None: this process makes them.
 
     Raises:
-        ConfigError, CheckpointError: the model cannot be used.
+        ConfigError, CheckpointError: the model cannot be used, or the store of the fleet.
+        StoreError: the store cannot be reached, read or written.
     """
 
     def __init__(
-        self, config: RunConfig, reporter: Reporter, recordings: Recordings, stop: Event
+        self,
+        config: RunConfig,
+        reporter: Reporter,
+        recordings: Recordings,
+        stop: Event,
+        fleet: FleetConfig | None = None,
     ) -> None:
         self._reporter = reporter
         self._recordings = recordings
         self._stop = stop
         self._model = describe_files(config)
-        self._config = with_size(config, self._model)
+        config = with_size(config, self._model)
         for line in size_notes(config, self._model):
             reporter.note(with_flags(line))
-        self._jobs = JobQueue(self._check)
+        self._gateway = None if fleet is None else self._open(fleet, config)
+        if fleet is not None:  # the replicas' device, which this machine may not have
+            config = replace(config, device="auto", dtype="auto")
+        self._config = config
+        self._jobs = JobQueue(self._check, None if self._gateway is None else self._gateway.jobs)
 
     @contextmanager
     def page(self) -> Iterator[None]:
         """Serve the page, which submits jobs, inside the context."""
         config = self._config
-        with LivePage(config.host, config.web or 0, config.token, self._jobs) as self._page:
+        page = (config.host, config.web or 0, config.token, self._jobs, self._gateway)
+        with self._gateway or nullcontext(), LivePage(*page) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 
@@ -90,30 +105,49 @@ class Server:
         except JobError as error:
             raise ConfigError(f"--prompt: {error}") from error
 
+    def restore(self) -> None:
+        """Queue the streams that an earlier gateway of the store did not end."""
+        if self._gateway is None:
+            return
+        jobs = self._gateway.jobs.load()
+        for job in jobs:
+            self._reporter.note(f"stream {job.number} of an earlier gateway continues")
+        self._jobs.restore(jobs)
+
     def load(self) -> None:
-        """Load the model; raises as `Engine.load`."""
+        """Load the model, or start the replicas; raises as `Engine.load` or `Gateway.start`."""
+        if self._gateway is not None:
+            self._gateway.start()
+            return
         self._model = replace(self._model, engine=self._model.load(self._config))
 
     def serve(self) -> None:
         """Make streams until `stop` is set."""
         while (job := self._jobs.next(self._stop)) is not None:
-            control, failure = LiveControl(), ""
+            remote = None if self._gateway is None else self._gateway.stream(job)
+            control, failure = LiveControl() if remote is None else remote.control, ""
             self._jobs.begin(job, control)
             if self._stop.is_set():
                 control.end()
             try:
-                self._make(job, control)
+                self._make(job, control, remote)
             except (SanaStreamError, OSError, ValueError, RuntimeError, MemoryError) as error:
-                failure = with_flags(one_line(error))
-                self._reporter.note(f"stream {job.number}: {failure}")
-            self._jobs.end(job, failure)
+                if not (isinstance(error, HealthError) and control.stop.is_set()):
+                    failure = with_flags(one_line(error))
+                    self._reporter.note(f"stream {job.number}: {failure}")
+            self._jobs.end(job, failure, keep=remote is not None and remote.is_untouched)
 
-    def _make(self, job: StreamJob, control: LiveControl) -> None:
-        config = self._job_config(job)
-        run = Run.planned(self._model, config, config.read_story(), control=control)
-        path, recording, why = self._record(run.plan)
+    def _make(self, job: StreamJob, control: LiveControl, remote: GatewayStream | None) -> None:
+        config, model, origin, film = self._job_config(job), self._model, NEW_VIDEO, None
+        if remote is not None:
+            model, origin, film = remote.model(model), remote.origin, remote.film
+        run = Run.planned(model, config, config.read_story(), origin, control=control)
+        path, recording, why = self._record(run.plan, film)
         kept = (str(path),) if path is not None and self._recordings.keep else ()
         stream = self._page.begin(run.plan, control, path)
+        if remote is not None:
+            remote.record(run.plan.id, path if kept else None, recording)
+            remote.notice = stream.status.set_notice
         if why is not None:
             self._reporter.note(f"stream {job.number} is not recorded: {why}")
             stream.status.set_notice(f"This stream is not recorded: {why}.")
@@ -127,13 +161,33 @@ class Server:
             if recording is not None:
                 recording.close()
             stream.status.finish()
+            if remote is not None:
+                remote.close(keep=self._stop.is_set())
 
-    def _record(self, plan: RunPlan) -> tuple[Path | None, LimitedRecording | None, str | None]:
-        """The recording of a stream, or why there is none; the stream is made in both cases."""
+    def _open(self, fleet: FleetConfig, config: RunConfig) -> Gateway:
+        from sana_stream.streaming.fleet.gateway import Gateway
+
+        def end(line: str) -> None:
+            self._reporter.note(line)
+            self._stop.set()
+
+        return Gateway(fleet, config, self._model.preset.motion_score, end)
+
+    def _record(
+        self, plan: RunPlan, film: Path | None
+    ) -> tuple[Path | None, LimitedRecording | None, str | None]:
+        """The recording of a stream, or why there is none; the stream is made in both cases.
+
+        `film`, which an earlier gateway began, is continued where it is still there.
+        """
+        shown = (plan.video_format, metadata_of(plan), self._page.set_notice)
+        if film is not None and self._recordings.holds(film):
+            try:
+                return film, self._recordings.open(film, *shown, plan.origin.frames), None
+            except (OSError, ValueError, SanaStreamError) as error:
+                self._reporter.note(f"{film} is not continued, a new file is begun: {error}")
         try:
-            begun = self._recordings.begin(
-                plan.video_format, metadata_of(plan), self._page.set_notice
-            )
+            begun = self._recordings.begin(*shown)
         except (OSError, ValueError, SanaStreamError) as error:
             why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
             return None, None, _server_words(safe_text(why, _REASON))
@@ -158,6 +212,9 @@ class Server:
 
     def _end_all(self) -> None:
         self._stop.wait()
+        if self._gateway is not None:
+            self._jobs.interrupt()
+            return
         for job in self._jobs.jobs():
             self._jobs.cancel(job.number)
 
@@ -172,6 +229,7 @@ examples:
   sana-stream serve                      then open http://127.0.0.1:8765/ and write a prompt
   sana-stream serve --host 0.0.0.0       for the whole network; prints URLs with tokens
   sana-stream serve --record films       keep every stream in the folder films
+  sana-stream serve --fleet --store fleet    two models, whose loss costs no frame
   curl -d '{"story": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
 
 One stream is generated at a time; up to 16 others wait in a queue. Ctrl-C finishes the current
@@ -215,12 +273,14 @@ def add_options(parser: Parser) -> None:
         "recording that alone reaches the limit ends while its stream continues (default: 4GB; "
         "with --record the free disk space)",
     )
+    add_fleet_options(parser)
     add_group(parser, FRAMES)
     add_group(parser, MODEL)
 
 
 def run(args: Namespace) -> int:
     """Serve until a signal; one stream at a time, the others wait."""
+    fleet = fleet_config(args)
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     options = Options.of(Namespace(**defaults | given))
@@ -235,8 +295,9 @@ def run(args: Namespace) -> int:
         limit = args.keep or (None if keep else TEMPORARY_BYTES)
         recordings = Recordings(folder, keep, limit)
         recordings.check()
-        server = Server(config, reporter, recordings, stop.requested)
+        server = Server(config, reporter, recordings, stop.requested, fleet)
         with closing(recordings), server.page():
+            server.restore()
             server.submit(args.prompt or [])
             with stop.interruptible():
                 server.load()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from threading import Condition, Event
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -59,25 +60,48 @@ class StreamJob:
         return asdict(self)
 
 
+class JobStore(Protocol):
+    """Keeps the jobs that have not ended, for the next start of the server."""
+
+    def save(self, job: StreamJob) -> None:
+        """Keep a queued job; raises StoreError."""
+        ...
+
+    def remove(self, job: StreamJob) -> None:
+        """Forget a job that has ended; returns at once and never raises."""
+        ...
+
+
 class JobQueue:
     """A queue of jobs between the web server and the run.
 
-    `check` is called with each job before it is queued and raises ValueError with the reason for a
-    refusal. Holds at most 16 queued jobs and the last 32 ended ones.
+    Holds at most 16 queued jobs and the last 32 ended ones.
+
+    Args:
+        check: called with each job before it is queued; raises ValueError with the reason for a
+            refusal.
+        store: keeps the jobs, or None.
     """
 
-    def __init__(self, check: Callable[[StreamJob], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        check: Callable[[StreamJob], None] = lambda _: None,
+        store: JobStore | None = None,
+    ) -> None:
         self._check = check
+        self._store = store
         self._changed = Condition()
         self._jobs: dict[int, StreamJob] = {}
         self._control: LiveControl | None = None
         self._count = 0
+        self._interrupted = False
 
     def submit(self, request: object) -> StreamJob:
         """Queue a job from the fields of a JSON object: `story`, optionally `seed` and `seconds`.
 
         Raises:
             JobError: a field is missing or wrong, `check` refuses the job, or the queue is full.
+            StoreError: the job cannot be kept.
         """
         job = _parse_job(self._count, request)
         self._require_room()
@@ -88,10 +112,19 @@ class JobQueue:
         with self._changed:
             self._require_room()
             job = replace(job, number=self._count)
-            self._jobs[job.number] = job
             self._count += 1
-            self._changed.notify_all()
+        if self._store is not None:
+            self._store.save(job)  # without the lock: it may take long
+        self.restore([job])
         return job
+
+    def restore(self, jobs: Iterable[StreamJob]) -> None:
+        """Queue jobs that keep their numbers, as those of an earlier server, whatever the limit."""
+        with self._changed:
+            for job in jobs:
+                self._jobs[job.number] = job
+                self._count = max(self._count, job.number + 1)
+            self._changed.notify_all()
 
     def next(self, stop: Event) -> StreamJob | None:
         """Wait for the next job; None when the run is to stop."""
@@ -112,16 +145,28 @@ class JobQueue:
             self._jobs[job.number] = replace(job, state=JobState.RUNNING)
             self._control = control
 
-    def end(self, job: StreamJob, error: str = "") -> None:
-        """Set a job to finished, or to failed with an error."""
+    def end(self, job: StreamJob, error: str = "", keep: bool = False) -> None:
+        """Set a job to finished, or to failed with an error.
+
+        A running one that `interrupt` has ended stays in the store.
+
+        Args:
+            job: a running one.
+            error: why it failed; empty: it did not.
+            keep: keep a failed job in the store.
+        """
         with self._changed:
             before = self._jobs.get(job.number, job)
             self._control = None
+            if self._interrupted and before.state is JobState.RUNNING:
+                return
             if error:
                 message = safe_text(error, _MESSAGE)
                 self._jobs[job.number] = replace(before, state=JobState.FAILED, message=message)
             elif before.state is JobState.RUNNING:
                 self._jobs[job.number] = replace(before, state=JobState.FINISHED)
+            if not keep:
+                self._remove(job)
             self._forget()
 
     def cancel(self, number: int) -> bool:
@@ -132,14 +177,27 @@ class JobQueue:
                 return False
             if job.state is JobState.RUNNING and self._control:
                 self._control.end()
+            elif job.state is JobState.QUEUED:
+                self._remove(job)
             self._jobs[number] = replace(job, state=JobState.CANCELLED)
             self._forget()
             return True
+
+    def interrupt(self) -> None:
+        """End the running job because the server ends; it stays in the store, as queued ones do."""
+        with self._changed:
+            self._interrupted = True
+            if self._control is not None:
+                self._control.end()
 
     def jobs(self) -> tuple[StreamJob, ...]:
         """All jobs, oldest first."""
         with self._changed:
             return tuple(self._jobs.values())
+
+    def _remove(self, job: StreamJob) -> None:
+        if self._store is not None:
+            self._store.remove(job)
 
     def _require_room(self) -> None:
         waiting = sum(each.state is JobState.QUEUED for each in self.jobs())

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Event, Lock
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +20,9 @@ from .reply import BlockReply
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 LONGEST_LIMIT = 600.0  # seconds
+# for viewers
+_NOTICE = "The stream is being moved to another machine; it continues in a moment."
+_STORE_NOTICE = "The store of the streams cannot be reached; the stream continues once it can."
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between two attempts
 
 
@@ -56,6 +60,17 @@ class FleetCounters:
             self.remade += max(0, reply.made - 1)
             self.block_seconds += seconds
             self.longest_pause = max(self.longest_pause, pause)
+
+    def as_dict(self) -> dict[str, object]:
+        """The counts by name, for JSON."""
+        with self.lock:
+            return {
+                "blocks": self.blocks,
+                "remade": self.remade,
+                "retries": dict(self.retries),
+                "longest_pause": round(self.longest_pause, 2),
+                "seconds_per_block": round(self.block_seconds / max(1, self.blocks), 3),
+            }
 
     def on_retry(self, reason: str) -> None:
         """Count an attempt that failed."""
@@ -112,21 +127,38 @@ class RetryingCalls:
         """The checkpoint file of a stream before block `number`; raises as `block`."""
         return self._repeat("checkpoint", stream, (number, order, extra))[0]
 
+    def until_stored(self, stream: str, put: Callable[[], None]) -> None:
+        """Repeat what writes to the store for a stream until it succeeds.
+
+        Raises:
+            HealthError: the stream was stopped before.
+        """
+        for attempt in count():
+            try:
+                put()
+            except StoreError as error:
+                self._on_failure(error, stream, is_new=not attempt)
+                self._pause(attempt, stream, "the store could not be reached")
+            else:
+                if attempt:
+                    self._notice("")
+                return
+
     def _repeat(self, method: str, stream: str, arguments: tuple[Any, ...]) -> tuple[Any, float]:
         """The answer, and the seconds since the first failed call; 0 where none failed."""
-        limit, failed, attempt = self._limit, 0.0, 0
+        limit, failed, attempt, reason = self._limit, 0.0, 0, ""
         while True:
             try:
                 answer = self._transport.call(method, stream, arguments, limit)
                 break
             except (ReplicaLost, ReplicaLate, StoreError) as error:
-                moves = self._homes.may_move(stream)
-                reason = self._on_failure(error, stream)
+                moves, before = self._homes.may_move(stream), reason
+                reason = _reason(error)
+                self._on_failure(error, stream, is_new=reason != before)
                 if reason == "late" and not moves:  # one that was left early was not too slow
                     limit = min(2 * limit, LONGEST_LIMIT)
             failed = failed or time.monotonic()
-            if self._stop.wait(_PAUSES[min(attempt, len(_PAUSES) - 1)]):
-                raise HealthError(f"{stream}: stopped while no replica answered ({reason})")
+            self._pause(attempt, stream, f"no replica answered ({reason})")
             attempt += 1
         if (home := self._homes.home(stream)) is not None:
             self._homes.trust(home)
@@ -135,17 +167,27 @@ class RetryingCalls:
         self._notice("")
         return answer, time.monotonic() - failed
 
-    def _on_failure(self, error: Exception, stream: str) -> str:
-        home = self._homes.home(stream)
-        if isinstance(error, StoreError):
-            reason, line = "store", str(error)
-        elif isinstance(error, ReplicaLate):
-            reason, line = "late", f"{home} does not answer (limit: {error} s)"
+    def _pause(self, attempt: int, stream: str, reason: str) -> None:
+        if self._stop.wait(_PAUSES[min(attempt, len(_PAUSES) - 1)]):
+            raise HealthError(f"{stream}: stopped while {reason}")
+
+    def _on_failure(self, error: Exception, stream: str, is_new: bool) -> None:
+        """Count a failed attempt, and report it once for each reason."""
+        home, reason = self._homes.home(stream), _reason(error)
+        line = str(error) if reason == "store" else f"the replica is lost ({error})"
+        if reason == "late":
+            line = f"{home} does not answer (limit: {error} s)"
             if home is not None:
                 self._homes.suspect(home)
-        else:
-            reason, line = "lost", f"the replica is lost ({error})"
         self._counters.on_retry(reason)
-        logger.warning("%s: %s; asking again", stream, line)
-        self._notice("The stream is being moved to another machine; it continues in a moment.")
-        return reason
+        logger.log(
+            logging.WARNING if is_new else logging.DEBUG, "%s: %s; asking again", stream, line
+        )
+        self._notice(_STORE_NOTICE if reason == "store" else _NOTICE)
+
+
+def _reason(error: Exception) -> str:
+    """A word for the counters."""
+    if isinstance(error, StoreError):
+        return "store"
+    return "late" if isinstance(error, ReplicaLate) else "lost"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,23 +30,23 @@ _ROUTER = "sana_stream.streaming.fleet.router.SessionRouter"
 _SLICE = 0.5  # seconds of waiting between two looks at the limit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FleetConfig:
     """Where a fleet runs, and what its replicas keep.
 
     Attributes:
         address: "local" starts Ray on this machine; "auto" or HOST:PORT joins a cluster of which
             this machine is a part.
-        replicas: engines.
         store: a folder that all machines share, or the URL of an object store.
+        replicas: engines.
         every: blocks between two snapshots.
         cached: streams in the memory of a replica.
         block_seconds: limit of one call, after which another replica is asked.
     """
 
     address: str
-    replicas: int
     store: str
+    replicas: int = 2
     every: int = 8
     cached: int = 4
     block_seconds: float = 30.0
@@ -60,7 +62,7 @@ def check_address(address: str) -> None:
 
 
 @contextmanager
-def deployed(fleet: FleetConfig, config: RunConfig, cuda: bool) -> Iterator[RayTransport]:
+def deployed(fleet: FleetConfig, config: RunConfig) -> Iterator[RayTransport]:
     """Start or join Ray, deploy the engines, and carry calls to them inside the context.
 
     Raises:
@@ -77,7 +79,9 @@ def deployed(fleet: FleetConfig, config: RunConfig, cuda: bool) -> Iterator[RayT
         raise ConfigError(_MISSING) from error
     folder = Path(tempfile.mkdtemp(prefix="ss-")) if fleet.address == LOCAL else None
     try:
-        _init(ray, fleet, folder)
+        with _kept_signals():
+            _init(ray, fleet, folder)
+        cuda = _uses_gpus(ray, fleet, config)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         yield RayTransport(_deploy(serve, fleet, config, cuda))
@@ -153,6 +157,40 @@ def _init(ray: Any, fleet: FleetConfig, folder: Path | None) -> None:
         raise ConfigError(
             f"--fleet {safe_text(fleet.address)}: Ray cannot be used: {line}"
         ) from error
+
+
+@contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Put the handlers of signals back, which Ray replaces with its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _uses_gpus(ray: Any, fleet: FleetConfig, config: RunConfig) -> bool:
+    """Whether each replica takes a GPU; raises ConfigError where this machine has too few."""
+    found = int(ray.cluster_resources().get("GPU", 0))
+    if config.device == "auto" and not found:
+        return False
+    if not config.device.startswith(("cuda", "auto")):
+        return False
+    if found < fleet.replicas and fleet.address == LOCAL:
+        raise ConfigError(
+            f"--replicas {fleet.replicas}: this machine has {found} GPUs, and each replica takes"
+            " one; give fewer, or --device cpu"
+        )
+    if found < fleet.replicas:
+        logger.warning(
+            "the cluster has %d GPUs, and %d replicas take one each: waiting until it has grown",
+            *(found, fleet.replicas),
+        )
+    return True
 
 
 def _deploy(serve: Any, fleet: FleetConfig, config: RunConfig, cuda: bool) -> Any:

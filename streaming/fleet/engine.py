@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,7 +45,7 @@ class RemoteEngine:
         saved: Callable[[], int] | None = None,
     ) -> None:
         self.preset = model.preset
-        self.device = torch.device("cpu")  # of the gateway's own work
+        self.device, self.dtype = torch.device("cpu"), torch.float32  # of the gateway's own work
         self.text_encoder = ReplicaCheck()
         self._model, self._source, self._store = model, source, store
         self._stream, self._guard, self._resumed = stream, guard, resumed
@@ -63,13 +63,15 @@ class RemoteEngine:
         """The stream from its beginning, or from where it was delivered before.
 
         Raises:
-            ConfigError: a clip is to be continued.
-            StoreError: the order cannot be stored.
+            ConfigError: a clip is to be continued, or the stream had other settings before.
+            HealthError: the stream was stopped before its order could be stored.
         """
         if video is not None:
             raise ConfigError("a stream of a fleet cannot continue a clip: leave video= out")
         order = self._resumed
-        if order is None:
+        if order is not None:
+            check_same_settings(order.settings, settings)
+        else:
             order = StreamOrder(
                 settings, prompt, negative_prompt, self._model.temporal_factor, self._guard
             )
@@ -84,6 +86,17 @@ class RemoteEngine:
     def drift_guard(self, session: RemoteSession, action: str, given: bool) -> RemoteGuard:
         """The guard of the stream, which runs on the replica that makes its blocks."""
         return RemoteGuard(session)
+
+
+def check_same_settings(before: SessionSettings, now: SessionSettings) -> None:
+    """Refuse to continue a stream with other settings; raises ConfigError."""
+    for field in fields(before):
+        old, new = getattr(before, field.name), getattr(now, field.name)
+        if old != new:
+            raise ConfigError(
+                f"the stream was begun with {field.name} {old}, and {field.name} is {new} now:"
+                " start the gateway with the options that it had"
+            )
 
 
 class ReplicaCheck:

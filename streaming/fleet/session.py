@@ -49,6 +49,10 @@ class BlockSource(Protocol):
         """The checkpoint file of a stream before block `number`."""
         ...
 
+    def until_stored(self, stream: str, put: Callable[[], None]) -> None:
+        """Repeat what writes to the store for a stream until it succeeds."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteSnapshot:
@@ -74,7 +78,7 @@ class RemoteSession:
         saved: returns how many of the video's frames are safe; None: all that were delivered.
 
     Raises:
-        StoreError: the order cannot be stored.
+        HealthError: the stream was stopped before its order could be stored.
     """
 
     def __init__(
@@ -101,7 +105,7 @@ class RemoteSession:
         self._changed = False  # since the order was stored
         self.drift = 1.0
         self.last: BlockReply | None = None
-        self._store_order()
+        source.until_stored(stream, self._store_order)
 
     @property
     def order(self) -> StreamOrder:
@@ -278,8 +282,8 @@ class RemoteSession:
     def _store_progress(self) -> None:
         """Store the order: at once if it has changed, else while the block is made."""
         self._advance()
-        if self._changed:
-            self._store_order()
+        if self._changed:  # blocks depend on it: no block before it is stored
+            self._source.until_stored(self._stream, self._store_order)
         elif self._writing is None or self._writing.done():
             self._writing = self._writer.submit(self._write, order_to_json(self._order))
 

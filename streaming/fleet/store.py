@@ -39,6 +39,8 @@ class StreamStore:
     def __init__(self, url: str) -> None:
         self.url = url
         self._store = _open(url)
+        prefix = getattr(self._store, "prefix", None)
+        self._path = prefix if isinstance(prefix, Path) else None  # of a folder
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object, in place of one of the same name; raises StoreError."""
@@ -81,6 +83,13 @@ class StreamStore:
             with suppress(FileNotFoundError):
                 self._call(lambda name=name: self._store.delete(name))
 
+    def delete_folder(self, folder: str) -> None:
+        """Remove all objects of a folder; raises StoreError."""
+        self.delete(f"{folder}/{name}" for name in self.names(folder))
+        if self._path is not None:
+            with suppress(OSError):  # a late writer has put another object there
+                (self._path / folder).rmdir()
+
     def check(self) -> None:
         """Write, read, list and remove an object; raises StoreError, which names what failed."""
         name, data = f"check/{secrets.token_hex(4)}", b"sana-stream"
@@ -115,6 +124,11 @@ def store_reason(error: Exception) -> str:
     return safe_text(line, 300)
 
 
+def unknown_store(url: str) -> str:
+    """The line for a store that is none of those which replicas can share."""
+    return f"--store {safe_text(url)}: give a folder or a URL of {', '.join(SCHEMES[:4])}"
+
+
 def _client() -> dict[str, Any]:
     """The options of connections; without TLS where the endpoint that is set has none."""
     endpoints = (os.environ.get(f"AWS_{name}", "") for name in ("ENDPOINT_URL", "ENDPOINT"))
@@ -129,9 +143,7 @@ def _open(url: str) -> Any:
         raise ConfigError(_MISSING) from error
     scheme, mark, rest = url.partition("://")
     if mark and scheme not in SCHEMES:
-        raise ConfigError(
-            f"--store {safe_text(url)}: give a folder or a URL of {', '.join(SCHEMES[:4])}"
-        )
+        raise ConfigError(unknown_store(url))
     if scheme == "memory" and mark:
         return MemoryStore()
     if not mark or scheme == "file":

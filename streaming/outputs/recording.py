@@ -49,6 +49,12 @@ class LimitedRecording:
         self._on_begin = on_begin
         self._on_complete = on_complete
         self._over = False
+        self._ended_early = False
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the recording has ended while the stream continues."""
+        return self._ended_early
 
     @property
     def name(self) -> str:
@@ -92,7 +98,7 @@ class LimitedRecording:
             self._on_end(f"The recording is not complete: {_reason(error.__cause__ or error)}.")
 
     def _end(self, reason: str, message: str) -> None:
-        self._over = True
+        self._over = self._ended_early = True
         logger.warning("%s; the other outputs continue", message)
         minutes, seconds = divmod(round(self._video.seconds(self.frames)), 60)
         self._on_end(

@@ -24,6 +24,7 @@ from .plan import RunPlan
 
 if TYPE_CHECKING:
     from sana_stream.streaming.control.job_queue import JobQueue
+    from sana_stream.streaming.web.fleet import FleetStatus
 
 
 logger = logging.getLogger(__name__)
@@ -71,19 +72,25 @@ class LivePage:
         port: 0 is any free one.
         token: the secret in the page's address, or None.
         jobs: the queue that the page submits to, where it does.
+        fleet: the replicas that make the streams, where they do.
 
     Raises:
         InvalidOutputError: the address cannot be used.
     """
 
     def __init__(
-        self, host: str, port: int, token: str | None, jobs: JobQueue | None = None
+        self,
+        host: str,
+        port: int,
+        token: str | None,
+        jobs: JobQueue | None = None,
+        fleet: FleetStatus | None = None,
     ) -> None:
         access = AccessPolicy.on(host, port)
         if token is not None:
             access = replace(access, control_token=token)
         self._current = CurrentStream()
-        self._server = WebServer(self._current, access, jobs)
+        self._server = WebServer(self._current, access, jobs, fleet)
         access = self._server.access
         logger.info("the page is at %s", access.url())
         if access.view_token is not None:
@@ -92,7 +99,7 @@ class LivePage:
     def begin(self, plan: RunPlan, control: LiveControl, recording: Path | None) -> ActiveStream:
         """Show the stream of a run that is about to begin; `recording` can be downloaded."""
         video = plan.video_format
-        feed = LiveFeed(video, plan.blocks.longest_block)
+        feed = LiveFeed(video, plan.blocks.longest_block, plan.origin.frames)
         title, seed = plan.config.title, plan.config.seed
         status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
         return self._current.begin(feed, control, status, recording)

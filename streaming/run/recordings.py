@@ -14,6 +14,7 @@ from pathlib import Path
 from sana_stream._text import safe_text
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.recording import LimitedRecording
 from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 
@@ -86,18 +87,27 @@ class Recordings:
         number = max((int(match[1]) for match in found if match), default=-1) + 1
         return self._folder / f"stream-{number:04}.mp4"
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file is in this folder."""
+        return path.parent.absolute() == self._folder.absolute() and path.exists()
+
     def open(
         self,
         path: Path,
         video: VideoFormat,
         metadata: Metadata,
         ended: Callable[[str], None],
+        resume_frames: int = 0,
     ) -> LimitedRecording:
-        """Open the file, which exists from the first block."""
+        """Open the file, to append after `resume_frames` frames; raises as `begin`.
+
+        A new one exists from the first block.
+        """
         self._index.check()
         if (why := self.full(path)) is not None:
             raise InvalidOutputError(why)
-        file = open_output(path, StreamSpec(video, metadata=metadata))
+        options = OutputOptions(resume_frames=resume_frames)
+        file = open_output(path, StreamSpec(video, metadata=metadata), options)
         begun, whole = partial(self._index.add, path), partial(self._index.complete, path)
         return LimitedRecording(file, video, partial(self.full, path), ended, begun, whole)
 

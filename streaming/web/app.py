@@ -2,7 +2,8 @@
 
 `/` is the page, `/live.mp4` the stream from its newest block on, `/live.m3u8` the same for players
 of playlists, `/status` the state of the run as JSON. `/prompt` and `/command` control the stream,
-`/download` is the recording so far. `/streams` lists, adds and cancels the jobs of a server.
+`/download` is the recording so far. `/streams` lists, adds and cancels the jobs of a server,
+`/fleet` shows and drains its replicas.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sana_stream.errors import CommandError, JobError, QueueFullError
+from sana_stream.errors import CommandError, JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.job_queue import JobQueue
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
+from .fleet import FleetStatus, fleet_routes
 from .live_feed import LiveFeed
 from .request_body import read_json, read_text
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
 from .status import ActiveStream, CurrentStream
+
+RETRY_SECONDS = 10  # after which a client may try again when the queue is full
 
 
 class JobHandlers:
@@ -61,8 +65,9 @@ class JobHandlers:
         fields = await read_json(request)
         try:
             job = await run_in_threadpool(self._queue.submit, fields)
-        except QueueFullError as error:
-            raise HTTPException(503, str(error)) from error
+        except (QueueFullError, StoreError) as error:
+            retry = {"Retry-After": str(RETRY_SECONDS)}
+            raise HTTPException(503, str(error), retry) from error
         except JobError as error:
             raise HTTPException(400, str(error)) from error
         return JsonResponse(job.as_dict(), 201)
@@ -91,10 +96,11 @@ def create_app(
     access: AccessPolicy,
     jobs: JobQueue | None = None,
     limits: Limits = Limits(),
+    fleet: FleetStatus | None = None,
 ) -> Starlette:
     """The web application that shows the current stream to clients that have access.
 
-    With `jobs` it also serves `/streams`.
+    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`.
     """
     handlers = _Handlers(current, jobs, limits)
     routes = [
@@ -114,6 +120,8 @@ def create_app(
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
             Route("/streams/{number}", job_handlers.cancel, methods=["DELETE"]),
         ]
+    if fleet is not None:
+        routes += fleet_routes(fleet)
     app = Starlette(
         routes=routes,
         middleware=[Middleware(AccessMiddleware, access=access)],

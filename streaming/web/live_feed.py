@@ -33,14 +33,15 @@ class LiveFeed:
     Args:
         video: size and rate.
         longest_block: pixel frames of the longest block; default: as those written so far.
+        frames: how many frames were made before, of a stream that is resumed.
     """
 
     durable = False
     takes_parts = True
     name = "web page"
 
-    def __init__(self, video: VideoFormat, longest_block: int = 0) -> None:
-        self.frames = 0
+    def __init__(self, video: VideoFormat, longest_block: int = 0, frames: int = 0) -> None:
+        self.frames = frames
         self._longest = video.seconds(longest_block)
         self._video = video
         self._fragments = Mp4Fragmenter(StreamSpec(video, EncoderSettings("h264")))

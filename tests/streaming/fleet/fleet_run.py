@@ -32,7 +32,7 @@ def main(folder: str, model_folder: str) -> None:
     names = ("s0", "s1")
     plain = {s: engine.session("a red boat", negative_prompt="", settings=settings) for s in names}
     counters, same, drained, events = FleetCounters(), [], 0, []
-    with deployed(FleetConfig("local", 2, folder, every=2), config, cuda=False) as transport:
+    with deployed(FleetConfig("local", folder, every=2), config) as transport:
         calls = RetryingCalls(transport, HOMES, counters, 4.0, Event())
         store = StreamStore(folder)
         streams = {s: RemoteSession(calls, store, s, order, model.preset.fps) for s in names}
