@@ -36,7 +36,8 @@ engine.engine > engine.performance
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
 streaming.video_format > streaming.control > streaming.web > streaming.run > streaming.fleet
-streaming > cli.options > cli.parser, cli.console > cli.fleet_options > cli.commands > cli.main > cli.__main__
+streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
+cli.parser > cli.fleet_options > cli.commands
 """
 SHARED = ("errors", "_text", "_files", "_lazy", "_arguments")  # may be imported by every module
 FACES = {

@@ -52,6 +52,7 @@ class FleetCounters:
     retries: Counter[str] = field(default_factory=Counter)  # by reason
     longest_pause: float = 0.0  # seconds, from a failed call until the block
     block_seconds: float = 0.0  # in all
+    places: dict[str, str] = field(default_factory=dict)  # of replicas, HOST:PID
 
     def on_reply(self, reply: BlockReply, seconds: float, pause: float) -> None:
         """Count a block."""
@@ -59,6 +60,7 @@ class FleetCounters:
             self.blocks += 1
             self.remade += max(0, reply.made - 1)
             self.block_seconds += seconds
+            self.places[reply.replica] = reply.place
             self.longest_pause = max(self.longest_pause, pause)
 
     def as_dict(self) -> dict[str, object]:

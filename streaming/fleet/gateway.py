@@ -187,7 +187,10 @@ class Gateway:
         """The replicas with their streams, and the counters of this gateway."""
         return {
             "store": self.fleet.store,
-            "replicas": HOMES.replicas(),
+            "replicas": {
+                name: {"place": self.counters.places.get(name), **facts}
+                for name, facts in HOMES.replicas().items()
+            },
             "moves": HOMES.moves,
             **self.counters.as_dict(),
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import tempfile
 import time
 from collections import OrderedDict
@@ -73,6 +75,7 @@ class StreamBlocks:
         cached: int = CACHED,
     ) -> None:
         self._engine, self._store, self._name = engine, store, name
+        self._place = f"{socket.gethostname()}:{os.getpid()}"
         self._every, self._most = every, cached
         self._streams: OrderedDict[str, CachedStream] = OrderedDict()
         self._lock = Lock()
@@ -238,6 +241,7 @@ class StreamBlocks:
             drift=guard.drift,
             notes=tuple(notes),
             replica=self._name,
+            place=self._place,
         )
         if session.next_index % self._every == 0:
             self._save(stream, cached, order)

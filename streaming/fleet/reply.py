@@ -23,6 +23,7 @@ class BlockReply:
         drift: as the drift guard measured it.
         notes: lines for the log: of the guard, of prompts that are too long, of the store.
         replica: which one made it.
+        place: its machine and process, `HOST:PID`.
         made: blocks that were made for this reply; more than 1 after a move.
         loaded: the block before which the stream was loaded anew; None: it was in memory.
         waited: seconds in which other streams of the replica came first.
@@ -38,6 +39,7 @@ class BlockReply:
     drift: float = 1.0
     notes: tuple[str, ...] = ()
     replica: str = ""
+    place: str = ""
     made: int = 1
     loaded: int | None = None
     waited: float = 0.0
