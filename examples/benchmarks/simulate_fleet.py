@@ -85,7 +85,7 @@ def chart(points: Iterable[Point]) -> str:
     late = max(point.late for line in lines.values() for point in line)
     panels = (
         ("GPUs' time in use, %", lambda point: 100 * point.use, 100.0),
-        ("late blocks, %", lambda point: 100 * point.late, _round_up(100 * late)),
+        ("late blocks, %", lambda point: 100 * point.late, min(100.0, _round_up(100 * late))),
         ("longest wait of a viewer, s", lambda point: point.longest_wait, _round_up(longest)),
     )
     return svg(

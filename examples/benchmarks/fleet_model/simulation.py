@@ -67,10 +67,10 @@ class Simulation:
         self._homes.update(self._running.values())
 
     def watch(self, streams: int) -> None:
-        """Begin `streams` streams within the first minute; each that ends is replaced."""
+        """Begin `streams` streams within ten seconds; each that ends is replaced."""
         self._refill = True
         for _ in range(streams):
-            self.begin(self._random.uniform(0, 60), self._length())
+            self.begin(self._random.uniform(0, 10), self._length())
 
     def begin(self, time: float, blocks: int) -> None:
         """Begin a stream of `blocks` blocks at a time."""

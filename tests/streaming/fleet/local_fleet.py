@@ -1,9 +1,13 @@
-"""A server of a fleet in this process, with its page, and replicas without Ray."""
+"""A server of a fleet in this process, with its page, and replicas without Ray.
+
+As a program it is `sana-stream` with such replicas.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,15 +20,31 @@ from rich.console import Console
 from sana_stream import Engine
 from sana_stream.cli.commands.serve import Server
 from sana_stream.cli.console import PlainReporter
+from sana_stream.cli.main import main
+from sana_stream.streaming.fleet import gateway
 from sana_stream.streaming.fleet.calls import ReplicaLost
 from sana_stream.streaming.fleet.cluster import FleetConfig
 from sana_stream.streaming.fleet.homes import HOMES
 from sana_stream.streaming.fleet.replica import StreamBlocks
 from sana_stream.streaming.fleet.store import StreamStore
 from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.recordings import Recordings
+from sana_stream.streaming.web.live_feed import LiveFeed
 
 PATIENCE = 30.0  # seconds
+
+
+class KeptFeed(LiveFeed):
+    """A feed that keeps all that a viewer gets."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.sent = self.init
+
+    def write(self, block: Any) -> None:
+        super().write(block)
+        self.sent += self.segments()[-1].data
 
 
 class LocalReplicas:
@@ -120,3 +140,14 @@ def serving(config: RunConfig, fleet: FleetConfig, films: Path, replicas: Any) -
             recordings.close()
             for replica in replicas.replicas.values():
                 replica.close()
+
+
+@contextmanager
+def deployed(fleet: FleetConfig, config: RunConfig) -> Iterator[LocalReplicas]:
+    """Replicas of this process, in place of `cluster.deployed`."""
+    yield LocalReplicas(describe_files(config).load(config), fleet)
+
+
+if __name__ == "__main__":
+    gateway.deployed = deployed  # type: ignore[assignment]
+    sys.exit(main(sys.argv[1:]))

@@ -16,10 +16,9 @@ from sana_stream import Engine, Run, RunConfig
 from sana_stream.errors import StoreError
 from sana_stream.streaming.fleet.cluster import FleetConfig
 from sana_stream.streaming.fleet.store import StreamStore
-from sana_stream.streaming.web.live_feed import LiveFeed
 
 from ...command import pictures, run
-from .local_fleet import LocalReplicas, Served, serving
+from .local_fleet import KeptFeed, LocalReplicas, Served, serving
 
 pytest.importorskip("obstore", reason="obstore is not installed: pip install 'sana-stream[fleet]'")
 STORY = "a red boat\n0:01 the night falls"
@@ -57,18 +56,6 @@ def serve(
             yield served, replicas
 
     return start
-
-
-class KeptFeed(LiveFeed):
-    """A feed that keeps all that a viewer gets."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.sent = self.init
-
-    def write(self, block: Any) -> None:
-        super().write(block)
-        self.sent += self.segments()[-1].data
 
 
 def undisturbed(engine: Engine, film: Path, prompt: bool = True) -> bytes:

@@ -1,4 +1,4 @@
-"""`sana-stream serve --fleet` on Ray with an S3 server: a killed replica costs no frame."""
+"""`sana-stream serve --fleet` on Ray with an S3 server: what is lost costs a pause and no frame."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import http.client
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.request import Request, urlopen
 
 import av
@@ -23,14 +26,18 @@ import pytest
 from sana_stream import Engine, Run, RunConfig
 
 from ...cli.commands.test_serve import Served
-from ...command import pictures, start
+from ...command import environment, pictures, start
+from .local_fleet import KeptFeed
 
 MISSING = [name for name in ("ray", "obstore") if find_spec(name) is None]
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason="needs sana-stream[fleet]; `make test-fleet` has it"),
     pytest.mark.skipif(sys.platform != "linux", reason="a replica is killed by its process id"),
 ]
-JOB = {"story": "a red boat\n0:04 the night falls", "seconds": 12, "seed": 3}
+JOB = {"story": "a red boat\n0:04 the night falls", "seconds": 12, "seed": 3}  # 24 blocks
+CONFIG = RunConfig(
+    str(JOB["story"]), ["-"], seconds=12, seed=3, directed=True, realtime=False, checkpoint=False
+)
 
 
 @pytest.fixture
@@ -76,46 +83,98 @@ def frames_of(video: bytes) -> np.ndarray:
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
-def test_killed_replica_costs_no_frame(
-    store: str, tmp_path: Path, tiny_folder: Path, tiny_engine: Engine
-) -> None:
-    config = RunConfig(
-        str(JOB["story"]),
-        [tmp_path / "plain.mp4"],
-        seconds=12,
-        seed=3,
-        directed=True,
-        checkpoint=False,
-    )
+@pytest.fixture
+def film(tmp_path: Path, tiny_engine: Engine) -> np.ndarray:
+    """The frames of the undisturbed stream."""
+    config = replace(CONFIG, outputs=[tmp_path / "plain.mp4"])
     with Run(tiny_engine, config) as plain:
         for _ in plain:
             pass
-    model = ("--model", tiny_folder, "--dtype", "float32", "--device", "cpu")
-    fleet = ("--fleet", "--replicas", "2", "--store", store, "--snapshot-every", "4")
-    process = start("serve", *fleet, *model, "--port", "0", "--record", "films", cwd=tmp_path)
+    return pictures(tmp_path / "plain.mp4")
+
+
+def test_lost_replicas_cost_no_frame(
+    store: str, tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, film: np.ndarray
+) -> None:
+    """One is killed, one stopped, one drained; one viewer watches, another one reads nothing."""
+    fleet = ("--fleet", "--store", store, "--snapshot-every", "4", "--block-timeout", "4")
+    process = start("serve", *fleet, *options(tiny_folder), cwd=tmp_path)
     try:
         served, got = Served(process), list[bytes]()
         viewer = Thread(target=watch, args=(served._port, got), daemon=True)
         viewer.start()
         assert served.ask("POST", "/streams", JOB)[0] == 201
-        served.await_that(lambda: served.json("/status").get("blocks", 0) > 5)
-        used = [r for r in served.json("/fleet")["replicas"].values() if r["streams"]]
-        os.kill(int(used[0]["place"].rpartition(":")[2]), signal.SIGKILL)
+        await_blocks(served, 4)
+        idle = socket.create_connection(("127.0.0.1", served._port))
+        idle.sendall(b"GET /live.mp4 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        for number, loss in ((5, signal.SIGKILL), (9, signal.SIGSTOP)):
+            await_blocks(served, number)
+            os.kill(int(home(served)[1]["place"].rpartition(":")[2]), loss)
+        await_blocks(served, 14)
+        served.ask("POST", "/command", {"text": "/pause"})
+        served.await_that(lambda: len(served.json("/fleet")["replicas"]) == 2)
+        assert served.ask("POST", "/fleet/drain", {"text": home(served)[0]})[0] == 202
+        served.ask("POST", "/command", {"text": "/resume"})
         served.await_that(lambda: served.states() == ["finished"])
         counters = served.json("/fleet")
         viewer.join(60)
+        idle.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM
     finally:
         process.kill()
         process.communicate(timeout=60)
-    expected = pictures(tmp_path / "plain.mp4")
-    film, seen = pictures(tmp_path / "films" / "stream-0000.mp4"), frames_of(got[0])
-    assert digest(film) == digest(expected)
-    assert len(seen) >= len(expected) - 9  # the viewer may have come after the first block
-    assert np.array_equal(seen, frames_of(plain_viewer(tiny_engine))[-len(seen) :])
+    assert digest(pictures(tmp_path / "films" / "stream-0000.mp4")) == digest(film)
+    seen = frames_of(got[0])
+    assert len(seen) >= len(film) - 9  # the viewer may have come after the first block
+    assert digest(seen) == digest(frames_of(plain_viewer(tiny_engine))[-len(seen) :])
     assert counters["retries"]["lost"] >= 1
-    assert counters["longest_pause"] < 60
+    assert counters["retries"]["late"] >= 1
+    assert counters["longest_pause"] < 90
+
+
+def test_killed_gateway_continues_its_film(
+    tmp_path: Path, tiny_folder: Path, film: np.ndarray
+) -> None:
+    """Replicas are in the gateway's process here, and are killed with it."""
+    script = Path(__file__).with_name("local_fleet.py")
+    argv = ("serve", "--fleet", "--store", "store", *options(tiny_folder))
+    words = [sys.executable, "-m", "tests.streaming.fleet.local_fleet", *map(str, argv)]
+    paths = os.pathsep.join((str(script.parents[3]), os.environ.get("PYTHONPATH", "")))
+    environ = environment() | {"PYTHONPATH": paths}
+    for number in range(3):
+        process: Any = subprocess.Popen(
+            words, cwd=tmp_path, env=environ, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            served = Served(process)
+            if number == 0:
+                assert served.ask("POST", "/streams", JOB)[0] == 201
+            if number == 2:
+                served.await_that(lambda served=served: served.states() == ["finished"])
+            else:
+                await_blocks(served, 5)
+        finally:
+            process.kill()
+            process.communicate(timeout=60)
+    assert digest(pictures(tmp_path / "films" / "stream-0000.mp4")) == digest(film)
+
+
+def options(model: Path) -> tuple[str | Path, ...]:
+    return (
+        *("--model", model, "--dtype", "float32", "--device", "cpu", "--port", "0"),
+        *("--record", "films"),
+    )
+
+
+def await_blocks(served: Served, number: int) -> None:
+    served.await_that(lambda: served.json("/status").get("blocks", 0) >= number)
+
+
+def home(served: Served) -> tuple[str, dict[str, Any]]:
+    """The replica that has the stream."""
+    replicas = served.json("/fleet")["replicas"]
+    return next((name, facts) for name, facts in replicas.items() if facts["streams"])
 
 
 def digest(frames: np.ndarray) -> str:
@@ -124,10 +183,7 @@ def digest(frames: np.ndarray) -> str:
 
 def plain_viewer(engine: Engine) -> bytes:
     """What the page sends of the same stream made by one engine."""
-    from .test_gateway import KeptFeed
-
-    config = RunConfig(str(JOB["story"]), ["-"], seconds=12, seed=3, directed=True)
-    run = Run(engine, config)
+    run = Run(engine, CONFIG)
     feed = KeptFeed(run.plan.video_format, run.plan.blocks.longest_block)
     run.use_outputs([feed])
     with run:
