@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -65,10 +64,6 @@ class EngineReplica:
     ) -> bytes:
         """As `StreamBlocks.checkpoint`."""
         return await self._in_pool(self._blocks.checkpoint, stream, number, order, extra)
-
-    async def describe(self, stream: str) -> dict[str, Any]:
-        """The replica's name, process and streams."""
-        return {"replica": self.name, "pid": os.getpid(), "streams": list(self._blocks.streams)}
 
     async def drain(self, stream: str) -> int:
         """Finish the running blocks, store every stream, then let Serve replace this replica.
