@@ -34,9 +34,9 @@ class EngineReplica:
         from ray import serve  # pyright: ignore[reportMissingImports]
         from ray.util import metrics  # pyright: ignore[reportMissingImports]
 
-        self.name = serve.get_replica_context().replica_id.unique_id
+        name = serve.get_replica_context().replica_id.unique_id
         engine = describe_files(config).load(config)
-        self._blocks = StreamBlocks(engine, StreamStore(store), self.name, every, cached)
+        self._blocks = StreamBlocks(engine, StreamStore(store), name, every, cached)
         self._blocks.on_snapshot = self._on_snapshot
         self._pool = ThreadPoolExecutor(64, thread_name_prefix="sana-stream-call")
         self._running = 0
