@@ -124,10 +124,16 @@ class QuietReporter:
 
 
 class PlainReporter:
-    """Plain lines, for a log: a progress line every few seconds and one at the end."""
+    """Plain lines, for a log: a progress line every few seconds and one at the end.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: takes the lines.
+        prefix: begins each line.
+    """
+
+    def __init__(self, console: Console, prefix: str = "") -> None:
         self._console = console
+        self._prefix = prefix
         self._said = 0.0
 
     def plan(self, plan: RunPlan, outputs: tuple[str, ...]) -> None:
@@ -144,7 +150,7 @@ class PlainReporter:
 
     def note(self, line: str) -> None:
         """Print one line, with control characters escaped."""
-        self._show(Text(safe_text(line, MESSAGE_LIMIT)), soft_wrap=True)
+        self._show(Text(safe_text(self._prefix + line, MESSAGE_LIMIT)), soft_wrap=True)
 
     def running(self, progress: Progress) -> AbstractContextManager[None]:
         """A context in which blocks are generated."""

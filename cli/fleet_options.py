@@ -8,6 +8,7 @@ from sana_stream.errors import ConfigError
 from sana_stream.streaming.fleet.cluster import LOCAL, FleetConfig, check_address
 
 from . import argument_types
+from .options import OPTIONS
 from .parser import Parser
 
 _NEED_FLEET = ("store", "replicas", "snapshot_every", "block_timeout")
@@ -70,11 +71,18 @@ def fleet_config(args: Namespace) -> FleetConfig | None:
         raise ConfigError(
             "--fleet needs a store: add --store FOLDER, or --store s3://BUCKET/FOLDER"
         )
+    if args.overcommit:
+        raise ConfigError("--overcommit is for one device; a fleet has more replicas instead")
+    if args.checkpoint_every != OPTIONS["checkpoint_every"].arguments["default"]:
+        raise ConfigError("--checkpoint-every is for one device; a fleet has --snapshot-every")
     check_address(args.fleet)
+    replicas = given.get("replicas", FleetConfig.replicas)
+    after_a_loss = -(-args.streams // max(1, replicas - 1))  # on each replica that is left
     return FleetConfig(
         address=args.fleet,
         store=args.store,
-        replicas=given.get("replicas", FleetConfig.replicas),
+        replicas=replicas,
+        cached=max(FleetConfig.cached, after_a_loss),
         every=given.get("snapshot_every", FleetConfig.every),
         block_seconds=given.get("block_timeout", FleetConfig.block_seconds),
     )

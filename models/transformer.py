@@ -6,7 +6,7 @@ P tokens of a frame, N = T*P tokens, L text tokens, H heads, d head width, D = H
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,78 +16,18 @@ from torch import Tensor, nn
 
 from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
 from .config import TransformerConfig
+from .embeddings import TextProjection, TimeEmbedding, random_table
 from .feedforward import FeedForward
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
 
-SINUSOID_WIDTH = 256
-MAX_PERIOD = 10000.0
-
-
-def random_table(rows: int, width: int) -> nn.Parameter:
-    """Return a parameter (`rows`, `width`), normal with variance 1/`width`; empty on "meta".
-
-    Arithmetic on the meta device imports torch's compiler and sympy, which takes 2 s.
-    """
-    if torch.get_default_device().type == "meta":
-        return nn.Parameter(torch.empty(rows, width))
-    return nn.Parameter(torch.randn(rows, width) / width**0.5)
-
-
-def sinusoid(timestep: Tensor) -> Tensor:
-    """Sinusoidal embedding of timesteps (...), 0 to 1000: float32 (..., 256), cosines first."""
-    half = SINUSOID_WIDTH // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
-    angles = timestep.float().unsqueeze(-1) * torch.exp(-math.log(MAX_PERIOD) * exponents)
-    return torch.cat((angles.cos(), angles.sin()), dim=-1)
-
-
-class _Mlp(nn.Module):
-    def __init__(self, in_features: int, width: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(in_features, width)
-        self.linear_2 = nn.Linear(width, width)
-
-
-class TimestepEmbedder(_Mlp):
-    """Linear, SiLU, Linear."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(F.silu(self.linear_1(x)))
-
-
-class TextProjection(_Mlp):
-    """Linear, GELU (tanh form), Linear."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(F.gelu(self.linear_1(x), approximate="tanh"))
-
-
-class _Embedder(nn.Module):
-    """Wrapper for the published parameter name `time_embed.emb.timestep_embedder`."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.timestep_embedder = TimestepEmbedder(SINUSOID_WIDTH, width)
-
-
-class TimeEmbedding(nn.Module):
-    """Time embedding, and the six modulations (adaLN-single) that all layers share."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.emb = _Embedder(width)
-        self.linear = nn.Linear(width, 6 * width)
-
-    def forward(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """Map timesteps (B, T or 1) to modulations (B, T or 1, 6, D) and embedding (..., D)."""
-        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(self.linear.weight.dtype))
-        return self.linear(F.silu(embedded)).unflatten(-1, (6, -1)), embedded
-
-
 TEXT_NORM_EPS = 1e-5
 OUTPUT_NORM_EPS = 1e-6
 MASKED = -10000.0  # added to the score of a padding token, as in training
+
+
+TextLayer = tuple[Tensor, Tensor, Tensor | None]
+"""Keys and values (B, H, L, d) of one layer, and the bias (B, 1, 1, L)."""
 
 
 class TextKV(NamedTuple):
@@ -96,6 +36,20 @@ class TextKV(NamedTuple):
     keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
     values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
     bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
+
+    def layer(self, index: int) -> TextLayer:
+        """Keys, values and bias of one layer."""
+        return self.keys[index], self.values[index], self.bias
+
+
+class TextBatch(NamedTuple):
+    """The prompts of a batch, one for each item, of any lengths."""
+
+    items: tuple[TextKV, ...]  # each of batch 1
+
+    def layer(self, index: int) -> tuple[TextLayer, ...]:
+        """Keys, values and bias of one layer, for each item."""
+        return tuple(item.layer(index) for item in self.items)
 
 
 class TransformerBlock(nn.Module):
@@ -116,7 +70,7 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         modulation: Tensor,
         rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
+        text: TextLayer | tuple[TextLayer, ...],
         past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
     ) -> tuple[Tensor, AttentionState, Tensor]:
@@ -125,7 +79,7 @@ class TransformerBlock(nn.Module):
         Args:
             modulation: (B, T or 1, 6, D).
             rotation: rotary embedding of the block.
-            text: keys, values and bias of the prompt.
+            text: keys, values and bias of the prompt, or those of each item of the batch.
             past: attention sums and conv state (B, P, D) of the earlier blocks.
             grid: token rows and columns of a frame.
         """
@@ -136,7 +90,7 @@ class TransformerBlock(nn.Module):
         attended = self._modulate(x, shift, scale).flatten(1, 2)
         attended, own = self.attn1(attended, rotation, sums)
         x = self._add(x, attended.unflatten(1, (frames, -1)), gate)
-        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
+        crossed = self.attn2(x.flatten(1, 2), text).unflatten(1, (frames, -1))
         x, mixed = self._add_modulate(x, crossed, ff_shift, ff_scale)
         mixed, new_state = self.ff(mixed, *grid, conv_state)
         return self._add(x, mixed, ff_gate), own, new_state
@@ -164,6 +118,9 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """Compute `LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
     if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # the same for all tokens: fused
         return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
+    if x.shape[0] > 1 and scale.shape[1] == 1:  # each item as it would be alone, to the last bit
+        items = zip(x.split(1), shift.split(1), scale.split(1), strict=True)
+        return torch.cat([modulate(*item, eps) for item in items])
     return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
 
 
@@ -185,6 +142,17 @@ def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool)
     bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None
     keys, values = zip(*pairs, strict=True)
     return TextKV(keys, values, bias)
+
+
+def _state_update(
+    updates: list[tuple[AttentionState, Tensor]], item: int | slice, start: int, frames: int
+) -> StateUpdate:
+    """The state update of one item of a batch, or of all, from each layer's."""
+    items = item if isinstance(item, slice) else slice(item, item + 1)
+    sums, conv_states = zip(*updates, strict=True)
+    S, z = (torch.stack([part[items] for part in parts]) for parts in zip(*sums, strict=True))
+    conv_state = torch.stack([state[items] for state in conv_states])
+    return StateUpdate(AttentionState(S, z), conv_state, start, frames)
 
 
 class SanaVideoTransformer(nn.Module):
@@ -247,9 +215,7 @@ class SanaVideoTransformer(nn.Module):
         if rotation is None:
             rotation = self.rotation(latents, start)
         x, embedded, _ = self._run(latents, timestep, text, past, rotation)
-        shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
-        x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
-        return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
+        return self._velocity(x, embedded, latents)
 
     def commit(
         self,
@@ -267,9 +233,46 @@ class SanaVideoTransformer(nn.Module):
         if rotation is None:
             rotation = self.rotation(latents, start)
         _, _, updates = self._run(latents, timestep, text, past, rotation)
-        sums, conv_states = zip(*updates, strict=True)
-        S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
-        return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
+        return _state_update(updates, slice(None), start, latents.shape[2])
+
+    def run_batch(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: TextBatch,
+        pasts: Sequence[Past],
+        starts: Sequence[int],
+        commits: Sequence[bool],
+    ) -> list[Tensor | StateUpdate]:
+        """Run the calls of several streams as one; on the CPU each equals its call alone.
+
+        Args:
+            latents: (B, C, T, h, w); for a commit the clean block.
+            timesteps: 0 to 1000, (B, 1 or T); 0 for a commit.
+            text: the prompts.
+            pasts, starts: as for `denoise`, one for each item.
+            commits: which items are commits.
+
+        Returns:
+            For each item the velocity (1, out_channels, T, h, w), or the state update.
+        """
+        sums, conv_states = zip(*pasts, strict=True)
+        S, z = (torch.cat(parts, dim=1) for parts in zip(*sums, strict=True))
+        past = Past(AttentionState(S, z), torch.cat(conv_states, dim=1))
+        turns = [self.rotation(latents, start) for start in starts]
+        rotation = RotaryEmbedding(*(torch.cat(parts) for parts in zip(*turns, strict=True)))
+        x, embedded, updates = self._run(latents, timesteps, text, past, rotation)
+        wanted = [item for item, commit in enumerate(commits) if not commit]
+        velocities = iter(())
+        if wanted:
+            chosen = self._velocity(x[wanted], embedded[wanted], latents)
+            velocities = iter(chosen.split(1))
+        return [
+            _state_update(updates, item, starts[item], latents.shape[2])
+            if commit
+            else next(velocities)
+            for item, commit in enumerate(commits)
+        ]
 
     def set_kernels(self, fused: bool) -> None:
         """Choose between the fused kernels, which must be registered, and the plain torch code."""
@@ -297,17 +300,31 @@ class SanaVideoTransformer(nn.Module):
         return height // self.config.patch_size[1], width // self.config.patch_size[2]
 
     def _run(
-        self, latents: Tensor, timestep: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextKV | TextBatch,
+        past: Past,
+        rotation: RotaryEmbedding,
     ) -> tuple[Tensor, Tensor, list[tuple[AttentionState, Tensor]]]:
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.embed_patches(latents)
-        modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
+        # item by item: a product of one row may be computed otherwise than one of several
+        times = timestep.reshape(latents.shape[0], -1).split(1)
+        embeddings = [self.time_embed(each) for each in times]
+        modulation, embedded = embeddings[0]
+        if len(embeddings) > 1:
+            modulation, embedded = (torch.cat(part) for part in zip(*embeddings, strict=True))
         updates = []
         for i, layer in enumerate(self.layers):
-            own_text = text.keys[i], text.values[i], text.bias
-            x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
+            x, sums, conv_state = layer(x, modulation, rotation, text.layer(i), past.layer(i), grid)
             updates.append((sums, conv_state))
         return x, embedded, updates
+
+    def _velocity(self, x: Tensor, embedded: Tensor, latents: Tensor) -> Tensor:
+        shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
+        x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
+        return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
 
     def embed_patches(self, latents: Tensor) -> Tensor:
         """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""

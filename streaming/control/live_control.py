@@ -204,8 +204,12 @@ class LiveControl:
         """The prompt of the next block, if a new one was requested."""
         return self._pending.prompt
 
-    def drain(self) -> PendingChanges:
-        """Take the changes requested since the last call; to be called at the start of a block."""
+    def drain(self, frame: int | None = None) -> PendingChanges:
+        """Take the changes requested since the last call; to be called at the start of a block.
+
+        Args:
+            frame: the video's frame at which the block starts.
+        """
         with self._changed:
             changes, self._pending = self._pending, PendingChanges()
             return changes

@@ -139,11 +139,11 @@ class ReplayControl(LiveControl):
         self._next = order.position.block
         self._end = max((change.block for change in order.changes), default=-1)
 
-    def drain(self) -> PendingChanges:
+    def drain(self, frame: int | None = None) -> PendingChanges:
         """The changes stored with the next block; after the last of them, those of clients."""
         block, self._next = self._next, self._next + 1
         if block > self._end:
-            return super().drain()
+            return super().drain(frame)
         change = self._order.change_at(block)
         prompt = None if change.prompt is None else change.prompt.removesuffix(self._suffix)
         return PendingChanges(prompt, change.negative_prompt, change.seed)

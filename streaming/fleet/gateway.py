@@ -21,7 +21,7 @@ from .claim import StoreClaim
 from .cluster import FleetConfig, check_address, deployed
 from .engine import RemoteEngine, ReplayControl
 from .homes import HOMES
-from .jobs import StoredJobs, folder_of
+from .jobs import StoredJobs, film_of, folder_of
 from .order import StreamOrder
 from .store import StreamStore, unknown_store
 
@@ -46,7 +46,7 @@ class GatewayStream:
     """
 
     def __init__(self, gateway: Gateway, job: StreamJob, order: StreamOrder | None) -> None:
-        self._gateway, self._name, self._order = gateway, folder_of(job.number), order
+        self._gateway, self._name, self._order = gateway, folder_of(job.id), order
         self._engine: RemoteEngine | None = None
         self._recording: LimitedRecording | None = None
         self._unrecorded = 0  # frames before those of the recording
@@ -58,9 +58,11 @@ class GatewayStream:
             self.control = ReplayControl(order, gateway.prompt_suffix)
             self._stored = dict(order.gateway or {})
         if order is not None and order.position.frames:
-            self.origin = RunOrigin(frames=order.position.frames, id=self._text("run"))
-            film = self._text("film")
-            self.film = None if film is None else Path(film)
+            run = self._stored.get("run")
+            self.origin = RunOrigin(
+                frames=order.position.frames, id=run if isinstance(run, str) else None
+            )
+            self.film = film_of(order)
 
     def model(self, model: RunModel) -> RunModel:
         """The model of the stream's run, with the replicas in place of a loaded one."""
@@ -83,9 +85,14 @@ class GatewayStream:
         return replace(model, engine=self._engine)  # type: ignore[arg-type]
 
     @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier gateway began it."""
+        return self._order is not None
+
+    @property
     def is_untouched(self) -> bool:
         """Whether it failed here before it began, so that the next gateway may continue it."""
-        return self._order is not None and (self._engine is None or self._engine.stream is None)
+        return self.is_resumed and (self._engine is None or self._engine.stream is None)
 
     def record(
         self, run: str | None, film: Path | None, recording: LimitedRecording | None
@@ -109,13 +116,9 @@ class GatewayStream:
             return _ALL
         return self._unrecorded + recording.frames
 
-    def _text(self, key: str) -> str | None:
-        value = self._stored.get(key)
-        return value if isinstance(value, str) else None
-
 
 class Gateway:
-    """The fleet of a server, inside the context.
+    """The fleet of a server, inside the context; keeps the server's jobs.
 
     Args:
         fleet: where it runs, and its store.
@@ -150,6 +153,7 @@ class Gateway:
         self.counters = FleetCounters()
         self._claim = StoreClaim(self.store, on_lost)
         self.jobs = StoredJobs(self.store)
+        self._streams: dict[int, GatewayStream] = {}  # that run
         self._opened = ExitStack()
         self._transport: Transport | None = None
 
@@ -179,9 +183,38 @@ class Gateway:
         assert self._transport is not None, "the replicas are not started"
         return self._transport
 
+    def load(self) -> list[StreamJob]:
+        """As `KeptJobs.load`; raises StoreError."""
+        return self.jobs.load()
+
+    def drop(self) -> None:
+        """As `KeptJobs.drop`."""
+        self.jobs.drop()
+
+    def save(self, job: StreamJob) -> None:
+        """As `JobStore.save`."""
+        self.jobs.save(job)
+
+    def remove(self, job: StreamJob) -> None:
+        """As `JobStore.remove`."""
+        self._streams.pop(job.id, None)
+        self.jobs.remove(job)
+
+    def control(self, job: StreamJob) -> LiveControl:
+        """As `JobStore.control`; from then on `stream` has the job's stream."""
+        self._streams[job.id] = GatewayStream(self, job, self.jobs.order(job))
+        return self._streams[job.id].control
+
+    def begin(self, job: StreamJob, film: Path | None) -> None:
+        """Do nothing: the stream's order has its recording."""
+
+    def film(self, job: StreamJob) -> Path | None:
+        """The recording of a stream that an earlier gateway began."""
+        return self.jobs.film(job)
+
     def stream(self, job: StreamJob) -> GatewayStream:
-        """The stream of a job, from its beginning or from where an earlier gateway came to."""
-        return GatewayStream(self, job, self.jobs.order(job))
+        """The stream of a job that runs, from its beginning or from where it was before."""
+        return self._streams[job.id]
 
     def describe(self) -> dict[str, object]:
         """The replicas with their streams, and the counters of this gateway."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -35,13 +36,19 @@ class _Job(Schema):
     seconds: Annotated[float, Field(gt=0, lt=1e9)] | None
 
 
-def folder_of(number: int) -> str:
+def folder_of(stream_id: int) -> str:
     """The folder of a stream in the store."""
-    return f"stream-{number:04d}"
+    return f"stream-{stream_id:04d}"
+
+
+def film_of(order: StreamOrder) -> Path | None:
+    """The recording in an order; None where its stream is not recorded."""
+    film = (order.gateway or {}).get("film")
+    return Path(film) if isinstance(film, str) else None
 
 
 class StoredJobs:
-    """The jobs in a store, one folder each; a `JobStore`.
+    """The jobs in a store, one folder each.
 
     Args:
         store: of the fleet, claimed.
@@ -50,6 +57,7 @@ class StoredJobs:
     def __init__(self, store: StreamStore) -> None:
         self._store = store
         self._remover = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-store")
+        self._found: list[int] = []
         self._orders: dict[int, StreamOrder] = {}  # of streams that an earlier gateway began
 
     def load(self) -> list[StreamJob]:
@@ -66,32 +74,43 @@ class StoredJobs:
                 continue
             if (data := self._store.get(f"{name}/{JOB}")) is None:
                 continue  # it has ended, and some of its objects could not be removed
-            number = int(match[1])
+            stream_id = int(match[1])
             try:
                 found = _Job.model_validate(parse_json(data, _LIMIT))
                 order = self._store.get(f"{name}/{ORDER}")
                 if order is not None:
                     where = f"{self._store.url}/{name}/{ORDER}"
-                    self._orders[number] = order_from_json(order, where)
+                    self._orders[stream_id] = order_from_json(order, where)
             except (ValidationError, ValueError, StoreError) as error:
                 reason = "" if isinstance(error, ValidationError) else f" ({error})"
                 logger.warning("%s is left as it is: it cannot be read%s", name, safe_text(reason))
                 continue
-            jobs.append(StreamJob(number, found.story, found.seed, found.seconds))
-        return sorted(jobs, key=lambda job: job.number)
+            self._found.append(stream_id)
+            jobs.append(StreamJob(stream_id, found.story, found.seed, found.seconds))
+        return sorted(jobs, key=lambda job: job.id)
+
+    def film(self, job: StreamJob) -> Path | None:
+        """The recording that an earlier gateway began; None where there is none."""
+        order = self._orders.get(job.id)
+        return None if order is None else film_of(order)
 
     def order(self, job: StreamJob) -> StreamOrder | None:
         """The order of a job that an earlier gateway began; None for any other."""
-        return self._orders.pop(job.number, None)
+        return self._orders.pop(job.id, None)
+
+    def drop(self) -> None:
+        """Remove the jobs that `load` found."""
+        for stream_id in self._found:
+            self._remover.submit(self._remove, folder_of(stream_id))
 
     def save(self, job: StreamJob) -> None:
         """Keep a queued job; raises StoreError."""
         values = _Job(version=1, story=job.story, seed=job.seed, seconds=job.seconds)
-        self._store.put(f"{folder_of(job.number)}/{JOB}", values.model_dump_json().encode())
+        self._store.put(f"{folder_of(job.id)}/{JOB}", values.model_dump_json().encode())
 
     def remove(self, job: StreamJob) -> None:
         """Remove a job with its order and its snapshots, in the background."""
-        self._remover.submit(self._remove, folder_of(job.number))
+        self._remover.submit(self._remove, folder_of(job.id))
 
     def close(self) -> None:
         """Wait for what is being removed."""

@@ -45,7 +45,7 @@ class VideoBlocks:
         self._deliver_parts(self._next_frame)
         with closing(self._session_blocks()) as made:
             while frames is None or self._next_frame < frames:
-                self.prompts.wait()
+                self.prompts.wait(self.session)
                 if self.stop.is_set():
                     return
                 start, begun = self._next_frame, time.perf_counter()

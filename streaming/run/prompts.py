@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sana_stream.streaming.control.pacing import RealtimePacer
 
 logger = logging.getLogger(__name__)
+_QUEUE_POLL = 0.1  # seconds
 
 
 class PromptScheduler:
@@ -121,7 +122,7 @@ class PromptScheduler:
         given = negative = None
         if self.live is not None:
             self._read_again(self.live)
-            changes = self.live.control.drain()
+            changes = self.live.control.drain(frame)
             self._apply(changes, session, self.live)
             self._branch_or_rewind(changes, session)
             given, negative = self._words(changes.prompt)
@@ -133,13 +134,25 @@ class PromptScheduler:
         if (picture := self.picture_at(frame)) is not None:
             session.cut(picture)
 
-    def wait(self) -> None:
-        """Wait while the stream is paused, or is further ahead of real time than it has to be."""
-        if self.live is not None and self.live.control.paused:
+    def wait(self, session: Session) -> None:
+        """Wait while the stream is paused, or is further ahead of real time than it has to be.
+
+        Streams that share the session's device get its share while it is paused or unused. It may
+        have to wait for them afterwards.
+        """
+        live, stop = self.live, None if self.live is None else self.live.control.stop
+        if live is not None and live.control.paused:
             logger.info("the stream is paused; /resume continues it")
-            self.live.control.wait_while_paused()
+            with session.idle():
+                live.control.wait_while_paused()
+        if live is not None and self._plan.frames is None and not live.is_used():
+            with session.idle():
+                live.wait_for_use()
+        while session.place and stop is not None and not stop.wait(_QUEUE_POLL):
+            pass
         if self._pace is not None:
             self._pace.wait()
+            session.set_deadline(self._pace.deadline)
 
     def on_block(self, frames: int, seconds: float) -> None:
         """Record that a block of `frames` frames took `seconds` seconds."""

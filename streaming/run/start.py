@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -16,7 +18,7 @@ from .checkpoint_files import SUFFIX, checkpoint_path
 from .inputs import VideoStart, read_picture
 from .live import LiveSession
 from .plan import RunPlan
-from .prompt_check import PromptCheck
+from .prompt_check import PromptCheck, log_once_here
 from .prompts import PromptScheduler
 from .stored import run_to_json
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.drift import DriftGuard
     from sana_stream.engine.session.session import Session
+    from sana_stream.streaming.outputs.base import Output
+    from sana_stream.streaming.outputs.pump import OutputPump
 
 BRANCH_SPARE = 200 << 20  # bytes that stay free for other programs
 
@@ -45,6 +49,19 @@ def begin_session(engine: Engine, plan: RunPlan, clip: VideoStart) -> Session:
         video=clip.video,
         settings=plan.settings,
     )
+
+
+def open_pump(
+    opened: ExitStack, engine: Engine, outputs: Sequence[Output], live: LiveSession | None
+) -> OutputPump:
+    """What delivers a run's blocks to its outputs and to its page, until `opened` is closed."""
+    from sana_stream.engine.cpu import limit_threads
+    from sana_stream.streaming.outputs.pump import OutputPump
+
+    feeds = list(outputs) if live is None or live.feed is None else [live.feed, *outputs]
+    opened.enter_context(log_once_here())
+    opened.enter_context(limit_threads(engine.device, stages=1 if live else 2))
+    return opened.enter_context(OutputPump(feeds))
 
 
 def schedule_prompts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass
 from threading import Lock
@@ -34,6 +35,10 @@ class LiveFeed:
         video: size and rate.
         longest_block: pixel frames of the longest block; default: as those written so far.
         frames: how many frames were made before, of a stream that is resumed.
+
+    Attributes:
+        frames: how many frames were made.
+        viewers: how many clients are watching; counted by the web server.
     """
 
     durable = False
@@ -42,6 +47,8 @@ class LiveFeed:
 
     def __init__(self, video: VideoFormat, longest_block: int = 0, frames: int = 0) -> None:
         self.frames = frames
+        self.viewers = 0
+        self._requested = time.monotonic()
         self._longest = video.seconds(longest_block)
         self._video = video
         self._fragments = Mp4Fragmenter(StreamSpec(video, EncoderSettings("h264")))
@@ -71,6 +78,14 @@ class LiveFeed:
         """Seconds of the longest segment, which a playlist must not change (RFC 8216, 6.2.1)."""
         return self._longest
 
+    def touch(self) -> None:
+        """Record that a client asked for the stream now."""
+        self._requested = time.monotonic()
+
+    def watched_within(self, seconds: float) -> bool:
+        """Whether a client watches, or asked for the stream in the last `seconds` seconds."""
+        return self.viewers > 0 or time.monotonic() - self._requested < seconds
+
     def write(self, block: Block | BlockPart) -> None:
         """Add a block, or a part."""
         data = self._fragments.fragment(block)
@@ -86,6 +101,11 @@ class LiveFeed:
         """End the stream of every viewer."""
         self._closed = True
         self._wake()
+
+    def drop(self) -> None:
+        """Free the blocks of a stream that has ended."""
+        with self._lock:
+            self._segments.clear()
 
     def segments(self) -> tuple[MediaSegment, ...]:
         """The blocks that are kept, oldest first."""

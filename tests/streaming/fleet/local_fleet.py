@@ -18,18 +18,19 @@ from typing import Any
 from rich.console import Console
 
 from sana_stream import Engine
-from sana_stream.cli.commands.serve import Server
-from sana_stream.cli.console import PlainReporter
+from sana_stream.cli.commands.serve import ServeReporter
 from sana_stream.cli.main import main
 from sana_stream.streaming.fleet import gateway
 from sana_stream.streaming.fleet.calls import ReplicaLost
 from sana_stream.streaming.fleet.cluster import FleetConfig
 from sana_stream.streaming.fleet.homes import HOMES
 from sana_stream.streaming.fleet.replica import StreamBlocks
+from sana_stream.streaming.fleet.server import FleetServer
 from sana_stream.streaming.fleet.store import StreamStore
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.recordings import Recordings
+from sana_stream.streaming.serving.server import ServerOptions
 from sana_stream.streaming.web.live_feed import LiveFeed
 
 PATIENCE = 30.0  # seconds
@@ -83,7 +84,7 @@ class LocalReplicas:
 class Served:
     """A server in a thread, and a client of its page."""
 
-    def __init__(self, server: Server, stop: Event, thread: Thread) -> None:
+    def __init__(self, server: FleetServer, stop: Event, thread: Thread) -> None:
         self.server, self.stop = server, stop
         self._thread = thread
 
@@ -121,12 +122,15 @@ class Served:
 
 
 @contextmanager
-def serving(config: RunConfig, fleet: FleetConfig, films: Path, replicas: Any) -> Iterator[Served]:
+def serving(
+    config: RunConfig, fleet: FleetConfig, films: Path, replicas: Any, streams: int = 1
+) -> Iterator[Served]:
     """A server whose fleet starts `replicas`, which `gateway.deployed` has to return."""
     stop, console = Event(), Console(stderr=True)
     recordings = Recordings(films, True, None)
     recordings.check()
-    server = Server(config, PlainReporter(console), recordings, stop, fleet)
+    options, reporter = ServerOptions(streams), ServeReporter(console, streams)
+    server = FleetServer(config, reporter, recordings, stop, options, fleet)
     with server.page():
         server.restore()
         server.load()

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ pytest.importorskip("obstore", reason="obstore is not installed: pip install 'sa
 STORY = "a red boat\n0:01 the night falls"
 JOB = {"story": STORY, "seconds": 3, "seed": 3}  # six blocks
 PROMPT = "a blue train"  # of a client, with block 4
-Serving = Callable[[], AbstractContextManager[tuple[Served, LocalReplicas]]]
+Serving = Callable[..., AbstractContextManager[tuple[Served, LocalReplicas]]]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def serve(
     )
 
     @contextmanager
-    def start() -> Iterator[tuple[Served, LocalReplicas]]:
+    def start(streams: int = 1) -> Iterator[tuple[Served, LocalReplicas]]:
         replicas = LocalReplicas(tiny_engine, fleet)
 
         @contextmanager
@@ -52,7 +52,7 @@ def serve(
             yield replicas
 
         monkeypatch.setattr("sana_stream.streaming.fleet.gateway.deployed", deployed)
-        with serving(config, fleet, tmp_path / "films", replicas) as served:
+        with serving(config, fleet, tmp_path / "films", replicas, streams) as served:
             yield served, replicas
 
     return start
@@ -121,11 +121,31 @@ def test_viewer_and_film_are_those_of_one_engine_whatever_is_lost(
         facts = served.json("/fleet")
         watched[1].join(60)
     assert hashlib.sha256(watched[0][0]).digest() == hashlib.sha256(seen).digest()
-    film, plain = (pictures(tmp_path / name) for name in ("films/stream-0000.mp4", "plain.mp4"))
+    film, plain = (pictures(tmp_path / name) for name in ("films/stream-0001.mp4", "plain.mp4"))
     assert np.array_equal(film, plain)
     assert (facts["blocks"], facts["retries"]) == (6, {"lost": 2})
     assert facts["remade"] >= 2
     assert set(facts["replicas"]) == {"a", "b"}
+
+
+def test_streams_run_side_by_side(serve: Serving, tiny_engine: Engine, tmp_path: Path) -> None:
+    undisturbed(tiny_engine, tmp_path / "plain.mp4", prompt=False)
+    both = Barrier(2)
+    with serve(streams=2) as (served, replicas):
+        lose = at_block(3, replicas.lose)
+
+        def on_call(method: str, arguments: tuple[Any, ...]) -> None:
+            if arguments[0] == 1:
+                both.wait(30)  # the other stream is as far
+            lose(method, arguments)
+
+        replicas.on_call = on_call
+        for seed in (3, 4):
+            assert served.ask("POST", "/streams", {**JOB, "seed": seed})[0] == 201
+        served.await_that(lambda: served.states() == ["finished", "finished"])
+    films = [pictures(tmp_path / f"films/stream-000{number}.mp4") for number in (1, 2)]
+    assert np.array_equal(films[0], pictures(tmp_path / "plain.mp4"))
+    assert not np.array_equal(*films)
 
 
 def test_next_gateway_continues_streams_and_queue(
@@ -145,14 +165,15 @@ def test_next_gateway_continues_streams_and_queue(
         assert served.ask("POST", "/streams", {"story": "the moon", "seconds": 1})[0] == 201
         assert served.stop.wait(60)
     store = StreamStore(str(tmp_path / "store"))
-    assert store.folders()[-2:] == ["stream-0000", "stream-0001"]
-    assert len(pictures(tmp_path / "films/stream-0000.mp4")) == 41
+    assert store.folders()[-2:] == ["stream-0001", "stream-0002"]
+    assert len(pictures(tmp_path / "films/stream-0001.mp4")) == 41
     with serve() as (served, _):
         served.await_that(lambda: served.states() == ["finished", "finished"])
-        assert [shown["prompt"] for shown in served.json("/status")["shown"]] == ["the moon"]
-    film, plain = (pictures(tmp_path / name) for name in ("films/stream-0000.mp4", "plain.mp4"))
+        shown = served.json("/streams/2/status")["shown"]
+        assert [each["prompt"] for each in shown] == ["the moon"]
+    film, plain = (pictures(tmp_path / name) for name in ("films/stream-0001.mp4", "plain.mp4"))
     assert np.array_equal(film, plain)
-    assert len(pictures(tmp_path / "films/stream-0001.mp4")) == 16
+    assert len(pictures(tmp_path / "films/stream-0002.mp4")) == 16
     assert store.folders() == ["check"]
 
 
@@ -173,7 +194,7 @@ def test_statuses_say_what_is_wrong(serve: Serving, monkeypatch: pytest.MonkeyPa
             served.await_that(lambda: "running" in served.states())
         assert (status, headers["Retry-After"]) == (503, "10")
         for job in served.json("/streams"):
-            assert served.ask("DELETE", f"/streams/{job['number']}")[0] == 204
+            assert served.ask("DELETE", f"/streams/{job['id']}")[0] == 204
         held.set()
 
 
@@ -198,7 +219,7 @@ def test_stream_waits_for_its_store(
         drained = served.ask("POST", "/fleet/drain", {"text": "a"})
     assert failed.is_set()
     assert drained[0] == 202
-    assert len(pictures(tmp_path / "films/stream-0000.mp4")) == 48
+    assert len(pictures(tmp_path / "films/stream-0001.mp4")) == 48
 
 
 def unreachable(*_: object) -> None:
@@ -212,7 +233,7 @@ def test_stream_is_kept_where_the_settings_are_others(
         replicas.on_call = at_block(3, served.stop.set)
         served.ask("POST", "/streams", JOB)
         assert served.stop.wait(60)
-    order = tmp_path / "store/stream-0000/order.json"
+    order = tmp_path / "store/stream-0001/order.json"
     order.write_bytes(order.read_bytes().replace(b'"width": 48', b'"width": 96'))
     with serve() as (served, _):
         served.await_that(lambda: served.states() == ["failed"])
@@ -235,6 +256,8 @@ def test_stream_is_kept_where_the_settings_are_others(
         (["--fleet", "--store", "memory://"], "give a folder or a URL of s3, gs, az, file"),
         (["--fleet", "--store", "/dev/null/x"], "give another folder"),
         (["--fleet", "--store", "x", "--replicas", "0"], "--replicas"),
+        (["--fleet", "--store", "x", "--overcommit"], "a fleet has more replicas instead"),
+        (["--fleet", "--store", "x", "--checkpoint-every", "off"], "a fleet has --snapshot-every"),
     ],
 )
 def test_wrong_options_are_one_line(

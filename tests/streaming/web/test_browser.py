@@ -110,6 +110,28 @@ def test_a_second_viewer_joins_late_and_the_first_continues(browser: Browser) ->
         assert dark != light
 
 
+def test_each_stream_has_a_page_of_its_own(browser: Browser) -> None:
+    with serving("--second") as url:
+        browser.open(url)
+        browser.wait(MOVING.format(0.5))
+        links = "[...document.querySelectorAll('#streams a')].map((link) => link.textContent)"
+        browser.wait(f"{links}.length === 2")
+        assert browser.run(f"return {links}") == ["1 A night", "2 A harbour"]
+        browser.run("document.querySelector('#streams a').click()")
+        browser.wait(
+            "location.pathname === '/streams/1/' && document.body.dataset.state === 'starting'"
+        )
+        browser.press("dusk\ue007", "#prompt")
+        browser.wait("document.getElementById('answer').textContent.startsWith('Sent')")
+        for number, prompt in ((1, "dusk"), (2, None)):
+            status = f"fetch('/streams/{number}/status').then((answer) => answer.json())"
+            found = browser.run(f"return {status}.then((status) => status.waiting_prompt)")
+            assert found == prompt
+        assert browser.run("return document.querySelector('[aria-current=page]').textContent") == (
+            "1 A night"
+        )
+
+
 def test_a_killed_server_is_waited_for(browser: Browser) -> None:
     port = str(free_port())
     with serving("--port", port) as url:
