@@ -3,7 +3,7 @@ PYTHON ?= python3
 DEMO := .venv-demo
 FLEET := .venv-fleet
 TEST := .venv-test
-S3 := "moto[s3]" flask flask-cors  # the server that the tests of a fleet store in
+S3 := "moto[s3]" flask flask-cors
 PIP_FLAGS := --quiet --constraint constraints.txt
 
 ifeq ($(OS),Windows_NT)
@@ -40,7 +40,7 @@ test-fleet: wheel  ## a fleet on Ray with an S3 server, in an environment of its
 	$(TEST)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 	  > "$$($(FLEET)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/test.pth"
 	if $(FLEET)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[fleet]" $(S3); then \
-	  $(FLEET)/$(BIN)/python -m pytest -rs tests/streaming/fleet -k ray; \
+	  $(FLEET)/$(BIN)/python -m pytest -rs tests/streaming/fleet/test_ray.py; \
 	else echo "test-fleet is skipped: Ray cannot be installed here" >&2; fi
 
 docs: wheel  ## build the guides and references as a static site in site/

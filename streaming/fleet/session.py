@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -259,6 +260,18 @@ class RemoteSession:
             self._frames += len(reply.frames)
             self._unsafe.append(StreamPosition(self._next, self._frames))
         return reply.block()
+
+    @property
+    def place(self) -> int:
+        """0: replicas have no queue of streams."""
+        return 0
+
+    def idle(self) -> AbstractContextManager[None]:
+        """As `Session.idle`: between two blocks a replica does nothing for a stream."""
+        return nullcontext()
+
+    def set_deadline(self, deadline: float | None) -> None:
+        """Do nothing: replicas answer in the order of the calls."""
 
     def close(self, keep: bool) -> None:
         """Wait for what is being stored; store how far the stream has come if it is to be kept."""

@@ -33,7 +33,7 @@ from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.serving.server import ServerOptions
 from sana_stream.streaming.web.live_feed import LiveFeed
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 20.0  # seconds
 
 
 class KeptFeed(LiveFeed):
