@@ -68,7 +68,7 @@ def watch(port: int, got: list[bytes]) -> None:
     """Read the live video from the first moment at which there is one."""
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        connection.request("GET", "/live.mp4")
+        connection.request("GET", "/streams/1/live.mp4")
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
@@ -83,39 +83,41 @@ def frames_of(video: bytes) -> np.ndarray:
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
-@pytest.fixture
-def film(tmp_path: Path, tiny_engine: Engine) -> np.ndarray:
-    """The frames of the undisturbed stream."""
-    config = replace(CONFIG, outputs=[tmp_path / "plain.mp4"])
-    with Run(tiny_engine, config) as plain:
+def film_of(engine: Engine, path: Path, seed: int) -> str:
+    """The digest of the frames of an undisturbed stream."""
+    with Run(engine, replace(CONFIG, outputs=[path], seed=seed)) as plain:
         for _ in plain:
             pass
-    return pictures(tmp_path / "plain.mp4")
+    return digest(pictures(path))
 
 
 def test_lost_replicas_cost_no_frame(
-    store: str, tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, film: np.ndarray
+    store: str, tmp_path: Path, tiny_folder: Path, tiny_engine: Engine
 ) -> None:
-    """One is killed, one stopped, one drained; one viewer watches, another one reads nothing."""
+    """One is killed, one stopped, one drained, each with the first of two streams.
+
+    A viewer watches that one, another viewer reads nothing of it.
+    """
     fleet = ("--fleet", "--store", store, "--snapshot-every", "4", "--block-timeout", "4")
-    process = start("serve", *fleet, *options(tiny_folder), cwd=tmp_path)
+    process = start("serve", *fleet, "--streams", "2", *options(tiny_folder), cwd=tmp_path)
     try:
         served, got = Served(process), list[bytes]()
         viewer = Thread(target=watch, args=(served._port, got), daemon=True)
         viewer.start()
-        assert served.ask("POST", "/streams", JOB)[0] == 201
+        for seed in (3, 4):
+            assert served.ask("POST", "/streams", {**JOB, "seed": seed})[0] == 201
         await_blocks(served, 4)
         idle = socket.create_connection(("127.0.0.1", served._port))
-        idle.sendall(b"GET /live.mp4 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        idle.sendall(b"GET /streams/1/live.mp4 HTTP/1.0\r\nHost: localhost\r\n\r\n")
         for number, loss in ((5, signal.SIGKILL), (9, signal.SIGSTOP)):
             await_blocks(served, number)
             os.kill(int(home(served)[1]["place"].rpartition(":")[2]), loss)
         await_blocks(served, 14)
-        served.ask("POST", "/command", {"text": "/pause"})
+        served.ask("POST", "/streams/1/command", {"text": "/pause"})
         served.await_that(lambda: len(served.json("/fleet")["replicas"]) == 2)
         assert served.ask("POST", "/fleet/drain", {"text": home(served)[0]})[0] == 202
-        served.ask("POST", "/command", {"text": "/resume"})
-        served.await_that(lambda: served.states() == ["finished"])
+        served.ask("POST", "/streams/1/command", {"text": "/resume"})
+        served.await_that(lambda: served.states() == ["finished", "finished"])
         counters = served.json("/fleet")
         viewer.join(60)
         idle.close()
@@ -124,9 +126,11 @@ def test_lost_replicas_cost_no_frame(
     finally:
         process.kill()
         process.communicate(timeout=60)
-    assert digest(pictures(tmp_path / "films" / "stream-0001.mp4")) == digest(film)
+    for number, seed in ((1, 3), (2, 4)):
+        film = pictures(tmp_path / "films" / f"stream-000{number}.mp4")
+        assert digest(film) == film_of(tiny_engine, tmp_path / f"plain-{number}.mp4", seed)
     seen = frames_of(got[0])
-    assert len(seen) >= len(film) - 9  # the viewer may have come after the first block
+    assert len(seen) >= 192 - 9  # the viewer may have come after the first block
     assert digest(seen) == digest(frames_of(plain_viewer(tiny_engine))[-len(seen) :])
     assert counters["retries"]["late"] >= 1  # the stopped one
     assert counters["moves"] >= 2
@@ -135,7 +139,7 @@ def test_lost_replicas_cost_no_frame(
 
 
 def test_killed_gateway_continues_its_film(
-    tmp_path: Path, tiny_folder: Path, film: np.ndarray
+    tmp_path: Path, tiny_folder: Path, tiny_engine: Engine
 ) -> None:
     """Replicas are in the gateway's process here, and are killed with it."""
     script = Path(__file__).with_name("local_fleet.py")
@@ -158,7 +162,8 @@ def test_killed_gateway_continues_its_film(
         finally:
             process.kill()
             process.communicate(timeout=60)
-    assert digest(pictures(tmp_path / "films" / "stream-0001.mp4")) == digest(film)
+    film = pictures(tmp_path / "films" / "stream-0001.mp4")
+    assert digest(film) == film_of(tiny_engine, tmp_path / "plain.mp4", 3)
 
 
 def options(model: Path) -> tuple[str | Path, ...]:
@@ -169,13 +174,13 @@ def options(model: Path) -> tuple[str | Path, ...]:
 
 
 def await_blocks(served: Served, number: int) -> None:
-    served.await_that(lambda: served.json("/status").get("blocks", 0) >= number)
+    served.await_that(lambda: served.json("/streams/1/status").get("blocks", 0) >= number)
 
 
 def home(served: Served) -> tuple[str, dict[str, Any]]:
-    """The replica that has the stream."""
-    replicas = served.json("/fleet")["replicas"]
-    return next((name, facts) for name, facts in replicas.items() if facts["streams"])
+    """The replica that has the first stream."""
+    replicas = served.json("/fleet")["replicas"].items()
+    return next((name, facts) for name, facts in replicas if "stream-0001" in facts["streams"])
 
 
 def digest(frames: np.ndarray) -> str:
