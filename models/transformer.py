@@ -7,7 +7,6 @@ P tokens of a frame, N = T*P tokens, L text tokens, H heads, d head width, D = H
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,36 +19,9 @@ from .embeddings import TextProjection, TimeEmbedding, random_table
 from .feedforward import FeedForward
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
+from .text_kv import TEXT_NORM_EPS, TextBatch, TextKV, TextLayer, project_text
 
-TEXT_NORM_EPS = 1e-5
 OUTPUT_NORM_EPS = 1e-6
-MASKED = -10000.0  # added to the score of a padding token, as in training
-
-
-TextLayer = tuple[Tensor, Tensor, Tensor | None]
-"""Keys and values (B, H, L, d) of one layer, and the bias (B, 1, 1, L)."""
-
-
-class TextKV(NamedTuple):
-    """Text keys and values of every layer, computed once per prompt."""
-
-    keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
-    values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
-    bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
-
-    def layer(self, index: int) -> TextLayer:
-        """Keys, values and bias of one layer."""
-        return self.keys[index], self.values[index], self.bias
-
-
-class TextBatch(NamedTuple):
-    """The prompts of a batch, one for each item, of any lengths."""
-
-    items: tuple[TextKV, ...]  # each of batch 1
-
-    def layer(self, index: int) -> tuple[TextLayer, ...]:
-        """Keys, values and bias of one layer, for each item."""
-        return tuple(item.layer(index) for item in self.items)
 
 
 class TransformerBlock(nn.Module):
@@ -83,17 +55,58 @@ class TransformerBlock(nn.Module):
             past: attention sums and conv state (B, P, D) of the earlier blocks.
             grid: token rows and columns of a frame.
         """
-        tables = (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)  # 6 x (B, T, 1, D)
-        shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
-        sums, conv_state = past
-        frames = x.shape[1]
-        attended = self._modulate(x, shift, scale).flatten(1, 2)
-        attended, own = self.attn1(attended, rotation, sums)
-        x = self._add(x, attended.unflatten(1, (frames, -1)), gate)
-        crossed = self.attn2(x.flatten(1, 2), text).unflatten(1, (frames, -1))
-        x, mixed = self._add_modulate(x, crossed, ff_shift, ff_scale)
-        mixed, new_state = self.ff(mixed, *grid, conv_state)
-        return self._add(x, mixed, ff_gate), own, new_state
+        tables = self._tables(modulation)
+        mixed, own = self._attend(x, tables, rotation, past[0])
+        x, mixed = self._cross_attend(x, mixed, tables, text)
+        mixed, new_state = self.ff(mixed, *grid, past[1])
+        return self._add(x, mixed, tables[5]), own, new_state
+
+    def state(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        rotation: RotaryEmbedding,
+        text: TextLayer | tuple[TextLayer, ...],
+        past: tuple[AttentionState, Tensor],
+        grid: tuple[int, int],
+    ) -> tuple[AttentionState, Tensor]:
+        """The sums and the conv state that `forward` returns, where its tokens are not needed.
+
+        After self-attention only the last frame is computed, and no temporal convolution.
+        """
+        tables = self._tables(modulation)
+        attended, own = self._attend(x, tables, rotation, past[0])
+        x, attended = (each[:, -1:].contiguous() for each in (x, attended))
+        last = tuple(table[:, -1:] for table in tables)
+        _, mixed = self._cross_attend(x, attended, last, text)
+        return own, self.ff.spatial_conv(mixed, *grid)[:, -1]
+
+    def _tables(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of attention and of feed-forward: six of (B, T or 1, 1, D)."""
+        return (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)
+
+    def _attend(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, ...],
+        rotation: RotaryEmbedding,
+        sums: AttentionState,
+    ) -> tuple[Tensor, AttentionState]:
+        normed = self._modulate(x, *tables[:2]).flatten(1, 2)
+        attended, own = self.attn1(normed, rotation, sums)
+        return attended.unflatten(1, (x.shape[1], -1)), own
+
+    def _cross_attend(
+        self,
+        x: Tensor,
+        attended: Tensor,
+        tables: tuple[Tensor, ...],
+        text: TextLayer | tuple[TextLayer, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """The tokens after both attentions, and the input of the feed-forward."""
+        x = self._add(x, attended, tables[2])
+        crossed = self.attn2(x.flatten(1, 2), text).unflatten(1, (x.shape[1], -1))
+        return self._add_modulate(x, crossed, *tables[3:5])
 
     def _modulate(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
         if self.fused:
@@ -122,26 +135,6 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
         items = zip(x.split(1), shift.split(1), scale.split(1), strict=True)
         return torch.cat([modulate(*item, eps) for item in items])
     return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
-
-
-def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool) -> TextKV:
-    """Compute the keys and values of a prompt, for any transformer with these parts.
-
-    Args:
-        network: has `caption_projection`, `caption_norm`, `layers` with `attn2`, and `proj_out`.
-        embeds, mask, keep_padding: as for `SanaVideoTransformer.prepare_text`.
-    """
-    length, padded = embeds.shape[1], True
-    if not keep_padding:
-        tokens = mask.bool().cpu()  # one read of the device
-        length = int(tokens.any(dim=0).nonzero().max()) + 1
-        padded = not bool(tokens[:, :length].all())
-    dtype = network.proj_out.weight.dtype
-    text = network.caption_norm(network.caption_projection(embeds[:, :length].to(dtype)))
-    pairs = [layer.attn2.keys_values(text) for layer in network.layers]
-    bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None
-    keys, values = zip(*pairs, strict=True)
-    return TextKV(keys, values, bias)
 
 
 def _state_update(
@@ -214,7 +207,7 @@ class SanaVideoTransformer(nn.Module):
         """
         if rotation is None:
             rotation = self.rotation(latents, start)
-        x, embedded, _ = self._run(latents, timestep, text, past, rotation)
+        x, embedded = self._run(latents, timestep, text, past, rotation)
         return self._velocity(x, embedded, latents)
 
     def commit(
@@ -232,7 +225,8 @@ class SanaVideoTransformer(nn.Module):
         timestep = torch.zeros(latents.shape[0], device=latents.device)
         if rotation is None:
             rotation = self.rotation(latents, start)
-        _, _, updates = self._run(latents, timestep, text, past, rotation)
+        updates: list[tuple[AttentionState, Tensor]] = []
+        self._run(latents, timestep, text, past, rotation, updates, tokens=False)
         return _state_update(updates, slice(None), start, latents.shape[2])
 
     def run_batch(
@@ -261,7 +255,8 @@ class SanaVideoTransformer(nn.Module):
         past = Past(AttentionState(S, z), torch.cat(conv_states, dim=1))
         turns = [self.rotation(latents, start) for start in starts]
         rotation = RotaryEmbedding(*(torch.cat(parts) for parts in zip(*turns, strict=True)))
-        x, embedded, updates = self._run(latents, timesteps, text, past, rotation)
+        updates: list[tuple[AttentionState, Tensor]] = []
+        x, embedded = self._run(latents, timesteps, text, past, rotation, updates)
         wanted = [item for item, commit in enumerate(commits) if not commit]
         velocities = iter(())
         if wanted:
@@ -306,7 +301,17 @@ class SanaVideoTransformer(nn.Module):
         text: TextKV | TextBatch,
         past: Past,
         rotation: RotaryEmbedding,
-    ) -> tuple[Tensor, Tensor, list[tuple[AttentionState, Tensor]]]:
+        updates: list[tuple[AttentionState, Tensor]] | None = None,
+        *,
+        tokens: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Run the layers; returns their tokens and the embedded timestep.
+
+        Args:
+            updates: gets each layer's sums and conv state.
+            tokens: whether the tokens are needed. Without them, those of the fused last layer are
+                not computed, and those of the layer before are returned.
+        """
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.embed_patches(latents)
         # item by item: a product of one row may be computed otherwise than one of several
@@ -315,11 +320,17 @@ class SanaVideoTransformer(nn.Module):
         modulation, embedded = embeddings[0]
         if len(embeddings) > 1:
             modulation, embedded = (torch.cat(part) for part in zip(*embeddings, strict=True))
-        updates = []
-        for i, layer in enumerate(self.layers):
-            x, sums, conv_state = layer(x, modulation, rotation, text.layer(i), past.layer(i), grid)
-            updates.append((sums, conv_state))
-        return x, embedded, updates
+        layers = self.layers
+        for i, layer in enumerate(layers):
+            own_text = text.layer(i)
+            if updates is not None and not tokens and layer.fused and i == len(layers) - 1:
+                updates.append(layer.state(x, modulation, rotation, own_text, past.layer(i), grid))
+                break
+            x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
+            if updates is not None:
+                updates.append((sums, conv_state.clone()))
+            del conv_state  # it is a part of a tensor of the whole block's size
+        return x, embedded
 
     def _velocity(self, x: Tensor, embedded: Tensor, latents: Tensor) -> Tensor:
         shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)

@@ -15,7 +15,8 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
-from sana_stream.models.transformer import TextKV, TransformerBlock
+from sana_stream.models.text_kv import TextKV
+from sana_stream.models.transformer import TransformerBlock
 
 logger = logging.getLogger(__name__)
 

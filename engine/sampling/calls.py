@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sana_stream.engine.loading.model import TransformerCalls
 from sana_stream.models.memory_policy import Past, StateUpdate
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 
 T = TypeVar("T")
 Result = Any

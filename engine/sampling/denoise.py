@@ -12,7 +12,7 @@ from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.state import StreamState
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 from sana_stream.models.upload import to_device
 
 from .calls import Call, Result, Steps

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from sana_stream.engine.loading.model import LoadedModel
-from sana_stream.models.transformer import SanaVideoTransformer, TextBatch
+from sana_stream.models.text_kv import TextBatch
+from sana_stream.models.transformer import SanaVideoTransformer
 
 from .calls import Call, Result
 

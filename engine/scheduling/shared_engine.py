@@ -26,7 +26,7 @@ from .batch_size import DeviceRunner, measure_batch_size, measure_costs
 from .demand import demand_of, memory_for_streams
 from .scheduler import Scheduler, SchedulerOutput, SchedulerStats
 from .shared_executor import SharedExecutor
-from .swap import Swap
+from .swap import Swap, memory_of
 from .tasks import StreamRequest, Task
 from .text_cache import TextCache
 
@@ -295,5 +295,6 @@ class SharedEngine:
         needed -= sum(self._swap.bytes_away(stream.id) for stream in swapped)
         idle = sorted((s for s in swapped if not self._busy.get(s.id)), key=lambda s: s.last_due)
         if needed > limit:
-            snapshots = [(s.id, self._attached[s.id][0].snapshot()) for s in idle]
-            self._swap.make_room(needed - limit, snapshots)
+            sessions = [(s.id, self._attached[s.id][0]) for s in idle]
+            memory = [(id_, memory_of(s.snapshot(), s.held_tensors)) for id_, s in sessions]
+            self._swap.make_room(needed - limit, memory)

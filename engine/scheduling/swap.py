@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,11 +13,18 @@ from sana_stream.engine.snapshot.snapshot import Snapshot
 Move = Callable[[Tensor], Tensor]
 
 
-class Swap:
-    """Moves the tensors of snapshots between a device and pinned host memory, in place.
+class StreamMemory(NamedTuple):
+    """The tensors that a stream keeps between two blocks."""
 
-    Whoever holds a snapshot holds the moved tensors: nothing is copied twice, and no reference
-    keeps the device's memory.
+    cache: tuple[Tensor, ...]  # of the decoder
+    rest: tuple[Tensor, ...]
+
+
+class Swap:
+    """Moves the tensors of streams between a device and pinned host memory, in place.
+
+    Snapshots hold the moved tensors: nothing is copied twice, and no reference keeps the device's
+    memory.
 
     Args:
         device: what the streams run on; on the CPU nothing is moved.
@@ -31,12 +39,12 @@ class Swap:
         self._to_device = to_device or (lambda tensor: _copied(tensor, device))
         self._away: dict[int, list[Tensor]] = {}  # by stream
 
-    def out(self, stream: int, snapshot: Snapshot, wanted: int) -> int:
-        """Move tensors of a stream to the host, its decoder's cache first.
+    def out(self, stream: int, tensors: Iterable[Tensor], wanted: int) -> int:
+        """Move tensors of a stream to the host, in their order.
 
         Args:
             stream: its number.
-            snapshot: it must not be in use.
+            tensors: they must not be in use.
             wanted: bytes to be freed.
 
         Returns:
@@ -46,7 +54,7 @@ class Swap:
             return 0
         away, freed = self._away.setdefault(stream, []), 0
         known = {id(tensor) for tensor in away}
-        for tensor in _tensors(snapshot):
+        for tensor in tensors:
             if freed >= wanted:
                 break
             if id(tensor) not in known:
@@ -65,45 +73,38 @@ class Swap:
         """Bytes of a stream that are on the host."""
         return sum(tensor.nbytes for tensor in self._away.get(stream, ()))
 
-    def make_room(self, wanted: int, idle: Iterable[tuple[int, Snapshot]]) -> int:
+    def make_room(self, wanted: int, idle: Iterable[tuple[int, StreamMemory]]) -> int:
         """Free memory of idle streams: every decoder's cache, then the rest.
 
         Args:
             wanted: bytes.
-            idle: numbers and snapshots of streams, least recently due first.
+            idle: numbers and memory of streams, least recently due first.
 
         Returns:
             Bytes that were freed.
         """
         freed, idle = 0, list(idle)
-        for part in (_cache_bytes, _all_bytes):
-            for stream, snapshot in idle:
+        for part in range(len(StreamMemory._fields)):
+            for stream, memory in idle:
                 if freed >= wanted:
                     return freed
-                left = part(snapshot) - self.bytes_away(stream)
-                if left > 0:
-                    freed += self.out(stream, snapshot, min(left, wanted - freed))
+                freed += self.out(stream, memory[part], wanted - freed)
         return freed
 
 
-def _tensors(snapshot: Snapshot) -> Iterator[Tensor]:
-    """The tensors of a snapshot, the decoder's cache first."""
-    if snapshot.cache is not None:
-        yield from snapshot.cache.tails
+def memory_of(snapshot: Snapshot, held: Iterable[Tensor] = ()) -> StreamMemory:
+    """The tensors of a stream.
+
+    Args:
+        snapshot: its newest one.
+        held: the decoder's cache, where it is not in the snapshot.
+    """
+    cache = () if snapshot.cache is None else snapshot.cache.tails
+    states: list[Tensor] = []
     for state in snapshot.states:
-        for slot in state.memory.slots:
-            yield from slot.sums
-        yield state.conv_state
-    yield from snapshot.recent_latents
-
-
-def _cache_bytes(snapshot: Snapshot) -> int:
-    return 0 if snapshot.cache is None else snapshot.cache.nbytes
-
-
-def _all_bytes(snapshot: Snapshot) -> int:
-    different = {id(tensor): tensor.nbytes for tensor in _tensors(snapshot)}
-    return sum(different.values())
+        states += [tensor for slot in state.memory.slots for tensor in slot.sums]
+        states.append(state.conv_state)
+    return StreamMemory((*held, *cache), (*states, *snapshot.recent_latents))
 
 
 def _pinned(tensor: Tensor) -> Tensor:

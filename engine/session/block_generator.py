@@ -28,7 +28,7 @@ from sana_stream.engine.sampling.checks import (
     out_of_memory,
     sample_until_finite,
 )
-from sana_stream.engine.sampling.decode import DecodedBlock, DeliverPart, decode_block
+from sana_stream.engine.sampling.decode import DecodedBlock, DeliverPart, HeldCache, decode_block
 from sana_stream.engine.sampling.denoise import (
     BlockNoise,
     commit_pending,
@@ -37,7 +37,7 @@ from sana_stream.engine.sampling.denoise import (
 )
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 
 from .executor import BlockWork, DirectExecutor, Executor, decoding_work, sampling_work
 from .parts import PartDelivery, TakePart
@@ -127,6 +127,7 @@ class BlockGenerator:
         )
         self._must_tile = False  # since memory has run out
         self._side_stream = side_stream_for(model.device)
+        self._cache = HeldCache()
         self._peak_bytes = 0
         self._executor: Executor = DirectExecutor(model)
         self._sampling = Lock()
@@ -151,6 +152,11 @@ class BlockGenerator:
         """Make a `sample` that is running raise CancelledError before its next network call."""
         self._interrupted = True
         self._executor.wake()
+
+    @property
+    def held_tensors(self) -> tuple[Tensor, ...]:
+        """Tensors of the stream that no snapshot has, while no block is decoded."""
+        return self._cache.tensors
 
     def run_on(self, executor: Executor) -> None:
         """Run the networks elsewhere, from the next `sample` and `decode` on."""
@@ -212,8 +218,7 @@ class BlockGenerator:
             before.reference_stats, stats, span.index - latent_block.snapshot.shot.index
         )
         after = replace(
-            latent_block.after,
-            cache=decoded.cache,
+            self._cache.keep(latent_block.after, decoded.cache),
             reference_stats=reference,
             decode_frames=pieces,
             decode_tiles=tiles,
@@ -292,8 +297,9 @@ class BlockGenerator:
             decoder = self._model.decoder_for(tiles)
             try:
                 with latent_block.timer.stage("decode"):
+                    cache = self._cache.take(before, decoder, step)
                     decoded = decode_block(
-                        *(decoder, latents, before, span, step, side_stream, deliver)
+                        *(decoder, latents, cache, span, step, side_stream, deliver)
                     )
                     return decoded, step, tiles
             except torch.OutOfMemoryError as error:
@@ -337,7 +343,7 @@ class BlockGenerator:
             decode_seconds=timer.seconds("decode"),
             memory_bytes=memory,
             peak_memory_bytes=self._peak_bytes,
-            state_bytes=after.nbytes,
+            state_bytes=after.nbytes + self._cache.nbytes,
             attempts=latent_block.attempts,
             look=stats,
             drift=drift,

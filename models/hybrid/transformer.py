@@ -21,14 +21,8 @@ from sana_stream.models.attention import CrossAttention
 from sana_stream.models.embeddings import TextProjection, TimeEmbedding, random_table
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
-from sana_stream.models.transformer import (
-    OUTPUT_NORM_EPS,
-    TEXT_NORM_EPS,
-    TextKV,
-    TextLayer,
-    modulate,
-    project_text,
-)
+from sana_stream.models.text_kv import TEXT_NORM_EPS, TextKV, TextLayer, project_text
+from sana_stream.models.transformer import OUTPUT_NORM_EPS, modulate
 
 from .attention import GatedLinearAttention, GatedSoftmaxAttention
 from .config import HybridConfig

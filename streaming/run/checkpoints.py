@@ -145,7 +145,7 @@ class Checkpoints:
         if self._kept() is None:
             self._waiting.clear()
             return
-        self._waiting.append((frames, snapshot.without_large_cache()))
+        self._waiting.append((frames, snapshot))
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
         if safe is not None and not busy and time.monotonic() >= self._due:

@@ -18,7 +18,8 @@ from sana_stream.models.attention import AttentionState
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.rope import shift_in_time
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.text_kv import TextKV
+from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.wan import WanVAE
 

@@ -21,7 +21,7 @@ from sana_stream.engine.block import Block
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.sampling.model_runner import ModelRunner
 from sana_stream.engine.scheduling import SharedEngine
-from sana_stream.engine.scheduling.swap import Swap
+from sana_stream.engine.scheduling.swap import Swap, memory_of
 from sana_stream.engine.scheduling.text_cache import TextCache
 from sana_stream.engine.session.executor import DirectExecutor
 from sana_stream.engine.session.lookahead import generate_ahead
@@ -292,28 +292,33 @@ def test_embeddings_are_kept_within_their_limit():
     assert cache.nbytes <= 200
 
 
-def test_swapped_stream_goes_on_bit_for_bit(tiny_engine: Engine):
-    """The tensors that a snapshot holds are moved, its decoder's cache first."""
+@pytest.mark.parametrize("held", [False, True])
+def test_swapped_stream_goes_on_bit_for_bit(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch, held: bool
+):
+    """The tensors that a stream holds are moved, its decoder's cache first."""
+    if held:  # by the session, as too large for snapshots
+        monkeypatch.setattr("sana_stream.engine.snapshot.snapshot.CACHE_LIMIT", 0)
     session: Session = tiny_engine.session("a red boat", memory="window=2,sink=1")
     expected = tiny_engine.session("a red boat", memory="window=2,sink=1")
     for each in (session, expected):
         next(each)
     snapshot, moved = session.snapshot(), []
+    assert (snapshot.cache is None, bool(session.held_tensors)) == (held, held)
 
     def to_host(tensor: torch.Tensor) -> torch.Tensor:
         moved.append(tensor)
         return tensor.double()
 
     swap = Swap(torch.device("cpu"), to_host, lambda tensor: tensor.float())
-    assert snapshot.cache is not None
-    cache = snapshot.cache.nbytes
-    assert swap.make_room(1, [(1, snapshot)]) > 0
+    memory = memory_of(snapshot, session.held_tensors)
+    assert swap.make_room(1, [(1, memory)]) > 0
     assert len(moved) == 1
-    assert moved[0].shape == snapshot.cache.tails[0].shape
-    swap.make_room(cache, [(1, snapshot)])
-    swap.make_room(1 << 40, [(1, snapshot)])
+    assert moved[0].shape == memory.cache[0].shape
+    swap.make_room(sum(tensor.nbytes for tensor in memory.cache), [(1, memory)])
+    swap.make_room(1 << 40, [(1, memory)])
     assert snapshot.recent_latents[-1].dtype == torch.float64
-    assert swap.make_room(1 << 40, [(1, snapshot)]) == 0
+    assert swap.make_room(1 << 40, [(1, memory)]) == 0
     swap.back(1)
     assert swap.bytes_away(1) == 0
     assert same([next(session)], [next(expected)])
