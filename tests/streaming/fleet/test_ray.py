@@ -99,7 +99,9 @@ def test_lost_replicas_cost_no_frame(
     A viewer watches that one, another viewer reads nothing of it.
     """
     fleet = ("--fleet", "--store", store, "--snapshot-every", "4", "--block-timeout", "4")
-    process = start("serve", *fleet, "--streams", "2", *options(tiny_folder), cwd=tmp_path)
+    process = start(
+        "serve", *fleet, "--streams", "2", *options(tiny_folder), cwd=tmp_path, fresh=True
+    )
     try:
         served, got = Served(process), list[bytes]()
         viewer = Thread(target=watch, args=(served._port, got), daemon=True)
