@@ -275,8 +275,7 @@ class StreamBlocks:
             return np.asarray(picture.convert("RGB"))
 
     def _snapshot(self, cached: CachedStream) -> Snapshot:
-        snapshot = cached.guard.with_reference(cached.session.snapshot())
-        return snapshot.without_large_cache()
+        return cached.guard.with_reference(cached.session.snapshot())
 
     def _save(self, stream: str, cached: CachedStream, order: StreamOrder) -> None:
         """Store a snapshot in the background, unless the last one is still being written."""
