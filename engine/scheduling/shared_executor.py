@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from queue import SimpleQueue
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -124,7 +124,7 @@ class SharedExecutor:
     def place(self) -> int:
         return self._queue.place(self.stream)
 
-    def _wait(self, task: Task) -> T:
+    def _wait(self, task: Task) -> Any:
         self._queue.submit(self.stream, task)
         try:
             return task.future.result()

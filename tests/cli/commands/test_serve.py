@@ -57,7 +57,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path: Path, tiny_folder: Path) -> Iterator[Served]:
     argv = ("--port", "0", "--model", tiny_folder, "--record", "films", "--seed", "3")
-    process = start("serve", *argv, cwd=tmp_path, light=True)
+    process = start("serve", *argv, cwd=tmp_path)
     try:
         yield Served(process)
     finally:
@@ -147,7 +147,7 @@ def test_removed_folder_does_not_end_a_running_stream(served: Served, tmp_path: 
 
 def test_second_server_on_a_folder_is_refused(served: Served, tmp_path: Path) -> None:
     argv = ("serve", "--port", "0", "--model", "pocket", "--record", "films")
-    other = start(*argv, cwd=tmp_path, light=True)
+    other = start(*argv, cwd=tmp_path)
     err = other.communicate(timeout=120)[1].decode()
     assert other.returncode == 2
     assert f"another server (process {served.process.pid}) records there" in err

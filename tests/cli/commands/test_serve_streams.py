@@ -65,7 +65,7 @@ class Served:
 def serving(folder: Path, model: Path) -> Iterator[Served]:
     argv = ("serve", "--port", "0", "--model", model, "--record", "films", "--streams", "3")
     words = ("--overcommit", "--checkpoint-every", "0.1s")
-    process = start(*argv, *words, cwd=folder, light=True)
+    process = start(*argv, *words, cwd=folder)
     try:
         yield Served(process)
     finally:
