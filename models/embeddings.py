@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .fp8 import input_dtype
+
 SINUSOID_WIDTH = 256
 MAX_PERIOD = 10000.0
 
@@ -69,5 +71,5 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Map timesteps (B, T or 1) to modulations (B, T or 1, 6, D) and embedding (..., D)."""
-        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(self.linear.weight.dtype))
+        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(input_dtype(self.linear)))
         return self.linear(F.silu(embedded)).unflatten(-1, (6, -1)), embedded

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .fp8 import input_dtype
+
 TEXT_NORM_EPS = 1e-5
 MASKED = -10000.0  # added to the score of a padding token, as in training
 
@@ -51,7 +53,7 @@ def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool)
         tokens = mask.bool().cpu()  # one read of the device
         length = int(tokens.any(dim=0).nonzero().max()) + 1
         padded = not bool(tokens[:, :length].all())
-    dtype = network.proj_out.weight.dtype
+    dtype = input_dtype(network.proj_out)
     text = network.caption_norm(network.caption_projection(embeds[:, :length].to(dtype)))
     pairs = [layer.attn2.keys_values(text) for layer in network.layers]
     bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None

@@ -48,7 +48,7 @@ class ModelRunner:
 
     def _can_batch(self) -> bool:
         model = self._model
-        plain = isinstance(model.transformer, SanaVideoTransformer)
+        plain = isinstance(model.transformer, SanaVideoTransformer) and not model.transformer.fused
         return plain and model.transformer_calls is model.transformer
 
     def _run_batch(self, calls: Sequence[Call]) -> list[Result]:

@@ -22,7 +22,8 @@ from sana_stream.models.embeddings import TextProjection, TimeEmbedding, random_
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
 from sana_stream.models.text_kv import TEXT_NORM_EPS, TextKV, TextLayer, project_text
-from sana_stream.models.transformer import OUTPUT_NORM_EPS, modulate
+from sana_stream.models.transformer import OUTPUT_NORM_EPS
+from sana_stream.models.transformer_block import modulate
 
 from .attention import GatedLinearAttention, GatedSoftmaxAttention
 from .config import HybridConfig
@@ -152,7 +153,7 @@ class HybridTransformer(nn.Module):
             (B, out_channels, T, h, w), in the dtype of `latents`.
         """
         rotation = self.rotation(latents, start) if rotation is None else rotation
-        x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
+        x = self.patch_embedding(latents.to(self.patch_embedding.weight.dtype))
         x = rearrange(x, "b d t h w -> b t (h w) d")
         times = timestep.reshape(latents.shape[0], -1).float().trunc()
         modulation, embedded = self.time_embed(times)

@@ -27,7 +27,7 @@ from sana_stream.engine.session.executor import DirectExecutor
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 from sana_stream.errors import ConfigError, QueueFullError
-from sana_stream.models import transformer
+from sana_stream.models import transformer_block
 
 PROMPTS = ["a red boat", "night falls over the blue sea", "the sun rises over the hill, a fox runs"]
 IMAGE = np.full((32, 48, 3), 90, np.uint8)
@@ -139,7 +139,7 @@ def test_equality_needs_each_item_normalised_as_alone(
     engine = Engine.load(tiny_folder, device="cpu", dtype="bfloat16")
     plans = [{"prompt": prompt, "steps": 2} for prompt in PROMPTS]
     expected = [Player(engine, plan, 0, None).alone() for plan in plans]
-    real = transformer.modulate
+    real = transformer_block.modulate
 
     def fused_again(x, shift, scale, eps):
         if x.shape[0] == 1:
@@ -149,7 +149,7 @@ def test_equality_needs_each_item_normalised_as_alone(
 
     for change in (False, True):
         if change:
-            monkeypatch.setattr(transformer, "modulate", fused_again)
+            monkeypatch.setattr(transformer_block, "modulate", fused_again)
         players = [Player(engine, plan, 0, None) for plan in plans]
         together(players, ModelRunner(engine, 8))
         pairs = zip([p.latents for p in players], expected, strict=True)
