@@ -13,6 +13,7 @@ from .media.inputs import Picture, Video
 from .noise import NoiseSource, check_noise
 from .session.clips import check_clip
 from .session.conditioning import start_from_image, start_from_video
+from .session.drift import DriftGuard
 from .session.session import Session
 from .session.settings import check_prompt, resolve_settings
 from .snapshot.check import check_state_shapes
@@ -145,6 +146,18 @@ class Engine(LoadedModel):
         """
         noise = check_noise(noise)
         return self.session_from(load_snapshot(ARGUMENTS.path("path", path), self), noise)
+
+    def drift_guard(self, session: Session, action: str, given: bool = False) -> DriftGuard:
+        """The guard of a session's blocks.
+
+        Args:
+            session: of this engine.
+            action, given: as for `DriftGuard`.
+
+        Raises:
+            ConfigError: an unknown action, or one that the session's memory does not support.
+        """
+        return DriftGuard(session, self, action, given=given)
 
 
 def _refuse_both(settings: object, given: Mapping[str, object]) -> None:

@@ -38,7 +38,9 @@ engine.session > engine.scheduling
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
 streaming.video_format > streaming.control > streaming.web > streaming.run > streaming.serving
+streaming.serving > streaming.fleet
 streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
+cli.parser > cli.fleet_options > cli.commands
 """
 # may be imported by every module
 SHARED = ("errors", "_text", "_files", "_lazy", "_arguments", "_prompts")
@@ -47,7 +49,8 @@ FACES = {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),
         *("HealthError", "InvalidOutputError", "JobError", "OutputCancelled", "OutputError"),
         *("Progress", "QueueFullError", "ReaderDisconnected", "Run", "RunConfig"),
-        *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoryError"),
+        *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoreError"),
+        "StoryError",
         *("__version__", "render"),
     },
     "sana_stream.engine": {

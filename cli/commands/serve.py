@@ -18,6 +18,7 @@ from rich.console import Console
 from sana_stream.cli import argument_types
 from sana_stream.cli.console import PlainReporter
 from sana_stream.cli.flags import with_flags
+from sana_stream.cli.fleet_options import add_fleet_options, fleet_config
 from sana_stream.cli.live_options import DEFAULT_PORT
 from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.model_options import FRAMES, MODEL
@@ -70,6 +71,7 @@ examples:
   sana-stream serve --host 0.0.0.0       for the whole network; prints URLs with tokens
   sana-stream serve --record films       keep every stream in the folder films
   sana-stream serve --streams 4          four streams at once, at http://127.0.0.1:8765/streams/1/
+  sana-stream serve --fleet --store fleet --streams 4    two models, whose loss costs no frame
   curl -d '{"story": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
 
 Streams beyond --streams wait in a queue, up to 16. Ctrl-C finishes the current block of each
@@ -139,12 +141,14 @@ def add_options(parser: Parser) -> None:
         action="store_true",
         help="with --record, do not continue the streams of an earlier server; their files stay",
     )
+    add_fleet_options(parser)
     add_group(parser, FRAMES)
     add_group(parser, MODEL)
 
 
 def run(args: Namespace) -> int:
     """Serve until a signal; several streams at the same time, the others wait."""
+    fleet = fleet_config(args)
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     options = Options.of(Namespace(**defaults | given))
@@ -162,7 +166,12 @@ def run(args: Namespace) -> int:
         recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))
         files = JobFiles(folder) if recordings.check() and keep else None
         chosen = ServerOptions(args.streams, args.overcommit, not args.fresh)
-        server = StreamServer(config, reporter, recordings, stop.requested, chosen, files)
+        if fleet is None:
+            server = StreamServer(config, reporter, recordings, stop.requested, chosen, files)
+        else:
+            from sana_stream.streaming.fleet.server import FleetServer  # loads torch
+
+            server = FleetServer(config, reporter, recordings, stop.requested, chosen, fleet)
         with closing(recordings), server.page():
             server.restore()
             server.submit(args.prompt or [])

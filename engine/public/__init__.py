@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ReaderDisconnected,
         SanaStreamError,
         SnapshotError,
+        StoreError,
         StoryError,
     )
     from sana_stream.streaming.run.config import RunConfig
@@ -61,6 +62,7 @@ __all__ = [
     "Session",
     "Snapshot",
     "SnapshotError",
+    "StoreError",
     "StoryError",
     "__version__",
     "render",
@@ -87,6 +89,7 @@ _HOMES = {
     "Session": "sana_stream.engine.session.session",
     "Snapshot": "sana_stream.engine.snapshot.snapshot",
     "SnapshotError": "sana_stream.errors",
+    "StoreError": "sana_stream.errors",
     "StoryError": "sana_stream.errors",
     "render": "sana_stream.streaming.run.render",
 }

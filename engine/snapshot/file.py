@@ -57,15 +57,21 @@ def save_snapshot(
     Raises:
         SnapshotError: the file cannot be written; an existing one is unchanged.
     """
-    tensors = to_tensors(snapshot) | {SAMPLE: model.fingerprint.sample}
-    header = _header_of(snapshot, model, extra or {})
-    metadata = header.sealed(tensors)
     try:
-        atomic_write(path, save(tensors, metadata))
+        atomic_write(path, serialize_snapshot(snapshot, model, extra))
     except OSError as error:
         raise SnapshotError(
             f"checkpoint {safe_text(path)} cannot be written: {os_reason(error)}"
         ) from error
+
+
+def serialize_snapshot(
+    snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any] | None = None
+) -> bytes:
+    """The content of the checkpoint file that `save_snapshot` writes."""
+    tensors = to_tensors(snapshot) | {SAMPLE: model.fingerprint.sample}
+    header = _header_of(snapshot, model, extra or {})
+    return save(tensors, header.sealed(tensors))
 
 
 def read_header(path: Path) -> SnapshotHeader:

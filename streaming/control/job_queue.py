@@ -69,11 +69,11 @@ class JobStore(Protocol):
     """Keeps the jobs that have not ended, for the next start of the server."""
 
     def save(self, job: StreamJob) -> None:
-        """Keep a queued job."""
+        """Keep a queued job; raises StoreError."""
         ...
 
     def remove(self, job: StreamJob) -> None:
-        """Forget a job that has ended."""
+        """Forget a job that has ended; returns at once and never raises."""
         ...
 
     def control(self, job: StreamJob) -> LiveControl:
@@ -115,6 +115,7 @@ class JobQueue:
 
         Raises:
             JobError: a field is missing or wrong, `check` refuses the job, or the queue is full.
+            StoreError: the job cannot be kept.
         """
         job = _parse_job(self._next_id, request)
         self._require_room()
@@ -125,8 +126,10 @@ class JobQueue:
         with self._changed:
             self._require_room()
             job = replace(job, id=self._next_id)
-            if self._store is not None:
-                self._store.save(job)
+            self._next_id += 1
+        if self._store is not None:
+            self._store.save(job)  # without the lock: it may take long
+        with self._changed:
             self._add(job)
         return job
 

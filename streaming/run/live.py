@@ -25,6 +25,7 @@ from .plan import RunPlan
 
 if TYPE_CHECKING:
     from sana_stream.streaming.control.job_queue import JobQueue
+    from sana_stream.streaming.web.fleet import FleetStatus
 
 
 logger = logging.getLogger(__name__)
@@ -74,19 +75,25 @@ class LivePage:
         port: 0 is any free one.
         token: the secret in the page's address, or None.
         jobs: the queue that the page submits to, where it does.
+        fleet: the replicas that make the streams, where they do.
 
     Raises:
         InvalidOutputError: the address cannot be used.
     """
 
     def __init__(
-        self, host: str, port: int, token: str | None, jobs: JobQueue | None = None
+        self,
+        host: str,
+        port: int,
+        token: str | None,
+        jobs: JobQueue | None = None,
+        fleet: FleetStatus | None = None,
     ) -> None:
         access = AccessPolicy.on(host, port)
         if token is not None:
             access = replace(access, control_token=token)
         self._streams = StreamRegistry()
-        self._server = WebServer(self._streams, access, jobs)
+        self._server = WebServer(self._streams, access, jobs, fleet)
         access = self._server.access
         logger.info("the page is at %s", access.url())
         if access.view_token is not None:

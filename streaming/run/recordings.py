@@ -107,6 +107,10 @@ class Recordings:
                         raise
                     path = other  # another program has taken the name meanwhile
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file is in this folder."""
+        return path.parent.absolute() == self._folder.absolute() and path.exists()
+
     def open(
         self,
         path: Path,

@@ -84,11 +84,9 @@ def schedule_prompts(
 
 def watch_drift(engine: Engine, plan: RunPlan, session: Session) -> DriftGuard:
     """The guard that compares the session's blocks with the first ones under their prompt."""
-    from sana_stream.engine.session.drift import DriftGuard
-
     after_clip = plan.origin.first_block > 0 and not plan.origin.frames
     given = after_clip or plan.timeline.cues[0].image is not None
-    return DriftGuard(session, engine, plan.config.guard, given=given)
+    return engine.drift_guard(session, plan.config.guard, given)
 
 
 def save_moment(plan: RunPlan, session: Session, name: str) -> str:

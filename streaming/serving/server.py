@@ -23,8 +23,9 @@ from sana_stream.streaming.run.plan import (
     with_size,
 )
 from sana_stream.streaming.run.recordings import Recordings
+from sana_stream.streaming.web.fleet import FleetStatus
 
-from .job_files import JobFiles
+from .kept_jobs import KeptJobs
 from .reporters import ServerReporter
 from .shared_device import Device, OneStreamDevice, SharedDevice
 from .stream import StreamMaker
@@ -69,7 +70,7 @@ class StreamServer:
         recordings: Recordings,
         stop: Event,
         options: ServerOptions = ServerOptions(),
-        files: JobFiles | None = None,
+        files: KeptJobs | None = None,
     ) -> None:
         self._reporter = reporter
         self._recordings = recordings
@@ -82,12 +83,14 @@ class StreamServer:
             reporter.note(line)
         self._jobs = JobQueue(self._check, recordings.first_id(), files, recordings.forget)
         self._device: Device = OneStreamDevice()
+        self._fleet: FleetStatus | None = None
 
     @contextmanager
     def page(self) -> Iterator[None]:
         """Serve the page, which submits jobs, inside the context."""
         config = self._config
-        with LivePage(config.host, config.web or 0, config.token, self._jobs) as self._page:
+        page = (config.host, config.web or 0, config.token, self._jobs, self._fleet)
+        with LivePage(*page) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 
@@ -164,10 +167,7 @@ class StreamServer:
         reporter, failure, keep = self._reporter.stream(job.id), "", False
         if self._stop.is_set():
             self._jobs.interrupt()
-        maker = StreamMaker(
-            *(self._model, self._config, self._recordings, self._page, self._jobs),
-            *(self._files, self._device),
-        )
+        maker = self._maker(job)
         try:
             maker.make(job, self._job_config(job), control, reporter)
         except Exception as error:  # of any kind: the other streams continue
@@ -176,6 +176,13 @@ class StreamServer:
         finally:
             maker.close()
         self._jobs.end(job, failure, keep)
+
+    def _maker(self, job: StreamJob) -> StreamMaker:
+        """What makes the stream of a job."""
+        return StreamMaker(
+            *(self._model, self._config, self._recordings, self._page, self._jobs),
+            *(self._files, self._device),
+        )
 
     def _check(self, job: StreamJob) -> None:
         config = self._job_config(job)

@@ -18,7 +18,7 @@ from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.runner import Run
 from sana_stream.streaming.run.served import ServedOutputs
 
-from .job_files import JobFiles
+from .kept_jobs import KeptJobs
 
 if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
@@ -45,7 +45,7 @@ class StreamMaker:
         recordings: Recordings,
         page: LivePage,
         jobs: JobQueue,
-        files: JobFiles | None,
+        files: KeptJobs | None,
         device: Device,
     ) -> None:
         self.may_be_resumed = False
@@ -78,12 +78,7 @@ class StreamMaker:
         Raises:
             SanaStreamError: the stream cannot be made.
         """
-        film = self._film(job)
-        if film is None:
-            run = Run.planned(self._model, config, config.read_story(), control=control)
-        else:
-            self.may_be_resumed = True
-            run = self._resumed(film, control)
+        run, film = self._plan(job, config, control)
         try:
             run.use_served(self._open(run, job, film, reporter))
             self.may_be_resumed = False
@@ -106,6 +101,16 @@ class StreamMaker:
     def _attach(self, session: Session) -> Session:
         self._session = session
         return self._device.attach(session)
+
+    def _plan(
+        self, job: StreamJob, config: RunConfig, control: LiveControl
+    ) -> tuple[Run, Path | None]:
+        """The run of the stream, and the recording that it continues."""
+        film = self._film(job)
+        if film is None:
+            return Run.planned(self._model, config, config.read_story(), control=control), None
+        self.may_be_resumed = True
+        return self._resumed(film, control), film
 
     def _film(self, job: StreamJob) -> Path | None:
         """The recording that is continued; one without a checkpoint begins again."""

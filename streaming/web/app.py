@@ -27,6 +27,7 @@ from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
+from .fleet import FleetStatus, fleet_routes
 from .jobs import RETRY_SECONDS, JobHandlers
 from .live_feed import LiveFeed
 from .registry import ActiveStream, StreamRegistry
@@ -57,10 +58,11 @@ def create_app(
     access: AccessPolicy,
     jobs: JobQueue | None = None,
     limits: Limits = Limits(),
+    fleet: FleetStatus | None = None,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
-    With `jobs` it also serves `/streams`.
+    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`.
     """
     job_handlers = None if jobs is None else JobHandlers(jobs)
     handlers = _Handlers(streams, job_handlers, limits)
@@ -82,6 +84,8 @@ def create_app(
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
+    if fleet is not None:
+        routes += fleet_routes(fleet)
     app = Starlette(
         routes=routes,
         middleware=[Middleware(AccessMiddleware, access=access)],

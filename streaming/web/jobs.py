@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sana_stream.errors import JobError, QueueFullError
+from sana_stream.errors import JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 
 from .auth import require_control
@@ -66,7 +66,7 @@ class JobHandlers:
         fields = await read_json(request)
         try:
             job = await run_in_threadpool(self._queue.submit, fields)
-        except QueueFullError as error:
+        except (QueueFullError, StoreError) as error:
             raise HTTPException(503, str(error), {"Retry-After": str(RETRY_SECONDS)}) from error
         except JobError as error:
             raise HTTPException(400, str(error)) from error

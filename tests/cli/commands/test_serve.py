@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,3 +195,17 @@ def test_invalid_serve_options_exit_with_a_message(
     assert "--streams: " in capfd.readouterr().err
     assert run("serve", "--model", "pockt") == 2
     assert capfd.readouterr().err.startswith("sana-stream: model 'pockt' is not known")
+
+
+def test_fleet_without_its_packages_is_one_line(
+    tmp_path: Path,
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    argv = ("serve", "--port", "0", "--model", tiny_folder, "--fleet", "--store", tmp_path / "s")
+    assert run(*argv) == 2
+    line = "the fleet needs Ray and obstore: pip install 'sana-stream[fleet]'"
+    assert capfd.readouterr().err == f"sana-stream: {line}\n"
+    assert not (tmp_path / "s").exists()
