@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from dataclasses import dataclass, replace
 
 from sana_stream.errors import ConfigError
@@ -157,6 +157,14 @@ class Options(LiveOptions, ModelOptions):
         parse=argument_types.positive_count,
         metavar="N",
         help="number of blocks in an HLS playlist, at least 3 (default: all)",
+    )
+    mark: bool = option(
+        "--mark",
+        group=OUTPUT,
+        action=BooleanOptionalAction,
+        default=True,
+        help="mark every output as generated, with the model, the seed and the prompts (default: "
+        "on, as the law of the EU asks)",
     )
     checkpoint_every: float = option(  # seconds, 0 for none
         "--checkpoint-every",

@@ -13,6 +13,7 @@ from typing import cast
 from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
 from sana_stream.errors import InvalidOutputError
 
+from .ai_mark import DIGITAL_SOURCE_TYPE, AiMark
 from .codec_limits import LIMITS
 from .run_mark import ANONYMOUS, run_mark
 
@@ -156,15 +157,23 @@ class EncoderSettings:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata that is written into a file."""
+    """The metadata that is written into a file.
+
+    With `mark`, the file says that a model has generated it, in IPTC's terms: the digital source
+    type `trainedAlgorithmicMedia`, the model, the software, the seed and the prompts.
+    """
 
     title: str = ""
     prompts: tuple[str, ...] = ()
     seed: int | None = None
     run: str | None = ANONYMOUS  # the run's id; None for a run of a version without ids
+    model: str = ""
+    mark: bool = True
 
     def __post_init__(self) -> None:
         OUTPUT_ARGUMENTS.word("title", self.title)
+        OUTPUT_ARGUMENTS.word("model", self.model)
+        OUTPUT_ARGUMENTS.flag("mark", self.mark)
         prompts = OUTPUT_ARGUMENTS.items(
             "prompts", self.prompts, "the prompts' texts", MOST_PROMPTS
         )
@@ -180,12 +189,24 @@ class Metadata:
         """The tags, with the names that MP4 and Matroska share; `comment` is JSON."""
         facts = {"seed": self.seed, "run": None if self.run is None else run_mark(self.run)}
         comment = {name: value for name, value in facts.items() if value is not None}
+        mark = self.ai_mark()
+        if mark is not None:
+            comment |= mark.facts()
         tags = {
             "title": self.title,
             "description": "\n".join(self.prompts),
             "comment": json.dumps(comment) if comment else "",
+            "digital_source_type": "" if mark is None else DIGITAL_SOURCE_TYPE,
         }
         return {name: _storable(text) for name, text in tags.items() if text}
+
+    def ai_mark(self, prompt: str | None = None) -> AiMark | None:
+        """The mark of generated media, with the prompt of one block or all prompts; None without
+        `mark`."""
+        if not self.mark:
+            return None
+        prompts = "\n".join(self.prompts) if prompt is None else prompt
+        return AiMark(_storable(self.model), self.seed, _storable(prompts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """MP4 and MOV as hybrid MP4: one fragment for each block, finished as an ordinary file.
 
-A file being written is `ftyp free moov (moof mdat)*`. Finished it is `ftyp mdat moov`, in which the
-`mdat` covers all fragments and the new `moov` points into them, so no data is moved or copied.
+A file being written is `ftyp free moov uuid (moof mdat)*`. Finished it is `ftyp mdat moov uuid`, in
+which the `mdat` covers all fragments and the new `moov` points into them, so no data is moved or
+copied. The `uuid` box is the XMP packet of an MP4; a MOV has it in `moov`.
 Boxes and their fields: ISO/IEC 14496-12, 8.2 to 8.7.
 """
 
@@ -12,7 +13,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import chain, groupby
+from itertools import chain, groupby, takewhile
 from typing import TYPE_CHECKING, BinaryIO
 
 from sana_stream.streaming.video_format import StreamSpec
@@ -36,12 +37,12 @@ def write_index(file: BinaryIO, frame_time: Fraction) -> None:
     whole = list(fragments(file))
     if not whole:
         return
-    top = {part.kind: part for part in walk(file) if part.kind in ("free", "moov")}
-    file.seek(top["moov"].content)
-    old = file.read(top["moov"].end - top["moov"].content)
+    top = {part.kind: part for part in takewhile(lambda part: part.kind != "moof", walk(file))}
+    old = _content(file, top["moov"])
+    xmp = box("uuid", _content(file, top["uuid"])) if "uuid" in top else b""
     end = file.seek(whole[-1].end)
     file.truncate()
-    file.write(_moov(old, whole, frame_time))
+    file.write(_moov(old, whole, frame_time) + xmp)
     file.flush()
     start = file.seek(top["free"].start)
     file.write(struct.pack(">I4sQ", 1, b"mdat", end - start))
@@ -66,8 +67,13 @@ def all_fragments(file: BinaryIO) -> Iterator[Fragment]:
 
 def _finished(file: BinaryIO) -> Box | None:
     """The `mdat` that covers all fragments of a finished file; None for a growing file."""
-    top = list(walk(file))
+    top = [part for part in walk(file) if part.kind != "uuid"]
     return top[1] if [part.kind for part in top] == ["ftyp", "mdat", "moov"] else None
+
+
+def _content(file: BinaryIO, part: Box) -> bytes:
+    file.seek(part.content)
+    return file.read(part.end - part.content)
 
 
 def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:
@@ -153,6 +159,25 @@ def _big_endian(values: array[int]) -> bytes:
     return struct.pack(f">{len(values)}I", *values)
 
 
+_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3, MPEG-4
+
+
+def _with_xmp(header: bytes, xmp: bytes, container: str) -> bytes:
+    """A header with an XMP packet: after the boxes of an MP4, in the user data of a MOV."""
+    if container == "mp4":
+        return header + box("uuid", _XMP, xmp)
+
+    def marked(kind: str, content: bytes) -> bytes:
+        if kind == "moov":
+            inner = list(children(content))
+            if "udta" not in dict(inner):
+                inner.append(("udta", b""))
+            content = b"".join(marked(*child) for child in inner)
+        return box(kind, content, box("XMP_", xmp) if kind == "udta" else b"")
+
+    return b"".join(marked(part.kind, header[part.content : part.end]) for part in walk(header))
+
+
 OPTIONS = {
     # an empty `moov` first, then one `moof` and `mdat` for each block, with the time of the stream
     "movflags": "empty_moov+default_base_moof+frag_discont+negative_cts_offsets+skip_trailer",
@@ -170,12 +195,15 @@ class Mp4Fragmenter:
 
     def __init__(self, spec: StreamSpec, container: str = "mp4") -> None:
         self._blocks = SingleBlockContainer(container, OPTIONS, spec)
-        self.init = self._blocks.header()
+        header = self._blocks.header()
+        self._header_bytes = len(header)
+        mark = spec.metadata.ai_mark()
+        self.init = header if mark is None else _with_xmp(header, mark.xmp(), container)
         self._frame_time = spec.video.frame_time
 
     def fragment(self, block: Block | BlockPart) -> bytes:
         """One block: a `moof` box and its `mdat`."""
-        return self._blocks.add(block)[len(self.init) :]
+        return self._blocks.add(block)[self._header_bytes :]
 
     def frames(self, fragment: bytes) -> range:
         """The numbers of the frames in a fragment; empty for an incomplete one."""

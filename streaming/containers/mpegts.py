@@ -5,6 +5,7 @@ Packets of a transport stream: ISO/IEC 13818-1.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -21,6 +22,7 @@ from .encoder import (
     encoder_options,
     explain_encoder_errors,
 )
+from .sei import add_user_data
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -81,6 +83,8 @@ OPTIONS = {
 }
 
 
+_LONGEST_NAME = 200  # bytes
+_LONGEST_PROMPT = 10_000  # characters of a prompt in a block's user data
 _LAG = 2  # frames from decoding to presentation, in every block
 
 
@@ -102,9 +106,25 @@ class _Collector:
 
 def _container_metadata(container: str, metadata: Metadata) -> dict[str, str]:
     """The tags to write; MPEG-TS holds only a title and the name of a provider."""
-    if container == "mpegts" and metadata.run is not None:
-        return metadata.as_dict() | {"service_provider": run_mark(metadata.run)}
-    return metadata.as_dict()
+    tags = metadata.as_dict()
+    if container != "mpegts":
+        return tags
+    return tags | {"service_name": _short(metadata.title), "service_provider": provider(metadata)}
+
+
+def provider(metadata: Metadata) -> str:
+    """The provider of an MPEG-TS service: the run's id and the mark of generated media."""
+    mark = metadata.ai_mark()
+    texts = (
+        None if metadata.run is None else run_mark(metadata.run),
+        None if mark is None else mark.line(),
+    )
+    return _short(" ".join(text for text in texts if text))
+
+
+def _short(text: str) -> str:
+    """The beginning of a text that the table of services can hold (EN 300 468, 6.2.33)."""
+    return text.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 class StreamMuxer:
@@ -120,6 +140,7 @@ class StreamMuxer:
         check_limits(self._codec, video)
         self._encoder = encoder_name(spec.encoder, self._codec)
         self._encoder_options = encoder_options(spec.encoder, self._codec)
+        self._metadata = spec.metadata if container == "mpegts" else None
         self._bytes = _Collector()
         self._container = av.open(
             self._bytes, "w", format=container, container_options=dict(OPTIONS[container])
@@ -150,6 +171,7 @@ class StreamMuxer:
         with explain_encoder_errors(self._codec, self._video, OutputError):
             packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))
             self._align(packets)
+            self._mark(packets, block.prompt)
             for packet in packets:
                 packet.stream = self._stream
                 packet.time_base = self._video.frame_time
@@ -172,6 +194,13 @@ class StreamMuxer:
         context.options = dict(self._encoder_options)
         context.flags = self._stream.codec_context.flags  # parameter sets in the header, or not
         return context
+
+    def _mark(self, packets: list[Packet], prompt: str) -> None:
+        """Say in the block's first packet what has generated it."""
+        mark = None if self._metadata is None else self._metadata.ai_mark(prompt)
+        if mark is not None:
+            facts = mark.facts() | {"prompt": mark.prompts[:_LONGEST_PROMPT]}
+            packets[0] = add_user_data(packets[0], self._codec, json.dumps(facts))
 
     def _align(self, packets: list[Packet]) -> None:
         """Make decode times increase: in a short block they are closer to presentation times."""

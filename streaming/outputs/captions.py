@@ -25,6 +25,7 @@ class CaptionFile:
         overwrite: replace a file that exists.
         kept: append to the captions of an earlier run after their first `kept` seconds.
         run: the id of the run, which is written into the file.
+        source_type: the video's digital source type, which is written into the file.
 
     Raises:
         OSError: it exists without `overwrite`, or cannot be written.
@@ -36,6 +37,7 @@ class CaptionFile:
         overwrite: bool = False,
         kept: Fraction = Fraction(0),
         run: str | None = None,
+        source_type: str | None = None,
     ) -> None:
         self.path = path
         self._text: str | None = None
@@ -43,15 +45,15 @@ class CaptionFile:
         last = _last_cue(path, kept) if kept else None
         if last is None:
             self._file = UnbufferedFile(path, "w+b" if overwrite or kept else "x+b")
-            self._begin_file(run)
+            self._begin_file(_header(run, source_type))
         else:
             self._file = UnbufferedFile(path, "r+b")
             self._resume(last, kept)
 
-    def _begin_file(self, run: str | None) -> None:
+    def _begin_file(self, header: bytes) -> None:
         """Write the head; a file with no space for it is removed again."""
         try:
-            self._file.write(_header(run))
+            self._file.write(header)
         except OSError:
             self._file.close()
             self.path.unlink(missing_ok=True)
@@ -82,9 +84,9 @@ class CaptionFile:
         self._file.close()
 
 
-def _header(run: str | None) -> bytes:
-    note = "" if run is None else f"\nNOTE {run_mark(run)}\n"
-    return f"WEBVTT\n{note}".encode()
+def _header(run: str | None, source_type: str | None) -> bytes:
+    notes = (None if run is None else run_mark(run), source_type)
+    return ("WEBVTT\n" + "".join(f"\nNOTE {note}\n" for note in notes if note)).encode()
 
 
 def timestamp(seconds: Fraction) -> str:

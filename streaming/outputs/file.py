@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
 from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer
 from sana_stream.streaming.containers.truncate import find_cut, truncate_to_frames
 from sana_stream.streaming.video_format import StreamSpec
@@ -53,6 +54,7 @@ class FileOutput:
         self._header = self._muxer.header()
         self._video = spec.video
         self._run = spec.metadata.run
+        self._source_type = DIGITAL_SOURCE_TYPE if spec.metadata.mark else None
         self._options = options
         self._file: UnbufferedFile | None = None
         self._end = 0
@@ -147,7 +149,8 @@ class FileOutput:
     def _open_captions(self) -> CaptionFile:
         end = self._options.resume_frames * self._video.frame_time
         try:
-            return CaptionFile(self._captions_path, self._options.overwrite, end, self._run)
+            overwrite = self._options.overwrite
+            return CaptionFile(self._captions_path, overwrite, end, self._run, self._source_type)
         except (OSError, ValueError) as error:
             raise self._not_writable(safe_text(self._captions_path), error) from error
 

@@ -44,6 +44,8 @@ class RunConfig:
         codec, crf, preset, nvenc: the encoder, as `EncoderSettings` takes them.
         segment: seconds after which a new video file begins.
         window: blocks that a playlist keeps, 3 or more. Default: all.
+        mark: write into every output that a model has generated it: IPTC's digital source type,
+            the model, the seed and the prompts, which the law of the EU asks for.
         size: width and height in pixels.
         aspect: width / height, or text such as "16:9", in place of `size`.
         fps: frames per second at which the video plays.
@@ -91,6 +93,7 @@ class RunConfig:
     nvenc: bool = False
     segment: float | None = None
     window: int | None = None
+    mark: bool = True
     size: tuple[int, int] | None = None
     aspect: str | float | None = None
     fps: float | Fraction | None = None

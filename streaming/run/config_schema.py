@@ -105,6 +105,7 @@ class StoredOptions(_Stored):
     guard: Literal["off", "warn", "anchor", "restart"] = "warn"
     quiet: bool = False
     debug: bool = False
+    mark: bool = True
 
 
 class StoredStory(_Stored):

@@ -25,7 +25,7 @@ MOST_STEPS = 10_000
 
 _FLAGS = (
     *("endless", "overwrite", "nvenc", "compile", "graphs", "checkpoint", "keep_checkpoint"),
-    *("directed", "interactive", "watch"),
+    *("directed", "interactive", "watch", "mark"),
 )
 _WORDS = (
     *("container", "codec", "preset", "solver", "memory", "quantize", "quantize_text"),

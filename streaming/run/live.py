@@ -19,7 +19,7 @@ from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import ActiveStream, CurrentStream, RunStatus, ShownPrompt
 
 from .messages import one_line
-from .outputs import recording_of
+from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class LivePage:
     def begin(self, plan: RunPlan, control: LiveControl, recording: Path | None) -> ActiveStream:
         """Show the stream of a run that is about to begin; `recording` can be downloaded."""
         video = plan.video_format
-        feed = LiveFeed(video, plan.blocks.longest_block)
+        feed = LiveFeed(video, plan.blocks.longest_block, metadata_of(plan))
         title, seed = plan.config.title, plan.config.seed
         status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
         return self._current.begin(feed, control, status, recording)

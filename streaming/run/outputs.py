@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from sana_stream.streaming.outputs.targets import (
 
 from .checkpoint_files import checkpoint_path
 from .config import RunConfig
-from .messages import format_bytes
+from .messages import NO_MARK, format_bytes
 from .output_files import caption_files, check_apart
 from .plan import RunPlan
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sana_stream.streaming.outputs.locks import OutputLocks
     from sana_stream.streaming.video_format import Metadata
 
+logger = logging.getLogger(__name__)
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
 
 
@@ -70,6 +72,8 @@ def open_outputs(
     encoder = EncoderSettings(config.codec, config.crf, config.preset, config.nvenc)
     spec = StreamSpec(plan.video_format, encoder, metadata_of(plan))
     captions = caption_files(config.targets)
+    if not config.mark:
+        logger.warning("%s", NO_MARK)
     with ExitStack() as opened:
         outputs: list[Output] = []
         for target in config.targets:
@@ -93,7 +97,8 @@ def metadata_of(plan: RunPlan) -> Metadata:
     """What is written into a file about how it was made."""
     from sana_stream.streaming.video_format import Metadata
 
-    return Metadata(plan.config.title, plan.prompts, plan.config.seed, plan.id)
+    config = plan.config
+    return Metadata(config.title, plan.prompts, config.seed, plan.id, plan.model_name, config.mark)
 
 
 def check_inputs_stay(config: RunConfig, story: Story) -> None:

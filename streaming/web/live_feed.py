@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
-from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, StreamSpec, VideoFormat
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
@@ -33,17 +33,21 @@ class LiveFeed:
     Args:
         video: size and rate.
         longest_block: pixel frames of the longest block; default: as those written so far.
+        metadata: of the stream.
     """
 
     durable = False
     takes_parts = True
     name = "web page"
 
-    def __init__(self, video: VideoFormat, longest_block: int = 0) -> None:
+    def __init__(
+        self, video: VideoFormat, longest_block: int = 0, metadata: Metadata | None = None
+    ) -> None:
         self.frames = 0
         self._longest = video.seconds(longest_block)
         self._video = video
-        self._fragments = Mp4Fragmenter(StreamSpec(video, EncoderSettings("h264")))
+        spec = StreamSpec(video, EncoderSettings("h264"), metadata or Metadata())
+        self._fragments = Mp4Fragmenter(spec)
         self._lock = Lock()
         self._segments: deque[MediaSegment] = deque(maxlen=_KEPT)
         self._count = 0
