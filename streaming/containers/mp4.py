@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, groupby, takewhile
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from sana_stream.streaming.video_format import StreamSpec
 
 from .block_container import SingleBlockContainer
-from .mp4_boxes import Box, Fragment, box, children, find, fragments, walk
+from .chapters import Chapter, chapter_list, text_samples, text_track
+from .mp4_boxes import Box, Fragment, box, children, find, fragments, table, walk
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 _SPARE = 16  # bytes after the file type: a `free` box, later the header of the `mdat`
 
 
-def write_index(file: BinaryIO, frame_time: Fraction) -> None:
+def write_index(file: BinaryIO, frame_time: Fraction, chapters: Sequence[Chapter] = ()) -> None:
     """Turn a file of fragments into an ordinary one; a file without fragments is unchanged.
 
     `frame_time` is in seconds. The last step overwrites 16 bytes; until then the file is
-    fragmented.
+    fragmented. The titles of chapters become the last part of the data.
     """
     whole = list(fragments(file))
     if not whole:
@@ -40,9 +41,12 @@ def write_index(file: BinaryIO, frame_time: Fraction) -> None:
     top = {part.kind: part for part in takewhile(lambda part: part.kind != "moof", walk(file))}
     old = _content(file, top["moov"])
     xmp = box("uuid", _content(file, top["uuid"])) if "uuid" in top else b""
-    end = file.seek(whole[-1].end)
+    texts = box("free", *text_samples(chapters)) if chapters else b""
+    moov = _moov(old, whole, frame_time, chapters)
+    file.seek(whole[-1].end)
     file.truncate()
-    file.write(_moov(old, whole, frame_time) + xmp)
+    end = whole[-1].end + file.write(texts)
+    file.write(moov + xmp)
     file.flush()
     start = file.seek(top["free"].start)
     file.write(struct.pack(">I4sQ", 1, b"mdat", end - start))
@@ -76,28 +80,43 @@ def _content(file: BinaryIO, part: Box) -> bytes:
     return file.read(part.end - part.content)
 
 
-def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:
+def _moov(
+    old: bytes, whole: list[Fragment], frame_time: Fraction, chapters: Sequence[Chapter]
+) -> bytes:
     """The complete `moov`, made from the one without samples at the beginning of the file."""
     (ticks,) = struct.unpack_from(">I", find(old, "trak", "mdia", "mdhd"), 12)
     duration = round(sum(len(fragment.sizes) for fragment in whole) * frame_time * ticks)
     shift = -min(min(fragment.offsets) for fragment in whole)
+    tick = round(frame_time * ticks)
+    (following,) = struct.unpack(">I", find(old, "mvhd")[-4:])  # number of the next track
 
     def rebuilt(kind: str, content: bytes) -> bytes:
         match kind:
             case "mvhd" | "mdhd":
                 content = _long_header(content, struct.pack(">I", ticks), duration)
+                if kind == "mvhd" and chapters:
+                    content = content[:-4] + struct.pack(">I", following + 1)
             case "tkhd":
                 content = _long_header(content, content[12:20], duration)
             case "stbl":
-                content = _samples(content, whole, round(frame_time * ticks), shift)
+                content = _samples(content, whole, tick, shift)
             case "trak":
                 inner = [rebuilt(*child) for child in children(content) if child[0] != "edts"]
                 content = b"".join([inner[0], _edit_list(duration, shift), *inner[1:]])
+                if chapters:
+                    content += box("tref", box("chap", struct.pack(">I", following)))
+            case "udta" if chapters:
+                content += chapter_list(chapters, float(frame_time))
             case "mdia" | "minf":
                 content = b"".join(rebuilt(*child) for child in children(content))
         return box(kind, content)
 
-    return box("moov", *(rebuilt(*child) for child in children(old) if child[0] != "mvex"))
+    parts = [rebuilt(*child) for child in children(old) if child[0] != "mvex"]
+    if chapters:
+        references = find(old, "trak", "mdia", "minf", "dinf")
+        place = whole[-1].end + 8  # inside of a box
+        parts.append(text_track(chapters, following, place, tick, ticks, references))
+    return box("moov", *parts)
 
 
 def _long_header(content: bytes, middle: bytes, duration: int) -> bytes:
@@ -123,12 +142,12 @@ def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
     return b"".join(
         (
             box("stsd", find(old, "stsd")),
-            _table("stts", [(len(sizes), tick)]),
-            _table("ctts", waits),
-            _table("stss", ((number,) for number in _keys(whole))),
-            _table("stsc", chunks),
+            table("stts", [(len(sizes), tick)]),
+            table("ctts", waits),
+            table("stss", ((number,) for number in _keys(whole))),
+            table("stsc", chunks),
             box("stsz", struct.pack(">III", 0, 0, len(sizes)), _big_endian(sizes)),
-            _table("co64", ((fragment.data,) for fragment in whole), "Q"),
+            table("co64", ((fragment.data,) for fragment in whole), number="Q"),
         )
     )
 
@@ -148,11 +167,6 @@ def _changes(values: list[int]) -> Iterator[tuple[int, int]]:
         if value != before:
             yield position, value
         before = value
-
-
-def _table(kind: str, rows: Iterable[tuple[int, ...]], number: str = "I") -> bytes:
-    packed = [struct.pack(f">{len(row)}{number}", *row) for row in rows]
-    return box(kind, struct.pack(">II", 0, len(packed)), *packed)
 
 
 def _big_endian(values: array[int]) -> bytes:
@@ -244,6 +258,6 @@ class Mp4Muxer:
         """No bytes: a fragmented stream needs no end."""
         return b""
 
-    def finish(self, file: BinaryIO) -> None:
-        """Make the file an ordinary one, with its index at the end."""
-        write_index(file, self._frame_time)
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
+        """Make the file an ordinary one, with its index and chapters at the end."""
+        write_index(file, self._frame_time, chapters)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -29,6 +29,13 @@ class Box:
 def box(kind: str, *parts: bytes) -> bytes:
     """A box with this content."""
     return struct.pack(">I4s", 8 + sum(map(len, parts)), kind.encode()) + b"".join(parts)
+
+
+def table(kind: str, rows: Iterable[tuple[int, ...]], *entries: bytes, number: str = "I") -> bytes:
+    """A full box that counts its rows of numbers, or its entries."""
+    packed = [struct.pack(f">{len(row)}{number}", *row) for row in rows]
+    packed += entries
+    return box(kind, struct.pack(">II", 0, len(packed)), *packed)
 
 
 def walk(data: bytes | BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Box]:

@@ -6,7 +6,7 @@ Packets of a transport stream: ISO/IEC 13818-1.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from sana_stream.engine.block import Block, BlockPart
+
+    from .chapters import Chapter
 
 
 PACKET = 188  # bytes
@@ -183,8 +185,8 @@ class StreamMuxer:
         self._container.close()
         return self._bytes.take()
 
-    def finish(self, file: BinaryIO) -> None:
-        """Add the end; these containers have no index."""
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
+        """Add the end; these containers have no index and no chapters."""
         file.seek(0, 2)
         file.write(self.trailer())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -15,6 +16,8 @@ from .raw import RawMuxer, Y4mMuxer
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
+
+    from .chapters import Chapter
 
 
 class Muxer(Protocol):
@@ -35,8 +38,8 @@ class Muxer(Protocol):
         """The bytes after the last block, for outputs that cannot be rewritten."""
         ...
 
-    def finish(self, file: BinaryIO) -> None:
-        """Complete a file that holds the header and all blocks: an index, the duration.
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
+        """Complete a file that holds the header and all blocks: an index, the duration, chapters.
 
         `file` is open for reading and writing, at any position.
         """

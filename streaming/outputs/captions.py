@@ -7,6 +7,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+from sana_stream.streaming.containers.chapters import Chapter
 from sana_stream.streaming.run_mark import run_mark
 
 from .unbuffered_file import UnbufferedFile
@@ -79,6 +80,19 @@ class CaptionFile:
         self._file.seek(self._cue)
         self._file.write(f"\n{timestamp(self._begin)} --> {timestamp(end)}\n{text}\n".encode())
 
+    def chapters(self, frame_time: Fraction) -> tuple[Chapter, ...]:
+        """The captions as chapters; none where there is a single prompt."""
+        self._file.seek(0)
+        found = tuple(
+            Chapter(
+                round(_seconds(cue["begin"]) / frame_time),
+                round(_seconds(cue["end"]) / frame_time),
+                _unescaped(cue["text"].decode()),
+            )
+            for cue in _CUE.finditer(self._file.read())
+        )
+        return found if len(found) > 1 else ()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -110,6 +124,10 @@ def _last_cue(path: Path, kept: Fraction) -> re.Match[bytes] | None:
 def _seconds(time: bytes) -> Fraction:
     hours, minutes, seconds = time.decode().split(":")
     return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def caption(prompt: str) -> str:

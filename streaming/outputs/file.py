@@ -170,7 +170,8 @@ class FileOutput:
     def _finish(self, file: UnbufferedFile) -> None:
         try:
             if self.frames:
-                self._muxer.finish(file)
+                chapters = self._captions.chapters(self._video.frame_time)
+                self._muxer.finish(file, chapters)
         except OSError as error:
             self._drop_torn_block(file)
             raise OutputError(
