@@ -121,7 +121,8 @@ class Options(LiveOptions, ModelOptions):
         group=OUTPUT,
         parse=argument_types.filled,
         metavar="NAME",
-        help="h264, h265, av1, vp9 or ffv1 (default: the container's first, mostly h264)",
+        help="h264, h265, av1, vp9 or ffv1; in .mov also prores or dnxhr (default: the "
+        "container's first, mostly h264)",
     )
     crf: int | None = option(
         "--crf",
@@ -135,12 +136,20 @@ class Options(LiveOptions, ModelOptions):
         group=OUTPUT,
         parse=argument_types.filled,
         metavar="NAME",
-        help="encoder speed, such as medium (default for h264: veryfast)",
+        help="encoder speed, such as medium (default for h264: veryfast); the profile of prores "
+        "(proxy, lt, standard, hq) and dnxhr (lb, sq, hq, hqx)",
     )
     nvenc: bool = switch(
         "--nvenc",
         group=OUTPUT,
         help="encode on an NVIDIA GPU where available (h264, h265, av1)",
+    )
+    bit_depth: int | None = option(
+        "--bit-depth",
+        group=OUTPUT,
+        parse=argument_types.positive_count,
+        metavar="N",
+        help="bits of a colour, 8 or 10; 10 for h265 and av1 (default: 8; prores and dnxhr: 10)",
     )
     segment: float | None = option(  # seconds
         "--segment",

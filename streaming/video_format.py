@@ -110,15 +110,17 @@ class EncoderSettings:
     """How frames are encoded; None is the default of the container or the codec.
 
     `crf` is the quality on the codec's own scale (lower is better). `preset` is its speed: a name
-    for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8). ffv1 is lossless and has
-    neither. `nvenc` uses the encoder of an NVIDIA GPU, which takes no preset. Raises
-    InvalidOutputError for other values.
+    for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8); for prores and dnxhr it is the
+    profile, which decides the quality. ffv1 is lossless and has neither. `nvenc` uses the encoder
+    of an NVIDIA GPU, which takes no preset. `bit_depth` is 8, or 10 for h265 and av1; prores and
+    the profile hqx of dnxhr always have 10. Raises InvalidOutputError for other values.
     """
 
     codec: str | None = None
     crf: int | None = None
     preset: str | None = None
     nvenc: bool = False
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("codec", "preset"):
@@ -127,6 +129,9 @@ class EncoderSettings:
         if self.crf is not None:
             object.__setattr__(self, "crf", OUTPUT_ARGUMENTS.whole("crf", self.crf))
         OUTPUT_ARGUMENTS.flag("nvenc", self.nvenc)
+        if self.bit_depth is not None:
+            depth = OUTPUT_ARGUMENTS.whole("bit_depth", self.bit_depth)
+            object.__setattr__(self, "bit_depth", depth)
         if self.codec is not None and self.codec not in CODECS:
             raise InvalidOutputError(f"codec {shown(self.codec)}: use one of {', '.join(CODECS)}")
         if self.codec is not None:
@@ -145,14 +150,30 @@ class EncoderSettings:
         limits = LIMITS[codec]
         if self.crf is not None:
             if limits.crf is None:
-                raise InvalidOutputError(
-                    f"crf {shown(self.crf)}: {codec} is lossless; leave it out"
-                )
+                why = "its preset decides its quality" if limits.presets else "it is lossless"
+                raise InvalidOutputError(f"crf {shown(self.crf)}: leave it out for {codec}: {why}")
             if not 0 <= self.crf <= limits.crf:
                 raise InvalidOutputError(f"crf {shown(self.crf)}: {codec} takes 0 to {limits.crf}")
         if self.preset is not None and self.preset not in limits.presets:
             allowed = ", ".join(limits.presets) or "none; leave it out"
             raise InvalidOutputError(f"preset {shown(self.preset)}: {codec} takes {allowed}")
+        self._check_bit_depth(codec, limits.bit_depths)
+
+    def _check_bit_depth(self, codec: str, known: tuple[int, ...]) -> None:
+        if codec == "dnxhr":
+            known = (10,) if self.preset in (None, "hqx") else (8,)
+        if self.bit_depth is not None and self.bit_depth not in known:
+            others = ", ".join(
+                name
+                for name in CODECS
+                if name != codec and self.bit_depth in LIMITS[name].bit_depths
+            )
+            advice = f"; use another codec ({others})" if others else ""
+            profile = f" with preset {self.preset or 'hqx'}" if codec == "dnxhr" else ""
+            raise InvalidOutputError(
+                f"bit_depth {self.bit_depth}: {codec}{profile} takes"
+                f" {' or '.join(map(str, known))}{advice}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

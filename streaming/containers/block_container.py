@@ -19,6 +19,7 @@ from .encoder import (
     encoder_name,
     encoder_options,
     explain_encoder_errors,
+    pixel_format,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class SingleBlockContainer:
         self._codec = spec.encoder.codec or "h264"
         check_limits(self._codec, spec.video)
         self._encoder = encoder_name(spec.encoder, self._codec)
+        self._pixels = pixel_format(spec.encoder, self._codec)
         self._encoder_options = encoder_options(spec.encoder, self._codec)
         self._metadata = spec.metadata.as_dict()
 
@@ -84,7 +86,7 @@ class SingleBlockContainer:
             ),
         )
         stream.time_base = self._video.frame_time
-        configure_encoder(stream.codec_context, self._video)
+        configure_encoder(stream.codec_context, self._video, self._pixels)
         if codec.mp4_tag and self._container in ("mp4", "mov"):
             stream.codec_context.codec_tag = codec.mp4_tag
         container.start_encoding()

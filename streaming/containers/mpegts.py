@@ -21,6 +21,7 @@ from .encoder import (
     encoder_name,
     encoder_options,
     explain_encoder_errors,
+    pixel_format,
 )
 from .sei import add_user_data
 
@@ -141,6 +142,7 @@ class StreamMuxer:
         self._codec = spec.encoder.codec or "h264"
         check_limits(self._codec, video)
         self._encoder = encoder_name(spec.encoder, self._codec)
+        self._pixels = pixel_format(spec.encoder, self._codec)
         self._encoder_options = encoder_options(spec.encoder, self._codec)
         self._metadata = spec.metadata if container == "mpegts" else None
         self._bytes = _Collector()
@@ -155,7 +157,7 @@ class StreamMuxer:
             ),
         )
         self._stream.time_base = video.frame_time
-        configure_encoder(self._stream.codec_context, video)
+        configure_encoder(self._stream.codec_context, video, self._pixels)
 
     def __del__(self) -> None:
         # PyAV before 18 crashes when a container outlives the buffer that it writes to
@@ -192,7 +194,7 @@ class StreamMuxer:
 
     def _fresh_encoder(self) -> VideoCodecContext:
         context = cast("VideoCodecContext", av.CodecContext.create(self._encoder, "w"))
-        configure_encoder(context, self._video)
+        configure_encoder(context, self._video, self._pixels)
         context.options = dict(self._encoder_options)
         context.flags = self._stream.codec_context.flags  # parameter sets in the header, or not
         return context

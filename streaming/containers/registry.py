@@ -56,7 +56,7 @@ class ContainerInfo:
 
 CONTAINERS = {
     "mp4": ContainerInfo(("h264", "h265", "av1", "vp9"), ".mp4"),
-    "mov": ContainerInfo(("h264", "h265"), ".mov"),
+    "mov": ContainerInfo(("h264", "h265", "prores", "dnxhr"), ".mov"),
     "matroska": ContainerInfo(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv"),
     "webm": ContainerInfo(("vp9", "av1"), ".webm"),
     "mpegts": ContainerInfo(("h264", "h265"), ".ts"),
@@ -100,7 +100,7 @@ def resolve_encoder(container: str, encoder: EncoderSettings) -> EncoderSettings
     if not allowed:
         if encoder != EncoderSettings():
             raise InvalidOutputError(
-                f"{container} is not compressed: leave codec, crf and preset out"
+                f"{container} is not compressed: leave codec, crf, preset and bit_depth out"
             )
         return encoder
     chosen = replace(encoder, codec=encoder.codec or allowed[0])

@@ -41,7 +41,7 @@ class RunConfig:
         every: seconds between prompts without times. Default: they share the length evenly.
         overwrite: replace output files that exist.
         container: the container of standard output and of URLs.
-        codec, crf, preset, nvenc: the encoder, as `EncoderSettings` takes them.
+        codec, crf, preset, nvenc, bit_depth: the encoder, as `EncoderSettings` takes them.
         segment: seconds after which a new video file begins.
         window: blocks that a playlist keeps, 3 or more. Default: all.
         mark: write into every output that a model has generated it: IPTC's digital source type,
@@ -91,6 +91,7 @@ class RunConfig:
     crf: int | None = None
     preset: str | None = None
     nvenc: bool = False
+    bit_depth: int | None = None
     segment: float | None = None
     window: int | None = None
     mark: bool = True

@@ -62,6 +62,8 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
     found["seed"] = ARGUMENTS.whole("seed", values["seed"], 0, 2**63 - 1)
     if "crf" in given:
         found["crf"] = ARGUMENTS.whole("crf", given["crf"])
+    if "bit_depth" in given:
+        found["bit_depth"] = ARGUMENTS.whole("bit_depth", given["bit_depth"])
     if "web" in given:
         found["web"] = ARGUMENTS.whole("web", given["web"], 0, 65535)
     if "guidance" in given:

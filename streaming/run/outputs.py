@@ -69,7 +69,9 @@ def open_outputs(
     for target in config.targets:
         if not is_live(target):
             check_disk_space(target)
-    encoder = EncoderSettings(config.codec, config.crf, config.preset, config.nvenc)
+    encoder = EncoderSettings(
+        config.codec, config.crf, config.preset, config.nvenc, config.bit_depth
+    )
     spec = StreamSpec(plan.video_format, encoder, metadata_of(plan))
     captions = caption_files(config.targets)
     if not config.mark:

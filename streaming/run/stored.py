@@ -33,7 +33,7 @@ _SAME = (
     *("decoder", "compile", "graphs", "decode_frames", "keep_checkpoint", "guard"),
 )
 # keys of later versions: only values that differ are stored, so that earlier versions read the rest
-_LATER = {"mark": True}
+_LATER = {"mark": True, "bit_depth": None}
 # keys that change nothing in the video's frames or in how they are encoded
 _NOT_OF_THE_VIDEO = frozenset(
     (
