@@ -175,6 +175,14 @@ class Options(LiveOptions, ModelOptions):
         help="mark every output as generated, with the model, the seed and the prompts (default: "
         "on, as the law of the EU asks)",
     )
+    sign: str | None = option(
+        "--sign",
+        group=OUTPUT,
+        parse=argument_types.filled,
+        metavar="CERT",
+        help="sign finished .mp4 and .mov files (C2PA) with a PEM file that holds a certificate "
+        "and its private key; needs sana-stream[sign]",
+    )
     checkpoint_every: float = option(  # seconds, 0 for none
         "--checkpoint-every",
         group=SAFETY,

@@ -22,6 +22,7 @@ from .locks import OutputLocks
 from .options import OutputOptions
 from .pipe import NamedPipeOutput, PipeOutput, claim_stdout
 from .segmented import SegmentedOutput
+from .signing import SIGNED_SUFFIXES
 from .targets import STDOUT, is_address, is_named_pipe
 
 
@@ -127,5 +128,9 @@ def _check_options(target: str, options: OutputOptions) -> None:
         )
     if options.segment_seconds is not None and (is_stream or suffix not in BY_SUFFIX):
         raise InvalidOutputError(f"{name}: only a video file can be cut into several")
+    if options.sign is not None and (is_stream or suffix not in SIGNED_SUFFIXES):
+        raise InvalidOutputError(
+            f"{name}: only {' and '.join(SIGNED_SUFFIXES)} files can be signed"
+        )
     if options.window is not None and suffix != ".m3u8":
         raise InvalidOutputError(f"{name}: only a playlist (.m3u8) has a window")

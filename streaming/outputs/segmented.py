@@ -47,6 +47,7 @@ class SegmentedOutput:
         self._path = path
         self._seconds = seconds
         self._spec = spec
+        self._sign = options.sign
         self._video = spec.video
         self._number = 1
         self._before = 0  # frames in files that are complete
@@ -93,7 +94,7 @@ class SegmentedOutput:
             self._locks.release(self._path)
 
     def _open_file(self, number: int, kept: int = 0, overwrite: bool = False) -> FileOutput:
-        options = OutputOptions(overwrite=overwrite, resume_frames=kept)
+        options = OutputOptions(overwrite=overwrite, resume_frames=kept, sign=self._sign)
         return FileOutput(self._segment_path(number), self._spec, options, self._locks)
 
     def _open_next(self) -> FileOutput:

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from sana_stream._files import expand_user
 from sana_stream._text import safe_text
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
@@ -74,6 +75,9 @@ def open_outputs(
     )
     spec = StreamSpec(plan.video_format, encoder, metadata_of(plan))
     captions = caption_files(config.targets)
+    sign = None if config.sign is None else expand_user(config.sign)
+    if sign is not None and not any(map(_can_be_signed, config.targets)):
+        raise ConfigError("sign= is for .mp4 and .mov files: give one, outputs=['film.mp4']")
     if not config.mark:
         logger.warning("%s", NO_MARK)
     with ExitStack() as opened:
@@ -87,12 +91,19 @@ def open_outputs(
                 window=config.window if is_playlist(target) else None,
                 longest_block=plan.blocks.longest_block,
                 captions=captions.get(target),
+                sign=sign if _can_be_signed(target) else None,
                 sole_output=len(config.targets) == 1 and config.web is None,
             )
             output = open_output(target, spec, settings, locks=locks, stop=stop, stdout=stdout)
             opened.callback(output.close)
             outputs.append(output)
         yield outputs
+
+
+def _can_be_signed(target: str) -> bool:
+    from sana_stream.streaming.outputs.signing import SIGNED_SUFFIXES
+
+    return is_video_file(target) and target.lower().endswith(SIGNED_SUFFIXES)
 
 
 def metadata_of(plan: RunPlan) -> Metadata:
@@ -115,6 +126,7 @@ def check_inputs_stay(config: RunConfig, story: Story) -> None:
         "the clip": config.video,
         "the model": config.model,
         "the model's parts": config.parts,
+        "the certificate": None if config.sign is None else str(config.sign),
         "the decoder": (config.decoder or "").partition("=")[2] or None,
     }
     inputs = [(what, path) for what, path in read.items() if path not in (None, STDOUT)]
