@@ -83,14 +83,7 @@ class CaptionFile:
     def chapters(self, frame_time: Fraction) -> tuple[Chapter, ...]:
         """The captions as chapters; none where there is a single prompt."""
         self._file.seek(0)
-        found = tuple(
-            Chapter(
-                round(_seconds(cue["begin"]) / frame_time),
-                round(_seconds(cue["end"]) / frame_time),
-                _unescaped(cue["text"].decode()),
-            )
-            for cue in _CUE.finditer(self._file.read())
-        )
+        found = read_chapters(self._file.read(), frame_time)
         return found if len(found) > 1 else ()
 
     def close(self) -> None:
@@ -124,6 +117,18 @@ def _last_cue(path: Path, kept: Fraction) -> re.Match[bytes] | None:
 def _seconds(time: bytes) -> Fraction:
     hours, minutes, seconds = time.decode().split(":")
     return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
+
+
+def read_chapters(captions: bytes, frame_time: Fraction) -> tuple[Chapter, ...]:
+    """The captions of a file as chapters; raises ValueError for a text that is not UTF-8."""
+    return tuple(
+        Chapter(
+            round(_seconds(cue["begin"]) / frame_time),
+            round(_seconds(cue["end"]) / frame_time),
+            _unescaped(cue["text"].decode()),
+        )
+        for cue in _CUE.finditer(captions)
+    )
 
 
 def _unescaped(text: str) -> str:
