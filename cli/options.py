@@ -177,6 +177,13 @@ class Options(LiveOptions, ModelOptions):
         help="mark every output as generated, with the model, the seed and the prompts (default: "
         "on, as the law of the EU asks)",
     )
+    audio: str | None = option(
+        "--audio",
+        group=OUTPUT,
+        parse=argument_types.filled,
+        metavar="FILE",
+        help="audio file that becomes the sound, cut or repeated to the video's length",
+    )
     sign: str | None = option(
         "--sign",
         group=OUTPUT,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from numbers import Rational
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
 from sana_stream.errors import InvalidOutputError
@@ -16,6 +16,9 @@ from sana_stream.errors import InvalidOutputError
 from .ai_mark import DIGITAL_SOURCE_TYPE, AiMark
 from .codec_limits import LIMITS
 from .run_mark import ANONYMOUS, run_mark
+
+if TYPE_CHECKING:
+    from .audio import AudioTrack
 
 FINEST = 100_000  # the largest denominator of a rate that containers keep
 MOST = 1000
@@ -232,7 +235,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """What a stream looks like, how it is compressed, and the metadata of its files.
+    """What a stream looks like, how it is compressed, its metadata and its sound.
 
     Raises InvalidOutputError for a field of another type.
     """
@@ -240,6 +243,7 @@ class StreamSpec:
     video: VideoFormat
     encoder: EncoderSettings = EncoderSettings()
     metadata: Metadata = Metadata()
+    audio: AudioTrack | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (

@@ -23,7 +23,7 @@ def add_options(parser: Parser) -> None:
         type=argument_types.file_name,
         required=True,
         metavar="FILE",
-        help="EDL (.edl), Final Cut Pro X (.fcpxml) or OpenTimelineIO (.otio); needs "
+        help="Final Cut Pro (.fcpxml), EDL (.edl) or OpenTimelineIO (.otio); the last two need "
         "sana-stream[edit]",
     )
     add_option(parser, "overwrite")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 _DURATION_ROOM = 11  # bytes of a duration with its header
 _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
+_VIDEO_TRACK = b"\x81"  # track 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def remove_index(file: BinaryIO) -> None:
 
 
 def block_offsets(file: BinaryIO, cluster: Element) -> Iterator[int]:
-    """The time of each frame of a cluster, in milliseconds after the cluster's own time."""
+    """The time of each video frame of a cluster, in milliseconds after the cluster's own time."""
     for part in ebml.walk(file, cluster.content, cluster.end or ebml.length(file)):
         inner = part
         if part.kind == _BLOCK_GROUP:
@@ -111,7 +112,9 @@ def block_offsets(file: BinaryIO, cluster: Element) -> Iterator[int]:
             inner = next(block for block in blocks if block.kind == _BLOCK)
         elif part.kind != _SIMPLE_BLOCK:
             continue
-        file.seek(inner.content + 1)
+        file.seek(inner.content)
+        if file.read(1) != _VIDEO_TRACK:
+            continue
         yield struct.unpack(">h", file.read(2))[0]
 
 

@@ -20,7 +20,9 @@ from sana_stream.streaming.video_format import StreamSpec
 
 from .block_container import SingleBlockContainer
 from .chapters import Chapter, chapter_list, text_samples, text_track
+from .mp4_audio import sound_track
 from .mp4_boxes import Box, Fragment, box, children, find, fragments, table, walk
+from .mp4_tables import big_endian, changes, edit_list, long_header
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
@@ -88,21 +90,23 @@ def _moov(
     duration = round(sum(len(fragment.sizes) for fragment in whole) * frame_time * ticks)
     shift = -min(min(fragment.offsets) for fragment in whole)
     tick = round(frame_time * ticks)
-    (following,) = struct.unpack(">I", find(old, "mvhd")[-4:])  # number of the next track
+    following = 1 + sum(kind == "trak" for kind, _ in children(old))  # number of the next track
 
     def rebuilt(kind: str, content: bytes) -> bytes:
         match kind:
+            case "trak" if find(content, "mdia", "hdlr")[8:12] == b"soun":
+                content = sound_track(content, whole, ticks)
             case "mvhd" | "mdhd":
-                content = _long_header(content, struct.pack(">I", ticks), duration)
+                content = long_header(content, struct.pack(">I", ticks), duration)
                 if kind == "mvhd" and chapters:
                     content = content[:-4] + struct.pack(">I", following + 1)
             case "tkhd":
-                content = _long_header(content, content[12:20], duration)
+                content = long_header(content, content[12:20], duration)
             case "stbl":
                 content = _samples(content, whole, tick, shift)
             case "trak":
                 inner = [rebuilt(*child) for child in children(content) if child[0] != "edts"]
-                content = b"".join([inner[0], _edit_list(duration, shift), *inner[1:]])
+                content = b"".join([inner[0], edit_list(duration, shift), *inner[1:]])
                 if chapters:
                     content += box("tref", box("chap", struct.pack(">I", following)))
             case "udta" if chapters:
@@ -119,25 +123,12 @@ def _moov(
     return box("moov", *parts)
 
 
-def _long_header(content: bytes, middle: bytes, duration: int) -> bytes:
-    """Convert a header box of version 0 to version 1, which has a 64-bit duration."""
-    created, modified = struct.unpack_from(">II", content, 4)
-    rest = content[16 + len(middle) :]
-    times = struct.pack(">QQ", created, modified)
-    return b"\x01" + content[1:4] + times + middle + struct.pack(">Q", duration) + rest
-
-
-def _edit_list(duration: int, shift: int) -> bytes:
-    """An edit list that starts the track at its first frame, whatever the reordering delay."""
-    return box("edts", box("elst", struct.pack(">IIQqI", 1 << 24, 1, duration, shift, 1 << 16)))
-
-
 def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
     """The sample tables, with the codec's old description; one chunk for each fragment."""
     counts = [len(fragment.sizes) for fragment in whole]
     sizes = array("I", chain.from_iterable(fragment.sizes for fragment in whole))
     offsets = chain.from_iterable(fragment.offsets for fragment in whole)
-    chunks = ((number, count, 1) for number, count in _changes(counts))
+    chunks = ((number, count, 1) for number, count in changes(counts))
     waits = ((len(list(run)), offset + shift) for offset, run in groupby(offsets))
     return b"".join(
         (
@@ -146,7 +137,7 @@ def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
             table("ctts", waits),
             table("stss", ((number,) for number in _keys(whole))),
             table("stsc", chunks),
-            box("stsz", struct.pack(">III", 0, 0, len(sizes)), _big_endian(sizes)),
+            box("stsz", struct.pack(">III", 0, 0, len(sizes)), big_endian(sizes)),
             table("co64", ((fragment.data,) for fragment in whole), number="Q"),
         )
     )
@@ -158,19 +149,6 @@ def _keys(whole: list[Fragment]) -> Iterator[int]:
     for fragment in whole:
         yield from (before + key for key in fragment.keys)
         before += len(fragment.sizes)
-
-
-def _changes(values: list[int]) -> Iterator[tuple[int, int]]:
-    """Each value that differs from the one before it, with its position from 1."""
-    before = None
-    for position, value in enumerate(values, 1):
-        if value != before:
-            yield position, value
-        before = value
-
-
-def _big_endian(values: array[int]) -> bytes:
-    return struct.pack(f">{len(values)}I", *values)
 
 
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3, MPEG-4

@@ -48,17 +48,19 @@ class Muxer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
-    """The codecs that it can hold, the default first (none: raw frames), and its file suffix."""
+    """The codecs that it can hold, the default first (none: raw frames), its file suffix, and the
+    encoder of its sound."""
 
     codecs: tuple[str, ...]
     suffix: str | None
+    audio: str | None = None  # none in streaming containers, whose muxer would hold packets back
 
 
 CONTAINERS = {
-    "mp4": ContainerInfo(("h264", "h265", "av1", "vp9"), ".mp4"),
-    "mov": ContainerInfo(("h264", "h265", "prores", "dnxhr"), ".mov"),
-    "matroska": ContainerInfo(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv"),
-    "webm": ContainerInfo(("vp9", "av1"), ".webm"),
+    "mp4": ContainerInfo(("h264", "h265", "av1", "vp9"), ".mp4", "aac"),
+    "mov": ContainerInfo(("h264", "h265", "prores", "dnxhr"), ".mov", "aac"),
+    "matroska": ContainerInfo(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv", "aac"),
+    "webm": ContainerInfo(("vp9", "av1"), ".webm", "libopus"),
     "mpegts": ContainerInfo(("h264", "h265"), ".ts"),
     "nut": ContainerInfo(("h264", "h265", "ffv1"), None),
     "flv": ContainerInfo(("h264",), None),
@@ -75,6 +77,9 @@ def create_muxer(container: str, spec: StreamSpec) -> Muxer:
         InvalidOutputError: an unknown container, or a codec, size or rate that it cannot hold.
     """
     spec = replace(spec, encoder=resolve_encoder(container, spec.encoder))
+    if spec.audio is not None and CONTAINERS[container].audio is None:
+        homes = ", ".join(name for name, kind in CONTAINERS.items() if kind.audio)
+        raise InvalidOutputError(f"container {container!r} takes no sound here: use {homes}")
     match container:
         case "rawvideo":
             return RawMuxer()

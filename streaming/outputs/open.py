@@ -10,11 +10,12 @@ from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.encoder import fall_back_to_software
-from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer
+from sana_stream.streaming.containers.registry import BY_SUFFIX, CONTAINERS, create_muxer
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
 from .addresses import open_address
 from .base import Output
+from .ffmpeg_transport import FORMATS
 from .file import FileOutput
 from .hls import HlsOutput
 from .images import ImageSequenceOutput
@@ -65,6 +66,17 @@ def open_output(
     if is_address(name):
         return open_address(name, spec, options, stop)
     return _open_path(name, spec, options, locks, stop)
+
+
+def holds_sound(target: str, container: str | None = None) -> bool:
+    """Whether an output can have sound; `container` is as in `OutputOptions`."""
+    if not is_address(target):
+        suffix = Path(target).suffix.lower()
+        return suffix == ".m3u8" or CONTAINERS[BY_SUFFIX.get(suffix, "rawvideo")].audio is not None
+    scheme = target.partition("://")[0]
+    default = "matroska" if target == STDOUT or scheme in FORMATS else "mpegts"
+    kind = CONTAINERS.get(container or default)
+    return kind is not None and kind.audio is not None
 
 
 def _open_path(

@@ -48,6 +48,8 @@ class RunConfig:
             the model, the seed and the prompts, which the law of the EU asks for.
         sign: a PEM file with a certificate and its private key, with which finished `.mp4` and
             `.mov` files get content credentials (C2PA). Checkpoints do not store it.
+        audio: the path of an audio file that becomes the sound of the video, cut or repeated to its
+            length.
         size: width and height in pixels.
         aspect: width / height, or text such as "16:9", in place of `size`.
         fps: frames per second at which the video plays.
@@ -98,6 +100,7 @@ class RunConfig:
     window: int | None = None
     mark: bool = True
     sign: str | os.PathLike[str] | None = None
+    audio: str | os.PathLike[str] | None = None
     size: tuple[int, int] | None = None
     aspect: str | float | None = None
     fps: float | Fraction | None = None

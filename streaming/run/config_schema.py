@@ -106,6 +106,7 @@ class StoredOptions(_Stored):
     quiet: bool = False
     debug: bool = False
     mark: bool = True
+    audio: PathText | None = None
     bit_depth: Annotated[int, Field(ge=1, le=64)] | None = None
 
 

@@ -31,7 +31,7 @@ _WORDS = (
     *("container", "codec", "preset", "solver", "memory", "quantize", "quantize_text"),
     *("device", "dtype", "decoder", "host", "token", "guard"),
 )
-_PATHS = ("image", "video", "parts", "sign")
+_PATHS = ("image", "video", "parts", "sign", "audio")
 _COUNTS = {"frames": 1 << 53, "window": 10**9, "block_frames": 10_000, "decode_frames": 100_000}
 _ABOVE_ZERO = ("minutes", "seconds", "every", "segment", "flow_shift", "history")
 

@@ -8,18 +8,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sana_stream._files import PARTIAL, read_bounded
+from sana_stream._files import atomic_write, read_bounded
 from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.captions import read_chapters
+from sana_stream.streaming.video_format import VideoFormat
+
+from .fcpxml import cue_name, fcpxml_text
 
 if TYPE_CHECKING:
     from sana_stream.streaming.containers.chapters import Chapter
 
-ADAPTERS = {".edl": "cmx_3600", ".fcpxml": "fcpx_xml", ".otio": "otio_json"}
+ADAPTERS = {".edl": "cmx_3600", ".otio": "otio_json"}
+FORMATS = (".edl", ".fcpxml", ".otio")
 _EDL_RATES = (Fraction(24000, 1001), 24, 25, Fraction(30000, 1001), 30, 50, 60)
 _LONGEST_CAPTIONS = 256 << 20  # bytes
-_LONGEST_NAME = 200  # characters of a cue
 
 
 def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
@@ -29,68 +32,54 @@ def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
 
     Args:
         video: a video file of this program.
-        target: `.edl` (CMX 3600), `.fcpxml` (Final Cut Pro X) or `.otio` (OpenTimelineIO).
+        target: `.fcpxml` (Final Cut Pro), `.edl` (CMX 3600) or `.otio` (OpenTimelineIO).
         overwrite: replace a file that exists.
 
     Raises:
         ConfigError: a file that cannot be read or is there, a frame rate that an EDL cannot
-            express, or the package opentimelineio is missing.
+            express, or the package opentimelineio is missing, which `.edl` and `.otio` need.
         OSError: the file cannot be written.
     """
     name, suffix = safe_text(target), target.suffix.lower()
-    if suffix not in ADAPTERS:
-        raise ConfigError(f"{name}: its ending names no format; use one of {' '.join(ADAPTERS)}")
+    if suffix not in FORMATS:
+        raise ConfigError(f"{name}: its ending names no format; use one of {' '.join(FORMATS)}")
     if os.path.lexists(target) and not overwrite:
         raise ConfigError(f"{name} exists; choose another name or set overwrite=True")
-    try:
-        import opentimelineio
-    except ImportError as error:
+    video_format, frames = _probe(video)
+    if suffix == ".edl" and video_format.rate not in _EDL_RATES:
         raise ConfigError(
-            "cues need the package opentimelineio: pip install 'sana-stream[edit]'"
-        ) from error
-    rate, frames = _probe(video)
-    if suffix == ".edl" and rate not in _EDL_RATES:
-        raise ConfigError(
-            f"{name}: an EDL cannot express {float(rate):g} frames a second: make the video with"
-            " fps=24, 25 or 30, or write .fcpxml or .otio"
+            f"{name}: an EDL cannot express {float(video_format.rate):g} frames a second: make the"
+            " video with fps=24, 25 or 30, or write .fcpxml or .otio"
         )
-    chapters = _read_cues(video, rate)
-    timeline = _timeline(opentimelineio, video, chapters, float(rate), frames)
-    adapter = ADAPTERS[suffix]
-    if adapter not in opentimelineio.adapters.available_adapter_names():
-        raise ConfigError(
-            f"{suffix} needs the package of its adapter: pip install 'sana-stream[edit]'"
-        )
-    more = {"rate": float(rate)} if suffix == ".edl" else {}
-    text: Any = opentimelineio.adapters.write_to_string(timeline, adapter, **more)
-    partial = target.with_name(f".{target.name}{PARTIAL}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, target)
-    return len(chapters)
+    cues = _read_cues(video, video_format.frame_time)
+    if suffix == ".fcpxml":
+        text = fcpxml_text(video, cues, video_format, frames)
+    else:
+        text = _otio_text(video, cues, float(video_format.rate), frames, ADAPTERS[suffix])
+    atomic_write(target, text.encode())
+    return len(cues)
 
 
-def _probe(video: Path) -> tuple[Fraction, int]:
-    """The frame rate and the number of frames of a video."""
+def _probe(video: Path) -> tuple[VideoFormat, int]:
+    """The size, the frame rate and the number of frames of a video."""
     import av
     from av.error import FFmpegError
 
     try:
         with video.open("rb") as file, av.open(file) as container:
             stream = container.streams.video[0]
-            rate = Fraction(stream.average_rate or 0)
+            found = VideoFormat(stream.width, stream.height, Fraction(stream.average_rate or 0))
             frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
     except (OSError, ValueError, IndexError, FFmpegError) as error:
         raise ConfigError(f"{safe_text(video)}: {os_reason(error)}: give a video file") from error
-    if not rate:
-        raise ConfigError(f"{safe_text(video)} has no frame rate: give a video file")
-    return rate, frames
+    return found, frames
 
 
-def _read_cues(video: Path, rate: Fraction) -> tuple[Chapter, ...]:
+def _read_cues(video: Path, frame_time: Fraction) -> tuple[Chapter, ...]:
     names = (video.with_name(f"{video.name}.vtt"), video.with_suffix(".vtt"))
     captions = next((each for each in names if each.is_file()), names[-1])
     try:
-        found = read_chapters(read_bounded(captions, _LONGEST_CAPTIONS), 1 / rate)
+        found = read_chapters(read_bounded(captions, _LONGEST_CAPTIONS), frame_time)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{safe_text(captions)}: {os_reason(error)}: the prompts of a video are in the captions"
@@ -99,6 +88,22 @@ def _read_cues(video: Path, rate: Fraction) -> tuple[Chapter, ...]:
     if not found:
         raise ConfigError(f"{safe_text(captions)} has no captions: give a video of sana-stream")
     return found
+
+
+def _otio_text(video: Path, cues: Sequence[Chapter], rate: float, frames: int, adapter: str) -> str:
+    try:
+        import opentimelineio
+
+        if adapter not in opentimelineio.adapters.available_adapter_names():
+            raise ImportError(adapter)
+    except ImportError as error:
+        raise ConfigError(
+            "this format needs the package opentimelineio: pip install 'sana-stream[edit]', or"
+            " write .fcpxml"
+        ) from error
+    timeline = _timeline(opentimelineio, video, cues, rate, frames)
+    more: dict[str, Any] = {"rate": rate} if adapter == "cmx_3600" else {}
+    return str(opentimelineio.adapters.write_to_string(timeline, adapter, **more))
 
 
 def _timeline(otio: Any, video: Path, cues: Sequence[Chapter], rate: float, frames: int) -> Any:
@@ -112,6 +117,6 @@ def _timeline(otio: Any, video: Path, cues: Sequence[Chapter], rate: float, fram
         media = otio.schema.ExternalReference(url, whole)
         media.name = video.name
         part = span(time(cue.start, rate), time(cue.end - cue.start, rate))
-        track.append(otio.schema.Clip(" ".join(cue.title.split())[:_LONGEST_NAME], media, part))
+        track.append(otio.schema.Clip(cue_name(cue), media, part))
     timeline.tracks.append(track)
     return timeline

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from .output_files import caption_files, check_apart
 from .plan import RunPlan
 
 if TYPE_CHECKING:
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.locks import OutputLocks
     from sana_stream.streaming.video_format import Metadata
@@ -60,7 +62,7 @@ def open_outputs(
         ConfigError: outputs that write the same file, or a file that the run reads.
         OSError: the disk is full.
     """
-    from sana_stream.streaming.outputs.open import open_output
+    from sana_stream.streaming.outputs.open import holds_sound, open_output
     from sana_stream.streaming.outputs.options import OutputOptions
     from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
@@ -73,7 +75,7 @@ def open_outputs(
     encoder = EncoderSettings(
         config.codec, config.crf, config.preset, config.nvenc, config.bit_depth
     )
-    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan))
+    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan), audio_of(config))
     captions = caption_files(config.targets)
     sign = None if config.sign is None else expand_user(config.sign)
     if sign is not None and not any(map(_can_be_signed, config.targets)):
@@ -94,7 +96,9 @@ def open_outputs(
                 sign=sign if _can_be_signed(target) else None,
                 sole_output=len(config.targets) == 1 and config.web is None,
             )
-            output = open_output(target, spec, settings, locks=locks, stop=stop, stdout=stdout)
+            sound = spec.audio if holds_sound(target, config.container) else None
+            own = replace(spec, audio=sound)
+            output = open_output(target, own, settings, locks=locks, stop=stop, stdout=stdout)
             opened.callback(output.close)
             outputs.append(output)
         yield outputs
@@ -104,6 +108,31 @@ def _can_be_signed(target: str) -> bool:
     from sana_stream.streaming.outputs.signing import SIGNED_SUFFIXES
 
     return is_video_file(target) and target.lower().endswith(SIGNED_SUFFIXES)
+
+
+def audio_of(config: RunConfig) -> AudioTrack | None:
+    """The sound of a run's outputs.
+
+    Raises:
+        InvalidOutputError: the file has no sound.
+        ConfigError: no output can hold sound.
+    """
+    if config.audio is None:
+        return None
+    from sana_stream.streaming.audio import AudioLoop, AudioTrack
+    from sana_stream.streaming.outputs.base import redact_url
+    from sana_stream.streaming.outputs.open import holds_sound
+
+    silent = [out for out in config.targets if not holds_sound(out, config.container)]
+    if len(silent) == len(config.targets):
+        raise ConfigError(
+            "audio= needs an output that can have sound: give one such as outputs=['film.mp4'], or"
+            " container='matroska' for a pipe or a socket"
+        )
+    track = AudioTrack(AudioLoop(expand_user(config.audio)))
+    for output in silent:
+        logger.warning("%s: has no sound; MP4, MOV, Matroska and WebM have", redact_url(output))
+    return track
 
 
 def metadata_of(plan: RunPlan) -> Metadata:
@@ -127,6 +156,7 @@ def check_inputs_stay(config: RunConfig, story: Story) -> None:
         "the model": config.model,
         "the model's parts": config.parts,
         "the certificate": None if config.sign is None else str(config.sign),
+        "the audio file": None if config.audio is None else str(config.audio),
         "the decoder": (config.decoder or "").partition("=")[2] or None,
     }
     inputs = [(what, path) for what, path in read.items() if path not in (None, STDOUT)]

@@ -33,7 +33,7 @@ _SAME = (
     *("decoder", "compile", "graphs", "decode_frames", "keep_checkpoint", "guard"),
 )
 # keys of later versions: only values that differ are stored, so that earlier versions read the rest
-_LATER = {"mark": True, "bit_depth": None}
+_LATER = {"mark": True, "bit_depth": None, "audio": None}
 # keys that change nothing in the video's frames or in how they are encoded
 _NOT_OF_THE_VIDEO = frozenset(
     (
@@ -160,7 +160,7 @@ def _options(config: RunConfig) -> dict[str, Any]:
     values["decoder"] = _decoder_from_anywhere(config.decoder)
     for name, default in _LATER.items():
         if (value := getattr(config, name)) != default:
-            values[name] = value
+            values[name] = _absolute_if_there(str(value)) if name == "audio" else value
     file = config.prompt_file
     return values | {
         "prompts": config.prompts,
