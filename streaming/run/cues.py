@@ -66,7 +66,7 @@ def _probe(video: Path) -> tuple[VideoFormat, int]:
     from av.error import FFmpegError
 
     try:
-        with video.open("rb") as file, av.open(file) as container:
+        with video.open("rb") as file, av.open(file, "r") as container:
             stream = container.streams.video[0]
             found = VideoFormat(stream.width, stream.height, Fraction(stream.average_rate or 0))
             frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 from threading import Thread
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import av
@@ -118,7 +119,7 @@ def test_each_block_of_a_transport_stream_holds_its_prompt(tmp_path: Path, codec
     texts = [
         bytes(data)[16:]
         for frame in frames
-        for data in frame.side_data
+        for data in cast("Any", frame).side_data  # its stub has the types of a mapping
         if "SEI" in data.type.name and b"digital_source_type" in bytes(data)
     ]
     assert len(frames) == 33
