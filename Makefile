@@ -15,7 +15,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: demo test tests test-bare test-fleet types docs wheel clean
+.PHONY: demo test tests test-bare test-fleet types docs wheel dist clean
 
 demo: $(DEMO)/installed  ## make a one-minute video from examples/story.txt on this machine
 	$(DEMO)/$(BIN)/sana-stream --prompt-file examples/story.txt --minutes 1 --overwrite
@@ -54,6 +54,14 @@ wheel: $(TEST)/pip
 	$(TEST)/$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[test]"
 	$(TEST)/$(BIN)/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+
+dist: $(TEST)/pip  ## build the wheel and the sdist of a release, and make a video with each
+	rm -rf build dist
+	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) build twine
+	$(TEST)/$(BIN)/python -m build
+	$(TEST)/$(BIN)/python -m twine check --strict dist/*
+	.ci/smoke dist/*.whl
+	.ci/smoke dist/*.tar.gz
 
 $(TEST)/pip:
 	$(PYTHON) -m venv $(TEST)

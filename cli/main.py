@@ -42,6 +42,7 @@ class Command:
 COMMANDS = (
     Command("resume", "resume", "continue an interrupted video"),
     Command("branch", "branch", "start another video from a checkpoint"),
+    Command("cues", "cues", "write the prompts of a video for editing programs"),
     Command("info", "info", "describe a model and estimate the memory it needs", answers=True),
     Command("convert", "convert", "convert a model between the diffusers and the original layout"),
     Command("serve", "serve", "serve a page that takes requests for streams"),

@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
     same = (
         *("minutes", "seconds", "frames", "endless", "every", "overwrite", "codec", "crf"),
         *("preset", "nvenc", "segment", "window", "seed", "model", "device", "dtype"),
-        *("keep_checkpoint", "guard"),
+        *("keep_checkpoint", "guard", "mark", "bit_depth", "sign", "audio"),
     )
     parameters = {name: getattr(args, name) for name in same}
 

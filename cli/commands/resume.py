@@ -29,6 +29,7 @@ def add_options(parser: Parser) -> None:
         "option for several",
     )
     add_option(again, "container")
+    add_option(again, "sign")
     add_group(parser, LIVE)
     other = parser.add_argument_group("model and device (default: as before)")
     add_option(other, "model", default=None, help="the model, if it has moved")
@@ -54,6 +55,7 @@ def run(args: Namespace) -> int:
             control=control,
             stdout=stdout,
             container=args.format,
+            sign=args.sign,
             directed=live.live,
             model=args.model,
             device=args.device,

@@ -42,9 +42,15 @@ class RunConfig:
         every: seconds between prompts without times. Default: they share the length evenly.
         overwrite: replace output files that exist.
         container: the container of standard output and of URLs.
-        codec, crf, preset, nvenc: the encoder, as `EncoderSettings` takes them.
+        codec, crf, preset, nvenc, bit_depth: the encoder, as `EncoderSettings` takes them.
         segment: seconds after which a new video file begins.
         window: blocks that a playlist keeps, 3 or more. Default: all.
+        mark: write into every output that a model has generated it: IPTC's digital source type,
+            the model, the seed and the prompts, which the law of the EU asks for.
+        sign: a PEM file with a certificate and its private key, with which finished `.mp4` and
+            `.mov` files get content credentials (C2PA). Checkpoints do not store it.
+        audio: the path of an audio file that becomes the sound of the video, cut or repeated to its
+            length.
         size: width and height in pixels.
         aspect: width / height, or text such as "16:9", in place of `size`.
         fps: frames per second at which the video plays.
@@ -90,8 +96,12 @@ class RunConfig:
     crf: int | None = None
     preset: str | None = None
     nvenc: bool = False
+    bit_depth: int | None = None
     segment: float | None = None
     window: int | None = None
+    mark: bool = True
+    sign: str | os.PathLike[str] | None = None
+    audio: str | os.PathLike[str] | None = None
     size: tuple[int, int] | None = None
     aspect: str | float | None = None
     fps: float | Fraction | None = None
@@ -146,6 +156,8 @@ class RunConfig:
             raise ConfigError("image and video are both given: a stream begins with one of them")
         if self.size is not None and self.aspect is not None:
             raise ConfigError("size and aspect are both given: a video has one of them")
+        if self.sign is not None and not self.mark:
+            raise ConfigError("sign= says that a model has made the video: leave mark=False out")
         self.check_watch()
         check_outputs(self.targets, self.container, self.segment, self.window)
 

@@ -107,6 +107,9 @@ class StoredOptions(_Stored):
     guard: Literal["off", "warn", "anchor", "restart"] = "warn"
     quiet: bool = False
     debug: bool = False
+    mark: bool = True
+    audio: PathText | None = None
+    bit_depth: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 class StoredStory(_Stored):

@@ -25,13 +25,13 @@ MOST_STEPS = 10_000
 
 _FLAGS = (
     *("endless", "overwrite", "nvenc", "compile", "graphs", "checkpoint", "keep_checkpoint"),
-    *("directed", "interactive", "watch"),
+    *("directed", "interactive", "watch", "mark"),
 )
 _WORDS = (
     *("container", "codec", "preset", "solver", "memory", "quantize", "quantize_text"),
     *("device", "dtype", "decoder", "host", "token", "guard"),
 )
-_PATHS = ("image", "video", "parts")
+_PATHS = ("image", "video", "parts", "sign", "audio")
 _COUNTS = {"frames": 1 << 53, "window": 10**9, "block_frames": 10_000, "decode_frames": 100_000}
 _ABOVE_ZERO = ("minutes", "seconds", "every", "segment", "flow_shift", "history")
 
@@ -62,6 +62,8 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
     found["seed"] = ARGUMENTS.whole("seed", values["seed"], 0, 2**63 - 1)
     if "crf" in given:
         found["crf"] = ARGUMENTS.whole("crf", given["crf"])
+    if "bit_depth" in given:
+        found["bit_depth"] = ARGUMENTS.whole("bit_depth", given["bit_depth"])
     if "web" in given:
         found["web"] = ARGUMENTS.whole("web", given["web"], 0, 65535)
     if "guidance" in given:

@@ -20,7 +20,7 @@ from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
 from .messages import one_line
-from .outputs import recording_of
+from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class LivePage:
         Without a `stream_id` it gets the one after the last stream's.
         """
         video = plan.video_format
-        feed = LiveFeed(video, plan.blocks.longest_block, plan.origin.frames)
+        longest, made = plan.blocks.longest_block, plan.origin.frames
+        feed = LiveFeed(video, longest, made, metadata_of(plan))
         title, seed = plan.config.title, plan.config.seed
         status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
         return self._streams.begin(feed, control, status, recording, stream_id)

@@ -19,6 +19,11 @@ NO_MEMORY = (
     "there is not enough memory: end other programs, or ask for a smaller picture (size=), shorter"
     " blocks (block_frames=) or fewer frames decoded at once (decode_frames=1)"
 )
+NO_MARK = (
+    "the video does not say that a model has generated it; the EU's AI Act (Regulation 2024/1689,"
+    " article 50) asks for a machine-readable mark from August 2026 on: leave mark=False out, or"
+    " mark the video yourself before you publish it"
+)
 _NO_MEMORY = re.compile(
     r"can.?t allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc", re.I
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from sana_stream.engine.block import FIRST_SHOT, BlockPlan, PlanView, Shot
@@ -56,6 +57,7 @@ class RunPlan:
     negative_prompt: str
     prompt_suffix: str  # the model's own words after every prompt
     vocabulary: Vocabulary | None  # of a model that knows only some words
+    model_name: str  # without the path of its folder
 
     @property
     def width(self) -> int:
@@ -150,6 +152,7 @@ def resolve_plan(
         ),
         prompt_suffix=preset.motion_score,
         vocabulary=model.vocabulary,
+        model_name=PurePath(preset.name).name or preset.name,
     )
 
 

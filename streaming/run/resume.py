@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 MAY_CHANGE = (  # of an interrupted run
     *("container", "directed", "interactive", "watch", "web", "host", "token", "history"),
-    *("realtime", "model", "device", "dtype"),
+    *("sign", "realtime", "model", "device", "dtype"),
 )
 OF_THE_CHECKPOINT = (  # a branch has these of its stream
     *(

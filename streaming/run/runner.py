@@ -128,7 +128,7 @@ class Run:
             control: takes the prompts and commands that direct the run. Default: a new one.
             stdout: as for `Run`.
             **changes: other parameters of `RunConfig` that differ from the interrupted run's:
-                `container, directed, interactive, watch, web, host, token, history, realtime,
+                `container, sign, directed, interactive, watch, web, host, token, history, realtime,
                 model, device, dtype`. The page and the watched file count only if they are given
                 again.
 

@@ -32,6 +32,8 @@ _SAME = (
     *("video", "loras", "quantize", "quantize_text", "device", "dtype", "memory", "block_frames"),
     *("decoder", "compile", "graphs", "decode_frames", "keep_checkpoint", "guard"),
 )
+# keys of later versions: only values that differ are stored, so that earlier versions read the rest
+_LATER = {"mark": True, "bit_depth": None, "audio": None}
 # keys that change nothing in the video's frames or in how they are encoded
 _NOT_OF_THE_VIDEO = frozenset(
     (
@@ -165,6 +167,9 @@ def _options(config: RunConfig) -> dict[str, Any]:
             values[name] = _absolute_if_there(str(values[name]))
     values["loras"] = [(_absolute_if_there(str(file)), scale) for file, scale in config.loras]
     values["decoder"] = _decoder_from_anywhere(config.decoder)
+    for name, default in _LATER.items():
+        if (value := getattr(config, name)) != default:
+            values[name] = _absolute_if_there(str(value)) if name == "audio" else value
     file = config.prompt_file
     return values | {
         "prompts": config.prompts,
@@ -185,7 +190,7 @@ def _options(config: RunConfig) -> dict[str, Any]:
 
 def _config(options: Mapping[str, Any], story: Story) -> RunConfig:
     """The configuration that the keys of a checkpoint describe."""
-    values = {name: options[name] for name in _SAME}
+    values = {name: options[name] for name in (*_SAME, *_LATER)}
     fps, file, every = options["fps"], options["prompt_file"], options["checkpoint_every"]
     length = options["length"]
     return RunConfig(

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
-from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, StreamSpec, VideoFormat
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
@@ -35,6 +35,7 @@ class LiveFeed:
         video: size and rate.
         longest_block: pixel frames of the longest block; default: as those written so far.
         frames: how many frames were made before, of a stream that is resumed.
+        metadata: of the stream.
 
     Attributes:
         frames: how many frames were made.
@@ -45,13 +46,20 @@ class LiveFeed:
     takes_parts = True
     name = "web page"
 
-    def __init__(self, video: VideoFormat, longest_block: int = 0, frames: int = 0) -> None:
+    def __init__(
+        self,
+        video: VideoFormat,
+        longest_block: int = 0,
+        frames: int = 0,
+        metadata: Metadata | None = None,
+    ) -> None:
         self.frames = frames
         self.viewers = 0
         self._requested = time.monotonic()
         self._longest = video.seconds(longest_block)
         self._video = video
-        self._fragments = Mp4Fragmenter(StreamSpec(video, EncoderSettings("h264")))
+        spec = StreamSpec(video, EncoderSettings("h264"), metadata or Metadata())
+        self._fragments = Mp4Fragmenter(spec)
         self._lock = Lock()
         self._segments: deque[MediaSegment] = deque(maxlen=_KEPT)
         self._count = 0
