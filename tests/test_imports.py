@@ -32,7 +32,7 @@ models.transformer, models.vae > models.weights > models.lora, models.text_encod
 engine.frame_stats, engine.cpu_share > engine.block, engine.noise, engine.device, engine.cpu
 engine.block, engine.noise, engine.device, engine.cpu, engine.solvers > engine.loading
 engine.loading > engine.snapshot > engine.sampling, engine.media > engine.session > engine.engine
-engine.engine > engine.performance
+engine.engine > engine.performance, engine.parallel
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
 streaming.video_format > streaming.control > streaming.web > streaming.run
@@ -43,7 +43,7 @@ FACES = {
     "sana_stream": {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),
         *("HealthError", "InvalidOutputError", "JobError", "OutputCancelled", "OutputError"),
-        *("Progress", "QueueFullError", "ReaderDisconnected", "Run", "RunConfig"),
+        *("ParallelError", "Progress", "QueueFullError", "ReaderDisconnected", "Run", "RunConfig"),
         *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoryError"),
         *("__version__", "render"),
     },

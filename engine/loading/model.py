@@ -16,6 +16,7 @@ from sana_stream.engine.device import (
     resolve_dtype,
     text_offload_device,
 )
+from sana_stream.engine.peers import Alone, Peers
 from sana_stream.errors import ConfigError
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
@@ -77,6 +78,7 @@ class LoadedModel:
         transformer, vae, text_encoder: the networks.
         decoder: what decodes latents: the VAE, or the one that was given in its place.
         transformer_calls, decoder_calls: the same networks, or their captured CUDA graphs.
+        peers: the processes that sample a block together.
         preset: the checkpoint's defaults.
         device: of the networks.
         dtype: of the transformer; the decoder's is `decoder_dtype`.
@@ -110,6 +112,7 @@ class LoadedModel:
         self.decoder: VideoDecoder = decoder or vae
         self.transformer_calls: TransformerCalls = transformer
         self.decoder_calls: DecoderCalls = self.decoder
+        self.peers: Peers = Alone()
         self.source: str | None = None
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._fingerprint: Fingerprint | None = None  # kept: weights change with LoRA files only

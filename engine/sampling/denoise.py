@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,20 +28,32 @@ def encode_prompts(model: LoadedModel, snapshot: Snapshot) -> tuple[TextKV, ...]
     return tuple(model.transformer_calls.prepare_text(*pair) for pair in embedded)
 
 
+def run_in_order(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """The results of the calls, made one after another."""
+    return [call() for call in calls]
+
+
 def commit_pending(
-    transformer: TransformerCalls, snapshot: Snapshot, texts: tuple[TextKV, ...]
+    transformer: TransformerCalls,
+    snapshot: Snapshot,
+    texts: tuple[TextKV, ...],
+    run: Callable[[Sequence[Callable[[], Any]]], list[Any]] = run_in_order,
 ) -> tuple[StreamState, ...]:
     """The states after committing the last block, under the current prompt.
 
     Args:
         texts: what `encode_prompts` returned, one for each state.
+        run: makes the calls, of which there is one for each state.
     """
     latents = snapshot.uncommitted
     if latents is None:
         return snapshot.states
-    return tuple(
-        state.add(transformer.commit(latents, text, state.past(), state.position))
+    calls = [
+        partial(transformer.commit, latents, text, state.past(), state.position)
         for state, text in zip(snapshot.states, texts, strict=True)
+    ]
+    return tuple(
+        state.add(update) for state, update in zip(snapshot.states, run(calls), strict=True)
     )
 
 
@@ -109,10 +122,11 @@ def _velocity(
         check()
         # filled on the device: copying a number from the host would wait for the queue
         times = timestep if isinstance(timestep, Tensor) else latents.new_full((1,), timestep)
-        predictions = [
-            transformer.denoise(latents, times[None], text, past, start, rotation)
+        calls = [
+            partial(transformer.denoise, latents, times[None], text, past, start, rotation)
             for text, past in zip(texts, pasts, strict=True)
         ]
+        predictions = model.peers.run(calls)
         if len(predictions) == 1:
             return predictions[0]
         prompted, negative = predictions

@@ -146,13 +146,14 @@ class BlockGenerator:
         self._interrupted = True
 
     def _check_interrupted(self) -> None:
-        if self._interrupted:
+        if self._model.peers.agree(self._interrupted):
             raise CancelledError
 
     def _sample_alone(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         span = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
-            return self._sample(snapshot, span, noise)
+            work = partial(self._sample, snapshot, span)
+            return self._model.peers.sample(snapshot, noise, work)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(span) from error
 
@@ -207,7 +208,8 @@ class BlockGenerator:
         with timer.stage("text"):
             texts = self._encode_prompts(snapshot)
         with timer.stage("commit"):
-            states = commit_pending(self._model.transformer_calls, snapshot, texts)
+            run = self._model.peers.run
+            states = commit_pending(self._model.transformer_calls, snapshot, texts, run)
         with timer.stage("denoise"):
             latents, attempts = self._denoise(snapshot, span, texts, states, noise)
         recent = (*snapshot.recent_latents, latents)[-self._kept_blocks :]
