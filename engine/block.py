@@ -64,6 +64,11 @@ class BlockPlan:
                 f"block_frames {self.block_frames}: a block needs 1 latent frame or more"
             )
 
+    @property
+    def longest_block(self) -> int:
+        """Pixel frames of the longest block: the first one of a shot."""
+        return 1 + self.block_frames * self.temporal_factor
+
     def block(self, index: int) -> BlockSpan:
         """The block number `index`, from 0."""
         size, factor = self.block_frames, self.temporal_factor
@@ -100,6 +105,11 @@ class PlanView:
     def block_frames(self) -> int:
         """Latent frames a block."""
         return self.plan.block_frames
+
+    @property
+    def longest_block(self) -> int:
+        """As `BlockPlan.longest_block`."""
+        return self.plan.longest_block
 
     @property
     def start(self) -> int:

@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from sana_stream._text import name_list, safe_text
 from sana_stream.errors import CheckpointError, SanaStreamError
+from sana_stream.models.pinned import pin_weights
 from sana_stream.models.upload import to_device
 from sana_stream.models.weights.files import check_finite
 from sana_stream.models.weights.headers import Header
@@ -181,7 +182,7 @@ class TextEncoder:
 def _pin(model: torch.nn.Module) -> None:
     """Move weights into pinned memory, from which copies to CUDA are fastest and do not wait."""
     try:
-        model._apply(Tensor.pin_memory)
+        pin_weights(model)
     except RuntimeError as error:
         _LOG.warning("the text encoder is not pinned in host memory, prompts are slower: %s", error)
 

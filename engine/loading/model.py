@@ -272,9 +272,7 @@ class LoadedModel:
         return 1, channels, frames, height // factor, width // factor
 
     def decode_frames_for(self, block_frames: int, height: int, width: int) -> int:
-        """How many latent frames are decoded at once.
-
-        An LTX-2 VAE that cannot decode a block at once is set to decode in tiles.
+        """How many latent frames are decoded at once; a VAE with seams over time decodes a block.
 
         Args:
             block_frames: latent frames a block.
@@ -283,23 +281,35 @@ class LoadedModel:
         frames = block_frames + 1
         if self.decode_frames is not None:
             return min(frames, self.decode_frames)
+        if isinstance(self.decoder, LTX2VAE):
+            return frames
+        most = default_decode_frames(self.device, frames)
+        return self._fitting_frames(frames, height, width, most)
+
+    def decode_tiles_for(self, block_frames: int, height: int, width: int) -> bool:
+        """Whether an LTX-2 VAE decodes in tiles: where memory is short for a block at once.
+
+        Args:
+            block_frames, height, width: as for `decode_frames_for`.
+        """
+        if not isinstance(self.decoder, LTX2VAE) or self.decode_frames is not None:
+            return False
+        frames = block_frames + 1
+        return self._fitting_frames(frames, height, width, frames) < frames
+
+    def _fitting_frames(self, frames: int, height: int, width: int, most: int) -> int:
+        """How many latent frames of a block, at most `most`, free memory lets decode at once."""
         shape = self.latent_shape(frames, height, width)
-        free = free_bytes(self.device)
-        seams = isinstance(self.decoder, LTX2VAE)  # over time; so a block is decoded at once
-        most = frames if seams else default_decode_frames(self.device, frames)
 
         def denoising() -> int:
             if is_single_threaded(self.device):
                 return 0
             return denoise_bytes(self.transformer.config, self.dtype, shape)
 
-        fitting = max_decode_frames(
+        free = free_bytes(self.device)
+        return max_decode_frames(
             *(self.decoder.config, self.decoder_dtype, shape, free, most, denoising)
         )
-        if isinstance(self.decoder, LTX2VAE) and fitting < frames:
-            self.decoder.decode_in_tiles()
-            return frames
-        return fitting
 
     def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embed a prompt, appended to the model's instruction text.

@@ -19,7 +19,7 @@ from sana_stream.engine.block import Block, BlockSpan, BlockStats
 from sana_stream.engine.cpu import EVERY_BLOCKS, trim_malloc
 from sana_stream.engine.device import side_stream_for
 from sana_stream.engine.frame_stats import FrameStats, update_reference
-from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.loading.model import DecoderCalls, LoadedModel
 from sana_stream.engine.noise import NoiseSource
 from sana_stream.engine.sampling.checks import (
     ATTEMPT_STEPS,
@@ -37,6 +37,7 @@ from sana_stream.engine.sampling.denoise import (
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
+from sana_stream.models.vae.ltx2 import LTX2VAE, TiledLTX2
 
 from .parts import PartDelivery, TakePart
 
@@ -120,6 +121,10 @@ class BlockGenerator:
             settings.block_frames, settings.height, settings.width
         )
         self._most_decode_frames = model.decode_frames  # None: no limit
+        self._decode_tiles = model.decode_tiles_for(
+            settings.block_frames, settings.height, settings.width
+        )
+        self._out_of_memory = False  # so that a VAE that can decode in tiles has to
         self._side_stream = side_stream_for(model.device)
         self._peak_bytes = 0
         self._sampling = Lock()
@@ -182,7 +187,7 @@ class BlockGenerator:
         parts = None if take is None else PartDelivery(take, span, prompt)
         deliver = None if parts is None else parts.deliver
         decode = partial(self._decode, latent_block, before, deliver)
-        decoded, pieces = self._side_stream.run(decode, latent_block.event, latents)
+        decoded, pieces, tiles = self._side_stream.run(decode, latent_block.event, latents)
         check_frames(decoded.finite, span)
         if span.index % EVERY_BLOCKS == 0:
             trim_malloc()
@@ -195,6 +200,7 @@ class BlockGenerator:
             cache=decoded.cache,
             reference_stats=reference,
             decode_frames=pieces,
+            decode_tiles=tiles,
         )
         measured = self._stats(latent_block, after, stats, stats.ratio_to(reference))
         if parts is not None:
@@ -252,33 +258,46 @@ class BlockGenerator:
 
     def _decode(
         self, latent_block: LatentBlock, before: Snapshot, deliver: DeliverPart | None
-    ) -> tuple[DecodedBlock, int]:
-        """The decoded block and its latent frames at a time: fewer once memory has run out.
+    ) -> tuple[DecodedBlock, int, bool]:
+        """The decoded block, its latent frames at a time, and whether it is decoded in tiles.
 
-        With no memory for a single one, the memory of the block that is being sampled is waited
-        for.
+        Once memory has run out it is decoded in tiles, or by fewer frames. With no memory for a
+        single one, the memory of the block that is being sampled is waited for.
         """
         latents, span = latent_block.latents, latent_block.span
-        decoder, side_stream = self._model.decoder_calls, self._side_stream
-        alone = False
+        side_stream, alone = self._side_stream, False
         while True:
-            step = self._pieces(before)
+            step, tiles = self._pieces(before), self._in_tiles(before)
+            decoder = self._decoder(tiles)
             try:
                 with latent_block.timer.stage("decode"):
                     decoded = decode_block(
                         *(decoder, latents, before, span, step, side_stream, deliver)
                     )
-                    return decoded, step
+                    return decoded, step, tiles
             except torch.OutOfMemoryError as error:
                 if step == 1 and alone:
                     raise out_of_memory(span) from error
             # after the error, which keeps the tensors of the attempt
-            if step == 1:
+            if isinstance(self._model.decoder, LTX2VAE) and not tiles:
+                self._out_of_memory = True
+            elif step == 1:
                 alone = True
                 with self._sampling:
                     pass
             else:
                 self._most_decode_frames = min(step, latents.shape[2]) // 2
+
+    def _in_tiles(self, before: Snapshot) -> bool:
+        """Whether frames are decoded in tiles: as before in the stream, or for lack of memory."""
+        chosen = self._decode_tiles if before.decode_tiles is None else before.decode_tiles
+        return isinstance(self._model.decoder, LTX2VAE) and (chosen or self._out_of_memory)
+
+    def _decoder(self, tiles: bool) -> DecoderCalls:
+        decoder = self._model.decoder
+        if tiles and isinstance(decoder, LTX2VAE):
+            return TiledLTX2(decoder)
+        return self._model.decoder_calls
 
     def _pieces(self, before: Snapshot) -> int:
         """How many latent frames are decoded at once: as before in the stream, unless limited.

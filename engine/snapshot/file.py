@@ -124,6 +124,7 @@ class SavedStream:
                 next_index=header.index,
                 shot=header.take,
                 decode_frames=header.decode_frames if _is_like(header, model) else None,
+                decode_tiles=header.decode_tiles,
             )
             check_snapshot(snapshot, model)
         except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -172,6 +173,7 @@ def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any])
         watch=describe_drift(snapshot),
         take=snapshot.shot,
         decode_frames=snapshot.decode_frames,
+        decode_tiles=snapshot.decode_tiles,
     )
 
 

@@ -45,6 +45,7 @@ class SnapshotHeader:
     watch: dict[str, Any] | None = None  # of `describe_drift`
     take: Shot = FIRST_SHOT  # the current shot
     decode_frames: int | None = None  # decoded at once; earlier files have none
+    decode_tiles: bool | None = None  # whether in tiles; earlier files have none
 
     @property
     def seconds(self) -> float:
@@ -78,11 +79,12 @@ class SnapshotHeader:
                 f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
         later = ("watch", "take")  # added in version 2
+        optional = ("decode_frames", "decode_tiles")
         names = tuple(
             f.name
             for f in fields(cls)
             if (f.name not in later or version != "1")
-            and (f.name != "decode_frames" or f.name in metadata)
+            and (f.name not in optional or f.name in metadata)
         )
         try:
             stored = read_header_values(metadata, names)

@@ -74,7 +74,7 @@ class StoredTake(Schema):
 class StoredHeader(Schema):
     """All values of a header; version 1 has neither `watch` nor `take`.
 
-    Earlier files of version 2 have no `decode_frames`.
+    Earlier files of version 2 have no `decode_frames` or `decode_tiles`.
     """
 
     model: Name
@@ -93,6 +93,7 @@ class StoredHeader(Schema):
     watch: StoredWatch | None = None
     take: StoredTake | None = None
     decode_frames: Annotated[int, Field(ge=1, le=10_001)] | None = None
+    decode_tiles: bool | None = None
 
 
 TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")

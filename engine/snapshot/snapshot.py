@@ -88,6 +88,7 @@ class Snapshot:
     drift_reference: DriftReference | None = None  # of a drift guard, in a snapshot that is saved
     shot: Shot = FIRST_SHOT  # the current one
     decode_frames: int | None = None  # latent frames decoded at once so far; None: not chosen yet
+    decode_tiles: bool | None = None  # whether frames are decoded in tiles; None: not chosen yet
 
     @property
     def uncommitted(self) -> Tensor | None:

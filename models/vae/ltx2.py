@@ -14,6 +14,8 @@ from 102 % to 77 % only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +33,6 @@ class LTX2VAE(nn.Module):
         super().__init__()
         self.config = config
         self.inner = LTX2Network(config.layout)
-        self.in_tiles = False
 
     @property
     def encoder(self) -> nn.Module:
@@ -48,10 +49,6 @@ class LTX2VAE(nn.Module):
         self.inner.float()
         self.inner.decoder.to(dtype)
 
-    def decode_in_tiles(self) -> None:
-        """Decode frames larger than 512 pixels in overlapping tiles, which takes less memory."""
-        self.in_tiles = True
-
     def encode(self, frames: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
         """Encode as `WanVAE.encode`: the encoder is causal."""
         check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
@@ -63,9 +60,27 @@ class LTX2VAE(nn.Module):
         self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
     ) -> tuple[Tensor, VAECache]:
         """Decode as `WanVAE.decode`, by overlap: close to decoding the whole, not equal to it."""
+        return self._decode(latents, cache, self._decode_clip, clamp)
+
+    def decode_tiled(
+        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
+    ) -> tuple[Tensor, VAECache]:
+        """As `decode`, with frames over 512 pixels in overlapping tiles, which takes less memory.
+
+        Every block of a stream has to be decoded in the same way: the other differs visibly.
+        """
+        return self._decode(latents, cache, self._decode_clip_in_tiles, clamp)
+
+    def _decode(
+        self,
+        latents: Tensor,
+        cache: VAECache | None,
+        decode_clip: Callable[[Tensor], Tensor],
+        clamp: bool,
+    ) -> tuple[Tensor, VAECache]:
         check_latents(latents, self.config.z_dim)
         context = latents if cache is None else torch.cat((cache.tails[0], latents), dim=2)
-        frames = self._decode(self.inner.denormalize(context))
+        frames = decode_clip(self.inner.denormalize(context))
         count = latents.shape[2] * self.config.temporal_factor
         if cache is None:
             count -= self.config.temporal_factor - 1  # the first latent frame is a single frame
@@ -73,9 +88,21 @@ class LTX2VAE(nn.Module):
         kept = VAECache((context[:, :, -OVERLAP:].clone(),))
         return frames.clamp(-1, 1) if clamp else frames, kept
 
-    def _decode(self, prepared: Tensor) -> Tensor:
+    def _decode_clip(self, prepared: Tensor) -> Tensor:
         """Decode a clip as a whole: float32 frames, not clamped."""
-        if not self.in_tiles:
-            return self.inner.decode(prepared, None)[0]
-        factor = self.config.spatial_factor
-        return decode_tiles(lambda tile: self.inner.decode(tile, None)[0], prepared, factor)
+        return self.inner.decode(prepared, None)[0]
+
+    def _decode_clip_in_tiles(self, prepared: Tensor) -> Tensor:
+        """As `_decode_clip`."""
+        return decode_tiles(self._decode_clip, prepared, self.config.spatial_factor)
+
+
+class TiledLTX2:
+    """An `LTX2VAE` as a decoder that decodes in tiles."""
+
+    def __init__(self, vae: LTX2VAE) -> None:
+        self._vae = vae
+
+    def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
+        """Decode as `LTX2VAE.decode_tiled`."""
+        return self._vae.decode_tiled(latents, cache)

@@ -31,13 +31,24 @@ class VAECache:
         return sum(tail.nbytes for tail in self.tails)
 
 
-def matching_tails(cache: VAECache | None, x: Tensor) -> ConvCache | None:
-    """Return the cache's tails, after checking that the first one fits the input `x`."""
+def matching_tails(
+    cache: VAECache | None, x: Tensor, channels: int | None = None
+) -> ConvCache | None:
+    """Return the cache's tails, after checking that the first one fits the input `x`.
+
+    Args:
+        cache: what the stream's last call returned; `None` at the start of the stream.
+        x: (B, C, T', h, w), the decoder's input.
+        channels: of the first layer that has a tail, where they are not those of `x`.
+
+    Raises:
+        ConfigError: the cache of another stream.
+    """
     if cache is None:
         return None
     tail = cache.tails[0]
     given = (*tail.shape[:2], *tail.shape[3:], tail.dtype)
-    wanted = (*x.shape[:2], *x.shape[3:], x.dtype)
+    wanted = (x.shape[0], channels or x.shape[1], *x.shape[3:], x.dtype)
     if given != wanted:
         raise ConfigError(
             f"the cache belongs to a stream of (B, C, H, W, dtype) {given}, this one has {wanted}; "

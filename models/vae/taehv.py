@@ -23,7 +23,7 @@ from sana_stream.errors import CheckpointError
 from .config import check_latents
 from .layers import ConvCache, StreamingLayer, run_layers
 from .layout import empty_clip, from_frames, interleave_frames, last_frames, to_frames
-from .streaming import VAECache
+from .streaming import VAECache, matching_tails
 
 LATENT_CHANNELS = 16
 WIDTHS = (256, 128, 64, 64)
@@ -149,12 +149,12 @@ class TAEHVDecoder(nn.Module):
             stream's first, and the cache for the next call.
 
         Raises:
-            ConfigError: latents of another shape.
+            ConfigError: latents of another shape, or the cache of another stream.
         """
         check_latents(latents, LATENT_CHANNELS)
-        frames, tails = self.decode_frames(
-            self.denormalize(latents), None if cache is None else cache.tails
-        )
+        prepared = self.denormalize(latents)
+        tails = matching_tails(cache, prepared, WIDTHS[0])
+        frames, tails = self.decode_frames(prepared, tails)
         return frames.clamp(-1, 1), VAECache(tails)
 
     def denormalize(self, latents: Tensor) -> Tensor:

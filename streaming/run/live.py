@@ -92,9 +92,10 @@ class LivePage:
     def begin(self, plan: RunPlan, control: LiveControl, recording: Path | None) -> ActiveStream:
         """Show the stream of a run that is about to begin; `recording` can be downloaded."""
         video = plan.video_format
+        feed = LiveFeed(video, plan.blocks.longest_block)
         title, seed = plan.config.title, plan.config.seed
         status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
-        return self._current.begin(LiveFeed(video), control, status, recording)
+        return self._current.begin(feed, control, status, recording)
 
     def set_notice(self, notice: str) -> None:
         """Show a notice to those who view the current stream."""

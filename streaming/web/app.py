@@ -196,8 +196,8 @@ class _Handlers:
         if not segments:
             raise HTTPException(503, "the first block is being generated")
         query = request.state.query
-        longest = max(segment.seconds for segment in segments)
-        text = playlist_head(longest, segments[0].number, "init.mp4" + query) + "".join(
+        head = playlist_head(feed.target_duration, segments[0].number, "init.mp4" + query)
+        text = head + "".join(
             playlist_entry(segment.seconds, f"segment{segment.number}.m4s{query}")
             for segment in segments
         )

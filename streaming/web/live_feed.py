@@ -28,14 +28,20 @@ class MediaSegment:
 
 
 class LiveFeed:
-    """An output that keeps the last 12 blocks for viewers and never waits for any of them."""
+    """An output that keeps the last 12 blocks for viewers and never waits for any of them.
+
+    Args:
+        video: size and rate.
+        longest_block: pixel frames of the longest block; default: as those written so far.
+    """
 
     durable = False
     takes_parts = True
     name = "web page"
 
-    def __init__(self, video: VideoFormat) -> None:
+    def __init__(self, video: VideoFormat, longest_block: int = 0) -> None:
         self.frames = 0
+        self._longest = video.seconds(longest_block)
         self._video = video
         self._fragments = Mp4Fragmenter(StreamSpec(video, EncoderSettings("h264")))
         self._lock = Lock()
@@ -59,6 +65,11 @@ class LiveFeed:
         """Whether the stream has ended."""
         return self._closed
 
+    @property
+    def target_duration(self) -> float:
+        """Seconds of the longest segment, which a playlist must not change (RFC 8216, 6.2.1)."""
+        return self._longest
+
     def write(self, block: Block | BlockPart) -> None:
         """Add a block, or a part."""
         data = self._fragments.fragment(block)
@@ -66,6 +77,7 @@ class LiveFeed:
             seconds = self._video.seconds(len(block.frames))
             self._segments.append(MediaSegment(self._count, seconds, data))
             self._count += 1
+            self._longest = max(self._longest, seconds)
         self.frames += len(block.frames)
         self._wake()
 

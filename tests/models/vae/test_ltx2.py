@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -265,15 +266,43 @@ def test_decode_bytes_scales_with_frame_size(engine: Engine):
     assert kept == CHANNELS * 16 * 4  # one latent frame so far
 
 
-def test_large_frames_are_decoded_in_tiles_when_memory_is_low(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+FREE = "sana_stream.engine.loading.model.free_bytes"
+WIDE: dict[str, Any] = {"height": 64, "width": 544, "block_frames": 1, "steps": 1}
+
+
+def test_stream_begun_in_tiles_stays_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sana_stream.engine.loading.model.free_bytes", lambda device: 1 << 20)
+    """Where memory was low at the start: also once it is free, and in another process."""
     engine = Engine.load(folder, "cpu", "float32")
-    assert isinstance(engine.vae, LTX2VAE)
-    session = engine.session("a", height=64, width=544, block_frames=1, steps=1)
-    assert engine.vae.in_tiles
-    assert next(session).frames.shape == (9, 64, 544, 3)
+    with monkeypatch.context() as low:
+        low.setattr(FREE, lambda device: 1 << 20)
+        session = engine.session("a", **WIDE)
+    first = next(session).frames
+    assert first.shape == (9, 64, 544, 3)
+    session.save(tmp_path / "a.ckpt")
+    second = next(session).frames
+    assert np.array_equal(next(engine.resume(tmp_path / "a.ckpt")).frames, second)
+    other = engine.session("a", **WIDE)
+    assert not np.array_equal(next(other).frames, first)
+
+
+def test_block_without_memory_is_decoded_in_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """And not by fewer frames, which would show seams."""
+    engine = Engine.load(folder, "cpu", "float32")
+    with monkeypatch.context() as low:
+        low.setattr(FREE, lambda device: 1 << 20)
+        tiled = engine.session("a", **WIDE)
+    session = engine.session("a", **WIDE)
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    with monkeypatch.context() as full:
+        full.setattr(LTX2VAE, "decode", fail)
+        given = next(session).frames
+    assert np.array_equal(given, next(tiled).frames)
+    assert np.array_equal(next(session).frames, next(tiled).frames)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sana_stream.errors import CheckpointError
+from sana_stream.errors import CheckpointError, ConfigError
 from sana_stream.models.vae.taehv import TAEHVDecoder
 
 FRAMES = 5
@@ -122,3 +122,10 @@ def test_taehv_load_of_other_layout_raises(published: dict[str, torch.Tensor]):
     wider = published | {"decoder.1.weight": torch.zeros(256, 48, 3, 3)}
     with pytest.raises(CheckpointError, match=r"decoder\.1\.weight has shape \(256, 48, 3, 3\)"):
         TAEHVDecoder().load_published(wider)
+
+
+def test_cache_of_another_stream_is_refused(decoder: TAEHVDecoder, latents: torch.Tensor):
+    with torch.no_grad():
+        _, cache = decoder.decode(latents)
+        with pytest.raises(ConfigError, match="the cache belongs to a stream of"):
+            decoder.decode(latents[..., :2], cache)

@@ -33,6 +33,19 @@ def test_only_the_newest_blocks_are_kept() -> None:
     assert feed.frames == 81
 
 
+def test_target_duration_does_not_change() -> None:
+    """Not when a longer block follows the first part, nor when that block is no longer kept."""
+    planned, measured = LiveFeed(VIDEO, longest_block=5), LiveFeed(VIDEO)
+    found = []
+    for block in blocks(20, size=4):
+        for feed in (planned, measured):
+            feed.write(block)
+        found.append((planned.target_duration, measured.target_duration))
+    assert set(found) == {(5 / VIDEO.fps, 5 / VIDEO.fps)}
+    assert len(planned.segments()) < 20
+    assert LiveFeed(VIDEO, longest_block=5).target_duration == 5 / VIDEO.fps
+
+
 def test_a_viewer_too_far_behind_goes_on_with_the_newest() -> None:
     feed = LiveFeed(VIDEO)
     for block in blocks(20, size=2):
