@@ -53,7 +53,11 @@ def check_devices(devices: object, parallel: object = None) -> None:
     Raises:
         ConfigError: which numbers and words are allowed.
     """
-    if not isinstance(devices, int) or isinstance(devices, bool) or not 1 <= devices <= MOST_DEVICES:
+    if (
+        not isinstance(devices, int)
+        or isinstance(devices, bool)
+        or not 1 <= devices <= MOST_DEVICES
+    ):
         raise ConfigError(f"devices {shown(devices)}: give 1 to {MOST_DEVICES}")
     if parallel is None:
         return
@@ -149,7 +153,7 @@ def _balanced(devices: int, count: int, block_frames: int, token_rows: int) -> t
 def _check_part(devices: int, way: str, count: int, most: int, what: str) -> None:
     if count > most:
         raise ConfigError(
-            f"{devices} devices cannot divide {most} {what} (parallel=\"{way}\"): give 1 to"
+            f'{devices} devices cannot divide {most} {what} (parallel="{way}"): give 1 to'
             f" {most} devices, or another way"
         )
 

@@ -1,0 +1,118 @@
+"""Decoding on a device of its own: the calls of the first process, and the work of the other."""
+
+from __future__ import annotations
+
+import weakref
+from itertools import count
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.errors import ParallelError
+from sana_stream.models.vae.streaming import VAECache
+
+from .link import Link
+from .messages import Decode, Decoded, pack, unpack
+
+
+class RemoteCache(VAECache):
+    """A decoder's cache on another device.
+
+    It counts no bytes here and is not saved: a checkpoint's stream decodes its last latents again.
+    """
+
+    __slots__ = ("__weakref__", "number")
+
+    def __init__(self, number: int) -> None:
+        super().__init__(())
+        object.__setattr__(self, "number", number)
+
+    number: int
+
+
+class RemoteDecoder:
+    """The `DecoderCalls` of the first process: sends latents, receives frames.
+
+    Args:
+        link: to the other processes.
+        rank: of the process that decodes.
+        group: of the two.
+        device: of this process.
+    """
+
+    def __init__(
+        self, link: Link, rank: int, group: dist.ProcessGroup, device: torch.device
+    ) -> None:
+        self._link = link
+        self._rank = rank
+        self._group = group
+        self._device = device
+        self._numbers = count()
+        self._unused: list[int] = []  # caches that are not referred to any more
+        self.bytes_sent = 0
+
+    def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
+        """As `WanVAE.decode`; a cache of another origin, such as a checkpoint's, is sent.
+
+        Raises:
+            ParallelError: the other process has ended.
+            OutOfMemoryError: its device has no memory left.
+        """
+        before = cache.number if isinstance(cache, RemoteCache) else None
+        number = next(self._numbers)
+        unused, self._unused = tuple(self._unused), []
+        tails = b"" if cache is None or before is not None else pack(cache.tails)
+        message = Decode(tuple(latents.shape), before, number, unused, tails)
+        self._link.send(message, [self._rank])
+        sent = latents.contiguous()
+        dist.send(sent, self._rank, group=self._group)
+        self.bytes_sent += sent.nbytes
+        answer = self._link.receive(self._rank)
+        assert isinstance(answer, Decoded)
+        if answer.error:
+            if answer.out_of_memory:
+                raise torch.OutOfMemoryError(answer.error)
+            raise ParallelError(f"process {self._rank} cannot decode: {answer.error}")
+        frames = torch.empty(answer.shape, dtype=torch.float32, device=self._device)
+        dist.recv(frames, self._rank, group=self._group)
+        after = RemoteCache(number)
+        weakref.finalize(after, self._unused.append, number)
+        return frames, after
+
+
+class DecoderWorker:
+    """Decodes what `RemoteDecoder` sends.
+
+    Args:
+        model: of this process.
+        link: to the first process.
+        group: of the two.
+    """
+
+    def __init__(self, model: LoadedModel, link: Link, group: dist.ProcessGroup) -> None:
+        self._model = model
+        self._link = link
+        self._group = group
+        self._caches: dict[int, VAECache] = {}
+
+    @torch.no_grad()
+    def decode(self, message: Decode) -> None:
+        """Receive latents, decode them and send the frames."""
+        for number in message.forget:
+            self._caches.pop(number, None)
+        latents = torch.empty(message.shape, dtype=torch.float32, device=self._model.device)
+        dist.recv(latents, 0, group=self._group)
+        before = None if message.before is None else self._caches[message.before]
+        if message.tails:
+            before = VAECache(tuple(t.to(self._model.device) for t in unpack(message.tails)))
+        try:
+            frames, after = self._model.decoder_calls.decode(latents, before)
+        except torch.OutOfMemoryError as error:
+            self._link.send(Decoded(error=str(error), out_of_memory=True))
+            return
+        self._caches[message.after] = after
+        frames = frames.float().contiguous()
+        self._link.send(Decoded(tuple(frames.shape), after.nbytes))
+        dist.send(frames, 0, group=self._group)
