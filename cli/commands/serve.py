@@ -216,7 +216,7 @@ def add_options(parser: Parser) -> None:
         "with --record the free disk space)",
     )
     add_group(parser, FRAMES)
-    add_group(parser, MODEL)
+    add_group(parser, MODEL, leave_out=("devices", "parallel"))
 
 
 def run(args: Namespace) -> int:

@@ -217,6 +217,9 @@ class LoadedModel:
         loaded.check_device()
         return loaded
 
+    def close(self) -> None:
+        """End what the model keeps running; one device keeps nothing."""
+
     def check_device(self) -> None:
         """Check torch and cuDNN on a CUDA device; does nothing on others.
 

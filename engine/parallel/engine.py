@@ -19,8 +19,9 @@ from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.errors import ConfigError, ParallelError
 
 from .decoder import RemoteDecoder
+from .devices import check_backend, device_of
 from .groups import Groups, abort_collectives, join_world, leave_world
-from .layout import check_devices, choose_layout, has_decoder
+from .layout import check_devices, has_decoder
 from .leader import Leader
 from .link import END
 from .messages import SetLoras
@@ -28,13 +29,11 @@ from .start import (
     READY,
     Connection,
     LoadRequest,
-    check_backend,
     decoding_group,
-    device_of,
     divide_calls,
     follow,
 )
-from .world import launched_world
+from .world import check_count, launched_world
 
 END_SECONDS = 20.0  # for the other processes, before they are killed
 
@@ -86,7 +85,10 @@ class ParallelEngine(Engine):
         world = launched_world()
         if world is not None and world.rank:
             raise SystemExit(follow())
-        count = check_count(devices, parallel)
+        count = check_count(devices)
+        if count == 1:
+            raise ConfigError("devices 1: give 2 or more, or use Engine")
+        check_devices(count, parallel)
         check_backend()
         own = device_of(device, count, world)
         decoding = has_decoder(count, parallel)
@@ -184,27 +186,6 @@ class ParallelEngine(Engine):
         if self._leader is not None:
             self._leader.layout_for(session.snapshot().settings)
         return session
-
-
-def check_count(devices: int | None, parallel: str | None) -> int:
-    """The number of devices: as given, or that of the launcher.
-
-    Raises:
-        ConfigError: fewer than 2, or another number than the launcher has started.
-    """
-    world = launched_world()
-    count = devices if devices is not None else 1 if world is None else world.size
-    check_devices(count, parallel)
-    if world is not None and count != world.size:
-        raise ConfigError(
-            f"devices={count} is given, and torchrun has started {world.size} processes: leave"
-            " devices= out"
-        )
-    if count == 1:
-        raise ConfigError("devices 1: give 2 or more, or use Engine")
-    if parallel == "guidance":  # what is impossible whatever the stream
-        choose_layout(count, parallel, True, 1, 1 << 16)
-    return count
 
 
 def _share_processors(device: torch.device, devices: int) -> None:

@@ -128,6 +128,24 @@ def choose_layout(
     return Layout(prompts, frames, rows, decoder)
 
 
+def check_layout(layout: Layout, model: str, causal: bool) -> None:
+    """Refuse to divide the calls of a model that attends to all tokens by softmax.
+
+    Args:
+        layout: of the stream.
+        model: its name, for the message.
+        causal: whether it streams block after block, by linear attention.
+
+    Raises:
+        ConfigError: names the ways that are possible.
+    """
+    if layout.context > 1 and not causal:
+        raise ConfigError(
+            f"{model} cannot be divided over frames or rows: give devices=2 with"
+            ' parallel="guidance" or parallel="decoder"'
+        )
+
+
 def _balanced(devices: int, count: int, block_frames: int, token_rows: int) -> tuple[int, int]:
     """The parts of frames and rows whose largest share is smallest."""
     grids = [

@@ -14,11 +14,11 @@ from torch import Tensor
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.noise import CounterNoise, NoiseSource
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot
-from sana_stream.errors import ConfigError, HealthError, ParallelError
+from sana_stream.errors import HealthError, ParallelError
 
 from .calls import ContextParallelCalls
 from .groups import Groups, Place
-from .layout import Layout, choose_layout
+from .layout import Layout, check_layout, choose_layout
 from .link import Link
 from .messages import MakeGroups, SamplingHistory, describe_sample
 
@@ -66,11 +66,7 @@ class Leader:
         rows, _ = model.transformer.grid(height, width)
         guided = settings.guidance != 1
         layout = choose_layout(self.devices, self.parallel, guided, settings.block_frames, rows)
-        if layout.context > 1 and not isinstance(model.transformer_calls, ContextParallelCalls):
-            raise ConfigError(
-                f"{model.preset.name} cannot be divided over frames or rows: give devices=2 with"
-                ' parallel="guidance" or parallel="decoder"'
-            )
+        check_layout(layout, model.preset.name, model.transformer.config.causal)
         return layout
 
     def describe(self, settings: SessionSettings) -> str:

@@ -50,6 +50,23 @@ def launched_world(environ: Mapping[str, str] = os.environ) -> World | None:
     return None if size == 1 else World(rank, size, local, environ["MASTER_ADDR"])
 
 
+def check_count(devices: int | None) -> int:
+    """The number of devices: as given, or that of the launcher, or 1.
+
+    Raises:
+        ConfigError: another number than the launcher has started.
+    """
+    world = launched_world()
+    if world is None:
+        return 1 if devices is None else devices
+    if devices is not None and devices != world.size:
+        raise ConfigError(
+            f"devices={devices} is given, and torchrun has started {world.size} processes: leave"
+            " devices= out"
+        )
+    return world.size
+
+
 def check_one_process(what: str) -> None:
     """Refuse what runs on one device in a world of several processes.
 

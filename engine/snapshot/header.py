@@ -22,6 +22,7 @@ from .snapshot import SessionSettings
 
 FORMAT = "sana-stream checkpoint"
 VERSION = 2
+SEVERAL = ("devices", "parallel")  # only in files of several devices
 READABLE = (1, 2)  # version 1 has no drift reference and no shot
 
 
@@ -46,6 +47,8 @@ class SnapshotHeader:
     take: Shot = FIRST_SHOT  # the current shot
     decode_frames: int | None = None  # decoded at once; earlier files have none
     decode_tiles: bool | None = None  # whether in tiles; earlier files have none
+    devices: int = 1  # that generated it together; files of one device have neither
+    parallel: str = ""  # how the work was divided among them
 
     @property
     def seconds(self) -> float:
@@ -57,6 +60,7 @@ class SnapshotHeader:
         words = {
             name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for name, value in asdict(self).items()
+            if self.devices > 1 or name not in SEVERAL
         }
         metadata = {"format": FORMAT, "version": str(VERSION), "torch": torch.__version__} | words
         return metadata | {"checksum": checksum(metadata, tensors)}
@@ -79,7 +83,7 @@ class SnapshotHeader:
                 f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
         later = ("watch", "take")  # added in version 2
-        optional = ("decode_frames", "decode_tiles")
+        optional = ("decode_frames", "decode_tiles", *SEVERAL)
         names = tuple(
             f.name
             for f in fields(cls)

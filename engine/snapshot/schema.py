@@ -74,7 +74,8 @@ class StoredTake(Schema):
 class StoredHeader(Schema):
     """All values of a header; version 1 has neither `watch` nor `take`.
 
-    Earlier files of version 2 have no `decode_frames` or `decode_tiles`.
+    Earlier files of version 2 have no `decode_frames` or `decode_tiles`, those of one device no
+    `devices` or `parallel`.
     """
 
     model: Name
@@ -94,9 +95,11 @@ class StoredHeader(Schema):
     take: StoredTake | None = None
     decode_frames: Annotated[int, Field(ge=1, le=10_001)] | None = None
     decode_tiles: bool | None = None
+    devices: Annotated[int, Field(ge=1, le=10_000)] = 1
+    parallel: Name = ""
 
 
-TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")
+TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype", "parallel")
 
 
 def read_header_values(metadata: Mapping[str, str], names: tuple[str, ...]) -> StoredHeader:

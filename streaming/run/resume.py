@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 MAY_CHANGE = (  # of an interrupted run
     *("container", "directed", "interactive", "watch", "web", "host", "token", "history"),
-    *("realtime", "model", "device", "dtype"),
+    *("realtime", "model", "device", "dtype", "devices", "parallel"),
 )
 OF_THE_CHECKPOINT = (  # a branch has these of its stream
     *(
@@ -48,7 +48,7 @@ OF_THE_CHECKPOINT = (  # a branch has these of its stream
 )
 _OF_THE_RUN = (  # a branch has these of the checkpoint's run, unless they are given
     *("model", "parts", "device", "dtype", "fps", "loras", "decoder", "quantize"),
-    "quantize_text",
+    *("quantize_text", "devices", "parallel"),
 )
 
 
@@ -187,6 +187,8 @@ def _resumed_config(
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a checkpoint does not decide on downloads
     config = replace(before, outputs=targets, overwrite=False)
     config = replace(config, **_DIRECTED_BY_NONE)
+    if changes.get("devices") is not None:  # the way was for another number of them
+        config = replace(config, parallel=None)
     config = replace(
         config, **{name: value for name, value in changes.items() if value is not None}
     )
@@ -218,6 +220,8 @@ def _branched_config(
     values: dict[str, Any] = {}
     if stored is not None:
         values = {name: getattr(stored.config, name) for name in _OF_THE_RUN}
+    if parameters.get("devices") is not None:  # the way was for another number of them
+        values["parallel"] = None
     values |= {name: value for name, value in parameters.items() if value is not None}
     settings = header.settings
     values.setdefault("story", (header.prompt,))

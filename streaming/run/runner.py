@@ -130,8 +130,8 @@ class Run:
             stdout: as for `Run`.
             **changes: other parameters of `RunConfig` that differ from the interrupted run's:
                 `container, directed, interactive, watch, web, host, token, history, realtime,
-                model, device, dtype`. The page and the watched file count only if they are given
-                again.
+                model, device, dtype, devices, parallel`. The page and the watched file count only
+                if they are given again.
 
         Raises:
             ConfigError: there is no checkpoint, no video, or a parameter that cannot change.
@@ -321,6 +321,8 @@ class Run:
         if self._session is not None:
             return
         engine = self._model.load(self.config)
+        if self._model.engine is None and self._opened is not None:
+            self._opened.callback(engine.close)
         self._model = replace(self._model, engine=engine)
         self._session = begin_session(engine, self.plan, self._clip)
         # the session has the checkpoint's tensors now; nothing else keeps them in memory
