@@ -12,7 +12,7 @@ import torch
 
 from sana_stream.engine.cpu_share import allowed_cores
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.loading.inspect import ModelInfo, named_loras
+from sana_stream.engine.loading.inspect import ModelInfo
 from sana_stream.engine.noise import NoiseSource
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
@@ -24,7 +24,6 @@ from .groups import Groups, abort_collectives, join_world, leave_world
 from .layout import check_devices, has_decoder
 from .leader import Leader
 from .link import END
-from .messages import SetLoras
 from .start import (
     READY,
     Connection,
@@ -132,12 +131,14 @@ class ParallelEngine(Engine):
         return self._checked(super().session_from(snapshot, noise))
 
     def set_loras(self, loras: Iterable[tuple[str | Path, float]]) -> None:
-        """As `Engine.set_loras`, on every device."""
-        chosen = tuple(named_loras(loras))
-        super().set_loras(chosen)
+        """As `Engine.set_loras`, while the model is loaded.
+
+        Raises:
+            ConfigError: it is loaded already, on every device.
+        """
         if self._leader is not None:
-            files = tuple((str(Path(file).absolute()), scale) for file, scale in chosen)
-            self._leader.link.send(SetLoras(files))
+            raise ConfigError("the model is loaded on several devices; give LoRA files to load")
+        super().set_loras(loras)
 
     @property
     def traffic(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ from .decoder import DecoderWorker
 from .groups import Groups, Place
 from .leader import CANCEL, divided
 from .link import END, Link, Lost
-from .messages import Decode, MakeGroups, Sample, SamplingHistory, SetLoras, restore_sample
+from .messages import Decode, MakeGroups, Sample, SamplingHistory, restore_sample
 
 T = TypeVar("T")
 REPORT_SECONDS = 0.5
@@ -57,7 +57,7 @@ class Follower:
         self._link = link
         self._groups = groups
         self._history = SamplingHistory()
-        self._generators: dict[tuple[int, ...], BlockGenerator] = {}
+        self._generators: dict[tuple[float, ...], BlockGenerator] = {}
         self._decoder = None if decoding is None else DecoderWorker(engine, link, decoding)
         self._place: Place | None = None
         self._on_sampled = on_sampled
@@ -79,8 +79,6 @@ class Follower:
                 case Decode():
                     assert self._decoder is not None
                     self._decoder.decode(message)
-                case SetLoras():
-                    self._engine.set_loras(message.loras)
                 case str() if message == END:
                     return
 
@@ -104,7 +102,7 @@ class Follower:
         snapshot = restore_sample(message, self._engine, self._history)
         noise = self._received_noise if message.seed is None else counter_noise(message.seed)
         settings = message.settings
-        key = settings.height, settings.width, settings.block_frames
+        key = settings.height, settings.width, settings.block_frames, settings.guidance
         generator = self._generators.get(key)
         if generator is None:
             generator = self._generators[key] = BlockGenerator(self._engine, settings)

@@ -7,8 +7,11 @@ Messages are pickled: both ends prove that they know the run's key before the fi
 
 from __future__ import annotations
 
+import os
 import pickle
+import socket
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
@@ -99,7 +102,8 @@ class Link:
         """End all connections; does nothing the second time."""
         self._closed = True
         for connection in self._connections.values():
-            connection.close()
+            with suppress(OSError):
+                _shut_down(connection)
 
     def _read(self, rank: int) -> None:
         connection, received = self._connections[rank], self._received[rank]
@@ -124,6 +128,12 @@ class Link:
             self.has_lost.set()
         if self._on_lost is not None:
             self._on_lost(lost)
+
+
+def _shut_down(connection: Connection) -> None:
+    """End a connection at once; closing it would wait for the thread that reads from it."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def open_listener(host: str, key: bytes) -> Listener:

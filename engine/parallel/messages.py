@@ -27,13 +27,6 @@ class MakeGroups:
 
 
 @dataclass(frozen=True, slots=True)
-class SetLoras:
-    """Merge LoRA files, as `LoadedModel.set_loras`."""
-
-    loras: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
     """Sample the block after a snapshot.
 

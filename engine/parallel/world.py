@@ -18,6 +18,7 @@ from sana_stream.errors import ConfigError, ParallelError
 
 LINK = "SANA_STREAM_LINK"  # in the environment of processes started here: port and key
 LOOPBACK = "127.0.0.1"
+WORKER = ("-m", "sana_stream.engine.parallel")  # arguments of the Python of the other processes
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -113,7 +114,7 @@ class Processes:
             self._logs.append(log)
             self._running.append(
                 subprocess.Popen(
-                    [sys.executable, "-P", "-m", "sana_stream.engine.parallel"],
+                    [sys.executable, "-P", *WORKER],
                     env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
