@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from sana_stream.engine.engine import Engine
@@ -171,17 +171,20 @@ def rows(name: str) -> Iterator[tuple[str, ...]]:
     yield ("devices", "way", "MB a call", "MB a block", *(f"{link} ms" for link in LINKS))
     yield ("1", "one device", "0", "0", *(f"{whole:.1f}" for _ in LINKS))
     for devices in (2, 4, 8):
-        for way in ("guidance", "frames", "rows", None):
-            guided = way == "guidance"
-            layout = choose_layout(devices, way, guided, shape.frames, shape.rows)
-            layout = replace(layout, decoder=False)
+        ways = ("guidance", "frames", "rows", None)
+        layouts = [
+            choose_layout(devices, way, way == "guidance", shape.frames, shape.rows) for way in ways
+        ]
+        for layout in dict.fromkeys(layouts):
+            guided = layout.guidance > 1
+            mark = " (default)" if guided or layout == layouts[-1] else ""
             block = max(
                 sum(block_bytes(shape, layout, rank, guided, 4).values())
                 for rank in range(layout.sampling)
             )
             times = (call_ms(shape, layout, link, whole) for link in LINKS)
             yield (
-                *(str(devices), str(layout) + (" (default)" if way is None else "")),
+                *(str(devices), f"{layout}{mark}"),
                 *(f"{busiest(shape, layout) / 1e6:.1f}", f"{block / 1e6:.0f}"),
                 *(f"{ms:.1f} ({(1 + guided) * whole / ms:.2f}x)" for ms in times),
             )
