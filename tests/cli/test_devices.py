@@ -90,11 +90,11 @@ def test_devices_of_this_machine_make_the_same_video(tiny_folder: Path, tmp_path
     ("argv", "line"),
     [
         ((*STREAM, "--devices", "3", "--parallel", "frames"),
-         "3 devices cannot divide 2 latent frames a block (--parallel frames): give 1 to 2"
-         " devices, or another way"),
+         ("3 devices cannot divide 2 latent frames a block (--parallel frames): give 1 to 2"
+         " devices, or another way")),
         ((*STREAM, "--devices", "2", "--parallel", "heads"),
-         "parallel 'heads' is not known; use guidance, decoder, frames, rows or FRAMESxROWS, such"
-         " as 2x2"),
+         ("parallel 'heads' is not known; use guidance, decoder, frames, rows or FRAMESxROWS, such"
+         " as 2x2")),
         ((*STREAM, "--devices", "2", "--parallel", "guidance"),
          "--parallel guidance needs guidance other than 1: give --guidance 4"),
         ((*STREAM, "--parallel", "rows"),
