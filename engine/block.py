@@ -75,7 +75,7 @@ class BlockPlan:
         shot = [shot for shot in self.shots if shot.index <= index][-1]
         number = index - shot.index
         if number == 0:
-            return BlockSpan(index, 0, size + 1, shot.start, 1 + size * factor)
+            return BlockSpan(index, 0, size + 1, shot.start, self.longest_block)
         latent_start = 1 + number * size
         start = shot.start + 1 + number * size * factor
         return BlockSpan(index, latent_start, size, start, size * factor)

@@ -24,6 +24,16 @@ SINUSOID_WIDTH = 256
 MAX_PERIOD = 10000.0
 
 
+def random_table(rows: int, width: int) -> nn.Parameter:
+    """Return a parameter (`rows`, `width`), normal with variance 1/`width`; empty on "meta".
+
+    Arithmetic on the meta device imports torch's compiler and sympy, which takes 2 s.
+    """
+    if torch.get_default_device().type == "meta":
+        return nn.Parameter(torch.empty(rows, width))
+    return nn.Parameter(torch.randn(rows, width) / width**0.5)
+
+
 def sinusoid(timestep: Tensor) -> Tensor:
     """Sinusoidal embedding of timesteps (...), 0 to 1000: float32 (..., 256), cosines first."""
     half = SINUSOID_WIDTH // 2
@@ -99,7 +109,7 @@ class TransformerBlock(nn.Module):
         self.attn2 = CrossAttention(config, cross_norm_eps)
         self.ff = FeedForward(config)
         width = config.hidden_size
-        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.scale_shift_table = random_table(6, width)
 
     def forward(
         self,
@@ -197,7 +207,7 @@ class SanaVideoTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(
             TransformerBlock(config, cross_norm_eps) for _ in range(config.num_layers)
         )
-        self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
+        self.scale_shift_table = random_table(2, width)
         self.proj_out = nn.Linear(width, patch[0] * patch[1] * patch[2] * config.out_channels)
 
     def prepare_text(self, embeds: Tensor, mask: Tensor, *, keep_padding: bool = False) -> TextKV:

@@ -33,13 +33,24 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
+def light_environment() -> dict[str, str]:
+    """Return an environment in which tests/light stands in for transformers.
+
+    It halves the time of a process with a tiny model. Prompts are embedded differently than by
+    the real package, so neither may resume a checkpoint of the other.
+    """
+    paths = (str(Path(__file__).with_name("light")), os.environ.get("PYTHONPATH", ""))
+    return environment() | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def start(
-    *argv: str | Path, cwd: Path, hold: int | None = None, **more: Any
+    *argv: str | Path, cwd: Path, hold: int | None = None, light: bool = False, **more: Any
 ) -> subprocess.Popen[bytes]:
     """Start `sana-stream` as a process.
 
     Args:
         hold: stop before this block until there is a file `release` in `cwd`.
+        light: in `light_environment`.
         more: passed to `Popen`.
     """
     pipe = subprocess.PIPE
@@ -47,8 +58,9 @@ def start(
     if hold is not None:
         script = Path(__file__).with_name("held_run.py")
         words = [sys.executable, str(script), str(hold), "release", *map(str, argv)]
+    environ = light_environment() if light else environment()
     process: Any = subprocess.Popen(
-        words, cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, **more
+        words, cwd=cwd, env=environ, stdin=pipe, stdout=pipe, stderr=pipe, **more
     )
     return process
 

@@ -23,7 +23,7 @@ from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
 from sana_stream.models.transformer import TextKV
-from sana_stream.models.vae.ltx2 import LTX2VAE
+from sana_stream.models.vae.ltx2 import LTX2VAE, TiledLTX2
 from sana_stream.models.vae.registry import SeparateDecoder, VideoDecoder, VideoVAE
 from sana_stream.models.vae.streaming import VAECache
 from sana_stream.models.vae.taehv import TAEHVDecoder
@@ -284,18 +284,29 @@ class LoadedModel:
         frames = block_frames + 1
         if self.decode_frames is not None:
             return min(frames, self.decode_frames)
-        if isinstance(self.decoder, LTX2VAE):
+        if self.can_tile:
             return frames
         most = default_decode_frames(self.device, frames)
         return self._fitting_frames(frames, height, width, most)
 
+    @property
+    def can_tile(self) -> bool:
+        """Whether the decoder can decode in tiles."""
+        return isinstance(self.decoder, LTX2VAE)
+
+    def decoder_for(self, tiles: bool) -> DecoderCalls:
+        """The decoder's calls; with `tiles`, of one that can, those that decode in tiles."""
+        if tiles and isinstance(self.decoder, LTX2VAE):
+            return TiledLTX2(self.decoder)
+        return self.decoder_calls
+
     def decode_tiles_for(self, block_frames: int, height: int, width: int) -> bool:
-        """Whether an LTX-2 VAE decodes in tiles: where memory is short for a block at once.
+        """Whether the decoder should decode in tiles: memory is short for a block at once.
 
         Args:
             block_frames, height, width: as for `decode_frames_for`.
         """
-        if not isinstance(self.decoder, LTX2VAE) or self.decode_frames is not None:
+        if not self.can_tile or self.decode_frames is not None:
             return False
         frames = block_frames + 1
         return self._fitting_frames(frames, height, width, frames) < frames

@@ -19,7 +19,7 @@ from sana_stream.engine.block import Block, BlockSpan, BlockStats
 from sana_stream.engine.cpu import EVERY_BLOCKS, trim_malloc
 from sana_stream.engine.device import side_stream_for
 from sana_stream.engine.frame_stats import FrameStats, update_reference
-from sana_stream.engine.loading.model import DecoderCalls, LoadedModel
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.noise import NoiseSource
 from sana_stream.engine.sampling.checks import (
     ATTEMPT_STEPS,
@@ -37,7 +37,6 @@ from sana_stream.engine.sampling.denoise import (
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
 from sana_stream.models.transformer import TextKV
-from sana_stream.models.vae.ltx2 import LTX2VAE, TiledLTX2
 
 from .parts import PartDelivery, TakePart
 
@@ -124,7 +123,7 @@ class BlockGenerator:
         self._decode_tiles = model.decode_tiles_for(
             settings.block_frames, settings.height, settings.width
         )
-        self._out_of_memory = False  # so that a VAE that can decode in tiles has to
+        self._must_tile = False  # since memory has run out
         self._side_stream = side_stream_for(model.device)
         self._peak_bytes = 0
         self._sampling = Lock()
@@ -268,7 +267,7 @@ class BlockGenerator:
         side_stream, alone = self._side_stream, False
         while True:
             step, tiles = self._pieces(before), self._in_tiles(before)
-            decoder = self._decoder(tiles)
+            decoder = self._model.decoder_for(tiles)
             try:
                 with latent_block.timer.stage("decode"):
                     decoded = decode_block(
@@ -279,8 +278,8 @@ class BlockGenerator:
                 if step == 1 and alone:
                     raise out_of_memory(span) from error
             # after the error, which keeps the tensors of the attempt
-            if isinstance(self._model.decoder, LTX2VAE) and not tiles:
-                self._out_of_memory = True
+            if self._model.can_tile and not tiles:
+                self._must_tile = True
             elif step == 1:
                 alone = True
                 with self._sampling:
@@ -291,13 +290,7 @@ class BlockGenerator:
     def _in_tiles(self, before: Snapshot) -> bool:
         """Whether frames are decoded in tiles: as before in the stream, or for lack of memory."""
         chosen = self._decode_tiles if before.decode_tiles is None else before.decode_tiles
-        return isinstance(self._model.decoder, LTX2VAE) and (chosen or self._out_of_memory)
-
-    def _decoder(self, tiles: bool) -> DecoderCalls:
-        decoder = self._model.decoder
-        if tiles and isinstance(decoder, LTX2VAE):
-            return TiledLTX2(decoder)
-        return self._model.decoder_calls
+        return chosen or self._must_tile
 
     def _pieces(self, before: Snapshot) -> int:
         """How many latent frames are decoded at once: as before in the stream, unless limited.

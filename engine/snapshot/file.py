@@ -120,14 +120,15 @@ class SavedStream:
             separate = recovery_from_tensors(tensors, model.device, GOOD)
             drift = drift_from(header.watch, snapshot.recovery_point, separate)
             stats = None if header.beginning is None else FrameStats(*header.beginning)
+            alike = _is_like(header, model)
             snapshot = replace(
                 snapshot,
                 reference_stats=stats,
                 drift_reference=drift,
                 next_index=header.index,
                 shot=header.take,
-                decode_frames=header.decode_frames if _is_like(header, model) else None,
-                decode_tiles=header.decode_tiles,
+                decode_frames=header.decode_frames if alike else None,
+                decode_tiles=header.decode_tiles if alike else None,
             )
             check_snapshot(snapshot, model)
             _warn_of_devices(header, model, name)

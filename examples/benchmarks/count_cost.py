@@ -46,7 +46,8 @@ def part_of(operation: Operation) -> tuple[str, str]:
         if operation.name == "bias_sum":
             return "decoder", OTHER
         return "decoder", _first(DECODER, operation)
-    if operation.name in PRODUCTS and not operation.inside("linear_attention"):
+    products = (*PRODUCTS, "temporal_conv")
+    if operation.name in products and not operation.inside("linear_attention"):
         return "transformer", "products: projections, 1x1, temporal"
     return "transformer", _first(TRANSFORMER, operation)
 

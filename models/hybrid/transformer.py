@@ -28,6 +28,7 @@ from sana_stream.models.transformer import (
     TimeEmbedding,
     modulate,
     project_text,
+    random_table,
 )
 
 from .attention import GatedLinearAttention, GatedSoftmaxAttention
@@ -78,7 +79,7 @@ class HybridBlock(nn.Module):
             self.attn1 = GatedLinearAttention(width, config.linear_head_dim)
         self.attn2 = CrossAttention(config, CROSS_NORM_EPS)
         self.ff = GatedFeedForward(config)
-        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.scale_shift_table = random_table(6, width)
 
     def tables(self, modulation: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate of attention and of feed-forward: six of (B, T or 1, 1, D)."""
@@ -128,7 +129,7 @@ class HybridTransformer(nn.Module):
             for index in range(config.num_layers)
         )
         self.attn_res = AttentionResidual(width)
-        self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
+        self.scale_shift_table = random_table(2, width)
         self.proj_out = nn.Linear(width, config.out_channels)
 
     def prepare_text(self, embeds: Tensor, mask: Tensor, *, keep_padding: bool = False) -> TextKV:

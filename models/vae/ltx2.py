@@ -14,8 +14,6 @@ from 102 % to 77 % only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -57,30 +55,21 @@ class LTX2VAE(nn.Module):
         return latents, VAECache(tails)
 
     def decode(
-        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
-    ) -> tuple[Tensor, VAECache]:
-        """Decode as `WanVAE.decode`, by overlap: close to decoding the whole, not equal to it."""
-        return self._decode(latents, cache, self._decode_clip, clamp)
-
-    def decode_tiled(
-        self, latents: Tensor, cache: VAECache | None = None, *, clamp: bool = True
-    ) -> tuple[Tensor, VAECache]:
-        """As `decode`, with frames over 512 pixels in overlapping tiles, which takes less memory.
-
-        Every block of a stream has to be decoded in the same way: the other differs visibly.
-        """
-        return self._decode(latents, cache, self._decode_clip_in_tiles, clamp)
-
-    def _decode(
         self,
         latents: Tensor,
-        cache: VAECache | None,
-        decode_clip: Callable[[Tensor], Tensor],
-        clamp: bool,
+        cache: VAECache | None = None,
+        *,
+        clamp: bool = True,
+        tiles: bool = False,
     ) -> tuple[Tensor, VAECache]:
+        """Decode as `WanVAE.decode`, by overlap: close to decoding the whole, not equal to it.
+
+        With `tiles`, frames over 512 pixels are decoded in overlapping tiles. That takes less
+        memory and gives other values, so all blocks of a stream should be decoded in one way.
+        """
         check_latents(latents, self.config.z_dim)
         context = latents if cache is None else torch.cat((cache.tails[0], latents), dim=2)
-        frames = decode_clip(self.inner.denormalize(context))
+        frames = self._decode_clip(self.inner.denormalize(context), tiles)
         count = latents.shape[2] * self.config.temporal_factor
         if cache is None:
             count -= self.config.temporal_factor - 1  # the first latent frame is a single frame
@@ -88,13 +77,12 @@ class LTX2VAE(nn.Module):
         kept = VAECache((context[:, :, -OVERLAP:].clone(),))
         return frames.clamp(-1, 1) if clamp else frames, kept
 
-    def _decode_clip(self, prepared: Tensor) -> Tensor:
+    def _decode_clip(self, prepared: Tensor, tiles: bool) -> Tensor:
         """Decode a clip as a whole: float32 frames, not clamped."""
-        return self.inner.decode(prepared, None)[0]
-
-    def _decode_clip_in_tiles(self, prepared: Tensor) -> Tensor:
-        """As `_decode_clip`."""
-        return decode_tiles(self._decode_clip, prepared, self.config.spatial_factor)
+        if not tiles:
+            return self.inner.decode(prepared, None)[0]
+        factor = self.config.spatial_factor
+        return decode_tiles(lambda tile: self.inner.decode(tile, None)[0], prepared, factor)
 
 
 class TiledLTX2:
@@ -104,5 +92,5 @@ class TiledLTX2:
         self._vae = vae
 
     def decode(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
-        """Decode as `LTX2VAE.decode_tiled`."""
-        return self._vae.decode_tiled(latents, cache)
+        """Decode as `LTX2VAE.decode`."""
+        return self._vae.decode(latents, cache, tiles=True)

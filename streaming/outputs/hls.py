@@ -62,7 +62,7 @@ class HlsOutput:
         self._playlist = playlist
         self._video = spec.video
         self._window = options.window
-        self._longest = 0.0
+        self._longest = spec.video.seconds(options.longest_block)
         self._next = 0  # number of the next segment
         self._end = options.resume_frames  # the frame after the last segment
         self._jumps = 0  # segments after a discontinuity that have left the window
@@ -186,7 +186,8 @@ class HlsOutput:
             old = self._resumed_playlist
             if old is not None:
                 self._next = old.media_sequence + len(old.segments)
-                self._jumps, self._longest = old.discontinuity_sequence, old.target_duration
+                self._jumps = old.discontinuity_sequence
+                self._longest = max(self._longest, old.target_duration)
                 self._recent.extend(old.segments)
                 self._put_playlist(old)
                 names = {segment.name for segment in old.segments}

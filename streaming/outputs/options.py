@@ -27,6 +27,8 @@ class OutputOptions:
             have the id `metadata.run`.
         segment_seconds: begin a new video file after this many seconds, more than 0.
         window: keep the last `window` blocks of a playlist, at least 3. None: keep all.
+        longest_block: pixel frames of the stream's longest block, whose duration a playlist states
+            from the start. 0: of those written so far.
         captions: the WebVTT file of a video file. None: its name with `.vtt`.
         sole_output: the run has no other output, so a lost connection ends the output instead of
             being reopened.
@@ -37,6 +39,7 @@ class OutputOptions:
     resume_frames: int = 0
     segment_seconds: float | None = None
     window: int | None = None
+    longest_block: int = 0
     captions: Path | None = None
     sole_output: bool = True
 
@@ -55,6 +58,7 @@ class OutputOptions:
                 raise InvalidOutputError(
                     f"window {self.window}: players need at least {SMALLEST_WINDOW} blocks"
                 )
+        OUTPUT_ARGUMENTS.whole("longest_block", self.longest_block, 0)
         if self.captions is not None:
             OUTPUT_ARGUMENTS.path("captions", self.captions)
         OUTPUT_ARGUMENTS.flag("sole_output", self.sole_output)

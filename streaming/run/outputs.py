@@ -79,6 +79,7 @@ def open_outputs(
                 resume_frames=plan.origin.frames,
                 segment_seconds=config.segment if is_video_file(target) else None,
                 window=config.window if is_playlist(target) else None,
+                longest_block=plan.blocks.longest_block,
                 captions=captions.get(target),
                 sole_output=len(config.targets) == 1 and config.web is None,
             )

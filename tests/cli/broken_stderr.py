@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..command import command, environment
+from ..command import command, environment, light_environment
 
 Started = subprocess.Popen[bytes]
 Broken = Callable[[], "contextlib.AbstractContextManager[dict[str, Any]]"]
@@ -126,10 +126,10 @@ def terminal(columns: int, rows: int = 24) -> tuple[int, int]:
     return ours, theirs
 
 
-def begin(argv: Sequence[str | Path], cwd: Path, **more: Any) -> Started:
+def begin(argv: Sequence[str | Path], cwd: Path, *, light: bool = True, **more: Any) -> Started:
     """Start `sana-stream` with its standard streams on the null device unless `more` sets them."""
     null = subprocess.DEVNULL
-    environ = environment() | more.pop("environ", {})
+    environ = (light_environment() if light else environment()) | more.pop("environ", {})
     more = {"stdin": null, "stdout": null} | more
     process: Any = subprocess.Popen(command(argv), cwd=cwd, env=environ, **more)
     return process

@@ -18,6 +18,7 @@ import numpy as np
 from sana_stream.cli.options import STDOUT, Options
 from sana_stream.cli.parser import build_parser
 from sana_stream.cli.run_config import run_config
+from sana_stream.engine.block import BlockPlan
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.pipe import claim_stdout
 from sana_stream.streaming.outputs.pump import OutputPump
@@ -41,6 +42,7 @@ def main() -> None:
     plan: Any = SimpleNamespace(
         config=config,
         story=config.read_story(),
+        blocks=BlockPlan(4),
         origin=NEW_VIDEO,
         id="0" * 16,
         prompts=config.prompts,

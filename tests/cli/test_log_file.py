@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ..command import command, environment, pictures, run
+from ..command import command, environment, light_environment, pictures, run
 from ..interruptions import make_interrupted
 from .broken_stderr import BROKEN, begin, terminal
 from .test_guide_commands import free_port
@@ -59,7 +59,8 @@ def test_video_is_resumed(
 ):
     make_interrupted(monkeypatch, 3, "a.mp4", *tiny)
     with BROKEN[broken]() as more:
-        assert begin(("resume", "a.mp4"), tmp_path, **more).wait(TIMEOUT_SECONDS) == 0
+        process = begin(("resume", "a.mp4"), tmp_path, light=False, **more)
+        assert process.wait(TIMEOUT_SECONDS) == 0
     assert len(pictures("a.mp4")) == 60
 
 
@@ -116,7 +117,7 @@ def test_closed_log_is_not_written_into_a_file(
     """The next file that is opened would get the free descriptor."""
     argv = command((*FILM, "--model", tiny_folder))
     script = f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}'
-    done = subprocess.run(["sh", "-c", script, "sh", *argv], cwd=story, env=environment())
+    done = subprocess.run(["sh", "-c", script, "sh", *argv], cwd=story, env=light_environment())
     assert done.returncode == 0
     assert (story / "a.mp4").read_bytes() == undisturbed
 

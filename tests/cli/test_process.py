@@ -53,7 +53,9 @@ def size(file: Path) -> int:
 def test_signal_finishes_the_block_and_closes_the_file(
     tmp_path: Path, tiny_folder: Path, number: signal.Signals
 ) -> None:
-    process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
+    process = start(
+        *PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
+    )
     wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
@@ -77,6 +79,7 @@ def test_second_signal_stops_immediately(tmp_path: Path, tiny_folder: Path) -> N
         tiny_folder,
         *("--out", "-", "--out", "a.mkv"),
         cwd=tmp_path,
+        light=True,
     )
     wait_for(lambda: size(tmp_path / "a.mkv") > 20_000)
     os.kill(process.pid, signal.SIGSTOP)
@@ -92,7 +95,9 @@ def test_second_signal_stops_immediately(tmp_path: Path, tiny_folder: Path) -> N
 def test_signal_before_first_block_leaves_no_file(
     tmp_path: Path, tiny_folder: Path, wait: float
 ) -> None:
-    process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
+    process = start(
+        *PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
+    )
     wait_for(lambda: (tmp_path / ".a.sana-stream.lock").exists())  # before the model is loaded
     time.sleep(wait)
     process.send_signal(signal.SIGINT)
@@ -103,7 +108,9 @@ def test_signal_before_first_block_leaves_no_file(
 
 
 def test_killed_run_leaves_every_complete_block(tmp_path: Path, tiny_folder: Path) -> None:
-    process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
+    process = start(
+        *PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
+    )
     wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
     process.kill()
     process.communicate(timeout=120)
@@ -143,7 +150,7 @@ def test_standard_output_contains_only_the_video(tmp_path: Path, tiny_folder: Pa
 
 def test_reader_that_disconnects_ends_the_run_normally(tmp_path: Path, tiny_folder: Path) -> None:
     argv = (*PROMPT, "--endless", "--model", tiny_folder, "--out", "-", "--format", "rawvideo")
-    process = start(*argv, cwd=tmp_path)
+    process = start(*argv, cwd=tmp_path, light=True)
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.read(100_000)
@@ -210,7 +217,7 @@ def test_quick_answers_load_no_heavy_packages(
 
 def test_typed_lines_control_the_stream(tmp_path: Path, tiny_folder: Path) -> None:
     process = start(
-        *PROMPT, "--interactive", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path
+        *PROMPT, "--interactive", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
     )
     assert process.stdin is not None
     wait_for(lambda: size(tmp_path / "a.mp4") > 10_000)
@@ -230,7 +237,7 @@ def test_typed_lines_control_the_stream(tmp_path: Path, tiny_folder: Path) -> No
 
 def test_pending_keyboard_read_does_not_block_exit(tmp_path: Path, tiny_folder: Path) -> None:
     argv = (*PROMPT, "--interactive", "--no-realtime", "--frames", "9", "--model", tiny_folder)
-    process = start(*argv, cwd=tmp_path)
+    process = start(*argv, cwd=tmp_path, light=True)
     assert process.wait(120) == 0
     assert process.stderr is not None
     assert b"Fatal" not in process.stderr.read()

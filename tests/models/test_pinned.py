@@ -19,11 +19,11 @@ GEMMA = [2 * WIDTH * VOCABULARY, *(LAYER + 4 * [2 * WIDTH]) * 26, 2 * WIDTH]
 
 
 def test_gemma_takes_little_more_than_its_size():
-    """Rounded up one by one its weights would take over a quarter more."""
+    """Rounded up one by one its weights would take two thirds more."""
     buffers, _ = pack(GEMMA)
     alone = sum(1 << (size - 1).bit_length() for size in GEMMA)
-    assert alone > 1.25 * sum(GEMMA)
-    assert sum(buffers) < 1.03 * sum(GEMMA)
+    assert alone > 1.6 * sum(GEMMA)
+    assert sum(buffers) < 1.01 * sum(GEMMA)
     assert len(buffers) < 12
 
 

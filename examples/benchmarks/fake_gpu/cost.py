@@ -62,6 +62,9 @@ def cost_of(operation: Operation) -> Cost:
     flop, seconds = 0, size / PASS
     if operation.name in PRODUCTS:
         flop, seconds = _product(operation)
+    elif operation.name in KERNELS:
+        flop = KERNELS[operation.name](operation)
+        seconds = max(seconds, flop / PRODUCT)
     elif operation.name == "convolution":
         flop, seconds, size = _convolution(operation)
     elif operation.name == "scaled_dot_product_attention":
@@ -93,6 +96,22 @@ def _product(operation: Operation) -> tuple[int, float]:
         elif columns == 1:
             rate = math.inf  # its bytes decide
     return flop, max((operation.read + operation.written) / PASS, flop / rate)
+
+
+def _temporal_conv(operation: Operation) -> int:
+    batch, frames, tokens, width = operation.inputs[0].shape
+    return 2 * batch * (3 * frames - 1) * tokens * width**2  # the frame after the last is zero
+
+
+def _linear_attention(operation: Operation) -> int:
+    """Of the products with the sums S and z; those of norms and rotation are not counted."""
+    batch, tokens, width = operation.inputs[0].shape
+    head_dim = operation.inputs[-2].shape[-1]  # of the earlier blocks' S
+    return 2 * batch * tokens * width * (2 * head_dim + 1)
+
+
+# products inside of fused kernels
+KERNELS = {"temporal_conv": _temporal_conv, "linear_attention": _linear_attention}
 
 
 def _convolution(operation: Operation) -> tuple[int, float, int]:

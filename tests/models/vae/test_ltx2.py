@@ -285,6 +285,8 @@ def test_stream_begun_in_tiles_stays_so(
     assert np.array_equal(next(engine.resume(tmp_path / "a.ckpt")).frames, second)
     other = engine.session("a", **WIDE)
     assert not np.array_equal(next(other).frames, first)
+    changed = Engine.load(folder, "cpu", "bfloat16").resume(tmp_path / "a.ckpt")
+    assert changed.snapshot().decode_tiles is None  # chosen anew by its memory
 
 
 def test_block_without_memory_is_decoded_in_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -295,11 +297,15 @@ def test_block_without_memory_is_decoded_in_tiles(folder: Path, monkeypatch: pyt
         tiled = engine.session("a", **WIDE)
     session = engine.session("a", **WIDE)
 
-    def fail(*_: Any) -> None:
-        raise torch.OutOfMemoryError("no memory")
+    decode = LTX2VAE.decode
+
+    def decode_tiles_only(vae: LTX2VAE, *given: Any, tiles: bool = False) -> Any:
+        if not tiles:
+            raise torch.OutOfMemoryError("no memory")
+        return decode(vae, *given, tiles=tiles)
 
     with monkeypatch.context() as full:
-        full.setattr(LTX2VAE, "decode", fail)
+        full.setattr(LTX2VAE, "decode", decode_tiles_only)
         given = next(session).frames
     assert np.array_equal(given, next(tiled).frames)
     assert np.array_equal(next(session).frames, next(tiled).frames)

@@ -17,7 +17,7 @@ from sana_stream.streaming.run_mark import ANONYMOUS, run_mark
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 from ...programs import needs
-from ..blocks import FPS, HEIGHT, WIDTH, blocks, number_of
+from ..blocks import FPS, HEIGHT, WIDTH, blocks, make_block, number_of
 
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
 SPEC = StreamSpec(VIDEO)
@@ -77,6 +77,20 @@ def test_a_window_forgets_old_blocks(tmp_path: Path) -> None:
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["init.mp4", "live.m3u8", *(f"segment00000{n}.m4s" for n in (3, 4, 5))]
     assert shown(tmp_path / "live.m3u8") == list(range(49, 97))
+
+
+def test_a_window_keeps_its_target_duration(tmp_path: Path) -> None:
+    """Also where a cut brings a block that is longer than the first one."""
+    longer, *rest = blocks(6)
+    longest = len(longer.frames)
+    options = OutputOptions(window=3, longest_block=longest)
+    output, found = open_output(str(tmp_path / "live.m3u8"), SPEC, options), set()
+    for block in (*rest[:2], make_block(3, rest[2].start, longest), *rest[4:]):
+        output.write(block)
+        text = (tmp_path / "live.m3u8").read_text()
+        found |= set(re.findall("TARGETDURATION:(.*)", text))
+    output.close()
+    assert found == {"2"}
 
 
 def test_a_stream_that_ends_before_its_first_block_leaves_nothing(tmp_path: Path) -> None:

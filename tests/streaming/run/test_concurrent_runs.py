@@ -19,12 +19,12 @@ FRAMES = {"a.mp4": 200, "a/%03d.png": 200, "a/live.m3u8": 200}
 
 def begin(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
     """Start a process that makes a video."""
-    return start(*arguments(model, name), cwd=folder)
+    return start(*arguments(model, name), cwd=folder, light=True)
 
 
 def begin_held(folder: Path, model: Path, name: str) -> subprocess.Popen[bytes]:
     """Start such a process, blocked before block 20 until the file `release` exists."""
-    return start(*arguments(model, name), cwd=folder, hold=20)
+    return start(*arguments(model, name), cwd=folder, light=True, hold=20)
 
 
 def arguments(model: Path, name: str) -> tuple[str | Path, ...]:
@@ -90,7 +90,7 @@ def test_parallel_resumes_make_one_video(
     wait_for_checkpoint(tmp_path / checkpoint, first.pid)
     first.kill()
     wait_for_end(first)
-    pair = [start("resume", name, cwd=tmp_path) for _ in range(2)]
+    pair = [start("resume", name, cwd=tmp_path, light=True) for _ in range(2)]
     ended = sorted(wait_for_end(process) for process in pair)
     assert [code for code, _ in ended] == [0, 2], ended
     assert frame_count(tmp_path, name) == FRAMES[name]
@@ -103,7 +103,7 @@ def test_killed_writer_releases_the_video(
 ):
     first = begin_held(tmp_path, tiny_folder, name)
     wait_for_checkpoint(tmp_path / checkpoint, first.pid)
-    second = start("resume", name, cwd=tmp_path)
+    second = start("resume", name, cwd=tmp_path, light=True)
     until = time.monotonic() + 120
     while second.poll() is None and psutil.Process(second.pid).cpu_times().user < 0.3:
         assert time.monotonic() < until
@@ -115,5 +115,5 @@ def test_killed_writer_releases_the_video(
         code == 0 and frame_count(tmp_path, name) == FRAMES[name]
     ) or "is being written by" in said
     if code:
-        assert wait_for_end(start("resume", name, cwd=tmp_path))[0] == 0
+        assert wait_for_end(start("resume", name, cwd=tmp_path, light=True))[0] == 0
     assert frame_count(tmp_path, name) == FRAMES[name]

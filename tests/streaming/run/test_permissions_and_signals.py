@@ -136,11 +136,12 @@ def test_disconnecting_viewer_does_not_affect_the_file(begin: Begin, tmp_path: P
             connection.recv(2000)
             server.close()
             connection.close()
+            (tmp_path / "release").touch()
 
         viewer = threading.Thread(target=watch_a_little, daemon=True)
         viewer.start()
         outs = ("--out", "a.mkv", "--out", f"tcp://127.0.0.1:{port}")
-        process = begin("--frames", "480", *outs)
+        process = begin("--frames", "480", *outs, hold=20)
         _, said = process.communicate(timeout=120)
         viewer.join(120)
     assert process.returncode == 0, said

@@ -7,7 +7,7 @@ import asyncio
 from sana_stream.streaming.containers.mp4_boxes import find, walk
 from sana_stream.streaming.web.live_feed import LiveFeed
 
-from ..blocks import blocks
+from ..blocks import blocks, make_block
 from ..http_client import VIDEO
 
 
@@ -34,16 +34,18 @@ def test_only_the_newest_blocks_are_kept() -> None:
 
 
 def test_target_duration_does_not_change() -> None:
-    """Not when a longer block follows the first part, nor when that block is no longer kept."""
+    """Not when a longer block follows shorter parts, nor when that block is no longer kept."""
+    longer, *rest = blocks(20, size=4)
     planned, measured = LiveFeed(VIDEO, longest_block=5), LiveFeed(VIDEO)
-    found = []
-    for block in blocks(20, size=4):
-        for feed in (planned, measured):
-            feed.write(block)
-        found.append((planned.target_duration, measured.target_duration))
-    assert set(found) == {(5 / VIDEO.fps, 5 / VIDEO.fps)}
-    assert len(planned.segments()) < 20
-    assert LiveFeed(VIDEO, longest_block=5).target_duration == 5 / VIDEO.fps
+    found = {planned.target_duration}
+    for block in (rest[0], make_block(2, rest[1].start, 5), *rest[2:]):
+        planned.write(block)
+        found.add(planned.target_duration)
+    for block in (longer, *rest):
+        measured.write(block)
+        found.add(measured.target_duration)
+    assert found == {5 / VIDEO.fps}
+    assert len(planned.segments()) == len(measured.segments()) < 19
 
 
 def test_a_viewer_too_far_behind_goes_on_with_the_newest() -> None:
