@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from sana_stream import __version__
-from sana_stream.engine.parallel.world import check_one_process, launched_world
+from sana_stream.engine.parallel.world import check_one_process, is_follower
 from sana_stream.errors import ConfigError, InvalidOutputError
 
 from .flags import with_flags
@@ -102,15 +102,6 @@ def main(argv: list[str]) -> int:
             return _run(command, args)
     except (Exception, KeyboardInterrupt, Interrupted) as error:
         return _fail(error, args.debug)
-
-
-def is_follower() -> bool:
-    """Whether torchrun has started this process to compute a part of the first one's stream."""
-    try:
-        world = launched_world()
-    except ConfigError:  # the first process reports it
-        return False
-    return world is not None and world.rank > 0
 
 
 def _run(command: Command | None, args: Namespace) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .noise import NoiseSource
+if TYPE_CHECKING:
+    from .noise import NoiseSource  # imports torch
 
 T = TypeVar("T")
+MAX_DEVICES = 64  # of one stream
 
 
 class Peers(Protocol):
-    """The processes that sample a block together; `Alone` is one process."""
+    """The processes that sample a block together; `SingleProcess` is the default."""
 
     @property
     def devices(self) -> int:
@@ -19,7 +21,7 @@ class Peers(Protocol):
         ...
 
     def describe(self, settings: Any) -> str:
-        """How the work of a stream with these settings is divided; empty for one process."""
+        """How the sampling with these settings is divided; empty where one device samples."""
         ...
 
     def sample(self, snapshot: Any, noise: NoiseSource, work: Callable[[NoiseSource], T]) -> T:
@@ -35,17 +37,21 @@ class Peers(Protocol):
         """
         ...
 
-    def agree(self, interrupted: bool) -> bool:
-        """Whether sampling stops before the next network call, the same in every process."""
+    def should_stop(self, interrupted: bool) -> bool:
+        """Whether sampling stops before the next network call; every process gets the same answer.
+
+        Args:
+            interrupted: whether this process was asked to stop.
+        """
         ...
 
-    def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    def run_calls(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """The results of independent network calls: of the prompt and the negative prompt."""
         ...
 
 
-class Alone:
-    """One process that samples by itself."""
+class SingleProcess:
+    """One process that samples without others."""
 
     devices = 1
 
@@ -55,8 +61,8 @@ class Alone:
     def sample(self, snapshot: Any, noise: NoiseSource, work: Callable[[NoiseSource], T]) -> T:
         return work(noise)
 
-    def agree(self, interrupted: bool) -> bool:
+    def should_stop(self, interrupted: bool) -> bool:
         return interrupted
 
-    def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    def run_calls(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         return [call() for call in calls]

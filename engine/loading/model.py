@@ -16,7 +16,7 @@ from sana_stream.engine.device import (
     resolve_dtype,
     text_offload_device,
 )
-from sana_stream.engine.peers import Alone, Peers
+from sana_stream.engine.peers import Peers, SingleProcess
 from sana_stream.errors import ConfigError
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
@@ -112,7 +112,7 @@ class LoadedModel:
         self.decoder: VideoDecoder = decoder or vae
         self.transformer_calls: TransformerCalls = transformer
         self.decoder_calls: DecoderCalls = self.decoder
-        self.peers: Peers = Alone()
+        self.peers: Peers = SingleProcess()
         self.source: str | None = None
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._fingerprint: Fingerprint | None = None  # kept: weights change with LoRA files only
@@ -187,14 +187,8 @@ class LoadedModel:
         other = None
         if info.other_decoder is not None:
             other = info.other_decoder.load(decoder_dtype, chosen_device)
-        text_encoder = load_text_encoder(
-            folder,
-            preset.instruction,
-            preset.max_text_tokens,
-            chosen_device,
-            text_dtype,
-            text_offload_device(chosen_device, offload_text),
-            lower_case=preset.lower_case,
+        text_encoder = cls._load_text_encoder(
+            folder, preset, chosen_device, text_dtype, offload_text
         )
         vae = load_vae(folder, decoder_dtype, chosen_device, info.vae)
         if other is not None:
@@ -216,6 +210,26 @@ class LoadedModel:
         loaded.quantize(quantize, quantize_text)
         loaded.check_device()
         return loaded
+
+    @classmethod
+    def _load_text_encoder(
+        cls,
+        folder: Path,
+        preset: Preset,
+        device: torch.device,
+        dtype: torch.dtype,
+        offload_text: bool | None,
+    ) -> TextEncoder:
+        """Load the text encoder; overridden where embeddings come from another process."""
+        return load_text_encoder(
+            folder,
+            preset.instruction,
+            preset.max_text_tokens,
+            device,
+            dtype,
+            text_offload_device(device, offload_text),
+            lower_case=preset.lower_case,
+        )
 
     def close(self) -> None:
         """End what the model keeps running; one device keeps nothing."""

@@ -66,33 +66,33 @@ class ContextParallelCalls:
         """As `SanaVideoTransformer`'s method: the whole velocity, the same bits on each device."""
         if self.exchange is None:
             return self._transformer.denoise(latents, timestep, text, past, start, rotation)
-        part = _Part(self._transformer, self.exchange, latents.shape)
+        shard = _Shard(self._transformer, self.exchange, latents.shape)
         if rotation is None:
             rotation = self._transformer.rotation(latents, start)
         velocity = self._transformer.denoise(
-            part.latents(latents),
-            part.times(timestep),
+            shard.latents(latents),
+            shard.times(timestep),
             text,
-            part.past(past),
+            shard.past(past),
             start,
-            part.rotation(rotation),
+            shard.rotation(rotation),
         )
-        return self.exchange.gather_latents(velocity, latents.shape, part.scale)
+        return self.exchange.gather_latents(velocity, latents.shape, shard.scale)
 
     def commit(self, latents: Tensor, text: TextKV, past: Past, start: int) -> StateUpdate:
         """As `SanaVideoTransformer`'s method: the whole update, the same bits on each device."""
         if self.exchange is None:
             return self._transformer.commit(latents, text, past, start)
-        part = _Part(self._transformer, self.exchange, latents.shape)
-        rotation = part.rotation(self._transformer.rotation(latents, start))
+        shard = _Shard(self._transformer, self.exchange, latents.shape)
+        rotation = shard.rotation(self._transformer.rotation(latents, start))
         own = self._transformer.commit(
-            part.latents(latents), text, part.past(past), start, rotation
+            shard.latents(latents), text, shard.past(past), start, rotation
         )
-        tails = self.exchange.share_tails(own.conv_state, part.grid[0])
-        return StateUpdate(own.sums, tails, start, latents.shape[2])
+        conv_state = self.exchange.share_conv_state(own.conv_state, shard.grid[0])
+        return StateUpdate(own.sums, conv_state, start, latents.shape[2])
 
 
-class _Part:
+class _Shard:
     """One device's part of a block's inputs."""
 
     def __init__(

@@ -10,7 +10,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sana_stream.engine.loading.model import LoadedModel
-from sana_stream.errors import ParallelError
 from sana_stream.models.vae.streaming import VAECache
 
 from .link import Link
@@ -65,21 +64,26 @@ class RemoteDecoder:
         unused, self._unused = tuple(self._unused), []
         tails = b"" if cache is None or before is not None else pack(cache.tails)
         message = Decode(tuple(latents.shape), before, number, unused, tails)
-        self._link.send(message, [self._rank])
-        sent = latents.contiguous()
-        dist.send(sent, self._rank, group=self._group)
-        self.bytes_sent += sent.nbytes
-        answer = self._link.receive(self._rank)
-        assert isinstance(answer, Decoded)
-        if answer.error:
-            if answer.out_of_memory:
-                raise torch.OutOfMemoryError(answer.error)
-            raise ParallelError(f"process {self._rank} cannot decode: {answer.error}")
-        frames = torch.empty(answer.shape, dtype=torch.float32, device=self._device)
-        dist.recv(frames, self._rank, group=self._group)
+        try:
+            frames = self._exchange(message, latents.contiguous())
+        except RuntimeError as error:
+            raise self._link.explain(error) from error
         after = RemoteCache(number)
         weakref.finalize(after, self._unused.append, number)
         return frames, after
+
+    def _exchange(self, message: Decode, latents: Tensor) -> Tensor:
+        """Send latents and receive their frames."""
+        self._link.send(message, [self._rank])
+        dist.send(latents, self._rank, group=self._group)
+        self.bytes_sent += latents.nbytes
+        answer = self._link.receive(self._rank)
+        assert isinstance(answer, Decoded)
+        if answer.out_of_memory:
+            raise torch.OutOfMemoryError("the device that decodes has no memory left")
+        frames = torch.empty(answer.shape, dtype=torch.float32, device=self._device)
+        dist.recv(frames, self._rank, group=self._group)
+        return frames
 
 
 class DecoderWorker:
@@ -109,10 +113,10 @@ class DecoderWorker:
             before = VAECache(tuple(t.to(self._model.device) for t in unpack(message.tails)))
         try:
             frames, after = self._model.decoder_calls.decode(latents, before)
-        except torch.OutOfMemoryError as error:
-            self._link.send(Decoded(error=str(error), out_of_memory=True))
+        except torch.OutOfMemoryError:
+            self._link.send(Decoded(out_of_memory=True))
             return
         self._caches[message.after] = after
         frames = frames.float().contiguous()
-        self._link.send(Decoded(tuple(frames.shape), after.nbytes))
+        self._link.send(Decoded(tuple(frames.shape)))
         dist.send(frames, 0, group=self._group)

@@ -39,8 +39,8 @@ def cuda_device(devices: int, world: World | None) -> torch.device:
     if local >= found or (world is None and devices > found):
         wanted = devices if world is None else local + 1
         raise ConfigError(
-            f"devices={wanted} are asked for, and this machine has {found} CUDA devices: give"
-            f" devices={found} or fewer"
+            f"devices={wanted} is more than this machine has: {found} of CUDA;"
+            f" give devices={found} or fewer"
         )
     if not dist.is_nccl_available():
         raise ConfigError("this torch has no NCCL, which several CUDA devices need: give devices=1")

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 
+from sana_stream._arguments import ARGUMENTS
 from sana_stream.engine.cpu_share import allowed_cores
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.inspect import ModelInfo
@@ -20,6 +21,7 @@ from sana_stream.errors import ConfigError, ParallelError
 
 from .decoder import RemoteDecoder
 from .devices import check_backend, device_of
+from .embeddings import Embedded, EmbeddingCache
 from .groups import Groups, abort_collectives, join_world, leave_world
 from .layout import check_devices, has_decoder
 from .leader import Leader
@@ -51,6 +53,7 @@ class ParallelEngine(Engine):
 
     _connection: Connection | None = None
     _leader: Leader | None = None
+    _embeddings: EmbeddingCache
     _threads = 0  # of torch, before the devices shared this machine's processors
 
     @classmethod
@@ -109,6 +112,7 @@ class ParallelEngine(Engine):
             connection.stop(0)
             raise
         divide_calls(engine)
+        engine._embeddings = EmbeddingCache()
         engine._connection, engine._threads = connection, threads
         group = decoding_group(count, decoding)
         engine._leader = Leader(engine, link, Groups(own, 0), count, parallel)
@@ -129,6 +133,16 @@ class ParallelEngine(Engine):
     def session_from(self, snapshot: Snapshot, noise: NoiseSource | None = None) -> Session:
         """As `Engine.session_from`; the snapshot may be of another number of devices."""
         return self._checked(super().session_from(snapshot, noise))
+
+    def encode_prompt(self, prompt: str) -> Embedded:
+        """As `Engine.encode_prompt`; the last prompts' embeddings are cached."""
+        prompt = ARGUMENTS.text("prompt", prompt, empty=True)
+        return self._embeddings.get((False, prompt), super().encode_prompt)
+
+    def encode_negative_prompt(self, prompt: str) -> Embedded:
+        """As `Engine.encode_negative_prompt`; cached as for `encode_prompt`."""
+        prompt = ARGUMENTS.text("negative_prompt", prompt, empty=True)
+        return self._embeddings.get((True, prompt), super().encode_negative_prompt)
 
     def set_loras(self, loras: Iterable[tuple[str | Path, float]]) -> None:
         """As `Engine.set_loras`, while the model is loaded.

@@ -14,7 +14,7 @@ from sana_stream.models.attention import AttentionState
 from .layout import Layout, spans
 
 Traffic = Counter[str]
-"""Bytes that this process has sent: of sums, neighbours, velocity, tails and guidance.
+"""Bytes that this process has sent: of sums, neighbours, velocity, conv_state and guidance.
 
 An all-reduce and an all-gather count as rings, `2 (p - 1) / p` and `p - 1` of the tensor. A
 broadcast counts as one copy by its source.
@@ -110,7 +110,7 @@ class Exchange:
             whole[:, :, f0:f1, r0:r1] = piece[:, :, : f1 - f0, : r1 - r0]
         return whole
 
-    def share_tails(self, own: Tensor, rows: int) -> Tensor:
+    def share_conv_state(self, own: Tensor, rows: int) -> Tensor:
         """The convolution states (n, B, P, D) of the block's last frame, on every device.
 
         Args:
@@ -123,7 +123,7 @@ class Exchange:
             source = (self._layout.frames - 1) * self._layout.rows + row_part
             if source == dist.get_rank(self._group):
                 part = own.contiguous()
-                self._traffic["tails"] += part.nbytes
+                self._traffic["conv_state"] += part.nbytes
             else:
                 part = own.new_empty((*own.shape[:2], (end - first) * width, own.shape[3]))
             dist.broadcast(part, self._ranks[source], group=self._group)

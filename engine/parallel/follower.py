@@ -15,16 +15,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sana_stream.engine.engine import Engine
 from sana_stream.engine.noise import NoiseSource, counter_noise
 from sana_stream.engine.session.block_generator import BlockGenerator
 from sana_stream.errors import HealthError, ParallelError
 
 from .decoder import DecoderWorker
+from .embeddings import FollowerEngine, prompts_of
 from .groups import Groups, Place
 from .leader import CANCEL, divided
 from .link import END, Link, Lost
-from .messages import Decode, MakeGroups, Sample, SamplingHistory, restore_sample
+from .messages import Decode, MakeGroups, Sample, SamplingHistory, restore_sample, unpack
 
 T = TypeVar("T")
 REPORT_SECONDS = 0.5
@@ -45,7 +45,7 @@ class Follower:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: FollowerEngine,
         link: Link,
         groups: Groups,
         devices: int,
@@ -90,16 +90,20 @@ class Follower:
         with divided(self._engine, self._place):
             return work(noise)
 
-    def agree(self, interrupted: bool) -> bool:
+    def should_stop(self, interrupted: bool) -> bool:
         return self._link.receive(0) == CANCEL
 
-    def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    def run_calls(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         assert self._place is not None
-        return self._place.run(calls)
+        return self._place.run_calls(calls)
 
     def _sample_block(self, message: Sample) -> None:
         self._place = self._groups.place(message.layout)
         snapshot = restore_sample(message, self._engine, self._history)
+        if message.embeddings:
+            device = self._engine.device
+            pairs = [(e.to(device), m.to(device)) for e, m in unpack(message.embeddings)]
+            self._engine.received = dict(zip(prompts_of(snapshot), pairs, strict=True))
         noise = self._received_noise if message.seed is None else counter_noise(message.seed)
         settings = message.settings
         key = settings.height, settings.width, settings.block_frames, settings.guidance

@@ -60,7 +60,7 @@ class Place:
     branch: int  # 0: of the prompt, 1: of the negative prompt
     traffic: Traffic
 
-    def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    def run_calls(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """The results of the calls for the prompt and the negative prompt.
 
         With a guidance group each process makes one of the calls.

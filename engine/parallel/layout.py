@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from sana_stream._arguments import shown
+from sana_stream.engine.peers import MAX_DEVICES
 from sana_stream.errors import ConfigError
 
 WAYS = ("guidance", "decoder", "frames", "rows")
-MOST_DEVICES = 64
 _GRID = re.compile(r"([1-9]\d?)x([1-9]\d?)")  # frames x rows
 
 
@@ -53,12 +53,8 @@ def check_devices(devices: object, parallel: object = None) -> None:
     Raises:
         ConfigError: which numbers and words are allowed.
     """
-    if (
-        not isinstance(devices, int)
-        or isinstance(devices, bool)
-        or not 1 <= devices <= MOST_DEVICES
-    ):
-        raise ConfigError(f"devices {shown(devices)}: give 1 to {MOST_DEVICES}")
+    if not isinstance(devices, int) or isinstance(devices, bool) or not 1 <= devices <= MAX_DEVICES:
+        raise ConfigError(f"devices {shown(devices)}: give 1 to {MAX_DEVICES}")
     if parallel is None:
         return
     if not isinstance(parallel, str) or (parallel not in WAYS and not _GRID.fullmatch(parallel)):

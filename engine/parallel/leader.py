@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.noise import CounterNoise, NoiseSource
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot
-from sana_stream.errors import HealthError, ParallelError
+from sana_stream.errors import HealthError
 
 from .calls import ContextParallelCalls
+from .embeddings import Embedded, Prompt, prompts_of
 from .groups import Groups, Place
 from .layout import Layout, check_layout, choose_layout
 from .link import Link
@@ -24,7 +25,6 @@ from .messages import MakeGroups, SamplingHistory, describe_sample
 
 T = TypeVar("T")
 CANCEL = "cancel"  # the sampling ends before its next call
-REPORT_SECONDS = 3.0  # in which a lost process is noticed after a failed collective
 
 
 class Leader:
@@ -54,6 +54,7 @@ class Leader:
         self._numbers = count()
         self._place: Place | None = None  # while a block is sampled
         self._followers: range = range(0)
+        self._sent: tuple[range, tuple[Prompt, ...]] | None = None  # whose embeddings are known
 
     def layout_for(self, settings: SessionSettings) -> Layout:
         """How a stream with these settings is divided.
@@ -70,7 +71,7 @@ class Leader:
         return layout
 
     def describe(self, settings: SessionSettings) -> str:
-        return str(self.layout_for(settings))
+        return str(replace(self.layout_for(settings), decoder=False))
 
     def sample(self, snapshot: Snapshot, noise: NoiseSource, work: Callable[[NoiseSource], T]) -> T:
         if self.failed or self.link.lost is not None:
@@ -87,16 +88,19 @@ class Leader:
         if isinstance(noise, CounterNoise):
             seed = noise.seed
         else:
-            noise = self._sent(noise)
+            noise = self._shared(noise)
         self._place, self._followers = place, range(1, layout.sampling)
-        message = describe_sample(number, layout, snapshot, seed, self._history)
+        prompts = self._followers, prompts_of(snapshot)
+        embeddings = None if prompts == self._sent else self._embed(snapshot)
+        message = describe_sample(number, layout, snapshot, embeddings, seed, self._history)
         self.link.send(message, self._followers)
+        self._sent = prompts
         try:
             with divided(self._model, place):
                 block: Any = work(noise)
-        except (CancelledError, HealthError, _NoiseError) as error:  # the same in every process
-            if isinstance(error, _NoiseError):
-                raise error.error from None
+        except _NoiseError as error:  # these two end the sampling in every process
+            raise error.error from None
+        except (CancelledError, HealthError):
             raise
         except BaseException as error:
             raise self._fail(error) from error
@@ -105,15 +109,20 @@ class Leader:
         self._history.add(number, block.after)
         return block
 
-    def agree(self, interrupted: bool) -> bool:
+    def should_stop(self, interrupted: bool) -> bool:
         if self._place is not None:
             self.link.send(CANCEL if interrupted else None, self._followers)
         return interrupted
 
-    def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        return [call() for call in calls] if self._place is None else self._place.run(calls)
+    def run_calls(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        return [call() for call in calls] if self._place is None else self._place.run_calls(calls)
 
-    def _sent(self, noise: NoiseSource) -> NoiseSource:
+    def _embed(self, snapshot: Snapshot) -> list[Embedded]:
+        model = self._model
+        encoders = {False: model.encode_prompt, True: model.encode_negative_prompt}
+        return [encoders[negative](text) for negative, text in prompts_of(snapshot)]
+
+    def _shared(self, noise: NoiseSource) -> NoiseSource:
         """The caller's noise, which the other processes get too."""
 
         def drawn(block: int, step: int, shape: tuple[int, ...]) -> Tensor:
@@ -129,16 +138,10 @@ class Leader:
 
     def _fail(self, error: BaseException) -> BaseException:
         """What is raised after an error that may have left the others within a call."""
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            self.link.has_lost.wait(REPORT_SECONDS)
-        lost = self.link.lost
+        found = self.link.explain(error)
         self.failed = True
         self.link.close()
-        if lost is not None and isinstance(error, Exception):
-            return self.link.error()
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            return ParallelError(f"the devices' processes cannot exchange data: {error}")
-        return error
+        return found
 
 
 class _NoiseError(Exception):

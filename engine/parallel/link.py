@@ -19,9 +19,18 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
 
+import torch
+
 from sana_stream.errors import ParallelError
 
 ACCEPT_SECONDS = 300.0  # until every process has started
+REPORT_SECONDS = 3.0  # in which a lost process is noticed after a failed exchange
+_KEEPALIVE = (  # a machine that is lost is noticed within 20 seconds; where the system has them
+    ("TCP_KEEPIDLE", 5),
+    ("TCP_KEEPINTVL", 5),
+    ("TCP_KEEPCNT", 3),
+    ("TCP_USER_TIMEOUT", 20_000),
+)
 END = "end"  # the last message of a stream that has ended in good order
 
 
@@ -52,7 +61,8 @@ class Link:
         self.lost: Lost | None = None  # the first one
         self.has_lost = Event()
         self.bytes_sent = 0
-        for rank in self._connections:
+        for rank, connection in self._connections.items():
+            _set_options(connection)
             name = f"sana-stream-link-{rank}"
             Thread(target=self._read, args=(rank,), name=name, daemon=True).start()
 
@@ -98,6 +108,22 @@ class Link:
             " and can be resumed"
         )
 
+    def explain(self, error: BaseException) -> BaseException:
+        """The error to raise in place of one that a lost process may have caused.
+
+        An exchange of tensors that fails raises RuntimeError, often before the loss is noticed.
+        """
+        exchanging = isinstance(error, RuntimeError) and not isinstance(
+            error, torch.OutOfMemoryError
+        )
+        if exchanging:
+            self.has_lost.wait(REPORT_SECONDS)
+        if self.lost is not None and isinstance(error, Exception):
+            return self.error()
+        if exchanging:
+            return ParallelError(f"the devices' processes cannot exchange data: {error}")
+        return error
+
     def close(self) -> None:
         """End all connections; does nothing the second time."""
         self._closed = True
@@ -134,6 +160,16 @@ def _shut_down(connection: Connection) -> None:
     """End a connection at once; closing it would wait for the thread that reads from it."""
     with socket.socket(fileno=os.dup(connection.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)
+
+
+def _set_options(connection: Connection) -> None:
+    """Send small messages at once, and notice a machine that is lost."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE:
+            if hasattr(socket, name):
+                end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def open_listener(host: str, key: bytes) -> Listener:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, initial_snapshot
 from sana_stream.engine.snapshot.tensors import describe_states, from_tensors, to_tensors
 
+from .embeddings import Embedded
 from .layout import Layout
 
 KEPT = 3  # results of the last samplings that are kept on every process
@@ -39,6 +41,7 @@ class Sample:
     settings: SessionSettings
     prompt: str
     negative_prompt: str
+    embeddings: bytes  # list of `Embedded`, of `prompts_of`; empty: those of the last sampling
     next_index: int
     shot: Shot
     base: int | None  # the sampling whose result the snapshot is
@@ -60,11 +63,9 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The answer to `Decode`; frames float32 follow as a tensor unless there was an error."""
+    """The answer to `Decode`; frames float32 follow as a tensor if there was enough memory."""
 
     shape: tuple[int, ...] = ()
-    nbytes: int = 0  # of the cache
-    error: str = ""
     out_of_memory: bool = False
 
 
@@ -93,7 +94,7 @@ class SamplingHistory:
 
 
 def pack(tensors: Any) -> bytes:
-    """Tensors in a tuple or a dict as bytes."""
+    """Tensors in a tuple, list or dict as bytes."""
     buffer = io.BytesIO()
     torch.save(tensors, buffer)
     return buffer.getvalue()
@@ -105,9 +106,18 @@ def unpack(data: bytes) -> Any:
 
 
 def describe_sample(
-    number: int, layout: Layout, snapshot: Snapshot, seed: int | None, history: SamplingHistory
+    number: int,
+    layout: Layout,
+    snapshot: Snapshot,
+    embeddings: Sequence[Embedded] | None,
+    seed: int | None,
+    history: SamplingHistory,
 ) -> Sample:
-    """The message for the sampling after a snapshot."""
+    """The message for the sampling after a snapshot.
+
+    Args:
+        embeddings: of the snapshot's prompts; None: they are those of the last sampling.
+    """
     base = history.number_of(snapshot)
     tensors = b""
     if base is None:
@@ -120,6 +130,7 @@ def describe_sample(
         snapshot.settings,
         snapshot.prompt,
         snapshot.negative_prompt,
+        b"" if embeddings is None else pack(list(embeddings)),
         snapshot.next_index,
         snapshot.shot,
         base,

@@ -17,12 +17,13 @@ from sana_stream.engine.engine import Engine
 
 from .calls import ContextParallelCalls
 from .devices import cuda_device
+from .embeddings import FollowerEngine
 from .follower import Follower, end_with_first, ignore_signals, report
 from .groups import Groups, join_world, leave_world
 from .link import Link, Lost, accept_all, connect, open_listener
 from .world import LINK, LOOPBACK, Processes, World, launched_world
 
-PLACE = "sana_stream_link"  # key in the store, where no environment variable has it
+ADDRESS = "sana_stream_link"  # key in the store, where no environment variable has it
 READY = "ready"
 
 
@@ -72,7 +73,7 @@ class Connection:
             )
         else:
             self.store = next(iter(dist.rendezvous("env://", 0, devices)))[0]
-            self.store.set(PLACE, pickle.dumps((host, port, key)))
+            self.store.set(ADDRESS, pickle.dumps((host, port, key)))
         try:
             self.link = accept_all(listener, devices - 1, on_lost, self.check)
         except BaseException:
@@ -110,7 +111,7 @@ def follow(on_sampled: Callable[[Tensor], None] | None = None) -> int:
         place = LOOPBACK, int(port), bytes.fromhex(key)
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback_interface())
     else:
-        place = pickle.loads(store.get(PLACE))
+        place = pickle.loads(store.get(ADDRESS))
     link = connect(place[:2], place[2], world.rank, end_with_first)
     ignore_signals()
     failed = True
@@ -136,7 +137,8 @@ def _serve(
     device = torch.device("cpu")
     if request.device == "cuda":
         device = cuda_device(request.devices, world)
-    engine = Engine.load(device=device, **request.arguments)
+    given = dict(request.arguments) | {"quantize_text": None}  # nothing to quantize
+    engine = FollowerEngine.load(device=device, **given)
     divide_calls(engine)
     link.send(READY)
     link.receive(0)  # every process has loaded

@@ -51,6 +51,15 @@ def launched_world(environ: Mapping[str, str] = os.environ) -> World | None:
     return None if size == 1 else World(rank, size, local, environ["MASTER_ADDR"])
 
 
+def is_follower() -> bool:
+    """Whether a launcher has started this process to compute a part of the first one's stream."""
+    try:
+        world = launched_world()
+    except ConfigError:  # the first process reports it
+        return False
+    return world is not None and world.rank > 0
+
+
 def check_count(devices: int | None) -> int:
     """The number of devices: as given, or that of the launcher, or 1.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sana_stream.engine.loading.model import LoadedModel, TransformerCalls
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.state import StreamState
@@ -28,33 +27,23 @@ def encode_prompts(model: LoadedModel, snapshot: Snapshot) -> tuple[TextKV, ...]
     return tuple(model.transformer_calls.prepare_text(*pair) for pair in embedded)
 
 
-def run_in_order(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The results of the calls, made one after another."""
-    return [call() for call in calls]
-
-
 def commit_pending(
-    transformer: TransformerCalls,
-    snapshot: Snapshot,
-    texts: tuple[TextKV, ...],
-    run: Callable[[Sequence[Callable[[], Any]]], list[Any]] = run_in_order,
+    model: LoadedModel, snapshot: Snapshot, texts: tuple[TextKV, ...]
 ) -> tuple[StreamState, ...]:
     """The states after committing the last block, under the current prompt.
 
     Args:
         texts: what `encode_prompts` returned, one for each state.
-        run: makes the calls, of which there is one for each state.
     """
     latents = snapshot.uncommitted
     if latents is None:
         return snapshot.states
     calls = [
-        partial(transformer.commit, latents, text, state.past(), state.position)
+        partial(model.transformer_calls.commit, latents, text, state.past(), state.position)
         for state, text in zip(snapshot.states, texts, strict=True)
     ]
-    return tuple(
-        state.add(update) for state, update in zip(snapshot.states, run(calls), strict=True)
-    )
+    updates = model.peers.run_calls(calls)
+    return tuple(state.add(update) for state, update in zip(snapshot.states, updates, strict=True))
 
 
 BlockNoise = Callable[[int, tuple[int, ...]], Tensor]
@@ -126,7 +115,7 @@ def _velocity(
             partial(transformer.denoise, latents, times[None], text, past, start, rotation)
             for text, past in zip(texts, pasts, strict=True)
         ]
-        predictions = model.peers.run(calls)
+        predictions = model.peers.run_calls(calls)
         if len(predictions) == 1:
             return predictions[0]
         prompted, negative = predictions

@@ -150,7 +150,7 @@ class BlockGenerator:
         self._interrupted = True
 
     def _check_interrupted(self) -> None:
-        if self._model.peers.agree(self._interrupted):
+        if self._model.peers.should_stop(self._interrupted):
             raise CancelledError
 
     def _sample_alone(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
@@ -213,8 +213,7 @@ class BlockGenerator:
         with timer.stage("text"):
             texts = self._encode_prompts(snapshot)
         with timer.stage("commit"):
-            run = self._model.peers.run
-            states = commit_pending(self._model.transformer_calls, snapshot, texts, run)
+            states = commit_pending(self._model, snapshot, texts)
         with timer.stage("denoise"):
             latents, attempts = self._denoise(snapshot, span, texts, states, noise)
         recent = (*snapshot.recent_latents, latents)[-self._kept_blocks :]

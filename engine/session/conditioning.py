@@ -84,7 +84,7 @@ def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> S
     for block, latents in encoded_blocks(
         model.vae, plan, clip, settings, known, count, model.device
     ):
-        states = commit_pending(model.transformer_calls, snapshot, texts)
+        states = commit_pending(model, snapshot, texts)
         if block.index > snapshot.next_index:  # blocks in between have no effect on it
             states = tuple(replace(state, position=block.latent_start) for state in states)
             snapshot = replace(snapshot, recent_latents=())

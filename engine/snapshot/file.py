@@ -202,7 +202,9 @@ def _warn_of_devices(header: SnapshotHeader, model: LoadedModel, name: str) -> N
 
 
 def _devices(count: int, parallel: str) -> str:
-    return f"{count} devices ({safe_text(parallel, 80)})" if count > 1 else "one device"
+    if not parallel:
+        return "one device"
+    return f"{count} devices ({safe_text(parallel, 80)})"
 
 
 def _decoded_in_another(tensors: Mapping[str, Tensor], model: LoadedModel) -> bool:

@@ -48,7 +48,7 @@ class SnapshotHeader:
     decode_frames: int | None = None  # decoded at once; earlier files have none
     decode_tiles: bool | None = None  # whether in tiles; earlier files have none
     devices: int = 1  # that generated it together; files of one device have neither
-    parallel: str = ""  # how the work was divided among them
+    parallel: str = ""  # how they divided the sampling
 
     @property
     def seconds(self) -> float:

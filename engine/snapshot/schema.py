@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text
+from sana_stream.engine.peers import MAX_DEVICES
 from sana_stream.models.schema import Schema
 
 Words = Annotated[str, Field(max_length=1_000_000)]
@@ -95,7 +96,7 @@ class StoredHeader(Schema):
     take: StoredTake | None = None
     decode_frames: Annotated[int, Field(ge=1, le=10_001)] | None = None
     decode_tiles: bool | None = None
-    devices: Annotated[int, Field(ge=1, le=10_000)] = 1
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
     parallel: Name = ""
 
 

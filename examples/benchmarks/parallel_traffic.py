@@ -131,7 +131,7 @@ def commit_bytes(shape: CallShape, layout: Layout, rank: int) -> Counter[str]:
     frame_part, row_part = divmod(rank % layout.context, layout.rows)
     first, end = spans(shape.rows, layout.rows)[row_part]
     is_source = layout.context > 1 and frame_part == layout.frames - 1
-    sent["tails"] = is_source * shape.layers * (end - first) * shape.row
+    sent["conv_state"] = is_source * shape.layers * (end - first) * shape.row
     if layout.guidance > 1:
         sent["guidance"] = shape.layers * (shape.sums + shape.rows * shape.row)
     return sent

@@ -100,7 +100,6 @@ class StoredOptions(_Stored):
     compile: bool = False
     graphs: bool = False
     decode_frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    devices: Annotated[int, Field(ge=1, le=64)] | None = None
     parallel: Word | None = None
     checkpoint_every: Seconds = 30.0
     keep_checkpoint: bool = False

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sana_stream.engine.parallel.world import check_count, is_follower
+
 from .config import RunConfig
 
 if TYPE_CHECKING:
@@ -52,14 +54,11 @@ class RunModel:
         """On how many devices the run's stream is computed.
 
         Raises:
-            ConfigError: a launcher's environment that cannot be used.
+            ConfigError: another number than torchrun has started.
         """
-        from sana_stream.engine.parallel.world import launched_world
-
-        if config.devices is not None:
-            return config.devices
-        world = None if self.engine is not None else launched_world()
-        return 1 if world is None else world.size
+        if self.engine is not None:
+            return self.engine.peers.devices
+        return check_count(config.devices)
 
     def load(self, config: RunConfig) -> Engine:
         """The loaded model; as `load_engine`."""
@@ -75,7 +74,22 @@ def describe(engine: Engine | None, config: RunConfig) -> RunModel:
     Raises:
         ConfigError, CheckpointError: as `describe_files`.
     """
+    follow_first_process(engine)
     return describe_files(config) if engine is None else describe_engine(engine)
+
+
+def follow_first_process(engine: Engine | None) -> None:
+    """Compute parts of the first process's stream, where torchrun has started this one after it.
+
+    Does nothing in the first process, and where the engine is loaded.
+
+    Raises:
+        SystemExit: the first process has ended.
+    """
+    if engine is None and is_follower():
+        from sana_stream.engine.parallel.start import follow  # imports torch
+
+        raise SystemExit(follow())
 
 
 def describe_engine(engine: Engine) -> RunModel:

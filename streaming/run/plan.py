@@ -219,18 +219,21 @@ def check_division(config: RunConfig, model: RunModel, settings: SessionSettings
         ConfigError: it cannot be divided so, or this machine has fewer devices.
     """
     count = model.device_count(config)
+    if model.engine is not None:
+        if config.parallel is not None or config.devices not in (None, count):
+            raise ConfigError(
+                "devices= and parallel= are for a run that loads its model: leave them out"
+            )
+        return
     if count == 1 and config.parallel is None:
         return
     from sana_stream.engine.parallel.devices import check_backend, device_of
     from sana_stream.engine.parallel.layout import check_layout, choose_layout
-    from sana_stream.engine.parallel.world import check_count, launched_world
+    from sana_stream.engine.parallel.world import launched_world
 
-    if model.engine is not None:
-        raise ConfigError("devices= and parallel= are for a run that loads its model: leave them")
     guided, rows = settings.guidance != 1, settings.height // model.size_multiple[0]
     layout = choose_layout(count, config.parallel, guided, settings.block_frames, rows)
     check_layout(layout, model.preset.name, model.transformer.causal)
-    check_count(config.devices)
     if count == 1:
         return
     device_of(config.device, count, launched_world())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sana_stream._text import safe_text
+from sana_stream.engine.parallel.world import launched_world
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError, SnapshotError
 from sana_stream.streaming.outputs.base import redact_url
@@ -18,7 +19,7 @@ from sana_stream.streaming.outputs.targets import check_outputs, is_image_patter
 
 from .checkpoint_files import SUFFIX, checkpoint_path
 from .config import RunConfig, check_names
-from .model import RunModel, describe
+from .model import RunModel, describe, follow_first_process
 from .plan import RunOrigin
 from .resume_outputs import places_next_to, resumed_outputs
 from .stored import StoredRun
@@ -48,7 +49,7 @@ OF_THE_CHECKPOINT = (  # a branch has these of its stream
 )
 _OF_THE_RUN = (  # a branch has these of the checkpoint's run, unless they are given
     *("model", "parts", "device", "dtype", "fps", "loras", "decoder", "quantize"),
-    *("quantize_text", "devices", "parallel"),
+    "quantize_text",
 )
 
 
@@ -71,6 +72,7 @@ def resume_run(
 ) -> Continuation:
     """As `Run.resume`; the caller releases the locks."""
     _check_changes(changes)
+    follow_first_process(engine)
     path = find_checkpoint(os.fspath(video))
     locks = OutputLocks()
     try:
@@ -82,7 +84,8 @@ def resume_run(
                 f"{safe_text(path)} was saved without a video to resume: make one from it with"
                 f" sana-stream branch {safe_text(path)} --prompt TEXT --out FILE"
             )
-        config = _resumed_config(stored, path, outputs, engine, changes)
+        division = _division(engine, saved.header, stored, changes)
+        config = _resumed_config(stored, path, outputs, engine, dict(changes) | division)
         origin = RunOrigin(stored.first_block, stored.shot, saved, frames, stored.id)
         return Continuation(describe(engine, config), config, stored.story, origin, locks)
     except BaseException:
@@ -102,7 +105,8 @@ def branch_run(
             raise ConfigError(f"{name} is the checkpoint's in a branch: leave it out")
     path = find_checkpoint(os.fspath(checkpoint))
     saved, stored = read_checkpoint(path)
-    config = _branched_config(saved.header, stored, parameters)
+    division = _division(engine, saved.header, stored, parameters)
+    config = _branched_config(saved.header, stored, dict(parameters) | division)
     config.check()
     if (same := find_same(config.targets, path, stored)) is not None:
         raise ConfigError(
@@ -186,9 +190,7 @@ def _resumed_config(
     if engine is None and changes.get("model") is None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a checkpoint does not decide on downloads
     config = replace(before, outputs=targets, overwrite=False)
-    config = replace(config, **_DIRECTED_BY_NONE)
-    if changes.get("devices") is not None:  # the way was for another number of them
-        config = replace(config, parallel=None)
+    config = replace(config, parallel=None, **_DIRECTED_BY_NONE)
     config = replace(
         config, **{name: value for name, value in changes.items() if value is not None}
     )
@@ -213,6 +215,28 @@ _DIRECTED_BY_NONE: Mapping[str, Any] = {
 }
 
 
+def _division(
+    engine: Engine | None,
+    header: SnapshotHeader,
+    stored: StoredRun | None,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The stream's devices and how they divide it: as before, or as is chosen now.
+
+    Another number of devices, which is given or that of torchrun, is divided in its default way.
+    """
+    if engine is not None:
+        return {}
+    world = launched_world()
+    count = given.get("devices") or (header.devices if world is None else world.size)
+    found: dict[str, Any] = {}
+    if world is None and count > 1:
+        found["devices"] = count
+    if stored is not None and count == header.devices:
+        found["parallel"] = stored.config.parallel
+    return {name: value for name, value in found.items() if given.get(name) is None}
+
+
 def _branched_config(
     header: SnapshotHeader, stored: StoredRun | None, parameters: Mapping[str, Any]
 ) -> RunConfig:
@@ -220,8 +244,6 @@ def _branched_config(
     values: dict[str, Any] = {}
     if stored is not None:
         values = {name: getattr(stored.config, name) for name in _OF_THE_RUN}
-    if parameters.get("devices") is not None:  # the way was for another number of them
-        values["parallel"] = None
     values |= {name: value for name, value in parameters.items() if value is not None}
     settings = header.settings
     values.setdefault("story", (header.prompt,))

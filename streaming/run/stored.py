@@ -32,7 +32,6 @@ _SAME = (
     *("video", "loras", "quantize", "quantize_text", "device", "dtype", "memory", "block_frames"),
     *("decoder", "compile", "graphs", "decode_frames", "keep_checkpoint", "guard"),
 )
-_WHERE_GIVEN = ("devices", "parallel")  # only in checkpoints of several devices
 # keys that change nothing in the video's frames or in how they are encoded
 _NOT_OF_THE_VIDEO = frozenset(
     (
@@ -152,8 +151,8 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
 def _options(config: RunConfig) -> dict[str, Any]:
     """The configuration under the keys of a checkpoint."""
     values = {name: getattr(config, name) for name in _SAME}
-    given = {name: getattr(config, name) for name in _WHERE_GIVEN}
-    values |= {name: value for name, value in given.items() if value is not None}
+    if config.parallel is not None:  # earlier versions cannot read the key
+        values["parallel"] = config.parallel
     for name in ("parts", "image", "video", "model"):
         if values[name] is not None:
             values[name] = _absolute_if_there(str(values[name]))
@@ -179,7 +178,7 @@ def _options(config: RunConfig) -> dict[str, Any]:
 
 def _config(options: Mapping[str, Any], story: Story) -> RunConfig:
     """The configuration that the keys of a checkpoint describe."""
-    values = {name: options[name] for name in (*_SAME, *_WHERE_GIVEN)}
+    values = {name: options[name] for name in (*_SAME, "parallel")}
     fps, file, every = options["fps"], options["prompt_file"], options["checkpoint_every"]
     length = options["length"]
     return RunConfig(

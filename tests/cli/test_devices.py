@@ -7,17 +7,25 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
+import psutil
 import pytest
 import torch
 
+from sana_stream.engine.parallel import start
 from sana_stream.engine.parallel.devices import check_backend, device_of
 from sana_stream.engine.parallel.world import World
+from sana_stream.engine.snapshot.file import read_saved
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.resume import _division
+from sana_stream.streaming.run.runner import Run
 
-from ..command import command, environment, pictures, run
+from ..command import command, light_environment, pictures, run
+from ..interruptions import at_block, interrupt, posix
 from ..ports import free_port
 
 STREAM = ("--prompt", "a red boat", "--device", "cpu", "--dtype", "float32")
@@ -28,13 +36,13 @@ def begin(rank: int, port: int, cwd: Path, *argv: str | Path) -> subprocess.Pope
     world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return subprocess.Popen(
-        command(argv), cwd=cwd, env=environment() | world | places, text=True,
+        command(argv), cwd=cwd, env=light_environment() | world | places, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def test_killed_process_ends_the_run_which_is_resumed_on_one_device(
-    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_killed_process_of_torchrun_ends_the_run_with_one_line(
+    tiny_folder: Path, tmp_path: Path
 ) -> None:
     out, checkpoint = tmp_path / "boat.mp4", tmp_path / "boat.ckpt"
     argv = (*STREAM, "--model", tiny_folder, "--frames", "100000", "--out", out)
@@ -58,32 +66,70 @@ def test_killed_process_ends_the_run_which_is_resumed_on_one_device(
     )
     assert not [line for line in lines if "Traceback" in line or "gloo" in line]
     with av.open(str(out)) as video:
-        made = sum(1 for _ in video.decode(video=0))
-    assert made > 9
-    resume_shortened(checkpoint, out, made, tiny_folder, tmp_path, capfd)
+        assert sum(1 for _ in video.decode(video=0)) > 9
+    header = read_saved(checkpoint).header
+    assert (header.devices, header.parallel) == (2, "frames 2")
 
 
-def resume_shortened(
-    checkpoint: Path, out: Path, made: int, model: Path, folder: Path,
+@posix
+def test_interrupted_video_is_resumed_on_as_many_devices(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Branch off a few frames: what follows the checkpoint equals a stream of one process."""
-    branch = folder / "branch.mp4"
-    arguments = ("branch", checkpoint, "--prompt", "a red boat", "--frames", "8", "--out", branch)
-    capfd.readouterr()
-    assert run(*arguments) == 0
-    error = capfd.readouterr().err
-    assert "was generated on 2 devices (frames 2), and continues on one device: not bit" in error
-    assert len(pictures(branch)) == 8
-
-
-def test_devices_of_this_machine_make_the_same_video(tiny_folder: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one.y4m", tmp_path / "two.y4m"
-    shared = (*STREAM, "--model", tiny_folder, "--frames", "17")
-    assert run(*shared, "--devices", "2", "--parallel", "decoder", "--out", two) == 0
+    one, two = tmp_path / "one.mp4", tmp_path / "two.mp4"
+    shared = (*STREAM, "--model", tiny_folder, "--frames", "25")
+    with monkeypatch.context() as patch:
+        at_block(patch, 1, interrupt)
+        assert run(*shared, "--devices", "2", "--parallel", "decoder", "--out", two) == 130
+    assert not psutil.Process().children()
+    assert len(pictures(two)) == 17
+    assert run("resume", two) == 0
+    assert not psutil.Process().children()
     assert run(*shared, "--out", one) == 0
     assert np.array_equal(pictures(one), pictures(two))
     assert not torch.distributed.is_initialized()
+    assert capfd.readouterr().err.count("on 2 cpu devices") == 2
+
+
+@pytest.mark.parametrize(
+    ("launched", "given", "expected"),
+    [
+        (None, {}, {"devices": 4, "parallel": "rows"}),
+        (None, {"devices": 4}, {"parallel": "rows"}),
+        (None, {"devices": 2}, {}),
+        (None, {"devices": 4, "parallel": "frames"}, {}),
+        ("4", {}, {"parallel": "rows"}),
+        ("3", {}, {}),
+    ],
+)
+def test_resumed_stream_has_its_division_unless_the_number_changes(
+    launched: str | None, given: dict[str, object], expected: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if launched is not None:
+        launch(monkeypatch, "0", launched)
+    header, stored = SimpleNamespace(devices=4), SimpleNamespace(config=RunConfig(parallel="rows"))
+    assert _division(None, header, stored, given) == expected  # type: ignore[arg-type]
+
+
+def launch(monkeypatch: pytest.MonkeyPatch, rank: str, size: str) -> None:
+    """Set the environment of a process that torchrun starts."""
+    for name, value in (("RANK", rank), ("WORLD_SIZE", size), ("MASTER_ADDR", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "1")
+
+
+def test_run_in_a_later_process_of_torchrun_follows_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launch(monkeypatch, "1", "2")
+    monkeypatch.setattr(start, "follow", lambda: 7)
+    for make in (
+        lambda: Run(None, RunConfig("a red boat", ["a.mp4"])),
+        lambda: Run.resume(None, "a.mp4"),
+    ):
+        with pytest.raises(SystemExit, match="7"):
+            make()
 
 
 @pytest.mark.parametrize(
@@ -121,10 +167,7 @@ def test_command_for_one_device_refuses_several(
     assert run(name, "--devices", "2") == 2
     line = f"sana-stream {name}: sana-stream {name} runs on one device: leave --devices out\n"
     assert capfd.readouterr().err == line
-    for key, value in (("RANK", "0"), ("WORLD_SIZE", "2")):
-        monkeypatch.setenv(key, value)
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", "1")
+    launch(monkeypatch, "0", "2")
     assert run(name) == 2
     line = f"{name} runs in one process, torchrun has started 2: start it without torchrun"
     assert capfd.readouterr().err == f"sana-stream: {line}\n"
@@ -136,7 +179,7 @@ def test_more_cuda_devices_than_exist_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
     assert device_of("cuda", 2, None) == torch.device("cuda:0")
     assert device_of("cuda", 2, World(1, 2, 1, "host")) == torch.device("cuda:1")
-    with pytest.raises(ConfigError, match=r"devices=3 .* has 2 CUDA devices: give devices=2"):
+    with pytest.raises(ConfigError, match=r"devices=3 is more than .* 2 of CUDA; give devices=2"):
         device_of("cuda", 3, None)
     with pytest.raises(ConfigError, match='give device="cuda"'):
         device_of("cuda:1", 2, None)

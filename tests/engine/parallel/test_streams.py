@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -236,11 +239,22 @@ def test_stream_that_cannot_be_divided_is_refused(several: ParallelEngine) -> No
         ParallelEngine.load("pocket", "cpu", devices=2)
 
 
-def test_closed_engine_refuses_to_continue(several: ParallelEngine) -> None:
+def test_links_send_at_once_and_notice_lost_machines(several: ParallelEngine) -> None:
+    for connection in several._leader.link._connections.values():  # type: ignore[union-attr]
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_killed_process_ends_all(several: ParallelEngine) -> None:
     use(several, None)
     session = several.session("a red boat", **SIZE)
     next(session)
+    processes = [psutil.Process(number) for number in several.process_ids()]
+    processes[1].kill()  # it decodes
+    for _ in range(2):
+        with pytest.raises(ParallelError, match=r"process 2 .* has ended \(killed, or lost with"):
+            next(session)
     several.close()
-    with pytest.raises(ParallelError):
-        next(session)
+    assert not any(process.is_running() for process in processes)
     assert not torch.distributed.is_initialized()
