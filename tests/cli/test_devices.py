@@ -108,7 +108,8 @@ def test_resumed_stream_has_its_division_unless_the_number_changes(
 ) -> None:  # fmt: skip
     if launched is not None:
         launch(monkeypatch, "0", launched)
-    header, stored = SimpleNamespace(devices=4), SimpleNamespace(config=RunConfig(parallel="rows"))
+    header = SimpleNamespace(devices=4)
+    stored = SimpleNamespace(config=SimpleNamespace(parallel="rows"))
     assert _division(None, header, stored, given) == expected  # type: ignore[arg-type]
 
 
