@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from statistics import median
+from statistics import fmean, median
 
 import torch
 from torch import Tensor
@@ -100,6 +100,7 @@ def _moved_slot(slot: MemorySlot, frames: int) -> MemorySlot:
 
 PROMPT = "a red boat on the sea at sunset"
 FAR = (10, 1_000, 10_000)  # block numbers at which the speed is measured
+FAR_ROUNDS = 2  # times the repeats, as the differences between these numbers are small
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the product that measures a device
 MATRIX_SECONDS = 0.5
 MATRIX_ROUNDS = 20  # on CUDA
@@ -193,7 +194,7 @@ def run_benchmark(
         decode=_median(blocks, lambda b: b.stats.decode_seconds),
         block=_median(blocks, lambda b: b.stats.total_seconds),
         block_overlapped=median(overlap),
-        at_block={index: _seconds_at(engine, stream, index, repeats) for index in FAR},
+        at_block=_seconds_at(engine, stream, repeats),
         memory=blocks[-1].stats.memory_bytes,
         peak_memory=blocks[-1].stats.peak_memory_bytes,
         state=blocks[-1].stats.state_bytes,
@@ -251,12 +252,27 @@ def _repeat_on_cuda(a: Tensor) -> tuple[int, float]:
     return MATRIX_ROUNDS, begin.elapsed_time(end) / 1000
 
 
-def _seconds_at(engine: Engine, stream: Session, index: int, repeats: int) -> float:
-    """Seconds a block of the stream as if it were at block `index`."""
+def _seconds_at(engine: Engine, stream: Session, repeats: int) -> dict[int, float]:
+    """Seconds a block of the stream as if it were at each block number of `FAR`.
+
+    Blocks at all numbers alternate, in rotating order, and are compared within their round: a
+    machine whose speed drifts slows all of them alike.
+    """
     here = stream.snapshot()
-    far = engine.session_from(shift_position(here, index - here.next_index))
-    _run(far, 1)
-    return _median(list(islice(far, repeats)), lambda b: b.stats.total_seconds)
+    streams = [engine.session_from(shift_position(here, i - here.next_index)) for i in FAR]
+    for each in streams:
+        _run(each, 1)
+    rounds: list[list[float]] = []
+    for number in range(FAR_ROUNDS * repeats):
+        first = number % len(FAR)
+        order = (*range(first, len(FAR)), *range(first))
+        seconds = {place: next(streams[place]).stats.total_seconds for place in order}
+        rounds.append([seconds[place] for place in range(len(FAR))])
+    typical = median(fmean(seconds) for seconds in rounds)
+    return {
+        index: typical * median(seconds[place] / fmean(seconds) for seconds in rounds)
+        for place, index in enumerate(FAR)
+    }
 
 
 def _run(blocks: Iterable[Block], count: int) -> None:
