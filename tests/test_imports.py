@@ -43,7 +43,8 @@ FACES = {
     "sana_stream": {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),
         *("HealthError", "InvalidOutputError", "JobError", "OutputCancelled", "OutputError"),
-        *("ParallelError", "Progress", "QueueFullError", "ReaderDisconnected", "Run", "RunConfig"),
+        *("ParallelEngine", "ParallelError", "Progress", "QueueFullError", "ReaderDisconnected"),
+        *("Run", "RunConfig"),
         *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoryError"),
         *("__version__", "render"),
     },
