@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import psutil
 import pytest
@@ -24,71 +20,47 @@ from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.resume import _division
 from sana_stream.streaming.run.runner import Run
 
-from ..command import command, light_environment, pictures, run
+from ..command import command, pictures, run
 from ..interruptions import at_block, interrupt, posix
 from ..ports import free_port
 
 STREAM = ("--prompt", "a red boat", "--device", "cpu", "--dtype", "float32")
 
 
-def begin(rank: int, port: int, cwd: Path, *argv: str | Path) -> subprocess.Popen[str]:
-    """Start one process of the command as torchrun does."""
-    world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return subprocess.Popen(
-        command(argv), cwd=cwd, env=light_environment() | world | places, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def test_killed_process_of_torchrun_ends_the_run_with_one_line(
-    tiny_folder: Path, tmp_path: Path
-) -> None:
-    out, checkpoint = tmp_path / "boat.mp4", tmp_path / "boat.ckpt"
-    argv = (*STREAM, "--model", tiny_folder, "--frames", "100000", "--out", out)
+@posix
+def test_disturbed_video_on_two_devices_equals_that_of_one(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Killed under torchrun, resumed and interrupted without it, and resumed on one device."""
+    one, two = tmp_path / "one.mp4", tmp_path / "two.mp4"
+    shared = (*STREAM, "--model", tiny_folder, "--frames", "25")
     port = free_port()
-    first, second = (begin(rank, port, tmp_path, *argv) for rank in (0, 1))
-    try:
-        while not checkpoint.exists() and first.poll() is None and second.poll() is None:
-            time.sleep(0.05)
-        os.kill(second.pid, signal.SIGKILL)
-        output, log = first.communicate(timeout=60)
-    finally:
-        for process in (first, second):
-            process.kill()
-            process.communicate()
-    lines = log.splitlines()
-    assert output == ""
-    assert first.returncode == 1, log
+    with monkeypatch.context() as patch:
+        launch(patch, "1", "2", port)
+        second = subprocess.Popen(command(shared), stderr=subprocess.PIPE)
+        launch(patch, "0", "2", port)
+        at_block(patch, 1, second.kill)
+        assert run(*shared, "--parallel", "decoder", "--out", two) == 1
+        assert second.communicate() == (None, b"")
+    lines = capfd.readouterr().err.splitlines()
     assert lines[-1] == (
         "sana-stream: process 1 of this stream's devices has ended (killed, or lost with its"
         " machine); the stream ends here, and can be resumed"
     )
     assert not [line for line in lines if "Traceback" in line or "gloo" in line]
-    with av.open(str(out)) as video:
-        assert sum(1 for _ in video.decode(video=0)) > 9
-    header = read_saved(checkpoint).header
-    assert (header.devices, header.parallel) == (2, "frames 2")
-
-
-@posix
-def test_interrupted_video_is_resumed_on_as_many_devices(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    one, two = tmp_path / "one.mp4", tmp_path / "two.mp4"
-    shared = (*STREAM, "--model", tiny_folder, "--frames", "25")
+    assert len(pictures(two)) == 9
+    assert read_saved(two.with_suffix(".ckpt")).header.devices == 2
     with monkeypatch.context() as patch:
         at_block(patch, 1, interrupt)
-        assert run(*shared, "--devices", "2", "--parallel", "decoder", "--out", two) == 130
+        assert run("resume", two) == 130
     assert not psutil.Process().children()
+    assert "on 2 cpu devices" in capfd.readouterr().err
     assert len(pictures(two)) == 17
-    assert run("resume", two) == 0
-    assert not psutil.Process().children()
+    assert run("resume", two, "--devices", "1") == 0
     assert run(*shared, "--out", one) == 0
     assert np.array_equal(pictures(one), pictures(two))
     assert not torch.distributed.is_initialized()
-    assert capfd.readouterr().err.count("on 2 cpu devices") == 2
 
 
 @pytest.mark.parametrize(
@@ -113,11 +85,11 @@ def test_resumed_stream_has_its_division_unless_the_number_changes(
     assert _division(None, header, stored, given) == expected  # type: ignore[arg-type]
 
 
-def launch(monkeypatch: pytest.MonkeyPatch, rank: str, size: str) -> None:
+def launch(monkeypatch: pytest.MonkeyPatch, rank: str, size: str, port: int = 1) -> None:
     """Set the environment of a process that torchrun starts."""
     for name, value in (("RANK", rank), ("WORLD_SIZE", size), ("MASTER_ADDR", "127.0.0.1")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MASTER_PORT", "1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
 
 
 def test_run_in_a_later_process_of_torchrun_follows_the_first(

@@ -89,10 +89,8 @@ def switch(session: Session, number: int) -> None:
     ("parallel", "settings", "layout"),
     [
         (None, {}, Layout(frames=2, decoder=True)),  # 3 + 2 latent frames
-        (None, {"block_frames": 2}, Layout(frames=2, decoder=True)),  # 2 + 1
         (None, {"guidance": 3.0, "memory": "window=1,sink=1"}, Layout(guidance=2, decoder=True)),
-        ("frames", {}, Layout(frames=3)),  # 2 + 2 + 1
-        ("frames", {"guidance": 3.0, "memory": "decay=0.5"}, Layout(frames=3)),
+        ("frames", {"guidance": 3.0, "memory": "decay=0.5"}, Layout(frames=3)),  # 2 + 2 + 1
         ("rows", {"guidance": 2.0}, Layout(rows=3)),
         ("decoder", {"image": np.full((48, 32, 3), 90, np.uint8)}, Layout(frames=2, decoder=True)),
     ],
@@ -199,7 +197,7 @@ def test_custom_noise_and_interruption(tiny_engine: Engine, several: ParallelEng
         check_equal(one, other)
 
 
-@pytest.mark.parametrize(("parallel", "guidance"), [(None, 1.0), (None, 3.0), ("frames", 3.0), ("rows", 1.0)])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(("parallel", "guidance"), [(None, 3.0), ("frames", 3.0), ("rows", 1.0)])  # fmt: skip  # noqa: E501
 def test_bytes_sent_are_those_counted(
     several: ParallelEngine, parallel: str | None, guidance: float
 ) -> None:
