@@ -140,7 +140,7 @@ class PlainReporter:
         for line in unknown[:UNKNOWN_ROWS]:
             self.note(line)
         if (more := len(unknown) - UNKNOWN_ROWS) > 0:
-            self.note(f"of {more} more prompts no word is known")
+            self.note(f"{more} more prompts have words that are not known")
 
     def note(self, line: str) -> None:
         """Print one line, with control characters escaped."""

@@ -6,7 +6,8 @@ from argparse import Namespace
 from dataclasses import dataclass, replace
 
 from sana_stream.errors import ConfigError
-from sana_stream.streaming.outputs.targets import STDOUT, check_outputs, default_output
+from sana_stream.streaming.outputs.default_name import default_output
+from sana_stream.streaming.outputs.targets import STDOUT, check_outputs
 
 from . import argument_types
 from .live_options import DEFAULT_HOST, LiveOptions
@@ -62,7 +63,8 @@ class Options(LiveOptions, ModelOptions):
         multiple=True,
         parameters=("prompt",),
         metavar="TEXT",
-        help="prompt; repeat the option for several prompts, shown one after another",
+        help="prompt; repeat the option for several prompts, shown one after another; the option "
+        "can be left out for a single one",
     )
     prompt_file: str | None = option(
         "--prompt-file",
@@ -106,7 +108,7 @@ class Options(LiveOptions, ModelOptions):
         metavar="OUTPUT",
         help="file (.mp4 .mkv .mov .ts .webm .y4m), PNG files (frames/%%06d.png), HLS playlist "
         "(.m3u8), - for standard output, or URL (tcp:// unix:// udp:// rtmp:// srt://); repeat "
-        "the option for several (default: an .mp4 file named after the prompt file)",
+        "the option for several (default: a new .mp4 file named after the prompt file or prompt)",
     )
     overwrite: bool = switch("--overwrite", group=OUTPUT, help="replace existing files")
     container: str | None = option(
@@ -193,7 +195,9 @@ class Options(LiveOptions, ModelOptions):
         """
         check_story(args)
         values = read_options(cls, args)
-        values["outputs"] = values["outputs"] or (default_output(values["prompt_file"]),)
+        values["outputs"] = values["outputs"] or (
+            default_output(values["prompt_file"], values["prompts"], values["overwrite"]),
+        )
         check_outputs(values["outputs"], args.format, args.segment, args.window)
         check_live(args)
         options = cls(length=Length(**read_options(Length, args)), **values)

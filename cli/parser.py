@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ ONE_DEVICE = ("--devices", "--parallel")  # refused by commands that have no suc
 
 EXAMPLES = """\
 examples:
-  sana-stream --prompt "a red boat at dusk"
+  sana-stream "a red boat at dusk"
   sana-stream --prompt-file story.txt --minutes 1
   sana-stream --prompt-file story.txt --minutes 10 --size 832x480 --model ~/LongSANA
   sana-stream --prompt "a balloon" --prompt "a train" --endless --every 20 --out tower.mkv
@@ -39,6 +40,8 @@ finishes the current block and closes the file; a second Ctrl-C stops immediatel
 class Parser(argparse.ArgumentParser):
     """An argument parser with errors on one line; for an unknown option it names the nearest."""
 
+    takes_prompt = False  # whether one argument without an option is the prompt
+
     def error(self, message: str) -> NoReturn:
         line = safe_text(message.removeprefix("argument "), 400)
         self.exit(USAGE_ERROR, f"{self.prog}: {line}\n")
@@ -51,15 +54,37 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """The options in `argv`; exits for `--help`, `--version` and usage errors."""
         parsed, rest = self.parse_known_args(argv)
-        if rest:
+        if self.takes_prompt and len(rest) == 1 and not rest[0].startswith("-"):
+            self._check_prompt(parsed, rest[0])
+            parsed.prompt = rest
+        elif rest:
             self.error(self._unrecognized(rest))
         return parsed
+
+    def _check_prompt(self, parsed: argparse.Namespace, word: str) -> None:
+        """Exit where an argument without an option is a file or a second prompt."""
+        shown = safe_text(word, 80)
+        if os.path.isfile(word):
+            self.error(
+                f'"{shown}" is a file: give a story as --prompt-file "{shown}", and continue an '
+                f'interrupted video with sana-stream resume "{shown}"'
+            )
+        if parsed.prompt:
+            self.error(f'"{shown}" and --prompt both give a prompt: use --prompt for each')
+        if parsed.prompt_file is not None:
+            self.error(f'"{shown}" and --prompt-file both give prompts: give one of them')
 
     def _unrecognized(self, rest: list[str]) -> str:
         option = next((word for word in rest if word.startswith("-")), None)
         if option is None:
             word = safe_text(rest[0], 80)
-            return f'"{word}" belongs to no option: for a prompt use --prompt "{word}"'
+            if not self.takes_prompt:
+                return f'"{word}" belongs to no option: for a prompt use --prompt "{word}"'
+            words = safe_text(" ".join(rest), 80)
+            return (
+                f'"{word}" and "{safe_text(rest[1], 80)}" are two arguments without an option: '
+                f'put a prompt in quotes, "{words}", or give each with --prompt'
+            )
         if option.partition("=")[0] in ONE_DEVICE:
             return f"{self.prog} runs on one device: leave {option.partition('=')[0]} out"
         known = [name for action in self._actions for name in action.option_strings]
@@ -73,13 +98,14 @@ def build_parser(version: str, commands: str = "") -> Parser:
     """The parser of `sana-stream`; `commands` lists the other commands for `--help`."""
     parser = Parser(
         prog="sana-stream",
-        usage="sana-stream --prompt TEXT | --prompt-file FILE [options]",
+        usage="sana-stream PROMPT | --prompt-file FILE [options]",
         description="Generate a long video from prompts, block by block, in constant memory.",
         epilog=f"{EXAMPLES}\n{commands}",
         formatter_class=_formatter,
         allow_abbrev=False,
         add_help=False,
     )
+    parser.takes_prompt = True
     for group in (PROMPTS, LENGTH, OUTPUT, LIVE, FRAMES, MODEL, SAFETY):
         add_group(parser, group)
     messages = add_group(parser, MESSAGES)

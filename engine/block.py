@@ -168,11 +168,12 @@ class BlockPart:
     prompt: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Block:
     """A finished block: its frames and the latents that they were decoded from.
 
     Blocks of a CUDA device are in pinned memory, which is not swapped out: copy what you keep.
+    Printing one shows a line without its tensors.
     """
 
     index: int  # number of the block in the stream, from 0
@@ -181,3 +182,10 @@ class Block:
     latents: torch.Tensor  # float32 (1, C, T', h, w) on the CPU, normalised
     prompt: str
     stats: BlockStats
+
+    def __repr__(self) -> str:
+        count, height, width, _ = self.frames.shape
+        return (
+            f"Block(index={self.index}, start={self.start}, frames={count} of {width}x{height}, "
+            f"prompt={self.prompt!r}, seconds={self.stats.total_seconds:.3f})"
+        )

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from .config import TransformerConfig
 
+PARTS = 2  # of a block's frames, one after the other: hidden channels take six times their memory
+
 
 class FeedForward(nn.Module):
     """Gated convolution of each frame, then a temporal convolution with a residual connection.
@@ -50,14 +52,25 @@ class FeedForward(nn.Module):
     def spatial_conv(self, x: Tensor, height: int, width: int) -> Tensor:
         """Apply the gated convolution to each frame: (B, T, P, D) to the same shape."""
         if self.fused:
-            hidden = _pointwise(self.conv_inverted, x.flatten(0, 1))
-            depth = self.conv_depth
-            gated = torch.ops.sana_stream.gated_depthwise(
-                hidden, depth.weight, depth.bias, height, width
-            )
-            return _pointwise(self.conv_point, gated).view_as(x)
+            out = torch.empty_like(x, memory_format=torch.contiguous_format)
+            for part, target in zip(
+                x.flatten(0, 1).chunk(PARTS), out.flatten(0, 1).chunk(PARTS), strict=True
+            ):
+                self._spatial_conv_into(target, part, height, width)
+            return out
         image = self.expand(x.flatten(0, 1), height, width)
         return self.project(self.conv_depth(image)).view_as(x)
+
+    def _spatial_conv_into(self, target: Tensor, x: Tensor, height: int, width: int) -> None:
+        """Write the gated convolution of tokens (n, P, D) to a tensor of the same shape."""
+        depth, point = self.conv_depth, self.conv_point
+        hidden = torch.ops.sana_stream.gated_depthwise(
+            _pointwise(self.conv_inverted, x), depth.weight, depth.bias, height, width
+        )
+        if isinstance(point, nn.Conv2d):  # without a copy
+            torch.mm(hidden.flatten(0, 1), point.weight.flatten(1).t(), out=target.flatten(0, 1))
+        else:
+            target.copy_(point(hidden))
 
     def expand(self, x: Tensor, height: int, width: int) -> Tensor:
         """Expand tokens (n, P, D) to images (n, C, h, w) for the depthwise convolution."""

@@ -129,17 +129,58 @@ class TransformerBlock(nn.Module):
             past: attention sums and conv state (B, P, D) of the earlier blocks.
             grid: token rows and columns of a frame.
         """
-        tables = (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)  # 6 x (B, T, 1, D)
-        shift, scale, gate, ff_shift, ff_scale, ff_gate = tables
-        sums, conv_state = past
-        frames = x.shape[1]
-        attended = self._modulate(x, shift, scale).flatten(1, 2)
-        attended, own = self.attn1(attended, rotation, sums)
-        x = self._add(x, attended.unflatten(1, (frames, -1)), gate)
-        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (frames, -1))
-        x, mixed = self._add_modulate(x, crossed, ff_shift, ff_scale)
-        mixed, new_state = self.ff(mixed, *grid, conv_state)
-        return self._add(x, mixed, ff_gate), own, new_state
+        tables = self._tables(modulation)
+        mixed, own = self._attend(x, tables, rotation, past[0])
+        x, mixed = self._cross_attend(x, mixed, tables, text)
+        mixed, new_state = self.ff(mixed, *grid, past[1])
+        return self._add(x, mixed, tables[5]), own, new_state
+
+    def state(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        rotation: RotaryEmbedding,
+        text: tuple[Tensor, Tensor, Tensor | None],
+        past: tuple[AttentionState, Tensor],
+        grid: tuple[int, int],
+    ) -> tuple[AttentionState, Tensor]:
+        """The sums and the conv state that `forward` returns, where its tokens are not needed.
+
+        After self-attention only the last frame is computed, and no temporal convolution.
+        """
+        tables = self._tables(modulation)
+        attended, own = self._attend(x, tables, rotation, past[0])
+        x, attended = (each[:, -1:].contiguous() for each in (x, attended))
+        last = tuple(table[:, -1:] for table in tables)
+        _, mixed = self._cross_attend(x, attended, last, text)
+        return own, self.ff.spatial_conv(mixed, *grid)[:, -1]
+
+    def _tables(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of attention and of feed-forward: six of (B, T or 1, 1, D)."""
+        return (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)
+
+    def _attend(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, ...],
+        rotation: RotaryEmbedding,
+        sums: AttentionState,
+    ) -> tuple[Tensor, AttentionState]:
+        normed = self._modulate(x, *tables[:2]).flatten(1, 2)
+        attended, own = self.attn1(normed, rotation, sums)
+        return attended.unflatten(1, (x.shape[1], -1)), own
+
+    def _cross_attend(
+        self,
+        x: Tensor,
+        attended: Tensor,
+        tables: tuple[Tensor, ...],
+        text: tuple[Tensor, Tensor, Tensor | None],
+    ) -> tuple[Tensor, Tensor]:
+        """The tokens after both attentions, and the input of the feed-forward."""
+        x = self._add(x, attended, tables[2])
+        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (x.shape[1], -1))
+        return self._add_modulate(x, crossed, *tables[3:5])
 
     def _modulate(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
         if self.fused:
@@ -246,7 +287,7 @@ class SanaVideoTransformer(nn.Module):
         """
         if rotation is None:
             rotation = self.rotation(latents, start)
-        x, embedded, _ = self._run(latents, timestep, text, past, rotation)
+        x, embedded = self._run(latents, timestep, text, past, rotation)
         shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
         x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
         return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
@@ -266,7 +307,8 @@ class SanaVideoTransformer(nn.Module):
         timestep = torch.zeros(latents.shape[0], device=latents.device)
         if rotation is None:
             rotation = self.rotation(latents, start)
-        _, _, updates = self._run(latents, timestep, text, past, rotation)
+        updates: list[tuple[AttentionState, Tensor]] = []
+        self._run(latents, timestep, text, past, rotation, updates)
         sums, conv_states = zip(*updates, strict=True)
         S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
         return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
@@ -297,17 +339,34 @@ class SanaVideoTransformer(nn.Module):
         return height // self.config.patch_size[1], width // self.config.patch_size[2]
 
     def _run(
-        self, latents: Tensor, timestep: Tensor, text: TextKV, past: Past, rotation: RotaryEmbedding
-    ) -> tuple[Tensor, Tensor, list[tuple[AttentionState, Tensor]]]:
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextKV,
+        past: Past,
+        rotation: RotaryEmbedding,
+        updates: list[tuple[AttentionState, Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run the layers; returns their tokens and the embedded timestep.
+
+        Args:
+            updates: gets each layer's sums and conv state. With it the fused last layer's tokens
+                are not computed, and those of the layer before are returned.
+        """
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.embed_patches(latents)
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
-        updates = []
-        for i, layer in enumerate(self.layers):
+        layers = self.layers
+        for i, layer in enumerate(layers):
             own_text = text.keys[i], text.values[i], text.bias
+            if updates is not None and layer.fused and i == len(layers) - 1:
+                updates.append(layer.state(x, modulation, rotation, own_text, past.layer(i), grid))
+                break
             x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
-            updates.append((sums, conv_state))
-        return x, embedded, updates
+            if updates is not None:
+                updates.append((sums, conv_state.clone()))
+            del conv_state  # it is a part of a tensor of the whole block's size
+        return x, embedded
 
     def embed_patches(self, latents: Tensor) -> Tensor:
         """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""

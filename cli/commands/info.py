@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
     if args.json:
         answer(json.dumps(model_facts(info, expected, notes)))
     else:
-        print_table([*_rows(info, notes), *_memory_rows(expected)])
+        print_table([*_rows(info, notes), *_memory_rows(expected), *_words(info)])
     return 1 if info.errors else 0
 
 
@@ -127,12 +127,15 @@ def _rows(info: ModelInfo, notes: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield "from an image", "no"
     if info.trained_seconds is not None:
         yield "trained on", f"{info.trained_seconds:.0f} seconds"
-    if info.vocabulary is not None:
-        yield "words it knows", ", ".join(info.vocabulary.content_words)
     for note in notes:
         yield "note", note
     for problem in info.problems:
         yield "does not run", problem
+
+
+def _words(info: ModelInfo) -> Iterator[tuple[str, str]]:
+    if info.vocabulary is not None:
+        yield "words it knows", ", ".join(info.vocabulary.content_words)
 
 
 def _multiples(info: ModelInfo) -> str:

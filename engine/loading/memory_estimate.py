@@ -18,6 +18,7 @@ from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.registry import VideoTransformerConfig, build_transformer
 from sana_stream.models.state import StreamState
 from sana_stream.models.vae.registry import VideoDecoderConfig, build_decoder
+from sana_stream.models.vae.streaming import SingleUseCache
 
 
 class _LiveBytes(TorchDispatchMode):
@@ -120,25 +121,27 @@ def denoise_bytes(
 def decode_bytes(
     config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...]
 ) -> tuple[int, int]:
-    """Peak bytes of decoding latents (1, C, T', h, w) in mid-stream, and bytes of the cache."""
+    """Peak bytes of decoding latents (1, C, T', h, w) in mid-stream, and bytes of the cache.
+
+    The cache is not in the peak: a new one takes the place of the one before.
+    """
     with torch.device("meta"):
         decoder = build_decoder(config).to(dtype)
-        first, cache = decoder.decode(torch.empty((*latents[:2], 1, *latents[3:])))
+        _, cache = decoder.decode(torch.empty((*latents[:2], 1, *latents[3:])))
         piece = torch.empty(latents)
-    del first
-    return peak_bytes(lambda: decoder.decode(piece, cache)), cache.nbytes
+
+    def decode() -> object:
+        own = SingleUseCache(tuple(map(torch.empty_like, cache.tails)))
+        return decoder.decode(piece, own)
+
+    return peak_bytes(decode) - cache.nbytes, cache.nbytes
 
 
 def block_decode_bytes(
     config: VideoDecoderConfig, dtype: torch.dtype, latents: tuple[int, ...], pieces: int
 ) -> tuple[int, int]:
-    """As `decode_bytes` of a block (1, C, T', h, w), `pieces` latent frames at a time.
-
-    The cache of the piece before lives beside that of the block before, which is not counted here,
-    and the new one.
-    """
-    peak, cache = decode_bytes(config, dtype, (*latents[:2], pieces, *latents[3:]))
-    return peak + (cache if pieces < latents[2] else 0), cache
+    """As `decode_bytes` of a block (1, C, T', h, w), `pieces` latent frames at a time."""
+    return decode_bytes(config, dtype, (*latents[:2], pieces, *latents[3:]))
 
 
 def max_decode_frames(

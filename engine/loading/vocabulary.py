@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
 from sana_stream.models.weights.tokenizer_files import read_tokenizer
 
 LARGEST = 1 << 20  # bytes; larger tokenizers have parts of words and can spell any word
+SIMILARITY = 0.75  # of two spellings, from 0 to 1
 _WORD = re.compile(r"\w+")
 # Words that describe nothing by themselves.
 _FILLERS = (
@@ -44,8 +46,14 @@ class Vocabulary:
         return cls(frozenset(word for word in known if _WORD.fullmatch(word)))
 
     def unknown(self, prompt: str) -> list[str]:
-        """The words of a prompt that are not in the vocabulary, each once."""
-        return list(dict.fromkeys(word for word in _words(prompt) if word not in self.words))
+        """The words of a prompt that describe something and are not known, each once."""
+        known = self.words.union(_FILLERS.split())
+        return list(dict.fromkeys(word for word in _words(prompt) if word not in known))
+
+    def nearest(self, word: str) -> str | None:
+        """The known word that is spelled most like an unknown one; `None` where none is."""
+        matches = get_close_matches(word, self.content_words, n=1, cutoff=SIMILARITY)
+        return matches[0] if matches else None
 
     @property
     def content_words(self) -> list[str]:

@@ -169,6 +169,7 @@ class GraphedFunction(Generic[R]):
         tensors, tree = tree_flatten(args)
         graph = self._graphs.get(_form(tensors, tree))
         if graph is None:
+            del tensors  # the function may free them
             return self._function(*args)
         with self._recorder.exclusive():
             for own, given in zip(graph.inputs, tensors, strict=True):
@@ -264,12 +265,12 @@ class GraphedDecoder:
         """As `WanVAE.decode`."""
         if cache is None:
             return self._decoder.decode(latents)
-        frames, tails = self._decode_frames(self._decoder.denormalize(latents), cache.tails)
+        frames, tails = self._decode_frames(self._decoder.denormalize(latents), cache.take())
         return frames.clamp(-1, 1), VAECache(tails)
 
     def capture(self, latents: Tensor, cache: VAECache) -> None:
         """Capture the call for pieces with the shape of `latents`, (1, C, T', h, w)."""
-        self._decode_frames.capture(self._decoder.denormalize(latents), cache.tails)
+        self._decode_frames.capture(self._decoder.denormalize(latents), list(cache.tails))
 
 
 @torch.no_grad()

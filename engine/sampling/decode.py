@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from sana_stream.engine.block import BlockSpan
 from sana_stream.engine.device import SideStream
 from sana_stream.engine.frame_stats import measure_frames
 from sana_stream.engine.loading.model import DecoderCalls
-from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.models.vae.streaming import VAECache
+from sana_stream.engine.snapshot.snapshot import Snapshot, small_cache
+from sana_stream.models.vae.streaming import SingleUseCache, VAECache
 
 from .checks import is_finite
 
@@ -36,7 +36,7 @@ class DecodedBlock:
 def decode_block(
     decoder: DecoderCalls,
     latents: Tensor,
-    before: Snapshot,
+    cache: VAECache | None,
     span: BlockSpan,
     step: int,
     side_stream: SideStream,
@@ -46,18 +46,19 @@ def decode_block(
 
     Args:
         latents: float32 (1, C, T', h, w), normalised.
-        before: the snapshot that the block follows.
+        cache: of the blocks before; `None` at the start of the stream.
         span: the block, of which all frames are decoded.
         step: latent frames decoded at a time.
         side_stream: runs this.
         deliver: is called with the frames of each piece as soon as they are on the CPU, up to the
             first piece that is not finite.
     """
-    cache = before.cache or rebuild_cache(decoder, before.recent_latents, step)
     host, stats, finite = None, [], []
     start, parts = 0, None if deliver is None else _Parts(side_stream, deliver)
     for piece in latents.split(step, dim=2):
-        frames, cache = decoder.decode(piece, cache)
+        frames, kept = decoder.decode(piece, cache)
+        cache = SingleUseCache(kept.tails)
+        del kept  # so that the next piece can free its tails
         finite.append(is_finite(frames))
         pixels = to_pixels(frames)
         stats.append(measure_frames(pixels))
@@ -115,12 +116,57 @@ class _Parts:
             self._deliver(frames, start)
 
 
+class HeldCache:
+    """The decoder's cache after a stream's last block, where it is too large for snapshots.
+
+    It is in memory once: decoding the next block consumes it. After any other block, or an attempt
+    that failed, it is rebuilt.
+    """
+
+    def __init__(self) -> None:
+        self._after: tuple[Tensor, ...] = ()  # latents of the blocks that it follows
+        self._cache: VAECache | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the cache."""
+        return 0 if self._cache is None else self._cache.nbytes
+
+    def keep(self, after: Snapshot, cache: VAECache | None) -> Snapshot:
+        """The snapshot with the cache in it if that is small; a large one is held here."""
+        small = small_cache(cache)
+        self._after, self._cache = after.recent_latents, cache if small is None else None
+        return replace(after, cache=None if small is None else VAECache(small.tails))
+
+    def take(self, before: Snapshot, decoder: DecoderCalls, step: int) -> VAECache | None:
+        """The cache that a snapshot's next block is decoded with: its own, held, or rebuilt.
+
+        Args:
+            before: the snapshot.
+            decoder: rebuilds the cache from the snapshot's latents.
+            step: latent frames decoded at a time.
+        """
+        cache, self._cache = self._cache, None
+        if before.cache is not None:
+            return before.cache
+        if cache is not None and self._is_after(before.recent_latents):
+            return cache
+        del cache
+        return rebuild_cache(decoder, before.recent_latents, step)
+
+    def _is_after(self, recent: Sequence[Tensor]) -> bool:
+        pairs = zip(self._after, recent, strict=False)
+        return len(recent) == len(self._after) and all(own is other for own, other in pairs)
+
+
 def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) -> VAECache | None:
     """The decoder's cache after the `recent` latents, for a snapshot that has none."""
-    cache = None
+    cache: VAECache | None = None
     for latents in recent:
         for piece in latents.split(step, dim=2):
-            _, cache = decoder.decode(piece, cache)
+            kept = decoder.decode(piece, cache)[1]
+            cache = SingleUseCache(kept.tails)
+            del kept
     return cache
 
 

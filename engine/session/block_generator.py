@@ -27,7 +27,7 @@ from sana_stream.engine.sampling.checks import (
     out_of_memory,
     sample_until_finite,
 )
-from sana_stream.engine.sampling.decode import DecodedBlock, DeliverPart, decode_block
+from sana_stream.engine.sampling.decode import DecodedBlock, DeliverPart, HeldCache, decode_block
 from sana_stream.engine.sampling.denoise import (
     BlockNoise,
     commit_pending,
@@ -125,6 +125,7 @@ class BlockGenerator:
         )
         self._must_tile = False  # since memory has run out
         self._side_stream = side_stream_for(model.device)
+        self._cache = HeldCache()
         self._peak_bytes = 0
         self._sampling = Lock()
         self._interrupted = False
@@ -195,8 +196,7 @@ class BlockGenerator:
             before.reference_stats, stats, span.index - latent_block.snapshot.shot.index
         )
         after = replace(
-            latent_block.after,
-            cache=decoded.cache,
+            self._cache.keep(latent_block.after, decoded.cache),
             reference_stats=reference,
             decode_frames=pieces,
             decode_tiles=tiles,
@@ -269,8 +269,9 @@ class BlockGenerator:
             decoder = self._model.decoder_for(tiles)
             try:
                 with latent_block.timer.stage("decode"):
+                    cache = self._cache.take(before, decoder, step)
                     decoded = decode_block(
-                        *(decoder, latents, before, span, step, side_stream, deliver)
+                        *(decoder, latents, cache, span, step, side_stream, deliver)
                     )
                     return decoded, step, tiles
             except torch.OutOfMemoryError as error:
@@ -313,7 +314,7 @@ class BlockGenerator:
             decode_seconds=timer.seconds("decode"),
             memory_bytes=memory,
             peak_memory_bytes=self._peak_bytes,
-            state_bytes=after.nbytes,
+            state_bytes=after.nbytes + self._cache.nbytes,
             attempts=latent_block.attempts,
             look=stats,
             drift=drift,

@@ -67,7 +67,7 @@ class SessionSettings:
         return replace(self, solver=solver, timesteps=timesteps, after_cut=None)
 
 
-CACHE_LIMIT = 64 << 20  # bytes; a larger decoder cache is not stored
+CACHE_LIMIT = 64 << 20  # bytes; a larger decoder cache is held once by the session instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +111,12 @@ class Snapshot:
         """The block plan from the last cut on; `temporal_factor` is the VAE's."""
         return BlockPlan(self.settings.block_frames, temporal_factor, (self.shot,))
 
-    def without_large_cache(self) -> Snapshot:
-        """The snapshot without a large decoder cache (2 GiB at 832x480).
 
-        Resuming from it decodes `recent_latents` again, which is faster than writing the cache.
-        """
-        drift = self.drift_reference
-        if drift is not None and drift.recovery is not None:
-            drift = replace(
-                drift, recovery=replace(drift.recovery, cache=_small(drift.recovery.cache))
-            )
-        return replace(self, cache=_small(self.cache), drift_reference=drift)
+def small_cache(cache: VAECache | None) -> VAECache | None:
+    """The cache, or `None` for one that is too large for snapshots (1.8 GiB at 832x480).
 
-
-def _small(cache: VAECache | None) -> VAECache | None:
+    Decoding `recent_latents` again is faster than writing such a cache to a file.
+    """
     return None if cache is not None and cache.nbytes > CACHE_LIMIT else cache
 
 

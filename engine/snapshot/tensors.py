@@ -137,9 +137,9 @@ Described = dict[str, Any]  # {"position": int, "slots": Slots}
 def to_tensors(snapshot: Snapshot) -> dict[str, Tensor]:
     """The snapshot's tensors by name, on the CPU and contiguous.
 
-    Empty slots and a large decoder cache are left out.
+    Empty slots are left out.
     """
-    snapshot, tensors = snapshot.without_large_cache(), {}
+    tensors: dict[str, Tensor] = {}
     for number, state in enumerate(snapshot.states):
         if state.position:
             tensors[f"state.{number}.tail"] = state.conv_state

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import check_frames
-from .layers import ConvCache
+from .layers import ConvCache, Tails
 from .ltx2_config import CausalLTX2Config
 from .ltx2_network import LTX2Network
 from .streaming import StreamingDecoder, VAECache, matching_tails
@@ -41,7 +41,7 @@ class CausalLTX2Decoder(StreamingDecoder):
         """Check latents and convert them to the input of `decode_frames`."""
         return self.inner.denormalize(latents)
 
-    def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def decode_frames(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""
         return self.inner.decode(prepared, tails)
 

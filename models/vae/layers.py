@@ -2,12 +2,14 @@
 
 Every layer is called as `layer(x, tails)` with `x (B, C, T, H, W)`. It returns its output and the
 new tails: the last input frames of its causal convolutions, which precede the next chunk.
-`tails` is `None` at the start of a stream, and later the tuple that the last call returned.
+`tails` is `None` at the start of a stream, and later a list of the tails that the last call
+returned, from whose front each layer removes its own. Those that nothing else refers to are freed
+one by one, before new ones are made: a large cache is in memory once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import torch
@@ -17,31 +19,53 @@ from torch import Tensor, nn
 from .layout import from_frames, join_frames, last_frames, to_frames
 
 ConvCache = tuple[Tensor, ...]
+Tails = list[Tensor]  # of an earlier call; each layer removes its own from the front
 
 
 class StreamingLayer(nn.Module):
-    """Base of layers called as `layer(x, tails) -> (y, tails)`, with `num_cached` tails."""
+    """Base of layers called as `layer(x, tails) -> (y, tails)`."""
 
-    num_cached = 0
+    def sequence(self) -> Iterable[StreamingLayer]:
+        """The layers that make up this one where they run one after the other, else itself."""
+        return (self,)
 
 
 def run_layers(
-    layers: Iterable[StreamingLayer], x: Tensor, tails: ConvCache | None
+    layers: Iterable[StreamingLayer], x: Tensor, tails: Tails | None
 ) -> tuple[Tensor, ConvCache]:
-    """Run a chunk through layers in sequence; each layer gets its own part of the tails."""
+    """Run a chunk through layers in sequence; each layer takes its own tails."""
     kept: ConvCache = ()
-    for layer in layers:
-        own = None if tails is None else tails[len(kept) : len(kept) + layer.num_cached]
-        x, new = layer(x, own)
+    for layer in _flat(layers):  # no caller of a caller holds the input of a finished layer
+        x, new = layer(x, tails)
         kept += new
     return x, kept
 
 
-def causal_conv(conv: nn.Conv3d, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Convolve causally over time: the tail, or zeros at the start, precedes `x`."""
+def _flat(layers: Iterable[StreamingLayer]) -> Iterator[StreamingLayer]:
+    for layer in layers:
+        parts = tuple(layer.sequence())
+        if parts == (layer,):
+            yield layer
+        else:
+            yield from _flat(parts)
+
+
+def next_tail(tails: Tails | None) -> Tensor | None:
+    """Remove the first tail from the list and return it; `None` at the start of a stream."""
+    return None if tails is None else tails.pop(0)
+
+
+def causal_conv(conv: nn.Conv3d, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tensor]:
+    """Convolve causally over time: the next tail, or zeros at the start, precedes `x`."""
+    x, tail = join_tail(conv, x, tails)
+    return convolve(conv, x), tail
+
+
+def join_tail(conv: nn.Conv3d, x: Tensor, tails: Tails | None) -> tuple[Tensor, Tensor]:
+    """The input of a causal convolution: `x` after the next tail or zeros, and the new tail."""
     history = conv.kernel_size[0] - conv.stride[0]
-    x = join_frames(tail, x, history, conv.weight)
-    return convolve(conv, x), last_frames(x, history)
+    x = join_frames(next_tail(tails), x, history, conv.weight)
+    return x, last_frames(x, history)
 
 
 def set_kernels(network: nn.Module, fused: bool) -> None:
@@ -51,18 +75,23 @@ def set_kernels(network: nn.Module, fused: bool) -> None:
             layer.fused = fused  # type: ignore[assignment] - of any layer that has it
 
 
-def norm_conv(
-    norm: RMSNorm, conv: nn.Conv3d, x: Tensor, tail: Tensor | None, bias: Tensor | None = None
+def join_normalized(
+    norm: RMSNorm, conv: nn.Conv3d, x: Tensor, tails: Tails | None, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`causal_conv` of the SiLU of a norm, fused and without the convolution's own bias.
+    """`join_tail` of the SiLU of a norm, in one kernel.
 
     Args:
         bias: added to `x` first.
     """
     history = conv.kernel_size[0] - conv.stride[0]
-    joined, kept = torch.ops.sana_stream.norm_silu(x, bias, norm.gamma, tail, history, 0.0)
+    norm_silu = torch.ops.sana_stream.norm_silu
+    return norm_silu(x, bias, norm.gamma, next_tail(tails), history, 0.0)
+
+
+def convolve_without_bias(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """Convolve without the convolution's own bias, which a later pass adds."""
     padding = cast("tuple[int, int, int]", conv.padding)
-    return F.conv3d(joined, conv.weight, None, conv.stride, padding), kept
+    return F.conv3d(x, conv.weight, None, conv.stride, padding)
 
 
 def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
@@ -98,8 +127,6 @@ class RMSNorm(nn.Module):
 class ResidualBlock(StreamingLayer):
     """Two normalised causal convolutions with a shortcut."""
 
-    num_cached = 2
-
     def __init__(self, dim: int, out_dim: int, dropout: float) -> None:
         super().__init__()
         self.norm1 = RMSNorm(dim)
@@ -110,15 +137,17 @@ class ResidualBlock(StreamingLayer):
         self.conv_shortcut = nn.Conv3d(dim, out_dim, 1) if dim != out_dim else nn.Identity()
         self.fused = False  # set by `set_kernels`
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        tail1, tail2 = tails if tails is not None else (None, None)
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        # one name for all, so that each result is freed once the next one is made
         if self.fused:
-            y, tail1 = norm_conv(self.norm1, self.conv1, x, tail1)
-            y, tail2 = norm_conv(self.norm2, self.conv2, y, tail2, self.conv1.bias)
+            y, tail1 = join_normalized(self.norm1, self.conv1, x, tails)
+            y = convolve_without_bias(self.conv1, y)
+            y, tail2 = join_normalized(self.norm2, self.conv2, y, tails, self.conv1.bias)
+            y = convolve_without_bias(self.conv2, y)
             return self._sum(x, y), (tail1, tail2)
-        y, tail1 = causal_conv(self.conv1, F.silu(self.norm1(x)), tail1)
-        y, tail2 = causal_conv(self.conv2, self.dropout(F.silu(self.norm2(y))), tail2)
-        shortcut = self.conv_shortcut
+        y, tail1 = causal_conv(self.conv1, F.silu(self.norm1(x)), tails)
+        y, tail2 = join_tail(self.conv2, self.dropout(F.silu(self.norm2(y))), tails)
+        y, shortcut = convolve(self.conv2, y), self.conv_shortcut
         return (convolve(shortcut, x) if isinstance(shortcut, nn.Conv3d) else x) + y, (tail1, tail2)
 
     def _sum(self, x: Tensor, y: Tensor) -> Tensor:
@@ -138,7 +167,7 @@ class AttentionBlock(StreamingLayer):
         self.to_qkv = nn.Conv2d(dim, dim * 3, 1)
         self.proj = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         frames = to_frames(x)
         qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)  # (B·T, H·W, 3·C)
         q, k, v = qkv.unsqueeze(1).chunk(3, dim=-1)
@@ -150,14 +179,15 @@ class AttentionBlock(StreamingLayer):
 class MidBlock(StreamingLayer):
     """Middle of encoder and decoder: attention between two residual blocks."""
 
-    num_cached = 4
-
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
         self.attentions = nn.ModuleList([AttentionBlock(dim)])
         self.resnets = nn.ModuleList([ResidualBlock(dim, dim, dropout) for _ in range(2)])
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def sequence(self) -> Iterable[StreamingLayer]:
+        """Its layers in the order of their calls."""
         first, last = self.resnets
-        layers = cast("tuple[StreamingLayer, ...]", (first, self.attentions[0], last))
-        return run_layers(layers, x, tails)
+        return cast("tuple[StreamingLayer, ...]", (first, self.attentions[0], last))
+
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        return run_layers(self.sequence(), x, tails)

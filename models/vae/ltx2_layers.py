@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ConvCache, StreamingLayer, convolve, run_layers
+from .layers import ConvCache, StreamingLayer, Tails, convolve, next_tail, run_layers
 from .layout import empty_like_weight, fold_clip, join_frames, last_frames, unfold_clip
 from .ltx2_layout import Level
 from .ltx2_schema import Stride
@@ -38,13 +38,13 @@ class TemporalConv(StreamingLayer):
         self.conv = nn.Conv3d(dim, out_dim, KERNEL, padding=zeros)
         self.padding = padding
         self.causal = causal
-        self.num_cached = int(causal)
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        before = x[:, :, :1] if tails is None else tails[0]
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         padded, inner = self._padded(x)
         history = KERNEL - 1 if self.causal else KERNEL // 2
-        inner[:, :, :history] = before
+        before = next_tail(tails) if self.causal else None
+        inner[:, :, :history] = x[:, :, :1] if before is None else before
+        del before
         inner[:, :, history : history + x.shape[2]] = x
         if not self.causal:
             inner[:, :, -history:] = x[:, :, -1:]
@@ -103,13 +103,12 @@ class ResidualBlock(StreamingLayer):
             self.norm3 = nn.LayerNorm(dim, norm_eps)
             self.conv_shortcut = nn.Conv3d(dim, out_dim, 1)
         self.has_shortcut = dim != out_dim
-        self.num_cached = 2 * self.conv1.num_cached
         self.fused = False  # set by `set_kernels`
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        first, second = (None, None) if tails is None else (tails[:1], tails[1:])
-        y, tail1 = self.conv1(normalized_silu(x, self.fused), first)
-        y, tail2 = self.conv2(normalized_silu(y, self.fused), second)
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        y, tail1 = self.conv1(normalized_silu(x, self.fused), tails)
+        y = normalized_silu(y, self.fused)
+        y, tail2 = self.conv2(y, tails)
         if self.has_shortcut:
             x = self.conv_shortcut(self.norm3(x.movedim(1, -1)).movedim(-1, 1))
         return x + y, (*tail1, *tail2)
@@ -126,9 +125,8 @@ class Downsample(StreamingLayer):
         self.conv = TemporalConv(dim, out_dim // prod(stride), padding, causal=True)
         self.stride = stride
         self.group = dim * prod(stride) // out_dim
-        self.num_cached = self.conv.num_cached
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         weight = self.conv.conv.weight
         if tails is None and self.stride[0] > 1:
             x = join_frames(x[:, :, :1], x, self.stride[0] - 1, weight)
@@ -150,9 +148,8 @@ class Upsample(StreamingLayer):
         self.stride = stride
         self.residual = level.residual
         self.repeats = prod(stride) // level.factor
-        self.num_cached = self.conv.num_cached
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         weight = self.conv.conv.weight
         y, kept = self.conv(x, tails)
         y = unfold_clip(y, self.stride, weight)
@@ -166,17 +163,12 @@ class Upsample(StreamingLayer):
 class _Block(StreamingLayer, ABC):
     """Layers one after the other, in named lists."""
 
-    def count(self) -> None:
-        """Count the tails of its layers; call once they exist."""
-        self.num_cached = sum(layer.num_cached for layer in self.layers)
-
-    @property
     @abstractmethod
-    def layers(self) -> Iterable[StreamingLayer]:
+    def sequence(self) -> Iterable[StreamingLayer]:
         """The layers in the order of their calls."""
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        return run_layers(self.layers, x, tails)
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        return run_layers(self.sequence(), x, tails)
 
 
 class MidBlock(_Block):
@@ -186,10 +178,8 @@ class MidBlock(_Block):
         super().__init__()
         blocks = (ResidualBlock(dim, dim, norm_eps, padding, causal) for _ in range(layers))
         self.resnets = nn.ModuleList(blocks)
-        self.count()
 
-    @property
-    def layers(self) -> Iterable[StreamingLayer]:
+    def sequence(self) -> Iterable[StreamingLayer]:
         return self.resnets  # type: ignore[return-value]
 
 
@@ -204,10 +194,8 @@ class DownBlock(_Block):
         self.downsamplers = nn.ModuleList()
         if level.stride is not None:
             self.downsamplers.append(Downsample(dim, out_dim, level.stride, padding))
-        self.count()
 
-    @property
-    def layers(self) -> Iterable[StreamingLayer]:
+    def sequence(self) -> Iterable[StreamingLayer]:
         return (*self.resnets, *self.downsamplers)  # type: ignore[return-value]
 
 
@@ -227,9 +215,7 @@ class UpBlock(_Block):
             ResidualBlock(out_dim, out_dim, norm_eps, padding, causal) for _ in range(level.layers)
         )
         self.resnets = nn.ModuleList(blocks)
-        self.count()
 
-    @property
-    def layers(self) -> Iterable[StreamingLayer]:
+    def sequence(self) -> Iterable[StreamingLayer]:
         first = () if self.conv_in is None else (self.conv_in,)
         return (*first, *self.upsamplers, *self.resnets)  # type: ignore[return-value]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sana_stream.errors import ConfigError
 
 from .config import check_latents
-from .layers import ConvCache, StreamingLayer, run_layers
+from .layers import ConvCache, StreamingLayer, Tails, run_layers
 from .ltx2_layers import DownBlock, MidBlock, TemporalConv, UpBlock, normalized_silu
 from .ltx2_layout import LTX2Layout
 from .wan import fold, unfold
@@ -29,11 +29,10 @@ class _Coder(StreamingLayer, ABC):
     def layers(self) -> Iterable[StreamingLayer]:
         """The layers in the order of their calls."""
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        last = self.conv_out.num_cached
-        before, own = (None, None) if tails is None else (tails[:-last], tails[-last:])
-        x, kept = run_layers((self.conv_in, *self.layers), x, before)
-        x, tail = self.conv_out(normalized_silu(x, self.fused), own)
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        x, kept = run_layers((self.conv_in, *self.layers), x, tails)
+        x = normalized_silu(x, self.fused)
+        x, tail = self.conv_out(x, tails)
         return x, (*kept, *tail)
 
 
@@ -98,7 +97,7 @@ class LTX2Network(nn.Module):
         """The dtype that the decoder computes in."""
         return self.decoder.conv_in.conv.weight.dtype
 
-    def encode(self, folded: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def encode(self, folded: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         """Encode the output of `fold_frames`: float32 latents (B, z_dim, T', h, w), normalised."""
         moments, kept = self.encoder(folded, tails)
         shift, scale = self._statistics(folded.device)
@@ -120,7 +119,7 @@ class LTX2Network(nn.Module):
         shift, scale = self._statistics(latents.device)
         return (latents.float() * scale + shift).to(self.decoder_dtype)
 
-    def decode(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def decode(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         """Decode the output of `denormalize`: float32 frames (B, 3, T, H, W), not clamped."""
         x, kept = self.decoder(prepared, tails)
         return unfold(x, self.layout.patch).float(), kept

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sana_stream.errors import ConfigError
 
-from .layers import ConvCache
+from .layers import ConvCache, Tails
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class VAECache:
     """Input frames that each causal convolution needs again in a stream's next call.
 
     Its size is proportional to that of a frame. No call changes a cache it was given, so an older
-    cache is a snapshot.
+    cache is a snapshot. A `SingleUseCache` is emptied by the call.
     """
 
     tails: ConvCache  # each (B, channels, 1 or 2, height, width), in the VAE's dtype
@@ -30,11 +30,28 @@ class VAECache:
         """Bytes of all tensors."""
         return sum(tail.nbytes for tail in self.tails)
 
+    def take(self) -> Tails:
+        """The tails as a list, for the layers to remove theirs from."""
+        return list(self.tails)
 
-def matching_tails(
-    cache: VAECache | None, x: Tensor, channels: int | None = None
-) -> ConvCache | None:
-    """Return the cache's tails, after checking that the first one fits the input `x`.
+
+@dataclass(frozen=True, slots=True)
+class SingleUseCache(VAECache):
+    """A cache that one call empties, which frees each tail before it makes the new one.
+
+    For the only reference to a cache: old and new one are not in memory at the same time. A call
+    that fails may have emptied it.
+    """
+
+    def take(self) -> Tails:
+        """The tails as a list; the cache has none afterwards."""
+        tails = list(self.tails)
+        object.__setattr__(self, "tails", ())
+        return tails
+
+
+def matching_tails(cache: VAECache | None, x: Tensor, channels: int | None = None) -> Tails | None:
+    """Take the tails of a cache for a call, after checking that the first one fits the input `x`.
 
     Args:
         cache: what the stream's last call returned; `None` at the start of the stream.
@@ -54,7 +71,7 @@ def matching_tails(
             f"the cache belongs to a stream of (B, C, H, W, dtype) {given}, this one has {wanted}; "
             "give the cache that this stream's last call returned"
         )
-    return cache.tails
+    return cache.take()
 
 
 class StreamingDecoder(nn.Module, ABC):
@@ -86,5 +103,5 @@ class StreamingDecoder(nn.Module, ABC):
         """Check latents and convert them to the input of `decode_frames`."""
 
     @abstractmethod
-    def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def decode_frames(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""

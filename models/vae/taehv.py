@@ -21,7 +21,7 @@ from sana_stream._text import name_list, shape_text
 from sana_stream.errors import CheckpointError
 
 from .config import check_latents
-from .layers import ConvCache, StreamingLayer, run_layers
+from .layers import ConvCache, StreamingLayer, Tails, next_tail, run_layers
 from .layout import empty_clip, from_frames, interleave_frames, last_frames, to_frames
 from .streaming import VAECache, matching_tails
 
@@ -51,16 +51,14 @@ class TAEHVConfig:
 class MemBlock(StreamingLayer):
     """Three convolutions of each frame together with the previous one, and a shortcut."""
 
-    num_cached = 1
-
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
             _conv(2 * dim, dim), nn.ReLU(), _conv(dim, dim), nn.ReLU(), _conv(dim, dim)
         )
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        mixed = self.conv(to_frames(self._with_previous(x, None if tails is None else tails[0])))
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        mixed = self.conv(to_frames(self._with_previous(x, next_tail(tails))))
         return F.relu(from_frames(mixed, x.shape[0]) + x), (last_frames(x, 1),)
 
     def _with_previous(self, x: Tensor, before: Tensor | None) -> Tensor:
@@ -82,7 +80,7 @@ class TGrow(StreamingLayer):
         self.conv = nn.Conv2d(dim, dim * stride, 1, bias=False)
         self.stride = stride
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         grown = from_frames(self.conv(to_frames(x)), x.shape[0])
         if self.stride == 1:
             return grown, ()
@@ -96,7 +94,7 @@ class PerFrame(StreamingLayer):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         return from_frames(self.layer(to_frames(x)), x.shape[0]), ()
 
 
@@ -113,8 +111,12 @@ class LayerStack(nn.ModuleList):
     def __init__(self, layers: Iterable[StreamingLayer]) -> None:
         super().__init__(layers)
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        return run_layers(self, x, tails)  # type: ignore[arg-type]
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        return run_layers(self.sequence(), x, tails)
+
+    def sequence(self) -> Iterable[StreamingLayer]:
+        """The layers in the order of their calls."""
+        return self  # type: ignore[return-value]
 
 
 class TAEHVDecoder(nn.Module):
@@ -154,14 +156,14 @@ class TAEHVDecoder(nn.Module):
         check_latents(latents, LATENT_CHANNELS)
         prepared = self.denormalize(latents)
         tails = matching_tails(cache, prepared, WIDTHS[0])
-        frames, tails = self.decode_frames(prepared, tails)
-        return frames.clamp(-1, 1), VAECache(tails)
+        frames, kept = self.decode_frames(prepared, tails)
+        return frames.clamp(-1, 1), VAECache(kept)
 
     def denormalize(self, latents: Tensor) -> Tensor:
         """Convert latents to the input of `decode_frames`."""
         return latents.to(next(self.parameters()).dtype)
 
-    def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def decode_frames(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""
         x, kept = self.decoder(prepared, tails)
         skipped = TEMPORAL[1] * TEMPORAL[2] - 1 if tails is None else 0

@@ -23,9 +23,13 @@ from .layers import (
     ResidualBlock,
     RMSNorm,
     StreamingLayer,
+    Tails,
     causal_conv,
+    convolve,
+    convolve_without_bias,
     frame_conv,
-    norm_conv,
+    join_normalized,
+    join_tail,
     run_layers,
 )
 from .layout import empty_clip, from_frames, interleave_frames, join_frames, last_frames, to_frames
@@ -41,28 +45,26 @@ class Downsample(StreamingLayer):
             nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(dim, dim, 3, stride=(2, 2))
         )
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         return from_frames(self.resample(to_frames(x)), x.shape[0]), ()
 
 
 class TemporalDownsample(Downsample):
     """Spatial and temporal downsampling by 2; the stream's first frame is kept as it is."""
 
-    num_cached = 1
-
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
         self.time_conv = nn.Conv3d(dim, dim, (3, 1, 1), stride=(2, 1, 1))
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         x, _ = super().forward(x, None)
         if tails is not None:
-            x, tail = causal_conv(self.time_conv, x, tails[0])
+            x, tail = causal_conv(self.time_conv, x, tails)
             return x, (tail,)
         first, rest = x[:, :, :1], x[:, :, 1:]
         if rest.shape[2] == 0:
             return first, (last_frames(first, 1),)
-        rest, tail = causal_conv(self.time_conv, rest, first)
+        rest, tail = causal_conv(self.time_conv, rest, [first])
         return join_frames(first, rest, 1, self.time_conv.weight), (tail,)
 
 
@@ -79,15 +81,16 @@ class _Coder(StreamingLayer, ABC):
     def layers(self) -> tuple[StreamingLayer, ...]:
         """The layers in the order of their calls."""
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        x, tail_in = causal_conv(self.conv_in, x, None if tails is None else tails[0])
-        x, kept = run_layers(self.layers, x, None if tails is None else tails[1:-1])
-        last = None if tails is None else tails[-1]
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        x, tail_in = causal_conv(self.conv_in, x, tails)
+        x, kept = run_layers(self.layers, x, tails)
         if self.fused:
-            x, tail_out = norm_conv(self.norm_out, self.conv_out, x, last)
+            x, tail_out = join_normalized(self.norm_out, self.conv_out, x, tails)
+            x = convolve_without_bias(self.conv_out, x)
             x = x + self.conv_out.bias.view(1, -1, 1, 1, 1)  # type: ignore[union-attr]
         else:
-            x, tail_out = causal_conv(self.conv_out, F.silu(self.norm_out(x)), last)
+            x, tail_out = join_tail(self.conv_out, F.silu(self.norm_out(x)), tails)
+            x = convolve(self.conv_out, x)
         return x, (tail_in, *kept, tail_out)
 
 
@@ -129,7 +132,7 @@ class Upsample(StreamingLayer):
             nn.Conv2d(dim, dim // 2, 3, padding=1),
         )
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         return from_frames(self.resample(to_frames(x)), x.shape[0]), ()
 
 
@@ -140,15 +143,13 @@ class TemporalUpsample(Upsample):
     history begins, with zeros, at the second frame.
     """
 
-    num_cached = 1
-
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
         self.time_conv = nn.Conv3d(dim, 2 * dim, (3, 1, 1))
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         if tails is not None:
-            x, tail = self._double(x, tails[0])
+            x, tail = self._double(x, tails)
         elif x.shape[2] > 1:
             x, tail = self._double(x[:, :, 1:], None, x[:, :, :1])
         else:
@@ -157,10 +158,10 @@ class TemporalUpsample(Upsample):
         return x, (tail,)
 
     def _double(
-        self, x: Tensor, tail: Tensor | None, first: Tensor | None = None
+        self, x: Tensor, tails: Tails | None, first: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Make two frames of each, after a first one where it is given."""
-        pairs, tail = causal_conv(self.time_conv, x, tail)
+        pairs, tail = causal_conv(self.time_conv, x, tails)
         return interleave_frames(list(pairs.chunk(2, dim=1)), self.time_conv.weight, first), tail
 
 
@@ -174,14 +175,13 @@ class UpBlock(StreamingLayer):
             resnets.append(ResidualBlock(out_dim, out_dim, config.dropout))
         self.resnets = nn.ModuleList(resnets)
         self.upsamplers = nn.ModuleList([] if upsampler is None else [upsampler])
-        self.num_cached = sum(layer.num_cached for layer in self.layers)
 
-    @property
-    def layers(self) -> tuple[StreamingLayer, ...]:
+    def sequence(self) -> tuple[StreamingLayer, ...]:
+        """Its layers in the order of their calls."""
         return (*self.resnets, *self.upsamplers)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
-        return run_layers(self.layers, x, tails)
+    def forward(self, x: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
+        return run_layers(self.sequence(), x, tails)
 
 
 class Decoder(_Coder):
@@ -242,6 +242,8 @@ class WanVAE(StreamingDecoder):
             ConfigError: frames of another shape, or the cache of another stream.
         """
         check_frames(frames, self.config.temporal_factor, self.config.spatial_factor, cache is None)
+        for part in (self.encoder, self.quant_conv):
+            part.to(device=frames.device)
         x = fold(frames.to(self.quant_conv.weight.dtype), self.config.patch)
         moments, tails = self.encoder(x, matching_tails(cache, x))
         mean, _ = self.quant_conv(moments).chunk(2, dim=1)
@@ -254,7 +256,7 @@ class WanVAE(StreamingDecoder):
         shift, scale = self._statistics(latents.device)
         return (latents.float() * scale + shift).to(self.post_quant_conv.weight.dtype)
 
-    def decode_frames(self, prepared: Tensor, tails: ConvCache | None) -> tuple[Tensor, ConvCache]:
+    def decode_frames(self, prepared: Tensor, tails: Tails | None) -> tuple[Tensor, ConvCache]:
         """Decode the output of `denormalize`: float32 frames, not clamped, and the new tails."""
         x, kept = self.decoder(self.post_quant_conv(prepared), tails)
         return unfold(x, self.config.patch).float(), kept

@@ -43,13 +43,6 @@ def first_segment(output: str) -> str:
     return str(path.with_stem(f"{path.stem}-0001"))
 
 
-def default_output(prompt_file: str | None) -> str:
-    """The video's name where none is given: that of the prompt file, in the current folder."""
-    if prompt_file is None or prompt_file == STDOUT:
-        return "sana-stream.mp4"
-    return f"{PurePath(prompt_file).stem}.mp4"
-
-
 def check_outputs(
     outputs: Sequence[str], container: str | None, segment: float | None, window: int | None
 ) -> None:

@@ -140,7 +140,7 @@ class Checkpoints:
         if not self._begun:
             self._begun = True
             self._remove("")  # of the video that this one replaces
-        self._waiting.append((frames, snapshot.without_large_cache()))
+        self._waiting.append((frames, snapshot))
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
         if safe is not None and not busy and time.monotonic() >= self._due:

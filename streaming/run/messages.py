@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .plan import RunPlan
 
 LONGEST_LINE = 1000  # characters
+UNKNOWN_WORDS = 8  # of a prompt, that are named
 NO_MEMORY = (
     "there is not enough memory: end other programs, or ask for a smaller picture (size=), shorter"
     " blocks (block_frames=) or fewer frames decoded at once (decode_frames=1)"
@@ -50,13 +51,20 @@ def format_bytes(count: int) -> str:
 
 
 def unknown_words_note(prompt: str, plan: RunPlan) -> str | None:
-    """The line for a prompt of which the model knows no word; None for any other prompt."""
-    if plan.vocabulary is None or not plan.vocabulary.knows_no_word_of(prompt):
+    """The line for a prompt with words that the model does not know; None for any other prompt."""
+    vocabulary = plan.vocabulary
+    if vocabulary is None or not (unknown := vocabulary.unknown(prompt)):
         return None
-    return (
-        f'of "{safe_text(prompt)}" no word is known to this model, it will show what it likes;'
-        f" sana-stream info {shlex.quote(str(plan.config.model))} lists what it knows"
+    listed = f"sana-stream info {shlex.quote(str(plan.config.model))} lists what it knows"
+    shown = safe_text(prompt)
+    if vocabulary.knows_no_word_of(prompt):
+        return f'of "{shown}" no word is known to this model, it will show what it likes; {listed}'
+    words = ", ".join(
+        safe_text(word if near is None else f"{word} (did you mean {near}?)", 80)
+        for word, near in ((word, vocabulary.nearest(word)) for word in unknown[:UNKNOWN_WORDS])
     )
+    more = f" and {len(unknown) - UNKNOWN_WORDS} more" if len(unknown) > UNKNOWN_WORDS else ""
+    return f'of "{shown}" this model does not know {words}{more}; {listed}'
 
 
 def story_notes(plan: RunPlan) -> list[str]:

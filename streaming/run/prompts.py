@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sana_stream._text import safe_text
 from sana_stream.engine.story.story import IMAGE_MARK, format_time, split_negative
 from sana_stream.errors import ConfigError, SanaStreamError
 
@@ -160,6 +161,8 @@ class PromptScheduler:
         words, negative = split_negative(words)
         if words and (line := unknown_words_note(words.strip(), self._plan)):
             logger.warning("%s", line)
+        if words and words.strip() == self._shown:
+            logger.info('"%s" is the current prompt: nothing changes', safe_text(self._shown, 80))
         if words and self._check is not None:
             self._check.prompt(words.strip() + self._plan.prompt_suffix)
         return words.strip() or None, negative

@@ -15,7 +15,7 @@ from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError, SnapshotError
 from sana_stream.streaming.outputs.base import redact_url
 from sana_stream.streaming.outputs.locks import OutputLocks
-from sana_stream.streaming.outputs.targets import check_outputs, is_image_pattern
+from sana_stream.streaming.outputs.targets import check_outputs, first_segment, is_image_pattern
 
 from .checkpoint_files import SUFFIX, checkpoint_path
 from .config import RunConfig, check_names
@@ -136,12 +136,24 @@ def find_checkpoint(video: str) -> Path:
     if path is None:
         raise ConfigError(f"{name} keeps no video: give a video file or its checkpoint")
     if not path.exists():
+        if not (own or _exists(video)):
+            raise ConfigError(
+                f"{name} does not exist, nor does its checkpoint {safe_text(path)}:"
+                " give the name of an interrupted video, with its folder"
+            )
         named = f"{name} does not exist" if own else f"{name} has no {safe_text(path)}"
         raise ConfigError(
             f"{named}: the video is whole, or was made without a checkpoint;"
             " keep_checkpoint=True keeps it when a video is whole"
         )
     return path
+
+
+def _exists(video: str) -> bool:
+    """Whether a video exists: its file, its first segment, or the folder of its frames."""
+    if is_image_pattern(video):
+        return Path(video).parent.is_dir()
+    return any(map(os.path.lexists, (video, first_segment(video))))
 
 
 def read_checkpoint(path: Path) -> tuple[SavedStream, StoredRun | None]:

@@ -90,7 +90,7 @@ def test_declared_option_is_parsed_and_read() -> None:
         "--no-realtime", "--version", "--help", "-h",
     }  # fmt: skip
     options = Options.of(parser.parse(["--prompt", "a"]))
-    assert options == Options(prompts=("a",), outputs=("sana-stream.mp4",))
+    assert options == Options(prompts=("a",), outputs=("a.mp4",))
     given = Options.of(parser.parse(["--prompt", "a", "--lora", "b:0.5", "--frames", "9"]))
     assert (given.loras, given.length) == ((("b", 0.5),), Length(frames=9))
     assert isinstance(given, LiveOptions)

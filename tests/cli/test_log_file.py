@@ -68,11 +68,8 @@ def test_video_is_resumed(
 def test_live_controlled_video_is_complete(tmp_path: Path, tiny_folder: Path, broken: str):
     argv = ("--prompt", "a red boat", "--interactive", "--no-realtime", "--frames", "60")
     with BROKEN[broken]() as more:
-        typed = begin(
-            (*argv, "--model", tiny_folder, "--out", "a.mp4"),
-            tmp_path,
-            **more | {"stdin": subprocess.PIPE},
-        )
+        given: dict[str, Any] = more | {"stdin": subprocess.PIPE}
+        typed = begin((*argv, "--model", tiny_folder, "--out", "a.mp4"), tmp_path, **given)
         with suppress(BrokenPipeError):
             typed.communicate(b"the moon\n/back many\n/nothing\n" * 50, timeout=TIMEOUT_SECONDS)
     assert typed.returncode == 0

@@ -21,26 +21,30 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def transformer_calls(monkeypatch: pytest.MonkeyPatch, kernels: str) -> tuple[Counter[str], Cost]:
-    """Trace a block of the 2B model; return its operations and their cost."""
+def transformer_calls(
+    monkeypatch: pytest.MonkeyPatch, kernels: str
+) -> tuple[Counter[str], Cost, Cost]:
+    """Trace a block of the 2B model; return its operations, their cost, that of denoising alone."""
     monkeypatch.setenv(VARIABLE, kernels)
     trace = trace_session(published("2b-480p", LAYERS), blocks=2, decode_frames=1)
     block: BlockTrace = trace.steady
     operations = [o for o in block.of("commit", "denoise") if "cuda" in o.devices and not o.view]
     assert not [o for o in operations if len(o.devices) > 1 and o.name not in ("copy_", "_to_copy")]
-    return Counter(o.name for o in operations), total(operations)
+    denoise = total(list(block.of("denoise")))
+    return Counter(o.name for o in operations), total(operations), denoise
 
 
 def test_kernels_replace_most_passes_over_memory(monkeypatch: pytest.MonkeyPatch):
-    plain, plain_cost = transformer_calls(monkeypatch, "off")
-    fused, fused_cost = transformer_calls(monkeypatch, "on")
+    plain, plain_cost, plain_denoise = transformer_calls(monkeypatch, "off")
+    fused, fused_cost, fused_denoise = transformer_calls(monkeypatch, "on")
     assert not [name for name in KERNELS if name in plain]
-    # five calls of the layer, each with two gated sums
-    assert [fused[name] for name in KERNELS] == [5, 5, 10, 5, 5]
+    # four calls of the layer, each with two gated sums, the frames mixed in two parts; and a
+    # commit, of whose last layer neither the second half nor other frames than the last are needed
+    assert [fused[name] for name in KERNELS] == [5, 9, 9, 5, 4]
     assert fused_cost.bytes < 0.4 * plain_cost.bytes
-    assert fused.total() < 0.6 * plain.total()
+    assert fused.total() < 0.65 * plain.total()
     # what is inside of a kernel is counted too; the products with a frame of zeros are left out
-    assert 0.98 * plain_cost.flop < fused_cost.flop <= plain_cost.flop
+    assert 0.98 * plain_denoise.flop < fused_denoise.flop <= plain_denoise.flop
 
 
 def decoder_calls(monkeypatch: pytest.MonkeyPatch, kernels: str, name: str) -> BlockTrace:

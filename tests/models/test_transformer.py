@@ -104,3 +104,29 @@ def test_denoise_batch_equals_streams_at_their_positions():
         past = empty(ours, latents[one]).past()
         alone = ours.denoise(latents[one], timestep[one], text, past, start)
         assert relative_error(together[one], alone) < TOLERANCE
+
+
+@pytest.mark.parametrize(("batch", "frames"), [(1, 3), (2, 1), (2, 4)])
+def test_state_of_the_last_layer_equals_that_of_the_whole_layer(batch: int, frames: int):
+    """With a timestep for all frames and with one for each."""
+    model = build()[1]
+    latents, embeds, mask = inputs(model, batch, frames, 4, 6)
+    text, layer = model.prepare_text(embeds, mask), model.layers[-1]
+    past = empty(model, latents).past()
+    with torch.no_grad():
+        x = model.embed_patches(latents)
+        for times in (torch.zeros(batch, 1), torch.rand(batch, frames)):
+            modulation, _ = model.time_embed(times)
+            own_text = text.keys[-1], text.values[-1], text.bias
+            given = (
+                x,
+                modulation,
+                model.rotation(latents, 3),
+                own_text,
+                past.layer(1),
+                model.grid(4, 6),
+            )
+            _, sums, conv_state = layer(*given)
+            own_sums, own_state = layer.state(*given)
+            for own, whole in zip((*own_sums, own_state), (*sums, conv_state), strict=True):
+                assert relative_error(own, whole) < TOLERANCE

@@ -16,7 +16,10 @@ from .cuda import DEVICE, fake_cuda
 
 @dataclass(frozen=True)
 class StageMemory:
-    """Bytes on the device in mid-stream; the text encoder is not counted."""
+    """Bytes on the device in mid-stream.
+
+    The text encoder is not counted, nor that of the VAE, which only images and clips need.
+    """
 
     weights: int
     kept: int  # between two blocks: states, latents, keys and values of the prompt, decoder's cache
@@ -32,7 +35,7 @@ class StageMemory:
 def stage_memory(shapes: ModelShapes, decode_frames: int, **settings: Any) -> StageMemory:
     """Memory of a stream's second block, in bfloat16; it is that of all later ones.
 
-    All layers are alike, so one and two of them sample a block and the rest is extrapolated.
+    All layers are alike, so two and three of them sample a block and the rest is extrapolated.
 
     Args:
         shapes: of the model, from `published`.
@@ -40,13 +43,13 @@ def stage_memory(shapes: ModelShapes, decode_frames: int, **settings: Any) -> St
         settings: of the session.
     """
     layers = shapes.transformer.num_layers
-    one, two = (_count(_with_layers(shapes, n), decode_frames, settings) for n in (1, 2))
-    decoded = _count(_with_layers(shapes, 1), decode_frames, settings, decode=True)
+    two, three = (_count(_with_layers(shapes, n), decode_frames, settings) for n in (2, 3))
+    decoded = _count(_with_layers(shapes, 2), decode_frames, settings, decode=True)
     weights, kept, sample = (
-        getattr(one, name) + (layers - 1) * (getattr(two, name) - getattr(one, name))
+        getattr(two, name) + (layers - 2) * (getattr(three, name) - getattr(two, name))
         for name in ("weights", "kept", "sample")
     )
-    cache = decoded.kept - one.kept
+    cache = decoded.kept - two.kept
     return StageMemory(weights, kept + cache, sample, decoded.decode)
 
 
@@ -84,4 +87,5 @@ def _count(
 
 def _weights(engine: LoadedModel) -> int:
     networks = (engine.transformer, engine.vae)
-    return sum(weight.nbytes for network in networks for weight in network.parameters())
+    weights = (weight for network in networks for weight in network.parameters())
+    return sum(weight.nbytes for weight in weights if weight.device.type == "cuda")

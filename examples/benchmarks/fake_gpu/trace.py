@@ -138,7 +138,8 @@ class Trace(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name == "device":  # asks a fake tensor for its device
             return func(*args, **kwargs)
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = {key: value for key, value in kwargs.items() if key != "out"}  # is not read
+        inputs = [leaf for leaf in tree_leaves((args, given)) if isinstance(leaf, Tensor)]
         if self._paused:
             result = func(*args, **kwargs)
             self._follow(inputs, _tensors(result))

@@ -58,7 +58,18 @@ def test_video_has_exactly_the_given_length(
     tiny: tuple[str, ...], length: tuple[str, str], frames: int
 ) -> None:
     assert run("--prompt", "a red boat", *length, *tiny, "--quiet") == 0
-    assert len(pictures(Path("sana-stream.mp4"))) == frames
+    assert len(pictures(Path("a-red-boat.mp4"))) == frames
+
+
+def test_second_video_of_a_prompt_gets_a_number(tiny: tuple[str, ...]) -> None:
+    """The prompt needs no option, before or after others, and an earlier video is not touched."""
+    assert run("A red boat, at dusk!", "--frames", "9", *tiny, "--quiet") == 0
+    first = Path("a-red-boat-at-dusk.mp4").read_bytes()
+    assert run("--frames", "17", *tiny, "--quiet", "A red boat, at dusk!") == 0
+    assert Path("a-red-boat-at-dusk.mp4").read_bytes() == first
+    assert len(pictures(Path("a-red-boat-at-dusk-2.mp4"))) == 17
+    assert run("A red boat, at dusk!", "--frames", "9", "--overwrite", *tiny, "--quiet") == 0
+    assert not Path("a-red-boat-at-dusk-3.mp4").exists()
 
 
 def test_prompts_share_the_length_equally(tiny: tuple[str, ...]) -> None:
@@ -74,7 +85,7 @@ def test_prompts_share_the_length_equally(tiny: tuple[str, ...]) -> None:
 
 def test_length_follows_from_the_story(tiny: tuple[str, ...]) -> None:
     assert run("--prompt", "a", "--prompt", "b", "--every", "1", *tiny) == 0
-    assert len(pictures(Path("sana-stream.mp4"))) == 32
+    assert len(pictures(Path("a.mp4"))) == 32
 
 
 def test_captions_of_a_video_make_the_same_video(tiny: tuple[str, ...]) -> None:

@@ -131,6 +131,9 @@ def test_moved_video_and_checkpoint_are_resumed(
 def test_resume_without_checkpoint_is_refused(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ):
+    for name in ("nothing.mp4", "frames/%04d.png"):
+        assert run("resume", name) == 2
+        assert f"{name} does not exist, nor does its checkpoint" in capfd.readouterr().err
     assert make("a.mp4", *tiny) == 0
     assert run("resume", "a.mp4") == 2
     assert "a.mp4 has no a.ckpt: the video is whole, or" in capfd.readouterr().err

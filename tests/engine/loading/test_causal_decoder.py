@@ -152,9 +152,9 @@ def test_checkpoint_resumes_bit_for_bit(
     causal: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ):
     """Without the cache, which is left out at the published size, recent latents rebuild it."""
+    monkeypatch.setattr(snapshots, "CACHE_LIMIT", limit)
     session = causal.session("a red boat")
     take(session, 12)
-    monkeypatch.setattr(snapshots, "CACHE_LIMIT", limit)
     session.save(tmp_path / "boat.ckpt")
     straight = take(session, 2)
     resumed = causal.resume(tmp_path / "boat.ckpt")

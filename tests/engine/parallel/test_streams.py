@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import psutil
@@ -32,7 +33,11 @@ from sana_stream.engine.session.session import Session
 from sana_stream.errors import ConfigError, ParallelError
 
 PROCESSES = 3
-SIZE = {"height": 48, "width": 32, "block_frames": 4}  # 3 x 2 tokens; 5 latent frames, then 4
+SIZE: dict[str, Any] = {
+    "height": 48,
+    "width": 32,
+    "block_frames": 4,
+}  # 3 x 2 tokens; 5 latent frames, then 4
 CLOSE = 2e-6  # of latents of about 1
 
 
@@ -61,7 +66,7 @@ def use(engine: ParallelEngine, parallel: str | None) -> None:
 
 def both(
     alone: Engine, several: ParallelEngine, change: Callable[[Session, int], None], blocks: int,
-    **settings: object,
+    **settings: Any,
 ) -> Iterator[tuple[Block, Block]]:  # fmt: skip
     """The blocks of one stream, made by one process and by several."""
     sessions = [
@@ -100,7 +105,7 @@ def test_blocks_equal_those_of_one_process(
     several: ParallelEngine,
     folder: Path,
     parallel: str | None,
-    settings: dict[str, object],
+    settings: dict[str, Any],
     layout: Layout,
 ) -> None:
     use(several, parallel)

@@ -83,7 +83,7 @@ def test_non_finite_frames_are_refused(tiny_engine: Engine, monkeypatch: pytest.
     session = tiny_engine.session("a red boat")
     decode = tiny_engine.vae.decode
     monkeypatch.setattr(
-        tiny_engine.vae, "decode", lambda *given: (decode(*given)[0] * float("inf"), None)
+        tiny_engine.vae, "decode", lambda *given: (decode(*given)[0] * float("inf"), VAECache(()))
     )
     with pytest.raises(HealthError, match="the frames of block 0"):
         next(session)

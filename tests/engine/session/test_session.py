@@ -41,6 +41,15 @@ def test_blocks_have_index_and_start(tiny_engine: Engine):
     assert [tuple(b.latents.shape) for b in blocks] == [(1, 4, n, 4, 6) for n in (3, 2, 2)]
 
 
+def test_block_is_printed_on_one_line(tiny_engine: Engine):
+    block = next(tiny_engine.session("a red boat"))
+    text = repr(block)
+    assert text.startswith("Block(index=0, start=0, frames=9 of 48x32, ")
+    assert "prompt='a red boat'" in text
+    assert "\n" not in text
+    assert len(text) < 150
+
+
 def test_seed_determines_the_video(tiny_engine: Engine):
     first = take(tiny_engine.session("a red boat", seed=5), 3)
     assert same(first, take(tiny_engine.session("a red boat", seed=5), 3))

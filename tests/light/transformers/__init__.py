@@ -59,8 +59,7 @@ class AutoConfig:
 class AutoModel(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.embed_tokens = nn.Module()
-        self.embed_tokens.weight = nn.Parameter(weight, requires_grad=False)
+        self.embed_tokens = nn.Embedding.from_pretrained(weight)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AutoModel:
@@ -74,4 +73,4 @@ class AutoModel(nn.Module):
         return cls(weights["embed_tokens.weight"].to(dtype)), {"missing_keys": []}
 
     def forward(self, tokens: Tensor, attention_mask: Tensor) -> tuple[Tensor]:
-        return (self.embed_tokens.weight[tokens] * attention_mask[..., None],)
+        return (self.embed_tokens(tokens) * attention_mask[..., None],)

@@ -200,7 +200,7 @@ def test_a_fused_residual_block_equals_the_plain_one(channels, batch, pieces, he
         outputs: list[torch.Tensor] = []
         tails: tuple[torch.Tensor, ...] | None = None
         for piece in x.split(pieces, dim=2):
-            output, tails = block(piece, tails)
+            output, tails = block(piece, None if tails is None else list(tails))
             outputs.append(output)
         assert tails is not None
         results.append((torch.cat(outputs, dim=2), *tails))

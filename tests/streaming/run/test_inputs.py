@@ -164,15 +164,16 @@ def test_removed_cut_image_does_not_end_run(
     assert len(pictures("frames")) == 60
 
 
-def test_prompt_without_known_word_is_reported(
+def test_unknown_words_of_prompts_are_reported(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    prompts = ("--prompt", "a zeppelin over the fjord", "--prompt", "a red zeppelin")
-    assert run(*prompts, *tiny[2:], "--frames", "17", *PICTURES) == 0
-    lines = [line for line in capfd.readouterr().err.splitlines() if "no word is known" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith('of "a zeppelin over the fjord" no word is known to this model')
-    assert "sana-stream info" in lines[0]
+    prompts = ("a zeppelin over the fjord", "a red zeppelin and boats", "a red boat")
+    words = [word for prompt in prompts for word in ("--prompt", prompt)]
+    assert run(*words, *tiny[2:], "--frames", "17", *PICTURES) == 0
+    none, some = (line for line in capfd.readouterr().err.splitlines() if line.startswith("of "))
+    assert none.startswith('of "a zeppelin over the fjord" no word is known to this model')
+    expected = "this model does not know zeppelin, boats (did you mean boat?); sana-stream info"
+    assert some.startswith(f'of "a red zeppelin and boats" {expected}')
 
 
 @pytest.mark.parametrize("fps", [16, 32, 8])

@@ -108,6 +108,18 @@ def test_typed_lines_take_effect_at_logged_frame(
     assert starts("a.vtt") == {"a red boat": 0, "the night falls": 17, "a fox": 33}
 
 
+def test_repeated_prompt_is_reported(
+    tiny: tuple[str, ...],
+    keyboard: Keyboard,
+    during: dict[int, Callable[[], object]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    during[1] = lambda: keyboard.type("a fox")
+    assert run("a fox", "--interactive", FAST, "--frames", "33", *tiny) == 0
+    said = capfd.readouterr().err
+    assert said.count('"a fox" is the current prompt: nothing changes') == 1
+
+
 def test_typed_negative_prompt_takes_effect(
     tiny: tuple[str, ...],
     tiny_engine: Engine,
@@ -246,7 +258,7 @@ def test_end_of_typed_input_does_not_end_stream(
 ) -> None:
     monkeypatch.setattr("sana_stream.cli.keyboard.typed_lines", lambda: iter(()))
     assert run("--prompt", "a fox", "--interactive", FAST, "--frames", "20", *tiny) == 0
-    assert len(pictures("sana-stream.mp4")) == 20
+    assert len(pictures("a-fox.mp4")) == 20
 
 
 def test_given_token_opens_page_and_is_not_stored(
