@@ -21,6 +21,8 @@ import torch
 
 from sana_stream.engine.performance.random_model import LTX_2
 
+from ..forked import popen
+
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "examples" / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -268,7 +270,10 @@ def test_profile_prints_operations_by_shape(capsys: pytest.CaptureFixture[str]) 
     assert gaps["kernel_ms"] == pytest.approx(shown)
 
 
-def test_measure_writes_table(tiny_folder: Path, tmp_path: Path) -> None:
+def test_measure_writes_table(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", popen)
     run("measure", "--model", tiny_folder, "--steps", "float32", "--out", tmp_path)
     rows = records((tmp_path / "figures.jsonl").read_text())
     assert rows["steps", "float32"]["outcome"] == "done"
