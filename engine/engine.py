@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from sana_stream._arguments import ARGUMENTS, shown
@@ -130,8 +129,6 @@ class Engine(LoadedModel):
         if not isinstance(snapshot, Snapshot):
             raise ConfigError(f"snapshot {shown(snapshot)}: give what Session.snapshot returned")
         check_state_shapes(snapshot, self)
-        if snapshot.cache is not None and not snapshot.cache.tails:  # it was on another device
-            snapshot = replace(snapshot, cache=None)
         return Session(self, snapshot, noise)
 
     def resume(self, path: str | Path, noise: NoiseSource | None = None) -> Session:

@@ -10,25 +10,31 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sana_stream.engine.loading.model import LoadedModel
-from sana_stream.models.vae.streaming import VAECache
+from sana_stream.models.vae.streaming import SingleUseCache, VAECache
 
 from .link import Link
 from .messages import Decode, Decoded, pack, unpack
 
 
 class RemoteCache(VAECache):
-    """A decoder's cache on another device.
+    """A decoder's cache on another device, which the next call uses up.
 
-    It counts no bytes here and is not saved: a checkpoint's stream decodes its last latents again.
+    It counts no bytes here, and no snapshot holds it: it is rebuilt from the last latents.
     """
 
     __slots__ = ("__weakref__", "number")
+    number: int
 
     def __init__(self, number: int) -> None:
         super().__init__(())
         object.__setattr__(self, "number", number)
 
-    number: int
+    @property
+    def is_storable(self) -> bool:
+        return False
+
+    def for_single_use(self) -> VAECache:
+        return self
 
 
 class RemoteDecoder:
@@ -108,15 +114,16 @@ class DecoderWorker:
             self._caches.pop(number, None)
         latents = torch.empty(message.shape, dtype=torch.float32, device=self._model.device)
         dist.recv(latents, 0, group=self._group)
-        before = None if message.before is None else self._caches[message.before]
+        before = None if message.before is None else self._caches.pop(message.before)
         if message.tails:
-            before = VAECache(tuple(t.to(self._model.device) for t in unpack(message.tails)))
+            before = SingleUseCache(tuple(t.to(self._model.device) for t in unpack(message.tails)))
         try:
             frames, after = self._model.decoder_calls.decode(latents, before)
         except torch.OutOfMemoryError:
             self._link.send(Decoded(out_of_memory=True))
             return
-        self._caches[message.after] = after
+        self._caches[message.after] = after.for_single_use()
+        del before, after
         frames = frames.float().contiguous()
         self._link.send(Decoded(tuple(frames.shape)))
         dist.send(frames, 0, group=self._group)

@@ -62,7 +62,7 @@ class FollowerEngine(Engine):
         return self.received[True, prompt]
 
     @classmethod
-    def _load_text_encoder(cls, *_: Any) -> TextEncoder:
+    def _load_text_encoder(cls, *_: Any, **__: Any) -> TextEncoder:
         return _NoTextEncoder()
 
 

@@ -55,7 +55,7 @@ class Decode:
     """Decode latents that follow as a tensor."""
 
     shape: tuple[int, ...]
-    before: int | None  # the number of the cache to use
+    before: int | None  # the number of the cache to use, which is gone afterwards
     after: int  # the number for the new cache
     forget: tuple[int, ...]  # caches that nothing needs any more
     tails: bytes = b""  # a cache of another origin to use, such as a checkpoint's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class Connection:
         key = secrets.token_bytes(32)
         host = LOOPBACK if world is None else world.address
         listener = open_listener(host, key)
-        port = listener.address[1]
+        address = f"{host} {listener.address[1]} {key.hex()}"
         self.processes: Processes | None = None
         if world is None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback_interface())
@@ -68,12 +67,12 @@ class Connection:
                 LOOPBACK, 0, is_master=True, wait_for_workers=False
             )
             self.processes = Processes(
-                *(devices - 1, devices, self.store.port, f"{port}:{key.hex()}"),
+                *(devices - 1, devices, self.store.port, address),
                 on_cpu=device.type == "cpu",
             )
         else:
             self.store = next(iter(dist.rendezvous("env://", 0, devices)))[0]
-            self.store.set(ADDRESS, pickle.dumps((host, port, key)))
+            self.store.set(ADDRESS, address)
         try:
             self.link = accept_all(listener, devices - 1, on_lost, self.check)
         except BaseException:
@@ -106,13 +105,11 @@ def follow(on_sampled: Callable[[Tensor], None] | None = None) -> int:
     assert world is not None
     assert world.rank > 0
     store: dist.Store = next(iter(dist.rendezvous("env://", world.rank, world.size)))[0]
-    if LINK in os.environ:
-        port, _, key = os.environ.pop(LINK).partition(":")
-        place = LOOPBACK, int(port), bytes.fromhex(key)
+    given = os.environ.pop(LINK, None)
+    if given is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback_interface())
-    else:
-        place = pickle.loads(store.get(ADDRESS))
-    link = connect(place[:2], place[2], world.rank, end_with_first)
+    host, port, key = (given or store.get(ADDRESS).decode()).split()
+    link = connect((host, int(port)), bytes.fromhex(key), world.rank, end_with_first)
     ignore_signals()
     failed = True
     try:
@@ -137,7 +134,7 @@ def _serve(
     device = torch.device("cpu")
     if request.device == "cuda":
         device = cuda_device(request.devices, world)
-    given = dict(request.arguments) | {"quantize_text": None}  # nothing to quantize
+    given: dict[str, Any] = {**request.arguments, "quantize_text": None}  # none to quantize
     engine = FollowerEngine.load(device=device, **given)
     divide_calls(engine)
     link.send(READY)

@@ -16,7 +16,7 @@ from sana_stream._text import safe_text
 from sana_stream.engine.cpu_share import allowed_cores
 from sana_stream.errors import ConfigError, ParallelError
 
-LINK = "SANA_STREAM_LINK"  # in the environment of processes started here: port and key
+LINK = "SANA_STREAM_LINK"  # in the environment of processes started here: address and key
 LOOPBACK = "127.0.0.1"
 WORKER = ("-m", "sana_stream.engine.parallel")  # arguments of the Python of the other processes
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -100,7 +100,7 @@ class Processes:
         count: how many.
         devices: of the stream, this process's included.
         port: of the store, on the loopback address.
-        link: port and key of the control connection, for the environment.
+        link: host, port and key of the control connection, for the environment.
         on_cpu: the devices share this machine's processors.
     """
 
