@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import TransformerConfig
+from .fp8 import FP8, Activation, Fp8Linear, Quantized, scaled_product
 from .rope import RotaryEmbedding, apply_rotary_emb
 
 DENOMINATOR_EPS = 1e-15
@@ -74,7 +75,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         width, bias = config.hidden_size, config.attention_bias
         self.fused = False  # set by `SanaVideoTransformer.set_kernels`
-        self._joined: tuple[Tensor, Tensor | None] | None = None  # see `join_projections`
+        # see `join_projections`
+        self._joined: tuple[Tensor | Quantized, Tensor | None] | None = None
         self.heads = config.num_attention_heads
         self.to_q = nn.Linear(width, width, bias=bias)
         self.to_k = nn.Linear(width, width, bias=bias)
@@ -83,7 +85,12 @@ class SelfAttention(nn.Module):
         self.norm_k = nn.RMSNorm(width, eps=QK_NORM_EPS)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def takes_fp8(self) -> bool:
+        """Whether the projections read one input that is quantized to fp8."""
+        return all(isinstance(layer, Fp8Linear) for layer in (self.to_q, self.to_k, self.to_v))
+
+    def features(self, x: Activation) -> tuple[Tensor, Tensor, Tensor]:
         """Project tokens x to query, key (both non-negative) and value: each (B, N, H, d)."""
         query = F.relu(self.norm_q(self.to_q(x)))
         key = F.relu(self.norm_k(self.to_k(x)))
@@ -95,21 +102,21 @@ class SelfAttention(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
+        self, x: Activation, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
         """Map tokens x (B, N, D) to the output (B, N, D), and return the sums of this block."""
         if self.fused:
             return self._forward_fused(x, rotation, past)
         output, own = linear_attention(*self.features(x), rotation, past)
-        return self.to_out[0](output.flatten(2).to(x.dtype)), own
+        return self.to_out[0](output.flatten(2).to(self.norm_q.weight.dtype)), own
 
     def _forward_fused(
-        self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
+        self, x: Activation, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
         if self._joined is None:
             query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
         else:
-            query, key, value = F.linear(x, *self._joined).chunk(3, dim=-1)
+            query, key, value = self._product(x, *self._joined).chunk(3, dim=-1)
         output, S, z = torch.ops.sana_stream.linear_attention(
             query,
             key,
@@ -123,22 +130,40 @@ class SelfAttention(nn.Module):
         )
         return self.to_out[0](output), AttentionState(S, z)
 
+    def _product(self, x: Activation, weight: Tensor | Quantized, bias: Tensor | None) -> Tensor:
+        if isinstance(weight, Tensor):
+            assert isinstance(x, Tensor)
+            return F.linear(x, weight, bias)
+        assert isinstance(x, Quantized)
+        return scaled_product(x, weight, bias, self.norm_q.weight.dtype)
+
     def join_projections(self) -> None:
         """Store the weights of query, key and value as parts of one matrix, for one product.
 
         The parameters stay, and what changes their values changes the matrix. Call
-        `separate_projections` before replacing them.
+        `separate_projections` before replacing them. Does nothing where only some are fp8.
         """
-        layers = (self.to_q, self.to_k, self.to_v)
-        matrix, bias = torch.cat([layer.weight.data for layer in layers]), None
-        for layer, part in zip(layers, matrix.chunk(3), strict=True):
-            layer.weight.data = part
-        biases = [layer.bias for layer in layers if layer.bias is not None]
-        if biases:
-            bias = torch.cat([each.data for each in biases])
-            for each, part in zip(biases, bias.chunk(3), strict=True):
-                each.data = part
-        self._joined = matrix, bias
+        layers = self.to_q, self.to_k, self.to_v
+        if len({layer.weight.dtype for layer in layers}) > 1:
+            return
+        weight, bias = self._join("weight"), self._join("bias")
+        assert weight is not None
+        scale = self._join("scale") if self.takes_fp8 else None
+        self._joined = (weight if scale is None else Quantized(weight, scale)), bias
+
+    def _join(self, name: str) -> Tensor | None:
+        """One tensor of a parameter of the three layers, which become parts of it."""
+        parameters = [getattr(layer, name) for layer in (self.to_q, self.to_k, self.to_v)]
+        if any(each is None for each in parameters):
+            return None
+        dtype = parameters[0].dtype
+        if dtype == FP8:  # torch joins no fp8 tensors on CUDA in some versions, but bytes in all
+            joined = torch.cat([each.data.view(torch.uint8) for each in parameters]).view(dtype)
+        else:
+            joined = torch.cat([each.data for each in parameters])
+        for each, part in zip(parameters, joined.chunk(3), strict=True):
+            each.data = part
+        return joined
 
     def separate_projections(self) -> None:
         """Compute query, key and value by their own layers."""
@@ -187,7 +212,12 @@ class CrossAttention(nn.Module):
         key, value = self.norm_k(self.to_k(text)), self.to_v(text)
         return self._split(key), self._split(value)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    @property
+    def takes_fp8(self) -> bool:
+        """Whether the projection reads an input that is quantized to fp8."""
+        return isinstance(self.to_q, Fp8Linear)
+
+    def forward(self, x: Activation, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """Attend from tokens x (B, N, D) to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
         query = self._split(self.norm_q(self.to_q(x)))
         output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)

@@ -14,24 +14,15 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
+from .attention import QK_NORM_EPS, AttentionState
 from .config import TransformerConfig
-from .feedforward import FeedForward
+from .fp8 import Activation, Fp8Linear, input_dtype
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
+from .transformer_block import NextNorm, TransformerBlock, random_table
 
 SINUSOID_WIDTH = 256
 MAX_PERIOD = 10000.0
-
-
-def random_table(rows: int, width: int) -> nn.Parameter:
-    """Return a parameter (`rows`, `width`), normal with variance 1/`width`; empty on "meta".
-
-    Arithmetic on the meta device imports torch's compiler and sympy, which takes 2 s.
-    """
-    if torch.get_default_device().type == "meta":
-        return nn.Parameter(torch.empty(rows, width))
-    return nn.Parameter(torch.randn(rows, width) / width**0.5)
 
 
 def sinusoid(timestep: Tensor) -> Tensor:
@@ -81,7 +72,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Map timesteps (B, T or 1) to modulations (B, T or 1, 6, D) and embedding (..., D)."""
-        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(self.linear.weight.dtype))
+        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(input_dtype(self.linear)))
         return self.linear(F.silu(embedded)).unflatten(-1, (6, -1)), embedded
 
 
@@ -98,116 +89,6 @@ class TextKV(NamedTuple):
     bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
 
 
-class TransformerBlock(nn.Module):
-    """Linear attention, cross attention and feed-forward, each with a residual connection."""
-
-    def __init__(self, config: TransformerConfig, cross_norm_eps: float = QK_NORM_EPS) -> None:
-        super().__init__()
-        self.eps = config.norm_eps
-        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
-        self.attn1 = SelfAttention(config)
-        self.attn2 = CrossAttention(config, cross_norm_eps)
-        self.ff = FeedForward(config)
-        width = config.hidden_size
-        self.scale_shift_table = random_table(6, width)
-
-    def forward(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
-        past: tuple[AttentionState, Tensor],
-        grid: tuple[int, int],
-    ) -> tuple[Tensor, AttentionState, Tensor]:
-        """Map tokens x (B, T, P, D) to the same shape; return the block's sums and conv state.
-
-        Args:
-            modulation: (B, T or 1, 6, D).
-            rotation: rotary embedding of the block.
-            text: keys, values and bias of the prompt.
-            past: attention sums and conv state (B, P, D) of the earlier blocks.
-            grid: token rows and columns of a frame.
-        """
-        tables = self._tables(modulation)
-        mixed, own = self._attend(x, tables, rotation, past[0])
-        x, mixed = self._cross_attend(x, mixed, tables, text)
-        mixed, new_state = self.ff(mixed, *grid, past[1])
-        return self._add(x, mixed, tables[5]), own, new_state
-
-    def state(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
-        past: tuple[AttentionState, Tensor],
-        grid: tuple[int, int],
-    ) -> tuple[AttentionState, Tensor]:
-        """The sums and the conv state that `forward` returns, where its tokens are not needed.
-
-        After self-attention only the last frame is computed, and no temporal convolution.
-        """
-        tables = self._tables(modulation)
-        attended, own = self._attend(x, tables, rotation, past[0])
-        x, attended = (each[:, -1:].contiguous() for each in (x, attended))
-        last = tuple(table[:, -1:] for table in tables)
-        _, mixed = self._cross_attend(x, attended, last, text)
-        return own, self.ff.spatial_conv(mixed, *grid)[:, -1]
-
-    def _tables(self, modulation: Tensor) -> tuple[Tensor, ...]:
-        """Shift, scale and gate of attention and of feed-forward: six of (B, T or 1, 1, D)."""
-        return (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)
-
-    def _attend(
-        self,
-        x: Tensor,
-        tables: tuple[Tensor, ...],
-        rotation: RotaryEmbedding,
-        sums: AttentionState,
-    ) -> tuple[Tensor, AttentionState]:
-        normed = self._modulate(x, *tables[:2]).flatten(1, 2)
-        attended, own = self.attn1(normed, rotation, sums)
-        return attended.unflatten(1, (x.shape[1], -1)), own
-
-    def _cross_attend(
-        self,
-        x: Tensor,
-        attended: Tensor,
-        tables: tuple[Tensor, ...],
-        text: tuple[Tensor, Tensor, Tensor | None],
-    ) -> tuple[Tensor, Tensor]:
-        """The tokens after both attentions, and the input of the feed-forward."""
-        x = self._add(x, attended, tables[2])
-        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (x.shape[1], -1))
-        return self._add_modulate(x, crossed, *tables[3:5])
-
-    def _modulate(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        if self.fused:
-            return torch.ops.sana_stream.modulated_norm(x, shift, scale, self.eps)
-        return modulate(x, shift, scale, self.eps)
-
-    def _add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        if self.fused:
-            return torch.ops.sana_stream.gated_sum(x, branch, gate)
-        return x + gate * branch
-
-    def _add_modulate(
-        self, x: Tensor, branch: Tensor, shift: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        if self.fused:
-            return torch.ops.sana_stream.sum_norm(x, branch, shift, scale, self.eps)
-        x = x + branch
-        return x, modulate(x, shift, scale, self.eps)
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """Compute `LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
-    if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # the same for all tokens: fused
-        return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
-    return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
-
-
 def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool) -> TextKV:
     """Compute the keys and values of a prompt, for any transformer with these parts.
 
@@ -220,7 +101,7 @@ def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool)
         tokens = mask.bool().cpu()  # one read of the device
         length = int(tokens.any(dim=0).nonzero().max()) + 1
         padded = not bool(tokens[:, :length].all())
-    dtype = network.proj_out.weight.dtype
+    dtype = input_dtype(network.proj_out)
     text = network.caption_norm(network.caption_projection(embeds[:, :length].to(dtype)))
     pairs = [layer.attn2.keys_values(text) for layer in network.layers]
     bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None
@@ -287,9 +168,7 @@ class SanaVideoTransformer(nn.Module):
         """
         if rotation is None:
             rotation = self.rotation(latents, start)
-        x, embedded = self._run(latents, timestep, text, past, rotation)
-        shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
-        x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
+        x = self.proj_out(self._run(latents, timestep, text, past, rotation).pop())
         return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
 
     def commit(
@@ -319,6 +198,14 @@ class SanaVideoTransformer(nn.Module):
             layer.fused = layer.attn1.fused = layer.ff.fused = fused
             if fused:
                 layer.attn1.join_projections()
+            for part in layer.modules():
+                if isinstance(part, Fp8Linear):
+                    part.fused = fused
+
+    @property
+    def fused(self) -> bool:
+        """Whether the fused kernels run."""
+        return any(layer.fused for layer in self.layers)
 
     @property
     def layers(self) -> list[TransformerBlock]:
@@ -346,27 +233,32 @@ class SanaVideoTransformer(nn.Module):
         past: Past,
         rotation: RotaryEmbedding,
         updates: list[tuple[AttentionState, Tensor]] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Run the layers; returns their tokens and the embedded timestep.
+    ) -> list[Activation]:
+        """Run the layers; returns a list with the norm of their tokens.
 
         Args:
             updates: gets each layer's sums and conv state. With it the fused last layer's tokens
-                are not computed, and those of the layer before are returned.
+                are not computed, and the list that is returned is empty.
         """
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.embed_patches(latents)
         modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
         layers = self.layers
-        for i, layer in enumerate(layers):
-            own_text = text.keys[i], text.values[i], text.bias
-            if updates is not None and layer.fused and i == len(layers) - 1:
-                updates.append(layer.state(x, modulation, rotation, own_text, past.layer(i), grid))
+        first, *others = (layer.next_norm(modulation) for layer in layers)
+        output = NextNorm(self.scale_shift_table + embedded.unsqueeze(2), OUTPUT_NORM_EPS, False)
+        carried = [layers[0].norm(x, first)]
+        for i, following in enumerate((*others, output)):
+            layer, own_text = layers[i], (text.keys[i], text.values[i], text.bias)
+            inputs = modulation, rotation, own_text, past.layer(i), grid, carried
+            if updates is not None and layer.fused and following is output:
+                updates.append(layer.state(x, *inputs))
                 break
-            x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
+            x, normed, sums, conv_state = layer(x, *inputs, following)
+            carried.append(normed)
             if updates is not None:
                 updates.append((sums, conv_state.clone()))
-            del conv_state  # it is a part of a tensor of the whole block's size
-        return x, embedded
+            del normed, conv_state  # which is a part of a tensor of the whole block's size
+        return carried
 
     def embed_patches(self, latents: Tensor) -> Tensor:
         """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""
@@ -374,7 +266,7 @@ class SanaVideoTransformer(nn.Module):
         # order of the first tokens is that of every later layer, since residual sums keep it.
         _, rows, columns = self.config.patch_size
         patches = rearrange(
-            latents.to(self.proj_out.weight.dtype),
+            latents.to(self.patch_embedding.weight.dtype),
             "b c t (h p) (w q) -> b t (h w) (c p q)",
             p=rows,
             q=columns,

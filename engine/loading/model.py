@@ -114,6 +114,8 @@ class LoadedModel:
         self.decoder_calls: DecoderCalls = self.decoder
         self.peers: Peers = SingleProcess()
         self.source: str | None = None
+        self.quantized: str | None = None  # "int8", "fp8" or "nvfp4"
+        self.text_quantized: str | None = None
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._fingerprint: Fingerprint | None = None  # kept: weights change with LoRA files only
         if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
@@ -391,6 +393,7 @@ class LoadedModel:
             _ = self.fingerprint  # of these weights, so that either resumes the other's streams
         if transformer:
             quantize_network(self.transformer, transformer, self.preset.full_precision)
-            self._loras = None
+            self._loras, self.quantized = None, transformer
         if text:
             quantize_network(self.text_encoder.network, text)
+            self.text_quantized = text

@@ -26,10 +26,9 @@ from sana_stream.models.transformer import (
     TextKV,
     TextProjection,
     TimeEmbedding,
-    modulate,
     project_text,
-    random_table,
 )
+from sana_stream.models.transformer_block import modulate, random_table
 
 from .attention import GatedLinearAttention, GatedSoftmaxAttention
 from .config import HybridConfig
@@ -159,7 +158,7 @@ class HybridTransformer(nn.Module):
             (B, out_channels, T, h, w), in the dtype of `latents`.
         """
         rotation = self.rotation(latents, start) if rotation is None else rotation
-        x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
+        x = self.patch_embedding(latents.to(self.patch_embedding.weight.dtype))
         x = rearrange(x, "b d t h w -> b t (h w) d")
         times = timestep.reshape(latents.shape[0], -1).float().trunc()
         modulation, embedded = self.time_embed(times)

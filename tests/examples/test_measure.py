@@ -319,6 +319,16 @@ def test_measure_checks_hold(check: str, capsys: pytest.CaptureFixture[str]) -> 
     assert result["verdict"] == "holds"
 
 
+def test_fp8_error_is_that_of_its_rounding(capsys: pytest.CaptureFixture[str]) -> None:
+    run("fp8_error", "--shapes", "pocket")
+    lines = capsys.readouterr().out.splitlines()[2:]
+    cells = [[float(cell) for cell in line.split("|")[2:-1]] for line in lines]
+    bfloat16, partly, fp8 = cells
+    assert all(one < other < 0.2 for one, other in zip(bfloat16, fp8, strict=True))
+    # the temporal convolution adds to its input, so that it adds little to the error
+    assert fp8 == pytest.approx(partly, rel=0.1)
+
+
 def test_model_that_cannot_be_loaded_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="fp8 needs an NVIDIA GPU"):
         run("measure_speed", "--shapes", "pocket", "--quantize", "fp8", "--device", "cpu")

@@ -11,7 +11,8 @@ from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import BlockMemory, StateUpdate, parse_memory_policy
 from sana_stream.models.rope import apply_rotary_emb, shift_in_time
 from sana_stream.models.state import StreamState, stream_state_bytes
-from sana_stream.models.transformer import OUTPUT_NORM_EPS, modulate
+from sana_stream.models.transformer import OUTPUT_NORM_EPS
+from sana_stream.models.transformer_block import modulate
 
 from .test_transformer import TOLERANCE, build, inputs, relative_error
 
