@@ -84,14 +84,10 @@ def resume_run(
                 f"{safe_text(path)} was saved without a video to resume: make one from it with"
                 f" sana-stream branch {safe_text(path)} --prompt TEXT --out FILE"
             )
-<<<<<<< HEAD
         division = _division(engine, saved.header, stored, changes)
         config = _resumed_config(stored, path, outputs, engine, dict(changes) | division)
-=======
-        config = _resumed_config(stored, path, outputs, engine, changes)
         if engine is not None:
             _check_quantization(engine, stored.config)
->>>>>>> main
         origin = RunOrigin(stored.first_block, stored.shot, saved, frames, stored.id)
         return Continuation(describe(engine, config), config, stored.story, origin, locks)
     except BaseException:

@@ -139,7 +139,7 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
 
     given = {
         "model": engine.source or EMBEDDED,
-        "device": str(engine.device),
+        "device": str(engine.device) if engine.peers.devices == 1 else engine.device.type,
         "dtype": str(engine.dtype).removeprefix("torch."),
         "quantize": engine.quantized,
         "quantize_text": engine.text_quantized,
