@@ -124,17 +124,23 @@ def choose_layout(
     return Layout(prompts, frames, rows, decoder)
 
 
-def check_layout(layout: Layout, model: str, causal: bool) -> None:
-    """Refuse to divide the calls of a model that attends to all tokens by softmax.
+def check_layout(layout: Layout, model: str, causal: bool, quantize: str | None = None) -> None:
+    """Refuse to divide the calls of a model that attends to all tokens by softmax, and of fp8.
 
     Args:
         layout: of the stream.
         model: its name, for the message.
         causal: whether it streams block after block, by linear attention.
+        quantize: how its weights are quantized.
 
     Raises:
         ConfigError: names the ways that are possible.
     """
+    if layout.context > 1 and quantize == "fp8":
+        raise ConfigError(
+            'fp8 cannot be divided over frames or rows: give quantize="int8", or devices=2 with'
+            ' parallel="guidance" or parallel="decoder"'
+        )
     if layout.context > 1 and not causal:
         raise ConfigError(
             f"{model} cannot be divided over frames or rows: give devices=2 with"

@@ -67,7 +67,7 @@ class Leader:
         rows, _ = model.transformer.grid(height, width)
         guided = settings.guidance != 1
         layout = choose_layout(self.devices, self.parallel, guided, settings.block_frames, rows)
-        check_layout(layout, model.preset.name, model.transformer.config.causal)
+        check_layout(layout, model.preset.name, model.transformer.config.causal, model.quantized)
         return layout
 
     def describe(self, settings: SessionSettings) -> str:

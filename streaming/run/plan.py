@@ -233,7 +233,7 @@ def check_division(config: RunConfig, model: RunModel, settings: SessionSettings
 
     guided, rows = settings.guidance != 1, settings.height // model.size_multiple[0]
     layout = choose_layout(count, config.parallel, guided, settings.block_frames, rows)
-    check_layout(layout, model.preset.name, model.transformer.causal)
+    check_layout(layout, model.preset.name, model.transformer.causal, config.quantize)
     if count == 1:
         return
     device_of(config.device, count, launched_world())

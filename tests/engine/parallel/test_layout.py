@@ -65,6 +65,8 @@ def test_model_with_softmax_attention_is_not_divided_by_tokens() -> None:
     check_layout(Layout(guidance=2, decoder=True), "a clip model", False)
     with pytest.raises(ConfigError, match="a clip model cannot be divided over frames or rows"):
         check_layout(Layout(rows=2), "a clip model", False)
+    with pytest.raises(ConfigError, match="fp8 cannot be divided over frames or rows"):
+        check_layout(Layout(frames=2), "a model", True, "fp8")
 
 
 @given(st.integers(1, 64), st.booleans(), st.integers(1, 40), st.integers(1, 60))
