@@ -6,7 +6,7 @@ Shapes: B batch, N tokens of the block, L text tokens, H heads, d head width, D 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -174,6 +174,12 @@ class SelfAttention(nn.Module):
         return super()._apply(fn, recurse)
 
 
+def _attend(query: Tensor, text: Any) -> Tensor:
+    """Softmax attention (B, H, N, d) to keys, values and bias."""
+    keys, values, bias = text
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+
+
 class CrossAttentionShapes(Protocol):
     """The shapes of `CrossAttention`, as every transformer's configuration has them."""
 
@@ -217,10 +223,25 @@ class CrossAttention(nn.Module):
         """Whether the projection reads an input that is quantized to fp8."""
         return isinstance(self.to_q, Fp8Linear)
 
-    def forward(self, x: Activation, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """Attend from tokens x (B, N, D) to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
+    def forward(
+        self,
+        x: Activation,
+        text: tuple[Tensor, Tensor, Tensor | None]
+        | tuple[tuple[Tensor, Tensor, Tensor | None], ...],
+    ) -> Tensor:
+        """Attend from tokens x (B, N, D) to the text.
+
+        Args:
+            x: tokens.
+            text: keys and values (B, H, L, d) and bias (B, 1, 1, L), or one such triple of batch 1
+                for each item, whose lengths may differ.
+        """
         query = self._split(self.norm_q(self.to_q(x)))
-        output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+        if isinstance(text[0], Tensor):
+            output = _attend(query, text)
+        else:
+            each = zip(query.split(1), text, strict=True)
+            output = torch.cat([_attend(own, item) for own, item in each])
         return self.to_out[0](output.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -13,19 +13,11 @@ from torch import Tensor, nn
 
 from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
 from .config import TransformerConfig
+from .embeddings import random_table
 from .feedforward import FeedForward
 from .fp8 import Activation, Quantized, flatten, quantize_rows
 from .rope import RotaryEmbedding
-
-
-def random_table(rows: int, width: int) -> nn.Parameter:
-    """Return a parameter (`rows`, `width`), normal with variance 1/`width`; empty on "meta".
-
-    Arithmetic on the meta device imports torch's compiler and sympy, which takes 2 s.
-    """
-    if torch.get_default_device().type == "meta":
-        return nn.Parameter(torch.empty(rows, width))
-    return nn.Parameter(torch.randn(rows, width) / width**0.5)
+from .text_kv import TextLayer
 
 
 class NextNorm(NamedTuple):
@@ -59,7 +51,7 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         modulation: Tensor,
         rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
+        text: TextLayer | tuple[TextLayer, ...],
         past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
         carried: list[Activation],
@@ -71,7 +63,7 @@ class TransformerBlock(nn.Module):
             x: (B, T, P, D).
             modulation: (B, T or 1, 6, D).
             rotation: rotary embedding of the block.
-            text: keys, values and bias of the prompt.
+            text: keys, values and bias of the prompt, or those of each item of the batch.
             past: attention sums and conv state (B, P, D) of the earlier blocks.
             grid: token rows and columns of a frame.
             carried: the norm of x, from the block before; taken out, so that it can be freed.
@@ -93,7 +85,7 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         modulation: Tensor,
         rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
+        text: TextLayer | tuple[TextLayer, ...],
         past: tuple[AttentionState, Tensor],
         grid: tuple[int, int],
         carried: list[Activation],
@@ -128,12 +120,12 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         attended: Tensor,
         tables: tuple[Tensor, ...],
-        text: tuple[Tensor, Tensor, Tensor | None],
+        text: TextLayer | tuple[TextLayer, ...],
     ) -> tuple[Tensor, Activation]:
         """The tokens after both attentions, and the input of the feed-forward."""
         gate, shift, scale, _ = tables
         x, crossing = self._add(x, attended, gate)
-        crossed = self.attn2(flatten(crossing, 1, 2), *text).unflatten(1, (x.shape[1], -1))
+        crossed = self.attn2(flatten(crossing, 1, 2), text).unflatten(1, (x.shape[1], -1))
         return self._add_norm(x, crossed, None, (shift, scale, self.eps), self.ff.takes_fp8)
 
     def next_norm(self, modulation: Tensor) -> NextNorm:
@@ -186,4 +178,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """Compute `LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
     if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # the same for all tokens: fused
         return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
+    if x.shape[0] > 1 and scale.shape[1] == 1:  # each item as it would be alone, to the last bit
+        items = zip(x.split(1), shift.split(1), scale.split(1), strict=True)
+        return torch.cat([modulate(*item, eps) for item in items])
     return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)

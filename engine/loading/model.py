@@ -22,7 +22,7 @@ from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 from sana_stream.models.vae.ltx2 import LTX2VAE, TiledLTX2
 from sana_stream.models.vae.registry import SeparateDecoder, VideoDecoder, VideoVAE
 from sana_stream.models.vae.streaming import VAECache

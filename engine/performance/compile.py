@@ -15,7 +15,7 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 from sana_stream.models.transformer_block import NextNorm, TransformerBlock
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.text_kv import TextKV
+from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.streaming import VAECache
 from sana_stream.models.vae.taehv import TAEHVDecoder

@@ -153,7 +153,7 @@ def masked_pass(model, latents, timestep, text, cuts):
     out = torch.einsum("bhnm,bmhd->bnhd", scores, v)
     out = out / weights.sum(-1).transpose(1, 2).unsqueeze(-1)
     x = x + gate * layer.attn1.to_out[0](out.flatten(2)).unflatten(1, (frames, -1))
-    cross = layer.attn2(x.flatten(1, 2), text.keys[0], text.values[0], text.bias)
+    cross = layer.attn2(x.flatten(1, 2), text.layer(0))
     x = x + cross.unflatten(1, (frames, -1))
 
     spatial = layer.ff.spatial_conv(modulate(x, ff_shift, ff_scale, layer.eps), 2, 2)

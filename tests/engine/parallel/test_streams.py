@@ -28,6 +28,7 @@ from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.parallel import world
 from sana_stream.engine.parallel.engine import ParallelEngine
 from sana_stream.engine.parallel.layout import Layout
+from sana_stream.engine.scheduling.shared_engine import SharedEngine
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
 from sana_stream.errors import ConfigError, ParallelError
@@ -238,6 +239,8 @@ def test_stream_that_cannot_be_divided_is_refused(several: ParallelEngine) -> No
     use(several, "frames")
     with pytest.raises(ConfigError, match="3 devices cannot divide 2 latent frames a block"):
         several.session("a red boat", height=48, width=32, block_frames=2)
+    with pytest.raises(ConfigError, match="has one stream at a time"):
+        SharedEngine(several)
     with pytest.raises(ConfigError, match="initialized already"):
         ParallelEngine.load("pocket", "cpu", devices=2)
 
