@@ -196,6 +196,7 @@ def test_custom_noise_and_interruption(tiny_engine: Engine, several: ParallelEng
     with pytest.raises(ValueError, match="no noise left"):
         next(session)  # fails in its second step
     check_equal(next(alone), next(session))
+    use(several, None)  # a process that decodes while others sample does not sample itself
     blocks = generate_ahead(several.session("a fox", **SIZE))
     next(blocks)
     blocks.close()  # the block that is sampled ahead is interrupted
