@@ -33,7 +33,7 @@ engine.frame_stats, engine.cpu_share > engine.block, engine.noise, engine.device
 engine.block, engine.noise, engine.device, engine.cpu, engine.solvers > engine.loading
 engine.loading > engine.snapshot > engine.sampling, engine.media > engine.session > engine.engine
 engine.prompt_blend > engine.snapshot
-engine.engine > engine.performance
+engine.engine > engine.performance, engine.parallel
 engine.session > engine.scheduling
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
@@ -48,7 +48,8 @@ FACES = {
     "sana_stream": {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),
         *("HealthError", "InvalidOutputError", "JobError", "OutputCancelled", "OutputError"),
-        *("Progress", "QueueFullError", "ReaderDisconnected", "Run", "RunConfig"),
+        *("ParallelEngine", "ParallelError", "Progress", "QueueFullError", "ReaderDisconnected"),
+        *("Run", "RunConfig"),
         *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoreError"),
         "StoryError",
         *("__version__", "render"),

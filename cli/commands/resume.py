@@ -8,7 +8,7 @@ from sana_stream.cli import argument_types
 from sana_stream.cli.live_options import LIVE, LiveOptions
 from sana_stream.cli.option_fields import read_options
 from sana_stream.cli.options import STDOUT, check_live
-from sana_stream.cli.parser import Parser, add_device, add_group, add_option
+from sana_stream.cli.parser import Parser, add_device, add_devices, add_group, add_option
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.pipe import claim_stdout
 
@@ -34,6 +34,7 @@ def add_options(parser: Parser) -> None:
     other = parser.add_argument_group("model and device (default: as before)")
     add_option(other, "model", default=None, help="the model, if it has moved")
     add_device(other, default=None)
+    add_devices(other)
     add_option(parser, "quiet")
 
 
@@ -60,6 +61,8 @@ def run(args: Namespace) -> int:
             model=args.model,
             device=args.device,
             dtype=args.dtype,
+            devices=args.devices,
+            parallel=args.parallel,
             **vars(live),
         )
 

@@ -143,7 +143,7 @@ def add_options(parser: Parser) -> None:
     )
     add_fleet_options(parser)
     add_group(parser, FRAMES)
-    add_group(parser, MODEL)
+    add_group(parser, MODEL, leave_out=("devices", "parallel"))
 
 
 def run(args: Namespace) -> int:

@@ -48,6 +48,10 @@ class HealthError(SanaStreamError):
     """A stream that cannot continue: values that are not finite, or no memory left."""
 
 
+class ParallelError(SanaStreamError):
+    """A process of a stream on several devices has ended or failed: which one, and why."""
+
+
 class InvalidOutputError(SanaStreamError, ValueError):
     """An output that cannot be opened as requested: what was given and what is allowed."""
 

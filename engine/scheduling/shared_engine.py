@@ -69,6 +69,8 @@ class SharedEngine:
             raise ConfigError(
                 f"device {engine.device.type} is for one stream at a time; use cuda or cpu"
             )
+        if engine.peers.devices > 1:
+            raise ConfigError("an engine on several devices has one stream at a time: use Engine")
         self._engine = engine
         self._runner = DeviceRunner(engine, max_batch_size or 1)
         self._measure_batches = max_batch_size is None

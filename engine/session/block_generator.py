@@ -171,16 +171,19 @@ class BlockGenerator:
         return self._executor
 
     def _check_interrupted(self) -> None:
-        if self._interrupted:
+        if self._model.peers.should_stop(self._interrupted):
             raise CancelledError
 
     def _sample_alone(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         span = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
-            steps, work = self._sample(snapshot, span, noise), self._work(snapshot, span)
-            return self._executor.sample(steps, self._check_interrupted, work)
+            return self._model.peers.sample(snapshot, noise, partial(self._drive, snapshot, span))
         except torch.OutOfMemoryError as error:
             raise out_of_memory(span) from error
+
+    def _drive(self, snapshot: Snapshot, span: BlockSpan, noise: NoiseSource) -> LatentBlock:
+        steps, work = self._sample(snapshot, span, noise), self._work(snapshot, span)
+        return self._executor.sample(steps, self._check_interrupted, work)
 
     def decode(
         self, latent_block: LatentBlock, before: Snapshot, take: TakePart | None = None

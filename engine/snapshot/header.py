@@ -24,6 +24,7 @@ from .snapshot import SessionSettings
 
 FORMAT = "sana-stream checkpoint"
 VERSION = 2
+SEVERAL = ("devices", "parallel")  # only in files of several devices
 READABLE = (1, 2)  # version 1 has no drift reference and no shot
 
 
@@ -49,6 +50,8 @@ class SnapshotHeader:
     decode_frames: int | None = None  # decoded at once; earlier files have none
     decode_tiles: bool | None = None  # whether in tiles; earlier files have none
     blend: PromptBlend | None = None  # a change of prompt; earlier files have none
+    devices: int = 1  # that generated it together; files of one device have neither
+    parallel: str = ""  # how they divided the sampling
 
     @property
     def seconds(self) -> float:
@@ -60,6 +63,7 @@ class SnapshotHeader:
         words = {
             name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for name, value in asdict(self).items()
+            if self.devices > 1 or name not in SEVERAL
         }
         metadata = {"format": FORMAT, "version": str(VERSION), "torch": torch.__version__} | words
         return metadata | {"checksum": checksum(metadata, tensors)}
@@ -82,7 +86,7 @@ class SnapshotHeader:
                 f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
         later = ("watch", "take")  # added in version 2
-        optional = ("decode_frames", "decode_tiles", "blend")
+        optional = ("decode_frames", "decode_tiles", "blend", *SEVERAL)
         names = tuple(
             f.name
             for f in fields(cls)

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from sana_stream._files import parse_json
 from sana_stream._prompts import MOST_BLOCKS, MOST_PROMPTS
 from sana_stream._text import safe_text
+from sana_stream.engine.peers import MAX_DEVICES
 from sana_stream.models.schema import Schema
 
 Words = Annotated[str, Field(max_length=1_000_000)]
@@ -94,7 +95,8 @@ class StoredBlend(Schema):
 class StoredHeader(Schema):
     """All values of a header; version 1 has neither `watch` nor `take`.
 
-    Earlier files of version 2 have no `decode_frames`, `decode_tiles` or `blend`.
+    Earlier files of version 2 have no `decode_frames`, `decode_tiles` or `blend`, those of one
+    device no `devices` or `parallel`.
     """
 
     model: Name
@@ -115,9 +117,11 @@ class StoredHeader(Schema):
     decode_frames: Annotated[int, Field(ge=1, le=10_001)] | None = None
     decode_tiles: bool | None = None
     blend: StoredBlend | None = None
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
+    parallel: Name = ""
 
 
-TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")
+TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype", "parallel")
 
 
 def read_header_values(metadata: Mapping[str, str], names: tuple[str, ...]) -> StoredHeader:

@@ -149,11 +149,13 @@ class Snapshot:
 
 
 def small_cache(cache: VAECache | None) -> VAECache | None:
-    """The cache, or `None` for one that is too large for snapshots (1.8 GiB at 832x480).
+    """The cache, or `None` for one that is too large for snapshots (1.8 GiB at 832x480) or remote.
 
     Decoding `recent_latents` again is faster than writing such a cache to a file.
     """
-    return None if cache is not None and cache.nbytes > CACHE_LIMIT else cache
+    if cache is None or not cache.is_storable or cache.nbytes > CACHE_LIMIT:
+        return None
+    return cache
 
 
 def blocks_to_keep(block_frames: int, decoder: VideoDecoderConfig) -> int:

@@ -63,6 +63,10 @@ class RunConfig:
         model, parts, loras, quantize, quantize_text, device, dtype, decoder, decode_frames: as
             `Engine.load` takes them, where the run loads the model itself. With a loaded engine
             they are only stored in checkpoints, for `sana-stream resume`.
+        devices: compute the stream on this many devices together, one process each. Default: 1,
+            under torchrun its number of processes.
+        parallel: how they divide it: "guidance", "decoder", "frames", "rows" or parts such as
+            "2x2" (frames x rows). Default: by the number of devices and the guidance.
         compile, graphs: compile the networks, capture CUDA graphs, when the run loads the model.
         checkpoint: write a checkpoint next to the first output file, from which an interrupted
             video is resumed.
@@ -124,6 +128,8 @@ class RunConfig:
     dtype: str = "auto"
     decoder: str | None = None
     decode_frames: int | None = None
+    devices: int | None = None
+    parallel: str | None = None
     compile: bool = False
     graphs: bool = False
     checkpoint: bool = False

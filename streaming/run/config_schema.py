@@ -102,6 +102,7 @@ class StoredOptions(_Stored):
     compile: bool = False
     graphs: bool = False
     decode_frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    parallel: Word | None = None
     checkpoint_every: Seconds = 30.0
     keep_checkpoint: bool = False
     guard: Literal["off", "warn", "anchor", "restart"] = "warn"

@@ -11,6 +11,7 @@ from typing import Any
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._files import expand_user
 from sana_stream.engine.loading.sizes import parse_aspect
+from sana_stream.engine.parallel.layout import check_devices
 from sana_stream.engine.story.read import parse_story
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
@@ -73,6 +74,7 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
         found["negative_prompt"] = ARGUMENTS.text("negative_prompt", negative, empty=True)
     if "aspect" in given:
         parse_aspect(given["aspect"])
+    check_devices(1 if values["devices"] is None else values["devices"], values["parallel"])
     found |= {"size": _size(values["size"]), "fps": _fps(values["fps"])}
     found |= {"steps": _steps(values["steps"]), "loras": _loras(values["loras"])}
     return found

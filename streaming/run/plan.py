@@ -212,10 +212,42 @@ def check_settings(config: RunConfig, model: RunModel) -> SessionSettings:
         settings.height, settings.width, settings.block_frames, settings.memory, guided
     )
     check_sizes(sizes, model.transformer, model.decoder, dtype, device)
+    check_division(config, model, settings)
     check_action(config.guard, settings.memory)
     if config.negative_prompt is not None and not guided:
         raise ConfigError("negative_prompt= has no effect at guidance 1: add guidance=4")
     return settings
+
+
+def check_division(config: RunConfig, model: RunModel, settings: SessionSettings) -> None:
+    """Check that the run's stream can be computed on the devices that it asks for.
+
+    Raises:
+        ConfigError: it cannot be divided so, or this machine has fewer devices.
+    """
+    count = model.device_count(config)
+    if model.engine is not None:
+        if config.parallel is not None or config.devices not in (None, count):
+            raise ConfigError(
+                "devices= and parallel= are for a run that loads its model: leave them out"
+            )
+        return
+    if count == 1 and config.parallel is None:
+        return
+    from sana_stream.engine.parallel.devices import check_backend, device_of
+    from sana_stream.engine.parallel.layout import check_layout, choose_layout
+    from sana_stream.engine.parallel.world import launched_world
+
+    guided, rows = settings.guidance != 1, settings.height // model.size_multiple[0]
+    layout = choose_layout(count, config.parallel, guided, settings.block_frames, rows)
+    check_layout(layout, model.preset.name, model.transformer.causal, config.quantize)
+    if count == 1:
+        return
+    device_of(config.device, count, launched_world())
+    check_backend()
+    for name in ("compile", "graphs"):
+        if getattr(config, name):
+            raise ConfigError(f"{name}=True is for one device: leave it or devices= out")
 
 
 def count_frames(

@@ -123,14 +123,13 @@ class Run:
         Args:
             engine: a loaded model, the one that the video was made with. None: it is loaded.
             video: the video, or its checkpoint.
-            outputs: URLs, `-` and files in other folders that the run had. They are continued only
-                if they are given again, because a checkpoint may come from a stranger.
+            outputs: URLs, `-` and files in other folders that the run had; continued only if given
+                again, because a checkpoint may come from a stranger.
             control: takes the prompts and commands that direct the run. Default: a new one.
             stdout: as for `Run`.
             **changes: other parameters of `RunConfig` that differ from the interrupted run's:
                 `container, sign, directed, interactive, watch, web, host, token, history, realtime,
-                model, device, dtype`. The page and the watched file count only if they are given
-                again.
+                model, device, dtype, devices, parallel`. Page and watched file must be given again.
 
         Raises:
             ConfigError: there is no checkpoint, no video, or a parameter that cannot change.
@@ -322,11 +321,12 @@ class Run:
         if self._session is not None:
             return
         engine = self._model.load(self.config)
+        if self._model.engine is None and self._opened is not None:
+            self._opened.callback(engine.close)
         self._model = replace(self._model, engine=engine)
         session = begin_session(engine, self.plan, self._clip)
         self._session = session if self._served is None else self._served.attach(session)
-        # the session has the checkpoint's tensors now; nothing else keeps them in memory
-        self._origin = replace(self._origin, saved=None)
+        self._origin = replace(self._origin, saved=None)  # its tensors are the session's now
         self.plan = replace(self.plan, origin=self._origin)
 
     def __iter__(self) -> Iterator[Progress]:

@@ -147,7 +147,7 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
 
     given = {
         "model": engine.source or EMBEDDED,
-        "device": str(engine.device),
+        "device": str(engine.device) if engine.peers.devices == 1 else engine.device.type,
         "dtype": str(engine.dtype).removeprefix("torch."),
         "quantize": engine.quantized,
         "quantize_text": engine.text_quantized,
@@ -162,6 +162,8 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
 def _options(config: RunConfig) -> dict[str, Any]:
     """The configuration under the keys of a checkpoint."""
     values = {name: getattr(config, name) for name in _SAME}
+    if config.parallel is not None:  # earlier versions cannot read the key
+        values["parallel"] = config.parallel
     for name in ("parts", "image", "video", "model"):
         if values[name] is not None:
             values[name] = _absolute_if_there(str(values[name]))
@@ -190,7 +192,7 @@ def _options(config: RunConfig) -> dict[str, Any]:
 
 def _config(options: Mapping[str, Any], story: Story) -> RunConfig:
     """The configuration that the keys of a checkpoint describe."""
-    values = {name: options[name] for name in (*_SAME, *_LATER)}
+    values = {name: options[name] for name in (*_SAME, *_LATER, "parallel")}
     fps, file, every = options["fps"], options["prompt_file"], options["checkpoint_every"]
     length = options["length"]
     return RunConfig(
