@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from .costs import Costs
 from .demand import block_works
 
 SIZES = (1, 2, 4, 8)
-GOOD_ENOUGH = 1.05  # times the best time of a stream
+GOOD_ENOUGH = 1.05  # times the time of a stream in a larger batch
 REPEATS = 3
 
 
@@ -60,24 +61,32 @@ def measure_costs(model: LoadedModel, settings: SessionSettings, costs: Costs) -
 
 
 @torch.no_grad()
-def measure_batch_size(model: LoadedModel, settings: SessionSettings) -> int:
-    """The smallest of 1, 2, 4 and 8 within 5 % of the best time of a stream."""
+def measure_batch_size(model: LoadedModel, settings: SessionSettings, most: int) -> int:
+    """The smallest of 1, 2, 4 and 8 calls, at most `most`, beyond which a stream gains under 5 %.
+
+    Large calls, which gain nothing together, are measured once in pairs.
+    """
     call = _call(model, settings)
-    times = {}
-    for size in SIZES:
+
+    def seconds_a_stream(size: int) -> float:
         runner = ModelRunner(model, size)
         try:
-            seconds = _seconds(model, lambda: runner.run([call] * size))  # noqa: B023
+            return _seconds(model, lambda: runner.run([call] * size)) / size
         except torch.OutOfMemoryError:
+            return math.inf
+
+    return smallest_good((size for size in SIZES if size <= most), seconds_a_stream)
+
+
+def smallest_good(sizes: Iterable[int], seconds_a_stream: Callable[[int], float]) -> int:
+    """The first of ascending sizes that the next one does not beat by 5 %; 1 without any."""
+    good, best = 1, math.inf
+    for size in sizes:
+        seconds = seconds_a_stream(size)
+        if seconds * GOOD_ENOUGH > best:
             break
-        times[size] = seconds / size
-    return smallest_good(times)
-
-
-def smallest_good(times: dict[int, float]) -> int:
-    """The smallest size whose time of a stream is within 5 % of the best; 1 without times."""
-    best = min(times.values(), default=0.0)
-    return min((size for size, each in times.items() if each <= best * GOOD_ENOUGH), default=1)
+        good, best = size, seconds
+    return good
 
 
 def _call(model: LoadedModel, settings: SessionSettings) -> Call:

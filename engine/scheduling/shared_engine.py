@@ -97,7 +97,9 @@ class SharedEngine:
             raise ConfigError("a SharedEngine is entered once: make another one")
         measure_costs(self._engine, self._settings, self._scheduler.costs)
         if self._measure_batches:
-            self._runner.max_batch_size = measure_batch_size(self._engine, self._settings)
+            most = self._scheduler.limits.max_streams
+            size = measure_batch_size(self._engine, self._settings, most)
+            self._runner.max_batch_size = size
         self._thread = Thread(target=self._work, name="sana-stream-networks", daemon=True)
         self._thread.start()
         return self

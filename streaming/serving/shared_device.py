@@ -69,7 +69,9 @@ class SharedDevice:
     ) -> None:
         from sana_stream.engine.scheduling import SharedEngine  # loads torch
 
-        self._shared = SharedEngine(engine, streams, max_queue=streams, settings=settings)
+        # batches change no frame on the CPU; elsewhere a stream would depend on its neighbours
+        batch = None if engine.device.type == "cpu" else 1
+        self._shared = SharedEngine(engine, streams, streams, batch, settings)
         self._streams = streams
         self._settings = settings
         self._fps = fps

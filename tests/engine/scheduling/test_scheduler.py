@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 from concurrent.futures import CancelledError
 
@@ -313,7 +314,11 @@ def test_costs_of_unmeasured_forms_follow_their_size():
     assert len(costs._seconds) == MOST_FORMS
 
 
-def test_smallest_batch_within_five_percent_is_taken():
-    assert smallest_good({1: 1.0, 2: 0.97, 4: 0.96}) == 1
-    assert smallest_good({1: 1.0, 2: 0.6, 4: 0.5, 8: 0.49}) == 4
-    assert smallest_good({}) == 1
+def test_batches_grow_while_that_gains_five_percent():
+    def best(times: dict[int, float]) -> int:
+        return smallest_good(times, times.__getitem__)
+
+    assert best({1: 1.0, 2: 0.97, 4: 0.5}) == 1
+    assert best({1: 1.0, 2: 0.6, 4: 0.5, 8: 0.49}) == 4
+    assert best({1: 1.0, 2: math.inf}) == 1
+    assert best({}) == 1
