@@ -352,10 +352,8 @@ class Run:
         checkpoints.begin(engine, lambda: pump.saved_frames)
         prompts = schedule_prompts(engine, plan, session, self._live, stop)
         guard = watch_drift(engine, plan, session)
-        if frames := plan.origin.frames:
-            logger.info(
-                "continuing from frame %d (%s)", frames, format_time(plan.seconds_of(frames))
-            )
+        if at := plan.origin.frames:
+            logger.info("continuing from frame %d (%s)", at, format_time(plan.seconds_of(at)))
         begun, take = time.perf_counter(), pump.write_part
         with closing(VideoBlocks(plan, session, prompts, stop, take).generate()) as blocks:
             for block in blocks:
