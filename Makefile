@@ -13,7 +13,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: demo test test-bare types docs wheel clean
+.PHONY: demo test tests test-bare types docs wheel clean
 
 demo: $(DEMO)/installed  ## make a one-minute video from examples/story.txt on this machine
 	$(DEMO)/$(BIN)/sana-stream --prompt-file examples/story.txt --minutes 1 --overwrite
@@ -21,7 +21,9 @@ demo: $(DEMO)/installed  ## make a one-minute video from examples/story.txt on t
 test: wheel  ## lint, type-check, and run every test against the installed wheel
 	$(TEST)/$(BIN)/python -m ruff check .
 	$(TEST)/$(BIN)/python -m ruff format --check .
-	$(MAKE) types
+	$(MAKE) --jobs=2 types tests  # the types have one thread, the tests leave some time unused
+
+tests:
 	$(TEST)/$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 types:  ## type-check the sources under their import names

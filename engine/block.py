@@ -135,7 +135,8 @@ class BlockStats:
     """Time and memory that one block took, and what its frames look like.
 
     Stage times are wall-clock seconds; on CUDA they are measured between events on the stage's
-    stream, so they contain no waiting for the other stage. `commit_seconds` is for committing the
+    stream, so they contain no waiting for the other stage. On an engine that is shared they contain
+    the calls of other streams in between. `commit_seconds` is for committing the
     block *before* this one, which happens when this block is requested. `text_seconds` is 0 unless
     the prompt changed.
     """

@@ -14,6 +14,7 @@ from sana_stream.errors import ConfigError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 SMALL_DEVICE = 24 << 30  # bytes
+HIGH_PRIORITY = -1  # of a CUDA stream; 0 is the default
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -159,12 +160,16 @@ class InlineStream:
 
 
 class CudaSideStream:
-    """A second CUDA stream; results are copied into pinned memory, which the caller keeps."""
+    """A second CUDA stream; results are copied into pinned memory, which the caller keeps.
+
+    It has priority over the caller's stream: frames leave earlier, and what is sampled meanwhile
+    is not needed before them.
+    """
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
         self._device = device
         self._cuda = cuda
-        self._stream = cuda.Stream(device)
+        self._stream = cuda.Stream(device, priority=HIGH_PRIORITY)
 
     def record_event(self) -> Any:
         return self._cuda.current_stream(self._device).record_event()

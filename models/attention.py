@@ -6,13 +6,14 @@ Shapes: B batch, N tokens of the block, L text tokens, H heads, d head width, D 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import TransformerConfig
+from .fp8 import FP8, Activation, Fp8Linear, Quantized, scaled_product
 from .rope import RotaryEmbedding, apply_rotary_emb
 
 DENOMINATOR_EPS = 1e-15
@@ -66,7 +67,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         width, bias = config.hidden_size, config.attention_bias
         self.fused = False  # set by `SanaVideoTransformer.set_kernels`
-        self._joined: tuple[Tensor, Tensor | None] | None = None  # see `join_projections`
+        # see `join_projections`
+        self._joined: tuple[Tensor | Quantized, Tensor | None] | None = None
         self.heads = config.num_attention_heads
         self.to_q = nn.Linear(width, width, bias=bias)
         self.to_k = nn.Linear(width, width, bias=bias)
@@ -75,7 +77,12 @@ class SelfAttention(nn.Module):
         self.norm_k = nn.RMSNorm(width, eps=QK_NORM_EPS)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def takes_fp8(self) -> bool:
+        """Whether the projections read one input that is quantized to fp8."""
+        return all(isinstance(layer, Fp8Linear) for layer in (self.to_q, self.to_k, self.to_v))
+
+    def features(self, x: Activation) -> tuple[Tensor, Tensor, Tensor]:
         """Project tokens x to query, key (both non-negative) and value: each (B, N, H, d)."""
         query = F.relu(self.norm_q(self.to_q(x)))
         key = F.relu(self.norm_k(self.to_k(x)))
@@ -87,21 +94,21 @@ class SelfAttention(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
+        self, x: Activation, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
         """Map tokens x (B, N, D) to the output (B, N, D), and return the sums of this block."""
         if self.fused:
             return self._forward_fused(x, rotation, past)
         output, own = linear_attention(*self.features(x), rotation, past)
-        return self.to_out[0](output.flatten(2).to(x.dtype)), own
+        return self.to_out[0](output.flatten(2).to(self.norm_q.weight.dtype)), own
 
     def _forward_fused(
-        self, x: Tensor, rotation: RotaryEmbedding, past: AttentionState
+        self, x: Activation, rotation: RotaryEmbedding, past: AttentionState
     ) -> tuple[Tensor, AttentionState]:
         if self._joined is None:
             query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
         else:
-            query, key, value = F.linear(x, *self._joined).chunk(3, dim=-1)
+            query, key, value = self._product(x, *self._joined).chunk(3, dim=-1)
         output, S, z = torch.ops.sana_stream.linear_attention(
             query,
             key,
@@ -115,22 +122,40 @@ class SelfAttention(nn.Module):
         )
         return self.to_out[0](output), AttentionState(S, z)
 
+    def _product(self, x: Activation, weight: Tensor | Quantized, bias: Tensor | None) -> Tensor:
+        if isinstance(weight, Tensor):
+            assert isinstance(x, Tensor)
+            return F.linear(x, weight, bias)
+        assert isinstance(x, Quantized)
+        return scaled_product(x, weight, bias, self.norm_q.weight.dtype)
+
     def join_projections(self) -> None:
         """Store the weights of query, key and value as parts of one matrix, for one product.
 
         The parameters stay, and what changes their values changes the matrix. Call
-        `separate_projections` before replacing them.
+        `separate_projections` before replacing them. Does nothing where only some are fp8.
         """
-        layers = (self.to_q, self.to_k, self.to_v)
-        matrix, bias = torch.cat([layer.weight.data for layer in layers]), None
-        for layer, part in zip(layers, matrix.chunk(3), strict=True):
-            layer.weight.data = part
-        biases = [layer.bias for layer in layers if layer.bias is not None]
-        if biases:
-            bias = torch.cat([each.data for each in biases])
-            for each, part in zip(biases, bias.chunk(3), strict=True):
-                each.data = part
-        self._joined = matrix, bias
+        layers = self.to_q, self.to_k, self.to_v
+        if len({layer.weight.dtype for layer in layers}) > 1:
+            return
+        weight, bias = self._join("weight"), self._join("bias")
+        assert weight is not None
+        scale = self._join("scale") if self.takes_fp8 else None
+        self._joined = (weight if scale is None else Quantized(weight, scale)), bias
+
+    def _join(self, name: str) -> Tensor | None:
+        """One tensor of a parameter of the three layers, which become parts of it."""
+        parameters = [getattr(layer, name) for layer in (self.to_q, self.to_k, self.to_v)]
+        if any(each is None for each in parameters):
+            return None
+        dtype = parameters[0].dtype
+        if dtype == FP8:  # torch joins no fp8 tensors on CUDA in some versions, but bytes in all
+            joined = torch.cat([each.data.view(torch.uint8) for each in parameters]).view(dtype)
+        else:
+            joined = torch.cat([each.data for each in parameters])
+        for each, part in zip(parameters, joined.chunk(3), strict=True):
+            each.data = part
+        return joined
 
     def separate_projections(self) -> None:
         """Compute query, key and value by their own layers."""
@@ -139,6 +164,12 @@ class SelfAttention(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.separate_projections()  # moving and converting gives each parameter its own memory
         return super()._apply(fn, recurse)
+
+
+def _attend(query: Tensor, text: Any) -> Tensor:
+    """Softmax attention (B, H, N, d) to keys, values and bias."""
+    keys, values, bias = text
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
 
 
 class CrossAttentionShapes(Protocol):
@@ -179,10 +210,30 @@ class CrossAttention(nn.Module):
         key, value = self.norm_k(self.to_k(text)), self.to_v(text)
         return self._split(key), self._split(value)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """Attend from tokens x (B, N, D) to keys, values (B, H, L, d) with bias (B, 1, 1, L)."""
+    @property
+    def takes_fp8(self) -> bool:
+        """Whether the projection reads an input that is quantized to fp8."""
+        return isinstance(self.to_q, Fp8Linear)
+
+    def forward(
+        self,
+        x: Activation,
+        text: tuple[Tensor, Tensor, Tensor | None]
+        | tuple[tuple[Tensor, Tensor, Tensor | None], ...],
+    ) -> Tensor:
+        """Attend from tokens x (B, N, D) to the text.
+
+        Args:
+            x: tokens.
+            text: keys and values (B, H, L, d) and bias (B, 1, 1, L), or one such triple of batch 1
+                for each item, whose lengths may differ.
+        """
         query = self._split(self.norm_q(self.to_q(x)))
-        output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+        if isinstance(text[0], Tensor):
+            output = _attend(query, text)
+        else:
+            each = zip(query.split(1), text, strict=True)
+            output = torch.cat([_attend(own, item) for own, item in each])
         return self.to_out[0](output.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -6,226 +6,23 @@ P tokens of a frame, N = T*P tokens, L text tokens, H heads, d head width, D = H
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import QK_NORM_EPS, AttentionState, CrossAttention, SelfAttention
+from .attention import QK_NORM_EPS, AttentionState
 from .config import TransformerConfig
-from .feedforward import FeedForward
+from .embeddings import TextProjection, TimeEmbedding, random_table
+from .fp8 import Activation, Fp8Linear
 from .memory_policy import Past, StateUpdate
 from .rope import RotaryEmbedding, rotary_embedding
+from .text_kv import TEXT_NORM_EPS, TextBatch, TextKV, project_text
+from .transformer_block import NextNorm, TransformerBlock
 
-SINUSOID_WIDTH = 256
-MAX_PERIOD = 10000.0
-
-
-def random_table(rows: int, width: int) -> nn.Parameter:
-    """Return a parameter (`rows`, `width`), normal with variance 1/`width`; empty on "meta".
-
-    Arithmetic on the meta device imports torch's compiler and sympy, which takes 2 s.
-    """
-    if torch.get_default_device().type == "meta":
-        return nn.Parameter(torch.empty(rows, width))
-    return nn.Parameter(torch.randn(rows, width) / width**0.5)
-
-
-def sinusoid(timestep: Tensor) -> Tensor:
-    """Sinusoidal embedding of timesteps (...), 0 to 1000: float32 (..., 256), cosines first."""
-    half = SINUSOID_WIDTH // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
-    angles = timestep.float().unsqueeze(-1) * torch.exp(-math.log(MAX_PERIOD) * exponents)
-    return torch.cat((angles.cos(), angles.sin()), dim=-1)
-
-
-class _Mlp(nn.Module):
-    def __init__(self, in_features: int, width: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(in_features, width)
-        self.linear_2 = nn.Linear(width, width)
-
-
-class TimestepEmbedder(_Mlp):
-    """Linear, SiLU, Linear."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(F.silu(self.linear_1(x)))
-
-
-class TextProjection(_Mlp):
-    """Linear, GELU (tanh form), Linear."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(F.gelu(self.linear_1(x), approximate="tanh"))
-
-
-class _Embedder(nn.Module):
-    """Wrapper for the published parameter name `time_embed.emb.timestep_embedder`."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.timestep_embedder = TimestepEmbedder(SINUSOID_WIDTH, width)
-
-
-class TimeEmbedding(nn.Module):
-    """Time embedding, and the six modulations (adaLN-single) that all layers share."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.emb = _Embedder(width)
-        self.linear = nn.Linear(width, 6 * width)
-
-    def forward(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """Map timesteps (B, T or 1) to modulations (B, T or 1, 6, D) and embedding (..., D)."""
-        embedded = self.emb.timestep_embedder(sinusoid(timestep).to(self.linear.weight.dtype))
-        return self.linear(F.silu(embedded)).unflatten(-1, (6, -1)), embedded
-
-
-TEXT_NORM_EPS = 1e-5
 OUTPUT_NORM_EPS = 1e-6
-MASKED = -10000.0  # added to the score of a padding token, as in training
-
-
-class TextKV(NamedTuple):
-    """Text keys and values of every layer, computed once per prompt."""
-
-    keys: tuple[Tensor, ...]  # one (B, H, L, d) a layer
-    values: tuple[Tensor, ...]  # one (B, H, L, d) a layer
-    bias: Tensor | None  # (B, 1, 1, L), 0 or MASKED; None where no token is padding
-
-
-class TransformerBlock(nn.Module):
-    """Linear attention, cross attention and feed-forward, each with a residual connection."""
-
-    def __init__(self, config: TransformerConfig, cross_norm_eps: float = QK_NORM_EPS) -> None:
-        super().__init__()
-        self.eps = config.norm_eps
-        self.fused = False  # set by `SanaVideoTransformer.set_kernels`
-        self.attn1 = SelfAttention(config)
-        self.attn2 = CrossAttention(config, cross_norm_eps)
-        self.ff = FeedForward(config)
-        width = config.hidden_size
-        self.scale_shift_table = random_table(6, width)
-
-    def forward(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
-        past: tuple[AttentionState, Tensor],
-        grid: tuple[int, int],
-    ) -> tuple[Tensor, AttentionState, Tensor]:
-        """Map tokens x (B, T, P, D) to the same shape; return the block's sums and conv state.
-
-        Args:
-            modulation: (B, T or 1, 6, D).
-            rotation: rotary embedding of the block.
-            text: keys, values and bias of the prompt.
-            past: attention sums and conv state (B, P, D) of the earlier blocks.
-            grid: token rows and columns of a frame.
-        """
-        tables = self._tables(modulation)
-        mixed, own = self._attend(x, tables, rotation, past[0])
-        x, mixed = self._cross_attend(x, mixed, tables, text)
-        mixed, new_state = self.ff(mixed, *grid, past[1])
-        return self._add(x, mixed, tables[5]), own, new_state
-
-    def state(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor | None],
-        past: tuple[AttentionState, Tensor],
-        grid: tuple[int, int],
-    ) -> tuple[AttentionState, Tensor]:
-        """The sums and the conv state that `forward` returns, where its tokens are not needed.
-
-        After self-attention only the last frame is computed, and no temporal convolution.
-        """
-        tables = self._tables(modulation)
-        attended, own = self._attend(x, tables, rotation, past[0])
-        x, attended = (each[:, -1:].contiguous() for each in (x, attended))
-        last = tuple(table[:, -1:] for table in tables)
-        _, mixed = self._cross_attend(x, attended, last, text)
-        return own, self.ff.spatial_conv(mixed, *grid)[:, -1]
-
-    def _tables(self, modulation: Tensor) -> tuple[Tensor, ...]:
-        """Shift, scale and gate of attention and of feed-forward: six of (B, T or 1, 1, D)."""
-        return (self.scale_shift_table + modulation).unsqueeze(2).unbind(3)
-
-    def _attend(
-        self,
-        x: Tensor,
-        tables: tuple[Tensor, ...],
-        rotation: RotaryEmbedding,
-        sums: AttentionState,
-    ) -> tuple[Tensor, AttentionState]:
-        normed = self._modulate(x, *tables[:2]).flatten(1, 2)
-        attended, own = self.attn1(normed, rotation, sums)
-        return attended.unflatten(1, (x.shape[1], -1)), own
-
-    def _cross_attend(
-        self,
-        x: Tensor,
-        attended: Tensor,
-        tables: tuple[Tensor, ...],
-        text: tuple[Tensor, Tensor, Tensor | None],
-    ) -> tuple[Tensor, Tensor]:
-        """The tokens after both attentions, and the input of the feed-forward."""
-        x = self._add(x, attended, tables[2])
-        crossed = self.attn2(x.flatten(1, 2), *text).unflatten(1, (x.shape[1], -1))
-        return self._add_modulate(x, crossed, *tables[3:5])
-
-    def _modulate(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        if self.fused:
-            return torch.ops.sana_stream.modulated_norm(x, shift, scale, self.eps)
-        return modulate(x, shift, scale, self.eps)
-
-    def _add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        if self.fused:
-            return torch.ops.sana_stream.gated_sum(x, branch, gate)
-        return x + gate * branch
-
-    def _add_modulate(
-        self, x: Tensor, branch: Tensor, shift: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        if self.fused:
-            return torch.ops.sana_stream.sum_norm(x, branch, shift, scale, self.eps)
-        x = x + branch
-        return x, modulate(x, shift, scale, self.eps)
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """Compute `LayerNorm(x) * (1 + scale) + shift`, in the dtype of x."""
-    if scale.numel() == x.shape[-1] and scale.dtype == x.dtype:  # the same for all tokens: fused
-        return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
-    return (F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
-
-
-def project_text(network: Any, embeds: Tensor, mask: Tensor, keep_padding: bool) -> TextKV:
-    """Compute the keys and values of a prompt, for any transformer with these parts.
-
-    Args:
-        network: has `caption_projection`, `caption_norm`, `layers` with `attn2`, and `proj_out`.
-        embeds, mask, keep_padding: as for `SanaVideoTransformer.prepare_text`.
-    """
-    length, padded = embeds.shape[1], True
-    if not keep_padding:
-        tokens = mask.bool().cpu()  # one read of the device
-        length = int(tokens.any(dim=0).nonzero().max()) + 1
-        padded = not bool(tokens[:, :length].all())
-    dtype = network.proj_out.weight.dtype
-    text = network.caption_norm(network.caption_projection(embeds[:, :length].to(dtype)))
-    pairs = [layer.attn2.keys_values(text) for layer in network.layers]
-    bias = (1 - mask[:, None, None, :length].to(dtype)) * MASKED if padded else None
-    keys, values = zip(*pairs, strict=True)
-    return TextKV(keys, values, bias)
 
 
 class SanaVideoTransformer(nn.Module):
@@ -287,10 +84,7 @@ class SanaVideoTransformer(nn.Module):
         """
         if rotation is None:
             rotation = self.rotation(latents, start)
-        x, embedded = self._run(latents, timestep, text, past, rotation)
-        shift, scale = (self.scale_shift_table + embedded.unsqueeze(2)).unsqueeze(3).unbind(2)
-        x = self.proj_out(modulate(x, shift, scale, OUTPUT_NORM_EPS))
-        return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
+        return self._velocity(self._run(latents, timestep, text, past, rotation).pop(), latents)
 
     def commit(
         self,
@@ -308,10 +102,48 @@ class SanaVideoTransformer(nn.Module):
         if rotation is None:
             rotation = self.rotation(latents, start)
         updates: list[tuple[AttentionState, Tensor]] = []
-        self._run(latents, timestep, text, past, rotation, updates)
-        sums, conv_states = zip(*updates, strict=True)
-        S, z = (torch.stack(parts) for parts in zip(*sums, strict=True))
-        return StateUpdate(AttentionState(S, z), torch.stack(conv_states), start, latents.shape[2])
+        self._run(latents, timestep, text, past, rotation, updates, tokens=False)
+        return _state_update(updates, slice(None), start, latents.shape[2])
+
+    def run_batch(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: TextBatch,
+        pasts: Sequence[Past],
+        starts: Sequence[int],
+        commits: Sequence[bool],
+    ) -> list[Tensor | StateUpdate]:
+        """Run the calls of several streams as one; on the CPU each equals its call alone.
+
+        Args:
+            latents: (B, C, T, h, w); for a commit the clean block.
+            timesteps: 0 to 1000, (B, 1 or T); 0 for a commit.
+            text: the prompts.
+            pasts, starts: as for `denoise`, one for each item.
+            commits: which items are commits.
+
+        Returns:
+            For each item the velocity (1, out_channels, T, h, w), or the state update.
+        """
+        sums, conv_states = zip(*pasts, strict=True)
+        S, z = (torch.cat(parts, dim=1) for parts in zip(*sums, strict=True))
+        past = Past(AttentionState(S, z), torch.cat(conv_states, dim=1))
+        turns = [self.rotation(latents, start) for start in starts]
+        rotation = RotaryEmbedding(*(torch.cat(parts) for parts in zip(*turns, strict=True)))
+        updates: list[tuple[AttentionState, Tensor]] = []
+        normed = self._run(latents, timesteps, text, past, rotation, updates).pop()
+        wanted = [item for item, commit in enumerate(commits) if not commit]
+        velocities = iter(())
+        if wanted:
+            assert isinstance(normed, Tensor)
+            velocities = iter(self._velocity(normed[wanted], latents).split(1))
+        return [
+            _state_update(updates, item, starts[item], latents.shape[2])
+            if commit
+            else next(velocities)
+            for item, commit in enumerate(commits)
+        ]
 
     def set_kernels(self, fused: bool) -> None:
         """Choose between the fused kernels, which must be registered, and the plain torch code."""
@@ -319,6 +151,14 @@ class SanaVideoTransformer(nn.Module):
             layer.fused = layer.attn1.fused = layer.ff.fused = fused
             if fused:
                 layer.attn1.join_projections()
+            for part in layer.modules():
+                if isinstance(part, Fp8Linear):
+                    part.fused = fused
+
+    @property
+    def fused(self) -> bool:
+        """Whether the fused kernels run."""
+        return any(layer.fused for layer in self.layers)
 
     @property
     def layers(self) -> list[TransformerBlock]:
@@ -342,31 +182,48 @@ class SanaVideoTransformer(nn.Module):
         self,
         latents: Tensor,
         timestep: Tensor,
-        text: TextKV,
+        text: TextKV | TextBatch,
         past: Past,
         rotation: RotaryEmbedding,
         updates: list[tuple[AttentionState, Tensor]] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Run the layers; returns their tokens and the embedded timestep.
+        *,
+        tokens: bool = True,
+    ) -> list[Activation]:
+        """Run the layers; returns a list with the norm of their tokens.
 
         Args:
-            updates: gets each layer's sums and conv state. With it the fused last layer's tokens
-                are not computed, and those of the layer before are returned.
+            updates: gets each layer's sums and conv state.
+            tokens: whether the tokens are needed. Without them, those of the fused last layer are
+                not computed, and the list that is returned is empty.
         """
         grid = self.grid(latents.shape[-2], latents.shape[-1])
         x = self.embed_patches(latents)
-        modulation, embedded = self.time_embed(timestep.reshape(latents.shape[0], -1))
+        # item by item: a product of one row may be computed otherwise than one of several
+        times = timestep.reshape(latents.shape[0], -1).split(1)
+        embeddings = [self.time_embed(each) for each in times]
+        modulation, embedded = embeddings[0]
+        if len(embeddings) > 1:
+            modulation, embedded = (torch.cat(part) for part in zip(*embeddings, strict=True))
         layers = self.layers
-        for i, layer in enumerate(layers):
-            own_text = text.keys[i], text.values[i], text.bias
-            if updates is not None and layer.fused and i == len(layers) - 1:
-                updates.append(layer.state(x, modulation, rotation, own_text, past.layer(i), grid))
+        first, *others = (layer.next_norm(modulation) for layer in layers)
+        output = NextNorm(self.scale_shift_table + embedded.unsqueeze(2), OUTPUT_NORM_EPS, False)
+        carried = [layers[0].norm(x, first)]
+        for i, following in enumerate((*others, output)):
+            layer = layers[i]
+            inputs = modulation, rotation, text.layer(i), past.layer(i), grid, carried
+            if updates is not None and not tokens and layer.fused and following is output:
+                updates.append(layer.state(x, *inputs))
                 break
-            x, sums, conv_state = layer(x, modulation, rotation, own_text, past.layer(i), grid)
+            x, normed, sums, conv_state = layer(x, *inputs, following)
+            carried.append(normed)
             if updates is not None:
                 updates.append((sums, conv_state.clone()))
-            del conv_state  # it is a part of a tensor of the whole block's size
-        return x, embedded
+            del normed, conv_state  # which is a part of a tensor of the whole block's size
+        return carried
+
+    def _velocity(self, normed: Activation, latents: Tensor) -> Tensor:
+        x = self.proj_out(normed)
+        return self._unpatch(x, latents.shape[-2:]).to(latents.dtype)
 
     def embed_patches(self, latents: Tensor) -> Tensor:
         """Embed latents (B, C, T, h, w) as tokens (B, T, P, D), contiguous."""
@@ -374,7 +231,7 @@ class SanaVideoTransformer(nn.Module):
         # order of the first tokens is that of every later layer, since residual sums keep it.
         _, rows, columns = self.config.patch_size
         patches = rearrange(
-            latents.to(self.proj_out.weight.dtype),
+            latents.to(self.patch_embedding.weight.dtype),
             "b c t (h p) (w q) -> b t (h w) (c p q)",
             p=rows,
             q=columns,
@@ -391,3 +248,14 @@ class SanaVideoTransformer(nn.Module):
             p=rows,
             q=columns,
         )
+
+
+def _state_update(
+    updates: list[tuple[AttentionState, Tensor]], item: int | slice, start: int, frames: int
+) -> StateUpdate:
+    """The state update of one item of a batch, or of all, from each layer's."""
+    items = item if isinstance(item, slice) else slice(item, item + 1)
+    sums, conv_states = zip(*updates, strict=True)
+    S, z = (torch.stack([part[items] for part in parts]) for parts in zip(*sums, strict=True))
+    conv_state = torch.stack([state[items] for state in conv_states])
+    return StateUpdate(AttentionState(S, z), conv_state, start, frames)

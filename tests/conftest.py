@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading.inspect import ModelInfo, inspect_model
 
 from .programs import add_ffmpeg, hide_programs
 from .tiny_model import save_tiny_model
@@ -48,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
         add_ffmpeg()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module without a test that `--hide-programs` runs."""
+    module = config.getoption("--hide-programs") and collection_path.name.startswith("test_")
+    return True if module and "mark.programs" not in collection_path.read_text("utf-8") else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--hide-programs"):
         others = [item for item in items if not item.get_closest_marker("programs")]
@@ -73,9 +81,30 @@ def tiny_engine(tiny_folder: Path) -> Engine:
     return Engine.load(tiny_folder, device="cpu", dtype="float32")
 
 
+@pytest.fixture(scope="session")
+def tiny_info(tiny_folder: Path) -> ModelInfo:
+    """What `inspect_model` says of the tiny model."""
+    return inspect_model(tiny_folder)
+
+
+@pytest.fixture
+def inspected(tiny_folder: Path, tiny_info: ModelInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs take what is known of the tiny model's files instead of reading them again."""
+
+    def inspect(model: str, *more: Any) -> ModelInfo:
+        known = str(model) == str(tiny_folder) and not any(more)
+        return tiny_info if known else inspect_model(model, *more)
+
+    monkeypatch.setattr("sana_stream.engine.loading.inspect.inspect_model", inspect)
+
+
 @pytest.fixture
 def tiny(
-    tmp_path: Path, tiny_folder: Path, tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_folder: Path,
+    tiny_engine: Engine,
+    inspected: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[str, ...]:
     """Command-line options of the loaded tiny model; the current folder is empty."""
     monkeypatch.chdir(tmp_path)

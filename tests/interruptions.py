@@ -67,15 +67,17 @@ def collapse() -> None:
     raise RuntimeError("the roof has come down")
 
 
-def make(name: str, *more: str) -> int:
-    return run(*STORY, "--frames", str(FRAMES), "--out", name, *more)
+def make(name: str, *more: str, frames: int = FRAMES) -> int:
+    return run(*STORY, "--frames", str(frames), "--out", name, *more)
 
 
-def make_interrupted(monkeypatch: pytest.MonkeyPatch, block: int, name: str, *more: str) -> None:
+def make_interrupted(
+    monkeypatch: pytest.MonkeyPatch, block: int, name: str, *more: str, frames: int = FRAMES
+) -> None:
     """Make a video and interrupt it in a block, which is still finished."""
     with monkeypatch.context() as patch:
         at_block(patch, block, interrupt)
-        assert make(name, *more) == 130
+        assert make(name, *more, frames=frames) == 130
 
 
 def submit_before(monkeypatch: pytest.MonkeyPatch, block: int, changes: PendingChanges) -> None:

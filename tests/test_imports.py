@@ -33,6 +33,7 @@ engine.frame_stats, engine.cpu_share > engine.block, engine.noise, engine.device
 engine.block, engine.noise, engine.device, engine.cpu, engine.solvers > engine.loading
 engine.loading > engine.snapshot > engine.sampling, engine.media > engine.session > engine.engine
 engine.engine > engine.performance
+engine.session > engine.scheduling
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
 streaming.video_format > streaming.control > streaming.web > streaming.run
@@ -50,6 +51,9 @@ FACES = {
     "sana_stream.engine": {
         *("Block", "BlockStats", "Engine", "Session", "Snapshot", "Story", "Timeline"),
         *("inspect_model", "read_story"),
+    },
+    "sana_stream.engine.scheduling": {
+        *("Admission", "Scheduler", "SchedulerOutput", "SchedulerStats", "SharedEngine"),
     },
     "sana_stream.streaming": {
         *("EncoderSettings", "LiveFeed", "Metadata", "OutputOptions", "OutputPump", "StreamSpec"),

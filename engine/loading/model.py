@@ -21,7 +21,7 @@ from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.text_encoder import TextEncoder, load_text_encoder
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 from sana_stream.models.vae.ltx2 import LTX2VAE, TiledLTX2
 from sana_stream.models.vae.registry import SeparateDecoder, VideoDecoder, VideoVAE
 from sana_stream.models.vae.streaming import VAECache
@@ -111,6 +111,8 @@ class LoadedModel:
         self.transformer_calls: TransformerCalls = transformer
         self.decoder_calls: DecoderCalls = self.decoder
         self.source: str | None = None
+        self.quantized: str | None = None  # "int8", "fp8" or "nvfp4"
+        self.text_quantized: str | None = None
         self._loras: LoraStack | None = LoraStack(transformer)  # None once it is quantized
         self._fingerprint: Fingerprint | None = None  # kept: weights change with LoRA files only
         if decode_frames is not None and ARGUMENTS.whole("decode_frames", decode_frames) < 1:
@@ -371,6 +373,7 @@ class LoadedModel:
             _ = self.fingerprint  # of these weights, so that either resumes the other's streams
         if transformer:
             quantize_network(self.transformer, transformer, self.preset.full_precision)
-            self._loras = None
+            self._loras, self.quantized = None, transformer
         if text:
             quantize_network(self.text_encoder.network, text)
+            self.text_quantized = text

@@ -15,7 +15,8 @@ from sana_stream.errors import ConfigError
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
-from sana_stream.models.transformer import TextKV, TransformerBlock
+from sana_stream.models.text_kv import TextKV
+from sana_stream.models.transformer_block import NextNorm, TransformerBlock
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +114,17 @@ class CompiledBlock:
         shapes = x.shape, text[0].shape
         if self._uncompiled.holds(shapes):
             return self._plain(x, modulation, rotation, text, *rest)
+
         # one form for a timestep of all frames and for one of each
-        frames = modulation.expand(-1, x.shape[1], -1, -1).contiguous()
+        def each_frame(table: Tensor) -> Tensor:
+            return table.expand(-1, x.shape[1], -1, -1).contiguous()
+
+        others = (
+            each._replace(table=each_frame(each.table)) if isinstance(each, NextNorm) else each
+            for each in rest
+        )
         try:
-            return self._compiled(x, frames, rotation, text, *rest)
+            return self._compiled(x, each_frame(modulation), rotation, text, *others)
         except (FailOnRecompileLimitHit, TorchDynamoException) as error:
             self._uncompiled.add(shapes, error)
             return self._plain(x, modulation, rotation, text, *rest)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
+from sana_stream.engine.device import HIGH_PRIORITY
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.session.clips import check_streaming
 from sana_stream.engine.session.settings import resolve_settings
@@ -27,7 +28,8 @@ from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.registry import VideoTransformer
 from sana_stream.models.rope import RotaryEmbedding
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.text_kv import TextKV
+from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder
 from sana_stream.models.vae.streaming import VAECache
 from sana_stream.models.vae.taehv import TAEHVDecoder
@@ -52,25 +54,34 @@ class GraphCapture(Protocol):
 
 
 class CudaGraphCapture:
-    """CUDA graphs that share one memory pool, since only one is replayed at a time."""
+    """CUDA graphs that share one memory pool, since only one is replayed at a time.
 
-    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
+    Args:
+        device: of the graphs.
+        cuda: torch.cuda, or a stand-in.
+        priority: of the stream that they are replayed on. Kernels of a graph have the priority of
+            the stream that they were captured on.
+    """
+
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda, priority: int = 0) -> None:
         self._device = device
         self._cuda = cuda
+        # of all captures: within a memory pool, memory is used again on its own stream only
+        self._stream = cuda.Stream(device, priority=priority)
         self._pool = cuda.graph_pool_handle()
         self._lock = Lock()
         self._read: Any = None  # the event after which the memory is free again
 
     def capture(self, work: Work) -> Work:
         with self._cuda.device(self._device):
-            current, side = self._cuda.current_stream(), self._cuda.Stream()
+            current, side = self._cuda.current_stream(), self._stream
             side.wait_stream(current)
             with self._cuda.stream(side):
                 for _ in range(WARM_UPS):
                     work()
             current.wait_stream(side)
             graph = self._cuda.CUDAGraph()
-            with self._cuda.graph(graph, pool=self._pool):
+            with self._cuda.graph(graph, pool=self._pool, stream=side):
                 work()
         return graph.replay
 
@@ -84,15 +95,15 @@ class CudaGraphCapture:
             self._read = queue.record_event()
 
 
-def graph_capture_for(device: torch.device) -> GraphCapture:
-    """The graph capture of a device.
+def graph_capture_for(device: torch.device, priority: int = 0) -> GraphCapture:
+    """The graph capture of a device; `priority` as for `CudaGraphCapture`.
 
     Raises:
         ConfigError: not a CUDA device.
     """
     if device.type != "cuda":
         raise ConfigError(f"graphs need a CUDA device, this is {device.type}; leave graphs out")
-    return CudaGraphCapture(device)
+    return CudaGraphCapture(device, priority=priority)
 
 
 R = TypeVar("R")
@@ -313,7 +324,7 @@ def capture_graphs(
     model.transformer_calls = denoiser
     if isinstance(model.decoder, CausalDecoder):
         # it runs at the same time as the transformer, so they must not share memory
-        own = recorder or graph_capture_for(model.device)
+        own = recorder or graph_capture_for(model.device, HIGH_PRIORITY)
         decoder = GraphedDecoder(model.decoder, own)
         step = model.decode_frames_for(settings.block_frames, settings.height, settings.width)
         _capture_decoding(decoder, first, block, step)

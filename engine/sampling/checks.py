@@ -11,6 +11,8 @@ from sana_stream.engine.block import BlockSpan
 from sana_stream.errors import HealthError
 from sana_stream.models.state import StreamState
 
+from .calls import Steps
+
 ATTEMPTS = 3
 ATTEMPT_STEPS = 1 << 16  # more than any number of steps, so that each attempt has its own noise
 
@@ -18,14 +20,14 @@ _ADVICE = 'resume from a checkpoint with dtype="float32", or rewind and change p
 
 
 def sample_until_finite(
-    sample: Callable[[int], Tensor], states: tuple[StreamState, ...], span: BlockSpan
-) -> tuple[Tensor, int]:
+    sample: Callable[[int], Steps[Tensor]], states: tuple[StreamState, ...], span: BlockSpan
+) -> Steps[tuple[Tensor, int]]:
     """Sample a block until its latents are finite, with other noise each time.
 
     The host reads nothing from the device before an attempt is complete.
 
     Args:
-        sample: returns the latents of an attempt, numbered from 0.
+        sample: samples the latents of an attempt, numbered from 0.
         states: the attention states that the block is generated from.
         span: the block, for the message.
 
@@ -37,7 +39,7 @@ def sample_until_finite(
     """
     healthy = are_healthy(states)
     for attempt in range(ATTEMPTS):
-        latents = sample(attempt)
+        latents = yield from sample(attempt)
         states_healthy, finite = torch.stack((healthy, is_finite(latents))).cpu().tolist()
         if not states_healthy:
             raise HealthError(

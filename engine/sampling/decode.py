@@ -132,6 +132,11 @@ class HeldCache:
         """Bytes of the cache."""
         return 0 if self._cache is None else self._cache.nbytes
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors of the cache."""
+        return () if self._cache is None else tuple(self._cache.tails)
+
     def keep(self, after: Snapshot, cache: VAECache | None) -> Snapshot:
         """The snapshot with the cache in it if that is small; a large one is held here."""
         small = small_cache(cache)

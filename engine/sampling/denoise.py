@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from sana_stream.engine.loading.model import LoadedModel, TransformerCalls
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.state import StreamState
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 from sana_stream.models.upload import to_device
 
-from .samplers import SAMPLERS, Velocity, sample_few_steps
+from .calls import Call, Result, Steps
+from .samplers import SAMPLERS, sample_few_steps
 from .schedule import nearest_sigmas
 
+Embed = Callable[[str, bool], tuple[Tensor, Tensor]]
+"""`(prompt, whether it is a negative prompt) -> embeddings and mask`, as `embed_prompt`."""
 
-def encode_prompts(model: LoadedModel, snapshot: Snapshot) -> tuple[TextKV, ...]:
-    """Keys and values of the prompt and, with guidance, of the negative prompt."""
-    embedded = [model.encode_prompt(snapshot.prompt)]
+
+def embed_prompt(model: LoadedModel, prompt: str, negative: bool) -> tuple[Tensor, Tensor]:
+    """Embed a prompt or a negative prompt by the model's text encoder."""
+    return model.encode_negative_prompt(prompt) if negative else model.encode_prompt(prompt)
+
+
+def encode_prompts(
+    model: LoadedModel, snapshot: Snapshot, embed: Embed | None = None
+) -> tuple[TextKV, ...]:
+    """Keys and values of the prompt and, with guidance, of the negative prompt.
+
+    Args:
+        model: whose transformer projects the embeddings.
+        snapshot: has the prompts.
+        embed: embeds a prompt, in place of the model's text encoder.
+    """
+    embed = embed or partial(embed_prompt, model)
+    embedded = [embed(snapshot.prompt, False)]
     if len(snapshot.states) > 1:
-        embedded.append(model.encode_negative_prompt(snapshot.negative_prompt))
+        embedded.append(embed(snapshot.negative_prompt, True))
     return tuple(model.transformer_calls.prepare_text(*pair) for pair in embedded)
 
 
-def commit_pending(
-    transformer: TransformerCalls, snapshot: Snapshot, texts: tuple[TextKV, ...]
-) -> tuple[StreamState, ...]:
+def commit_pending(snapshot: Snapshot, texts: tuple[TextKV, ...]) -> Steps[tuple[StreamState, ...]]:
     """The states after committing the last block, under the current prompt.
 
     Args:
@@ -38,10 +54,11 @@ def commit_pending(
     latents = snapshot.uncommitted
     if latents is None:
         return snapshot.states
-    return tuple(
-        state.add(transformer.commit(latents, text, state.past(), state.position))
+    updates = yield tuple(
+        Call(latents, text, state.past(), state.position)
         for state, text in zip(snapshot.states, texts, strict=True)
     )
+    return tuple(state.add(update) for state, update in zip(snapshot.states, updates, strict=True))
 
 
 BlockNoise = Callable[[int, tuple[int, ...]], Tensor]
@@ -54,10 +71,9 @@ def denoise_block(
     start: int,
     frames: int,
     texts: tuple[TextKV, ...],
-    pasts: list[Past],
+    pasts: Sequence[Past],
     noise: BlockNoise,
-    check: Callable[[], None],
-) -> Tensor:
+) -> Steps[Tensor]:
     """Denoise the block after a snapshot.
 
     Args:
@@ -68,71 +84,52 @@ def denoise_block(
         texts: of the prompt and, with guidance, of the negative prompt.
         pasts: what attention sees of the earlier blocks, one for each text.
         noise: of the whole block, fixed frames included.
-        check: called before each network call; what it raises ends the sampling.
 
     Returns:
-        Clean latents float32 (1, C, frames, h, w), normalised.
+        Clean latents float32 (1, C, frames, h, w), normalised, as the value of the generator.
     """
     settings, fixed = snapshot.settings, snapshot.fixed_latents
     shape = model.latent_shape(frames, settings.height, settings.width)
     kept = 0 if fixed is None else fixed.shape[2]
+    whole = model.preset.whole_timesteps  # rounded down, as the authors' code calls the network
+    rotation = model.transformer.rotation(torch.empty(shape, device="meta"), start, model.device)
 
     def step_noise(step: int) -> Tensor:
         return to_device(noise(step, shape).float(), model.device)[:, :, kept:]
 
-    velocity = _velocity(model, shape, start, texts, pasts, settings.guidance, check)
-    if fixed is not None:
-        velocity = _after_fixed(velocity, fixed)
-    if model.preset.whole_timesteps:
-        velocity = _at_whole_timesteps(velocity)
     sample, shift = SAMPLERS[settings.solver], model.preset.sigma_shift
     if sample is sample_few_steps and shift is not None:
         sample = partial(sample_few_steps, sigmas=nearest_sigmas(settings.timesteps, shift))
-    latents = sample(velocity, step_noise, settings.timesteps)
-    return latents if fixed is None else torch.cat((fixed, latents), dim=2)
+    solution = sample(step_noise, settings.timesteps)
+    try:
+        latents, timestep = next(solution)
+        while True:
+            timestep = float(int(timestep)) if whole else timestep
+            noisy, times = _with_fixed(latents, timestep, fixed)
+            predictions = yield tuple(
+                Call(noisy, text, past, start, times[None], rotation)
+                for text, past in zip(texts, pasts, strict=True)
+            )
+            velocity = _guided(predictions, settings.guidance)[:, :, kept:]
+            latents, timestep = solution.send(velocity)
+    except StopIteration as end:
+        return end.value if fixed is None else torch.cat((fixed, end.value), dim=2)
 
 
-def _velocity(
-    model: LoadedModel,
-    shape: tuple[int, ...],
-    start: int,
-    texts: tuple[TextKV, ...],
-    pasts: list[Past],
-    guidance: float,
-    check: Callable[[], None],
-) -> Callable[[Tensor, float | Tensor], Tensor]:
-    """The model's velocity; with two texts `v_negative + g (v - v_negative)`."""
-    transformer = model.transformer_calls
-    rotation = model.transformer.rotation(torch.empty(shape, device="meta"), start, model.device)
-
-    def velocity(latents: Tensor, timestep: float | Tensor) -> Tensor:
-        check()
+def _with_fixed(latents: Tensor, timestep: float, fixed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The model's input: latents after the fixed ones, which are at timestep 0, and timesteps."""
+    if fixed is None:
         # filled on the device: copying a number from the host would wait for the queue
-        times = timestep if isinstance(timestep, Tensor) else latents.new_full((1,), timestep)
-        predictions = [
-            transformer.denoise(latents, times[None], text, past, start, rotation)
-            for text, past in zip(texts, pasts, strict=True)
-        ]
-        if len(predictions) == 1:
-            return predictions[0]
-        prompted, negative = predictions
-        return negative + guidance * (prompted - negative)
-
-    return velocity
-
-
-def _at_whole_timesteps(velocity: Velocity) -> Velocity:
-    """The velocity at timesteps rounded down, as the authors' code calls the network."""
-    return lambda latents, timestep: velocity(latents, float(int(timestep)))
-
-
-def _after_fixed(velocity: Callable[[Tensor, float | Tensor], Tensor], fixed: Tensor) -> Velocity:
-    """The velocity of the frames after fixed ones, which are at timestep 0."""
+        return latents, latents.new_full((1,), timestep)
     kept = fixed.shape[2]
+    times = torch.full((kept + latents.shape[2],), timestep, device=latents.device)
+    times[:kept] = 0
+    return torch.cat((fixed, latents), dim=2), times
 
-    def velocity_after(latents: Tensor, timestep: float) -> Tensor:
-        times = torch.full((kept + latents.shape[2],), timestep, device=latents.device)
-        times[:kept] = 0
-        return velocity(torch.cat((fixed, latents), dim=2), times)[:, :, kept:]
 
-    return velocity_after
+def _guided(predictions: Sequence[Result], guidance: float) -> Tensor:
+    """The velocity; of two predictions `v_negative + g (v - v_negative)`."""
+    if len(predictions) == 1:
+        return predictions[0]
+    prompted, negative = predictions
+    return negative + guidance * (prompted - negative)

@@ -1,4 +1,6 @@
-"""Solvers of the flow ODE for one block, as pure functions.
+"""Solvers of the flow ODE for one block, as generators that ask for the model's velocity.
+
+`velocity = yield x, timestep` is a call of the model, made by whoever drives the generator.
 
 `sigma` is the noise level: `x = (1 - sigma) x0 + sigma noise`, and the model's velocity is
 `noise - x0`. It is `t / 1000` unless levels are given.
@@ -7,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +19,9 @@ from torch import Tensor
 HIGHEST = 1 - 1e-6  # noise level; at 1 lambda, `log((1 - sigma) / sigma)`, would be infinite
 
 
+Solution = Generator[tuple[Tensor, float], Tensor, Tensor]
+"""Yields noisy latents and a timestep, 0 to 1000; is sent `noise - x0`, float32; returns x0."""
+
 Velocity = Callable[[Tensor, float], Tensor]
 """`(noisy latents, timestep 0 to 1000) -> noise - x0`, float32."""
 
@@ -25,46 +30,46 @@ Noise = Callable[[int], Tensor]
 
 
 def sample_few_steps(
-    velocity: Velocity,
     noise: Noise,
     timesteps: Sequence[float],
     sigmas: Sequence[float] | None = None,
-) -> Tensor:
+) -> Solution:
     """Sample a distilled model: predict x0, add fresh noise at the next level, repeat.
 
     `x0 = x - sigma v(x, t)`, then `x = (1 - sigma') x0 + sigma' noise` (the sampler of
     Self-Forcing and LongSANA).
 
     Args:
-        velocity: the model.
         noise: fresh noise for every step.
         timesteps: descending, e.g. (1000, 960, 889, 727).
         sigmas: the noise level of each timestep; default: `t / 1000`.
 
     Returns:
-        x0, the clean latents.
+        x0, the clean latents, as the value of the generator.
     """
     levels = [timestep / 1000 for timestep in timesteps] if sigmas is None else sigmas
     x0 = x = noise(0)
     for step, (timestep, sigma) in enumerate(zip(timesteps, levels, strict=True)):
         if step:
             x = (1 - sigma) * x0 + sigma * noise(step)
-        x0 = x - sigma * velocity(x, timestep)
+        velocity = yield x, timestep
+        x0 = x - sigma * velocity
     return x0
 
 
-def sample_euler(velocity: Velocity, noise: Noise, timesteps: Sequence[float]) -> Tensor:
+def sample_euler(noise: Noise, timesteps: Sequence[float]) -> Solution:
     """Follow the velocity in straight steps, as diffusers' FlowMatchEulerDiscreteScheduler.
 
     Arguments and result as for `sample_few_steps`; only `noise(0)` is used.
     """
     x = noise(0)
     for timestep, after in zip(timesteps, (*timesteps[1:], 0.0), strict=True):
-        x = x + (after - timestep) / 1000 * velocity(x, timestep)
+        velocity = yield x, timestep
+        x = x + (after - timestep) / 1000 * velocity
     return x
 
 
-def sample_dpm(velocity: Velocity, noise: Noise, timesteps: Sequence[float]) -> Tensor:
+def sample_dpm(noise: Noise, timesteps: Sequence[float]) -> Solution:
     """DPM-Solver++ of second order, multistep, midpoint (Lu et al., arXiv 2211.01095).
 
     As diffusers' DPMSolverMultistepScheduler with flow sigmas: the first and the last step are of
@@ -74,7 +79,8 @@ def sample_dpm(velocity: Velocity, noise: Noise, timesteps: Sequence[float]) -> 
     x, before, span_before = noise(0), None, 0.0
     for timestep, after in zip(timesteps, (*timesteps[1:], 0.0), strict=True):
         sigma, sigma_after = timestep / 1000, after / 1000
-        x0 = x - sigma * velocity(x, float(int(timestep)))
+        velocity = yield x, float(int(timestep))
+        x0 = x - sigma * velocity
         span = _log_snr(sigma_after) - _log_snr(sigma)
         goal = x0
         if before is not None and sigma_after > 0:
@@ -92,12 +98,11 @@ class ModelOutput(NamedTuple):
 
 
 def sample_unipc(
-    velocity: Velocity,
     noise: Noise,
     timesteps: Sequence[float],
     order: int = 2,
     variant: str = "bh2",
-) -> Tensor:
+) -> Solution:
     """Sample by UniPC; the first and the last steps are of lower order.
 
     Each step is predicted from the steps before and corrected by the model's output there (Zhao et
@@ -117,7 +122,8 @@ def sample_unipc(
     known: list[ModelOutput] = []
     used = 0
     for step, (timestep, sigma) in enumerate(zip(timesteps, levels, strict=True)):
-        here = ModelOutput(sigma, x - sigma * velocity(x, float(int(timestep))))
+        velocity = yield x, float(int(timestep))
+        here = ModelOutput(sigma, x - sigma * velocity)
         if known:
             x = _moved(corrected, known[:used], sigma, variant, here)
         corrected, known = x, [here, *known[: order - 1]]
@@ -168,7 +174,17 @@ def _log_snr(sigma: float) -> float:
     return -math.inf if sigma >= 1 else math.log((1 - sigma) / sigma)
 
 
-SAMPLERS: Mapping[str, Callable[[Velocity, Noise, Sequence[float]], Tensor]] = {
+def solve(solution: Solution, velocity: Velocity) -> Tensor:
+    """Drive a solver by a function; returns the clean latents."""
+    try:
+        asked = next(solution)
+        while True:
+            asked = solution.send(velocity(*asked))
+    except StopIteration as end:
+        return end.value
+
+
+SAMPLERS: Mapping[str, Callable[[Noise, Sequence[float]], Solution]] = {
     "renoise": sample_few_steps,
     "euler": sample_euler,
     "dpm++": sample_dpm,

@@ -21,6 +21,7 @@ from sana_stream.engine.device import side_stream_for
 from sana_stream.engine.frame_stats import FrameStats, update_reference
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.noise import NoiseSource
+from sana_stream.engine.sampling.calls import Steps
 from sana_stream.engine.sampling.checks import (
     ATTEMPT_STEPS,
     check_frames,
@@ -36,8 +37,9 @@ from sana_stream.engine.sampling.denoise import (
 )
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
-from sana_stream.models.transformer import TextKV
+from sana_stream.models.text_kv import TextKV
 
+from .executor import BlockWork, DirectExecutor, Executor, decoding_work, sampling_work
 from .parts import PartDelivery, TakePart
 
 
@@ -127,12 +129,12 @@ class BlockGenerator:
         self._side_stream = side_stream_for(model.device)
         self._cache = HeldCache()
         self._peak_bytes = 0
+        self._executor: Executor = DirectExecutor(model)
         self._sampling = Lock()
         self._interrupted = False
         self._texts: tuple[TextKV, ...] = ()
         self._texts_of: tuple[str, str] | None = None  # the prompts that they belong to
 
-    @torch.no_grad()
     def sample(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         """Commit the last block of a snapshot and sample the latents of the next one.
 
@@ -149,6 +151,20 @@ class BlockGenerator:
     def interrupt(self) -> None:
         """Make a `sample` that is running raise CancelledError before its next network call."""
         self._interrupted = True
+        self._executor.wake()
+
+    @property
+    def held_tensors(self) -> tuple[Tensor, ...]:
+        """Tensors of the stream that no snapshot has, while no block is decoded."""
+        return self._cache.tensors
+
+    def run_on(self, executor: Executor) -> None:
+        """Run the networks elsewhere, from the next `sample` and `decode` on."""
+        self._executor = executor
+
+    def set_deadline(self, deadline: float | None) -> None:
+        """As `Session.set_deadline`."""
+        self._executor.set_deadline(deadline)
 
     def _check_interrupted(self) -> None:
         if self._interrupted:
@@ -157,11 +173,11 @@ class BlockGenerator:
     def _sample_alone(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         span = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
-            return self._sample(snapshot, span, noise)
+            steps, work = self._sample(snapshot, span, noise), self._work(snapshot, span)
+            return self._executor.sample(steps, self._check_interrupted, work)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(span) from error
 
-    @torch.no_grad()
     def decode(
         self, latent_block: LatentBlock, before: Snapshot, take: TakePart | None = None
     ) -> tuple[Block, Snapshot]:
@@ -185,8 +201,14 @@ class BlockGenerator:
         prompt = latent_block.snapshot.prompt
         parts = None if take is None else PartDelivery(take, span, prompt)
         deliver = None if parts is None else parts.deliver
-        decode = partial(self._decode, latent_block, before, deliver)
-        decoded, pieces, tiles = self._side_stream.run(decode, latent_block.event, latents)
+
+        def decode(deliver: DeliverPart | None) -> tuple[DecodedBlock, int, bool]:
+            work = partial(self._decode, latent_block, before, deliver)
+            return self._side_stream.run(work, latent_block.event, latents)
+
+        decoded, pieces, tiles = self._executor.decode(
+            decode, deliver, decoding_work(latents.shape)
+        )
         check_frames(decoded.finite, span)
         if span.index % EVERY_BLOCKS == 0:
             trim_malloc()
@@ -207,14 +229,21 @@ class BlockGenerator:
         block = Block(span.index, span.start, frames, decoded.latents, prompt, measured)
         return block, after
 
-    def _sample(self, snapshot: Snapshot, span: BlockSpan, noise: NoiseSource) -> LatentBlock:
+    def _work(self, snapshot: Snapshot, span: BlockSpan) -> BlockWork:
+        settings, commit = snapshot.settings, snapshot.uncommitted is not None
+        shape = self._model.latent_shape(span.latent_frames, settings.height, settings.width)
+        return sampling_work(shape, len(settings.timesteps), commit, len(snapshot.states) > 1)
+
+    def _sample(
+        self, snapshot: Snapshot, span: BlockSpan, noise: NoiseSource
+    ) -> Steps[LatentBlock]:
         timer = StageTimer(self._model.device)
         with timer.stage("text"):
             texts = self._encode_prompts(snapshot)
         with timer.stage("commit"):
-            states = commit_pending(self._model.transformer_calls, snapshot, texts)
+            states = yield from commit_pending(snapshot, texts)
         with timer.stage("denoise"):
-            latents, attempts = self._denoise(snapshot, span, texts, states, noise)
+            latents, attempts = yield from self._denoise(snapshot, span, texts, states, noise)
         recent = (*snapshot.recent_latents, latents)[-self._kept_blocks :]
         after = replace(
             snapshot,
@@ -229,7 +258,7 @@ class BlockGenerator:
         """As the function `encode_prompts`; those of unchanged prompts are reused."""
         prompts = snapshot.prompt, snapshot.negative_prompt
         if prompts != self._texts_of:
-            self._texts = encode_prompts(self._model, snapshot)
+            self._texts = encode_prompts(self._model, snapshot, self._executor.embed)
             self._texts_of = prompts
         return self._texts
 
@@ -240,17 +269,16 @@ class BlockGenerator:
         texts: tuple[TextKV, ...],
         states: tuple[StreamState, ...],
         noise: NoiseSource,
-    ) -> tuple[Tensor, int]:
+    ) -> Steps[tuple[Tensor, int]]:
         """The block's latents and the number of attempts."""
         start, frames = span.latent_start, span.latent_frames
         pasts = [state.past() for state in states]
 
-        def sample(attempt: int) -> Tensor:
+        def sample(attempt: int) -> Steps[Tensor]:
             drawn = _noise_of(noise, span.index, attempt)
-            check = self._check_interrupted
-            return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn, check)
+            return denoise_block(self._model, snapshot, start, frames, texts, pasts, drawn)
 
-        latents, attempts = sample_until_finite(sample, states, span)
+        latents, attempts = yield from sample_until_finite(sample, states, span)
         return latents.contiguous(), attempts  # a saved stream has the same memory layout
 
     def _decode(
@@ -281,8 +309,9 @@ class BlockGenerator:
                 self._must_tile = True
             elif step == 1:
                 alone = True
-                with self._sampling:
-                    pass
+                if self._executor.is_concurrent:
+                    with self._sampling:
+                        pass
             else:
                 self._most_decode_frames = min(step, latents.shape[2]) // 2
 

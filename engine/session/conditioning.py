@@ -12,7 +12,9 @@ from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.media.clip_blocks import KnownBlocks, encoded_blocks
 from sana_stream.engine.media.inputs import Picture, Video, as_picture, as_video
 from sana_stream.engine.media.resize import cover, to_input
+from sana_stream.engine.sampling.calls import drive
 from sana_stream.engine.sampling.denoise import commit_pending, encode_prompts
+from sana_stream.engine.sampling.model_runner import ModelRunner
 from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep, initial_snapshot
 from sana_stream.errors import ConfigError
 
@@ -80,11 +82,11 @@ def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> S
     plan = BlockPlan(settings.block_frames, model.vae.config.temporal_factor)
     count = plan.blocks_for(whole_blocks(clip.frames, plan))
     known = KnownBlocks.of(settings, model.transformer.config, keep, count)
-    texts = encode_prompts(model, snapshot)
+    texts, runner = encode_prompts(model, snapshot), ModelRunner(model)
     for block, latents in encoded_blocks(
         model.vae, plan, clip, settings, known, count, model.device
     ):
-        states = commit_pending(model.transformer_calls, snapshot, texts)
+        states = drive(commit_pending(snapshot, texts), runner.run)
         if block.index > snapshot.next_index:  # blocks in between have no effect on it
             states = tuple(replace(state, position=block.latent_start) for state in states)
             snapshot = replace(snapshot, recent_latents=())

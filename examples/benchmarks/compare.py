@@ -35,9 +35,10 @@ class Version:
     """A process that runs one version of the code."""
 
     def __init__(self, tree: Path, *options: str) -> None:
+        paths = filter(None, (str(tree / ".src"), os.environ.get("PYTHONPATH")))
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(tree), "--serve", *options],
-            env=os.environ | {"PYTHONPATH": str(tree / ".src")},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -24,7 +24,10 @@ HEADS = ("part", "launches", "GB", "TFLOP", "assumed ms")
 LATENT_FRAMES = 11  # of the first block, the longest piece
 OTHER = "residual additions, norms, the rest"
 TRANSFORMER = {
-    "temporal convolution's copies": ("FeedForward.temporal_conv",),
+    "temporal convolution's copies": (
+        "FeedForward.temporal_conv",
+        "FeedForward.temporal_conv_in_place",
+    ),
     "SiLU, depthwise, bias, gate": ("FeedForward.forward",),
     "cross attention": ("CrossAttention.forward",),
     "linear attention": ("SelfAttention.forward",),
@@ -95,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Count what a block costs on a GPU.")
     parser.add_argument("--shapes", choices=SHAPES, default="2b-480p")
     parser.add_argument("--decoder", choices=["tiny"], help="the small decoder in place of Wan's")
+    parser.add_argument("--quantize", choices=["fp8"], help="the transformer's products in fp8")
     parser.add_argument("--decode-frames", type=int, help="latent frames decoded at once")
     parser.add_argument("--operations", type=int, default=0, help="also list so many operations")
     args = parser.parse_args(argv)
@@ -102,11 +106,16 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"count_cost: {reason}")
     pieces = args.decode_frames or LATENT_FRAMES
     trace = trace_session(
-        published(args.shapes), blocks=2, decoder=args.decoder, decode_frames=pieces
+        published(args.shapes),
+        blocks=2,
+        decoder=args.decoder,
+        quantize=args.quantize,
+        decode_frames=pieces,
     )
     block = trace.steady
     cost = total(block.of("commit", "denoise", "decode"))
-    print(f"{args.shapes}, bfloat16, one block of {block.frames[0]} frames, eager.")
+    precision = f"bfloat16{', products in ' + args.quantize if args.quantize else ''}"
+    print(f"{args.shapes}, {precision}, one block of {block.frames[0]} frames, eager.")
     print("Launches, GB and TFLOP are counted; milliseconds are assumed, see fake_gpu/cost.py.\n")
     print("\n".join(parts_table(block)))
     print(

@@ -69,9 +69,10 @@ def main(argv: list[str] | None = None) -> None:
     options = [] if args.decode_frames is None else ["--decode-frames", str(args.decode_frames)]
     for _ in range(args.repeats):
         for checkout in checkouts:
+            paths = filter(None, (str(checkout.resolve() / ".src"), os.environ.get("PYTHONPATH")))
             found = subprocess.run(
                 [sys.executable, __file__, MEASURE, "--seconds", str(args.seconds), *options],
-                env=os.environ | {"PYTHONPATH": str(checkout.resolve() / ".src")},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
                 capture_output=True,
                 text=True,
             )

@@ -18,18 +18,12 @@ from torch import Tensor, nn
 
 from sana_stream.errors import ConfigError
 from sana_stream.models.attention import CrossAttention
+from sana_stream.models.embeddings import TextProjection, TimeEmbedding, random_table
 from sana_stream.models.memory_policy import Past, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding, rotary_embedding
-from sana_stream.models.transformer import (
-    OUTPUT_NORM_EPS,
-    TEXT_NORM_EPS,
-    TextKV,
-    TextProjection,
-    TimeEmbedding,
-    modulate,
-    project_text,
-    random_table,
-)
+from sana_stream.models.text_kv import TEXT_NORM_EPS, TextKV, TextLayer, project_text
+from sana_stream.models.transformer import OUTPUT_NORM_EPS
+from sana_stream.models.transformer_block import modulate
 
 from .attention import GatedLinearAttention, GatedSoftmaxAttention
 from .config import HybridConfig
@@ -95,7 +89,7 @@ class HybridBlock(nn.Module):
         hidden: Tensor,
         modulation: Tensor,
         rotation: RotaryEmbedding,
-        text: tuple[Tensor, Tensor, Tensor],
+        text: TextLayer,
     ) -> Tensor:
         """Compute the update of the attention sublayer.
 
@@ -109,7 +103,7 @@ class HybridBlock(nn.Module):
         frames = hidden.shape[1]
         attended = self.attn1(modulate(hidden, shift, scale, NORM_EPS).flatten(1, 2), rotation)
         update = gate * attended.unflatten(1, (frames, -1))
-        crossed = self.attn2((hidden + update).flatten(1, 2), *text)
+        crossed = self.attn2((hidden + update).flatten(1, 2), text)
         return update + crossed.unflatten(1, (frames, -1))
 
 
@@ -159,7 +153,7 @@ class HybridTransformer(nn.Module):
             (B, out_channels, T, h, w), in the dtype of `latents`.
         """
         rotation = self.rotation(latents, start) if rotation is None else rotation
-        x = self.patch_embedding(latents.to(self.proj_out.weight.dtype))
+        x = self.patch_embedding(latents.to(self.patch_embedding.weight.dtype))
         x = rearrange(x, "b d t h w -> b t (h w) d")
         times = timestep.reshape(latents.shape[0], -1).float().trunc()
         modulation, embedded = self.time_embed(times)
@@ -211,7 +205,7 @@ class HybridTransformer(nn.Module):
             return mix([*done, *pending], query).unflatten(1, (frames, -1))
 
         for index, layer in enumerate(self.layers):
-            own_text = text.keys[index], text.values[index], text.bias
+            own_text = text.layer(index)
             turn = rotation[index in self.config.softmax_layers]
             update: Tensor = layer(hidden(ATTENTION, partial), modulation, turn, own_text)
             update = update.flatten(1, 2)

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 VARIABLE = "SANA_STREAM_KERNELS"  # "off" runs the plain torch code
 CAPABILITY = (8, 0)  # the first with bfloat16 and asynchronous copies
 DTYPES = (torch.bfloat16, torch.float16)  # in float32 the plain code's exact products are kept
+MODULES = ("linear_attention", "feedforward", "residual_norm", "fp8", "temporal_conv", "decoder")
 MAX_HEAD_DIM = 128  # a head's sums must fit into the registers of one program
 
 
@@ -44,5 +45,5 @@ def choose_decoder_kernels(device: torch.device, dtype: torch.dtype) -> bool:
 
 def register_kernels() -> None:
     """Register the kernels as operators `torch.ops.sana_stream`; needs triton."""
-    for name in ("linear_attention", "feedforward", "residual_norm", "temporal_conv", "decoder"):
+    for name in MODULES:
         import_module(f"{__package__}.{name}")

@@ -83,6 +83,8 @@ def resume_run(
                 f" sana-stream branch {safe_text(path)} --prompt TEXT --out FILE"
             )
         config = _resumed_config(stored, path, outputs, engine, changes)
+        if engine is not None:
+            _check_quantization(engine, stored.config)
         origin = RunOrigin(stored.first_block, stored.shot, saved, frames, stored.id)
         return Continuation(describe(engine, config), config, stored.story, origin, locks)
     except BaseException:
@@ -181,6 +183,17 @@ def _check_changes(changes: Mapping[str, Any]) -> None:
         if name not in MAY_CHANGE:
             raise ConfigError(
                 f"{name} is the interrupted run's and cannot change: leave it out, or make a branch"
+            )
+
+
+def _check_quantization(engine: Engine, before: RunConfig) -> None:
+    """Refuse an engine whose quantization differs from the interrupted run's: so do its frames."""
+    kinds = {"quantize": engine.quantized, "quantize_text": engine.text_quantized}
+    for name, own in kinds.items():
+        if (kind := getattr(before, name)) != own:
+            raise ConfigError(
+                f"{name} is {kind!r} in the interrupted run and {own!r} in the engine: load it with"
+                f" {name}={kind!r}, or make a branch"
             )
 
 

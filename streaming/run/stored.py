@@ -131,9 +131,9 @@ def with_new_id(plan: RunPlan) -> RunPlan:
 
 
 def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
-    """The configuration with the engine's model, device and dtype in place of the defaults.
+    """The configuration with the engine's model, device, dtype and quantization, if it has none.
 
-    Without them a checkpoint would be resumed with the embedded model, or in another dtype.
+    Without them a checkpoint would be resumed with the embedded model, or in another precision.
     """
     from sana_stream.engine.loading.locate import EMBEDDED  # loads torch
 
@@ -141,8 +141,11 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
         "model": engine.source or EMBEDDED,
         "device": str(engine.device),
         "dtype": str(engine.dtype).removeprefix("torch."),
+        "quantize": engine.quantized,
+        "quantize_text": engine.text_quantized,
     }
     defaults = {"model": EMBEDDED, "device": "auto", "dtype": "auto"}
+    defaults |= {"quantize": None, "quantize_text": None}
     return replace(
         config, **{name: given[name] for name in given if getattr(config, name) == defaults[name]}
     )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..command import command, environment, light_environment
+from ..command import command, environment, forkable, light_environment, spawn
 
 Started = subprocess.Popen[bytes]
 Broken = Callable[[], "contextlib.AbstractContextManager[dict[str, Any]]"]
@@ -126,10 +126,19 @@ def terminal(columns: int, rows: int = 24) -> tuple[int, int]:
     return ours, theirs
 
 
-def begin(argv: Sequence[str | Path], cwd: Path, *, light: bool = True, **more: Any) -> Started:
-    """Start `sana-stream` with its standard streams on the null device unless `more` sets them."""
+def begin(
+    argv: Sequence[str | Path], cwd: Path, *, light: bool = True, fresh: bool = False, **more: Any
+) -> Started:
+    """Start `sana-stream` with its standard streams on the null device unless `more` sets them.
+
+    Args:
+        light: a new interpreter runs in `light_environment`.
+        fresh: start a new interpreter even where `spawn` could fork.
+        more: passed to `spawn`; `environ` is added to the environment.
+    """
     null = subprocess.DEVNULL
-    environ = (light_environment() if light else environment()) | more.pop("environ", {})
+    fresh = fresh or not forkable(more)
+    environ = light_environment() if light and fresh else environment()
     more = {"stdin": null, "stdout": null} | more
-    process: Any = subprocess.Popen(command(argv), cwd=cwd, env=environ, **more)
-    return process
+    environ |= more.pop("environ", {})
+    return spawn(command(argv), fresh=fresh, cwd=cwd, env=environ, **more)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ..command import command, environment, light_environment, pictures, run
+from ..command import command, complete, environment, forkable, light_environment, pictures, run
 from ..interruptions import make_interrupted
 from .broken_stderr import BROKEN, begin, terminal
 from .test_guide_commands import free_port
@@ -35,21 +35,29 @@ def story(tmp_path: Path, tiny_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> bytes:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "s.txt").write_text(STORY.replace("\x1b", ""), "utf-8")
-    assert begin((*FILM, "--model", tiny_folder), folder).wait(TIMEOUT_SECONDS) == 0
-    return (folder / "a.mp4").read_bytes()
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> dict[bool, bytes]:
+    """The video of a fork, and by True that of a new interpreter, in the light environment."""
+    videos = {}
+    for fresh in (False, True):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        (folder / "s.txt").write_text(STORY.replace("\x1b", ""), "utf-8")
+        process = begin((*FILM, "--model", tiny_folder), folder, fresh=fresh)
+        assert process.wait(TIMEOUT_SECONDS) == 0
+        videos[fresh] = (folder / "a.mp4").read_bytes()
+    return videos
 
 
 @pytest.mark.parametrize("broken", [*BROKEN, "never read, quiet"])
-def test_video_is_complete(story: Path, tiny_folder: Path, undisturbed: bytes, broken: str):
+def test_video_is_complete(
+    story: Path, tiny_folder: Path, undisturbed: dict[bool, bytes], broken: str
+):
     kind, _, quiet = broken.partition(", ")
     how = ("--quiet",) if quiet else ()
     with BROKEN[kind]() as more:
         process = begin((*FILM, *how, "--model", tiny_folder), story, **more)
         assert process.wait(TIMEOUT_SECONDS) == 0
-    assert (story / "a.mp4").read_bytes() == undisturbed
+        fresh = not forkable(more)
+    assert (story / "a.mp4").read_bytes() == undisturbed[fresh]
     assert sorted(os.listdir(story)) == ["a.mp4", "a.vtt", "s.txt"]
 
 
@@ -109,14 +117,14 @@ def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
 
 @pytest.mark.parametrize("closed", [(2,), (0, 2), (0, 1, 2)])
 def test_closed_log_is_not_written_into_a_file(
-    story: Path, tiny_folder: Path, undisturbed: bytes, closed: tuple[int, ...]
+    story: Path, tiny_folder: Path, undisturbed: dict[bool, bytes], closed: tuple[int, ...]
 ):
     """The next file that is opened would get the free descriptor."""
     argv = command((*FILM, "--model", tiny_folder))
     script = f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}'
     done = subprocess.run(["sh", "-c", script, "sh", *argv], cwd=story, env=light_environment())
     assert done.returncode == 0
-    assert (story / "a.mp4").read_bytes() == undisturbed
+    assert (story / "a.mp4").read_bytes() == undisturbed[True]
 
 
 def test_video_to_closed_standard_output_is_refused(tmp_path: Path, tiny_folder: Path):
@@ -135,9 +143,7 @@ def test_video_to_closed_standard_output_is_refused(tmp_path: Path, tiny_folder:
 @pytest.mark.parametrize("argv", [["--help"], ["info", "--json"]])
 def test_lost_answer_is_a_failure(tmp_path: Path, argv: list[str]):
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            command(argv), cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE
-        )
+        done = complete(command(argv), cwd=tmp_path, stdout=full)
     assert done.returncode == 1
     assert done.stderr == b"sana-stream: standard output: no space left on device\n"
 
@@ -159,17 +165,19 @@ def test_lost_answer_is_a_failure(tmp_path: Path, argv: list[str]):
 def test_any_terminal_is_supported(
     story: Path,
     tiny_folder: Path,
-    undisturbed: bytes,
+    undisturbed: dict[bool, bytes],
     columns: int,
     rows: int,
     environ: dict[str, str],
 ):
     ours, theirs = terminal(columns, rows)
-    process = begin((*FILM, "--model", tiny_folder), story, stderr=theirs, environ=environ)
+    fresh = any(name.startswith(("PYTHON", "LC_")) for name in environ)  # read by the interpreter
+    argv = (*FILM, "--model", tiny_folder)
+    process = begin(argv, story, stderr=theirs, environ=environ, fresh=fresh)
     os.close(theirs)
     said = read_all(ours)
     assert process.wait(TIMEOUT_SECONDS) == 0, said
-    assert (story / "a.mp4").read_bytes() == undisturbed
+    assert (story / "a.mp4").read_bytes() == undisturbed[fresh]
     assert b"Traceback" not in said
     assert b"Error" not in said
 

@@ -49,7 +49,7 @@ OPTIONS = [name for name in options(build_parser("")) if name not in LEFT_OUT]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, inspected: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load(*_: object, **__: object) -> None:
         raise Reached
 

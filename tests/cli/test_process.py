@@ -18,24 +18,13 @@ import pytest
 
 from sana_stream.engine.story.read import read_story
 
-from ..command import command, environment, pictures, start
+from ..command import command, complete, environment, pictures, start
 
 pytestmark = [
     pytest.mark.programs,
     pytest.mark.skipif(os.name != "posix", reason="signals and pipes as POSIX has them"),
 ]
 PROMPT = ("--prompt", "a red boat")
-
-
-def finished(argv: list[str], cwd: Path, **options: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        argv,
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        timeout=120,
-        **options,  # type: ignore
-    )
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
@@ -54,7 +43,10 @@ def test_signal_finishes_the_block_and_closes_the_file(
     tmp_path: Path, tiny_folder: Path, number: signal.Signals
 ) -> None:
     process = start(
-        *PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
+        *(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4"),
+        cwd=tmp_path,
+        fresh=number == signal.SIGINT,
+        light=True,
     )
     wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
     process.send_signal(number)
@@ -79,7 +71,6 @@ def test_second_signal_stops_immediately(tmp_path: Path, tiny_folder: Path) -> N
         tiny_folder,
         *("--out", "-", "--out", "a.mkv"),
         cwd=tmp_path,
-        light=True,
     )
     wait_for(lambda: size(tmp_path / "a.mkv") > 20_000)
     os.kill(process.pid, signal.SIGSTOP)
@@ -96,7 +87,10 @@ def test_signal_before_first_block_leaves_no_file(
     tmp_path: Path, tiny_folder: Path, wait: float
 ) -> None:
     process = start(
-        *PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
+        *(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4"),
+        cwd=tmp_path,
+        fresh=True,
+        light=True,
     )
     wait_for(lambda: (tmp_path / ".a.sana-stream.lock").exists())  # before the model is loaded
     time.sleep(wait)
@@ -108,9 +102,7 @@ def test_signal_before_first_block_leaves_no_file(
 
 
 def test_killed_run_leaves_every_complete_block(tmp_path: Path, tiny_folder: Path) -> None:
-    process = start(
-        *PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
-    )
+    process = start(*PROMPT, "--endless", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path)
     wait_for(lambda: size(tmp_path / "a.mp4") > 20_000)
     process.kill()
     process.communicate(timeout=120)
@@ -134,14 +126,14 @@ def test_standard_output_contains_only_the_video(tmp_path: Path, tiny_folder: Pa
         "sys.exit(main(sys.argv[1:]))\n"
     )
     argv = ["run.py", *PROMPT, "--frames", "20", "--model", str(tiny_folder), "--out", "-"]
-    raw = finished([sys.executable, *argv, "--format", "rawvideo"], tmp_path)
+    raw = complete([sys.executable, *argv, "--format", "rawvideo"], cwd=tmp_path)
     assert raw.returncode == 0
     assert len(raw.stdout) == 20 * 32 * 48 * 3
     assert b"hello from a library" in raw.stderr
     assert b"and from a child" in raw.stderr
     frames = np.frombuffer(raw.stdout, np.uint8).reshape(20, 32, 48, 3)
     outs = ("--out", "-", "--out", "frames/%04d.png")
-    both = finished(command([*argv[1:-2], *outs]), tmp_path)
+    both = complete(command([*argv[1:-2], *outs]), cwd=tmp_path)
     assert np.array_equal(pictures(tmp_path / "frames"), frames)
     with av.open(io.BytesIO(both.stdout), "r") as video:
         assert video.format.name.startswith("matroska")
@@ -150,7 +142,7 @@ def test_standard_output_contains_only_the_video(tmp_path: Path, tiny_folder: Pa
 
 def test_reader_that_disconnects_ends_the_run_normally(tmp_path: Path, tiny_folder: Path) -> None:
     argv = (*PROMPT, "--endless", "--model", tiny_folder, "--out", "-", "--format", "rawvideo")
-    process = start(*argv, cwd=tmp_path, light=True)
+    process = start(*argv, cwd=tmp_path)
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.read(100_000)
@@ -179,7 +171,8 @@ def test_video_to_a_terminal_is_refused(tmp_path: Path, tiny_folder: Path) -> No
 
 def test_story_is_read_from_standard_input(tmp_path: Path, tiny_folder: Path) -> None:
     argv = ["--prompt-file", "-", "--seconds", "1", "--model", str(tiny_folder)]
-    done = finished(command(argv), tmp_path, input="\ufeffa fox\r\n0:00.5 the moon\r\n".encode())
+    story = "\ufeffa fox\r\n0:00.5 the moon\r\n".encode()
+    done = complete(command(argv), cwd=tmp_path, typed=story)
     assert done.returncode == 0, done.stderr
     assert b"the moon" in (tmp_path / "sana-stream.vtt").read_bytes()
     assert len(pictures(tmp_path / "sana-stream.mp4")) == 16
@@ -211,13 +204,13 @@ def test_quick_answers_load_no_heavy_packages(
         f"sys.argv = ['sana-stream', *{argv!r}]\n"
         "runpy.run_module('sana_stream.cli', run_name='__main__')\n"
     )
-    done = finished([sys.executable, "-c", code], tmp_path)
+    done = complete([sys.executable, "-c", code], cwd=tmp_path, fresh=True)
     assert done.stderr.endswith(b"loaded: []"), done.stderr
 
 
 def test_typed_lines_control_the_stream(tmp_path: Path, tiny_folder: Path) -> None:
     process = start(
-        *PROMPT, "--interactive", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path, light=True
+        *PROMPT, "--interactive", "--model", tiny_folder, "--out", "a.mp4", cwd=tmp_path
     )
     assert process.stdin is not None
     wait_for(lambda: size(tmp_path / "a.mp4") > 10_000)
@@ -237,7 +230,7 @@ def test_typed_lines_control_the_stream(tmp_path: Path, tiny_folder: Path) -> No
 
 def test_pending_keyboard_read_does_not_block_exit(tmp_path: Path, tiny_folder: Path) -> None:
     argv = (*PROMPT, "--interactive", "--no-realtime", "--frames", "9", "--model", tiny_folder)
-    process = start(*argv, cwd=tmp_path, light=True)
+    process = start(*argv, cwd=tmp_path, fresh=True, light=True)
     assert process.wait(120) == 0
     assert process.stderr is not None
     assert b"Fatal" not in process.stderr.read()
@@ -246,15 +239,6 @@ def test_pending_keyboard_read_does_not_block_exit(tmp_path: Path, tiny_folder: 
 
 def test_terminal_of_zero_columns_prints_everything(tmp_path: Path) -> None:
     argv = command(["--prompt", "a boat", "--frames", "1", "--out", "o.mp4"])
-    ended = subprocess.run(
-        argv,
-        cwd=tmp_path,
-        env=environment() | {"COLUMNS": "0", "LINES": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    ended = complete(argv, cwd=tmp_path, env=environment() | {"COLUMNS": "0", "LINES": "0"})
     assert ended.returncode == 0
-    assert "the video is in o.mp4" in ended.stderr
+    assert b"the video is in o.mp4" in ended.stderr

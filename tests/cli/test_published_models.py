@@ -22,7 +22,7 @@ from sana_stream.models.schema import is_idle
 from sana_stream.models.weights.load import read_transformer
 from sana_stream.models.weights.original_layout import to_original
 
-from ..command import environment, pictures, run
+from ..command import environment, pictures, run, spawn
 from ..published_models import NAMES, save_published_model
 
 FACTS: dict[str, dict[str, Any]] = {
@@ -70,21 +70,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: save_published_model(place / f"model-{name}", name) for name in NAMES}
 
 
-# `entry` of the program, for two commands one after the other: loading torch takes longest.
-BOTH = """
-import sys
-from sana_stream.cli.process import leave_process, prepare_process
-prepare_process()
-from sana_stream.cli.main import main
-words = sys.argv[1:]
-cut = words.index("then")
-for argv in (words[:cut], words[cut + 1:]):
-    code = main(argv)
-    for stream in (sys.stdout, sys.stderr):
-        stream.write(f"ended with {code}\\n")
-        stream.flush()
-sys.exit(leave_process(0))
-"""
 Ended = dict[tuple[str, str], tuple[int, str, str]]
 
 
@@ -96,8 +81,10 @@ def processes(models: dict[str, Path]) -> Ended:
     for name, folder in models.items():
         video = ("--model", folder, "--prompt", "a red boat", "--out", folder / "a.mkv", *SMALL)
         words = [str(word) for word in ("info", folder, "--device", "cpu", "then", *video)]
-        argv = [sys.executable, "-c", BOTH, *words]
-        started[name] = subprocess.Popen(argv, env=environment(), text=True, **pipes)
+        argv = [sys.executable, str(Path(__file__).with_name("two_commands.py")), *words]
+        # what its libraries print while they are imported is heard from the first
+        fresh = name == NAMES[0]
+        started[name] = spawn(argv, fresh=fresh, env=environment(), text=True, **pipes)
     ended: Ended = {}
     for name, process in started.items():
         streams = [re.split(r"ended with (\d+)\n", text) for text in process.communicate()]

@@ -12,13 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sana_stream.engine.engine import Engine
-from sana_stream.engine.sampling.samplers import SAMPLERS
+from sana_stream.engine.sampling.samplers import SAMPLERS, solve
 from sana_stream.engine.sampling.schedule import flow_timesteps
 from sana_stream.models.attention import AttentionState
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.memory_policy import Past
 from sana_stream.models.rope import shift_in_time
-from sana_stream.models.transformer import SanaVideoTransformer, TextKV
+from sana_stream.models.text_kv import TextKV
+from sana_stream.models.transformer import SanaVideoTransformer
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.wan import WanVAE
 
@@ -68,7 +69,7 @@ def test_no_float64_is_moved_to_the_device(tiny_engine: Engine):
 
     with NoFloat64():
         for solver, sample in SAMPLERS.items():
-            sample(velocity, lambda step: noise, flow_timesteps(solver, 2, 8.0))
+            solve(sample(lambda step: noise, flow_timesteps(solver, 2, 8.0)), velocity)
         model.commit(noise, text, past, 10**7)
         shift_in_time(sums.S, 12345)
         pictures, _ = vae.decode(noise)

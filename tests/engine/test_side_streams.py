@@ -20,7 +20,8 @@ class RecordingCuda:
         self.calls: list[str] = []
         self.late: list[Any] = []
 
-    def Stream(self, device: torch.device) -> Queue:  # noqa: N802 - as torch has it
+    def Stream(self, device: torch.device, priority: int) -> Queue:  # noqa: N802 - as torch has it
+        assert priority < 0  # before the stream of the caller
         return Queue(self, "side")
 
     def current_stream(self, device: torch.device) -> Queue:

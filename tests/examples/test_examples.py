@@ -17,6 +17,8 @@ from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.story.read import read_story
 
+from ..command import light_environment
+from ..forked import popen
 from ..programs import needs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -40,6 +42,18 @@ def run(name: str, *argv: str | Path) -> None:
 def frames(path: Path) -> np.ndarray:
     with av.open(str(path)) as video:
         return np.stack([f.to_ndarray(format="rgb24") for f in video.decode(video=0)])
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that an example starts are forks, which have their imports already."""
+    monkeypatch.setattr(subprocess, "Popen", popen)
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that an example starts are new interpreters without transformers."""
+    monkeypatch.setenv("PYTHONPATH", light_environment()["PYTHONPATH"])
 
 
 @pytest.fixture
@@ -149,7 +163,9 @@ def test_pipe_ffmpeg_writes_video_from_python(tiny: tuple[str, ...]) -> None:
 @pytest.mark.programs
 @needs_ffmpeg
 @pytest.mark.skipif(os.name != "posix", reason="a script for a POSIX shell")
-def test_pipe_ffmpeg_writes_video_from_shell(tmp_path: Path, tiny_folder: Path) -> None:
+def test_pipe_ffmpeg_writes_video_from_shell(
+    tmp_path: Path, tiny_folder: Path, light: None
+) -> None:
     argv = ["large.mp4", "--prompt", "a red train", "--seconds", "1", "--model", str(tiny_folder)]
     scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -171,7 +187,7 @@ def test_example_story_is_valid(path: Path) -> None:
     assert story.schedule(60, None, 16)
 
 
-def test_soak_counts_stay_constant() -> None:
+def test_soak_counts_stay_constant(light: None) -> None:
     """Run it in a new process, whose open files are not those of other tests."""
     argv = [sys.executable, str(BENCHMARKS / "soak.py"), "--hours", "0.05", "--rows", "5"]
     output = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=500).stdout
@@ -186,7 +202,7 @@ def test_soak_counts_stay_constant() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL, as POSIX has it")
 def test_kill_and_resume_gives_identical_video(
-    tmp_path: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_folder: Path, forks: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Kill twice, by "doomed.py": within a write of the video and of the checkpoint."""
     story = tmp_path / "story.txt"
@@ -213,7 +229,9 @@ def test_every_example_has_a_test() -> None:
         assert named, f"{path.name} is not tested"
 
 
-def test_compare_prints_ratio_of_versions(tiny_folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_compare_prints_ratio_of_versions(
+    tiny_folder: Path, light: None, capsys: pytest.CaptureFixture[str]
+):
     root = EXAMPLES.parent
     run("compare", root, "--model", tiny_folder, "--dtype", "float32", "--rounds", "3")
     output = capsys.readouterr().out
@@ -221,14 +239,14 @@ def test_compare_prints_ratio_of_versions(tiny_folder: Path, capsys: pytest.Capt
     assert 0 < low <= middle <= high
 
 
-def test_first_picture_prints_a_ratio(capfd: pytest.CaptureFixture[str]):
+def test_first_picture_prints_a_ratio(light: None, capfd: pytest.CaptureFixture[str]):
     few = ("--repeats", "1", "--decode-frames", "1")
     run("first_picture", EXAMPLES.parent, *few)
     assert re.search(r"[0-9]+\.[0-9]+", capfd.readouterr().out)
 
 
 def test_busy_neighbours_prints_each_way(
-    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, forks: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ("--repeats", "1", "--frames", "9", "--neighbours", "0", "--ways", "default", "sleeping")
     run("busy_neighbours", *few, "--model", tiny_folder)

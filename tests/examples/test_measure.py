@@ -21,6 +21,8 @@ import torch
 
 from sana_stream.engine.performance.random_model import LTX_2
 
+from ..forked import popen
+
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "examples" / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -268,7 +270,10 @@ def test_profile_prints_operations_by_shape(capsys: pytest.CaptureFixture[str]) 
     assert gaps["kernel_ms"] == pytest.approx(shown)
 
 
-def test_measure_writes_table(tiny_folder: Path, tmp_path: Path) -> None:
+def test_measure_writes_table(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", popen)
     run("measure", "--model", tiny_folder, "--steps", "float32", "--out", tmp_path)
     rows = records((tmp_path / "figures.jsonl").read_text())
     assert rows["steps", "float32"]["outcome"] == "done"
@@ -312,6 +317,16 @@ def test_measure_checks_hold(check: str, capsys: pytest.CaptureFixture[str]) -> 
     result = json.loads(capsys.readouterr().out)
     assert result["difference"] <= result["allowed"]
     assert result["verdict"] == "holds"
+
+
+def test_fp8_error_is_that_of_its_rounding(capsys: pytest.CaptureFixture[str]) -> None:
+    run("fp8_error", "--shapes", "pocket")
+    lines = capsys.readouterr().out.splitlines()[2:]
+    cells = [[float(cell) for cell in line.split("|")[2:-1]] for line in lines]
+    bfloat16, partly, fp8 = cells
+    assert all(one < other < 0.2 for one, other in zip(bfloat16, fp8, strict=True))
+    # the temporal convolution adds to its input, so that it adds little to the error
+    assert fp8 == pytest.approx(partly, rel=0.1)
 
 
 def test_model_that_cannot_be_loaded_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from importlib.util import find_spec
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import count_cost
-from fake_gpu.cost import LAUNCH, MIXED_PASS, PASS, PRODUCT, Cost, total
+from fake_gpu.cost import FP8_PRODUCT, LAUNCH, MIXED_PASS, PASS, PRODUCT, Cost, cost_of, total
 from fake_gpu.cuda import DEVICE, fake_cuda
+from fake_gpu.sessions import published, trace_session
 
 
 def test_product_counts_its_operations():
@@ -21,6 +24,26 @@ def test_product_counts_its_operations():
         cost = total(trace.record.operations)
     flop, size = 2 * 4096**3, 3 * 4096 * 4096 * 2
     assert cost == Cost(1, size, flop, flop / PRODUCT)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is missing")
+def test_fp8_products_and_what_quantizes_for_them():
+    """One product for queries, keys and values; three inputs are no norm, and one is a sum.
+
+    The frames are mixed in two parts, each with its own products and quantization.
+    """
+    trace = trace_session(published("2b-480p", 1), blocks=1, quantize="fp8", block_frames=1)
+    operations = trace.steady.of("denoise")
+    counts = Counter(operation.name for operation in operations if not operation.view)
+    calls = counts["linear_attention"]
+    assert counts["_scaled_mm"] == 9 * calls
+    names = ("quantize_rows", "neighbours_fp8", "gated_sum_fp8", "modulated_norm_fp8")
+    assert [counts[name] / calls for name in names] == [4, 1, 1, 1]
+    product = next(o for o in operations if o.name == "_scaled_mm")
+    (_, depth), columns = product.inputs[0].shape, product.inputs[1].shape[1]
+    rows = product.inputs[0].shape[0]
+    assert cost_of(product).flop == 2 * rows * depth * columns
+    assert cost_of(product).seconds >= cost_of(product).flop / FP8_PRODUCT
 
 
 def test_pass_that_mixes_layouts_costs_more():

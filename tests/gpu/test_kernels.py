@@ -38,13 +38,15 @@ def test_kernels_replace_most_passes_over_memory(monkeypatch: pytest.MonkeyPatch
     plain, plain_cost, plain_denoise = transformer_calls(monkeypatch, "off")
     fused, fused_cost, fused_denoise = transformer_calls(monkeypatch, "on")
     assert not [name for name in KERNELS if name in plain]
-    # four calls of the layer, each with two gated sums, the frames mixed in two parts; and a
-    # commit, of whose last layer neither the second half nor other frames than the last are needed
-    assert [fused[name] for name in KERNELS] == [5, 9, 9, 5, 4]
+    # four calls of the layer, whose last gated sum also writes the norm that follows, the frames
+    # mixed in two parts; and a commit, of whose last layer neither the second half nor other frames
+    # than the last are needed
+    assert [fused[name] for name in KERNELS] == [5, 9, 5, 9, 4]
     assert fused_cost.bytes < 0.4 * plain_cost.bytes
     assert fused.total() < 0.65 * plain.total()
     # what is inside of a kernel is counted too; the products with a frame of zeros are left out
-    assert 0.98 * plain_denoise.flop < fused_denoise.flop <= plain_denoise.flop
+    zeros = 4 * LAYERS * 2 * 1560 * 2240**2  # tokens of a frame, width
+    assert fused_denoise.flop == plain_denoise.flop - zeros
 
 
 def decoder_calls(monkeypatch: pytest.MonkeyPatch, kernels: str, name: str) -> BlockTrace:

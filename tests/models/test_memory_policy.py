@@ -11,7 +11,8 @@ from sana_stream.models.attention import AttentionState
 from sana_stream.models.memory_policy import BlockMemory, StateUpdate, parse_memory_policy
 from sana_stream.models.rope import apply_rotary_emb, shift_in_time
 from sana_stream.models.state import StreamState, stream_state_bytes
-from sana_stream.models.transformer import OUTPUT_NORM_EPS, modulate
+from sana_stream.models.transformer import OUTPUT_NORM_EPS
+from sana_stream.models.transformer_block import modulate
 
 from .test_transformer import TOLERANCE, build, inputs, relative_error
 
@@ -152,7 +153,7 @@ def masked_pass(model, latents, timestep, text, cuts):
     out = torch.einsum("bhnm,bmhd->bnhd", scores, v)
     out = out / weights.sum(-1).transpose(1, 2).unsqueeze(-1)
     x = x + gate * layer.attn1.to_out[0](out.flatten(2)).unflatten(1, (frames, -1))
-    cross = layer.attn2(x.flatten(1, 2), text.keys[0], text.values[0], text.bias)
+    cross = layer.attn2(x.flatten(1, 2), text.layer(0))
     x = x + cross.unflatten(1, (frames, -1))
 
     spatial = layer.ff.spatial_conv(modulate(x, ff_shift, ff_scale, layer.eps), 2, 2)

@@ -126,7 +126,8 @@ def test_state_of_the_last_layer_equals_that_of_the_whole_layer(batch: int, fram
                 past.layer(1),
                 model.grid(4, 6),
             )
-            _, sums, conv_state = layer(*given)
-            own_sums, own_state = layer.state(*given)
+            norm = layer.next_norm(modulation)
+            _, _, sums, conv_state = layer(*given, [layer.norm(x, norm)], norm)
+            own_sums, own_state = layer.state(*given, [layer.norm(x, norm)])
             for own, whole in zip((*own_sums, own_state), (*sums, conv_state), strict=True):
                 assert relative_error(own, whole) < TOLERANCE

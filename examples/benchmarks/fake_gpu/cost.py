@@ -22,6 +22,7 @@ BIAS_PASS = 1.4 * TERA  # of cuDNN's convolutions: a kernel of its own, not vect
 DEPTHWISE_PASS = 0.6 * PASS
 UPSAMPLING_PASS = 0.33 * TERA  # nearest, channels-last
 PRODUCT = 680 * TERA  # operations a second in bfloat16
+FP8_PRODUCT = 1100 * TERA  # with scales of rows
 FLOAT32_PRODUCT = 45 * TERA  # without tensor cores
 MULTIPROCESSORS, TILE = 132, 128  # float32 products of fewer tiles leave some without work
 ATTENTION = 250 * TERA
@@ -29,7 +30,7 @@ CONVOLUTION = {96: 330 * TERA, 192: 480 * TERA, 384: 600 * TERA}  # by output ch
 WIDE_CONVOLUTION = 600 * TERA
 NARROW_CONVOLUTION = 30 * TERA  # 3 or 16 output channels, and float32
 
-PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
+PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "_scaled_mm")
 FREE = ("empty", "empty_like", "empty_strided", "new_empty", "detach", "alias", "lift_fresh")
 MIXING = ("add", "mul", "clone", "_to_copy", "copy_", "native_layer_norm")
 LARGE = 1_000_000  # elements
@@ -84,10 +85,11 @@ def total(operations: Iterable[Operation]) -> Cost:
 
 
 def _product(operation: Operation) -> tuple[int, float]:
-    a, b = operation.inputs[-2:]
+    scaled = operation.name == "_scaled_mm"  # its first inputs are the matrices
+    a, b = operation.inputs[:2] if scaled else operation.inputs[-2:]
     columns = b.shape[-1]
     flop = 2 * math.prod(a.shape) * columns
-    rate = PRODUCT
+    rate = FP8_PRODUCT if scaled else PRODUCT
     if a.dtype == torch.float32:
         rate = FLOAT32_PRODUCT
         if len(a.shape) == 3 and columns > 1:
@@ -110,8 +112,17 @@ def _linear_attention(operation: Operation) -> int:
     return 2 * batch * tokens * width * (2 * head_dim + 1)
 
 
+def _gated_depthwise(operation: Operation) -> int:
+    """Of the convolution alone: nine products a channel. Their bytes take longer."""
+    return 2 * 9 * math.prod(operation.inputs[0].shape)
+
+
 # products inside of fused kernels
-KERNELS = {"temporal_conv": _temporal_conv, "linear_attention": _linear_attention}
+KERNELS = {
+    "temporal_conv": _temporal_conv,
+    "linear_attention": _linear_attention,
+    "gated_depthwise": _gated_depthwise,
+}
 
 
 def _convolution(operation: Operation) -> tuple[int, float, int]:

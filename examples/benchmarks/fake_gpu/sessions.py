@@ -69,6 +69,7 @@ def trace_session(
     blocks: int = 3,
     dtype: str = "bfloat16",
     decoder: str | None = None,
+    quantize: str | None = None,
     decode_frames: int | None = None,
     trace: Trace | None = None,
     **settings: Any,
@@ -78,7 +79,7 @@ def trace_session(
     Args:
         shapes: of the model, from `published`.
         blocks: how many; the first one differs from the later ones.
-        dtype, decoder: as for `random_engine`.
+        dtype, decoder, quantize: as for `random_engine`.
         decode_frames: latent frames decoded at once; default: as the engine chooses.
         trace: records the operations; default: a new one.
         settings: of the session.
@@ -87,6 +88,8 @@ def trace_session(
         build_vae(shapes.vae)  # imports what cannot be imported below
     with fake_cuda(trace) as recorder, _stages(recorder):
         engine = engine_of(shapes, DEVICE, dtype, decoder=decoder)
+        if quantize:
+            engine.quantize(quantize, None)
         engine.decode_frames = decode_frames
         recorder.clear()
         recorder.record.held = recorder.record.peak = 0  # weights are not counted

@@ -23,7 +23,7 @@ MODULES = {
     "torch": "nothing can be measured",
     "av": "encoding is not measured",
     "transformers": "--model cannot be used, --shapes can",
-    "torchao": "fp8 is not measured, but for the products of the probe",
+    "torchao": "int8 is not measured",
     "triton": "nothing is compiled on a GPU, and there are no kernels of our own",
 }
 

@@ -21,12 +21,8 @@ from torch import Tensor
 from sana_stream.models.attention import DENOMINATOR_EPS, AttentionState
 from sana_stream.models.memory_policy import BlockMemory, MemoryPolicy, StateUpdate
 from sana_stream.models.rope import RotaryEmbedding, apply_rotary_emb
-from sana_stream.models.transformer import (
-    OUTPUT_NORM_EPS,
-    SanaVideoTransformer,
-    TransformerBlock,
-    modulate,
-)
+from sana_stream.models.transformer import OUTPUT_NORM_EPS, SanaVideoTransformer
+from sana_stream.models.transformer_block import TransformerBlock, modulate
 
 # two halves of a layer; compilers handle the convolution between them badly
 Compiled = tuple[Callable[..., tuple[Tensor, Tensor, Tensor]], Callable[..., Tensor]]

@@ -108,11 +108,11 @@ def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_pa
 
 def test_streams_continue_on_a_full_disk(tmp_path: Path, tiny_folder: Path) -> None:
     """No file can be written, as on a full disk; standard error is a pipe."""
-    resource = pytest.importorskip("resource")
+    pytest.importorskip("resource")
     process = start(
         *("serve", "--port", "0", "--model", tiny_folder, "--record", "films"),
         cwd=tmp_path,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        file_bytes=0,
     )
     try:
         served = Served(process, 2)

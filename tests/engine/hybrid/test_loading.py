@@ -102,6 +102,14 @@ def test_int8_weights_give_nearly_the_same_clip(four_step_file: Path, parts: Pat
     assert 0 < difference < 0.1
 
 
+def test_fp8_products_give_nearly_the_same_clip(four_step_file: Path, parts: Path, four: Engine):
+    small = Engine.load(four_step_file, "cpu", "float32", parts=parts)
+    small.quantize("fp8", None)
+    ours, plain = (next(e.session(PROMPT, block_frames=1, **SIZE)) for e in (small, four))
+    difference = (ours.latents - plain.latents).norm() / plain.latents.norm()
+    assert 1e-3 < difference < 0.3
+
+
 @pytest.mark.parametrize(
     ("module", "changed", "rows"),
     [

@@ -34,7 +34,7 @@ from sana_stream.models.vae.causal_ltx2 import CausalLTX2Decoder, CausalLTX2VAE
 from sana_stream.models.vae.ltx2 import LTX2VAE
 
 from ... import held_run
-from ...command import environment, run
+from ...command import environment, run, spawn
 from ...interruptions import wait_for_checkpoint
 from ...tiny_model import CAPTION_CHANNELS, tiny_text_encoder, tiny_tokenizer
 from ..fake_graph_capture import TapeRecorder
@@ -336,9 +336,7 @@ def start_without_cache(*words: str) -> subprocess.Popen[bytes]:
         "import runpy, sys; from sana_stream.engine.snapshot import snapshot;"
         f"snapshot.CACHE_LIMIT = 0; runpy.run_path({held_run.__file__!r}, run_name='__main__')"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", script, "5", "release", *words], env=environment()
-    )
+    return spawn([sys.executable, "-c", script, "5", "release", *words], env=environment())
 
 
 def test_killed_run_is_resumed_from_a_checkpoint_without_the_cache(

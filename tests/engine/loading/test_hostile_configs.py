@@ -94,7 +94,7 @@ def refusal(way: Callable[[Path], object], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("file", FILES)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_at_any_key_is_handled(folder: Path, file: str, data: st.DataObject):
     path = folder / file
@@ -200,13 +200,13 @@ IDLE: list[Any] = [None, False, 0, 0.0, "", [], {}]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file not in OWN_FILES])
-@pytest.mark.parametrize("value", IDLE, ids=repr)
-def test_unknown_key_with_default_like_value_is_ignored(
-    tiny_folder: Path, tmp_path: Path, file: str, value: Any
+def test_unknown_keys_with_default_like_values_are_ignored(
+    tiny_folder: Path, tmp_path: Path, file: str
 ):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder, folder)
     known = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(known | {"of_a_newer_writer": value}))
+    more = {f"of_a_newer_writer_{number}": value for number, value in enumerate(IDLE)}
+    (folder / file).write_text(json.dumps(known | more))
     assert inspect_model(folder).problems == ()
     Engine.load(folder, "cpu", "float32")

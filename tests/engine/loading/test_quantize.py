@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.loading import quantize
 from sana_stream.engine.loading.presets import LONGSANA
 from sana_stream.engine.loading.quantize import check_quantization, quantize_network
 from sana_stream.errors import ConfigError
+from sana_stream.models import fp8
 
 CUDA = torch.device("cuda")
 
@@ -117,6 +119,7 @@ def test_unsupported_hardware_is_refused(
 def test_supported_hardware_is_accepted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torchao", SimpleNamespace(quantization=None))
     monkeypatch.setitem(sys.modules, "torchao.quantization", SimpleNamespace())
+    monkeypatch.setattr(quantize, "product_error", lambda device: None)
     for kind, capability in (("fp8", (8, 9)), ("fp8", (12, 0)), ("nvfp4", (10, 0))):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d, c=capability: c)
         check_quantization(kind, CUDA)
@@ -142,10 +145,65 @@ def test_unsupported_weights_are_refused(
         check_quantization(kind, CUDA, dtype)
 
 
+def test_fp8_without_its_products_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+    monkeypatch.setattr(quantize, "product_error", lambda device: "only on newer GPUs")
+    with pytest.raises(ConfigError, match=r"\(only on newer GPUs\); use a newer torch, or int8"):
+        check_quantization("fp8", CUDA)
+
+
+def test_fp8_products_are_those_of_dequantized_rows():
+    x, weight = torch.randn(3, 5, 32) * 10, torch.randn(48, 32)
+    x[0, 0], x[1] = 0, x[1] * 1e5
+    layer, rows = fp8.Fp8Linear(weight, torch.randn(48)), fp8.quantize_rows(x)
+    assert layer.bias is not None
+    expected = fp8.dequantize(rows) @ fp8.dequantize(layer.matrix).T + layer.bias
+    assert relative(layer(x), expected) < 1e-6
+    assert torch.equal(layer(rows), layer(x))
+    errors = (fp8.dequantize(rows) - x).abs() / x.abs().amax(-1, keepdim=True).clamp_min(1e-9)
+    assert errors.max() <= 1 / 28  # half of a step between the two largest numbers
+    assert layer(x * torch.nan).isnan().all()
+    turned = torch.randn(32, 5).T  # rows whose elements are not adjacent
+    assert torch.equal(layer(turned), layer(turned.contiguous()))
+
+
+def test_fp8_products_are_tried_on_the_device(monkeypatch: pytest.MonkeyPatch):
+    cpu = torch.device("cpu")
+    assert fp8.product_error(cpu) is None
+
+    def missing(*_: Any) -> torch.Tensor:
+        raise RuntimeError("only on newer GPUs\nException raised from somewhere")
+
+    monkeypatch.setattr(fp8, "scaled_product", lambda *_: torch.zeros(2))
+    assert fp8.product_error(cpu) == "it computes wrong products"
+    monkeypatch.setattr(fp8, "scaled_product", missing)
+    assert fp8.product_error(cpu) == "only on newer GPUs"
+
+
+def test_fp8_quantizes_all_large_products(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fp8, "MULTIPLE", 1)
+    plain, small = (Engine.load(tiny_folder, "cpu", "float32") for _ in range(2))
+    small.quantize("fp8", None)
+    layers = [n for n, m in small.transformer.named_modules() if isinstance(m, fp8.Fp8Linear)]
+    names = ["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q"]
+    names += ["attn2.to_out.0", "ff.conv_inverted", "ff.conv_point", "ff.conv_temp"]
+    assert layers == [f"transformer_blocks.{i}.{name}" for i in range(2) for name in names]
+    assert small.quantized == "fp8"
+    one, other = (next(engine.session("a red boat")).latents for engine in (small, plain))
+    assert 1e-4 < relative(one, other) < 0.2
+    small.quantize(None, "fp8")  # and what the preset keeps; what is fp8 stays as it is
+    before = small.transformer.layers[0].attn1.to_q
+    quantize_network(small.transformer, "fp8")
+    assert small.transformer.layers[0].attn1.to_q is before
+    assert isinstance(small.transformer.proj_out, fp8.Fp8Linear)
+    again = next(small.session("a red boat")).latents
+    assert relative(one, other) < relative(again, other) < 0.4
+
+
 @pytest.mark.usefixtures("torchao")
-@pytest.mark.parametrize("kind", ["int8", "fp8", "nvfp4"])
+@pytest.mark.parametrize("kind", ["int8", "nvfp4"])
 def test_torchao_provides_every_kind(monkeypatch: pytest.MonkeyPatch, kind: str):
-    """The settings are torchao's own classes; only a GPU can apply the last two."""
+    """The settings are torchao's own classes; only a GPU can apply the last one."""
     given = {}
 
     def quantize_(network: nn.Module, config: Any, filter_fn: Any) -> None:
@@ -160,7 +218,6 @@ def test_torchao_provides_every_kind(monkeypatch: pytest.MonkeyPatch, kind: str)
         given["config"]
         == {
             "int8": "Int8WeightOnlyConfig",
-            "fp8": "Float8DynamicActivationFloat8WeightConfig",
             "nvfp4": "NVFP4DynamicActivationNVFP4WeightConfig",
         }[kind]
     )

@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.performance.compile import compile_networks
 from sana_stream.errors import ConfigError
+from sana_stream.models import fp8
 
 from ...programs import needs
 from ...tiny_model import save_tiny_model
@@ -92,6 +93,23 @@ def test_every_prompt_length_and_start_runs_in_two_forms_of_a_layer(
     assert not counters["graph_break"]
     assert not warnings(caplog)
     assert close(latents, expected)
+
+
+def test_fp8_layers_compile_like_others(compiled: Engine, monkeypatch: pytest.MonkeyPatch):
+    """The last layer has forms of its own: the norm after it is not quantized."""
+    monkeypatch.setattr(fp8, "MULTIPLE", 1)  # a tiny model's sides
+    calls = compiled.transformer_calls
+    compiled.quantize("fp8", None)
+    blocks = take(compiled.session(WORDS, seed=3), 2)
+    assert counters["stats"]["unique_graphs"] == 4
+    assert not counters["graph_break"]
+    compiled.transformer_calls = compiled.transformer
+    for layer in compiled.transformer.layers:
+        del layer.forward  # the compiled one
+    plain = take(compiled.session(WORDS, seed=3), 2)
+    compiled.transformer_calls = calls
+    for own, other in zip(blocks, plain, strict=True):
+        assert (own.latents - other.latents).norm() < 2e-2 * other.latents.norm()
 
 
 def test_more_forms_than_torch_allows_run_uncompiled_with_one_warning(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sana_stream.engine.device import HIGH_PRIORITY
 from sana_stream.engine.performance.cuda_graphs import WARM_UPS, CudaGraphCapture, graph_capture_for
 from sana_stream.errors import ConfigError
 
@@ -20,7 +21,7 @@ class RecordingCuda:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.current = "main"
-        self.pools = 0
+        self.pools = self.streams = 0
 
     def graph_pool_handle(self) -> str:
         self.pools += 1
@@ -29,8 +30,10 @@ class RecordingCuda:
     def current_stream(self, device: torch.device | None = None) -> Queue:
         return Queue(self, self.current)
 
-    def Stream(self) -> Queue:  # noqa: N802 - as torch has it
-        return Queue(self, "side")
+    def Stream(self, device: torch.device, priority: int) -> Queue:  # noqa: N802 - as torch has it
+        assert device == DEVICE
+        self.streams += 1
+        return Queue(self, "side" if priority == 0 else f"side of priority {priority}")
 
     def CUDAGraph(self) -> Graph:  # noqa: N802 - as torch has it
         return Graph(self)
@@ -47,9 +50,10 @@ class RecordingCuda:
         self.current = before
 
     @contextmanager
-    def graph(self, graph: Graph, pool: str):
+    def graph(self, graph: Graph, pool: str, stream: Queue):
         self.calls.append(f"capture into {pool}")
-        yield
+        with self.stream(stream):
+            yield
         self.calls.append("captured")
 
 
@@ -87,7 +91,7 @@ def test_work_is_warmed_up_on_a_side_stream_and_captured():
         *["work on side"] * WARM_UPS,
         "main waits for side",
         "capture into pool 1",
-        "work on main",
+        "work on side",
         "captured",
     ]
     cuda.calls.clear()
@@ -95,13 +99,22 @@ def test_work_is_warmed_up_on_a_side_stream_and_captured():
     assert cuda.calls == ["replay on main"]
 
 
-def test_graphs_of_one_recorder_share_a_memory_pool():
+def test_graphs_are_captured_on_a_stream_of_their_priority():
+    """torch gives each kernel of a graph the priority of the stream that it was captured on."""
+    cuda: Any = RecordingCuda()
+    recorder = CudaGraphCapture(DEVICE, cuda, HIGH_PRIORITY)
+    recorder.capture(lambda: cuda.calls.append(f"work on {cuda.current}"))
+    assert cuda.calls[-2:] == ["work on side of priority -1", "captured"]
+
+
+def test_graphs_of_one_recorder_share_a_memory_pool_and_its_stream():
     cuda: Any = RecordingCuda()
     one, other = CudaGraphCapture(DEVICE, cuda), CudaGraphCapture(DEVICE, cuda)
     for recorder in (one, one, other):
         recorder.capture(lambda: None)
     pools = [call for call in cuda.calls if call.startswith("capture into")]
     assert pools == ["capture into pool 1", "capture into pool 1", "capture into pool 2"]
+    assert cuda.streams == 2
 
 
 def test_exclusive_use_waits_for_the_previous_one():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.engine.noise import counter_noise
-from sana_stream.engine.sampling.samplers import sample_few_steps
+from sana_stream.engine.sampling.samplers import sample_few_steps, solve
 from sana_stream.engine.solvers import check_timesteps
 from sana_stream.errors import ConfigError
 
@@ -48,8 +48,9 @@ def test_exact_velocity_gives_the_target(target: float, steps: list[int]):
     timesteps = check_timesteps([1000, *sorted(steps, reverse=True)])
     goal = torch.full(SHAPE, target, dtype=torch.float64)
     noise = counter_noise(0)
-    result = sample_few_steps(
-        lambda x, t: (x - goal) * 1000 / t, lambda i: noise(0, i, SHAPE).double(), timesteps
+    result = solve(
+        sample_few_steps(lambda i: noise(0, i, SHAPE).double(), timesteps),
+        lambda x, t: (x - goal) * 1000 / t,
     )
     torch.testing.assert_close(result, goal, rtol=1e-6, atol=1e-6)
 
@@ -64,7 +65,7 @@ def test_each_step_adds_fresh_noise_at_its_level():
 
     noise = [counter_noise(1)(0, i, SHAPE) for i in range(4)]
     timesteps = (1000.0, 960.0, 889.0, 727.0)
-    result = sample_few_steps(velocity, lambda i: noise[i], timesteps)
+    result = solve(sample_few_steps(lambda i: noise[i], timesteps), velocity)
     x = x0 = noise[0]
     for i, (timestep, given_x) in enumerate(seen):
         torch.testing.assert_close(given_x, x)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sana_stream.engine.loading.presets import LONGSANA, SANA_480P, Preset
-from sana_stream.engine.sampling.samplers import SAMPLERS, sample_dpm
+from sana_stream.engine.sampling.samplers import SAMPLERS, sample_dpm, solve
 from sana_stream.engine.sampling.schedule import flow_timesteps, resolve_timesteps
 from sana_stream.engine.solvers import SOLVERS
 from sana_stream.errors import ConfigError
@@ -89,7 +89,9 @@ def test_every_step_equals_diffusers(solver: str, steps: int):
         seen.append((timestep, x))
         return wobbly(x, timestep)
 
-    result = SAMPLERS[solver](velocity_and_note, lambda i: start, flow_timesteps(solver, steps, 8))
+    result = solve(
+        SAMPLERS[solver](lambda i: start, flow_timesteps(solver, steps, 8)), velocity_and_note
+    )
     for (time, x), (reference_time, reference_x) in zip(seen, inputs, strict=True):
         assert time == pytest.approx(reference_time, rel=2e-6)
         torch.testing.assert_close(x, reference_x, rtol=2e-5, atol=2e-5)
@@ -105,7 +107,7 @@ def test_straight_path_is_followed_exactly(solver: str):
     goal, noise = torch.full(SHAPE, 0.7).double(), torch.full(SHAPE, -1.3).double()
     for timesteps in [(1000.0, 500.0), flow_timesteps(solver, 9, 3.0)]:
         start = (1 - timesteps[0] / 1000) * goal + timesteps[0] / 1000 * noise
-        result = SAMPLERS[solver](lambda x, t: noise - goal, lambda i, x=start: x, timesteps)
+        result = solve(SAMPLERS[solver](lambda i, x=start: x, timesteps), lambda x, t: noise - goal)
         error = 1e-5 if solver in UNIPC else 1e-7  # UniPC starts a millionth below pure noise
         torch.testing.assert_close(result, goal, rtol=error, atol=error)
 
@@ -120,10 +122,9 @@ def test_dpm_is_of_second_order():
             return -x  # x' = -x over sigma
 
         ends = []
-        sample_dpm(
+        solve(
+            sample_dpm(lambda i: torch.ones(1).double(), timesteps),
             lambda x, t: (ends.append(x), velocity(x, t))[1],
-            lambda i: torch.ones(1).double(),
-            timesteps,
         )
         return abs(float(ends[-1]) - float(np.exp(0.8)))
 

@@ -29,7 +29,7 @@ def test_overlapped_blocks_equal_the_session(tiny_engine: Engine):
         assert same(list(itertools.islice(blocks, 4)), expected)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(actions=st.lists(st.sampled_from([None, 0, 1, 2, "back"]), min_size=3, max_size=5))
 def test_switches_and_rewinds_equal_the_sequential_stream(
     tiny_engine: Engine, actions: list[int | str | None]

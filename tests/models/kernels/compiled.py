@@ -19,7 +19,13 @@ import triton  # type: ignore[import-not-found]
 from triton.backends.compiler import GPUTarget  # type: ignore[import-not-found]
 from triton.compiler import ASTSource  # type: ignore[import-not-found]
 
-from sana_stream.models.kernels import decoder, feedforward, linear_attention, residual_norm
+from sana_stream.models.kernels import (
+    decoder,
+    feedforward,
+    fp8,
+    linear_attention,
+    residual_norm,
+)
 
 ARCHITECTURE = int(sys.argv[1])
 APPLY_TOKENS, APPLY_WARPS = (
@@ -33,15 +39,15 @@ SHARED = {
     100: 227 << 10,
     120: 99 << 10,
 }  # bytes that a block may take
-FLOAT32 = {"query_scale", "key_scale", "scale", "cos", "sin", "S", "z"}
+FLOAT32 = {"query_scale", "key_scale", "row_scale", "scale", "cos", "sin", "S", "z"}
 FLOATS = {"eps"}
 WHOLE = {"rows", "tokens", "angle_tokens", "width", "height", "frames", "pixels"}
 HEADS: dict[str, Any] = {"H": 20, "d": 112, "WIDTH": 128, "PRECISION": "tf32"}
 NORM: dict[str, Any] = {"D": 2240, "WIDTH": 4096, "ROWS": 1}
 
 
-def parts(branch: bool, gate: bool, norm: bool) -> dict[str, bool]:
-    return {"HAS_BRANCH": branch, "HAS_GATE": gate, "HAS_NORM": norm}
+def parts(branch: bool, gate: bool, norm: bool, quantize: bool = False) -> dict[str, bool]:
+    return {"HAS_BRANCH": branch, "HAS_GATE": gate, "HAS_NORM": norm, "QUANTIZE": quantize}
 
 
 # name: kernel, constants, warps, and whether it multiplies on tensor cores
@@ -78,16 +84,23 @@ KERNELS: dict[str, tuple[Any, dict[str, Any], int, bool]] = {
     ),
     "sum_norm": (
         residual_norm.residual_norm_kernel,
-        NORM | parts(True, False, True),
+        NORM | parts(True, True, True),
         residual_norm.WARPS,
         False,
     ),
-    "modulated_norm": (
+    "sum_norm_fp8": (
         residual_norm.residual_norm_kernel,
-        NORM | parts(False, False, True),
+        NORM | parts(True, True, True, True),
         residual_norm.WARPS,
         False,
     ),
+    "quantize_rows of the feed-forward": (
+        residual_norm.residual_norm_kernel,
+        {"D": 6720, "WIDTH": 8192, "ROWS": 1} | parts(False, False, False, True),
+        residual_norm.WARPS,
+        False,
+    ),
+    "neighbours_fp8": (fp8.neighbours_kernel, NORM, residual_norm.WARPS, False),
     **{
         f"norm_silu of {channels} channels": (
             decoder.norm_silu_kernel,
@@ -125,6 +138,8 @@ def compile_kernel(kernel: Any, constants: dict[str, Any], warps: int) -> Any:
         if name in WHOLE or name.endswith(("_batch", "_row", "_frame")):
             return "i32"
         # `scale` holds the norms of rows in the attention, and a modulation in the residual norm
+        if name == "values" or (name == "normed" and constants["QUANTIZE"]):
+            return "*fp8e4nv"
         float32 = name in FLOAT32 and not (name == "scale" and "HAS_NORM" in constants)
         return "*fp32" if float32 else "*bf16"
 

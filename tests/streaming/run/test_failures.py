@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import torch
 from sana_stream.engine.snapshot.file import read_header
 from sana_stream.models.vae.wan import WanVAE
 
-from ...command import command, environment, pictures, run
+from ...command import command, complete, environment, pictures, run
 from ...interruptions import (
     FRAMES,
     STORY,
@@ -155,19 +154,10 @@ def test_device_out_of_memory_ends_run(
 )
 def test_file_size_limit_leaves_no_stub(tmp_path: Path, tiny_folder: Path, output: str, limit: int):
     """Not even the header of a file fits: one line on stderr, and no unplayable file is left."""
-    import resource
-
     argv = command((*STORY, "--frames", "30", "--out", output, "--model", tiny_folder))
-    done = subprocess.run(
-        argv,
-        cwd=tmp_path,
-        env=environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    said = done.stderr.splitlines()
+    environ = environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = complete(argv, cwd=tmp_path, env=environ, file_bytes=limit)
+    said = done.stderr.decode().splitlines()
     assert done.returncode in (1, 2)
     assert "file too large" in said[-1].lower()
     assert "Errno" not in said[-1]

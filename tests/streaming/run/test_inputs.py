@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from functools import cache
 from pathlib import Path
 
 import av
@@ -86,6 +87,7 @@ def cut_story(*, at: str = "0:02") -> tuple[str, ...]:
     return ("--prompt-file", "s.txt")
 
 
+@cache
 def expected_cut(engine: Engine) -> np.ndarray:
     """The 60 frames of `cut_story`: blocks of 9, 8, 8, 8, and after the cut 9, 8, 8, 8."""
     session = engine.session("a red boat", image=moving(9, 32, 48)[0])

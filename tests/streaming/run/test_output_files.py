@@ -12,6 +12,8 @@ from ...command import pictures, run
 from ...interruptions import make, make_interrupted, posix
 from .folder_contents import FOREIGN, OUTPUTS, files
 
+SHORT = 25  # frames, three blocks
+
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_overwriting_changes_only_output_and_companions(tiny: tuple[str, ...], name: str):
@@ -28,7 +30,7 @@ def test_overwriting_changes_only_output_and_companions(tiny: tuple[str, ...], n
     for neighbour in neighbours:
         Path(neighbour).write_bytes(FOREIGN)
     for _ in range(2):
-        assert make(name, "--overwrite", *tiny) == 0
+        assert make(name, "--overwrite", *tiny, frames=SHORT) == 0
     assert all(Path(neighbour).read_bytes() == FOREIGN for neighbour in neighbours)
 
 
@@ -77,7 +79,7 @@ def test_checkpoint_of_another_video_is_not_overwritten(
 def test_failure_before_first_block_keeps_old_video(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    assert make(name, *tiny) == 0
+    assert make(name, *tiny, frames=SHORT) == 0
     before = files()
 
     def fail(*_: object, **__: object) -> None:
@@ -114,10 +116,10 @@ def test_input_file_is_not_overwritten(
 def test_every_output_name_has_a_checkpoint(
     tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    make_interrupted(monkeypatch, 2, name, *tiny)
+    make_interrupted(monkeypatch, 2, name, *tiny, frames=33)
     assert Path(name).with_suffix(".ckpt").exists()
     assert run("resume", name) == 0
-    assert len(pictures(name)) == 60
+    assert len(pictures(name)) == 33
 
 
 def test_two_formats_of_one_name_have_separate_captions(tiny: tuple[str, ...]):
@@ -139,7 +141,7 @@ def test_partial_file_replaces_no_existing_file(tiny: tuple[str, ...], name: str
     Path("a").mkdir()
     Path("precious").write_bytes(FOREIGN)
     Path(partial).write_bytes(FOREIGN)
-    assert make(name, "--keep-checkpoint", *tiny) == 0
+    assert make(name, "--keep-checkpoint", *tiny, frames=SHORT) == 0
     assert Path(partial).read_bytes() == FOREIGN
 
 
@@ -148,7 +150,7 @@ def test_link_with_the_partial_files_name_is_not_followed(tiny: tuple[str, ...])
     Path("precious").write_bytes(FOREIGN)
     for name in ("a.ckpt.part", ".a.ckpt.sana-stream.part"):
         Path(name).symlink_to("precious")
-    assert make("a.mp4", "--keep-checkpoint", *tiny) == 0
+    assert make("a.mp4", "--keep-checkpoint", *tiny, frames=SHORT) == 0
     assert Path("precious").read_bytes() == FOREIGN
     assert not Path("a.ckpt").is_symlink()
 
@@ -193,12 +195,12 @@ def test_outputs_of_one_folder_have_separate_captions(tiny: tuple[str, ...]):
 def test_second_playlist_in_a_folder_keeps_first_segments(
     tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ):
-    assert make("a/live.m3u8", *tiny) == 0
+    assert make("a/live.m3u8", *tiny, frames=SHORT) == 0
     before = files()
     assert make("a/other.m3u8", "--overwrite", *tiny) == 2
     assert f"belongs to {Path('a/live.m3u8')}" in capfd.readouterr().err
     assert files() == before
-    assert make("a/live.m3u8", "--overwrite", *tiny) == 0
+    assert make("a/live.m3u8", "--overwrite", *tiny, frames=SHORT) == 0
 
 
 @posix
@@ -217,7 +219,7 @@ def test_branch_does_not_overwrite_its_source(tiny: tuple[str, ...], source: str
     Path("a").mkdir()
     Path("linked").symlink_to(".", target_is_directory=True)
     Path("link.mp4").symlink_to("a.mp4")
-    assert make(source, "--keep-checkpoint", *tiny) == 0
+    assert make(source, "--keep-checkpoint", *tiny, frames=SHORT) == 0
     checkpoint = "a/live.ckpt" if source.endswith(".m3u8") else "a.ckpt"
     before = files()
     branch = ("branch", checkpoint, "--prompt", "a fox", "--frames", "8", "--overwrite")

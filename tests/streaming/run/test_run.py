@@ -138,6 +138,26 @@ def test_command_line_resumes_a_run_of_python(tiny_engine: Engine) -> None:
     assert np.array_equal(pictures("a.mkv"), expected)
 
 
+def test_video_is_resumed_in_its_own_quantization(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_engine, "quantized", "fp8")
+    with Run(tiny_engine, config(outputs=["a.mkv"], checkpoint=True)) as run:
+        next(run)
+    before = files()
+    with pytest.raises(ConfigError, match="quantize is the interrupted run's and cannot change"):
+        Run.resume(None, "a.mkv", quantize="int8")
+    for other in (None, "int8"):
+        monkeypatch.setattr(tiny_engine, "quantized", other)
+        with pytest.raises(ConfigError, match=f"'fp8' in the interrupted run and {other!r} in"):
+            Run.resume(tiny_engine, "a.mkv")
+    assert files() == before
+    monkeypatch.setattr(tiny_engine, "quantized", "fp8")
+    with Run.resume(tiny_engine, "a.mkv") as resumed:
+        assert resumed.plan.config.quantize == "fp8"
+        assert list(resumed)[-1].complete
+
+
 def test_complete_video_keeps_checkpoint_on_request(tiny_engine: Engine) -> None:
     with Run(tiny_engine, config(checkpoint=True, keep_checkpoint=True)) as run:
         for progress in run:

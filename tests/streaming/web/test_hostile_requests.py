@@ -27,7 +27,7 @@ from ..http_client import TIMEOUT_SECONDS, VIDEO, ask, status, stream_of
 
 MEBIBYTE = 1 << 20
 EXAMPLES = settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
