@@ -5,6 +5,9 @@ python examples/gradio/app.py
 SANA_STREAM_MODEL names another model than the embedded one, SANA_STREAM_SECONDS the longest video.
 """
 
+# The package gradio may be missing where types are checked.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import os
@@ -14,7 +17,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import gradio as gr  # pyright: ignore[reportMissingImports]
+import gradio as gr
 
 from sana_stream import Block, Engine, Run, RunConfig, SanaStreamError
 from sana_stream.streaming import StreamSpec, VideoFormat, open_output

@@ -57,7 +57,7 @@ def client(app: ModuleType) -> Iterator[Any]:
 
 
 def frames(video: io.BytesIO) -> np.ndarray:
-    with av.open(video) as opened:
+    with av.open(video, "r") as opened:
         return np.stack([f.to_ndarray(format="rgb24") for f in opened.decode(video=0)])
 
 
