@@ -1,7 +1,9 @@
 # For a fresh machine with Python 3.11 or newer: `make demo`, `make test` and `make docs`.
 PYTHON ?= python3
 DEMO := .venv-demo
+FLEET := .venv-fleet
 TEST := .venv-test
+S3 := "moto[s3]" flask flask-cors
 PIP_FLAGS := --quiet --constraint constraints.txt
 
 ifeq ($(OS),Windows_NT)
@@ -13,7 +15,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: demo test tests test-bare types docs wheel clean
+.PHONY: demo test tests test-bare test-fleet types docs wheel dist clean
 
 demo: $(DEMO)/installed  ## make a one-minute video from examples/story.txt on this machine
 	$(DEMO)/$(BIN)/sana-stream --prompt-file examples/story.txt --minutes 1 --overwrite
@@ -35,6 +37,14 @@ types:  ## type-check the sources under their import names
 test-bare: wheel  ## once more the tests that start programs, with all that can be missing hidden
 	$(TEST)/$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --hide-programs
 
+test-fleet: wheel  ## a fleet on Ray with an S3 server, in an environment of its own
+	$(PYTHON) -m venv $(FLEET)
+	$(TEST)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > "$$($(FLEET)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/test.pth"
+	if $(FLEET)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[fleet]" $(S3); then \
+	  $(FLEET)/$(BIN)/python -m pytest -rs tests/streaming/fleet/test_ray.py; \
+	else echo "test-fleet is skipped: Ray cannot be installed here" >&2; fi
+
 docs: wheel  ## build the guides and references as a static site in site/
 	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[docs]"
 	NO_MKDOCS_2_WARNING=1 $(TEST)/$(BIN)/python -m mkdocs build --quiet --strict --config-file examples/mkdocs.yml
@@ -44,6 +54,14 @@ wheel: $(TEST)/pip
 	$(TEST)/$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[test]"
 	$(TEST)/$(BIN)/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+
+dist: $(TEST)/pip  ## build the wheel and the sdist of a release, and make a video with each
+	rm -rf build dist
+	$(TEST)/$(BIN)/python -m pip install $(PIP_FLAGS) build twine
+	$(TEST)/$(BIN)/python -m build
+	$(TEST)/$(BIN)/python -m twine check --strict dist/*
+	.ci/smoke dist/*.whl
+	.ci/smoke dist/*.tar.gz
 
 $(TEST)/pip:
 	$(PYTHON) -m venv $(TEST)
@@ -55,4 +73,4 @@ $(DEMO)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(DEMO) $(TEST) build dist site *.egg-info
+	rm -rf $(DEMO) $(FLEET) $(TEST) build dist site *.egg-info

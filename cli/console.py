@@ -124,10 +124,16 @@ class QuietReporter:
 
 
 class PlainReporter:
-    """Plain lines, for a log: a progress line every few seconds and one at the end."""
+    """Plain lines, for a log: a progress line every few seconds and one at the end.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: takes the lines.
+        prefix: begins each line.
+    """
+
+    def __init__(self, console: Console, prefix: str = "") -> None:
         self._console = console
+        self._prefix = prefix
         self._said = 0.0
 
     def plan(self, plan: RunPlan, outputs: tuple[str, ...]) -> None:
@@ -144,7 +150,7 @@ class PlainReporter:
 
     def note(self, line: str) -> None:
         """Print one line, with control characters escaped."""
-        self._show(Text(safe_text(line, MESSAGE_LIMIT)), soft_wrap=True)
+        self._show(Text(safe_text(self._prefix + line, MESSAGE_LIMIT)), soft_wrap=True)
 
     def running(self, progress: Progress) -> AbstractContextManager[None]:
         """A context in which blocks are generated."""
@@ -176,10 +182,10 @@ def _plan_table(plan: RunPlan) -> Table:
 
 def _plan_row(placement: Placement, plan: RunPlan) -> tuple[str, str, Text]:
     asked = format_time(placement.cue.start_seconds or 0.0)
-    prompt, image = placement.cue.prompt, placement.cue.image
-    shown_prompt = Text(
-        safe_text(prompt if image is None else f"{prompt} (picture {image})", MESSAGE_LIMIT)
-    )
+    prompt, image, blend = placement.cue.prompt, placement.cue.image, placement.cue.blend
+    how = f" (picture {image})" if image is not None else ""
+    how += f" (blended in over {_count(blend, 'block')})" if blend else ""
+    shown_prompt = Text(safe_text(prompt + how, MESSAGE_LIMIT))
     if placement.frame is None:
         return asked, "never: no block starts while it is due", shown_prompt
     shown = f"{format_time(plan.seconds_of(placement.frame))} (block {placement.block})"

@@ -20,8 +20,8 @@ class LiveOptions:
     interactive: bool = switch(
         "--interactive",
         group=LIVE,
-        help="read standard input: each line is the next prompt, or one of /pause /resume /stop "
-        "/seed N /negative TEXT /back SECONDS /branch NAME",
+        help="read standard input: each line is the next prompt (~4 TEXT: blended in over 4 "
+        "blocks), or one of /pause /resume /stop /seed N /negative TEXT /back SECONDS /branch NAME",
     )
     watch: bool = switch("--watch", group=LIVE, help="reload the prompt file when it changes")
     web: int | None = option(  # port

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from sana_stream import __version__
+from sana_stream.engine.parallel.world import check_one_process, is_follower
 from sana_stream.errors import ConfigError, InvalidOutputError
 
 from .flags import with_flags
 from .log_handler import show_log
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, Parser, build_parser, command_parser
-from .process import leave_process, lost_answer, prepare_process, print_message, stray_output
+from .process import (
+    leave_process,
+    lost_answer,
+    prepare_process,
+    print_message,
+    silence_process,
+    stray_output,
+)
 from .signals import Interrupted
 
 
@@ -42,6 +50,7 @@ class Command:
 COMMANDS = (
     Command("resume", "resume", "continue an interrupted video"),
     Command("branch", "branch", "start another video from a checkpoint"),
+    Command("cues", "cues", "write the prompts of a video for editing programs"),
     Command("info", "info", "describe a model and estimate the memory it needs", answers=True),
     Command("convert", "convert", "convert a model between the diffusers and the original layout"),
     Command("serve", "serve", "serve a page that takes requests for streams"),
@@ -68,6 +77,8 @@ INTERRUPTED = 130
 def entry() -> None:
     """The entry point of the installed command."""
     prepare_process()
+    if is_follower():
+        silence_process()
     try:
         code = main(sys.argv[1:])
     except SystemExit as end:
@@ -96,6 +107,12 @@ def main(argv: list[str]) -> int:
 
 
 def _run(command: Command | None, args: Namespace) -> int:
+    if command is not None and command.name not in ("resume", "branch"):
+        check_one_process(command.name)
+    elif is_follower():
+        from sana_stream.engine.parallel.start import follow  # imports torch
+
+        return follow()
     if command is not None and command.answers:
         return command.run(args)
     with stray_output():

@@ -171,6 +171,22 @@ class ModelOptions:
         group=MODEL,
         help="capture the work of a block as CUDA graphs: slower start, then faster",
     )
+    devices: int | None = option(
+        "--devices",
+        group=MODEL,
+        parse=argument_types.positive_count,
+        metavar="N",
+        help="compute the stream on N devices together, one process each (default: 1, under "
+        "torchrun its number of processes)",
+    )
+    parallel: str | None = option(
+        "--parallel",
+        group=MODEL,
+        parse=argument_types.filled,
+        metavar="WAY",
+        help="how devices divide a stream: guidance, decoder, frames, rows or FRAMESxROWS such as "
+        "2x2 (default: by their number and the guidance)",
+    )
     decode_frames: int | None = option(
         "--decode-frames",
         group=MODEL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from dataclasses import dataclass, replace
 
 from sana_stream.errors import ConfigError
@@ -63,8 +63,8 @@ class Options(LiveOptions, ModelOptions):
         multiple=True,
         parameters=("prompt",),
         metavar="TEXT",
-        help="prompt; repeat the option for several prompts, shown one after another; the option "
-        "can be left out for a single one",
+        help="prompt; repeat the option for several prompts, shown one after another; '~4 TEXT' "
+        "blends one in over 4 blocks; the option can be left out for a single one",
     )
     prompt_file: str | None = option(
         "--prompt-file",
@@ -123,7 +123,8 @@ class Options(LiveOptions, ModelOptions):
         group=OUTPUT,
         parse=argument_types.filled,
         metavar="NAME",
-        help="h264, h265, av1, vp9 or ffv1 (default: the container's first, mostly h264)",
+        help="h264, h265, av1, vp9 or ffv1; in .mov also prores or dnxhr (default: the "
+        "container's first, mostly h264)",
     )
     crf: int | None = option(
         "--crf",
@@ -137,12 +138,20 @@ class Options(LiveOptions, ModelOptions):
         group=OUTPUT,
         parse=argument_types.filled,
         metavar="NAME",
-        help="encoder speed, such as medium (default for h264: veryfast)",
+        help="encoder speed, such as medium (default for h264: veryfast); the profile of prores "
+        "(proxy, lt, standard, hq) and dnxhr (lb, sq, hq, hqx)",
     )
     nvenc: bool = switch(
         "--nvenc",
         group=OUTPUT,
         help="encode on an NVIDIA GPU where available (h264, h265, av1)",
+    )
+    bit_depth: int | None = option(
+        "--bit-depth",
+        group=OUTPUT,
+        parse=argument_types.positive_count,
+        metavar="N",
+        help="bits of a colour, 8 or 10; 10 for h265 and av1 (default: 8; prores and dnxhr: 10)",
     )
     segment: float | None = option(  # seconds
         "--segment",
@@ -159,6 +168,29 @@ class Options(LiveOptions, ModelOptions):
         parse=argument_types.positive_count,
         metavar="N",
         help="number of blocks in an HLS playlist, at least 3 (default: all)",
+    )
+    mark: bool = option(
+        "--mark",
+        group=OUTPUT,
+        action=BooleanOptionalAction,
+        default=True,
+        help="mark every output as generated, with the model, the seed and the prompts (default: "
+        "on, as the law of the EU asks)",
+    )
+    audio: str | None = option(
+        "--audio",
+        group=OUTPUT,
+        parse=argument_types.filled,
+        metavar="FILE",
+        help="audio file that becomes the sound, cut or repeated to the video's length",
+    )
+    sign: str | None = option(
+        "--sign",
+        group=OUTPUT,
+        parse=argument_types.filled,
+        metavar="CERT",
+        help="sign finished .mp4 and .mov files (C2PA) with a PEM file that holds a certificate "
+        "and its private key; needs sana-stream[sign]",
     )
     checkpoint_every: float = option(  # seconds, 0 for none
         "--checkpoint-every",

@@ -16,6 +16,7 @@ from .model_options import FRAMES, MODEL
 from .options import LENGTH, MESSAGES, OPTIONS, OUTPUT, PROMPTS, SAFETY
 
 USAGE_ERROR = 2
+ONE_DEVICE = ("--devices", "--parallel")  # refused by commands that have no such option
 
 EXAMPLES = """\
 examples:
@@ -84,6 +85,8 @@ class Parser(argparse.ArgumentParser):
                 f'"{word}" and "{safe_text(rest[1], 80)}" are two arguments without an option: '
                 f'put a prompt in quotes, "{words}", or give each with --prompt'
             )
+        if option.partition("=")[0] in ONE_DEVICE:
+            return f"{self.prog} runs on one device: leave {option.partition('=')[0]} out"
         known = [name for action in self._actions for name in action.option_strings]
         name = option.partition("=")[0][:200]
         nearest = get_close_matches(name, known, n=1, cutoff=0.5)
@@ -144,6 +147,13 @@ def add_group(
 def add_option(container: argparse._ActionsContainer, name: str, **changes: Any) -> None:
     """Add the option of a field to a parser or group, with other keywords of `add_argument`."""
     OPTIONS[name].add_to(container, **changes)
+
+
+def add_devices(container: argparse._ActionsContainer) -> None:
+    """Add the options of several devices to a command that continues a run."""
+    for name in ("devices", "parallel"):
+        text = OPTIONS[name].arguments["help"].partition(" (default")[0]
+        add_option(container, name, help=f"{text} (default: as before)")
 
 
 def add_device(container: argparse._ActionsContainer, default: str | None = "auto") -> None:

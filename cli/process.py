@@ -73,6 +73,14 @@ def forget_no_width(environ: MutableMapping[str, str]) -> None:
             del environ[name]
 
 
+def silence_process() -> None:
+    """Print nothing: another process of the same command prints for this one."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in (STDOUT, STDERR):
+        os.dup2(null, number)
+    os.close(null)
+
+
 @contextmanager
 def stray_output() -> Iterator[None]:
     """Make prints to standard output inside the context non-blocking and unable to fail."""

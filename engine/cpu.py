@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import psutil
@@ -16,6 +17,8 @@ import torch
 from .cpu_share import allowed_cores
 
 _CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_lock = Lock()
+_entered: list[int] = []  # torch's threads before, for each entered `limit_threads`
 
 
 @contextmanager
@@ -24,17 +27,24 @@ def limit_threads(device: torch.device, stages: int = 2) -> Iterator[None]:
 
     Threads of two stages that compete for one core make both several times slower. A number set by
     the user, in the environment or below the number of cores, is kept. On a GPU nothing changes.
+    Contexts of several threads may overlap: the number at the first entry counts for all of them
+    and is restored at the last exit.
     """
-    threads = torch.get_num_threads()
-    chosen = any(name in os.environ for name in _CHOSEN_BY) or threads < core_count()
-    if device.type != "cpu" or chosen:
+    if device.type != "cpu" or any(name in os.environ for name in _CHOSEN_BY):
         yield
         return
-    torch.set_num_threads(max(1, min(threads, allowed_cores()) // stages))
+    with _lock:
+        threads = _entered[0] if _entered else torch.get_num_threads()
+        _entered.append(threads)
+    if threads >= core_count():
+        torch.set_num_threads(max(1, min(threads, allowed_cores()) // stages))
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        with _lock:
+            _entered.pop()
+            if not _entered:
+                torch.set_num_threads(threads)
 
 
 def stay_within_quota() -> None:

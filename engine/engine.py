@@ -13,8 +13,9 @@ from .media.inputs import Picture, Video
 from .noise import NoiseSource, check_noise
 from .session.clips import check_clip
 from .session.conditioning import start_from_image, start_from_video
+from .session.drift import DriftGuard
 from .session.session import Session
-from .session.settings import resolve_settings
+from .session.settings import check_prompt, resolve_settings
 from .snapshot.check import check_state_shapes
 from .snapshot.file import load_snapshot
 from .snapshot.snapshot import SessionSettings, Snapshot, initial_snapshot
@@ -53,7 +54,8 @@ class Engine(LoadedModel):
         after its first block.
 
         Args:
-            prompt: used unchanged, appended to the model's instruction text.
+            prompt: used unchanged, appended to the model's instruction text; or several at
+                weights that add up to 1: `a boat :0.7 | a train :0.3`.
             seed: 0 to 2**63 - 1; the same seed gives the same stream.
             height, width: pixels.
             aspect: width / height, or text such as "16:9", in place of height and width: the
@@ -78,7 +80,7 @@ class Engine(LoadedModel):
             ConfigError: a setting that cannot be used; nothing has run yet.
         """
         preset = self.preset
-        prompt = ARGUMENTS.text("prompt", prompt)
+        prompt = check_prompt(prompt)
         negative = preset.negative_prompt if negative_prompt is None else negative_prompt
         negative = ARGUMENTS.text("negative_prompt", negative, empty=True)
         noise = check_noise(noise)
@@ -144,6 +146,18 @@ class Engine(LoadedModel):
         """
         noise = check_noise(noise)
         return self.session_from(load_snapshot(ARGUMENTS.path("path", path), self), noise)
+
+    def drift_guard(self, session: Session, action: str, given: bool = False) -> DriftGuard:
+        """The guard of a session's blocks.
+
+        Args:
+            session: of this engine.
+            action, given: as for `DriftGuard`.
+
+        Raises:
+            ConfigError: an unknown action, or one that the session's memory does not support.
+        """
+        return DriftGuard(session, self, action, given=given)
 
 
 def _refuse_both(settings: object, given: Mapping[str, object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,13 +28,19 @@ def counter_noise(seed: int) -> NoiseSource:
     Raises:
         ConfigError: a seed outside 0 to 2**63 - 1.
     """
-    seed = check_seed(seed)
+    return CounterNoise(check_seed(seed))
 
-    def noise(block: int, step: int, shape: tuple[int, ...]) -> Tensor:
-        generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, step, block]))
-        return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
-    return noise
+@dataclass(frozen=True, slots=True)
+class CounterNoise:
+    """The noise of a seed; see `counter_noise`."""
+
+    seed: int
+
+    def __call__(self, block: int, step: int, shape: tuple[int, ...]) -> Tensor:
+        words = np.random.Philox(key=self.seed, counter=[0, 0, step, block])
+        values = np.random.Generator(words).standard_normal(shape, dtype=np.float32)
+        return torch.from_numpy(values)
 
 
 def check_seed(seed: object) -> int:

@@ -34,7 +34,12 @@ class AttentionState(NamedTuple):
 
 
 def linear_attention(
-    query: Tensor, key: Tensor, value: Tensor, rotation: RotaryEmbedding, past: AttentionState
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rotation: RotaryEmbedding,
+    past: AttentionState,
+    reduce: Callable[[AttentionState], AttentionState] | None = None,
 ) -> tuple[Tensor, AttentionState]:
     """Attend to all tokens of the block and to the earlier blocks summed in `past`.
 
@@ -43,6 +48,7 @@ def linear_attention(
         value: (B, N, H, d).
         rotation: rotary embedding of the block's tokens.
         past: sums of the earlier blocks, S (B, H, d, d) and z (B, H, d).
+        reduce: adds the sums of the block's other tokens, where these are only a part of it.
 
     Returns:
         The output (B, N, H, d) in float32, and the sums of this block, not added to `past`.
@@ -55,6 +61,8 @@ def linear_attention(
         S=(turned_key @ value.transpose(1, 2)).transpose(-1, -2),
         z=key.sum(dim=1),
     )
+    if reduce is not None:
+        own = reduce(own)
     numerator = turned_query @ (past.S + own.S).transpose(-1, -2)  # (B, H, N, d)
     denominator = query.transpose(1, 2) @ (past.z + own.z).unsqueeze(-1)  # (B, H, N, 1)
     return (numerator / (denominator + DENOMINATOR_EPS)).transpose(1, 2), own

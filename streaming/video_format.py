@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from numbers import Rational
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
 from sana_stream.errors import InvalidOutputError
 
+from .ai_mark import DIGITAL_SOURCE_TYPE, AiMark
 from .codec_limits import LIMITS
 from .run_mark import ANONYMOUS, run_mark
+
+if TYPE_CHECKING:
+    from .audio import AudioTrack
 
 FINEST = 100_000  # the largest denominator of a rate that containers keep
 MOST = 1000
@@ -109,15 +113,17 @@ class EncoderSettings:
     """How frames are encoded; None is the default of the container or the codec.
 
     `crf` is the quality on the codec's own scale (lower is better). `preset` is its speed: a name
-    for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8). ffv1 is lossless and has
-    neither. `nvenc` uses the encoder of an NVIDIA GPU, which takes no preset. Raises
-    InvalidOutputError for other values.
+    for h264 and h265, a number for av1 (0 to 13) and vp9 (0 to 8); for prores and dnxhr it is the
+    profile, which decides the quality. ffv1 is lossless and has neither. `nvenc` uses the encoder
+    of an NVIDIA GPU, which takes no preset. `bit_depth` is 8, or 10 for h265 and av1; prores and
+    the profile hqx of dnxhr always have 10. Raises InvalidOutputError for other values.
     """
 
     codec: str | None = None
     crf: int | None = None
     preset: str | None = None
     nvenc: bool = False
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("codec", "preset"):
@@ -126,6 +132,9 @@ class EncoderSettings:
         if self.crf is not None:
             object.__setattr__(self, "crf", OUTPUT_ARGUMENTS.whole("crf", self.crf))
         OUTPUT_ARGUMENTS.flag("nvenc", self.nvenc)
+        if self.bit_depth is not None:
+            depth = OUTPUT_ARGUMENTS.whole("bit_depth", self.bit_depth)
+            object.__setattr__(self, "bit_depth", depth)
         if self.codec is not None and self.codec not in CODECS:
             raise InvalidOutputError(f"codec {shown(self.codec)}: use one of {', '.join(CODECS)}")
         if self.codec is not None:
@@ -144,27 +153,51 @@ class EncoderSettings:
         limits = LIMITS[codec]
         if self.crf is not None:
             if limits.crf is None:
-                raise InvalidOutputError(
-                    f"crf {shown(self.crf)}: {codec} is lossless; leave it out"
-                )
+                why = "its preset decides its quality" if limits.presets else "it is lossless"
+                raise InvalidOutputError(f"crf {shown(self.crf)}: leave it out for {codec}: {why}")
             if not 0 <= self.crf <= limits.crf:
                 raise InvalidOutputError(f"crf {shown(self.crf)}: {codec} takes 0 to {limits.crf}")
         if self.preset is not None and self.preset not in limits.presets:
             allowed = ", ".join(limits.presets) or "none; leave it out"
             raise InvalidOutputError(f"preset {shown(self.preset)}: {codec} takes {allowed}")
+        self._check_bit_depth(codec, limits.bit_depths)
+
+    def _check_bit_depth(self, codec: str, known: tuple[int, ...]) -> None:
+        if codec == "dnxhr":
+            known = (10,) if self.preset in (None, "hqx") else (8,)
+        if self.bit_depth is not None and self.bit_depth not in known:
+            others = ", ".join(
+                name
+                for name in CODECS
+                if name != codec and self.bit_depth in LIMITS[name].bit_depths
+            )
+            advice = f"; use another codec ({others})" if others else ""
+            profile = f" with preset {self.preset or 'hqx'}" if codec == "dnxhr" else ""
+            raise InvalidOutputError(
+                f"bit_depth {self.bit_depth}: {codec}{profile} takes"
+                f" {' or '.join(map(str, known))}{advice}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata that is written into a file."""
+    """The metadata that is written into a file.
+
+    With `mark`, the file says that a model has generated it, in IPTC's terms: the digital source
+    type `trainedAlgorithmicMedia`, the model, the software, the seed and the prompts.
+    """
 
     title: str = ""
     prompts: tuple[str, ...] = ()
     seed: int | None = None
     run: str | None = ANONYMOUS  # the run's id; None for a run of a version without ids
+    model: str = ""
+    mark: bool = True
 
     def __post_init__(self) -> None:
         OUTPUT_ARGUMENTS.word("title", self.title)
+        OUTPUT_ARGUMENTS.word("model", self.model)
+        OUTPUT_ARGUMENTS.flag("mark", self.mark)
         prompts = OUTPUT_ARGUMENTS.items(
             "prompts", self.prompts, "the prompts' texts", MOST_PROMPTS
         )
@@ -180,17 +213,29 @@ class Metadata:
         """The tags, with the names that MP4 and Matroska share; `comment` is JSON."""
         facts = {"seed": self.seed, "run": None if self.run is None else run_mark(self.run)}
         comment = {name: value for name, value in facts.items() if value is not None}
+        mark = self.ai_mark()
+        if mark is not None:
+            comment |= mark.facts()
         tags = {
             "title": self.title,
             "description": "\n".join(self.prompts),
             "comment": json.dumps(comment) if comment else "",
+            "digital_source_type": "" if mark is None else DIGITAL_SOURCE_TYPE,
         }
         return {name: _storable(text) for name, text in tags.items() if text}
+
+    def ai_mark(self, prompt: str | None = None) -> AiMark | None:
+        """The mark of generated media, with the prompt of one block or all prompts; None without
+        `mark`."""
+        if not self.mark:
+            return None
+        prompts = "\n".join(self.prompts) if prompt is None else prompt
+        return AiMark(_storable(self.model), self.seed, _storable(prompts))
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """What a stream looks like, how it is compressed, and the metadata of its files.
+    """What a stream looks like, how it is compressed, its metadata and its sound.
 
     Raises InvalidOutputError for a field of another type.
     """
@@ -198,6 +243,7 @@ class StreamSpec:
     video: VideoFormat
     encoder: EncoderSettings = EncoderSettings()
     metadata: Metadata = Metadata()
+    audio: AudioTrack | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (

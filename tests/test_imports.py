@@ -32,20 +32,26 @@ models.transformer, models.vae > models.weights > models.lora, models.text_encod
 engine.frame_stats, engine.cpu_share > engine.block, engine.noise, engine.device, engine.cpu
 engine.block, engine.noise, engine.device, engine.cpu, engine.solvers > engine.loading
 engine.loading > engine.snapshot > engine.sampling, engine.media > engine.session > engine.engine
-engine.engine > engine.performance
+engine.prompt_blend > engine.snapshot
+engine.engine > engine.performance, engine.parallel
 engine.session > engine.scheduling
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
-streaming.video_format > streaming.control > streaming.web > streaming.run
+streaming.video_format > streaming.control > streaming.web > streaming.run > streaming.serving
+streaming.serving > streaming.fleet
 streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
+cli.parser > cli.fleet_options > cli.commands
 """
-SHARED = ("errors", "_text", "_files", "_lazy", "_arguments")  # may be imported by every module
+# may be imported by every module
+SHARED = ("errors", "_text", "_files", "_lazy", "_arguments", "_prompts")
 FACES = {
     "sana_stream": {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),
         *("HealthError", "InvalidOutputError", "JobError", "OutputCancelled", "OutputError"),
-        *("Progress", "QueueFullError", "ReaderDisconnected", "Run", "RunConfig"),
-        *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoryError"),
+        *("ParallelEngine", "ParallelError", "Progress", "QueueFullError", "ReaderDisconnected"),
+        *("Run", "RunConfig"),
+        *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoreError"),
+        "StoryError",
         *("__version__", "render"),
     },
     "sana_stream.engine": {
@@ -245,3 +251,9 @@ def test_top_package_exports_every_error():
         and name not in sana_stream.__all__
     }  # fmt: skip
     assert missing == {"UnknownClipError"}  # internal
+
+
+def test_sources_of_the_package_are_links():
+    """A copy would hide later changes of the file that it was made of."""
+    names = (ROOT / ".src" / "sana_stream").iterdir()
+    assert not [path.name for path in names if path.name[0] != "." and not path.is_symlink()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ def test_every_source_folder_is_listed_as_a_package():
     assert {name: settings["package-dir"][name] for name in listed} == {
         name: name.removeprefix("sana_stream.").replace(".", "/") for name in listed
     }
+
+
+def test_version_is_in_one_place():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"] == {
+        "version": {"attr": "sana_stream.__version__"}
+    }
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {sana_stream.__version__}\n" in citation
+    assert version("sana-stream") == sana_stream.__version__
 
 
 def test_installed_package_has_every_source_file():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sana_stream.cli import argument_types
 from sana_stream.cli.options import LENGTH, OUTPUT, PROMPTS, SAFETY, STDOUT, check_story
-from sana_stream.cli.parser import Parser, add_device, add_group, add_option
+from sana_stream.cli.parser import Parser, add_device, add_devices, add_group, add_option
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.pipe import claim_stdout
@@ -27,6 +27,7 @@ def add_options(parser: Parser) -> None:
     add_option(parser, "seed", default=None, help="seed of the noise (default: as before)")
     add_option(parser, "model", default=None, help="the model, if it has moved")
     add_device(parser, default=None)
+    add_devices(parser)
     add_group(parser, SAFETY)
     add_option(parser, "quiet")
 
@@ -44,7 +45,8 @@ def run(args: Namespace) -> int:
     same = (
         *("minutes", "seconds", "frames", "endless", "every", "overwrite", "codec", "crf"),
         *("preset", "nvenc", "segment", "window", "seed", "model", "device", "dtype"),
-        *("keep_checkpoint", "guard"),
+        *("keep_checkpoint", "guard", "mark", "bit_depth", "sign", "audio"),
+        *("devices", "parallel"),
     )
     parameters = {name: getattr(args, name) for name in same}
 

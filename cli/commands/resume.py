@@ -8,7 +8,7 @@ from sana_stream.cli import argument_types
 from sana_stream.cli.live_options import LIVE, LiveOptions
 from sana_stream.cli.option_fields import read_options
 from sana_stream.cli.options import STDOUT, check_live
-from sana_stream.cli.parser import Parser, add_device, add_group, add_option
+from sana_stream.cli.parser import Parser, add_device, add_devices, add_group, add_option
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.pipe import claim_stdout
 
@@ -29,10 +29,12 @@ def add_options(parser: Parser) -> None:
         "option for several",
     )
     add_option(again, "container")
+    add_option(again, "sign")
     add_group(parser, LIVE)
     other = parser.add_argument_group("model and device (default: as before)")
     add_option(other, "model", default=None, help="the model, if it has moved")
     add_device(other, default=None)
+    add_devices(other)
     add_option(parser, "quiet")
 
 
@@ -54,10 +56,13 @@ def run(args: Namespace) -> int:
             control=control,
             stdout=stdout,
             container=args.format,
+            sign=args.sign,
             directed=live.live,
             model=args.model,
             device=args.device,
             dtype=args.dtype,
+            devices=args.devices,
+            parallel=args.parallel,
             **vars(live),
         )
 

@@ -8,19 +8,17 @@ import secrets
 import shutil
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
-from typing import TYPE_CHECKING
+from threading import current_thread
 
 from rich.console import Console
 
-from sana_stream._text import safe_text
 from sana_stream.cli import argument_types
-from sana_stream.cli.console import PlainReporter, Reporter
+from sana_stream.cli.console import PlainReporter
 from sana_stream.cli.flags import with_flags
+from sana_stream.cli.fleet_options import add_fleet_options, fleet_config
 from sana_stream.cli.live_options import DEFAULT_PORT
 from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.model_options import FRAMES, MODEL
@@ -28,143 +26,43 @@ from sana_stream.cli.options import Options
 from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
-from sana_stream.engine.story.read import parse_story
-from sana_stream.errors import ConfigError, JobError, SanaStreamError
-from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
-from sana_stream.streaming.control.live_control import LiveControl
-from sana_stream.streaming.run.config import RunConfig
-from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.messages import one_line
-from sana_stream.streaming.run.model import describe_files
-from sana_stream.streaming.run.outputs import metadata_of
-from sana_stream.streaming.run.plan import RunPlan, resolve_plan, size_notes, with_size
 from sana_stream.streaming.run.recordings import Recordings
-from sana_stream.streaming.run.runner import Run
+from sana_stream.streaming.serving.job_files import JobFiles
+from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 
-if TYPE_CHECKING:
-    from sana_stream.streaming.outputs.recording import LimitedRecording
-
-
-_REASON = 300  # characters of why a stream is not recorded
+_OWN_FLAGS = {"(limit=)": "(--keep)", "(overcommit=True": "(--overcommit"}
 
 
-class Server:
-    """Makes the streams of a queue, one after the other, with one engine.
+class ServeReporter:
+    """Prints a server's lines; with several streams each line begins with its stream."""
 
-    Args:
-        config: what all streams have in common.
-        reporter: shows each stream.
-        recordings: the files of the streams.
-        stop: set when serving is to end.
+    def __init__(self, console: Console, streams: int) -> None:
+        self._console = console
+        self._several = streams > 1
+        self._plain = PlainReporter(console)
 
-    Raises:
-        ConfigError, CheckpointError: the model cannot be used.
-    """
+    def note(self, line: str) -> None:
+        """Print one line."""
+        line = with_flags(line)
+        for parameter, option in _OWN_FLAGS.items():
+            line = line.replace(parameter, option)
+        self._plain.note(line)
 
-    def __init__(
-        self, config: RunConfig, reporter: Reporter, recordings: Recordings, stop: Event
-    ) -> None:
-        self._reporter = reporter
-        self._recordings = recordings
-        self._stop = stop
-        self._model = describe_files(config)
-        self._config = with_size(config, self._model)
-        for line in size_notes(config, self._model):
-            reporter.note(with_flags(line))
-        self._jobs = JobQueue(self._check)
+    def log(self, line: str) -> None:
+        """Print a line of the log, with the stream whose thread wrote it."""
+        self.note(f"{current_thread().name}: {line}" if self._of_stream() else line)
 
-    @contextmanager
-    def page(self) -> Iterator[None]:
-        """Serve the page, which submits jobs, inside the context."""
-        config = self._config
-        with LivePage(config.host, config.web or 0, config.token, self._jobs) as self._page:
-            Thread(target=self._end_all, name="end of serving", daemon=True).start()
-            yield
+    def stream(self, stream_id: int) -> PlainReporter:
+        """A reporter of one stream."""
+        return PlainReporter(self._console, f"stream {stream_id}: " if self._several else "")
 
-    def submit(self, prompts: Sequence[str]) -> None:
-        """Submit a stream of prompts, unless there are none; raises ConfigError."""
-        if not prompts:
-            return
-        try:
-            self._jobs.submit({"story": "\n".join(prompts)})
-        except JobError as error:
-            raise ConfigError(f"--prompt: {error}") from error
+    def describe(self, error: BaseException) -> str:
+        """An error in the words of the command line."""
+        return with_flags(one_line(error))
 
-    def load(self) -> None:
-        """Load the model; raises as `Engine.load`."""
-        self._model = replace(self._model, engine=self._model.load(self._config))
-
-    def serve(self) -> None:
-        """Make streams until `stop` is set."""
-        while (job := self._jobs.next(self._stop)) is not None:
-            control, failure = LiveControl(), ""
-            self._jobs.begin(job, control)
-            if self._stop.is_set():
-                control.end()
-            try:
-                self._make(job, control)
-            except (SanaStreamError, OSError, ValueError, RuntimeError, MemoryError) as error:
-                failure = with_flags(one_line(error))
-                self._reporter.note(f"stream {job.number}: {failure}")
-            self._jobs.end(job, failure)
-
-    def _make(self, job: StreamJob, control: LiveControl) -> None:
-        config = self._job_config(job)
-        run = Run.planned(self._model, config, config.read_story(), control=control)
-        path, recording, why = self._record(run.plan)
-        kept = (str(path),) if path is not None and self._recordings.keep else ()
-        stream = self._page.begin(run.plan, control, path)
-        if why is not None:
-            self._reporter.note(f"stream {job.number} is not recorded: {why}")
-            stream.status.set_notice(f"This stream is not recorded: {why}.")
-        self._reporter.plan(run.plan, kept or ("the page",))
-        run.use_outputs(() if recording is None else (recording,), kept, stream)
-        try:
-            with run, self._reporter.running(run.progress):
-                for progress in run:
-                    self._reporter.block(progress)
-        finally:
-            if recording is not None:
-                recording.close()
-            stream.status.finish()
-
-    def _record(self, plan: RunPlan) -> tuple[Path | None, LimitedRecording | None, str | None]:
-        """The recording of a stream, or why there is none; the stream is made in both cases."""
-        try:
-            begun = self._recordings.begin(
-                plan.video_format, metadata_of(plan), self._page.set_notice
-            )
-        except (OSError, ValueError, SanaStreamError) as error:
-            why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
-            return None, None, _server_words(safe_text(why, _REASON))
-        return *begun, None
-
-    def _check(self, job: StreamJob) -> None:
-        config = self._job_config(job)
-        resolve_plan(config, config.read_story(), self._model)
-
-    def _job_config(self, job: StreamJob) -> RunConfig:
-        """A job as a run; `ConfigError` for a story that cannot be read or used."""
-        story = parse_story(job.story, "the story")
-        if any(cue.image is not None for cue in story.cues):
-            raise ConfigError("a story that is ordered cannot name pictures of this machine")
-        return replace(
-            self._config,
-            story=story,
-            seconds=job.seconds,
-            endless=job.seconds is None and self._model.transformer.causal,
-            seed=self._config.seed if job.seed is None else job.seed,
-        )
-
-    def _end_all(self) -> None:
-        self._stop.wait()
-        for job in self._jobs.jobs():
-            self._jobs.cancel(job.number)
-
-
-def _server_words(line: str) -> str:
-    """A message about recordings with the options of this command."""
-    return line.replace("(limit=)", "(--keep)")
+    def _of_stream(self) -> bool:
+        return self._several and current_thread().name.startswith("stream ")
 
 
 EXAMPLES = """\
@@ -172,10 +70,14 @@ examples:
   sana-stream serve                      then open http://127.0.0.1:8765/ and write a prompt
   sana-stream serve --host 0.0.0.0       for the whole network; prints URLs with tokens
   sana-stream serve --record films       keep every stream in the folder films
+  sana-stream serve --streams 4          four streams at once, at http://127.0.0.1:8765/streams/1/
+  sana-stream serve --fleet --store fleet --streams 4    two models, whose loss costs no frame
   curl -d '{"story": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
 
-One stream is generated at a time; up to 16 others wait in a queue. Ctrl-C finishes the current
-block and stops the server.
+Streams beyond --streams wait in a queue, up to 16. Ctrl-C finishes the current block of each
+stream, closes its file and stops the server. With --record the streams that had not ended, and the
+queue, continue when a server is started in the same folder again, also after a crash; --fresh
+leaves them as they are.
 """
 TEMPORARY_BYTES = 4 * 10**9  # limit of a recording that is not kept
 
@@ -201,11 +103,24 @@ def add_options(parser: Parser) -> None:
         "another",
     )
     streams.add_argument(
+        "--streams",
+        type=argument_types.positive_count,
+        default=1,
+        metavar="N",
+        help="how many streams run at the same time and share the model, as far as the device has "
+        "time for them in real time, and memory (default: 1)",
+    )
+    streams.add_argument(
+        "--overcommit",
+        action="store_true",
+        help="run all --streams at the same time, also where they are then slower than they play",
+    )
+    streams.add_argument(
         "--record",
         type=argument_types.filled,
         metavar="FOLDER",
-        help="folder that keeps each stream as a file (default: the current stream can be "
-        "downloaded until the next one starts)",
+        help="folder that keeps each stream as a file (default: a stream can be downloaded as long "
+        "as the server lists it: the last 32 are)",
     )
     streams.add_argument(
         "--keep",
@@ -215,28 +130,50 @@ def add_options(parser: Parser) -> None:
         "recording that alone reaches the limit ends while its stream continues (default: 4GB; "
         "with --record the free disk space)",
     )
+    add_option(
+        streams,
+        "checkpoint_every",
+        help="how often a checkpoint of each stream is written with --record, from which it "
+        "continues after a crash, such as 5m, or off (default: 30s)",
+    )
+    streams.add_argument(
+        "--fresh",
+        action="store_true",
+        help="with --record, do not continue the streams of an earlier server; their files stay",
+    )
+    add_fleet_options(parser)
     add_group(parser, FRAMES)
-    add_group(parser, MODEL)
+    add_group(parser, MODEL, leave_out=("devices", "parallel"))
 
 
 def run(args: Namespace) -> int:
-    """Serve until a signal; one stream at a time, the others wait."""
-    defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
+    """Serve until a signal; several streams at the same time, the others wait."""
+    fleet = fleet_config(args)
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
+    defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     options = Options.of(Namespace(**defaults | given))
-    config = run_config(options, outputs=(), checkpoint=False, directed=True)
-    reporter = PlainReporter(Console(stderr=True))
+    keep = args.record is not None
+    # a server without a folder of recordings has no place for checkpoints either
+    config = run_config(
+        options, outputs=(), directed=True, **({} if keep else {"checkpoint": False})
+    )
+    reporter = ServeReporter(Console(stderr=True), args.streams)
     with (
         SignalHandler(announce=True) as stop,
-        show_log(lambda line: reporter.note(_server_words(line)), logging.INFO),
+        show_log(reporter.log, logging.INFO),
         _folder(args.record) as folder,
     ):
-        keep = args.record is not None
-        limit = args.keep or (None if keep else TEMPORARY_BYTES)
-        recordings = Recordings(folder, keep, limit)
-        recordings.check()
-        server = Server(config, reporter, recordings, stop.requested)
+        recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))
+        files = JobFiles(folder) if recordings.check() and keep else None
+        chosen = ServerOptions(args.streams, args.overcommit, not args.fresh)
+        if fleet is None:
+            server = StreamServer(config, reporter, recordings, stop.requested, chosen, files)
+        else:
+            from sana_stream.streaming.fleet.server import FleetServer  # loads torch
+
+            server = FleetServer(config, reporter, recordings, stop.requested, chosen, fleet)
         with closing(recordings), server.page():
+            server.restore()
             server.submit(args.prompt or [])
             with stop.interruptible():
                 server.load()

@@ -16,6 +16,7 @@ from sana_stream.engine.device import (
     resolve_dtype,
     text_offload_device,
 )
+from sana_stream.engine.peers import Peers, SingleProcess
 from sana_stream.errors import ConfigError
 from sana_stream.models.lora.stack import LoraStack
 from sana_stream.models.memory_policy import Past, StateUpdate
@@ -77,6 +78,7 @@ class LoadedModel:
         transformer, vae, text_encoder: the networks.
         decoder: what decodes latents: the VAE, or the one that was given in its place.
         transformer_calls, decoder_calls: the same networks, or their captured CUDA graphs.
+        peers: the processes that sample a block together.
         preset: the checkpoint's defaults.
         device: of the networks.
         dtype: of the transformer; the decoder's is `decoder_dtype`.
@@ -110,6 +112,7 @@ class LoadedModel:
         self.decoder: VideoDecoder = decoder or vae
         self.transformer_calls: TransformerCalls = transformer
         self.decoder_calls: DecoderCalls = self.decoder
+        self.peers: Peers = SingleProcess()
         self.source: str | None = None
         self.quantized: str | None = None  # "int8", "fp8" or "nvfp4"
         self.text_quantized: str | None = None
@@ -186,14 +189,8 @@ class LoadedModel:
         other = None
         if info.other_decoder is not None:
             other = info.other_decoder.load(decoder_dtype, chosen_device)
-        text_encoder = load_text_encoder(
-            folder,
-            preset.instruction,
-            preset.max_text_tokens,
-            chosen_device,
-            text_dtype,
-            text_offload_device(chosen_device, offload_text),
-            lower_case=preset.lower_case,
+        text_encoder = cls._load_text_encoder(
+            folder, preset, chosen_device, text_dtype, offload_text
         )
         vae = load_vae(folder, decoder_dtype, chosen_device, info.vae)
         if other is not None:
@@ -215,6 +212,29 @@ class LoadedModel:
         loaded.quantize(quantize, quantize_text)
         loaded.check_device()
         return loaded
+
+    @classmethod
+    def _load_text_encoder(
+        cls,
+        folder: Path,
+        preset: Preset,
+        device: torch.device,
+        dtype: torch.dtype,
+        offload_text: bool | None,
+    ) -> TextEncoder:
+        """Load the text encoder; overridden where embeddings come from another process."""
+        return load_text_encoder(
+            folder,
+            preset.instruction,
+            preset.max_text_tokens,
+            device,
+            dtype,
+            text_offload_device(device, offload_text),
+            lower_case=preset.lower_case,
+        )
+
+    def close(self) -> None:
+        """End what the model keeps running; one device keeps nothing."""
 
     def check_device(self) -> None:
         """Check torch and cuDNN on a CUDA device; does nothing on others.

@@ -16,6 +16,7 @@ from sana_stream._lazy import lazy_exports
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockStats
     from sana_stream.engine.engine import Engine
+    from sana_stream.engine.parallel.engine import ParallelEngine
     from sana_stream.engine.session.session import Session
     from sana_stream.engine.snapshot.snapshot import Snapshot
     from sana_stream.errors import (
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
         JobError,
         OutputCancelled,
         OutputError,
+        ParallelError,
         QueueFullError,
         ReaderDisconnected,
         SanaStreamError,
         SnapshotError,
+        StoreError,
         StoryError,
     )
     from sana_stream.streaming.run.config import RunConfig
@@ -52,6 +55,8 @@ __all__ = [
     "JobError",
     "OutputCancelled",
     "OutputError",
+    "ParallelEngine",
+    "ParallelError",
     "Progress",
     "QueueFullError",
     "ReaderDisconnected",
@@ -61,6 +66,7 @@ __all__ = [
     "Session",
     "Snapshot",
     "SnapshotError",
+    "StoreError",
     "StoryError",
     "__version__",
     "render",
@@ -78,6 +84,8 @@ _HOMES = {
     "JobError": "sana_stream.errors",
     "OutputCancelled": "sana_stream.errors",
     "OutputError": "sana_stream.errors",
+    "ParallelEngine": "sana_stream.engine.parallel.engine",
+    "ParallelError": "sana_stream.errors",
     "Progress": "sana_stream.streaming.run.progress",
     "QueueFullError": "sana_stream.errors",
     "ReaderDisconnected": "sana_stream.errors",
@@ -87,6 +95,7 @@ _HOMES = {
     "Session": "sana_stream.engine.session.session",
     "Snapshot": "sana_stream.engine.snapshot.snapshot",
     "SnapshotError": "sana_stream.errors",
+    "StoreError": "sana_stream.errors",
     "StoryError": "sana_stream.errors",
     "render": "sana_stream.streaming.run.render",
 }

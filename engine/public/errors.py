@@ -40,8 +40,16 @@ class SnapshotError(SanaStreamError):
     """A checkpoint of a stream that cannot be written or resumed: which one, and why."""
 
 
+class StoreError(SanaStreamError):
+    """A store of a fleet that cannot be read or written: which one, and why."""
+
+
 class HealthError(SanaStreamError):
     """A stream that cannot continue: values that are not finite, or no memory left."""
+
+
+class ParallelError(SanaStreamError):
+    """A process of a stream on several devices has ended or failed: which one, and why."""
 
 
 class InvalidOutputError(SanaStreamError, ValueError):

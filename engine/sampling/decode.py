@@ -14,7 +14,7 @@ from sana_stream.engine.device import SideStream
 from sana_stream.engine.frame_stats import measure_frames
 from sana_stream.engine.loading.model import DecoderCalls
 from sana_stream.engine.snapshot.snapshot import Snapshot, small_cache
-from sana_stream.models.vae.streaming import SingleUseCache, VAECache
+from sana_stream.models.vae.streaming import VAECache
 
 from .checks import is_finite
 
@@ -57,7 +57,7 @@ def decode_block(
     start, parts = 0, None if deliver is None else _Parts(side_stream, deliver)
     for piece in latents.split(step, dim=2):
         frames, kept = decoder.decode(piece, cache)
-        cache = SingleUseCache(kept.tails)
+        cache = kept.for_single_use()
         del kept  # so that the next piece can free its tails
         finite.append(is_finite(frames))
         pixels = to_pixels(frames)
@@ -170,7 +170,7 @@ def rebuild_cache(decoder: DecoderCalls, recent: Sequence[Tensor], step: int) ->
     for latents in recent:
         for piece in latents.split(step, dim=2):
             kept = decoder.decode(piece, cache)[1]
-            cache = SingleUseCache(kept.tails)
+            cache = kept.for_single_use()
             del kept
     return cache
 

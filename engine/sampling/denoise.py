@@ -16,14 +16,15 @@ from sana_stream.models.text_kv import TextKV
 from sana_stream.models.upload import to_device
 
 from .calls import Call, Result, Steps
+from .prompt_mixing import Embedded, prepare_mix
 from .samplers import SAMPLERS, sample_few_steps
 from .schedule import nearest_sigmas
 
-Embed = Callable[[str, bool], tuple[Tensor, Tensor]]
+Embed = Callable[[str, bool], Embedded]
 """`(prompt, whether it is a negative prompt) -> embeddings and mask`, as `embed_prompt`."""
 
 
-def embed_prompt(model: LoadedModel, prompt: str, negative: bool) -> tuple[Tensor, Tensor]:
+def embed_prompt(model: LoadedModel, prompt: str, negative: bool) -> Embedded:
     """Embed a prompt or a negative prompt by the model's text encoder."""
     return model.encode_negative_prompt(prompt) if negative else model.encode_prompt(prompt)
 
@@ -31,18 +32,19 @@ def embed_prompt(model: LoadedModel, prompt: str, negative: bool) -> tuple[Tenso
 def encode_prompts(
     model: LoadedModel, snapshot: Snapshot, embed: Embed | None = None
 ) -> tuple[TextKV, ...]:
-    """Keys and values of the prompt and, with guidance, of the negative prompt.
+    """Keys and values of the next block's prompts and, with guidance, of its negative prompts.
 
     Args:
         model: whose transformer projects the embeddings.
-        snapshot: has the prompts.
+        snapshot: has the prompts, with their shares of the next block.
         embed: embeds a prompt, in place of the model's text encoder.
     """
-    embed = embed or partial(embed_prompt, model)
-    embedded = [embed(snapshot.prompt, False)]
-    if len(snapshot.states) > 1:
-        embedded.append(embed(snapshot.negative_prompt, True))
-    return tuple(model.transformer_calls.prepare_text(*pair) for pair in embedded)
+    embed, texts = embed or partial(embed_prompt, model), []
+    for _, mix, negative in zip(snapshot.states, snapshot.mixes, (False, True), strict=False):
+        embedded = [embed(prompt, negative) for prompt, _ in mix]
+        shares = [share for _, share in mix]
+        texts.append(prepare_mix(model.transformer_calls, embedded, shares))
+    return tuple(texts)
 
 
 def commit_pending(snapshot: Snapshot, texts: tuple[TextKV, ...]) -> Steps[tuple[StreamState, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -34,7 +35,8 @@ class ModelRunner:
         """The results of the calls, in their order."""
         transformer = self._model.transformer_calls
         if len(calls) < 2 or self.max_batch_size < 2 or not self._can_batch():
-            return [call.run(transformer) for call in calls]
+            alone = [partial(call.run, transformer) for call in calls]
+            return self._model.peers.run_calls(alone)
         groups: dict[object, list[int]] = {}
         for number, call in enumerate(calls):
             groups.setdefault(call.form, []).append(number)

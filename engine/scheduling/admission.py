@@ -43,6 +43,10 @@ class Limits:
         reason = alone or self._reason(demand, running)
         return Admission(not reason, not alone, reason, demand)
 
+    def fitting(self, utilization: float) -> int:
+        """How many streams of this utilization fit, by time alone."""
+        return int(self.utilization / utilization + 1e-9) if utilization else self.max_streams
+
     def _reason(self, demand: Demand, running: list[Demand]) -> str:
         every = [*running, demand]
         if len(every) > self.max_streams:

@@ -47,6 +47,7 @@ class SharedEngine:
         max_queue: the most streams that wait.
         max_batch_size: the most network calls in one batch; 1 is time slicing. `None`: measured
             when the context is entered.
+        settings: of a typical stream, for measuring the model's calls; default: the preset's.
 
     Raises:
         ConfigError: a number out of range, or a device that only one thread may use.
@@ -58,6 +59,7 @@ class SharedEngine:
         max_streams: int = 8,
         max_queue: int = 16,
         max_batch_size: int | None = 1,
+        settings: SessionSettings | None = None,
     ) -> None:
         ARGUMENTS.whole("max_streams", max_streams, 1, 10_000)
         ARGUMENTS.whole("max_queue", max_queue, 0, 10_000)
@@ -67,9 +69,12 @@ class SharedEngine:
             raise ConfigError(
                 f"device {engine.device.type} is for one stream at a time; use cuda or cpu"
             )
+        if engine.peers.devices > 1:
+            raise ConfigError("an engine on several devices has one stream at a time: use Engine")
         self._engine = engine
         self._runner = DeviceRunner(engine, max_batch_size or 1)
         self._measure_batches = max_batch_size is None
+        self._settings = settings or resolve_settings(engine.preset, engine.size_multiple)
         limits = Limits(max_streams, memory_for_streams(engine))
         self._scheduler = Scheduler(self._runner, limits, max_queue)
         self._text = TextCache(partial(embed_prompt, engine))
@@ -90,10 +95,9 @@ class SharedEngine:
         """
         if self._thread is not None:
             raise ConfigError("a SharedEngine is entered once: make another one")
-        settings = resolve_settings(self._engine.preset, self._engine.size_multiple)
-        measure_costs(self._engine, settings, self._scheduler.costs)
+        measure_costs(self._engine, self._settings, self._scheduler.costs)
         if self._measure_batches:
-            self._runner.max_batch_size = measure_batch_size(self._engine, settings)
+            self._runner.max_batch_size = measure_batch_size(self._engine, self._settings)
         self._thread = Thread(target=self._work, name="sana-stream-networks", daemon=True)
         self._thread.start()
         return self
@@ -124,6 +128,10 @@ class SharedEngine:
         demand = demand_of(self._engine, settings, self._scheduler.costs, fps, paced)
         with self._changed:
             return self._scheduler.admit(demand)
+
+    def fitting(self, utilization: float) -> int:
+        """How many streams have enough time that each need this share of it, as in a `Demand`."""
+        return self._scheduler.limits.fitting(utilization)
 
     def attach(
         self,
@@ -188,31 +196,25 @@ class SharedEngine:
             self._changed.wait_for(lambda: all(task.is_done for task in tasks))
             self._swap.back(stream.id)
 
-    def pause(self, session: Session) -> None:
-        """Give a session's share of the device to others until `resume`.
+    def set_idle(self, stream: StreamRequest, idle: bool) -> None:
+        """As `TaskQueue.set_idle`.
 
-        A block that is being sampled rests, one that is sampled is still decoded. Its memory is
-        moved to the host where others need it.
+        A block that is being sampled rests, one that is sampled is still decoded. The memory of an
+        idle stream is moved to the host where others need it. Where the stream does not fit any
+        more, it waits before all others.
         """
         with self._changed:
-            if (stream := self._found(session)) is not None:
+            if idle:
                 self._scheduler.pause(stream.id)
-                self._make_room()
-                self._changed.notify_all()
-
-    def resume(self, session: Session) -> None:
-        """Let a paused session run again, or wait first in the queue where it does not fit now."""
-        with self._changed:
-            if (stream := self._found(session)) is not None:
+            else:
                 self._scheduler.resume(stream.id)
-                self._make_room()
-                self._changed.notify_all()
+            self._make_room()
+            self._changed.notify_all()
 
-    def place(self, session: Session) -> int:
-        """A session's place in the queue, from 1; 0 where it does not wait."""
+    def place(self, stream: StreamRequest) -> int:
+        """As `TaskQueue.place`."""
         with self._changed:
-            stream = self._found(session)
-            return 0 if stream is None else self._scheduler.place(stream.id)
+            return self._scheduler.place(stream.id)
 
     def stats(self) -> SchedulerStats:
         """What is running and waiting, and what was late."""

@@ -46,6 +46,14 @@ class TaskQueue(Protocol):
         """Apply the checks of all tasks."""
         ...
 
+    def set_idle(self, stream: StreamRequest, idle: bool) -> None:
+        """Give a stream's share of the device to others, or claim it again."""
+        ...
+
+    def place(self, stream: StreamRequest) -> int:
+        """As `Scheduler.place`."""
+        ...
+
 
 class SharedExecutor:
     """Runs a session's networks through a queue of tasks.
@@ -108,6 +116,13 @@ class SharedExecutor:
     def set_deadline(self, deadline: float | None) -> None:
         self.stream.deadline = deadline
         self._queue.wake()
+
+    def set_idle(self, idle: bool) -> None:
+        self._queue.set_idle(self.stream, idle)
+
+    @property
+    def place(self) -> int:
+        return self._queue.place(self.stream)
 
     def _wait(self, task: Task) -> Any:
         self._queue.submit(self.stream, task)

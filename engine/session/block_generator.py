@@ -15,6 +15,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from sana_stream._prompts import Mix
 from sana_stream.engine.block import Block, BlockSpan, BlockStats
 from sana_stream.engine.cpu import EVERY_BLOCKS, trim_malloc
 from sana_stream.engine.device import side_stream_for
@@ -35,6 +36,7 @@ from sana_stream.engine.sampling.denoise import (
     denoise_block,
     encode_prompts,
 )
+from sana_stream.engine.sampling.prompt_mixing import Embedded
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, blocks_to_keep
 from sana_stream.models.state import StreamState
 from sana_stream.models.text_kv import TextKV
@@ -133,7 +135,8 @@ class BlockGenerator:
         self._sampling = Lock()
         self._interrupted = False
         self._texts: tuple[TextKV, ...] = ()
-        self._texts_of: tuple[str, str] | None = None  # the prompts that they belong to
+        self._texts_of: tuple[Mix, Mix] | None = None  # the prompts that they belong to
+        self._embedded: dict[tuple[str, bool], Embedded] = {}  # of the last block
 
     def sample(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         """Commit the last block of a snapshot and sample the latents of the next one.
@@ -162,21 +165,25 @@ class BlockGenerator:
         """Run the networks elsewhere, from the next `sample` and `decode` on."""
         self._executor = executor
 
-    def set_deadline(self, deadline: float | None) -> None:
-        """As `Session.set_deadline`."""
-        self._executor.set_deadline(deadline)
+    @property
+    def executor(self) -> Executor:
+        """Where the networks run."""
+        return self._executor
 
     def _check_interrupted(self) -> None:
-        if self._interrupted:
+        if self._model.peers.should_stop(self._interrupted):
             raise CancelledError
 
     def _sample_alone(self, snapshot: Snapshot, noise: NoiseSource) -> LatentBlock:
         span = snapshot.plan(self._model.vae.config.temporal_factor).block(snapshot.next_index)
         try:
-            steps, work = self._sample(snapshot, span, noise), self._work(snapshot, span)
-            return self._executor.sample(steps, self._check_interrupted, work)
+            return self._model.peers.sample(snapshot, noise, partial(self._drive, snapshot, span))
         except torch.OutOfMemoryError as error:
             raise out_of_memory(span) from error
+
+    def _drive(self, snapshot: Snapshot, span: BlockSpan, noise: NoiseSource) -> LatentBlock:
+        steps, work = self._sample(snapshot, span, noise), self._work(snapshot, span)
+        return self._executor.sample(steps, self._check_interrupted, work)
 
     def decode(
         self, latent_block: LatentBlock, before: Snapshot, take: TakePart | None = None
@@ -251,15 +258,26 @@ class BlockGenerator:
             states=states,
             recent_latents=recent,
             fixed_latents=None,
+            blend=None if snapshot.blend is None else snapshot.blend.advanced(),
         )
         return LatentBlock(span, snapshot, after, timer, attempts, self._side_stream.record_event())
 
     def _encode_prompts(self, snapshot: Snapshot) -> tuple[TextKV, ...]:
-        """As the function `encode_prompts`; those of unchanged prompts are reused."""
-        prompts = snapshot.prompt, snapshot.negative_prompt
-        if prompts != self._texts_of:
-            self._texts = encode_prompts(self._model, snapshot, self._executor.embed)
-            self._texts_of = prompts
+        """As the function `encode_prompts`; those of unchanged prompts are reused.
+
+        In a blend they change with each block, and the embeddings of the last block are reused.
+        """
+        if snapshot.mixes == self._texts_of:
+            return self._texts
+        before, self._embedded = self._embedded, {}
+
+        def embed(prompt: str, negative: bool) -> Embedded:
+            key = prompt, negative
+            found = before[key] if key in before else self._executor.embed(prompt, negative)
+            return self._embedded.setdefault(key, found)
+
+        self._texts = encode_prompts(self._model, snapshot, embed)
+        self._texts_of = snapshot.mixes
         return self._texts
 
     def _denoise(

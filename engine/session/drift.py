@@ -43,7 +43,8 @@ MOVING_BLOCKS = 12  # how much longer to wait while the frames still change
 def settling_blocks(snapshot: Snapshot) -> int:
     """How many blocks a requested change may take to become visible.
 
-    With cumulative memory that grows with the length of the past.
+    With cumulative memory that grows with the length of the past. In a blend it begins with each
+    block.
     """
     least = max(SETTLING_BLOCKS, ceil(SETTLING_FRAMES / snapshot.settings.block_frames))
     policy = parse_memory_policy(snapshot.settings.memory)
@@ -52,7 +53,8 @@ def settling_blocks(snapshot: Snapshot) -> int:
         if isinstance(policy, WindowPolicy)
         else snapshot.next_index - snapshot.shot.index
     )
-    return max(least, min(past, 4 * least))
+    blend = 0 if snapshot.blend is None else snapshot.blend.left
+    return max(least, min(past, 4 * least)) + blend
 
 
 def anchor_to_sink(snapshot: Snapshot) -> Snapshot:

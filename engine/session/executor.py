@@ -78,11 +78,21 @@ class Executor(Protocol):
         """As `Session.set_deadline`."""
         ...
 
+    def set_idle(self, idle: bool) -> None:
+        """Give the session's share of the device to others, or claim it again."""
+        ...
+
+    @property
+    def place(self) -> int:
+        """As `Session.place`."""
+        ...
+
 
 class DirectExecutor:
     """Runs the networks at once on the calling thread, for a session alone."""
 
     is_concurrent = True
+    place = 0
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
@@ -108,6 +118,9 @@ class DirectExecutor:
         pass
 
     def set_deadline(self, deadline: float | None) -> None:
+        pass
+
+    def set_idle(self, idle: bool) -> None:
         pass
 
 

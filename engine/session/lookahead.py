@@ -22,6 +22,9 @@ T = TypeVar("T")
 PromptAt = Callable[[int], str | None]
 """The prompt (or negative prompt) for the block that starts at a pixel frame; `None` keeps it."""
 
+BlocksAt = Callable[[int], int]
+"""Over how many blocks the prompt that changes at a pixel frame is blended; 0 for a switch."""
+
 PictureAt = Callable[[int], np.ndarray | None]
 """The image, uint8 (H, W, 3), to cut to at a pixel frame; `None` for no cut."""
 
@@ -36,12 +39,18 @@ def no_cut(start: int) -> np.ndarray | None:
     return None
 
 
+def no_blend(start: int) -> int:
+    """Return 0: no blend."""
+    return 0
+
+
 def generate_ahead(
     session: Session,
     prompt_at: PromptAt = keep_prompt,
     end: int | None = None,
     picture_at: PictureAt = no_cut,
     negative_at: PromptAt = keep_prompt,
+    blend_at: BlocksAt = no_blend,
 ) -> Generator[Block]:
     """Yield the blocks of a session, each decoded while the next one is sampled.
 
@@ -59,16 +68,16 @@ def generate_ahead(
         end: the pixel frame after the last one that is needed; no block after it is sampled.
         picture_at: called after `prompt_at`, for the same frames.
         negative_at: the negative prompt, called for the same frames.
+        blend_at: called after them where the prompt changes.
     """
 
     def with_changes(snapshot: Snapshot) -> Snapshot:
         start = session.plan.block(snapshot.next_index).start
         prompt, picture = prompt_at(start), picture_at(start)
         negative = negative_at(start)
-        if prompt is not None:
-            snapshot = replace(snapshot, prompt=prompt)
-        if negative is not None:
-            snapshot = replace(snapshot, negative_prompt=negative)
+        prompt = snapshot.prompt if prompt is None else prompt
+        blocks = blend_at(start) if prompt != snapshot.prompt else 0
+        snapshot = snapshot.with_prompts(prompt, negative, blocks)
         return snapshot if picture is None else session.apply_cut(snapshot, picture)
 
     def sample_next() -> LatentBlock:
@@ -96,7 +105,12 @@ def generate_ahead(
                 sampling = sampler.submit(session.sample, changed)
             block, decoded = decoding.result()
             used = decoded if changed is None else changed
-            expected = replace(decoded, prompt=used.prompt, negative_prompt=used.negative_prompt)
+            expected = replace(
+                decoded,
+                prompt=used.prompt,
+                negative_prompt=used.negative_prompt,
+                blend=used.blend,
+            )
             session.advance_to(expected)
             yield block
             ahead = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
@@ -12,6 +13,7 @@ from typing import Any, Self
 import torch
 
 from sana_stream._arguments import ARGUMENTS, shown
+from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import Block, BlockPlan, BlockSpan
 from sana_stream.engine.loading.model import LoadedModel
@@ -27,6 +29,7 @@ from .conditioning import cut_to_image
 from .executor import DirectExecutor, Executor
 from .history import DiskSnapshotStore, History, MemorySnapshotStore, check_history
 from .parts import TakePart
+from .settings import check_prompt
 
 HISTORY_BYTES = 1 << 30
 EXTRA_BYTES = 8 << 20
@@ -70,7 +73,7 @@ class Session:
 
     @property
     def prompt(self) -> str:
-        """The prompt of the next block."""
+        """The prompt of the next block; in a blend the one that it leads to."""
         return self._snapshot.prompt
 
     @property
@@ -102,31 +105,37 @@ class Session:
         """
         return self._is_complete(self._snapshot)
 
-    def switch(self, prompt: str, negative_prompt: str | None = None) -> None:
+    def switch(
+        self, prompt: str, negative_prompt: str | None = None, *, transition_blocks: int = 0
+    ) -> None:
         """Change the prompt, and the negative prompt where given, from the next block on.
 
         The last block is committed under the new prompt when the next block is requested, so a
         switch needs no extra call of the network (the effect of LongLive's KV recache, without
-        recomputation).
+        recomputation). In a blend it is committed under the mixture of the next block.
 
         Args:
-            prompt: as for `Engine.session`.
+            prompt: as for `Engine.session`. The session's own prompt changes nothing, and a blend
+                to it continues.
             negative_prompt: may be empty; `None` keeps it.
+            transition_blocks: 0 to 1000, blocks over which the old prompts are blended into the
+                new ones. Their share grows evenly: with 3 blocks 1/4, 1/2, 3/4, and the block
+                after these has the new prompts alone. Another switch meanwhile begins with the
+                mixture that is reached; a cut ends the blend.
 
         Raises:
-            ConfigError: not text, or an empty prompt, or the session is complete; nothing has
-                changed.
+            ConfigError: not text, an empty prompt, weights that do not add up to 1, a wrong number
+                of blocks, or the session is complete; nothing has changed.
         """
-        prompt = ARGUMENTS.text("prompt", prompt)
+        prompt = check_prompt(prompt)
         if negative_prompt is not None:
             ARGUMENTS.text("negative_prompt", negative_prompt, empty=True)
+        blocks = ARGUMENTS.whole("transition_blocks", transition_blocks, 0, MOST_BLOCKS)
         with self._lock:
             now = self._snapshot
             if self._is_complete(now):
                 raise ConfigError(ONE_CLIP)
-            negative = now.negative_prompt if negative_prompt is None else negative_prompt
-            if (prompt, negative) != (now.prompt, now.negative_prompt):
-                self._snapshot = replace(now, prompt=prompt, negative_prompt=negative)
+            self._snapshot = now.with_prompts(prompt, negative_prompt, blocks)
 
     def cut(self, image: Picture, prompt: str | None = None) -> None:
         """Cut to an image: it is the first frame of the next block and the only past.
@@ -144,7 +153,7 @@ class Session:
             ConfigError: not an image; nothing has changed.
         """
         if prompt is not None:
-            ARGUMENTS.text("prompt", prompt)
+            check_prompt(prompt)
         with self._lock:
             now = self._snapshot if prompt is None else replace(self._snapshot, prompt=prompt)
             self._snapshot = self.apply_cut(now, image)
@@ -239,7 +248,24 @@ class Session:
             deadline: of the next block, in seconds of `time.monotonic`; `None`: as fast as
                 possible, with what streams that have a deadline leave.
         """
-        self._generator.set_deadline(deadline)
+        self._generator.executor.set_deadline(deadline)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """A context in which the session needs no block.
+
+        Sessions that share its device get its share meanwhile, and it may have to wait afterwards.
+        """
+        self._generator.executor.set_idle(True)
+        try:
+            yield
+        finally:
+            self._generator.executor.set_idle(False)
+
+    @property
+    def place(self) -> int:
+        """Its place in the queue of a shared device, from 1; 0 where it does not wait."""
+        return self._generator.executor.place
 
     def decode(self, latent_block: LatentBlock, before: Snapshot) -> tuple[Block, Snapshot]:
         """Decode a sampled block; the session does not advance.

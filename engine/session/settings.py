@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from sana_stream._arguments import ARGUMENTS
+from sana_stream._prompts import parse_mix
 from sana_stream.engine.loading.presets import Preset
 from sana_stream.engine.loading.sizes import parse_aspect, size_for_aspect
 from sana_stream.engine.noise import check_seed
@@ -67,6 +68,20 @@ def resolve_settings(
     )
     check_settings(settings, size_multiple)
     return settings
+
+
+def check_prompt(prompt: object) -> str:
+    """Check a prompt, which may hold several at weights.
+
+    Raises:
+        ConfigError: not text, empty, or weights that do not add up to 1.
+    """
+    text = ARGUMENTS.text("prompt", prompt)
+    try:
+        parse_mix(text)
+    except ValueError as error:
+        raise ConfigError(f"prompt: {error}") from error
+    return text
 
 
 def size_of_aspect(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sana_stream._arguments import shown
+from sana_stream._prompts import parse_mix
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.solvers import SOLVERS, check_timesteps
 from sana_stream.errors import ConfigError
@@ -27,10 +28,11 @@ def check_snapshot(snapshot: Snapshot, model: LoadedModel) -> None:
     """Check latents, caches and sampling settings that the stream's next block is generated from.
 
     Raises:
-        ValueError: a tensor has another shape or dtype or non-finite values, or a setting is
-            unknown.
+        ValueError: a tensor has another shape or dtype or non-finite values, a setting is unknown,
+            or the prompt's weights do not add up to 1.
     """
     settings = snapshot.settings
+    parse_mix(snapshot.prompt)
     if snapshot.shot.index > snapshot.next_index:
         raise ValueError("its shot begins after its next block")
     for solver, timesteps in _sampling(settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from .tensors import (
     without_cache,
 )
 
+logger = logging.getLogger(__name__)
 SAMPLE = "model.sample"  # the tensor of the model's fingerprint
 
 
@@ -57,15 +59,21 @@ def save_snapshot(
     Raises:
         SnapshotError: the file cannot be written; an existing one is unchanged.
     """
-    tensors = to_tensors(snapshot) | {SAMPLE: model.fingerprint.sample}
-    header = _header_of(snapshot, model, extra or {})
-    metadata = header.sealed(tensors)
     try:
-        atomic_write(path, save(tensors, metadata))
+        atomic_write(path, serialize_snapshot(snapshot, model, extra))
     except OSError as error:
         raise SnapshotError(
             f"checkpoint {safe_text(path)} cannot be written: {os_reason(error)}"
         ) from error
+
+
+def serialize_snapshot(
+    snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any] | None = None
+) -> bytes:
+    """The content of the checkpoint file that `save_snapshot` writes."""
+    tensors = to_tensors(snapshot) | {SAMPLE: model.fingerprint.sample}
+    header = _header_of(snapshot, model, extra or {})
+    return save(tensors, header.sealed(tensors))
 
 
 def read_header(path: Path) -> SnapshotHeader:
@@ -89,7 +97,8 @@ class SavedStream:
     def restore(self, model: LoadedModel) -> Snapshot:
         """The snapshot on the model's device and in its dtype.
 
-        On the same device type and in the same dtype the stream continues bit for bit.
+        On the same device type, in the same dtype and divided among devices in the same way the
+        stream continues bit for bit. Another division is logged as a warning.
 
         Raises:
             SnapshotError: it is of another model, or its tensors do not fit its header.
@@ -124,10 +133,12 @@ class SavedStream:
                 drift_reference=drift,
                 next_index=header.index,
                 shot=header.take,
+                blend=header.blend,
                 decode_frames=header.decode_frames if alike else None,
                 decode_tiles=header.decode_tiles if alike else None,
             )
             check_snapshot(snapshot, model)
+            _warn_of_devices(header, model, name)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SnapshotError(f"{name} is damaged: {safe_text(error)}") from error
         return snapshot
@@ -175,6 +186,9 @@ def _header_of(snapshot: Snapshot, model: LoadedModel, extra: Mapping[str, Any])
         take=snapshot.shot,
         decode_frames=snapshot.decode_frames,
         decode_tiles=snapshot.decode_tiles,
+        blend=snapshot.blend,
+        devices=model.peers.devices,
+        parallel=model.peers.describe(settings),
     )
 
 
@@ -182,6 +196,23 @@ def _is_like(header: SnapshotHeader, model: LoadedModel) -> bool:
     """Whether device type and dtype are those of the file, so that the stream can be the same."""
     same_device = header.device.partition(":")[0] == model.device.type
     return same_device and header.dtype == _dtype(model)
+
+
+def _warn_of_devices(header: SnapshotHeader, model: LoadedModel, name: str) -> None:
+    """Log that a stream was divided in another way, so that it differs by rounding from here on."""
+    given = model.peers.describe(header.settings)
+    if given != header.parallel:
+        logger.warning(
+            "%s was generated on %s, and continues on %s: not bit for bit",
+            *(name, _devices(header.devices, header.parallel)),
+            _devices(model.peers.devices, given),
+        )
+
+
+def _devices(count: int, parallel: str) -> str:
+    if not parallel:
+        return "one device"
+    return f"{count} devices ({safe_text(parallel, 80)})"
 
 
 def _decoded_in_another(tensors: Mapping[str, Tensor], model: LoadedModel) -> bool:

@@ -12,16 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sana_stream._prompts import Mix
 from sana_stream._text import safe_text
 from sana_stream.engine.block import FIRST_SHOT, Shot
+from sana_stream.engine.prompt_blend import PromptBlend
 from sana_stream.errors import ConfigError, SnapshotError
 from sana_stream.models.memory_policy import parse_memory_policy
 
-from .schema import StoredHeader, read_header_values
+from .schema import StoredBlend, StoredHeader, read_header_values
 from .snapshot import SessionSettings
 
 FORMAT = "sana-stream checkpoint"
 VERSION = 2
+SEVERAL = ("devices", "parallel")  # only in files of several devices
 READABLE = (1, 2)  # version 1 has no drift reference and no shot
 
 
@@ -46,6 +49,9 @@ class SnapshotHeader:
     take: Shot = FIRST_SHOT  # the current shot
     decode_frames: int | None = None  # decoded at once; earlier files have none
     decode_tiles: bool | None = None  # whether in tiles; earlier files have none
+    blend: PromptBlend | None = None  # a change of prompt; earlier files have none
+    devices: int = 1  # that generated it together; files of one device have neither
+    parallel: str = ""  # how they divided the sampling
 
     @property
     def seconds(self) -> float:
@@ -57,6 +63,7 @@ class SnapshotHeader:
         words = {
             name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for name, value in asdict(self).items()
+            if self.devices > 1 or name not in SEVERAL
         }
         metadata = {"format": FORMAT, "version": str(VERSION), "torch": torch.__version__} | words
         return metadata | {"checksum": checksum(metadata, tensors)}
@@ -79,7 +86,7 @@ class SnapshotHeader:
                 f" reads {READABLE[0]} to {READABLE[-1]}; update sana-stream"
             )
         later = ("watch", "take")  # added in version 2
-        optional = ("decode_frames", "decode_tiles")
+        optional = ("decode_frames", "decode_tiles", "blend", *SEVERAL)
         names = tuple(
             f.name
             for f in fields(cls)
@@ -122,4 +129,21 @@ def _fields(stored: StoredHeader, names: tuple[str, ...]) -> dict[str, Any]:
         values["take"] = Shot(stored.take.index, stored.take.start)
     else:
         values.pop("take", None)
+    if stored.blend is not None:
+        values["blend"] = _blend(stored.blend)
     return values
+
+
+def _blend(stored: StoredBlend) -> PromptBlend:
+    if stored.done >= stored.blocks:
+        raise ValueError(f"blend.done: {stored.done} of {stored.blocks} blocks")
+    return PromptBlend(_mix(stored.prompt), _mix(stored.negative), stored.blocks, stored.done)
+
+
+def _mix(stored: list[list[str | float]]) -> Mix:
+    found = []
+    for text, share in stored:
+        if not isinstance(text, str) or not isinstance(share, float):
+            raise ValueError("blend: prompts and their shares are needed")
+        found.append((text, share))
+    return tuple(found)

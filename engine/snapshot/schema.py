@@ -11,7 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from sana_stream._files import parse_json
+from sana_stream._prompts import MOST_BLOCKS, MOST_PROMPTS
 from sana_stream._text import safe_text
+from sana_stream.engine.peers import MAX_DEVICES
 from sana_stream.models.schema import Schema
 
 Words = Annotated[str, Field(max_length=1_000_000)]
@@ -71,10 +73,30 @@ class StoredTake(Schema):
     start: Count
 
 
+StoredMix = Annotated[
+    list[
+        Annotated[
+            list[Words | Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)
+        ]
+    ],
+    Field(min_length=1, max_length=MOST_PROMPTS),
+]
+
+
+class StoredBlend(Schema):
+    """`PromptBlend` as JSON."""
+
+    prompt: StoredMix
+    negative: StoredMix
+    blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
+    done: Annotated[int, Field(ge=0, lt=MOST_BLOCKS)]
+
+
 class StoredHeader(Schema):
     """All values of a header; version 1 has neither `watch` nor `take`.
 
-    Earlier files of version 2 have no `decode_frames` or `decode_tiles`.
+    Earlier files of version 2 have no `decode_frames`, `decode_tiles` or `blend`, those of one
+    device no `devices` or `parallel`.
     """
 
     model: Name
@@ -94,9 +116,12 @@ class StoredHeader(Schema):
     take: StoredTake | None = None
     decode_frames: Annotated[int, Field(ge=1, le=10_001)] | None = None
     decode_tiles: bool | None = None
+    blend: StoredBlend | None = None
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
+    parallel: Name = ""
 
 
-TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype")
+TEXT = ("model", "fingerprint", "prompt", "negative_prompt", "device", "dtype", "parallel")
 
 
 def read_header_values(metadata: Mapping[str, str], names: tuple[str, ...]) -> StoredHeader:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from sana_stream._prompts import Mix, parse_mix
 from sana_stream.engine.block import FIRST_SHOT, BlockPlan, Shot
 from sana_stream.engine.frame_stats import FrameStats
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.loading.presets import check_size
 from sana_stream.engine.loading.size_limits import StreamSizes, check_sizes
 from sana_stream.engine.noise import check_seed
+from sana_stream.engine.prompt_blend import PromptBlend
 from sana_stream.errors import ConfigError
 from sana_stream.models.memory_policy import parse_memory_policy
 from sana_stream.models.state import StreamState
@@ -89,6 +91,40 @@ class Snapshot:
     shot: Shot = FIRST_SHOT  # the current one
     decode_frames: int | None = None  # latent frames decoded at once so far; None: not chosen yet
     decode_tiles: bool | None = None  # whether frames are decoded in tiles; None: not chosen yet
+    blend: PromptBlend | None = None  # of the prompts before to these; None: these alone
+
+    @property
+    def mixes(self) -> tuple[Mix, Mix]:
+        """The prompts and the negative prompts of the next block, with their shares."""
+        if self.blend is not None:
+            return self.blend.mixes(self.prompt, self.negative_prompt)
+        return parse_mix(self.prompt), ((self.negative_prompt, 1.0),)
+
+    def with_prompts(
+        self, prompt: str, negative_prompt: str | None = None, blocks: int = 0
+    ) -> Snapshot:
+        """The stream with other prompts from the next block on.
+
+        Args:
+            prompt: may hold several at weights. The prompts that the stream has already change
+                nothing, and a blend to them continues.
+            negative_prompt: `None` keeps it.
+            blocks: over which the change is spread. It begins with what the last block had, also
+                in the middle of another blend.
+        """
+        negative = self.negative_prompt if negative_prompt is None else negative_prompt
+        if (prompt, negative) == (self.prompt, self.negative_prompt):
+            return self
+        blend = self.blend
+        if blocks:
+            now = self.prompt, self.negative_prompt
+            last = self.mixes if blend is None else blend.last_mixes(*now)
+            blend = PromptBlend(*last, blocks)
+        elif prompt != self.prompt:
+            blend = None
+        elif blend is not None:  # only the negative prompt changes, and at once
+            blend = replace(blend, negative=((negative, 1.0),))
+        return replace(self, prompt=prompt, negative_prompt=negative, blend=blend)
 
     @property
     def uncommitted(self) -> Tensor | None:
@@ -113,11 +149,13 @@ class Snapshot:
 
 
 def small_cache(cache: VAECache | None) -> VAECache | None:
-    """The cache, or `None` for one that is too large for snapshots (1.8 GiB at 832x480).
+    """The cache, or `None` for one that is too large for snapshots (1.8 GiB at 832x480) or remote.
 
     Decoding `recent_latents` again is faster than writing such a cache to a file.
     """
-    return None if cache is not None and cache.nbytes > CACHE_LIMIT else cache
+    if cache is None or not cache.is_storable or cache.nbytes > CACHE_LIMIT:
+        return None
+    return cache
 
 
 def blocks_to_keep(block_frames: int, decoder: VideoDecoderConfig) -> int:

@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterator
 from itertools import groupby
 
+from sana_stream._prompts import IMAGE_MARK
 from sana_stream._text import safe_text
 from sana_stream.errors import StoryError
 
 from .cues import CaptionCue, story_of
-from .story import IMAGE_MARK, Story
+from .story import Story
 
 _STAMP = (
     r"(-?)\s?(?:(\d{1,9})\s?:\s?)?([0-5]?\d)\s?:\s?([0-5]?\d)"

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from sana_stream._prompts import IMAGE_MARK
 from sana_stream.errors import StoryError
 
-from .story import IMAGE_MARK, Cue, Story, format_time
+from .story import Cue, Story, format_time, read_blend
 
 _MAX_LINES = 3  # line numbers in a note
 
@@ -56,7 +57,7 @@ def story_of(cues: list[CaptionCue], name: str) -> Story:
         first = format_time(merged[0].start_seconds)
         notes.append(f"{name}: its first cue starts at {first} and is moved to 0:00")
         merged[0] = replace(merged[0], start_seconds=0.0)
-    return Story(tuple(merged), name, tuple(notes))
+    return Story(tuple(read_blend(cue, name) for cue in merged), name, tuple(notes))
 
 
 def _from_first_hour(cues: list[CaptionCue], name: str, notes: list[str]) -> list[CaptionCue]:

@@ -22,7 +22,7 @@ from sana_stream._text import safe_text
 from sana_stream.errors import StoryError
 
 from .markup import without_settings
-from .story import Cue, Story
+from .story import Cue, Story, read_blend
 from .times import read_time
 
 _FORMS = (
@@ -54,7 +54,8 @@ def parse_json(text: str, name: str) -> Story:
     if _PAIR.match(text):
         text = "{" + text.strip().rstrip(",") + "}"
     notes: list[str] = []
-    return Story(_Reader(name, notes).cues(_load(text, name)), name, tuple(notes))
+    cues = _Reader(name, notes).cues(_load(text, name))
+    return Story(tuple(read_blend(cue, name) for cue in cues), name, tuple(notes))
 
 
 def looks_like_json(lines: list[str]) -> bool:
@@ -209,14 +210,14 @@ class _Reader:
         prompts = item.get("prompts")
         texts = [_weighted_text(prompt) for prompt in prompts] if isinstance(prompts, list) else []
         if not texts or None in texts:
-            raise StoryError(f'{where}: prompts must be a list of {{"text": "..."}}')
-        shown = [text for text in texts if text]
-        if len(shown) > 1:
-            raise StoryError(
-                f"{where}: blends {len(shown)} prompts, and a stream shows one at a "
-                "time: keep one, or set the weight of the others to 0"
-            )
-        return "".join(shown)
+            raise StoryError(f'{where}: prompts must be a list of {{"text": "...", "weight": 1}}')
+        shown = [text for text in texts if text and text[0]]
+        if len(shown) < 2:
+            return "".join(text for text, _ in shown)
+        if any("|" in text for text, _ in shown):
+            raise StoryError(f"{where}: a | in one of several prompts: leave it out")
+        total = sum(weight for _, weight in shown)
+        return " | ".join(f"{text} :{weight / total:.4f}" for text, weight in shown)
 
     def _clock(self, text: str, where: str) -> float:
         try:
@@ -278,8 +279,11 @@ def _first_of_range(text: str) -> str:
     return re.split(r"\s*(?:-->|[-\u2013\u2014]|\bto\b)\s*", text.strip(), maxsplit=1)[0] or text
 
 
-def _weighted_text(prompt: Any) -> str | None:
-    """Text of a weighted prompt, empty at weight 0; `None` for anything else."""
+def _weighted_text(prompt: Any) -> tuple[str, float] | None:
+    """Text of a weighted prompt, empty at weight 0, and its weight; `None` for anything else."""
     if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
         return None
-    return "" if prompt.get("weight") == 0 else prompt["text"].strip()
+    weight = prompt.get("weight", 1)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e9:
+        return None
+    return "" if weight == 0 else prompt["text"].strip(), float(weight)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from sana_stream._files import expand_user
+from sana_stream._prompts import IMAGE_MARK, MOST_BLOCKS, parse_mix, split_blend, split_negative
 from sana_stream._text import find_control, safe_text
 from sana_stream.errors import StoryError
 
@@ -17,12 +17,6 @@ MAX_PROMPTS = 20_000  # far above any film's subtitles
 MAX_CHARACTERS = 10_000  # of a prompt; a model reads a few hundred words
 MAX_SECONDS = 36_000_000.0  # 10000 hours
 MAX_FRAME = 10**10
-
-IMAGE_MARK = "<image>"  # the text after it in a prompt is the path of an image
-# a negative prompt after a prompt, as other tools write it
-_NEGATIVE = re.compile(
-    r"(?:^|\s)--(?:neg(?:ative)?(?:[-_ ]?prompts?)?|no)(?:[\s=:]+|$)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +29,7 @@ class Cue:
     line: int | None = field(default=None, compare=False)  # in the file, from 1, for messages
     image: str | None = None  # path of an image that the video cuts to
     negative: str | None = None  # negative prompt; None for the stream's own
+    blend: int = 0  # blocks over which it is blended in
 
     @property
     def timed(self) -> bool:
@@ -46,12 +41,14 @@ class Story:
     """Prompts in order: all of them with a start, or none.
 
     White space in a prompt becomes single spaces. `a boat<image>boat.png` is the prompt `a boat`
-    with an image, and `a boat --neg rain` the prompt `a boat` with a negative one. A first prompt
-    without a start gets 0 if others have one.
+    with an image, and `a boat --neg rain` the prompt `a boat` with a negative one.
+    `a boat :0.7 | a train :0.3` holds two prompts at weights. A first prompt without a start gets 0
+    if others have one.
 
     Raises:
         StoryError: no prompt, or more than `MAX_PROMPTS`; an empty prompt, one that is too long or
-            not text; only some have a start, starts do not ascend, or the first is not 0.
+            not text; weights that do not add up to 1; a blend in a cut to an image; only some have
+            a start, starts do not ascend, or the first is not 0.
     """
 
     cues: tuple[Cue, ...]
@@ -75,8 +72,8 @@ class Story:
 
     @classmethod
     def of(cls, prompts: Iterable[str], name: str = "the prompts") -> Story:
-        """Create a story of prompts without times."""
-        return cls(tuple(Cue(None, prompt) for prompt in prompts), name)
+        """Create a story of prompts without times; `~2 night falls` is blended in."""
+        return cls(tuple(read_blend(Cue(None, prompt), name) for prompt in prompts), name)
 
     def with_image_root(self, folder: Path) -> Story:
         """Resolve the paths of images against a folder."""
@@ -140,16 +137,22 @@ def format_time(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
-def split_negative(prompt: str) -> tuple[str, str | None]:
-    """Split a prompt from its negative prompt after `--neg`, `--negative` or `--no`.
+def read_blend(cue: Cue, name: str) -> Cue:
+    """Move the notation of a blend, as in `~2 night falls`, from a cue's prompt to its number.
 
-    This is the syntax of Deforum, ComfyUI's schedules and others. The negative prompt is `None` if
-    there is none.
+    Readers of stories call this once; `Cue` and `Story` themselves take such a prompt as text.
+
+    Raises:
+        StoryError: not a number of blocks.
     """
-    if (match := _NEGATIVE.search(prompt)) is None:
-        return prompt, None
-    rest = _NEGATIVE.sub(" ", prompt[match.end() :])
-    return prompt[: match.start()].strip(), " ".join(rest.split()) or None
+    if not isinstance(cue.prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return cue
+    try:
+        blend, prompt = split_blend(cue.prompt)
+    except ValueError as error:
+        where = name if cue.line is None else f"{name}, line {cue.line}"
+        raise StoryError(f"{safe_text(where)}: {error}") from None
+    return replace(cue, prompt=prompt, blend=blend)
 
 
 def _check_types(cue: Cue, story: Story) -> None:
@@ -167,6 +170,11 @@ def _check_types(cue: Cue, story: Story) -> None:
             raise StoryError(
                 f"{story.where(cue)}: a start must be a number, not {safe_text(start, 40)}"
             )
+    if type(cue.blend) is not int or not 0 <= cue.blend <= MOST_BLOCKS:
+        raise StoryError(
+            f"{story.where(cue)}: a blend over {safe_text(cue.blend, 40)} blocks: give a whole"
+            f" number from 0 to {MOST_BLOCKS}"
+        )
 
 
 def _read_prompt(cue: Cue, where: str) -> Cue:
@@ -203,6 +211,15 @@ def _check_cue(cue: Cue, story: Story) -> None:
                 f"{where}: a prompt of {len(text)} characters: at most {MAX_CHARACTERS} are "
                 "allowed, and a model reads a few hundred words"
             )
+    try:
+        parse_mix(cue.prompt)
+    except ValueError as error:
+        raise StoryError(f"{where}: {error}") from None
+    if cue.blend and cue.image is not None:
+        raise StoryError(
+            f"{where}: a cut to an image cannot be blended over {cue.blend} blocks: leave"
+            f" ~{cue.blend} out"
+        )
     first = story.cues[0]
     if cue.timed != first.timed:
         raise StoryError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
+from sana_stream._prompts import escape_blend
 from sana_stream._text import safe_text
 from sana_stream.errors import StoryError
 
@@ -18,7 +19,7 @@ from .markup import (
     without_quotes,
     without_settings,
 )
-from .story import MAX_PROMPTS, Cue, Story
+from .story import MAX_PROMPTS, Cue, Story, read_blend
 from .times import StartTime, has_clock, leading_number, split_end, split_time, starts_at_zero
 
 _NEGATIVE = re.compile(r"negative[ _]prompts?\s*:\s*(.*)", re.IGNORECASE)
@@ -45,15 +46,16 @@ def parse_text(lines: list[str], name: str) -> Story:
     An indented line continues the prompt before it. Blank lines and lines that begin with `#` are
     ignored. A line may begin with its start: `0:20`, `1:05.5`, `1:02:03`, `90s`, `+8` (seconds
     after the previous start), `[0:20]`, `(0:20-0:30)`, `0:20 - 0:30`, or a frame: `48: `. Of a
-    range only the start is used. A time may be on a line of its own. `\\` at the beginning makes
-    the rest literal text.
+    range only the start is used. A time may be on a line of its own. `~2` before the prompt blends
+    it in over two blocks. `\\` at the beginning makes the rest literal text.
     """
     entries = list(islice(_entries(_dedented(lines), name), MAX_PROMPTS + 1))
     notes: list[str] = []
     entries = _without_introduction(entries, name, notes)
     entries = _without_marks(_with_times_at_ends(entries, name), name, notes)
     _check_times_elsewhere(entries, name)
-    return Story(tuple(_timed(entries)), name, (*notes, *_notes(entries, lines, name)))
+    cues = tuple(read_blend(cue, name) for cue in _timed(entries))
+    return Story(cues, name, (*notes, *_notes(entries, lines, name)))
 
 
 def _without_introduction(entries: list[_Entry], name: str, notes: list[str]) -> list[_Entry]:
@@ -184,7 +186,8 @@ def _entries(lines: list[str], name: str) -> Iterator[_Entry]:
             )
         else:
             _check_no_time(number, text, name)
-            joined = f"{current.prompt} {_literal(text)}".strip()
+            more = _literal(text) if current.prompt else _first_words(text)
+            joined = f"{current.prompt} {more}".strip()
             current = replace(current, prompt=joined)
     if current is not None:
         yield current
@@ -195,7 +198,7 @@ def _first_line(number: int, text: str, name: str) -> _Entry:
         start, rest = split_time(text)
     except ValueError as error:
         raise StoryError(f"{name}, line {number}: {error}") from None
-    return _Entry(number, start, _literal(rest), rest.startswith("\\"))
+    return _Entry(number, start, _first_words(rest), rest.startswith("\\"))
 
 
 def _check_no_time(number: int, text: str, name: str) -> None:
@@ -214,6 +217,11 @@ def _check_no_time(number: int, text: str, name: str) -> None:
 
 def _literal(text: str) -> str:
     return text.removeprefix("\\")
+
+
+def _first_words(text: str) -> str:
+    """The beginning of a prompt; `read_blend` finds no blend in a literal one."""
+    return escape_blend(_literal(text)) if text.startswith("\\") else text
 
 
 def _timed(entries: list[_Entry]) -> Iterator[Cue]:

@@ -101,17 +101,25 @@ class SanaStreamPrompt(io.ComfyNode):
                     step=0.1,
                     tooltip="seconds; -1: prompts without a start share the length evenly",
                 ),
+                io.Int.Input(
+                    "blend",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="blocks over which the prompt is blended in; 0: a hard change",
+                ),
                 io.String.Input("story", force_input=True, optional=True),
             ],
             outputs=[io.String.Output(display_name="story")],
         )
 
     @classmethod
-    def execute(cls, prompt: str, start: float, story: str = "") -> io.NodeOutput:
+    def execute(cls, prompt: str, start: float, blend: int = 0, story: str = "") -> io.NodeOutput:
         text = " ".join(prompt.split())
         if not text:
             raise ValueError("prompt is empty: write what the video shows")
-        line = rf"\{text}"  # the backslash: it is text, also where it looks like a time
+        # the backslash: it is text, also where it looks like a time
+        line = f"~{blend} {text}" if blend else rf"\{text}"
         if start >= 0:
             minutes, seconds = divmod(round(start, 3), 60)
             line = f"{minutes:.0f}:{seconds:06.3f} {line}"

@@ -30,9 +30,18 @@ class VAECache:
         """Bytes of all tensors."""
         return sum(tail.nbytes for tail in self.tails)
 
+    @property
+    def is_storable(self) -> bool:
+        """Whether snapshots may hold it; one on another device is used once."""
+        return True
+
     def take(self) -> Tails:
         """The tails as a list, for the layers to remove theirs from."""
         return list(self.tails)
+
+    def for_single_use(self) -> VAECache:
+        """The same cache, emptied by the next call; this one must not be used any more."""
+        return SingleUseCache(self.tails)
 
 
 @dataclass(frozen=True, slots=True)

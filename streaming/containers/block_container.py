@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import av
 
 from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.audio import SAMPLE_RATE, AudioEncoder
 from sana_stream.streaming.video_format import StreamSpec, check_limits
 
 from .encoder import (
@@ -19,10 +20,13 @@ from .encoder import (
     encoder_name,
     encoder_options,
     explain_encoder_errors,
+    pixel_format,
 )
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import OutputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
     from sana_stream.engine.block import Block, BlockPart
@@ -47,8 +51,16 @@ class SingleBlockContainer:
         self._codec = spec.encoder.codec or "h264"
         check_limits(self._codec, spec.video)
         self._encoder = encoder_name(spec.encoder, self._codec)
+        self._pixels = pixel_format(spec.encoder, self._codec)
         self._encoder_options = encoder_options(spec.encoder, self._codec)
         self._metadata = spec.metadata.as_dict()
+        codec = "libopus" if container == "webm" else "aac"
+        self._audio = (
+            None if spec.audio is None else AudioEncoder(spec.audio, codec, spec.video.frame_time)
+        )
+        if spec.audio is not None and container in ("mp4", "mov"):
+            # readers disagree about the time of reordered frames in fragments, sound shows it
+            self._encoder_options["bf"] = "0"
 
     def header(self) -> bytes:
         """The bytes with which each of the containers begins."""
@@ -64,9 +76,19 @@ class SingleBlockContainer:
         buffer = io.BytesIO()
         explained = explain_encoder_errors(self._codec, self._video, OutputError)
         with explained, self._open(buffer) as (container, stream):
-            packets = encode(stream.codec_context, block.frames, block.start, self._video)
-            container.mux(list(packets))
+            packets = list(encode(stream.codec_context, block.frames, block.start, self._video))
+            if self._audio is not None:
+                packets += self._audio_packets(self._audio, container, block)
+            container.mux(packets)
         return buffer.getvalue()
+
+    def _audio_packets(
+        self, audio: AudioEncoder, container: OutputContainer, block: Block | BlockPart
+    ) -> list[Packet]:
+        packets = audio.packets(block.start, len(block.frames))
+        for packet in packets:
+            packet.stream = container.streams.audio[0]
+        return packets
 
     @contextmanager
     def _open(self, buffer: io.BytesIO) -> Iterator[tuple[OutputContainer, VideoStream]]:
@@ -84,8 +106,11 @@ class SingleBlockContainer:
             ),
         )
         stream.time_base = self._video.frame_time
-        configure_encoder(stream.codec_context, self._video)
+        configure_encoder(stream.codec_context, self._video, self._pixels)
         if codec.mp4_tag and self._container in ("mp4", "mov"):
             stream.codec_context.codec_tag = codec.mp4_tag
+        if self._audio is not None:
+            sound = cast("AudioStream", container.add_stream(self._audio.codec, SAMPLE_RATE))
+            self._audio.configure(sound.codec_context)
         container.start_encoding()
         return stream

@@ -52,7 +52,7 @@ def _try_one_frame(spec: StreamSpec) -> None:
     video, codec = spec.video, spec.encoder.codec or "h264"
     name = encoder_name(spec.encoder, codec)
     context = cast("VideoCodecContext", av.CodecContext.create(name, "w"))
-    configure_encoder(context, video)
+    configure_encoder(context, video, pixel_format(spec.encoder, codec))
     context.options = encoder_options(spec.encoder, codec)
     black = np.zeros((1, video.height, video.width, 3), np.uint8)
     if not list(encode(context, black, 0, video)):
@@ -71,6 +71,7 @@ class Codec:
     crf: int | None = None
     preset: str | None = None
     preset_option: str = "preset"
+    preset_form: str = "{}"
     options: dict[str, str] = field(default_factory=dict)
     mp4_tag: str | None = None
 
@@ -83,8 +84,12 @@ CODECS = {
         "libx265", 22, "veryfast", mp4_tag="hvc1", options={"x265-params": "log-level=error"}
     ),
     "av1": Codec("libsvtav1", 30, "8"),
-    "vp9": Codec("libvpx-vp9", 30, "6", "cpu-used", {"deadline": "realtime", "row-mt": "1"}),
+    "vp9": Codec(
+        "libvpx-vp9", 30, "6", "cpu-used", options={"deadline": "realtime", "row-mt": "1"}
+    ),
     "ffv1": Codec("ffv1", options={"slicecrc": "1"}),
+    "prores": Codec("prores_ks", None, "hq", "profile", options={"vendor": "apl0"}),
+    "dnxhr": Codec("dnxhd", None, "hqx", "profile", "dnxhr_{}"),
 }
 _NVENC = {"h264": "h264_nvenc", "h265": "hevc_nvenc", "av1": "av1_nvenc"}
 
@@ -106,17 +111,28 @@ def encoder_options(encoder: EncoderSettings, codec: str) -> dict[str, str]:
         options["crf"] = str(crf)
     preset = known.preset if encoder.preset is None else encoder.preset
     if preset is not None:
-        options[known.preset_option] = preset
+        options[known.preset_option] = known.preset_form.format(preset)
     return options
 
 
-def configure_encoder(context: VideoCodecContext, video: VideoFormat) -> None:
-    """Set the size, time base and colours of the stream on an encoder that is not open yet."""
+def pixel_format(encoder: EncoderSettings, codec: str) -> str:
+    """The pixel format that is encoded, as libavutil knows it."""
+    if codec == "prores" or (codec == "dnxhr" and encoder.preset in (None, "hqx")):
+        return "yuv422p10le"
+    if codec == "dnxhr":
+        return "yuv422p"
+    if encoder.bit_depth == 10:
+        return "p010le" if encoder.nvenc else "yuv420p10le"
+    return "yuv420p"
+
+
+def configure_encoder(context: VideoCodecContext, video: VideoFormat, pixels: str) -> None:
+    """Set the size, time base, pixel format and colours on an encoder that is not open yet."""
     if context.name == "libsvtav1":
         # it logs its settings at every block, and only this variable stops it
         os.environ.setdefault("SVT_LOG", "1")
     context.width, context.height = video.width, video.height
-    context.pix_fmt = "yuv420p"
+    context.pix_fmt = pixels
     context.time_base = video.frame_time
     context.framerate = video.rate
     context.bit_rate = 0  # constant quality, not constant size
@@ -148,17 +164,18 @@ def encode(
     `frames` is uint8 (T, H, W, 3) in RGB; `start` is the number of the first one in the stream.
     Time stamps are frame numbers.
     """
+    pixels = context.pix_fmt or "yuv420p"
     for number, rgb in enumerate(frames, start):
-        frame = to_yuv709(rgb)
+        frame = to_yuv709(rgb, pixels)
         frame.pts, frame.time_base = number, video.frame_time
         yield from context.encode(frame)
     yield from context.encode(None)
 
 
-def to_yuv709(rgb: np.ndarray) -> av.VideoFrame:
-    """Convert an RGB frame, uint8 (H, W, 3), to 4:2:0 in BT.709 limited range, tagged as such."""
+def to_yuv709(rgb: np.ndarray, pixels: str) -> av.VideoFrame:
+    """Convert an RGB frame, uint8 (H, W, 3), to a YUV format in BT.709 limited range, tagged so."""
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        format=pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
     )
     frame.colorspace, frame.color_range = BT709, LIMITED
     return frame

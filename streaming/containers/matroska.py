@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,6 +17,7 @@ from sana_stream.streaming.video_format import StreamSpec
 
 from . import ebml
 from .block_container import SingleBlockContainer
+from .chapters import Chapter
 from .ebml import Element
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 _DURATION_ROOM = 11  # bytes of a duration with its header
 _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
+_VIDEO_TRACK = b"\x81"  # track 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ def layout(file: BinaryIO) -> Layout:
     )
 
 
-def write_index(file: BinaryIO, frame_time: Fraction) -> None:
-    """Add the index, the duration and the size; a file without clusters is unchanged."""
+def write_index(file: BinaryIO, frame_time: Fraction, chapters: Sequence[Chapter] = ()) -> None:
+    """Add chapters, the index, the duration and the size; a file without clusters is unchanged."""
     found = layout(file)
     if not found.clusters:
         return
@@ -77,11 +79,14 @@ def write_index(file: BinaryIO, frame_time: Fraction) -> None:
     )
     file.seek(found.end)
     file.truncate()
-    file.write(cues)
+    listed = _chapters(chapters, frame_time) if chapters else b""
+    file.write(listed + cues)
     file.flush()
+    places = {ebml.CHAPTERS: found.end - base} if chapters else {}
+    places[ebml.CUES] = found.end + len(listed) - base
     _overwrite(file, found.duration_room, _duration(last + float(frame_time * 1000)))
-    _overwrite(file, found.seek_room, _seek_head(found.end - base))
-    size = found.end + len(cues) - base
+    _overwrite(file, found.seek_room, _seek_head(places))
+    size = found.end + len(listed) + len(cues) - base
     file.seek(base - 8)
     file.write((size | 1 << 56).to_bytes(8))
     file.flush()
@@ -99,7 +104,7 @@ def remove_index(file: BinaryIO) -> None:
 
 
 def block_offsets(file: BinaryIO, cluster: Element) -> Iterator[int]:
-    """The time of each frame of a cluster, in milliseconds after the cluster's own time."""
+    """The time of each video frame of a cluster, in milliseconds after the cluster's own time."""
     for part in ebml.walk(file, cluster.content, cluster.end or ebml.length(file)):
         inner = part
         if part.kind == _BLOCK_GROUP:
@@ -107,7 +112,9 @@ def block_offsets(file: BinaryIO, cluster: Element) -> Iterator[int]:
             inner = next(block for block in blocks if block.kind == _BLOCK)
         elif part.kind != _SIMPLE_BLOCK:
             continue
-        file.seek(inner.content + 1)
+        file.seek(inner.content)
+        if file.read(1) != _VIDEO_TRACK:
+            continue
         yield struct.unpack(">h", file.read(2))[0]
 
 
@@ -129,10 +136,35 @@ def _duration(milliseconds: float) -> bytes:
     return ebml.identifier(ebml.DURATION) + b"\x88" + struct.pack(">d", milliseconds)
 
 
-def _seek_head(cues: int) -> bytes:
-    target = ebml.element(ebml.SEEK_ID, ebml.identifier(ebml.CUES))
-    place = ebml.number(ebml.SEEK_POSITION, cues)
-    return ebml.element(ebml.SEEK_HEAD, ebml.element(ebml.SEEK, target, place))
+def _seek_head(places: Mapping[int, int]) -> bytes:
+    entries = (
+        ebml.element(
+            ebml.SEEK,
+            ebml.element(ebml.SEEK_ID, ebml.identifier(kind)),
+            ebml.number(ebml.SEEK_POSITION, position),
+        )
+        for kind, position in places.items()
+    )
+    return ebml.element(ebml.SEEK_HEAD, *entries)
+
+
+def _chapters(chapters: Sequence[Chapter], frame_time: Fraction) -> bytes:
+    nanoseconds = frame_time * 10**9
+    atoms = (
+        ebml.element(
+            ebml.CHAPTER_ATOM,
+            ebml.number(ebml.CHAPTER_UID, number),
+            ebml.number(ebml.CHAPTER_TIME_START, round(each.start * nanoseconds)),
+            ebml.number(ebml.CHAPTER_TIME_END, round(each.end * nanoseconds)),
+            ebml.element(
+                ebml.CHAPTER_DISPLAY,
+                ebml.element(ebml.CHAPTER_STRING, each.name),
+                ebml.element(ebml.CHAPTER_LANGUAGE, b"und"),
+            ),
+        )
+        for number, each in enumerate(chapters, 1)
+    )
+    return ebml.element(ebml.CHAPTERS, ebml.element(ebml.EDITION_ENTRY, *atoms))
 
 
 def _overwrite(file: BinaryIO, room: Element, data: bytes) -> None:
@@ -156,6 +188,7 @@ class MatroskaMuxer:
     def __init__(self, spec: StreamSpec, container: str = "matroska") -> None:
         self._blocks = SingleBlockContainer(container, OPTIONS, spec)
         self._header = self._blocks.header()
+        self._takes_chapters = container == "matroska"  # not every reader of WebM knows them
         self._frame_time = spec.video.frame_time
 
     def header(self) -> bytes:
@@ -172,6 +205,6 @@ class MatroskaMuxer:
         """No bytes: a sequence of clusters needs no end."""
         return b""
 
-    def finish(self, file: BinaryIO) -> None:
-        """Make the file seekable and write its duration."""
-        write_index(file, self._frame_time)
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
+        """Make the file seekable and write its duration and, in Matroska, its chapters."""
+        write_index(file, self._frame_time, chapters if self._takes_chapters else ())

@@ -1,7 +1,8 @@
 """MP4 and MOV as hybrid MP4: one fragment for each block, finished as an ordinary file.
 
-A file being written is `ftyp free moov (moof mdat)*`. Finished it is `ftyp mdat moov`, in which the
-`mdat` covers all fragments and the new `moov` points into them, so no data is moved or copied.
+A file being written is `ftyp free moov uuid (moof mdat)*`. Finished it is `ftyp mdat moov uuid`, in
+which the `mdat` covers all fragments and the new `moov` points into them, so no data is moved or
+copied. The `uuid` box is the XMP packet of an MP4; a MOV has it in `moov`.
 Boxes and their fields: ISO/IEC 14496-12, 8.2 to 8.7.
 """
 
@@ -10,15 +11,18 @@ from __future__ import annotations
 import io
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import chain, groupby
+from itertools import chain, groupby, takewhile
 from typing import TYPE_CHECKING, BinaryIO
 
 from sana_stream.streaming.video_format import StreamSpec
 
 from .block_container import SingleBlockContainer
-from .mp4_boxes import Box, Fragment, box, children, find, fragments, walk
+from .chapters import Chapter, chapter_list, text_samples, text_track
+from .mp4_audio import sound_track
+from .mp4_boxes import Box, Fragment, box, children, find, fragments, table, walk
+from .mp4_tables import big_endian, changes, edit_list, long_header
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
@@ -27,21 +31,24 @@ if TYPE_CHECKING:
 _SPARE = 16  # bytes after the file type: a `free` box, later the header of the `mdat`
 
 
-def write_index(file: BinaryIO, frame_time: Fraction) -> None:
+def write_index(file: BinaryIO, frame_time: Fraction, chapters: Sequence[Chapter] = ()) -> None:
     """Turn a file of fragments into an ordinary one; a file without fragments is unchanged.
 
     `frame_time` is in seconds. The last step overwrites 16 bytes; until then the file is
-    fragmented.
+    fragmented. The titles of chapters become the last part of the data.
     """
     whole = list(fragments(file))
     if not whole:
         return
-    top = {part.kind: part for part in walk(file) if part.kind in ("free", "moov")}
-    file.seek(top["moov"].content)
-    old = file.read(top["moov"].end - top["moov"].content)
-    end = file.seek(whole[-1].end)
+    top = {part.kind: part for part in takewhile(lambda part: part.kind != "moof", walk(file))}
+    old = _content(file, top["moov"])
+    xmp = box("uuid", _content(file, top["uuid"])) if "uuid" in top else b""
+    texts = box("free", *text_samples(chapters)) if chapters else b""
+    moov = _moov(old, whole, frame_time, chapters)
+    file.seek(whole[-1].end)
     file.truncate()
-    file.write(_moov(old, whole, frame_time))
+    end = whole[-1].end + file.write(texts)
+    file.write(moov + xmp)
     file.flush()
     start = file.seek(top["free"].start)
     file.write(struct.pack(">I4sQ", 1, b"mdat", end - start))
@@ -66,45 +73,54 @@ def all_fragments(file: BinaryIO) -> Iterator[Fragment]:
 
 def _finished(file: BinaryIO) -> Box | None:
     """The `mdat` that covers all fragments of a finished file; None for a growing file."""
-    top = list(walk(file))
+    top = [part for part in walk(file) if part.kind != "uuid"]
     return top[1] if [part.kind for part in top] == ["ftyp", "mdat", "moov"] else None
 
 
-def _moov(old: bytes, whole: list[Fragment], frame_time: Fraction) -> bytes:
+def _content(file: BinaryIO, part: Box) -> bytes:
+    file.seek(part.content)
+    return file.read(part.end - part.content)
+
+
+def _moov(
+    old: bytes, whole: list[Fragment], frame_time: Fraction, chapters: Sequence[Chapter]
+) -> bytes:
     """The complete `moov`, made from the one without samples at the beginning of the file."""
     (ticks,) = struct.unpack_from(">I", find(old, "trak", "mdia", "mdhd"), 12)
     duration = round(sum(len(fragment.sizes) for fragment in whole) * frame_time * ticks)
     shift = -min(min(fragment.offsets) for fragment in whole)
+    tick = round(frame_time * ticks)
+    following = 1 + sum(kind == "trak" for kind, _ in children(old))  # number of the next track
 
     def rebuilt(kind: str, content: bytes) -> bytes:
         match kind:
+            case "trak" if find(content, "mdia", "hdlr")[8:12] == b"soun":
+                content = sound_track(content, whole, ticks)
             case "mvhd" | "mdhd":
-                content = _long_header(content, struct.pack(">I", ticks), duration)
+                content = long_header(content, struct.pack(">I", ticks), duration)
+                if kind == "mvhd" and chapters:
+                    content = content[:-4] + struct.pack(">I", following + 1)
             case "tkhd":
-                content = _long_header(content, content[12:20], duration)
+                content = long_header(content, content[12:20], duration)
             case "stbl":
-                content = _samples(content, whole, round(frame_time * ticks), shift)
+                content = _samples(content, whole, tick, shift)
             case "trak":
                 inner = [rebuilt(*child) for child in children(content) if child[0] != "edts"]
-                content = b"".join([inner[0], _edit_list(duration, shift), *inner[1:]])
+                content = b"".join([inner[0], edit_list(duration, shift), *inner[1:]])
+                if chapters:
+                    content += box("tref", box("chap", struct.pack(">I", following)))
+            case "udta" if chapters:
+                content += chapter_list(chapters, float(frame_time))
             case "mdia" | "minf":
                 content = b"".join(rebuilt(*child) for child in children(content))
         return box(kind, content)
 
-    return box("moov", *(rebuilt(*child) for child in children(old) if child[0] != "mvex"))
-
-
-def _long_header(content: bytes, middle: bytes, duration: int) -> bytes:
-    """Convert a header box of version 0 to version 1, which has a 64-bit duration."""
-    created, modified = struct.unpack_from(">II", content, 4)
-    rest = content[16 + len(middle) :]
-    times = struct.pack(">QQ", created, modified)
-    return b"\x01" + content[1:4] + times + middle + struct.pack(">Q", duration) + rest
-
-
-def _edit_list(duration: int, shift: int) -> bytes:
-    """An edit list that starts the track at its first frame, whatever the reordering delay."""
-    return box("edts", box("elst", struct.pack(">IIQqI", 1 << 24, 1, duration, shift, 1 << 16)))
+    parts = [rebuilt(*child) for child in children(old) if child[0] != "mvex"]
+    if chapters:
+        references = find(old, "trak", "mdia", "minf", "dinf")
+        place = whole[-1].end + 8  # inside of a box
+        parts.append(text_track(chapters, following, place, tick, ticks, references))
+    return box("moov", *parts)
 
 
 def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
@@ -112,17 +128,17 @@ def _samples(old: bytes, whole: list[Fragment], tick: int, shift: int) -> bytes:
     counts = [len(fragment.sizes) for fragment in whole]
     sizes = array("I", chain.from_iterable(fragment.sizes for fragment in whole))
     offsets = chain.from_iterable(fragment.offsets for fragment in whole)
-    chunks = ((number, count, 1) for number, count in _changes(counts))
+    chunks = ((number, count, 1) for number, count in changes(counts))
     waits = ((len(list(run)), offset + shift) for offset, run in groupby(offsets))
     return b"".join(
         (
             box("stsd", find(old, "stsd")),
-            _table("stts", [(len(sizes), tick)]),
-            _table("ctts", waits),
-            _table("stss", ((number,) for number in _keys(whole))),
-            _table("stsc", chunks),
-            box("stsz", struct.pack(">III", 0, 0, len(sizes)), _big_endian(sizes)),
-            _table("co64", ((fragment.data,) for fragment in whole), "Q"),
+            table("stts", [(len(sizes), tick)]),
+            table("ctts", waits),
+            table("stss", ((number,) for number in _keys(whole))),
+            table("stsc", chunks),
+            box("stsz", struct.pack(">III", 0, 0, len(sizes)), big_endian(sizes)),
+            table("co64", ((fragment.data,) for fragment in whole), number="Q"),
         )
     )
 
@@ -135,22 +151,23 @@ def _keys(whole: list[Fragment]) -> Iterator[int]:
         before += len(fragment.sizes)
 
 
-def _changes(values: list[int]) -> Iterator[tuple[int, int]]:
-    """Each value that differs from the one before it, with its position from 1."""
-    before = None
-    for position, value in enumerate(values, 1):
-        if value != before:
-            yield position, value
-        before = value
+_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3, MPEG-4
 
 
-def _table(kind: str, rows: Iterable[tuple[int, ...]], number: str = "I") -> bytes:
-    packed = [struct.pack(f">{len(row)}{number}", *row) for row in rows]
-    return box(kind, struct.pack(">II", 0, len(packed)), *packed)
+def _with_xmp(header: bytes, xmp: bytes, container: str) -> bytes:
+    """A header with an XMP packet: after the boxes of an MP4, in the user data of a MOV."""
+    if container == "mp4":
+        return header + box("uuid", _XMP, xmp)
 
+    def marked(kind: str, content: bytes) -> bytes:
+        if kind == "moov":
+            inner = list(children(content))
+            if "udta" not in dict(inner):
+                inner.append(("udta", b""))
+            content = b"".join(marked(*child) for child in inner)
+        return box(kind, content, box("XMP_", xmp) if kind == "udta" else b"")
 
-def _big_endian(values: array[int]) -> bytes:
-    return struct.pack(f">{len(values)}I", *values)
+    return b"".join(marked(part.kind, header[part.content : part.end]) for part in walk(header))
 
 
 OPTIONS = {
@@ -170,12 +187,15 @@ class Mp4Fragmenter:
 
     def __init__(self, spec: StreamSpec, container: str = "mp4") -> None:
         self._blocks = SingleBlockContainer(container, OPTIONS, spec)
-        self.init = self._blocks.header()
+        header = self._blocks.header()
+        self._header_bytes = len(header)
+        mark = spec.metadata.ai_mark()
+        self.init = header if mark is None else _with_xmp(header, mark.xmp(), container)
         self._frame_time = spec.video.frame_time
 
     def fragment(self, block: Block | BlockPart) -> bytes:
         """One block: a `moof` box and its `mdat`."""
-        return self._blocks.add(block)[len(self.init) :]
+        return self._blocks.add(block)[self._header_bytes :]
 
     def frames(self, fragment: bytes) -> range:
         """The numbers of the frames in a fragment; empty for an incomplete one."""
@@ -216,6 +236,6 @@ class Mp4Muxer:
         """No bytes: a fragmented stream needs no end."""
         return b""
 
-    def finish(self, file: BinaryIO) -> None:
-        """Make the file an ordinary one, with its index at the end."""
-        write_index(file, self._frame_time)
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
+        """Make the file an ordinary one, with its index and chapters at the end."""
+        write_index(file, self._frame_time, chapters)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -29,6 +29,13 @@ class Box:
 def box(kind: str, *parts: bytes) -> bytes:
     """A box with this content."""
     return struct.pack(">I4s", 8 + sum(map(len, parts)), kind.encode()) + b"".join(parts)
+
+
+def table(kind: str, rows: Iterable[tuple[int, ...]], *entries: bytes, number: str = "I") -> bytes:
+    """A full box that counts its rows of numbers, or its entries."""
+    packed = [struct.pack(f">{len(row)}{number}", *row) for row in rows]
+    packed += entries
+    return box(kind, struct.pack(">II", 0, len(packed)), *packed)
 
 
 def walk(data: bytes | BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Box]:
@@ -73,8 +80,16 @@ _NOT_A_KEY = 0x10000  # bit of a sample's flags
 
 
 @dataclass(frozen=True, slots=True)
+class AudioRun:
+    """The sound in a fragment."""
+
+    data: int  # position of the first sample
+    sizes: array[int]  # bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Fragment:
-    """One `moof` and its `mdat`; arrays have one entry for each sample, in decoding order."""
+    """One `moof` and its `mdat`; arrays have one entry for each video sample, in decoding order."""
 
     start: int  # position of the `moof`
     end: int  # position after the `mdat`
@@ -83,6 +98,7 @@ class Fragment:
     sizes: array[int]  # bytes
     offsets: array[int]  # ticks from decoding to presentation, may be negative
     keys: tuple[int, ...]  # which samples are key frames, from 0
+    audio: AudioRun | None = None
 
 
 def fragments(file: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Fragment]:
@@ -116,8 +132,25 @@ def _fragment(moof: bytes, start: int, end: int) -> Fragment:
         (flags[0],) = struct.unpack_from(">i", trun, 12)
     keys = tuple(number for number, flag in enumerate(flags) if not flag & _NOT_A_KEY)
     return Fragment(
-        start, end, start + data, time, column(_SIZE, default_size), column(_OFFSET, 0), keys
+        *(start, end, start + data, time, column(_SIZE, default_size), column(_OFFSET, 0), keys),
+        _audio(moof, start),
     )
+
+
+def _audio(moof: bytes, start: int) -> AudioRun | None:
+    """The sound in the second track of a fragment."""
+    trafs = [content for kind, content in children(moof) if kind == "traf"]
+    if len(trafs) < 2:
+        return None
+    trun = find(trafs[1], "trun")
+    word, count, data = struct.unpack_from(">IIi", trun)
+    present = [bit for bit in _FIELDS if word & bit]
+    fields = struct.unpack_from(f">{count * len(present)}i", trun, 16 if word & 4 else 12)
+    if _SIZE in present:
+        sizes = array("i", fields[present.index(_SIZE) :: len(present)])
+    else:
+        sizes = array("i", [_defaults(find(trafs[1], "tfhd"))[0]]) * count
+    return AudioRun(start + data, sizes)
 
 
 def _defaults(tfhd: bytes) -> tuple[int, int]:

@@ -5,7 +5,8 @@ Packets of a transport stream: ISO/IEC 13818-1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
@@ -20,7 +21,9 @@ from .encoder import (
     encoder_name,
     encoder_options,
     explain_encoder_errors,
+    pixel_format,
 )
+from .sei import add_user_data
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from sana_stream.engine.block import Block, BlockPart
+
+    from .chapters import Chapter
 
 
 PACKET = 188  # bytes
@@ -81,6 +86,8 @@ OPTIONS = {
 }
 
 
+_LONGEST_NAME = 200  # bytes
+_LONGEST_PROMPT = 10_000  # characters of a prompt in a block's user data
 _LAG = 2  # frames from decoding to presentation, in every block
 
 
@@ -102,9 +109,25 @@ class _Collector:
 
 def _container_metadata(container: str, metadata: Metadata) -> dict[str, str]:
     """The tags to write; MPEG-TS holds only a title and the name of a provider."""
-    if container == "mpegts" and metadata.run is not None:
-        return metadata.as_dict() | {"service_provider": run_mark(metadata.run)}
-    return metadata.as_dict()
+    tags = metadata.as_dict()
+    if container != "mpegts":
+        return tags
+    return tags | {"service_name": _short(metadata.title), "service_provider": provider(metadata)}
+
+
+def provider(metadata: Metadata) -> str:
+    """The provider of an MPEG-TS service: the run's id and the mark of generated media."""
+    mark = metadata.ai_mark()
+    texts = (
+        None if metadata.run is None else run_mark(metadata.run),
+        None if mark is None else mark.line(),
+    )
+    return _short(" ".join(text for text in texts if text))
+
+
+def _short(text: str) -> str:
+    """The beginning of a text that the table of services can hold (EN 300 468, 6.2.33)."""
+    return text.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 class StreamMuxer:
@@ -119,7 +142,9 @@ class StreamMuxer:
         self._codec = spec.encoder.codec or "h264"
         check_limits(self._codec, video)
         self._encoder = encoder_name(spec.encoder, self._codec)
+        self._pixels = pixel_format(spec.encoder, self._codec)
         self._encoder_options = encoder_options(spec.encoder, self._codec)
+        self._metadata = spec.metadata if container == "mpegts" else None
         self._bytes = _Collector()
         self._container = av.open(
             self._bytes, "w", format=container, container_options=dict(OPTIONS[container])
@@ -132,7 +157,7 @@ class StreamMuxer:
             ),
         )
         self._stream.time_base = video.frame_time
-        configure_encoder(self._stream.codec_context, video)
+        configure_encoder(self._stream.codec_context, video, self._pixels)
 
     def __del__(self) -> None:
         # PyAV before 18 crashes when a container outlives the buffer that it writes to
@@ -150,6 +175,7 @@ class StreamMuxer:
         with explain_encoder_errors(self._codec, self._video, OutputError):
             packets = list(encode(self._fresh_encoder(), block.frames, block.start, self._video))
             self._align(packets)
+            self._mark(packets, block.prompt)
             for packet in packets:
                 packet.stream = self._stream
                 packet.time_base = self._video.frame_time
@@ -161,17 +187,24 @@ class StreamMuxer:
         self._container.close()
         return self._bytes.take()
 
-    def finish(self, file: BinaryIO) -> None:
-        """Add the end; these containers have no index."""
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
+        """Add the end; these containers have no index and no chapters."""
         file.seek(0, 2)
         file.write(self.trailer())
 
     def _fresh_encoder(self) -> VideoCodecContext:
         context = cast("VideoCodecContext", av.CodecContext.create(self._encoder, "w"))
-        configure_encoder(context, self._video)
+        configure_encoder(context, self._video, self._pixels)
         context.options = dict(self._encoder_options)
         context.flags = self._stream.codec_context.flags  # parameter sets in the header, or not
         return context
+
+    def _mark(self, packets: list[Packet], prompt: str) -> None:
+        """Say in the block's first packet what has generated it."""
+        mark = None if self._metadata is None else self._metadata.ai_mark(prompt)
+        if mark is not None:
+            facts = mark.facts() | {"prompt": mark.prompts[:_LONGEST_PROMPT]}
+            packets[0] = add_user_data(packets[0], self._codec, json.dumps(facts))
 
     def _align(self, packets: list[Packet]) -> None:
         """Make decode times increase: in a short block they are closer to presentation times."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 import av
@@ -12,6 +13,8 @@ from sana_stream.streaming.video_format import VideoFormat
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
+
+    from .chapters import Chapter
 
 _LINE = b"FRAME\n"
 _LONGEST = 96  # bytes of a header that ffmpeg reads, its end included
@@ -32,7 +35,7 @@ class RawMuxer:
         """No bytes."""
         return b""
 
-    def finish(self, file: BinaryIO) -> None:
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
         """Do nothing."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -15,6 +16,8 @@ from .raw import RawMuxer, Y4mMuxer
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
+
+    from .chapters import Chapter
 
 
 class Muxer(Protocol):
@@ -35,8 +38,8 @@ class Muxer(Protocol):
         """The bytes after the last block, for outputs that cannot be rewritten."""
         ...
 
-    def finish(self, file: BinaryIO) -> None:
-        """Complete a file that holds the header and all blocks: an index, the duration.
+    def finish(self, file: BinaryIO, chapters: Sequence[Chapter] = ()) -> None:
+        """Complete a file that holds the header and all blocks: an index, the duration, chapters.
 
         `file` is open for reading and writing, at any position.
         """
@@ -45,17 +48,19 @@ class Muxer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
-    """The codecs that it can hold, the default first (none: raw frames), and its file suffix."""
+    """The codecs that it can hold, the default first (none: raw frames), its file suffix, and the
+    encoder of its sound."""
 
     codecs: tuple[str, ...]
     suffix: str | None
+    audio: str | None = None  # none in streaming containers, whose muxer would hold packets back
 
 
 CONTAINERS = {
-    "mp4": ContainerInfo(("h264", "h265", "av1", "vp9"), ".mp4"),
-    "mov": ContainerInfo(("h264", "h265"), ".mov"),
-    "matroska": ContainerInfo(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv"),
-    "webm": ContainerInfo(("vp9", "av1"), ".webm"),
+    "mp4": ContainerInfo(("h264", "h265", "av1", "vp9"), ".mp4", "aac"),
+    "mov": ContainerInfo(("h264", "h265", "prores", "dnxhr"), ".mov", "aac"),
+    "matroska": ContainerInfo(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv", "aac"),
+    "webm": ContainerInfo(("vp9", "av1"), ".webm", "libopus"),
     "mpegts": ContainerInfo(("h264", "h265"), ".ts"),
     "nut": ContainerInfo(("h264", "h265", "ffv1"), None),
     "flv": ContainerInfo(("h264",), None),
@@ -72,6 +77,9 @@ def create_muxer(container: str, spec: StreamSpec) -> Muxer:
         InvalidOutputError: an unknown container, or a codec, size or rate that it cannot hold.
     """
     spec = replace(spec, encoder=resolve_encoder(container, spec.encoder))
+    if spec.audio is not None and CONTAINERS[container].audio is None:
+        homes = ", ".join(name for name, kind in CONTAINERS.items() if kind.audio)
+        raise InvalidOutputError(f"container {container!r} takes no sound here: use {homes}")
     match container:
         case "rawvideo":
             return RawMuxer()
@@ -97,7 +105,7 @@ def resolve_encoder(container: str, encoder: EncoderSettings) -> EncoderSettings
     if not allowed:
         if encoder != EncoderSettings():
             raise InvalidOutputError(
-                f"{container} is not compressed: leave codec, crf and preset out"
+                f"{container} is not compressed: leave codec, crf, preset and bit_depth out"
             )
         return encoder
     chosen = replace(encoder, codec=encoder.codec or allowed[0])

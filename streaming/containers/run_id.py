@@ -45,12 +45,20 @@ def read_run(path: Path) -> str | None:
         return None
 
 
-def mark_png(png: bytes, run: str) -> bytes:
-    """Add a run's id to a PNG picture, in a `tEXt` chunk after its header (RFC 2083, 4.2.3)."""
+def mark_png(png: bytes, run: str | None, xmp: bytes | None = None) -> bytes:
+    """Add a run's id and an XMP packet to a PNG picture, after its header.
+
+    The id is a `tEXt` chunk, the packet an `iTXt` chunk (PNG third edition, 11.3.3; ISO 16684-3).
+    """
     end = len(_SIGNATURE) + 25  # of the header chunk
-    content = b"tEXtSoftware\0" + run_mark(run).encode()
-    length = struct.pack(">I", len(content) - 4)
-    return png[:end] + length + content + struct.pack(">I", zlib.crc32(content)) + png[end:]
+    chunks = b"" if run is None else _chunk(b"tEXtSoftware\0" + run_mark(run).encode())
+    if xmp is not None:
+        chunks += _chunk(b"iTXtXML:com.adobe.xmp" + bytes(5) + xmp)
+    return png[:end] + chunks + png[end:]
+
+
+def _chunk(content: bytes) -> bytes:
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
 
 
 def _tagged_part(file: BinaryIO) -> BinaryIO:

@@ -1,11 +1,12 @@
-"""The streams that clients have requested of a server: one runs, the others are queued."""
+"""The streams that clients have requested of a server: some run, the others are queued."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from threading import Condition, Event
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -47,39 +48,76 @@ class JobState(StrEnum):
 class StreamJob:
     """A requested stream: its story, as text in any format of stories."""
 
-    number: int
+    id: int
     story: str
     seed: int | None = None
     seconds: float | None = None  # of video; None: endless
     state: JobState = JobState.QUEUED
     message: str = ""  # why it failed
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is neither queued nor running."""
+        return self.state not in (JobState.QUEUED, JobState.RUNNING)
+
     def as_dict(self) -> dict[str, object]:
         """The fields by name, for JSON."""
         return asdict(self)
 
 
-class JobQueue:
-    """A queue of jobs between the web server and the run.
+class JobStore(Protocol):
+    """Keeps the jobs that have not ended, for the next start of the server."""
 
-    `check` is called with each job before it is queued and raises ValueError with the reason for a
-    refusal. Holds at most 16 queued jobs and the last 32 ended ones.
+    def save(self, job: StreamJob) -> None:
+        """Keep a queued job; raises StoreError."""
+        ...
+
+    def remove(self, job: StreamJob) -> None:
+        """Forget a job that has ended; returns at once and never raises."""
+        ...
+
+    def control(self, job: StreamJob) -> LiveControl:
+        """The control of a job that begins."""
+        ...
+
+
+class JobQueue:
+    """A queue of jobs between the web server and the runs.
+
+    Holds at most 16 queued jobs and the last 32 ended ones. Ids ascend.
+
+    Args:
+        check: called with each job before it is queued; raises ValueError with the reason for a
+            refusal.
+        first: the id of the first job.
+        store: keeps the jobs, or None.
+        forgotten: called with the id of each ended job that is no longer listed.
     """
 
-    def __init__(self, check: Callable[[StreamJob], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        check: Callable[[StreamJob], None] = lambda _: None,
+        first: int = 1,
+        store: JobStore | None = None,
+        forgotten: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._check = check
         self._changed = Condition()
         self._jobs: dict[int, StreamJob] = {}
-        self._control: LiveControl | None = None
-        self._count = 0
+        self._controls: dict[int, LiveControl] = {}  # of running jobs
+        self._interrupted: set[int] = set()
+        self._next_id = first
+        self._store = store
+        self._forgotten = forgotten
 
     def submit(self, request: object) -> StreamJob:
         """Queue a job from the fields of a JSON object: `story`, optionally `seed` and `seconds`.
 
         Raises:
             JobError: a field is missing or wrong, `check` refuses the job, or the queue is full.
+            StoreError: the job cannot be kept.
         """
-        job = _parse_job(self._count, request)
+        job = _parse_job(self._next_id, request)
         self._require_room()
         try:
             self._check(job)
@@ -87,76 +125,142 @@ class JobQueue:
             raise JobError(safe_text(error, _MESSAGE)) from error
         with self._changed:
             self._require_room()
-            job = replace(job, number=self._count)
-            self._jobs[job.number] = job
-            self._count += 1
-            self._changed.notify_all()
+            job = replace(job, id=self._next_id)
+            self._next_id += 1
+        if self._store is not None:
+            self._store.save(job)  # without the lock: it may take long
+        with self._changed:
+            self._add(job)
         return job
 
-    def next(self, stop: Event) -> StreamJob | None:
-        """Wait for the next job; None when the run is to stop."""
+    def restore(self, jobs: Iterable[StreamJob]) -> None:
+        """Queue jobs of an earlier server, which keep their ids, whatever the limit."""
+        with self._changed:
+            for job in jobs:
+                self._add(replace(job, state=JobState.QUEUED))
+
+    def next(
+        self, stop: Event, claim: Callable[[], bool] = lambda: True
+    ) -> tuple[StreamJob, LiveControl] | None:
+        """Wait for the next job and set it to running; None when the server is to stop.
+
+        Args:
+            stop: set when the server is to stop.
+            claim: returns whether a job may begin now; called while there is one.
+
+        Returns:
+            The job, and the control that directs its stream.
+        """
         with self._changed:
             while not stop.is_set():
-                for job in self._jobs.values():
-                    if job.state is JobState.QUEUED:
-                        return job
+                waiting = self._waiting()
+                if waiting and waiting[0].id not in self._controls and claim():
+                    job = replace(waiting[0], state=JobState.RUNNING)
+                    store = self._store
+                    control = LiveControl() if store is None else store.control(job)
+                    self._jobs[job.id], self._controls[job.id] = job, control
+                    return job, control
                 self._changed.wait(0.2)
         return None
 
-    def begin(self, job: StreamJob, control: LiveControl) -> None:
-        """Set a job to running, with its control; a job just cancelled is ended."""
-        with self._changed:
-            if self._jobs.get(job.number) is not job:
-                control.end()
-                return
-            self._jobs[job.number] = replace(job, state=JobState.RUNNING)
-            self._control = control
+    def end(self, job: StreamJob, error: str = "", keep: bool = False) -> None:
+        """Set a job to finished, or to failed with an error.
 
-    def end(self, job: StreamJob, error: str = "") -> None:
-        """Set a job to finished, or to failed with an error."""
+        One that `interrupt` has ended is queued again, for the next start of the server.
+
+        Args:
+            job: a running one.
+            error: why it failed; empty: it did not.
+            keep: keep a failed job in the store.
+        """
         with self._changed:
-            before = self._jobs.get(job.number, job)
-            self._control = None
+            before = self._jobs.get(job.id, job)
+            del self._controls[job.id]
             if error:
                 message = safe_text(error, _MESSAGE)
-                self._jobs[job.number] = replace(before, state=JobState.FAILED, message=message)
+                self._jobs[job.id] = replace(before, state=JobState.FAILED, message=message)
+            elif job.id in self._interrupted:
+                self._jobs[job.id] = replace(before, state=JobState.QUEUED)
+                return
             elif before.state is JobState.RUNNING:
-                self._jobs[job.number] = replace(before, state=JobState.FINISHED)
-            self._forget()
+                self._jobs[job.id] = replace(before, state=JobState.FINISHED)
+            self._over(before, keep)
 
-    def cancel(self, number: int) -> bool:
+    def settle(self, job: StreamJob, complete: bool) -> bool:
+        """Decide whether a stream that makes no more blocks is over.
+
+        Args:
+            job: a running one.
+            complete: whether its video has its whole length.
+
+        Returns:
+            False where `interrupt` has ended it, so that the next server resumes it.
+        """
+        with self._changed:
+            if complete:
+                self._interrupted.discard(job.id)
+            over = job.id not in self._interrupted
+            if over:
+                self._controls[job.id].end()
+            return over
+
+    def cancel(self, stream_id: int) -> bool:
         """Cancel a queued job, or end a running one; False if there is neither."""
         with self._changed:
-            job = self._jobs.get(number)
-            if job is None or job.state not in (JobState.QUEUED, JobState.RUNNING):
+            job = self._jobs.get(stream_id)
+            if job is None or job.is_over:
                 return False
-            if job.state is JobState.RUNNING and self._control:
-                self._control.end()
-            self._jobs[number] = replace(job, state=JobState.CANCELLED)
-            self._forget()
+            self._jobs[stream_id] = replace(job, state=JobState.CANCELLED)
+            if (control := self._controls.get(stream_id)) is not None:
+                control.end()
+            else:
+                self._over(job)
             return True
+
+    def interrupt(self) -> None:
+        """End the running jobs because the server ends; they stay queued for its next start."""
+        with self._changed:
+            for stream_id, control in self._controls.items():
+                if not control.stop.is_set():
+                    self._interrupted.add(stream_id)
+                    control.end()
+
+    def unfinished(self) -> tuple[StreamJob, ...]:
+        """The jobs that are queued or running, oldest first."""
+        return tuple(job for job in self.jobs() if not job.is_over)
 
     def jobs(self) -> tuple[StreamJob, ...]:
         """All jobs, oldest first."""
         with self._changed:
             return tuple(self._jobs.values())
 
+    def place(self, job: StreamJob) -> int | None:
+        """The place of a job in the queue, 1 for the next one; None unless it is queued."""
+        with self._changed:
+            waiting = [each.id for each in self._waiting()]
+        return waiting.index(job.id) + 1 if job.id in waiting else None
+
+    def _waiting(self) -> list[StreamJob]:
+        return [job for job in self._jobs.values() if job.state is JobState.QUEUED]
+
+    def _add(self, job: StreamJob) -> None:
+        self._jobs[job.id] = job
+        self._next_id = max(self._next_id, job.id + 1)
+        self._changed.notify_all()
+
+    def _over(self, job: StreamJob, keep: bool = False) -> None:
+        if self._store is not None and not keep:
+            self._store.remove(job)
+        for stream_id in [each.id for each in self._jobs.values() if each.is_over][:-_ENDED_KEPT]:
+            del self._jobs[stream_id]
+            self._forgotten(stream_id)
+
     def _require_room(self) -> None:
-        waiting = sum(each.state is JobState.QUEUED for each in self.jobs())
-        if waiting >= WAITING_LIMIT:
+        if sum(job.state is JobState.QUEUED for job in self.jobs()) >= WAITING_LIMIT:
             raise QueueFullError(f"{WAITING_LIMIT} streams are waiting; try again later")
 
-    def _forget(self) -> None:
-        ended = [
-            number
-            for number, job in self._jobs.items()
-            if job.state not in (JobState.QUEUED, JobState.RUNNING)
-        ]
-        for number in ended[:-_ENDED_KEPT]:
-            del self._jobs[number]
 
-
-def _parse_job(number: int, request: object) -> StreamJob:
+def _parse_job(stream_id: int, request: object) -> StreamJob:
     if not isinstance(request, dict) or "story" not in request:
         raise JobError('send JSON: {"story": "…", "seed": 0, "seconds": 60}')
     try:
@@ -167,7 +271,7 @@ def _parse_job(number: int, request: object) -> StreamJob:
         raise JobError(f"story: {_ALLOWED['story']}")
     if find_control(fields.story, LINE_BREAKS):
         raise JobError("story: has characters that are not text")
-    return StreamJob(number, fields.story, fields.seed, fields.seconds)
+    return StreamJob(stream_id, fields.story, fields.seed, fields.seconds)
 
 
 def _first_error(error: ValidationError) -> str:

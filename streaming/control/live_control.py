@@ -9,6 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 
+from sana_stream._prompts import (
+    IMAGE_MARK,
+    MOST_BLOCKS,
+    escape_blend,
+    parse_mix,
+    split_blend,
+    split_negative,
+)
 from sana_stream._text import CONTROL, os_reason, safe_text
 from sana_stream.errors import CommandError
 
@@ -94,6 +102,7 @@ class PendingChanges:
     seed: int | None = None
     back: float | None = None  # seconds
     branch: str | None = None
+    blend: int = 0  # blocks over which the prompt is blended in
 
 
 class LiveControl:
@@ -113,8 +122,8 @@ class LiveControl:
         """Take one line: a command if it begins with a slash, else a prompt; empty does nothing.
 
         Raises:
-            CommandError: an unknown command, a prompt of more than 4000 characters, or too many
-                `/branch` of `remote` clients.
+            CommandError: an unknown command, a prompt that cannot be used, or too many `/branch`
+                of `remote` clients.
         """
         line = line.strip()
         if not line.startswith("/"):
@@ -150,12 +159,23 @@ class LiveControl:
                 )
             self._branches += remote
 
-    def prompt(self, text: str) -> None:
-        """Change the prompt; empty text does nothing."""
-        text = _checked(text)
+    def prompt(self, text: str, transition_blocks: int | None = None) -> str:
+        """Change the prompt, and return it without its blend; empty text does nothing.
+
+        Args:
+            text: one prompt, or several at weights: `a boat :0.7 | a train :0.3`. With `~4` before
+                it, it is blended in over 4 blocks.
+            transition_blocks: 0 to 1000, in place of that notation.
+
+        Raises:
+            CommandError: more than 4000 characters, weights that do not add up to 1, not a number
+                of blocks, or both notations of a blend.
+        """
+        text, blend = _checked_prompt(text, transition_blocks)
         if text:
             with self._changed:
-                self._pending = replace(self._pending, prompt=text)
+                self._pending = replace(self._pending, prompt=text, blend=blend)
+        return text
 
     def negative(self, text: str) -> None:
         """Change the negative prompt; empty text removes it."""
@@ -204,8 +224,12 @@ class LiveControl:
         """The prompt of the next block, if a new one was requested."""
         return self._pending.prompt
 
-    def drain(self) -> PendingChanges:
-        """Take the changes requested since the last call; to be called at the start of a block."""
+    def drain(self, frame: int | None = None) -> PendingChanges:
+        """Take the changes requested since the last call; to be called at the start of a block.
+
+        Args:
+            frame: the video's frame at which the block starts.
+        """
         with self._changed:
             changes, self._pending = self._pending, PendingChanges()
             return changes
@@ -215,6 +239,27 @@ class LiveControl:
         with self._changed:
             while self._paused and not self.stop.is_set():
                 self._changed.wait(0.2)
+
+
+def _checked_prompt(text: str, blocks: int | None) -> tuple[str, int]:
+    """A prompt that can be shown, and the number of blocks over which it is blended in."""
+    text = _checked(text)
+    try:
+        if blocks is None:
+            blocks, prompt = split_blend(text)
+            if text and not prompt:
+                raise ValueError(f"{text} has no prompt after it: write {text} night falls")
+            text = prompt
+        elif isinstance(blocks, bool) or not isinstance(blocks, int):
+            raise ValueError(f"transition_blocks {safe_text(blocks, 40)}: give a whole number")
+        elif not 0 <= blocks <= MOST_BLOCKS:
+            raise ValueError(f"transition_blocks {blocks}: give a number from 0 to {MOST_BLOCKS}")
+        elif escape_blend(text) != text:
+            raise ValueError("transition_blocks and ~ before the prompt: leave one of them out")
+        parse_mix(split_negative(text.partition(IMAGE_MARK)[0])[0].strip())
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return text, blocks
 
 
 def _checked(text: str) -> str:

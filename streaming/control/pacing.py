@@ -27,6 +27,11 @@ class RealtimePacer:
         self._played_out = clock()  # when everything generated so far will have been played
         self._generation = 0.0
 
+    @property
+    def deadline(self) -> float:
+        """When everything generated so far will have been played, in seconds of the clock."""
+        return self._played_out
+
     def on_block(self, frames: int, seconds: float) -> None:
         """Record a finished block, and the seconds that its generation took."""
         now = self._clock()

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError
+from sana_stream.streaming.containers.mpegts import provider
 from sana_stream.streaming.containers.registry import create_muxer
 from sana_stream.streaming.video_format import StreamSpec
 
@@ -50,7 +51,7 @@ def open_address(
     try:
         listener = _listener(parts, stop)
         if listener is None:
-            return open_network(_connector(address, parts, stop))
+            return open_network(_connector(address, parts, stop, provider(spec.metadata)))
         logger.info("%s: waiting for a reader", name)
         return open_network(listener.accept, listening=True, close=listener.close)
     except InvalidOutputError:
@@ -86,11 +87,13 @@ def _listener(parts: SplitResult, stop: Event) -> Listener | None:
     return Listener.tcp(parts.hostname or "", _port(parts), stop, TIMEOUT)
 
 
-def _connector(address: str, parts: SplitResult, stop: Event) -> Callable[[], Transport]:
+def _connector(
+    address: str, parts: SplitResult, stop: Event, provider: str
+) -> Callable[[], Transport]:
     if parts.scheme == "unix":
         return partial(connect_unix, _path(parts), stop, TIMEOUT)
     if parts.scheme in FORMATS:
-        return partial(FFmpegTransport, address, stop, TIMEOUT)
+        return partial(FFmpegTransport, address, stop, TIMEOUT, provider)
     host, port = parts.hostname or "", _port(parts)
     if not host:
         raise InvalidOutputError(

@@ -7,6 +7,8 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+from sana_stream._prompts import escape_blend
+from sana_stream.streaming.containers.chapters import Chapter
 from sana_stream.streaming.run_mark import run_mark
 
 from .unbuffered_file import UnbufferedFile
@@ -25,6 +27,7 @@ class CaptionFile:
         overwrite: replace a file that exists.
         kept: append to the captions of an earlier run after their first `kept` seconds.
         run: the id of the run, which is written into the file.
+        source_type: the video's digital source type, which is written into the file.
 
     Raises:
         OSError: it exists without `overwrite`, or cannot be written.
@@ -36,6 +39,7 @@ class CaptionFile:
         overwrite: bool = False,
         kept: Fraction = Fraction(0),
         run: str | None = None,
+        source_type: str | None = None,
     ) -> None:
         self.path = path
         self._text: str | None = None
@@ -43,15 +47,15 @@ class CaptionFile:
         last = _last_cue(path, kept) if kept else None
         if last is None:
             self._file = UnbufferedFile(path, "w+b" if overwrite or kept else "x+b")
-            self._begin_file(run)
+            self._begin_file(_header(run, source_type))
         else:
             self._file = UnbufferedFile(path, "r+b")
             self._resume(last, kept)
 
-    def _begin_file(self, run: str | None) -> None:
+    def _begin_file(self, header: bytes) -> None:
         """Write the head; a file with no space for it is removed again."""
         try:
-            self._file.write(_header(run))
+            self._file.write(header)
         except OSError:
             self._file.close()
             self.path.unlink(missing_ok=True)
@@ -77,14 +81,20 @@ class CaptionFile:
         self._file.seek(self._cue)
         self._file.write(f"\n{timestamp(self._begin)} --> {timestamp(end)}\n{text}\n".encode())
 
+    def chapters(self, frame_time: Fraction) -> tuple[Chapter, ...]:
+        """The captions as chapters; none where there is a single prompt."""
+        self._file.seek(0)
+        found = read_chapters(self._file.read(), frame_time)
+        return found if len(found) > 1 else ()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def _header(run: str | None) -> bytes:
-    note = "" if run is None else f"\nNOTE {run_mark(run)}\n"
-    return f"WEBVTT\n{note}".encode()
+def _header(run: str | None, source_type: str | None) -> bytes:
+    notes = (None if run is None else run_mark(run), source_type)
+    return ("WEBVTT\n" + "".join(f"\nNOTE {note}\n" for note in notes if note)).encode()
 
 
 def timestamp(seconds: Fraction) -> str:
@@ -110,7 +120,26 @@ def _seconds(time: bytes) -> Fraction:
     return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
 
 
+def read_chapters(captions: bytes, frame_time: Fraction) -> tuple[Chapter, ...]:
+    """The captions of a file as chapters; raises ValueError for a text that is not UTF-8."""
+    return tuple(
+        Chapter(
+            round(_seconds(cue["begin"]) / frame_time),
+            round(_seconds(cue["end"]) / frame_time),
+            _unescaped(cue["text"].decode()),
+        )
+        for cue in _CUE.finditer(captions)
+    )
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
 def caption(prompt: str) -> str:
-    """A prompt as one line of caption text, with special characters escaped."""
-    line = " ".join(prompt.split())
+    """A prompt as one line of caption text, with special characters escaped.
+
+    A reader of stories reads the same prompt.
+    """
+    line = escape_blend(" ".join(prompt.split()))
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -28,10 +28,10 @@ class FFmpegTransport:
     """Feeds Matroska to an ffmpeg that copies it to an address as fast as it plays.
 
     A child that has ended, or accepts no data for `timeout` seconds, is an OSError with the last
-    line that ffmpeg has logged.
+    line that ffmpeg has logged. `provider` is that of an MPEG-TS service.
     """
 
-    def __init__(self, address: str, stop: Event, timeout: float) -> None:
+    def __init__(self, address: str, stop: Event, timeout: float, provider: str = "") -> None:
         self._stop = stop
         self._timeout = timeout
         self._address = address
@@ -39,7 +39,10 @@ class FFmpegTransport:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         scheme = address.partition(":")[0]
         command = [find_ffmpeg(scheme), "-v", "error", "-nostdin", "-re", "-f", "matroska"]
-        command += ["-i", "pipe:0", "-c", "copy", "-f", FORMATS[scheme], address]
+        command += ["-i", "pipe:0", "-c", "copy"]
+        if provider:
+            command += ["-metadata", f"service_provider={provider}"]
+        command += ["-f", FORMATS[scheme], address]
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
 from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer
 from sana_stream.streaming.containers.truncate import find_cut, truncate_to_frames
 from sana_stream.streaming.video_format import StreamSpec
@@ -17,6 +18,7 @@ from .captions import CaptionFile
 from .existing_files import check_companion, check_new, check_own
 from .locks import OutputLocks
 from .options import OutputOptions
+from .signing import is_signed, load_signer, remove_signature
 from .unbuffered_file import UnbufferedFile, open_untouched
 
 if TYPE_CHECKING:
@@ -53,7 +55,10 @@ class FileOutput:
         self._header = self._muxer.header()
         self._video = spec.video
         self._run = spec.metadata.run
+        self._source_type = DIGITAL_SOURCE_TYPE if spec.metadata.mark else None
         self._options = options
+        self._metadata = spec.metadata
+        self._signer = None if options.sign is None else load_signer(options.sign)
         self._file: UnbufferedFile | None = None
         self._end = 0
         self._closed = False
@@ -97,6 +102,7 @@ class FileOutput:
                 self._begin()
             if self._file is not None:
                 self._finish(self._file)
+                self._sign()
         finally:
             self._locks.release(self._path)
 
@@ -120,6 +126,8 @@ class FileOutput:
         """Open the files for writing; an old video changes only once both are open."""
         kept = self._options.resume_frames
         try:
+            if kept:
+                remove_signature(self._path)
             file, created = open_untouched(self._path, bool(kept) or self._options.overwrite)
         except OSError as error:
             raise self._not_writable(self.name, error) from error
@@ -147,7 +155,8 @@ class FileOutput:
     def _open_captions(self) -> CaptionFile:
         end = self._options.resume_frames * self._video.frame_time
         try:
-            return CaptionFile(self._captions_path, self._options.overwrite, end, self._run)
+            overwrite = self._options.overwrite
+            return CaptionFile(self._captions_path, overwrite, end, self._run, self._source_type)
         except (OSError, ValueError) as error:
             raise self._not_writable(safe_text(self._captions_path), error) from error
 
@@ -156,7 +165,7 @@ class FileOutput:
 
     def _lacks_only_its_end(self) -> bool:
         """Whether the file of an earlier run is complete but for its end: no block was left."""
-        if not self._options.resume_frames:
+        if not self._options.resume_frames or is_signed(self._path):
             return False
         try:
             with self._path.open("rb") as file:
@@ -167,7 +176,8 @@ class FileOutput:
     def _finish(self, file: UnbufferedFile) -> None:
         try:
             if self.frames:
-                self._muxer.finish(file)
+                chapters = self._captions.chapters(self._video.frame_time)
+                self._muxer.finish(file, chapters)
         except OSError as error:
             self._drop_torn_block(file)
             raise OutputError(
@@ -178,6 +188,16 @@ class FileOutput:
             self._captions.close()
             if not self.frames:
                 self._remove_files()
+
+    def _sign(self) -> None:
+        if self._signer is None or not self.frames:
+            return
+        try:
+            self._signer.sign_file(self._path, self._metadata)
+        except OSError as error:
+            raise OutputError(
+                f"{self.name}: {os_reason(error)}; it is complete but not signed"
+            ) from error
 
     def _remove_files(self) -> None:
         self._path.unlink(missing_ok=True)

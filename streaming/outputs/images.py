@@ -54,6 +54,7 @@ class ImageSequenceOutput:
         self.name = safe_text(pattern)
         self.frames = options.resume_frames
         self._video = spec.video
+        self._metadata = spec.metadata
         self._run = spec.metadata.run
         self._path = Path(pattern)
         self._folder, self._name = self._path.parent, self._path.name
@@ -73,11 +74,13 @@ class ImageSequenceOutput:
 
     def write(self, block: Block) -> None:
         """Write the block's pictures."""
+        mark = self._metadata.ai_mark(block.prompt)
+        xmp = None if mark is None else mark.xmp()
         for number, png in zip(
             range(block.start, block.start + len(block.frames)), self._encode(block), strict=True
         ):
             target = self._folder / (self._name % number)
-            data = png if self._run is None else mark_png(png, self._run)
+            data = mark_png(png, self._run, xmp)
             try:
                 # a checkpoint waits for the disk before it counts them
                 atomic_write(target, data, sync=False)

@@ -10,11 +10,12 @@ from sana_stream._arguments import OUTPUT_ARGUMENTS, shown
 from sana_stream._text import safe_text
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.encoder import fall_back_to_software
-from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer
+from sana_stream.streaming.containers.registry import BY_SUFFIX, CONTAINERS, create_muxer
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
 from .addresses import open_address
 from .base import Output
+from .ffmpeg_transport import FORMATS
 from .file import FileOutput
 from .hls import HlsOutput
 from .images import ImageSequenceOutput
@@ -22,6 +23,7 @@ from .locks import OutputLocks
 from .options import OutputOptions
 from .pipe import NamedPipeOutput, PipeOutput, claim_stdout
 from .segmented import SegmentedOutput
+from .signing import SIGNED_SUFFIXES
 from .targets import STDOUT, is_address, is_named_pipe
 
 
@@ -64,6 +66,17 @@ def open_output(
     if is_address(name):
         return open_address(name, spec, options, stop)
     return _open_path(name, spec, options, locks, stop)
+
+
+def holds_sound(target: str, container: str | None = None) -> bool:
+    """Whether an output can have sound; `container` is as in `OutputOptions`."""
+    if not is_address(target):
+        suffix = Path(target).suffix.lower()
+        return suffix == ".m3u8" or CONTAINERS[BY_SUFFIX.get(suffix, "rawvideo")].audio is not None
+    scheme = target.partition("://")[0]
+    default = "matroska" if target == STDOUT or scheme in FORMATS else "mpegts"
+    kind = CONTAINERS.get(container or default)
+    return kind is not None and kind.audio is not None
 
 
 def _open_path(
@@ -127,5 +140,9 @@ def _check_options(target: str, options: OutputOptions) -> None:
         )
     if options.segment_seconds is not None and (is_stream or suffix not in BY_SUFFIX):
         raise InvalidOutputError(f"{name}: only a video file can be cut into several")
+    if options.sign is not None and (is_stream or suffix not in SIGNED_SUFFIXES):
+        raise InvalidOutputError(
+            f"{name}: only {' and '.join(SIGNED_SUFFIXES)} files can be signed"
+        )
     if options.window is not None and suffix != ".m3u8":
         raise InvalidOutputError(f"{name}: only a playlist (.m3u8) has a window")

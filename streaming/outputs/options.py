@@ -32,6 +32,8 @@ class OutputOptions:
         captions: the WebVTT file of a video file. None: its name with `.vtt`.
         sole_output: the run has no other output, so a lost connection ends the output instead of
             being reopened.
+        sign: a PEM file with a certificate and its private key, with which a finished `.mp4` or
+            `.mov` file gets content credentials (C2PA).
     """
 
     container: str | None = None
@@ -42,6 +44,7 @@ class OutputOptions:
     longest_block: int = 0
     captions: Path | None = None
     sole_output: bool = True
+    sign: Path | None = None
 
     def __post_init__(self) -> None:
         if self.container is not None:
@@ -61,4 +64,6 @@ class OutputOptions:
         OUTPUT_ARGUMENTS.whole("longest_block", self.longest_block, 0)
         if self.captions is not None:
             OUTPUT_ARGUMENTS.path("captions", self.captions)
+        if self.sign is not None:
+            OUTPUT_ARGUMENTS.path("sign", self.sign)
         OUTPUT_ARGUMENTS.flag("sole_output", self.sole_output)

@@ -27,7 +27,7 @@ class LimitedRecording:
         video: the format of the stream.
         full: called before each block; returns why no more can be recorded, or None.
         on_end: called with a sentence for viewers when the recording ends early.
-        on_begin: called when the file has its first block.
+        on_begin: called after the first block that this object writes.
         on_complete: called when the file is complete.
     """
 
@@ -48,7 +48,13 @@ class LimitedRecording:
         self._on_end = on_end
         self._on_begin = on_begin
         self._on_complete = on_complete
-        self._over = False
+        self._begun = self._over = False
+        self._ended_early = False
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the recording has ended while the stream continues."""
+        return self._ended_early
 
     @property
     def name(self) -> str:
@@ -67,9 +73,9 @@ class LimitedRecording:
         try:
             reason = self._full()
             if reason is None:
-                first = not self.frames
                 self._file.write(block)
-                if first:
+                if not self._begun:
+                    self._begun = True
                     self._on_begin()
                 return
             kept = f"{self.frames} frames ({self._video.seconds(self.frames):.1f} s) are recorded"
@@ -92,7 +98,7 @@ class LimitedRecording:
             self._on_end(f"The recording is not complete: {_reason(error.__cause__ or error)}.")
 
     def _end(self, reason: str, message: str) -> None:
-        self._over = True
+        self._over = self._ended_early = True
         logger.warning("%s; the other outputs continue", message)
         minutes, seconds = divmod(round(self._video.seconds(self.frames)), 60)
         self._on_end(

@@ -47,6 +47,7 @@ class SegmentedOutput:
         self._path = path
         self._seconds = seconds
         self._spec = spec
+        self._sign = options.sign
         self._video = spec.video
         self._number = 1
         self._before = 0  # frames in files that are complete
@@ -57,7 +58,9 @@ class SegmentedOutput:
         try:
             self._check(options.overwrite, options.resume_frames, spec.metadata.run)
             self._file = self._open_file(
-                self._number, options.resume_frames - self._before, options.overwrite
+                *(self._number, self._before),
+                options.resume_frames - self._before,
+                options.overwrite,
             )
         except BaseException:
             self._locks.release(path)
@@ -92,14 +95,20 @@ class SegmentedOutput:
         finally:
             self._locks.release(self._path)
 
-    def _open_file(self, number: int, kept: int = 0, overwrite: bool = False) -> FileOutput:
-        options = OutputOptions(overwrite=overwrite, resume_frames=kept)
-        return FileOutput(self._segment_path(number), self._spec, options, self._locks)
+    def _open_file(
+        self, number: int, start: int, kept: int = 0, overwrite: bool = False
+    ) -> FileOutput:
+        """Open a file that begins at frame `start`."""
+        spec = self._spec
+        if spec.audio is not None:
+            spec = replace(spec, audio=spec.audio.after(start * spec.video.frame_time))
+        options = OutputOptions(overwrite=overwrite, resume_frames=kept, sign=self._sign)
+        return FileOutput(self._segment_path(number), spec, options, self._locks)
 
     def _open_next(self) -> FileOutput:
         """The next file; in mid-stream, one that cannot be opened is a failure of the output."""
         try:
-            return self._open_file(self._number + 1)
+            return self._open_file(self._number + 1, self.frames)
         except InvalidOutputError as error:
             seconds = self._video.seconds(self.frames)
             raise OutputError(

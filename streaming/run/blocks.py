@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING
 
+from sana_stream._prompts import add_suffix, remove_suffix
+
 from .plan import RunPlan
 from .prompts import PromptScheduler
 
@@ -45,7 +47,7 @@ class VideoBlocks:
         self._deliver_parts(self._next_frame)
         with closing(self._session_blocks()) as made:
             while frames is None or self._next_frame < frames:
-                self.prompts.wait()
+                self.prompts.wait(self.session)
                 if self.stop.is_set():
                     return
                 start, begun = self._next_frame, time.perf_counter()
@@ -53,7 +55,7 @@ class VideoBlocks:
                 self.session.deliver_parts(None)
                 self.prompts.on_block(len(block.frames), time.perf_counter() - begun)
                 end = None if frames is None else frames - start
-                prompt = block.prompt.removesuffix(self.plan.prompt_suffix)
+                prompt = remove_suffix(block.prompt, self.plan.prompt_suffix)
                 yield replace(block, start=start, frames=block.frames[:end], prompt=prompt)
 
     def _deliver_parts(self, start: int) -> None:
@@ -69,7 +71,7 @@ class VideoBlocks:
             begin = start + part.offset
             shown = part.frames if frames is None else part.frames[: max(0, frames - begin)]
             if len(shown):
-                prompt = part.prompt.removesuffix(self.plan.prompt_suffix)
+                prompt = remove_suffix(part.prompt, self.plan.prompt_suffix)
                 take(replace(part, start=begin, frames=shown, prompt=prompt))
 
         self.session.deliver_parts(deliver)
@@ -88,6 +90,7 @@ class VideoBlocks:
             end,
             lambda start: self.prompts.picture_at(start - offset),
             lambda start: self.prompts.negative_at(start - offset),
+            lambda start: self.prompts.blend_at(start - offset),
         )
 
     def _directed(self) -> Generator[Block]:
@@ -96,7 +99,7 @@ class VideoBlocks:
             yield next(self.session)
 
     def _prompt_at(self, frame: int) -> str:
-        return self.prompts.prompt_at(frame) + self.plan.prompt_suffix
+        return add_suffix(self.prompts.prompt_at(frame), self.plan.prompt_suffix)
 
     @property
     def _next_frame(self) -> int:

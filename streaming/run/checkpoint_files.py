@@ -39,6 +39,24 @@ def checkpoint_path(outputs: Sequence[str]) -> Path | None:
     return folder.with_name(folder.name + SUFFIX)
 
 
+def checkpoint_of(video: Path) -> Path | None:
+    """The checkpoint next to a video, if it was written by the run that made the video."""
+    from sana_stream.streaming.containers.run_id import read_run
+
+    path = video.with_suffix(SUFFIX)
+    if not path.exists():
+        return None
+    from sana_stream.engine.snapshot.file import read_header
+    from sana_stream.errors import SnapshotError
+
+    try:
+        run = read_header(path).extra.get("run")
+    except (OSError, SnapshotError):
+        return None
+    run_id = run.get("id") if isinstance(run, dict) else None
+    return path if run_id is not None and run_id == read_run(video) else None
+
+
 def check_replaceable(path: Path, config: RunConfig) -> None:
     """Refuse to begin a video whose checkpoint would take the place of another file.
 

@@ -114,10 +114,12 @@ class Checkpoints:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-checkpoint")
         self._writing: Future[None] | None = None
         self._engine: Engine | None = None
-        self._kept: Callable[[], int] = lambda: 0
+        self._kept: Callable[[], int | None] = lambda: 0
 
-    def begin(self, engine: Engine, kept: Callable[[], int]) -> None:
+    def begin(self, engine: Engine, kept: Callable[[], int | None]) -> None:
         """Lock the checkpoint; `kept` returns how many frames every file has.
+
+        None: the files get no more frames, so that there are no more checkpoints.
 
         Raises:
             InvalidOutputError: another run is writing the checkpoint.
@@ -140,6 +142,9 @@ class Checkpoints:
         if not self._begun:
             self._begun = True
             self._remove("")  # of the video that this one replaces
+        if self._kept() is None:
+            self._waiting.clear()
+            return
         self._waiting.append((frames, snapshot))
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
@@ -201,7 +206,8 @@ class Checkpoints:
 
     def _safe(self) -> tuple[int, Snapshot] | None:
         """The newest snapshot that is no further than the files; older ones are dropped."""
-        kept = self._kept()
+        if (kept := self._kept()) is None:
+            return None
         while len(self._waiting) > 1 and self._waiting[1][0] <= kept:
             self._waiting.popleft()
         if self._waiting and self._waiting[0][0] <= kept:

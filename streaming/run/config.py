@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import PurePath
 
+from sana_stream._prompts import IMAGE_MARK, split_blend
 from sana_stream.engine.story.read import read_story
-from sana_stream.engine.story.story import IMAGE_MARK, Story
+from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.targets import (
     STDOUT,
@@ -41,9 +42,15 @@ class RunConfig:
         every: seconds between prompts without times. Default: they share the length evenly.
         overwrite: replace output files that exist.
         container: the container of standard output and of URLs.
-        codec, crf, preset, nvenc: the encoder, as `EncoderSettings` takes them.
+        codec, crf, preset, nvenc, bit_depth: the encoder, as `EncoderSettings` takes them.
         segment: seconds after which a new video file begins.
         window: blocks that a playlist keeps, 3 or more. Default: all.
+        mark: write into every output that a model has generated it: IPTC's digital source type,
+            the model, the seed and the prompts, which the law of the EU asks for.
+        sign: a PEM file with a certificate and its private key, with which finished `.mp4` and
+            `.mov` files get content credentials (C2PA). Checkpoints do not store it.
+        audio: the path of an audio file that becomes the sound of the video, cut or repeated to its
+            length.
         size: width and height in pixels.
         aspect: width / height, or text such as "16:9", in place of `size`.
         fps: frames per second at which the video plays.
@@ -56,6 +63,10 @@ class RunConfig:
         model, parts, loras, quantize, quantize_text, device, dtype, decoder, decode_frames: as
             `Engine.load` takes them, where the run loads the model itself. With a loaded engine
             they are only stored in checkpoints, for `sana-stream resume`.
+        devices: compute the stream on this many devices together, one process each. Default: 1,
+            under torchrun its number of processes.
+        parallel: how they divide it: "guidance", "decoder", "frames", "rows" or parts such as
+            "2x2" (frames x rows). Default: by the number of devices and the guidance.
         compile, graphs: compile the networks, capture CUDA graphs, when the run loads the model.
         checkpoint: write a checkpoint next to the first output file, from which an interrupted
             video is resumed.
@@ -89,8 +100,12 @@ class RunConfig:
     crf: int | None = None
     preset: str | None = None
     nvenc: bool = False
+    bit_depth: int | None = None
     segment: float | None = None
     window: int | None = None
+    mark: bool = True
+    sign: str | os.PathLike[str] | None = None
+    audio: str | os.PathLike[str] | None = None
     size: tuple[int, int] | None = None
     aspect: str | float | None = None
     fps: float | Fraction | None = None
@@ -113,6 +128,8 @@ class RunConfig:
     dtype: str = "auto"
     decoder: str | None = None
     decode_frames: int | None = None
+    devices: int | None = None
+    parallel: str | None = None
     compile: bool = False
     graphs: bool = False
     checkpoint: bool = False
@@ -145,6 +162,8 @@ class RunConfig:
             raise ConfigError("image and video are both given: a stream begins with one of them")
         if self.size is not None and self.aspect is not None:
             raise ConfigError("size and aspect are both given: a video has one of them")
+        if self.sign is not None and not self.mark:
+            raise ConfigError("sign= says that a model has made the video: leave mark=False out")
         self.check_watch()
         check_outputs(self.targets, self.container, self.segment, self.window)
 
@@ -185,7 +204,8 @@ class RunConfig:
     def title(self) -> str:
         """The title in the video's metadata: the prompt file's name, or the first prompt."""
         if self.prompt_file in (None, STDOUT):
-            return self.prompts[0].partition(IMAGE_MARK)[0] if self.prompts else ""
+            first = self.prompts[0].partition(IMAGE_MARK)[0] if self.prompts else ""
+            return split_blend(first)[1]
         return PurePath(str(self.prompt_file)).stem
 
     @property

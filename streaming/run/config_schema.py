@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from sana_stream._prompts import MOST_BLOCKS
+
 MAX_FPS = 1000
 
 
@@ -100,20 +102,24 @@ class StoredOptions(_Stored):
     compile: bool = False
     graphs: bool = False
     decode_frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    parallel: Word | None = None
     checkpoint_every: Seconds = 30.0
     keep_checkpoint: bool = False
     guard: Literal["off", "warn", "anchor", "restart"] = "warn"
     quiet: bool = False
     debug: bool = False
+    mark: bool = True
+    audio: PathText | None = None
+    bit_depth: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 class StoredStory(_Stored):
-    """A story: each cue is its start in seconds, prompt, start in frames, image, negative
-    prompt."""
+    """A story: each cue is its start in seconds, prompt, start in frames, image, negative prompt,
+    blocks of its blend."""
 
     name: Text
     cues: Annotated[
-        list[Annotated[list[Any], Field(min_length=2, max_length=5)]],
+        list[Annotated[list[Any], Field(min_length=2, max_length=6)]],
         Field(min_length=1, max_length=1_000_000),
     ]
 
@@ -126,6 +132,7 @@ class StoredCue(_Stored):
     start_frame: Count | None = None
     image: PathText | None = None
     negative: Text | None = None
+    blend: Annotated[int, Field(ge=0, le=MOST_BLOCKS)] = 0
 
 
 class StoredJob(_Stored):

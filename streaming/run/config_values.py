@@ -11,6 +11,7 @@ from typing import Any
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._files import expand_user
 from sana_stream.engine.loading.sizes import parse_aspect
+from sana_stream.engine.parallel.layout import check_devices
 from sana_stream.engine.story.read import parse_story
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
@@ -25,13 +26,13 @@ MOST_STEPS = 10_000
 
 _FLAGS = (
     *("endless", "overwrite", "nvenc", "compile", "graphs", "checkpoint", "keep_checkpoint"),
-    *("directed", "interactive", "watch"),
+    *("directed", "interactive", "watch", "mark"),
 )
 _WORDS = (
     *("container", "codec", "preset", "solver", "memory", "quantize", "quantize_text"),
     *("device", "dtype", "decoder", "host", "token", "guard"),
 )
-_PATHS = ("image", "video", "parts")
+_PATHS = ("image", "video", "parts", "sign", "audio")
 _COUNTS = {"frames": 1 << 53, "window": 10**9, "block_frames": 10_000, "decode_frames": 100_000}
 _ABOVE_ZERO = ("minutes", "seconds", "every", "segment", "flow_shift", "history")
 
@@ -62,6 +63,8 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
     found["seed"] = ARGUMENTS.whole("seed", values["seed"], 0, 2**63 - 1)
     if "crf" in given:
         found["crf"] = ARGUMENTS.whole("crf", given["crf"])
+    if "bit_depth" in given:
+        found["bit_depth"] = ARGUMENTS.whole("bit_depth", given["bit_depth"])
     if "web" in given:
         found["web"] = ARGUMENTS.whole("web", given["web"], 0, 65535)
     if "guidance" in given:
@@ -71,6 +74,7 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
         found["negative_prompt"] = ARGUMENTS.text("negative_prompt", negative, empty=True)
     if "aspect" in given:
         parse_aspect(given["aspect"])
+    check_devices(1 if values["devices"] is None else values["devices"], values["parallel"])
     found |= {"size": _size(values["size"]), "fps": _fps(values["fps"])}
     found |= {"steps": _steps(values["steps"]), "loras": _loras(values["loras"])}
     return found

@@ -15,18 +15,22 @@ from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl, WatchedFile
 from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import ActiveStream, CurrentStream, RunStatus, ShownPrompt
+from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
 from .messages import one_line
-from .outputs import recording_of
+from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
 if TYPE_CHECKING:
     from sana_stream.streaming.control.job_queue import JobQueue
+    from sana_stream.streaming.web.fleet import FleetStatus
 
 
 logger = logging.getLogger(__name__)
+IDLE_SECONDS = 60.0  # without a viewer, after which an endless unrecorded stream waits for one
+_IDLE_POLL = 0.1  # seconds
 
 
 def status_prompts(plan: RunPlan) -> tuple[ShownPrompt, ...]:
@@ -61,7 +65,7 @@ class WatchedStory:
 
 
 class LivePage:
-    """Serves the page inside the context; shows one stream after another.
+    """Serves the page inside the context; shows every stream that begins.
 
     A given `token` is required on every address. Otherwise one is made where other machines can
     reach the page. Its addresses are logged.
@@ -71,36 +75,47 @@ class LivePage:
         port: 0 is any free one.
         token: the secret in the page's address, or None.
         jobs: the queue that the page submits to, where it does.
+        fleet: the replicas that make the streams, where they do.
 
     Raises:
         InvalidOutputError: the address cannot be used.
     """
 
     def __init__(
-        self, host: str, port: int, token: str | None, jobs: JobQueue | None = None
+        self,
+        host: str,
+        port: int,
+        token: str | None,
+        jobs: JobQueue | None = None,
+        fleet: FleetStatus | None = None,
     ) -> None:
         access = AccessPolicy.on(host, port)
         if token is not None:
             access = replace(access, control_token=token)
-        self._current = CurrentStream()
-        self._server = WebServer(self._current, access, jobs)
+        self._streams = StreamRegistry()
+        self._server = WebServer(self._streams, access, jobs, fleet)
         access = self._server.access
         logger.info("the page is at %s", access.url())
         if access.view_token is not None:
             logger.info("to look on only: %s", access.url(Role.VIEW))
 
-    def begin(self, plan: RunPlan, control: LiveControl, recording: Path | None) -> ActiveStream:
-        """Show the stream of a run that is about to begin; `recording` can be downloaded."""
+    def begin(
+        self,
+        plan: RunPlan,
+        control: LiveControl,
+        recording: Path | None,
+        stream_id: int | None = None,
+    ) -> ActiveStream:
+        """Show the stream of a run that is about to begin; `recording` can be downloaded.
+
+        Without a `stream_id` it gets the one after the last stream's.
+        """
         video = plan.video_format
-        feed = LiveFeed(video, plan.blocks.longest_block)
+        longest, made = plan.blocks.longest_block, plan.origin.frames
+        feed = LiveFeed(video, longest, made, metadata_of(plan))
         title, seed = plan.config.title, plan.config.seed
         status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
-        return self._current.begin(feed, control, status, recording)
-
-    def set_notice(self, notice: str) -> None:
-        """Show a notice to those who view the current stream."""
-        if self._current.stream is not None:
-            self._current.stream.status.set_notice(notice)
+        return self._streams.begin(feed, control, status, recording, stream_id)
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +131,19 @@ class LiveSession:
     control: LiveControl
     watched: WatchedStory | None = None
     stream: ActiveStream | None = None
+    is_recorded: Callable[[], bool] = lambda: True
+
+    def wait_for_use(self) -> None:
+        """Wait while nothing records the stream and nobody has watched it for a minute."""
+        if not self.is_used():
+            logger.info("the stream is neither recorded nor watched; a viewer resumes it")
+        while not (self.is_used() or self.control.stop.wait(_IDLE_POLL)):
+            pass
+
+    def is_used(self) -> bool:
+        """Whether the stream is recorded, or was watched in the last minute."""
+        feed = self.feed
+        return feed is None or self.is_recorded() or feed.watched_within(IDLE_SECONDS)
 
     @property
     def feed(self) -> LiveFeed | None:

@@ -7,6 +7,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from sana_stream._prompts import prompt_texts
 from sana_stream._text import safe_text
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ UNKNOWN_WORDS = 8  # of a prompt, that are named
 NO_MEMORY = (
     "there is not enough memory: end other programs, or ask for a smaller picture (size=), shorter"
     " blocks (block_frames=) or fewer frames decoded at once (decode_frames=1)"
+)
+NO_MARK = (
+    "the video does not say that a model has generated it; the EU's AI Act (Regulation 2024/1689,"
+    " article 50) asks for a machine-readable mark from August 2026 on: leave mark=False out, or"
+    " mark the video yourself before you publish it"
 )
 _NO_MEMORY = re.compile(
     r"can.?t allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc", re.I
@@ -52,19 +58,19 @@ def format_bytes(count: int) -> str:
 
 def unknown_words_note(prompt: str, plan: RunPlan) -> str | None:
     """The line for a prompt with words that the model does not know; None for any other prompt."""
-    vocabulary = plan.vocabulary
-    if vocabulary is None or not (unknown := vocabulary.unknown(prompt)):
+    vocabulary, words = plan.vocabulary, " ".join(prompt_texts(prompt))
+    if vocabulary is None or not (unknown := vocabulary.unknown(words)):
         return None
     listed = f"sana-stream info {shlex.quote(str(plan.config.model))} lists what it knows"
     shown = safe_text(prompt)
-    if vocabulary.knows_no_word_of(prompt):
+    if vocabulary.knows_no_word_of(words):
         return f'of "{shown}" no word is known to this model, it will show what it likes; {listed}'
-    words = ", ".join(
+    named = ", ".join(
         safe_text(word if near is None else f"{word} (did you mean {near}?)", 80)
         for word, near in ((word, vocabulary.nearest(word)) for word in unknown[:UNKNOWN_WORDS])
     )
     more = f" and {len(unknown) - UNKNOWN_WORDS} more" if len(unknown) > UNKNOWN_WORDS else ""
-    return f'of "{shown}" this model does not know {words}{more}; {listed}'
+    return f'of "{shown}" this model does not know {named}{more}; {listed}'
 
 
 def story_notes(plan: RunPlan) -> list[str]:

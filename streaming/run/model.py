@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sana_stream.engine.parallel.world import check_count, is_follower
+
 from .config import RunConfig
 
 if TYPE_CHECKING:
@@ -48,12 +50,22 @@ class RunModel:
         device = resolve_device(config.device)
         return device, resolve_dtype(config.dtype, device)
 
+    def device_count(self, config: RunConfig) -> int:
+        """On how many devices the run's stream is computed.
+
+        Raises:
+            ConfigError: another number than torchrun has started.
+        """
+        if self.engine is not None:
+            return self.engine.peers.devices
+        return check_count(config.devices)
+
     def load(self, config: RunConfig) -> Engine:
         """The loaded model; as `load_engine`."""
         if self.engine is not None:
             return self.engine
         assert self.info is not None
-        return load_engine(config, self.info)
+        return load_engine(config, self.info, self.device_count(config))
 
 
 def describe(engine: Engine | None, config: RunConfig) -> RunModel:
@@ -62,7 +74,22 @@ def describe(engine: Engine | None, config: RunConfig) -> RunModel:
     Raises:
         ConfigError, CheckpointError: as `describe_files`.
     """
+    follow_first_process(engine)
     return describe_files(config) if engine is None else describe_engine(engine)
+
+
+def follow_first_process(engine: Engine | None) -> None:
+    """Compute parts of the first process's stream, where torchrun has started this one after it.
+
+    Does nothing in the first process, and where the engine is loaded.
+
+    Raises:
+        SystemExit: the first process has ended.
+    """
+    if engine is None and is_follower():
+        from sana_stream.engine.parallel.start import follow  # imports torch
+
+        raise SystemExit(follow())
 
 
 def describe_engine(engine: Engine) -> RunModel:
@@ -101,14 +128,16 @@ def describe_files(config: RunConfig) -> RunModel:
     )
 
 
-def load_engine(config: RunConfig, info: ModelInfo) -> Engine:
+def load_engine(config: RunConfig, info: ModelInfo, devices: int = 1) -> Engine:
     """Load the model of a run, compiled or with captured graphs if the configuration says so.
 
     Args:
         config: of the run.
         info: the model's files, as `describe_files` found them.
+        devices: on which the stream is computed.
 
     Raises:
+        ParallelError: another device's process cannot start.
         ConfigError: a setting that the model or this machine cannot take.
         CheckpointError: the model's files cannot be loaded.
     """
@@ -118,14 +147,18 @@ def load_engine(config: RunConfig, info: ModelInfo) -> Engine:
     logger.info("loading %s", config.model)
     begun = time.perf_counter()
     stay_within_quota()
-    engine = Engine.load(
-        info,
-        config.device,
-        config.dtype,
-        decode_frames=config.decode_frames,
-        quantize=config.quantize,
-        quantize_text=config.quantize_text,
-    )
+    options = {
+        "decode_frames": config.decode_frames,
+        "quantize": config.quantize,
+        "quantize_text": config.quantize_text,
+    }
+    if devices > 1:
+        from sana_stream.engine.parallel.engine import ParallelEngine
+
+        several = {"devices": devices, "parallel": config.parallel}
+        engine = ParallelEngine.load(info, config.device, config.dtype, **several, **options)
+    else:
+        engine = Engine.load(info, config.device, config.dtype, **options)
     if config.compile:
         from sana_stream.engine.performance.compile import compile_networks
 
@@ -134,7 +167,8 @@ def load_engine(config: RunConfig, info: ModelInfo) -> Engine:
         _capture_graphs(engine, config)
     seconds = time.perf_counter() - begun
     dtype = str(engine.dtype).removeprefix("torch.")
-    logger.info("loaded in %.1f s, on %s in %s", seconds, engine.device, dtype)
+    where = engine.device if devices == 1 else f"{devices} {engine.device.type} devices"
+    logger.info("loaded in %.1f s, on %s in %s", seconds, where, dtype)
     return engine
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from sana_stream._files import expand_user
 from sana_stream._text import safe_text
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
@@ -25,15 +28,17 @@ from sana_stream.streaming.outputs.targets import (
 
 from .checkpoint_files import checkpoint_path
 from .config import RunConfig
-from .messages import format_bytes
+from .messages import NO_MARK, format_bytes
 from .output_files import caption_files, check_apart
 from .plan import RunPlan
 
 if TYPE_CHECKING:
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.locks import OutputLocks
     from sana_stream.streaming.video_format import Metadata
 
+logger = logging.getLogger(__name__)
 LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows anything
 
 
@@ -57,7 +62,7 @@ def open_outputs(
         ConfigError: outputs that write the same file, or a file that the run reads.
         OSError: the disk is full.
     """
-    from sana_stream.streaming.outputs.open import open_output
+    from sana_stream.streaming.outputs.open import holds_sound, open_output
     from sana_stream.streaming.outputs.options import OutputOptions
     from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
@@ -67,9 +72,16 @@ def open_outputs(
     for target in config.targets:
         if not is_live(target):
             check_disk_space(target)
-    encoder = EncoderSettings(config.codec, config.crf, config.preset, config.nvenc)
-    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan))
+    encoder = EncoderSettings(
+        config.codec, config.crf, config.preset, config.nvenc, config.bit_depth
+    )
+    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan), audio_of(config))
     captions = caption_files(config.targets)
+    sign = None if config.sign is None else expand_user(config.sign)
+    if sign is not None and not any(map(_can_be_signed, config.targets)):
+        raise ConfigError("sign= is for .mp4 and .mov files: give one, outputs=['film.mp4']")
+    if not config.mark:
+        logger.warning("%s", NO_MARK)
     with ExitStack() as opened:
         outputs: list[Output] = []
         for target in config.targets:
@@ -81,19 +93,54 @@ def open_outputs(
                 window=config.window if is_playlist(target) else None,
                 longest_block=plan.blocks.longest_block,
                 captions=captions.get(target),
+                sign=sign if _can_be_signed(target) else None,
                 sole_output=len(config.targets) == 1 and config.web is None,
             )
-            output = open_output(target, spec, settings, locks=locks, stop=stop, stdout=stdout)
+            sound = spec.audio if holds_sound(target, config.container) else None
+            own = replace(spec, audio=sound)
+            output = open_output(target, own, settings, locks=locks, stop=stop, stdout=stdout)
             opened.callback(output.close)
             outputs.append(output)
         yield outputs
+
+
+def _can_be_signed(target: str) -> bool:
+    from sana_stream.streaming.outputs.signing import SIGNED_SUFFIXES
+
+    return is_video_file(target) and target.lower().endswith(SIGNED_SUFFIXES)
+
+
+def audio_of(config: RunConfig) -> AudioTrack | None:
+    """The sound of a run's outputs.
+
+    Raises:
+        InvalidOutputError: the file has no sound.
+        ConfigError: no output can hold sound.
+    """
+    if config.audio is None:
+        return None
+    from sana_stream.streaming.audio import AudioLoop, AudioTrack
+    from sana_stream.streaming.outputs.base import redact_url
+    from sana_stream.streaming.outputs.open import holds_sound
+
+    silent = [out for out in config.targets if not holds_sound(out, config.container)]
+    if len(silent) == len(config.targets):
+        raise ConfigError(
+            "audio= needs an output that can have sound: give one such as outputs=['film.mp4'], or"
+            " container='matroska' for a pipe or a socket"
+        )
+    track = AudioTrack(AudioLoop(expand_user(config.audio)))
+    for output in silent:
+        logger.warning("%s: has no sound; MP4, MOV, Matroska and WebM have", redact_url(output))
+    return track
 
 
 def metadata_of(plan: RunPlan) -> Metadata:
     """What is written into a file about how it was made."""
     from sana_stream.streaming.video_format import Metadata
 
-    return Metadata(plan.config.title, plan.prompts, plan.config.seed, plan.id)
+    config = plan.config
+    return Metadata(config.title, plan.prompts, config.seed, plan.id, plan.model_name, config.mark)
 
 
 def check_inputs_stay(config: RunConfig, story: Story) -> None:
@@ -108,6 +155,8 @@ def check_inputs_stay(config: RunConfig, story: Story) -> None:
         "the clip": config.video,
         "the model": config.model,
         "the model's parts": config.parts,
+        "the certificate": None if config.sign is None else str(config.sign),
+        "the audio file": None if config.audio is None else str(config.audio),
         "the decoder": (config.decoder or "").partition("=")[2] or None,
     }
     inputs = [(what, path) for what, path in read.items() if path not in (None, STDOUT)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from sana_stream.engine.block import FIRST_SHOT, BlockPlan, PlanView, Shot
@@ -13,6 +14,7 @@ from sana_stream.engine.story.timeline import Placement, Timeline, frame_count
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.video_format import VideoFormat, rate_of
 
+from .blends import check_blends
 from .clip import check_clip_run, clip_frames
 from .config import RunConfig
 
@@ -55,6 +57,7 @@ class RunPlan:
     negative_prompt: str
     prompt_suffix: str  # the model's own words after every prompt
     vocabulary: Vocabulary | None  # of a model that knows only some words
+    model_name: str  # without the path of its folder
 
     @property
     def width(self) -> int:
@@ -130,6 +133,9 @@ def resolve_plan(
     whole = BlockPlan(settings.block_frames, model.temporal_factor, (origin.shot,))
     view = PlanView(whole, origin.first_block) if origin.first_block else whole
     blocks = timeline.with_cuts(view)
+    placements = timeline.place(blocks, frames)
+    count = None if frames is None else blocks.blocks_for(frames)
+    check_blends(story, placements, count, begins=not (origin.first_block and origin.saved))
     return RunPlan(
         config=config,
         story=story,
@@ -140,12 +146,13 @@ def resolve_plan(
         frames=frames,
         blocks=blocks,
         timeline=timeline,
-        placements=timeline.place(blocks, frames),
+        placements=placements,
         negative_prompt=(
             preset.negative_prompt if config.negative_prompt is None else config.negative_prompt
         ),
         prompt_suffix=preset.motion_score,
         vocabulary=model.vocabulary,
+        model_name=PurePath(preset.name).name or preset.name,
     )
 
 
@@ -205,10 +212,42 @@ def check_settings(config: RunConfig, model: RunModel) -> SessionSettings:
         settings.height, settings.width, settings.block_frames, settings.memory, guided
     )
     check_sizes(sizes, model.transformer, model.decoder, dtype, device)
+    check_division(config, model, settings)
     check_action(config.guard, settings.memory)
     if config.negative_prompt is not None and not guided:
         raise ConfigError("negative_prompt= has no effect at guidance 1: add guidance=4")
     return settings
+
+
+def check_division(config: RunConfig, model: RunModel, settings: SessionSettings) -> None:
+    """Check that the run's stream can be computed on the devices that it asks for.
+
+    Raises:
+        ConfigError: it cannot be divided so, or this machine has fewer devices.
+    """
+    count = model.device_count(config)
+    if model.engine is not None:
+        if config.parallel is not None or config.devices not in (None, count):
+            raise ConfigError(
+                "devices= and parallel= are for a run that loads its model: leave them out"
+            )
+        return
+    if count == 1 and config.parallel is None:
+        return
+    from sana_stream.engine.parallel.devices import check_backend, device_of
+    from sana_stream.engine.parallel.layout import check_layout, choose_layout
+    from sana_stream.engine.parallel.world import launched_world
+
+    guided, rows = settings.guidance != 1, settings.height // model.size_multiple[0]
+    layout = choose_layout(count, config.parallel, guided, settings.block_frames, rows)
+    check_layout(layout, model.preset.name, model.transformer.causal, config.quantize)
+    if count == 1:
+        return
+    device_of(config.device, count, launched_world())
+    check_backend()
+    for name in ("compile", "graphs"):
+        if getattr(config, name):
+            raise ConfigError(f"{name}=True is for one device: leave it or devices= out")
 
 
 def count_frames(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sana_stream._prompts import prompt_texts
+
 from .plan import RunPlan
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ class PromptCheck:
     def story(self, plan: RunPlan) -> None:
         """Check every prompt of a run, and its negative prompts where they have an effect."""
         cues = plan.timeline.cues
-        prompts = dict.fromkeys(cue.prompt + plan.prompt_suffix for cue in cues)
+        texts = (text for cue in cues for text in prompt_texts(cue.prompt))
+        prompts = dict.fromkeys(text + plan.prompt_suffix for text in texts)
         cut = [found for prompt in prompts if (found := self.encoder.unread(prompt))]
         if plan.guidance != 1:
             negatives = dict.fromkeys([plan.negative_prompt, *(cue.negative for cue in cues)])

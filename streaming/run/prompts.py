@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sana_stream._prompts import IMAGE_MARK, add_suffix, prompt_texts, remove_suffix, split_negative
 from sana_stream._text import safe_text
-from sana_stream.engine.story.story import IMAGE_MARK, format_time, split_negative
+from sana_stream.engine.story.story import format_time
 from sana_stream.errors import ConfigError, SanaStreamError
 
 from .live import LiveSession, status_prompts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sana_stream.streaming.control.pacing import RealtimePacer
 
 logger = logging.getLogger(__name__)
+_QUEUE_POLL = 0.1  # seconds
 
 
 class PromptScheduler:
@@ -60,23 +62,39 @@ class PromptScheduler:
         self._pace = pace
         self._planned: str | None = None  # the story's prompt of the last block
         self._shown: str | None = None  # the prompt of the last block
+        self._blend = 0  # blocks over which that prompt is blended in
 
     def resume_at(self, prompt: str, frame: int) -> None:
         """The block at this frame of the video, the last one of an earlier run, had this prompt."""
         self._planned = self._plan.timeline.prompt_at(frame)
-        self._shown = prompt.removesuffix(self._plan.prompt_suffix)
+        self._shown = remove_suffix(prompt, self._plan.prompt_suffix)
+        self._blend = self._plan.timeline.cue_at(frame).blend
         self._planned_negative = self.negative_at(frame)
         self._cut = (frame, None)
 
-    def prompt_at(self, frame: int, given: str | None = None) -> str:
-        """The prompt of the block that starts at this frame of the video, as a person reads it."""
-        planned = self._plan.timeline.prompt_at(frame)
+    def prompt_at(self, frame: int, given: str | None = None, blend: int = 0) -> str:
+        """The prompt of the block that starts at this frame of the video, as a person reads it.
+
+        Args:
+            frame: of the video.
+            given: a client's prompt.
+            blend: blocks over which that is blended in.
+        """
+        cue = self._plan.timeline.cue_at(frame)
+        planned = cue.prompt
         held = self._shown if planned == self._planned else None
         prompt = given or held or planned
+        if given or held is None:
+            self._blend = blend if given else cue.blend
         if self._shown not in (None, prompt):
-            logger.info("from frame %d (%s): %s", frame, self._time(frame), prompt)
+            over = f" (blended in over {_count(self._blend)})" if self._blend else ""
+            logger.info("from frame %d (%s): %s%s", frame, self._time(frame), prompt, over)
         self._planned, self._shown = planned, prompt
         return prompt
+
+    def blend_at(self, frame: int) -> int:
+        """Over how many blocks the prompt is blended in that `prompt_at` returned last."""
+        return self._blend
 
     def negative_at(self, frame: int) -> str | None:
         """The story's negative prompt of the block that starts at this frame of the video; None
@@ -119,28 +137,43 @@ class PromptScheduler:
 
         Everything submitted since the last block takes effect with this one.
         """
-        given = negative = None
+        given, negative, blend = None, None, 0
         if self.live is not None:
             self._read_again(self.live)
-            changes = self.live.control.drain()
+            changes = self.live.control.drain(frame)
             self._apply(changes, session, self.live)
             self._branch_or_rewind(changes, session)
             given, negative = self._words(changes.prompt)
+            blend = changes.blend
             negative = self._negative(negative if changes.negative is None else changes.negative)
         planned = self.negative_at(frame)
         if planned != self._planned_negative:
             self._planned_negative, negative = planned, negative or planned
-        session.switch(self.prompt_at(frame, given) + self._plan.prompt_suffix, negative)
+        prompt = add_suffix(self.prompt_at(frame, given, blend), self._plan.prompt_suffix)
+        blocks = self._blend if prompt != session.prompt else 0
+        session.switch(prompt, negative, transition_blocks=blocks)
         if (picture := self.picture_at(frame)) is not None:
             session.cut(picture)
 
-    def wait(self) -> None:
-        """Wait while the stream is paused, or is further ahead of real time than it has to be."""
-        if self.live is not None and self.live.control.paused:
+    def wait(self, session: Session) -> None:
+        """Wait while the stream is paused, or is further ahead of real time than it has to be.
+
+        Streams that share the session's device get its share while it is paused or unused. It may
+        have to wait for them afterwards.
+        """
+        live, stop = self.live, None if self.live is None else self.live.control.stop
+        if live is not None and live.control.paused:
             logger.info("the stream is paused; /resume continues it")
-            self.live.control.wait_while_paused()
+            with session.idle():
+                live.control.wait_while_paused()
+        if live is not None and self._plan.frames is None and not live.is_used():
+            with session.idle():
+                live.wait_for_use()
+        while session.place and stop is not None and not stop.wait(_QUEUE_POLL):
+            pass
         if self._pace is not None:
             self._pace.wait()
+            session.set_deadline(self._pace.deadline)
 
     def on_block(self, frames: int, seconds: float) -> None:
         """Record that a block of `frames` frames took `seconds` seconds."""
@@ -164,7 +197,8 @@ class PromptScheduler:
         if words and words.strip() == self._shown:
             logger.info('"%s" is the current prompt: nothing changes', safe_text(self._shown, 80))
         if words and self._check is not None:
-            self._check.prompt(words.strip() + self._plan.prompt_suffix)
+            for text in prompt_texts(words.strip()):
+                self._check.prompt(text + self._plan.prompt_suffix)
         return words.strip() or None, negative
 
     def _negative(self, given: str | None) -> str | None:
@@ -210,3 +244,7 @@ class PromptScheduler:
         if live.status is not None:
             live.status.reseed(changes.seed)
         logger.info("seed %d from the next block on", changes.seed)
+
+
+def _count(blocks: int) -> str:
+    return f"{blocks} block{'s' * (blocks > 1)}"

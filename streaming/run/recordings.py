@@ -6,31 +6,39 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import RLock
 
 from sana_stream._text import safe_text
 from sana_stream.errors import InvalidOutputError
+from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.recording import LimitedRecording
 from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 
+from .checkpoint_files import SUFFIX, checkpoint_of
 from .messages import format_bytes
 from .recordings_index import RecordingIndex
 
 logger = logging.getLogger(__name__)
+JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
 SPARE = 200 << 20  # bytes that stay free for other programs
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
 
 class Recordings:
-    """A file for each stream in one folder.
+    """A file for each stream in one folder; streams may run at the same time.
 
-    With `limit`, they take at most `limit` bytes: the oldest is removed for a newer one. Without
-    `keep`, a recording is removed when the next stream begins. Files that this program has not
-    written, or that were changed since, are neither counted nor touched.
+    With `limit`, they take at most `limit` bytes together with their checkpoints: the oldest
+    recording of an ended stream is removed for a newer one. Without `keep`, `forget` removes the
+    recording of a stream. Files that this program has not written, or that were changed since, are
+    neither counted nor touched.
+
+    Its methods may be called from any thread.
     """
 
     def __init__(self, folder: Path, keep: bool, limit: int | None) -> None:
@@ -38,87 +46,165 @@ class Recordings:
         self._folder = folder
         self._limit = limit
         self._index = RecordingIndex(folder, 0o777 if keep else 0o700)
+        self._lock = RLock()
+        self._running: set[Path] = set()
+        self._of_stream: dict[int, Path] = {}
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """Claim the folder before any stream; raises ConfigError when another server uses it.
 
-        A folder that cannot be written is reported only: that may change before a stream begins.
+        Returns:
+            False where the folder cannot be written. That is logged: it may change before a stream
+            begins.
         """
+        with self._lock:
+            try:
+                self._index.claim()
+            except OSError as error:
+                logger.warning(
+                    "%s: %s; streams are not recorded meanwhile", self._folder, _reason(error)
+                )
+                return False
+        return True
+
+    def first_id(self) -> int:
+        """The id after those of all streams in the folder; 1 for an empty one."""
         try:
-            self._index.claim()
-        except OSError as error:
-            logger.warning(
-                "%s: %s; streams are not recorded meanwhile", self._folder, _reason(error)
-            )
+            return max((number for number, _ in self._files()), default=0) + 1
+        except OSError:
+            return 1
 
     def begin(
         self,
+        stream_id: int,
         video: VideoFormat,
         metadata: Metadata,
         ended: Callable[[str], None],
+        locks: OutputLocks | None = None,
     ) -> tuple[Path, LimitedRecording]:
-        """Begin the file for the next stream.
+        """Begin the file of a stream, which exists from the first block.
+
+        It is named by the id of the stream, or by a higher number where that name is taken.
 
         Args:
+            stream_id: its id.
             video: its size and rate.
             metadata: of the file.
             ended: called with a notice for viewers when the recording ends early.
+            locks: those of the run, whose checkpoint is next to the file.
 
         Raises:
             OSError, InvalidOutputError, ConfigError: nothing can be recorded now.
         """
-        path = self.next()
-        while True:
-            try:
-                return path, self.open(path, video, metadata, ended)
-            except InvalidOutputError:
-                if (other := self.next()) == path:
-                    raise
-                path = other  # another program has taken the name meanwhile
+        with self._lock:
+            self._index.claim()
+            path = self._free_path(stream_id)
+            while True:
+                try:
+                    return path, self.open(path, stream_id, video, metadata, ended, locks)
+                except InvalidOutputError:
+                    if (other := self._free_path(stream_id)) == path:
+                        raise
+                    path = other  # another program has taken the name meanwhile
 
-    def next(self) -> Path:
-        """The file for the next stream, under a name that no file has."""
-        self._index.claim()
-        found = [_NAME.fullmatch(name) for name in os.listdir(self._folder)]
-        if not self.keep:
-            for path in self._index.recordings():
-                self._index.remove(path)
-        number = max((int(match[1]) for match in found if match), default=-1) + 1
-        return self._folder / f"stream-{number:04}.mp4"
+    def holds(self, path: Path) -> bool:
+        """Whether a file is in this folder."""
+        return path.parent.absolute() == self._folder.absolute() and path.exists()
 
     def open(
         self,
         path: Path,
+        stream_id: int,
         video: VideoFormat,
         metadata: Metadata,
         ended: Callable[[str], None],
+        locks: OutputLocks | None = None,
+        resume_frames: int = 0,
     ) -> LimitedRecording:
-        """Open the file, which exists from the first block."""
-        self._index.check()
-        if (why := self.full(path)) is not None:
-            raise InvalidOutputError(why)
-        file = open_output(path, StreamSpec(video, metadata=metadata))
-        begun, whole = partial(self._index.add, path), partial(self._index.complete, path)
-        return LimitedRecording(file, video, partial(self.full, path), ended, begun, whole)
+        """Open the file of a stream, to append after `resume_frames` frames; raises as `begin`."""
+        with self._lock:
+            self._index.check()
+            if (why := self.full(path)) is not None:
+                raise InvalidOutputError(why)
+            spec = StreamSpec(video, metadata=metadata)
+            options = OutputOptions(resume_frames=resume_frames)
+            file = open_output(path, spec, options, locks=locks)
+            self._running.add(path)
+            self._of_stream[stream_id] = path
+        return LimitedRecording(
+            file,
+            video,
+            full=partial(self.full, path),
+            on_end=ended,
+            on_begin=partial(self._add, path),
+            on_complete=partial(self._complete, path),
+        )
 
     def full(self, running: Path) -> str | None:
         """Why no more can be written to a file; None when there is space or some could be freed."""
-        older = [path for path in self._index.recordings() if path != running]
-        while (why := self._why_full(running)) is not None:
-            if self._limit is None or not older:
-                return why
-            self._index.remove(older.pop(0))
-        return None
+        with self._lock:
+            older = [
+                path
+                for path in self._index.recordings()
+                if path != running and path not in self._running
+            ]
+            while (why := self._why_full(running)) is not None:
+                if self._limit is None or not older:
+                    return why
+                self._remove(older.pop(0))
+            return None
+
+    def forget(self, stream_id: int) -> None:
+        """Remove the recording of an ended stream, unless recordings are kept."""
+        with self._lock:
+            path = self._of_stream.pop(stream_id, None)
+            if path is not None and not self.keep and path not in self._running:
+                with suppress(OSError):  # the folder is gone
+                    self._remove(path)
+
+    def discard(self, path: Path) -> None:
+        """Remove what an interrupted stream has recorded, where it begins again; raises OSError."""
+        with self._lock:
+            self._index.claim()
+            self._remove(path)
 
     def close(self) -> None:
         """Release the folder."""
-        self._index.release()
+        with self._lock:
+            self._index.release()
+
+    def _add(self, path: Path) -> None:
+        with self._lock:
+            self._index.add(path)
+
+    def _complete(self, path: Path) -> None:
+        with self._lock:
+            self._running.discard(path)
+            self._index.complete(path)
+
+    def _remove(self, path: Path) -> None:
+        own = checkpoint_of(path)  # before the video is gone
+        if self._index.remove(path) and own is not None:
+            own.unlink(missing_ok=True)
+
+    def _free_path(self, stream_id: int) -> Path:
+        """The file named by an id, or by the next number where that name is taken."""
+        taken = {number for number, name in self._files() if not name.endswith(JOB_SUFFIX)}
+        number = max(self.first_id(), stream_id) if stream_id in taken else stream_id
+        return self._folder / f"stream-{number:04}.mp4"
+
+    def _files(self) -> Iterator[tuple[int, str]]:
+        """The files that are named as those of streams, with their numbers."""
+        for name in os.listdir(self._folder):
+            if (match := _NAME.fullmatch(name)) is not None:
+                yield int(match[1]), name
 
     def _why_full(self, running: Path) -> str | None:
         free = shutil.disk_usage(self._folder).free
         if free < SPARE:
             return f"only {format_bytes(free)} are free on the disk of {safe_text(self._folder)}"
-        taken = sum(map(_size, {*self._index.recordings(), running}))
+        recorded = {*self._index.recordings(), running}
+        taken = sum(_size(path) + _size(path.with_suffix(SUFFIX)) for path in recorded)
         if self._limit is not None and taken >= self._limit:
             return f"recordings may take {format_bytes(self._limit)} (limit=)"
         return None

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sana_stream._prompts import escape_blend, remove_suffix
 from sana_stream._text import safe_text
+from sana_stream.engine.parallel.world import launched_world
 from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError, SnapshotError
 from sana_stream.streaming.outputs.base import redact_url
@@ -18,7 +20,7 @@ from sana_stream.streaming.outputs.targets import check_outputs, first_segment, 
 
 from .checkpoint_files import SUFFIX, checkpoint_path
 from .config import RunConfig, check_names
-from .model import RunModel, describe
+from .model import RunModel, describe, follow_first_process
 from .plan import RunOrigin
 from .resume_outputs import places_next_to, resumed_outputs
 from .stored import StoredRun
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 MAY_CHANGE = (  # of an interrupted run
     *("container", "directed", "interactive", "watch", "web", "host", "token", "history"),
-    *("realtime", "model", "device", "dtype"),
+    *("sign", "realtime", "model", "device", "dtype", "devices", "parallel"),
 )
 OF_THE_CHECKPOINT = (  # a branch has these of its stream
     *(
@@ -71,6 +73,7 @@ def resume_run(
 ) -> Continuation:
     """As `Run.resume`; the caller releases the locks."""
     _check_changes(changes)
+    follow_first_process(engine)
     path = find_checkpoint(os.fspath(video))
     locks = OutputLocks()
     try:
@@ -82,7 +85,8 @@ def resume_run(
                 f"{safe_text(path)} was saved without a video to resume: make one from it with"
                 f" sana-stream branch {safe_text(path)} --prompt TEXT --out FILE"
             )
-        config = _resumed_config(stored, path, outputs, engine, changes)
+        division = _division(engine, saved.header, stored, changes)
+        config = _resumed_config(stored, path, outputs, engine, dict(changes) | division)
         if engine is not None:
             _check_quantization(engine, stored.config)
         origin = RunOrigin(stored.first_block, stored.shot, saved, frames, stored.id)
@@ -104,7 +108,8 @@ def branch_run(
             raise ConfigError(f"{name} is the checkpoint's in a branch: leave it out")
     path = find_checkpoint(os.fspath(checkpoint))
     saved, stored = read_checkpoint(path)
-    config = _branched_config(saved.header, stored, parameters)
+    division = _division(engine, saved.header, stored, parameters)
+    config = _branched_config(saved.header, stored, dict(parameters) | division)
     config.check()
     if (same := find_same(config.targets, path, stored)) is not None:
         raise ConfigError(
@@ -112,8 +117,8 @@ def branch_run(
         )
     model = describe(engine, config)
     if parameters.get("story") is None:
-        prompt = saved.header.prompt.removesuffix(model.preset.motion_score)
-        config = replace(config, story=(prompt,))
+        prompt = remove_suffix(saved.header.prompt, model.preset.motion_score)
+        config = replace(config, story=(escape_blend(prompt),))
     origin = RunOrigin(saved.header.index, saved.header.take, saved)
     return Continuation(model, config, config.read_story(), origin)
 
@@ -211,7 +216,7 @@ def _resumed_config(
     if engine is None and changes.get("model") is None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a checkpoint does not decide on downloads
     config = replace(before, outputs=targets, overwrite=False)
-    config = replace(config, **_DIRECTED_BY_NONE)
+    config = replace(config, parallel=None, **_DIRECTED_BY_NONE)
     config = replace(
         config, **{name: value for name, value in changes.items() if value is not None}
     )
@@ -234,6 +239,28 @@ _DIRECTED_BY_NONE: Mapping[str, Any] = {
     "host": "127.0.0.1",
     "token": None,
 }
+
+
+def _division(
+    engine: Engine | None,
+    header: SnapshotHeader,
+    stored: StoredRun | None,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The stream's devices and how they divide it: as before, or as is chosen now.
+
+    Another number of devices, which is given or that of torchrun, is divided in its default way.
+    """
+    if engine is not None:
+        return {}
+    world = launched_world()
+    count = given.get("devices") or (header.devices if world is None else world.size)
+    found: dict[str, Any] = {}
+    if world is None and count > 1:
+        found["devices"] = count
+    if stored is not None and count == header.devices:
+        found["parallel"] = stored.config.parallel
+    return {name: value for name, value in found.items() if given.get(name) is None}
 
 
 def _branched_config(

@@ -35,9 +35,9 @@ from .plan import (
     with_size,
 )
 from .progress import Progress
-from .prompt_check import log_once_here
 from .resume import Continuation, branch_run, resume_run
-from .start import begin_session, schedule_prompts, watch_drift
+from .served import ServedOutputs
+from .start import begin_session, open_pump, schedule_prompts, watch_drift
 from .stored import with_engine, with_new_id
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
-    from sana_stream.streaming.outputs.pump import OutputPump
-    from sana_stream.streaming.web.status import ActiveStream
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +70,7 @@ class Run:
         control: directs the run from any thread: prompts, seed, rewind, pause, end.
         progress: the newest record.
         block: the newest block, with its frames; None before the first one.
+        locks: those of the run's files, which outputs that the caller opens share.
 
     Args:
         engine: a loaded model. None: the run loads the one that the configuration names, after
@@ -126,14 +125,13 @@ class Run:
         Args:
             engine: a loaded model, the one that the video was made with. None: it is loaded.
             video: the video, or its checkpoint.
-            outputs: URLs, `-` and files in other folders that the run had. They are continued only
-                if they are given again, because a checkpoint may come from a stranger.
+            outputs: URLs, `-` and files in other folders that the run had; continued only if given
+                again, because a checkpoint may come from a stranger.
             control: takes the prompts and commands that direct the run. Default: a new one.
             stdout: as for `Run`.
             **changes: other parameters of `RunConfig` that differ from the interrupted run's:
-                `container, directed, interactive, watch, web, host, token, history, realtime,
-                model, device, dtype`. The page and the watched file count only if they are given
-                again.
+                `container, sign, directed, interactive, watch, web, host, token, history, realtime,
+                model, device, dtype, devices, parallel`. Page and watched file must be given again.
 
         Raises:
             ConfigError: there is no checkpoint, no video, or a parameter that cannot change.
@@ -228,7 +226,8 @@ class Run:
             origin = replace(origin, first_block=clip.blocks)
         self.config = config
         self.control = control or LiveControl()
-        self._model, self._clip, self._locks, self._stdout = model, clip, locks, stdout
+        self.locks = OutputLocks() if locks is None else locks
+        self._model, self._clip, self._stdout = model, clip, stdout
         self._origin = origin
         plan = self._resolve(story)
         self.plan = plan if origin.frames else with_new_id(plan)
@@ -241,6 +240,7 @@ class Run:
         self._entered = False
         self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`
         self._outputs: Sequence[Output] | None = None
+        self._served: ServedOutputs | None = None
         self._live: LiveSession | None = None
         self._checkpoints: Checkpoints | None = None
         self._session: Session | None = None
@@ -254,12 +254,7 @@ class Run:
         check_pictures(plan, self._origin.frames)
         return plan
 
-    def use_outputs(
-        self,
-        outputs: Sequence[Output],
-        files: Sequence[str] = (),
-        stream: ActiveStream | None = None,
-    ) -> None:
+    def use_outputs(self, outputs: Sequence[Output], files: Sequence[str] = ()) -> None:
         """Deliver the video to outputs that the caller has opened, in place of the configuration's.
 
         To be called before the run is entered. The run closes them.
@@ -267,13 +262,20 @@ class Run:
         Args:
             outputs: as `open_output` returns them.
             files: their paths; `/branch` saves its checkpoints next to the first one.
-            stream: shows the run on a page that the caller serves, and directs it from there.
         """
         self._outputs = outputs
         self.config = replace(self.config, outputs=files)
         self.plan = replace(self.plan, config=self.config)
-        if stream is not None:
-            self._live = LiveSession(self.control, None, stream)
+
+    def use_served(self, served: ServedOutputs) -> None:
+        """As `use_outputs`, with what a server has opened, whose page directs the run."""
+        self.use_outputs(served.outputs, served.files)
+        self._served, self._live = served, served.live(self.control)
+
+    def finish(self) -> None:
+        """Take the video as complete, whatever its length: it leaves no checkpoint."""
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
 
     def __enter__(self) -> Self:
         """Check, lock and open every output; with a loaded model, begin the stream.
@@ -293,9 +295,7 @@ class Run:
         return self
 
     def _open(self, opened: ExitStack) -> None:
-        if self._locks is None:
-            self._locks = OutputLocks()
-        locks, stop = opened.enter_context(self._locks), self.control.stop
+        locks, stop = opened.enter_context(self.locks), self.control.stop
         self._checkpoints = opened.enter_context(Checkpoints(self.plan, locks))
         if self._outputs is None:
             if not self.config.outputs and self.config.web is None:
@@ -321,10 +321,12 @@ class Run:
         if self._session is not None:
             return
         engine = self._model.load(self.config)
+        if self._model.engine is None and self._opened is not None:
+            self._opened.callback(engine.close)
         self._model = replace(self._model, engine=engine)
-        self._session = begin_session(engine, self.plan, self._clip)
-        # the session has the checkpoint's tensors now; nothing else keeps them in memory
-        self._origin = replace(self._origin, saved=None)
+        session = begin_session(engine, self.plan, self._clip)
+        self._session = session if self._served is None else self._served.attach(session)
+        self._origin = replace(self._origin, saved=None)  # its tensors are the session's now
         self.plan = replace(self.plan, origin=self._origin)
 
     def __iter__(self) -> Iterator[Progress]:
@@ -346,10 +348,13 @@ class Run:
         assert session is not None
         assert checkpoints is not None
         assert opened is not None
-        pump = self._start_pump(opened, engine)
+        assert self._outputs is not None
+        pump = open_pump(opened, engine, self._outputs, self._live)
         if self._generated is not None:
             opened.callback(self._generated.close)
-        checkpoints.begin(engine, lambda: pump.saved_frames)
+        served = self._served
+        kept = (lambda: pump.saved_frames) if served is None else served.saved_frames
+        checkpoints.begin(engine, kept)
         prompts = schedule_prompts(engine, plan, session, self._live, stop)
         guard = watch_drift(engine, plan, session)
         if at := plan.origin.frames:
@@ -371,17 +376,6 @@ class Run:
                 if not wanted or stop.is_set():
                     return
 
-    def _start_pump(self, opened: ExitStack, engine: Engine) -> OutputPump:
-        from sana_stream.engine.cpu import limit_threads
-        from sana_stream.streaming.outputs.pump import OutputPump
-
-        live, outputs = self._live, self._outputs
-        assert outputs is not None
-        feeds = list(outputs) if live is None or live.feed is None else [live.feed, *outputs]
-        opened.enter_context(log_once_here())
-        opened.enter_context(limit_threads(engine.device, stages=1 if live else 2))
-        return opened.enter_context(OutputPump(feeds))
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -395,6 +389,6 @@ class Run:
         """
         opened, self._opened = self._opened, None
         assert opened is not None
-        if self.progress.complete and self._checkpoints is not None:
-            self._checkpoints.finish()
+        if self.progress.complete:
+            self.finish()
         opened.__exit__(kind, error, trace)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
+from sana_stream._prompts import add_suffix
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.pacing import RealtimePacer
 
@@ -16,7 +19,7 @@ from .checkpoint_files import SUFFIX, checkpoint_path
 from .inputs import VideoStart, read_picture
 from .live import LiveSession
 from .plan import RunPlan
-from .prompt_check import PromptCheck
+from .prompt_check import PromptCheck, log_once_here
 from .prompts import PromptScheduler
 from .stored import run_to_json
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.drift import DriftGuard
     from sana_stream.engine.session.session import Session
+    from sana_stream.streaming.outputs.base import Output
+    from sana_stream.streaming.outputs.pump import OutputPump
 
 BRANCH_SPARE = 200 << 20  # bytes that stay free for other programs
 
@@ -40,11 +45,24 @@ def begin_session(engine: Engine, plan: RunPlan, clip: VideoStart) -> Session:
         settings = replace(snapshot.settings, seed=config.seed)  # a branch may have its own
         return engine.session_from(replace(snapshot, settings=settings))
     return engine.session(
-        plan.timeline.prompt_at(0) + plan.prompt_suffix,
+        add_suffix(plan.timeline.prompt_at(0), plan.prompt_suffix),
         negative_prompt=plan.negative_prompt,
         video=clip.video,
         settings=plan.settings,
     )
+
+
+def open_pump(
+    opened: ExitStack, engine: Engine, outputs: Sequence[Output], live: LiveSession | None
+) -> OutputPump:
+    """What delivers a run's blocks to its outputs and to its page, until `opened` is closed."""
+    from sana_stream.engine.cpu import limit_threads
+    from sana_stream.streaming.outputs.pump import OutputPump
+
+    feeds = list(outputs) if live is None or live.feed is None else [live.feed, *outputs]
+    opened.enter_context(log_once_here())
+    opened.enter_context(limit_threads(engine.device, stages=1 if live else 2))
+    return opened.enter_context(OutputPump(feeds))
 
 
 def schedule_prompts(
@@ -66,11 +84,9 @@ def schedule_prompts(
 
 def watch_drift(engine: Engine, plan: RunPlan, session: Session) -> DriftGuard:
     """The guard that compares the session's blocks with the first ones under their prompt."""
-    from sana_stream.engine.session.drift import DriftGuard
-
     after_clip = plan.origin.first_block > 0 and not plan.origin.frames
     given = after_clip or plan.timeline.cues[0].image is not None
-    return DriftGuard(session, engine, plan.config.guard, given=given)
+    return engine.drift_guard(session, plan.config.guard, given)
 
 
 def save_moment(plan: RunPlan, session: Session, name: str) -> str:

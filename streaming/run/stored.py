@@ -32,6 +32,8 @@ _SAME = (
     *("video", "loras", "quantize", "quantize_text", "device", "dtype", "memory", "block_frames"),
     *("decoder", "compile", "graphs", "decode_frames", "keep_checkpoint", "guard"),
 )
+# keys of later versions: only values that differ are stored, so that earlier versions read the rest
+_LATER = {"mark": True, "bit_depth": None, "audio": None}
 # keys that change nothing in the video's frames or in how they are encoded
 _NOT_OF_THE_VIDEO = frozenset(
     (
@@ -64,14 +66,19 @@ class StoredRun:
         from .config_schema import StoredCue, StoredJob
 
         stored = StoredJob.model_validate(values)
-        names = ("start_seconds", "prompt", "start_frame", "image", "negative")
+        names = ("start_seconds", "prompt", "start_frame", "image", "negative", "blend")
         cues = (
             StoredCue.model_validate(dict(zip(names, cue, strict=False)))
             for cue in stored.story.cues
         )
         story = Story(
             tuple(
-                Cue(c.start_seconds, c.prompt, c.start_frame, image=c.image, negative=c.negative)
+                Cue(
+                    *(c.start_seconds, c.prompt, c.start_frame),
+                    image=c.image,
+                    negative=c.negative,
+                    blend=c.blend,
+                )
                 for c in cues
             ),
             stored.story.name,
@@ -99,6 +106,7 @@ def run_to_json(plan: RunPlan) -> dict[str, Any]:
             cue.start_frame,
             cue.image and _absolute(cue.image),
             cue.negative,
+            *([cue.blend] if cue.blend else []),  # so the keys of other cues are as before
         ]
         for cue in plan.story.cues
     ]
@@ -139,7 +147,7 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
 
     given = {
         "model": engine.source or EMBEDDED,
-        "device": str(engine.device),
+        "device": str(engine.device) if engine.peers.devices == 1 else engine.device.type,
         "dtype": str(engine.dtype).removeprefix("torch."),
         "quantize": engine.quantized,
         "quantize_text": engine.text_quantized,
@@ -154,11 +162,16 @@ def with_engine(config: RunConfig, engine: Engine) -> RunConfig:
 def _options(config: RunConfig) -> dict[str, Any]:
     """The configuration under the keys of a checkpoint."""
     values = {name: getattr(config, name) for name in _SAME}
+    if config.parallel is not None:  # earlier versions cannot read the key
+        values["parallel"] = config.parallel
     for name in ("parts", "image", "video", "model"):
         if values[name] is not None:
             values[name] = _absolute_if_there(str(values[name]))
     values["loras"] = [(_absolute_if_there(str(file)), scale) for file, scale in config.loras]
     values["decoder"] = _decoder_from_anywhere(config.decoder)
+    for name, default in _LATER.items():
+        if (value := getattr(config, name)) != default:
+            values[name] = _absolute_if_there(str(value)) if name == "audio" else value
     file = config.prompt_file
     return values | {
         "prompts": config.prompts,
@@ -179,7 +192,7 @@ def _options(config: RunConfig) -> dict[str, Any]:
 
 def _config(options: Mapping[str, Any], story: Story) -> RunConfig:
     """The configuration that the keys of a checkpoint describe."""
-    values = {name: options[name] for name in _SAME}
+    values = {name: options[name] for name in (*_SAME, *_LATER, "parallel")}
     fps, file, every = options["fps"], options["prompt_file"], options["checkpoint_every"]
     length = options["length"]
     return RunConfig(

@@ -1,8 +1,9 @@
 """The HTTP API of the live page and of other players.
 
-`/` is the page, `/live.mp4` the stream from its newest block on, `/live.m3u8` the same for players
-of playlists, `/status` the state of the run as JSON. `/prompt` and `/command` control the stream,
-`/download` is the recording so far. `/streams` lists, adds and cancels the jobs of a server.
+`/streams/ID/` is the page of a stream, `live.mp4` below it the stream from its newest block on,
+`live.m3u8` the same for players of playlists, `status` the state of the run as JSON. `prompt` and
+`command` control the stream, `download` is the recording so far. The same paths without
+`/streams/ID` mean the newest stream. `/streams` lists, adds and cancels the jobs of a server.
 """
 
 from __future__ import annotations
@@ -21,59 +22,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sana_stream.errors import CommandError, JobError, QueueFullError
-from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.errors import CommandError
+from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
+from .fleet import FleetStatus, fleet_routes
+from .jobs import RETRY_SECONDS, JobHandlers
 from .live_feed import LiveFeed
-from .request_body import read_json, read_text
+from .registry import ActiveStream, StreamRegistry
+from .request_body import read_prompt, read_text
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
-from .status import ActiveStream, CurrentStream
 
-
-class JobHandlers:
-    """Answers requests about the jobs of a server; they need the role CONTROL."""
-
-    def __init__(self, jobs: JobQueue) -> None:
-        self._queue = jobs
-
-    async def list_or_submit(self, request: Request) -> Response:
-        """GET: every job, oldest first. POST: add one.
-
-        A job is `{"story": "…", "seed": 0, "seconds": 60}`; only the story is required.
-        """
-        require_control(request)
-        if request.method == "POST":
-            return await self._submit(request)
-        return JsonResponse([job.as_dict() for job in self._queue.jobs()])
-
-    async def cancel(self, request: Request) -> Response:
-        """DELETE: cancel the job of this number."""
-        require_control(request)
-        number = request.path_params["number"]
-        known = {str(job.number) for job in self._queue.jobs()}
-        if number not in known or not self._queue.cancel(int(number)):
-            raise HTTPException(404, "no stream of this number is queued or running")
-        return Response(status_code=204)
-
-    async def _submit(self, request: Request) -> Response:
-        fields = await read_json(request)
-        try:
-            job = await run_in_threadpool(self._queue.submit, fields)
-        except QueueFullError as error:
-            raise HTTPException(503, str(error)) from error
-        except JobError as error:
-            raise HTTPException(400, str(error)) from error
-        return JsonResponse(job.as_dict(), 201)
-
-
-_PAGE = {
-    "/": ("page.html", "text/html"),
+_PAGE = ("page.html", "text/html")
+_FILES = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/player.js": ("player.js", "text/javascript"),
 }
+_OF_STREAM = "/streams/{id}"
 _SLICE = 1 << 16  # bytes sent at once: no more is buffered for a slow viewer
 SEGMENT_SECONDS = 30.0  # for a viewer to receive one block
 
@@ -87,33 +54,38 @@ class Limits:
 
 
 def create_app(
-    current: CurrentStream,
+    streams: StreamRegistry,
     access: AccessPolicy,
     jobs: JobQueue | None = None,
     limits: Limits = Limits(),
+    fleet: FleetStatus | None = None,
 ) -> Starlette:
-    """The web application that shows the current stream to clients that have access.
+    """The web application that shows streams to clients that have access.
 
-    With `jobs` it also serves `/streams`.
+    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`.
     """
-    handlers = _Handlers(current, jobs, limits)
-    routes = [
-        *(Route(path, handlers.page, methods=["GET"]) for path in _PAGE),
-        Route("/live.mp4", handlers.live, methods=["GET"]),
-        Route("/live.m3u8", handlers.playlist, methods=["GET"]),
-        Route("/init.mp4", handlers.init, methods=["GET"]),
-        Route("/segment{number}.m4s", handlers.segment, methods=["GET"]),
-        Route("/status", handlers.status, methods=["GET"]),
-        Route("/prompt", handlers.prompt, methods=["POST"]),
-        Route("/command", handlers.command, methods=["POST"]),
-        Route("/download", handlers.download, methods=["GET"]),
-    ]
-    if jobs is not None:
-        job_handlers = JobHandlers(jobs)
+    job_handlers = None if jobs is None else JobHandlers(jobs)
+    handlers = _Handlers(streams, job_handlers, limits)
+    routes = [Route(path, handlers.file, methods=["GET"]) for path in _FILES]
+    for prefix in ("", _OF_STREAM):
+        routes += [
+            Route(f"{prefix}/", handlers.page, methods=["GET"]),
+            Route(f"{prefix}/live.mp4", handlers.live, methods=["GET"]),
+            Route(f"{prefix}/live.m3u8", handlers.playlist, methods=["GET"]),
+            Route(f"{prefix}/init.mp4", handlers.init, methods=["GET"]),
+            Route(f"{prefix}/segment{{number}}.m4s", handlers.segment, methods=["GET"]),
+            Route(f"{prefix}/status", handlers.status, methods=["GET"]),
+            Route(f"{prefix}/prompt", handlers.prompt, methods=["POST"]),
+            Route(f"{prefix}/command", handlers.command, methods=["POST"]),
+            Route(f"{prefix}/download", handlers.download, methods=["GET"]),
+        ]
+    if job_handlers is not None:
         routes += [
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
-            Route("/streams/{number}", job_handlers.cancel, methods=["DELETE"]),
+            Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
+    if fleet is not None:
+        routes += fleet_routes(fleet)
     app = Starlette(
         routes=routes,
         middleware=[Middleware(AccessMiddleware, access=access)],
@@ -133,53 +105,59 @@ async def _sliced(data: bytes) -> AsyncIterator[bytes]:
 
 
 class _Handlers:
-    def __init__(self, current: CurrentStream, jobs: JobQueue | None, limits: Limits) -> None:
-        self._current = current
+    """Answers requests about the stream that the address names, or about the newest one."""
+
+    def __init__(self, streams: StreamRegistry, jobs: JobHandlers | None, limits: Limits) -> None:
+        self._streams = streams
+        self._jobs = jobs
         self._limits = limits
         self._downloads = 0
-        self._takes_jobs = jobs is not None
-        self._viewers = 0
+        self._viewers = 0  # of all streams
         folder = resources.files(__package__ or "").joinpath("static")
+        self._page = folder.joinpath(_PAGE[0]).read_bytes()
         self._files = {
-            path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()
+            path: (folder.joinpath(name).read_bytes(), kind)
+            for path, (name, kind) in _FILES.items()
         }
 
-    async def page(self, request: Request) -> Response:
+    async def file(self, request: Request) -> Response:
         content, kind = self._files[request.url.path]
         return Response(content, media_type=kind)
 
+    async def page(self, request: Request) -> Response:
+        self._find(request)
+        return Response(self._page, media_type=_PAGE[1])
+
     async def status(self, request: Request) -> Response:
-        stream = self._current.stream
+        stream, job = self._find(request)
         may_control = request.state.role is Role.CONTROL
-        may = {"may_direct": may_control, "may_begin": may_control and self._takes_jobs}
-        if stream is None:
-            return JsonResponse({"state": "empty", **may})
-        snapshot = stream.status.snapshot()
-        paused = stream.control.paused and snapshot.state != "finished"
-        return JsonResponse(
-            {
-                **snapshot.as_dict(),
-                "state": "paused" if paused else snapshot.state,
-                "stream": stream.number,
-                "waiting_prompt": stream.control.waiting_prompt,
-                "mime": stream.feed.mime,
-                "viewers": self._viewers,
-                **may,
-                "may_download": stream.recording is not None,
-            }
-        )
+        common = {
+            "may_direct": may_control,
+            "may_begin": may_control and self._jobs is not None,
+            "streams": [
+                {"id": each.id, "title": each.status.title} for each in self._streams.running
+            ],
+        }
+        if stream is not None:
+            return JsonResponse({**_status_of(stream), **common})
+        if job is None or self._jobs is None:
+            return JsonResponse({"state": "empty", **common})
+        place = self._jobs.place(job)
+        state = {"state": job.state, "stream": job.id, "title": job.story, "place": place}
+        return JsonResponse({**state, **common})
 
     async def live(self, request: Request) -> Response:
-        stream = self._require_stream()
+        stream = self._require_stream(request)
         if request.method == "HEAD":  # without a body, which would last until the stream ends
             return Response(media_type="video/mp4")
         if self._viewers >= self._limits.viewers:
-            raise HTTPException(503, f"{self._viewers} viewers are watching; try again later")
+            raise _busy(f"{self._viewers} viewers are watching")
         _hold(request)
         return StreamedResponse(self._watch(stream.feed), media_type="video/mp4")
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
         self._viewers += 1
+        feed.viewers += 1
         try:
             yield feed.init
             number = None
@@ -189,9 +167,12 @@ class _Handlers:
                 number = segment.number
         finally:
             self._viewers -= 1
+            feed.viewers -= 1
+            feed.touch()
 
     async def playlist(self, request: Request) -> Response:
-        feed = self._require_stream().feed
+        feed = self._require_stream(request).feed
+        feed.touch()
         segments = feed.segments()
         if not segments:
             raise HTTPException(503, "the first block is being generated")
@@ -205,11 +186,11 @@ class _Handlers:
         return Response(text + end, media_type="application/vnd.apple.mpegurl")
 
     async def init(self, request: Request) -> Response:
-        return Response(self._require_stream().feed.init, media_type="video/mp4")
+        return Response(self._require_stream(request).feed.init, media_type="video/mp4")
 
     async def segment(self, request: Request) -> Response:
         number = request.path_params["number"]
-        for segment in self._require_stream().feed.segments():
+        for segment in self._require_stream(request).feed.segments():
             if str(segment.number) == number:
                 length = {"content-length": str(len(segment.data))}
                 parts = _sliced(segment.data)
@@ -218,15 +199,15 @@ class _Handlers:
 
     async def prompt(self, request: Request) -> Response:
         stream = self._require_control(request)
-        text = await read_text(request)
-        if not text:
-            raise HTTPException(400, "the prompt is empty")
+        text, blocks = await read_prompt(request)
         try:
-            stream.control.prompt(text)
+            prompt = stream.control.prompt(text, blocks)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
+        if not prompt:
+            raise HTTPException(400, "the prompt is empty")
         frame = stream.feed.frames
-        return JsonResponse({"prompt": text, "from_frame_or_later": frame}, 202)
+        return JsonResponse({"prompt": prompt, "from_frame_or_later": frame}, 202)
 
     async def command(self, request: Request) -> Response:
         stream = self._require_control(request)
@@ -240,11 +221,11 @@ class _Handlers:
         return PlainTextResponse("ok\n", 202)
 
     async def download(self, request: Request) -> Response:
-        stream, headers_only = self._require_stream(), request.method == "HEAD"
+        stream, headers_only = self._require_stream(request), request.method == "HEAD"
         if stream.recording is None:
             raise HTTPException(404, "this stream is not recorded")
         if self._downloads >= self._limits.downloads:
-            raise HTTPException(503, f"{self._downloads} downloads are running; try again later")
+            raise _busy(f"{self._downloads} downloads are running")
         complete = stream.status.snapshot().state == "finished"
         ranges, if_range = (request.headers.get(name) for name in ("range", "if-range"))
         try:
@@ -265,14 +246,55 @@ class _Handlers:
         finally:
             self._downloads -= 1
 
-    def _require_stream(self) -> ActiveStream:
-        if self._current.stream is None:
-            raise HTTPException(503, "no stream has begun")
-        return self._current.stream
+    def _find(self, request: Request) -> tuple[ActiveStream | None, StreamJob | None]:
+        """The stream that the address names; its job, where it has not begun.
+
+        Raises:
+            HTTPException: no stream has this id.
+        """
+        stream_id = request.path_params.get("id")
+        if stream_id is None:
+            return self._streams.newest, None
+        stream = self._streams.find(stream_id)
+        job = None if self._jobs is None or stream is not None else self._jobs.find(stream_id)
+        if stream is None and job is None:
+            raise HTTPException(404, "no stream has this id")
+        return stream, job
+
+    def _require_stream(self, request: Request) -> ActiveStream:
+        stream, job = self._find(request)
+        if stream is not None:
+            return stream
+        if job is not None and job.is_over:
+            raise HTTPException(404, f"this stream was {job.state} before it began")
+        place = None if job is None or self._jobs is None else self._jobs.place(job)
+        if place is not None:
+            raise _busy(f"this stream has not begun; its place in the queue is {place}")
+        raise _busy("no stream has begun")
 
     def _require_control(self, request: Request) -> ActiveStream:
         require_control(request)
-        return self._require_stream()
+        return self._require_stream(request)
+
+
+def _status_of(stream: ActiveStream) -> dict[str, object]:
+    snapshot = stream.status.snapshot()
+    paused = stream.control.paused and snapshot.state != "finished"
+    return {
+        **snapshot.as_dict(),
+        "state": "paused" if paused else snapshot.state,
+        "stream": stream.id,
+        "waiting_prompt": stream.control.waiting_prompt,
+        "mime": stream.feed.mime,
+        "viewers": stream.feed.viewers,
+        "may_download": stream.recording is not None,
+    }
+
+
+def _busy(why: str) -> HTTPException:
+    """What cannot be answered now, but may be later."""
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return HTTPException(503, f"{why}; try again later", headers)
 
 
 def _hold(request: Request) -> None:

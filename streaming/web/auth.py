@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SEND_SECONDS = 30.0  # without progress, after which a viewer is disconnected
 WRONG_SECONDS = 0.5  # before a wrong token is refused, to slow guessing
+_PAGE = re.compile(r"/(streams/[0-9]{1,18}/)?")  # paths that move a token into a cookie
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -156,8 +158,8 @@ class AccessMiddleware:
                 scope, receive, send
             )
             return
-        if given and scope["path"] == "/":
-            await self._keep_token(given)(scope, receive, send)
+        if given and _PAGE.fullmatch(scope["path"]):
+            await self._keep_token(given, scope["path"])(scope, receive, send)
             return
         query = f"?token={given}" if given else ""
         scope.setdefault("state", {}).update(role=role, query=query)
@@ -185,9 +187,9 @@ class AccessMiddleware:
             return None
         return QueryParams(scope["query_string"]).get("token")
 
-    def _keep_token(self, token: str) -> RedirectResponse:
+    def _keep_token(self, token: str, path: str) -> RedirectResponse:
         """Move the token from the address, where it is visible, into a cookie."""
-        response = RedirectResponse("/", 303)
+        response = RedirectResponse(path, 303)
         response.set_cookie(self._access.cookie, token, httponly=True, samesite="strict")
         return response
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from sana_stream.streaming.containers.mp4 import Mp4Fragmenter
-from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
+from sana_stream.streaming.video_format import EncoderSettings, Metadata, StreamSpec, VideoFormat
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
@@ -33,17 +34,32 @@ class LiveFeed:
     Args:
         video: size and rate.
         longest_block: pixel frames of the longest block; default: as those written so far.
+        frames: how many frames were made before, of a stream that is resumed.
+        metadata: of the stream.
+
+    Attributes:
+        frames: how many frames were made.
+        viewers: how many clients are watching; counted by the web server.
     """
 
     durable = False
     takes_parts = True
     name = "web page"
 
-    def __init__(self, video: VideoFormat, longest_block: int = 0) -> None:
-        self.frames = 0
+    def __init__(
+        self,
+        video: VideoFormat,
+        longest_block: int = 0,
+        frames: int = 0,
+        metadata: Metadata | None = None,
+    ) -> None:
+        self.frames = frames
+        self.viewers = 0
+        self._requested = time.monotonic()
         self._longest = video.seconds(longest_block)
         self._video = video
-        self._fragments = Mp4Fragmenter(StreamSpec(video, EncoderSettings("h264")))
+        spec = StreamSpec(video, EncoderSettings("h264"), metadata or Metadata())
+        self._fragments = Mp4Fragmenter(spec)
         self._lock = Lock()
         self._segments: deque[MediaSegment] = deque(maxlen=_KEPT)
         self._count = 0
@@ -70,6 +86,14 @@ class LiveFeed:
         """Seconds of the longest segment, which a playlist must not change (RFC 8216, 6.2.1)."""
         return self._longest
 
+    def touch(self) -> None:
+        """Record that a client asked for the stream now."""
+        self._requested = time.monotonic()
+
+    def watched_within(self, seconds: float) -> bool:
+        """Whether a client watches, or asked for the stream in the last `seconds` seconds."""
+        return self.viewers > 0 or time.monotonic() - self._requested < seconds
+
     def write(self, block: Block | BlockPart) -> None:
         """Add a block, or a part."""
         data = self._fragments.fragment(block)
@@ -85,6 +109,11 @@ class LiveFeed:
         """End the stream of every viewer."""
         self._closed = True
         self._wake()
+
+    def drop(self) -> None:
+        """Free the blocks of a stream that has ended."""
+        with self._lock:
+            self._segments.clear()
 
     def segments(self) -> tuple[MediaSegment, ...]:
         """The blocks that are kept, oldest first."""

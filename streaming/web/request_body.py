@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from sana_stream._files import parse_json
+from sana_stream._prompts import MOST_BLOCKS
 
 BODY_LIMIT = 64 << 10  # bytes
 BODY_SECONDS = 10.0
 _DEPTH = 8  # nested lists and objects
 _EXPECTED = 'send text in UTF-8, or JSON: {"text": "…"}'
+_EXPECTED_PROMPT = (
+    'send a prompt in UTF-8, or JSON: {"text": "…", "transition_blocks": 4}, with a number from 0'
+    f" to {MOST_BLOCKS}"
+)
 # the types that curl and forms send are read as text, too
 _ACCEPTED = {
     "",
@@ -29,6 +34,11 @@ class _Text(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     text: str
+
+
+class _Prompt(_Text):
+    transition_blocks: int | None = Field(None, ge=0, le=MOST_BLOCKS)
+    transition_chunks: int | None = Field(None, ge=0, le=MOST_BLOCKS)  # as vLLM-Omni names it
 
 
 def refused_body(method: str, headers: Headers) -> tuple[int, str] | None:
@@ -45,9 +55,29 @@ def refused_body(method: str, headers: Headers) -> tuple[int, str] | None:
     return None
 
 
+async def read_prompt(request: Request) -> tuple[str, int | None]:
+    """A prompt as one line of text, and over how many blocks it is blended in.
+
+    The body is text, without a number; or a JSON object with `text` and optionally
+    `transition_blocks`, or `transition_chunks` in its place.
+    """
+    if not _is_json(request):
+        return await read_text(request), None
+    try:
+        fields = _Prompt.model_validate(await read_json(request))
+    except ValidationError as error:
+        raise HTTPException(400, _EXPECTED_PROMPT) from error
+    blocks, chunks = fields.transition_blocks, fields.transition_chunks
+    if blocks is not None and chunks is not None:
+        raise HTTPException(
+            400, "transition_blocks and transition_chunks are the same: leave one of them out"
+        )
+    return " ".join(fields.text.split()), chunks if blocks is None else blocks
+
+
 async def read_text(request: Request) -> str:
     """The body as one line of text, or the field `text` of a JSON object."""
-    if _kind(request.headers.get("content-type", "")) != "application/json":
+    if not _is_json(request):
         return " ".join((await _decoded(request)).split())
     try:
         return " ".join(_Text.model_validate(await read_json(request)).text.split())
@@ -79,6 +109,10 @@ def _is_accepted(content_type: str) -> bool:
         "utf8",
         "us-ascii",
     )
+
+
+def _is_json(request: Request) -> bool:
+    return _kind(request.headers.get("content-type", "")) == "application/json"
 
 
 def _kind(content_type: str) -> str:

@@ -18,8 +18,9 @@ from sana_stream.streaming.control.job_queue import JobQueue
 from .app import Limits, create_app
 from .auth import AccessPolicy
 from .connections import Connections, connection_limit, notice_dead_peers, refuse
+from .fleet import FleetStatus
 from .http_protocol import HeaderTimeoutProtocol
-from .status import CurrentStream
+from .registry import StreamRegistry
 
 HEADER_SECONDS = 10.0  # for a connection to send a complete request
 _WAITING = 1024  # connections that the system queues
@@ -29,17 +30,21 @@ _PAUSE = 0.01  # seconds; leaves the processor to the run, however many connecti
 
 
 class WebServer:
-    """Serves the page of the current stream until it is closed.
+    """Serves the pages of streams until it is closed.
 
     The port is opened at once; port 0 is any free port, and the attribute `access` has the one that
-    was opened. With `jobs` the server also takes jobs.
+    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas.
 
     Raises:
         InvalidOutputError: the address cannot be used.
     """
 
     def __init__(
-        self, current: CurrentStream, access: AccessPolicy, jobs: JobQueue | None = None
+        self,
+        streams: StreamRegistry,
+        access: AccessPolicy,
+        jobs: JobQueue | None = None,
+        fleet: FleetStatus | None = None,
     ) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
@@ -56,7 +61,7 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(current, self.access, jobs, limits),
+                create_app(streams, self.access, jobs, limits, fleet),
                 log_config=None,
                 log_level="critical",
                 access_log=False,

@@ -1,18 +1,14 @@
-"""The state of the current stream, for the web page."""
+"""The state of a stream, for the web page."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.video_format import VideoFormat
-
-from .live_feed import LiveFeed
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -118,6 +114,16 @@ class RunStatus:
         with self._lock:
             self._finished = True
 
+    @property
+    def title(self) -> str:
+        """The title of the stream."""
+        return self._title
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended."""
+        return self._finished
+
     def snapshot(self) -> StatusSnapshot:
         """The current state."""
         with self._lock:
@@ -146,34 +152,3 @@ class RunStatus:
         seconds = sum(taken for _, taken in self._recent)
         frames = sum(count for count, _ in self._recent)
         return self._video.seconds(frames) / seconds if seconds else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveStream:
-    """One stream with its feed, its control, its status and its recording."""
-
-    number: int
-    feed: LiveFeed
-    control: LiveControl
-    status: RunStatus
-    recording: Path | None = None  # the growing video file, for download
-
-
-class CurrentStream:
-    """Holds the running stream; set by the run, read by the web server."""
-
-    def __init__(self) -> None:
-        self._stream: ActiveStream | None = None
-
-    @property
-    def stream(self) -> ActiveStream | None:
-        """The running stream, or the last one; None before the first."""
-        return self._stream
-
-    def begin(
-        self, feed: LiveFeed, control: LiveControl, status: RunStatus, recording: Path | None = None
-    ) -> ActiveStream:
-        """Make a new stream the current one."""
-        number = 0 if self._stream is None else self._stream.number + 1
-        self._stream = ActiveStream(number, feed, control, status, recording)
-        return self._stream

@@ -46,6 +46,7 @@ def main() -> None:
         origin=NEW_VIDEO,
         id="0" * 16,
         prompts=config.prompts,
+        model_name="numbers",
         video_format=VideoFormat(WIDTH, HEIGHT, 16),
     )
     with (

@@ -87,7 +87,7 @@ def test_declared_option_is_parsed_and_read() -> None:
     parser = build_parser("")
     flags = {name for action in parser._actions for name in action.option_strings}
     assert {option.flag for option in OPTIONS.values()} == flags - {
-        "--no-realtime", "--version", "--help", "-h",
+        "--no-realtime", "--no-mark", "--version", "--help", "-h",
     }  # fmt: skip
     options = Options.of(parser.parse(["--prompt", "a"]))
     assert options == Options(prompts=("a",), outputs=("a.mp4",))

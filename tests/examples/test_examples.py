@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
@@ -252,3 +253,16 @@ def test_busy_neighbours_prints_each_way(
     run("busy_neighbours", *few, "--model", tiny_folder)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines[1:]] == ["0 busy, default", "0 busy, sleeping"]
+
+
+def test_measure_blends_prints_each_way(tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
+    few = ("--blocks", "2", "--changes", "1", "--ways", "3", "--sheet", "blend.png")
+    run("measure_blends", *tiny[:2], *few)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("way  ")
+    ways = [line[:26].strip() for line in lines[1:]]
+    assert len(ways) == 3
+    assert ways[0] == "joined tokens at weights"
+    assert len({line.split()[-5] for line in lines[1:]}) == 1  # the block before the blend
+    with Image.open("blend.png") as sheet:
+        assert sheet.size == (2 * 48, 2 * 32)

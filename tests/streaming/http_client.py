@@ -14,8 +14,8 @@ from typing import Any
 import av
 
 from sana_stream.streaming.video_format import VideoFormat
+from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import ActiveStream, CurrentStream
 
 from .blocks import number_of
 
@@ -23,9 +23,9 @@ VIDEO = VideoFormat(96, 64, 16)
 TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
 
 
-def stream_of(current: CurrentStream) -> ActiveStream:
-    assert current.stream
-    return current.stream
+def stream_of(current: StreamRegistry) -> ActiveStream:
+    assert current.newest
+    return current.newest
 
 
 def ask(

@@ -24,8 +24,9 @@ from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream, RunStatus, ShownPrompt
+from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
 SCALE = 4
 VIDEO = VideoFormat(96 * SCALE, 64 * SCALE, 16)
@@ -43,31 +44,34 @@ def main() -> None:
     parser.add_argument("--record", type=Path, default=None)
     parser.add_argument("--blocks", type=int, default=None)
     parser.add_argument("--jobs", action="store_true", help="wait for jobs")
+    parser.add_argument("--second", action="store_true", help="next to a stream without blocks")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    current, queue = CurrentStream(), JobQueue() if options.jobs else None
+    current, queue = StreamRegistry(), JobQueue() if options.jobs else None
     with WebServer(current, AccessPolicy.on(options.host, options.port), queue) as server:
         say(f"at {server.access.url()}")
         say(f"watch {server.access.url(Role.VIEW)}")
-        while queue and (job := queue.next(Event())):
-            control = LiveControl()
-            queue.begin(job, control)
-            run(current, control, None, options.blocks, (ShownPrompt(0, job.story),))
+        if options.second:
+            current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "A night"))
+        while queue and (found := queue.next(Event())):
+            job, control = found
+            run(current, control, None, options.blocks, (ShownPrompt(0, job.story),), job.id)
             queue.end(job)
         run(current, LiveControl(), options.record, options.blocks, STORY)
         Event().wait()
 
 
 def run(
-    current: CurrentStream,
+    current: StreamRegistry,
     control: LiveControl,
     record: Path | None,
     limit: int | None,
     story: tuple[ShownPrompt, ...],
+    stream_id: int | None = None,
 ) -> None:
     feed = LiveFeed(VIDEO)
     run_status = RunStatus(VIDEO, "A harbour", 7, None, story)
-    current.begin(feed, control, run_status, record)
+    current.begin(feed, control, run_status, record, stream_id)
     outputs: list[Output] = [feed]
     if record:
         outputs.append(
@@ -84,7 +88,10 @@ def run(
             control.wait_while_paused()
             pace.wait()
             planned = [cue.prompt for cue in story if start - 16 < cue.start <= start]
-            prompt = control.drain().prompt or (planned[-1] if planned else prompt)
+            changes = control.drain()
+            prompt = changes.prompt or (planned[-1] if planned else prompt)
+            if changes.blend:
+                run_status.set_notice(f"over {changes.blend} blocks")
             block = make_block(index, start, 16 + (index == 0), prompt)
             frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)
             frames[:, 9 * SCALE :] = colour(prompt)

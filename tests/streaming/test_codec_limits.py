@@ -26,7 +26,10 @@ from sana_stream.streaming.video_format import (
     check_limits,
 )
 
-HOMES = {"h264": "mp4", "h265": "mp4", "av1": "mp4", "vp9": "webm", "ffv1": "matroska"}
+HOMES = {
+    **{"h264": "mp4", "h265": "mp4", "av1": "mp4", "vp9": "webm", "ffv1": "matroska"},
+    **{"prores": "mov", "dnxhr": "mov"},
+}
 
 # makes and reads back streams of three blocks; glibc looks after every piece of memory
 TRIAL = """
@@ -74,10 +77,12 @@ def test_an_encoder_takes_what_its_limits_say(codec: str) -> None:
     limits = LIMITS[codec]
     width, height = limits.smallest
     presets = limits.presets or (None,)
-    sizes = ((width, height), (width, 800), (800, height), (width + 2, height + 2), (98, 66))
+    plain = max(64, width), max(64, height)
+    sizes = ((width, height), (width, 800), (800, height), (width + 2, height + 2))
+    sizes += ((plain[0] + 34, plain[1] + 2),)
     cases: list[Case] = [(*size, 16, None, None) for size in sizes]
-    cases += [(64, 64, limits.fastest, None, None), (64, 64, 16, limits.crf, presets[0])]
-    cases += [(64, 64, 16, 0 if limits.crf else None, presets[-1])]
+    cases += [(*plain, limits.fastest, None, None), (*plain, 16, limits.crf, presets[0])]
+    cases += [(*plain, 16, 0 if limits.crf else None, presets[-1])]
     try_encoder(codec, cases)
 
 

@@ -20,8 +20,9 @@ from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream, RunStatus
+from sana_stream.streaming.web.status import RunStatus
 
 Opener = Callable[[VideoFormat], AbstractContextManager[Output]]
 HOST = "127.0.0.1"
@@ -112,7 +113,7 @@ def rtmp(video: VideoFormat) -> Iterator[Output]:
 @contextmanager
 def page(video: VideoFormat) -> Iterator[Output]:
     """The live page's feed, with one viewer."""
-    current, feed = CurrentStream(), LiveFeed(video)
+    current, feed = StreamRegistry(), LiveFeed(video)
     current.begin(feed, LiveControl(), RunStatus(video))
     with WebServer(current, AccessPolicy.on(HOST, 0)) as server:
 

@@ -27,8 +27,9 @@ from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.video_format import VideoFormat
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream, RunStatus
+from sana_stream.streaming.web.status import RunStatus
 
 if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
@@ -51,7 +52,7 @@ def measure(model: str, viewers: int, blocks: int, turns: int) -> None:
     engine = Engine.load(model)
     session = engine.session("a red boat on the sea at sunset")
     video = VideoFormat(engine.preset.width, engine.preset.height, engine.preset.fps)
-    current, feed = CurrentStream(), LiveFeed(video)
+    current, feed = StreamRegistry(), LiveFeed(video)
     current.begin(feed, LiveControl(), RunStatus(video))
     alone: list[float] = []
     watched: list[float] = []

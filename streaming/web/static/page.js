@@ -3,26 +3,32 @@
 import { Player } from "/player.js";
 
 const $ = (id) => document.getElementById(id);
+const base = location.pathname.match(/^\/streams\/\d+\//)?.[0] ?? "/"; // of the stream shown
 const video = $("video");
-const player = new Player(video, onPlayer);
+const player = new Player(video, `${base}live.mp4`, onPlayer);
 const history = readHistory();
 let status = null; // the last answer of the server
 let playing = null; // number of the stream being played
 let retryAt = 0;
 let unplayable = false;
 let sent = null; // the last prompt sent, until it is shown
+let asksNew = false; // the box takes the first prompt of another stream
 let place = history.length; // in the history, for the arrow keys
 
 const STATES = {
   connecting: ["connecting", "Connecting …"],
   empty: ["waiting", "No stream has begun yet."], // replaced for clients that may begin one
+  queued: ["in the queue", "This stream waits in the queue."],
+  cancelled: ["cancelled", "This stream was cancelled before it began."],
+  failed: ["failed", "This stream could not begin."],
   starting: ["starting", "The first block is being generated …"],
   running: ["live", ""],
   paused: ["paused", ""],
   finished: ["finished", ""],
   disconnected: ["disconnected", "Disconnected. Trying again …"],
 };
-const UNPLAYABLE = "This browser cannot play the stream. Open /live.mp4 in a video player.";
+const OVER = ["empty", "finished", "cancelled", "failed"]; // another stream may begin here
+const UNPLAYABLE = `This browser cannot play the stream. Open ${base}live.mp4 in a video player.`;
 const BEGIN = "Write a prompt below to begin a stream.";
 
 function readHistory() {
@@ -44,8 +50,10 @@ function clock(seconds) {
 function show(state) {
   const [word, usual] = STATES[state];
   const controls = Boolean(status?.may_direct) && ["starting", "running", "paused"].includes(state);
-  const begins = Boolean(status?.may_begin) && ["empty", "finished"].includes(state);
-  const overlay = unplayable && !usual ? UNPLAYABLE : begins && usual ? BEGIN : usual;
+  const begins = Boolean(status?.may_begin) && (asksNew || OVER.includes(state));
+  const queue = state === "queued" && status.place ? ` Its place is ${status.place}.` : "";
+  const invites = begins && ["empty", "finished"].includes(state);
+  const overlay = unplayable && !usual ? UNPLAYABLE : invites ? BEGIN : usual + queue;
   if (document.body.dataset.state !== state && $("answer").className !== "bad" && !sent) {
     $("answer").textContent = ""; // it was about the state before
   }
@@ -54,10 +62,15 @@ function show(state) {
   if ($("overlay").textContent !== overlay) $("overlay").textContent = overlay;
   if (video.controls !== !overlay) video.controls = !overlay;
   for (const id of ["prompt", "send"]) $(id).disabled = !(controls || begins);
+  $("blend").disabled = !controls;
+  $("blending").hidden = begins; // the first prompt has nothing before it
   for (const id of ["pause", "stop"]) {
-    $(id).hidden = !status?.may_direct || ["connecting", "empty", "finished"].includes(state);
+    $(id).hidden = !status?.may_direct || [...OVER, "connecting", "queued"].includes(state);
     $(id).disabled = !controls;
   }
+  $("new").hidden = !status?.may_begin || OVER.includes(state) || state === "connecting";
+  $("new").setAttribute("aria-pressed", asksNew);
+  $("new").textContent = asksNew ? "Back to this stream" : "New stream";
   $("label").textContent = begins ? "First prompt of a new stream" : "What happens next";
   $("send").textContent = begins ? "Begin" : "Send";
   $("pause").textContent = state === "paused" ? "Resume the stream" : "Pause the stream";
@@ -65,7 +78,7 @@ function show(state) {
 
 async function poll() {
   try {
-    const response = await fetch("/status", { signal: AbortSignal.timeout(4000) });
+    const response = await fetch(`${base}status`, { signal: AbortSignal.timeout(4000) });
     if (!response.ok) throw new Error(`status ${response.status}`);
     status = await response.json();
     render();
@@ -77,14 +90,15 @@ async function poll() {
 
 function render() {
   show(status.state);
-  if (status.state === "empty") return;
+  renderStreams();
+  document.title = $("title").textContent = status.title || "sana-stream";
+  if (!status.mime) return; // it has not begun
   player.speed = status.speed;
   $("screen").style.setProperty("aspect-ratio", `${status.width} / ${status.height}`);
   if (playing !== status.stream && status.state !== "starting" && Date.now() >= retryAt) {
     playing = status.stream;
     player.play(status.mime);
   }
-  document.title = $("title").textContent = status.title || "sana-stream";
   $("speed").textContent = status.blocks ? `${status.speed.toFixed(2)} ×` : "–";
   $("real-time").textContent = status.blocks ? "real time" : "";
   const total = status.total_seconds === null ? "" : ` of ${clock(status.total_seconds)}`;
@@ -97,6 +111,25 @@ function render() {
   $("download").textContent = status.state === "finished" ? "Download" : "Download so far";
   if ($("notice").textContent !== status.notice) $("notice").textContent = status.notice;
   renderStory();
+}
+
+// A link to each stream that runs, where there are several.
+function renderStreams() {
+  const streams = status.streams ?? [];
+  const key = JSON.stringify(streams) + status.stream;
+  $("streams").hidden = streams.length < 2 && streams.every(({ id }) => id === status.stream);
+  if ($("streams").dataset.key === key) return;
+  $("streams").dataset.key = key;
+  $("streams").replaceChildren(
+    ...streams.map(({ id, title }) => {
+      const link = document.createElement("a");
+      link.href = `/streams/${id}/`;
+      link.textContent = `${id} ${title}`;
+      link.title = title;
+      if (id === status.stream) link.setAttribute("aria-current", "page");
+      return link;
+    }),
+  );
 }
 
 function onPlayer(what) {
@@ -178,13 +211,15 @@ function write(text) {
   $("prompt").focus();
 }
 
-async function post(path, text, done) {
+// Send text, or an object as JSON.
+async function post(path, content, done) {
+  const isText = typeof content === "string";
   $("answer").className = "";
   try {
     const response = await fetch(path, {
       method: "POST",
-      headers: { "Content-Type": `${path === "/streams" ? "application/json" : "text/plain"};charset=utf-8` },
-      body: text,
+      headers: { "Content-Type": `${isText ? "text/plain" : "application/json"};charset=utf-8` },
+      body: isText ? content : JSON.stringify(content),
       signal: AbortSignal.timeout(8000),
     });
     const answer = await response.text();
@@ -201,19 +236,27 @@ async function post(path, text, done) {
 async function send() {
   const text = $("prompt").value.trim();
   if (!text || $("send").disabled) return;
-  const begins = ["empty", "finished"].includes(document.body.dataset.state);
+  const begins = asksNew || OVER.includes(document.body.dataset.state);
+  if (!begins && !$("blend").reportValidity()) return;
+  const blocks = $("blend").valueAsNumber;
   const at = performance.now();
   const answer = begins
-    ? await post("/streams", JSON.stringify({ story: text }), "Sent. The stream begins in a moment.")
-    : await post("/prompt", text, "Sent. It takes effect with the next block.");
+    ? await post("/streams", { story: text }, "Sent. The stream begins in a moment.")
+    : await post(
+        `${base}prompt`,
+        blocks ? { text, transition_blocks: blocks } : text,
+        "Sent. It takes effect with the next block.",
+      );
   if (answer === null) return;
-  const { prompt, from_frame_or_later: frame } = JSON.parse(answer);
-  sent = { text: prompt ?? text, frame: frame ?? Infinity, at, before: status.stream };
+  const { prompt, from_frame_or_later: frame, links } = JSON.parse(answer);
+  const elsewhere = links && (asksNew || base !== "/");
+  if (!elsewhere) sent = { text: prompt ?? text, frame: frame ?? Infinity, at, before: status.stream };
   history.push(text);
   history.splice(0, history.length - 50);
   localStorage.setItem("prompts", JSON.stringify(history));
   place = history.length;
   $("prompt").value = "";
+  if (elsewhere) location.href = links.page;
 }
 
 function recall(step) {
@@ -225,17 +268,23 @@ function recall(step) {
 
 const togglePause = () =>
   status?.state === "paused"
-    ? post("/command", "/resume", "The stream continues.")
-    : post("/command", "/pause", "The stream pauses after the current block.");
+    ? post(`${base}command`, "/resume", "The stream continues.")
+    : post(`${base}command`, "/pause", "The stream pauses after the current block.");
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   send();
 });
 $("pause").addEventListener("click", togglePause);
+$("new").addEventListener("click", () => {
+  asksNew = !asksNew;
+  show(document.body.dataset.state);
+  $("prompt").focus();
+});
+$("download").href = `${base}download`;
 $("stop").addEventListener("click", () => {
   if (confirm("End the stream? The video so far is kept.")) {
-    post("/command", "/stop", "The stream ends after the current block.");
+    post(`${base}command`, "/stop", "The stream ends after the current block.");
   }
 });
 $("live").addEventListener("click", () => player.follow());
@@ -266,7 +315,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 setInterval(() => {
-  $("live").hidden = player.following || !status || status.state === "empty";
+  $("live").hidden = player.following || !status?.mime;
   if (status?.shown) renderStory();
 }, 250);
 

@@ -9,11 +9,13 @@ export class Player {
   #abort = null;
   #following = true;
   #jumping = false;
+  #url;
   speed = 1; // of the generation, relative to real time
 
   // `report` is called with "playing", "ended", "lost" or "unplayable".
-  constructor(video, report) {
+  constructor(video, url, report) {
     this.#video = video;
+    this.#url = url;
     this.#report = report;
     video.addEventListener("seeking", () => {
       if (!this.#jumping) this.#following = this.#lead() < 3;
@@ -45,7 +47,7 @@ export class Player {
     this.#following = true;
     try {
       const [source, buffer] = await this.#open(mime);
-      const response = await fetch("/live.mp4", { signal: abort.signal, cache: "no-store" });
+      const response = await fetch(this.#url, { signal: abort.signal, cache: "no-store" });
       if (!response.ok) throw new Error(`status ${response.status}`);
       const reader = response.body.getReader();
       let begun = false;

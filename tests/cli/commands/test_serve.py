@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_pa
     assert served.ask("POST", "/streams", first)[0] == 201
     status, order = served.ask("POST", "/streams", second)
     assert status == 201
-    assert json.loads(order)["number"] == 1
+    assert json.loads(order)["id"] == 2
     served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
     assert served.states() == ["running", "queued"]
     assert served.json("/status")["seed"] == 3
@@ -89,7 +90,7 @@ def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_pa
     assert status == 200
     (tmp_path / "so far.mp4").write_bytes(film)
     assert len(pictures(tmp_path / "so far.mp4")) >= turn["start"]
-    assert served.ask("DELETE", "/streams/0")[0] == 204
+    assert served.ask("DELETE", "/streams/1")[0] == 204
     served.await_that(lambda: served.states() == ["cancelled", "finished"])
     assert served.json("/status")["state"] == "finished"
     assert served.ask("POST", "/streams", {"story": "the sun"})[0] == 201
@@ -97,13 +98,13 @@ def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_pa
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(120) == 128 + signal.SIGTERM
     films = tmp_path / "films"
-    shown = [cue.prompt for cue in read_story(films / "stream-0000.vtt").cues]
+    shown = [cue.prompt for cue in read_story(films / "stream-0001.vtt").cues]
     assert shown == ["a red boat", "the night falls"]
     assert (
-        round((read_story(films / "stream-0000.vtt").cues[1].start_seconds or 0) * 16)
+        round((read_story(films / "stream-0001.vtt").cues[1].start_seconds or 0) * 16)
         == (turn["start"])
     )
-    assert len(pictures(films / "stream-0001.mp4")) == 16
+    assert len(pictures(films / "stream-0002.mp4")) == 16
 
 
 def test_streams_continue_on_a_full_disk(tmp_path: Path, tiny_folder: Path) -> None:
@@ -138,10 +139,10 @@ def test_removed_folder_does_not_end_a_running_stream(served: Served, tmp_path: 
     blocks = served.json("/status")["blocks"]
     served.await_that(lambda: served.json("/status")["blocks"] > blocks + 1)
     assert served.ask("GET", "/download")[0] == 404
-    assert served.ask("DELETE", "/streams/0")[0] == 204
+    assert served.ask("DELETE", "/streams/1")[0] == 204
     assert served.ask("POST", "/streams", {"story": "the moon", "seconds": 1})[0] == 201
     served.await_that(lambda: served.states() == ["cancelled", "finished"])
-    assert len(pictures(tmp_path / "films" / "stream-0000.mp4")) == 16
+    assert len(pictures(tmp_path / "films" / "stream-0002.mp4")) == 16
 
 
 def test_second_server_on_a_folder_is_refused(served: Served, tmp_path: Path) -> None:
@@ -162,13 +163,14 @@ def test_moments_are_saved_next_to_the_recording_only(served: Served, tmp_path: 
         for name in ("../up", "/etc/x", ".hidden", "con", "nul.a", "a" * 101, "a/b", "a\\b", "é")
     ]
     assert codes == [400] * 9
-    for name in ("mine", "stream-0000", "dusk"):
+    for name in ("mine", "stream-0001", "dusk"):
         assert served.ask("POST", "/command", {"text": f"/branch {name}"})[0] == 202
         blocks = served.json("/status")["blocks"]
         served.await_that(lambda n=blocks: served.json("/status")["blocks"] > n + 2)
     assert (tmp_path / "films" / "dusk.ckpt").stat().st_size
     assert (tmp_path / "films" / "mine.ckpt").read_text() == "a foreign file"
-    assert {path.name for path in (tmp_path / "films").glob("*.ckpt")} == {"mine.ckpt", "dusk.ckpt"}
+    names = {path.name for path in (tmp_path / "films").glob("*.ckpt")}
+    assert names == {"mine.ckpt", "dusk.ckpt", "stream-0001.ckpt"}
     assert not list(tmp_path.glob("*.ckpt"))
     codes = [served.ask("POST", "/command", {"text": "/branch a"})[0] for _ in range(30)]
     assert codes == [202] * 17 + [400] * 13
@@ -189,5 +191,21 @@ def test_invalid_serve_options_exit_with_a_message(
     assert capfd.readouterr().err.splitlines()[1].startswith("sana-stream: --prompt: story: ")
     assert run(*argv, "--host", "8.8.8.8") == 2
     assert capfd.readouterr().err.startswith("sana-stream: port 0 on 8.8.8.8: ")
+    assert run(*argv, "--streams", "0") == 2
+    assert "--streams: " in capfd.readouterr().err
     assert run("serve", "--model", "pockt") == 2
     assert capfd.readouterr().err.startswith("sana-stream: model 'pockt' is not known")
+
+
+def test_fleet_without_its_packages_is_one_line(
+    tmp_path: Path,
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    argv = ("serve", "--port", "0", "--model", tiny_folder, "--fleet", "--store", tmp_path / "s")
+    assert run(*argv) == 2
+    line = "the fleet needs Ray and obstore: pip install 'sana-stream[fleet]'"
+    assert capfd.readouterr().err == f"sana-stream: {line}\n"
+    assert not (tmp_path / "s").exists()

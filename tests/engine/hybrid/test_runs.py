@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -12,12 +13,14 @@ import av
 import pytest
 from PIL import Image
 
-from sana_stream.cli.commands.serve import Server
 from sana_stream.engine.engine import Engine
+from sana_stream.engine.scheduling import SharedEngine
 from sana_stream.errors import ConfigError, JobError
 from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.render import render
 from sana_stream.streaming.run.runner import Run
+from sana_stream.streaming.serving.server import StreamServer
 
 from ...command import run
 
@@ -71,15 +74,31 @@ def test_command_line_refuses_a_longer_video_in_its_own_words(
     assert "Traceback" not in err
 
 
-def test_server_makes_clips_and_refuses_longer_streams(four_step_file: Path, parts: Path):
+def test_server_makes_clips_and_refuses_longer_streams(
+    four_step_file: Path, parts: Path, tmp_path: Path
+):
     config = RunConfig([PROMPT], model=four_step_file, parts=parts, size=(96, 64), web=0)
-    reporter, recordings = cast(Any, None), cast(Any, None)  # not used before a stream begins
-    server = Server(config, reporter, recordings, Event())
+    reporter = cast(Any, None)  # not used before a stream begins
+    server = StreamServer(config, reporter, Recordings(tmp_path, False, None), Event())
     server.submit([PROMPT])  # no length: a clip
     with pytest.raises(ConfigError, match="has 2 prompts"):
         server.submit([PROMPT, "a fox"])
     with pytest.raises(JobError, match="at most 81 frames"):
         server._jobs.submit({"story": PROMPT, "seconds": 60})
+
+
+def test_clips_share_an_engine(four: Engine):
+    def clip():
+        return four.session(PROMPT, height=64, width=96, block_frames=1)
+
+    settings = clip().snapshot().settings
+    with (
+        SharedEngine(four, max_batch_size=4, settings=settings) as shared,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        made = list(threads.map(lambda _: next(shared.attach(clip())), range(2)))
+    expected = next(clip())
+    assert all((block.frames == expected.frames).all() for block in made)
 
 
 def test_finished_clip_cannot_be_branched(four: Engine, tmp_path: Path):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +200,7 @@ def test_more_streams_than_fit_wait_or_are_refused(tiny_engine: Engine):
         assert not admission.fits
         assert admission.possible
         shared.attach(second)
-        assert shared.place(second) == 1
+        assert (first.place, second.place) == (0, 1)
         with pytest.raises(QueueFullError, match="1 streams run and at most 1 may, and 1 wait"):
             shared.attach(third)
         with pytest.raises(ConfigError, match=r"needs? .*% of the device's time"):
@@ -227,12 +227,12 @@ def test_cancelled_stream_ends_within_a_call(tiny_engine: Engine, way: str):
             time.sleep(0.1)
         return torch.zeros(shape)
 
-    with SharedEngine(tiny_engine) as shared, ThreadPoolExecutor(1) as threads:
+    with SharedEngine(tiny_engine) as shared, ThreadPoolExecutor(1) as threads, ExitStack() as rest:
         session = shared.attach(tiny_engine.session("a red boat", noise=noise))
         block = threads.submit(next, session)
         assert go.wait(20)
         if way == "pause":
-            shared.pause(session)
+            rest.enter_context(session.idle())
             time.sleep(0.15)
             assert not block.done()
             assert drawn == [0, 1]
@@ -266,7 +266,9 @@ def test_slow_taker_of_parts_holds_up_nobody(tiny_engine: Engine):
 
 
 def test_unusable_numbers_and_sessions_are_refused(tiny_engine: Engine, engine: Engine):
-    for wrong in ({"max_streams": 0}, {"max_queue": -1}, {"max_batch_size": 0}):
+    numbers: tuple[dict[str, Any], ...]
+    numbers = ({"max_streams": 0}, {"max_queue": -1}, {"max_batch_size": 0})
+    for wrong in numbers:
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             SharedEngine(tiny_engine, **wrong)
     with pytest.raises(ConfigError, match="not entered"):

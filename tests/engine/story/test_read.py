@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sana_stream._prompts import parse_mix
 from sana_stream.engine.story.read import MAX_BYTES, parse_story, read_story
 from sana_stream.engine.story.story import Cue, Story
 from sana_stream.errors import StoryError
@@ -49,6 +50,15 @@ a <i>red</i> boat
 3
 00:01:05,500 --> 00:01:20,000
 night <3 & stars
+"""
+BLENDS = """00:00:00,000 --> 00:00:04,000
+a boat
+
+00:00:04,000 --> 00:00:09,000
+~2 night falls
+
+00:00:09,000 --> 00:00:10,000
+\\~3 dollars
 """
 SCOPE = json.dumps(
     {
@@ -181,9 +191,19 @@ def test_story_round_trips_through_formats(
         ("x.json", '{"prompts": [{"startTime": 0}]}', r"x\.json, prompt 1: prompts must be a list"),
         (
             "x.json",
-            '{"prompts": [{"startTime": 0, "prompts": [{"text": "a"}, {"text": "b"}]}]}',
-            r"x\.json, prompt 1: blends 2 prompts",
+            '{"prompts": [{"startTime": 0, "prompts": [{"text": "a | b"}, {"text": "b"}]}]}',
+            r"x\.json, prompt 1: a \| in one of several prompts",
         ),
+        (
+            "x.json",
+            '{"prompts": [{"startTime": 0, "prompts": [{"text": "a", "weight": -1}]}]}',
+            r"x\.json, prompt 1: prompts must be a list",
+        ),
+        ("x.txt", "a\n~2s b", r"x\.txt, line 2: '~2s b' does not begin with a number of blocks"),
+        ("x.txt", "a\n~2000 b", r"x\.txt, line 2: '~2000 b' does not begin with a number"),
+        ("x.txt", "a\n~2", r"x\.txt, line 2: an empty prompt"),
+        ("x.txt", "a\n~2 b<image>b.png", r"x\.txt, line 2: a cut to an image cannot be blended"),
+        ("x.txt", "a\na :.7 | b :.4", r"x\.txt, line 2: the weights 0\.7 \+ 0\.4 add up to 1\.1"),
         ("x.json", '["a", "\\u001b[2J"]', r"x\.json: a prompt must not contain '.x1b'"),
         ("x.json", '["a \\ud800"]', r"x\.json: a prompt must not contain '.ud800'"),
         ("x.json", "[" * 100_000, r"x\.json: (nested too deeply|not valid)"),
@@ -193,6 +213,31 @@ def test_invalid_story_raises_one_line(name: str, content: str, message: str) ->
     with pytest.raises(StoryError, match=f"^{message}") as caught:
         parse_story(content.encode(), name)
     assert "\n" not in str(caught.value)
+
+
+def test_prompts_at_weights_of_other_programs_are_mixed() -> None:
+    timeline = {"prompts": [{"text": "a", "weight": 70}, {"text": "b", "weight": 30}]}
+    story = parse_story(json.dumps([{"startTime": 0, **timeline}]), "x.json")
+    assert parse_mix(story.cues[0].prompt) == (("a", 0.7), ("b", 0.3))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.txt", "0:00 a boat\n+4 ~2 night falls\n0:09 \\~3 dollars"),
+        ("x.srt", BLENDS),
+        ("x.json", '{"0:00": "a boat", "0:04": "~2 night falls", "0:09": "\\\\~3 dollars"}'),
+        ("x.txt", "**[0:00]** a boat\n[0:04] ~2 night falls\n0:09\n  \\~3 dollars"),
+    ],
+)  # fmt: skip
+def test_blends_are_read_in_every_format(name: str, content: str) -> None:
+    cues = parse_story(content, name).cues
+    assert [(cue.start_seconds, cue.prompt, cue.blend) for cue in cues] == [
+        (0, "a boat", 0),
+        (4, "night falls", 2),
+        (9, "~3 dollars", 0),
+    ]
+    assert Story(cues).cues == cues  # as from a checkpoint
 
 
 @pytest.mark.parametrize(

@@ -13,27 +13,29 @@ from sana_stream.errors import JobError, QueueFullError
 from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.web.auth import AccessPolicy
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream
 
 from ..http_client import TIMEOUT_SECONDS
 
 
 def states(queue: JobQueue) -> dict[int, str]:
-    return {job.number: job.state.value for job in queue.jobs()}
+    return {job.id: job.state.value for job in queue.jobs()}
 
 
 def test_jobs_run_in_order() -> None:
     queue, stop = JobQueue(), threading.Event()
     for story in ("dawn", "noon", "dusk"):
         queue.submit({"story": story, "seed": 3})
-    for number, story in enumerate(("dawn", "noon")):
-        job = queue.next(stop)
-        assert job
-        assert (job.number, job.story, job.seed) == (number, story, 3)
-        queue.begin(job, LiveControl())
-        queue.end(job, "no memory" if number else "")
-    assert states(queue) == {0: "finished", 1: "failed", 2: "queued"}
+    for number, story in enumerate(("dawn", "noon"), 1):
+        found = queue.next(stop)
+        assert found
+        job, _ = found
+        assert (job.id, job.story, job.seed) == (number, story, 3)
+        assert queue.place(job) is None
+        assert queue.place(queue.jobs()[2]) == 3 - number
+        queue.end(job, "no memory" if number == 2 else "")
+    assert states(queue) == {1: "finished", 2: "failed", 3: "queued"}
     assert queue.jobs()[1].message == "no memory"
 
 
@@ -43,48 +45,106 @@ def test_next_waits_for_a_job_or_stop() -> None:
     thread.start()
     queue.submit({"story": "dawn"})
     thread.join(TIMEOUT_SECONDS)
-    assert got[0].story == "dawn"
-    queue.cancel(0)
+    assert got[0][0].story == "dawn"
+    queue.cancel(1)
     threading.Timer(0.1, stop.set).start()
     assert queue.next(stop) is None
 
 
 def test_cancel_removes_or_stops_a_job() -> None:
-    queue, control = JobQueue(), LiveControl()
-    first, second = (queue.submit({"story": story}) for story in ("dawn", "noon"))
-    queue.begin(first, control)
-    assert queue.cancel(second.number)
-    assert not control.stop.is_set()
-    assert queue.cancel(first.number)
-    assert control.stop.is_set()
+    queue = JobQueue()
+    for story in ("dawn", "noon", "dusk"):
+        queue.submit({"story": story})
+    running = [queue.next(threading.Event()) for _ in range(2)]
+    assert running[0]
+    assert running[1]
+    (first, control), (second, other) = running[0], running[1]
+    assert queue.cancel(3)
+    assert queue.cancel(first.id)
+    assert (control.stop.is_set(), other.stop.is_set()) == (True, False)
     queue.end(first)
-    assert states(queue) == {0: "cancelled", 1: "cancelled"}
-    assert not queue.cancel(first.number)
+    assert states(queue) == {1: "cancelled", 2: "running", 3: "cancelled"}
+    assert not queue.cancel(first.id)
     assert not queue.cancel(99)
+    queue.end(second)
 
 
-def test_job_cancelled_before_begin_does_not_run() -> None:
-    queue, control = JobQueue(), LiveControl()
+class Kept:
+    """A store in memory: the ids of the jobs that the next server would find."""
+
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+
+    def save(self, job: StreamJob) -> None:
+        self.ids.add(job.id)
+
+    def remove(self, job: StreamJob) -> None:
+        self.ids.discard(job.id)
+
+    def control(self, job: StreamJob) -> LiveControl:
+        return LiveControl()
+
+
+def test_end_of_the_server_keeps_what_has_not_ended() -> None:
+    """Each pair: how a running stream comes to its end, and whether the next server has it."""
+    kept = Kept()
+    queue = JobQueue(store=kept)
+    for story in ("whole", "cancelled", "stopped", "failed", "interrupted", "queued"):
+        queue.submit({"story": story})
+    running = [queue.next(threading.Event()) for _ in range(5)]
+    (_, cancelled, stopped, _, interrupted) = (found[1] for found in running if found)
+    queue.cancel(2)
+    stopped.end()
+    queue.interrupt()
+    assert all(control.stop.is_set() for control in (cancelled, stopped, interrupted))
+    over = [queue.settle(found[0], found[0].story == "whole") for found in running if found]
+    assert over == [True, True, True, False, False]
+    for found in filter(None, running):
+        queue.end(found[0], "no memory" if found[0].story == "failed" else "")
+    assert list(states(queue).values()) == [
+        *("finished", "cancelled", "finished", "failed", "queued", "queued")
+    ]
+    assert kept.ids == {5, 6}
+    later = JobQueue(first=7, store=kept)
+    later.restore(job for job in queue.jobs() if job.id in kept.ids)
+    assert states(later) == {5: "queued", 6: "queued"}
+    assert later.submit({"story": "new"}).id == 7
+
+
+def test_next_job_waits_until_it_is_claimed() -> None:
+    queue, stop, answers = JobQueue(), threading.Event(), iter([False, False, True])
     queue.submit({"story": "dawn"})
-    job = queue.next(threading.Event())
-    assert job
-    queue.cancel(job.number)
-    queue.begin(job, control)
-    assert control.stop.is_set()
-    queue.end(job)
-    assert states(queue) == {0: "cancelled"}
+    found = queue.next(stop, lambda: next(answers))
+    assert found is not None
+    assert next(answers, None) is None
+
+
+def test_full_queue_says_when_to_try_again() -> None:
+    queue = JobQueue()
+    for _ in range(16):
+        queue.submit({"story": "dawn"})
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.access.port, timeout=30)
+        words = {"Content-Type": "application/json"}
+        connection.request("POST", "/streams", json.dumps({"story": "dusk"}), words)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+        assert answer.read() == b"16 streams are waiting; try again later\n"
+        connection.close()
 
 
 def test_queued_and_past_jobs_are_bounded() -> None:
-    queue = JobQueue()
+    forgotten: list[int] = []
+    queue = JobQueue(forgotten=forgotten.append)
     for _ in range(16):
         queue.submit({"story": "dawn"})
     with pytest.raises(QueueFullError, match="16 streams are waiting; try again later"):
         queue.submit({"story": "dawn"})
-    for number in range(200):
+    for number in range(1, 201):
         queue.cancel(number)
         queue.submit({"story": "dawn"})
     assert len(queue.jobs()) == 32 + 16
+    assert forgotten == list(range(1, 200 - 32 + 1))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +182,7 @@ def test_story_check_may_refuse_a_job() -> None:
 
 def test_jobs_over_http() -> None:
     queue = JobQueue()
-    with WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
 
         def ask(method: str, path: str, body: object = None) -> tuple[int, Any]:
             connection = http.client.HTTPConnection(
@@ -138,22 +198,26 @@ def test_jobs_over_http() -> None:
         code, job = ask("POST", "/streams", {"story": "dawn", "seed": 4, "seconds": 60})
         assert code == 201
         assert job == {
-            "number": 0,
-            "story": "dawn",
-            "seed": 4,
-            "seconds": 60,
-            "state": "queued",
-            "message": "",
+            **{"id": 1, "story": "dawn", "seed": 4, "seconds": 60, "state": "queued"},
+            **{"message": "", "place": 1, "links": job["links"]},
         }
+        assert job["links"]["live"] == "/streams/1/live.mp4"
+        assert ask("GET", job["links"]["status"])[1]["place"] == 1
+        assert ask("GET", job["links"]["live"])[0] == 503
+        assert ask("GET", job["links"]["page"])[0] == 200
+        assert ask("GET", "/streams/1") == (200, job)
         assert ask("GET", "/streams") == (200, [job])
         assert ask("POST", "/streams", {"story": 5})[0] == 400
         assert ask("GET", "/status")[1]["may_begin"]
+        for path in ("/streams/7", "/streams/01", "/streams/x", "/streams/7/live.mp4"):
+            assert ask("GET", path)[0] == 404
         assert ask("DELETE", "/streams/7")[0] == 404
-        assert ask("DELETE", "/streams/0")[0] == 204
+        assert ask("DELETE", "/streams/1")[0] == 204
+        assert ask("GET", job["links"]["live"])[0] == 404
         assert queue.jobs()[0].state is JobState.CANCELLED
-    with WebServer(CurrentStream(), AccessPolicy.on("0.0.0.0", 0), queue) as server:
+    with WebServer(StreamRegistry(), AccessPolicy.on("0.0.0.0", 0), queue) as server:
         query = f"?token={server.access.view_token}"
         assert ask("POST", "/streams" + query, {"story": "dawn"})[0] == 403
         assert ask("GET", "/streams" + query)[0] == 403
-        assert ask("DELETE", "/streams/0" + query)[0] == 403
+        assert ask("DELETE", "/streams/1" + query)[0] == 403
         assert ask("GET", "/status" + query)[1]["may_begin"] is False

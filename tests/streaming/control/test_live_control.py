@@ -47,6 +47,36 @@ def test_terminal_control_characters_are_removed() -> None:
     assert control.drain().prompt == "night [2J falls 31m über the sea"
 
 
+def test_prompts_are_blended_in_and_held_at_weights() -> None:
+    control = LiveControl()
+    control.submit("~4 a boat :0.7 | a fox :0.3 --neg rain")
+    assert control.waiting_prompt == "a boat :0.7 | a fox :0.3 --neg rain"
+    assert control.drain() == PendingChanges("a boat :0.7 | a fox :0.3 --neg rain", blend=4)
+    assert control.prompt("\\~4 dollars") == "~4 dollars"
+    assert control.drain() == PendingChanges("~4 dollars")
+    control.prompt("night", 2)
+    control.prompt("day")
+    assert control.drain() == PendingChanges("day")
+
+
+@pytest.mark.parametrize(
+    ("text", "blocks", "message"),
+    [
+        ("~4", None, "~4 has no prompt after it: write ~4 night falls"),
+        ("~4s night", None, "does not begin with a number of blocks"),
+        ("~4 night", 4, "leave one of them out"),
+        ("night", 1001, "from 0 to 1000"),
+        ("night", True, "give a whole number"),
+        ("a :0.2 | b :0.2", 1, "add up to 0.4, not to 1"),
+    ],
+)
+def test_wrong_blends_are_refused(text: str, blocks: int | None, message: str) -> None:
+    control = LiveControl()
+    with pytest.raises(CommandError, match=message):
+        control.prompt(text, blocks)
+    assert control.drain() == PendingChanges()
+
+
 def test_empty_negative_prompt_removes_it() -> None:
     control = LiveControl()
     control.submit("/negative")

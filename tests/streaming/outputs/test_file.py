@@ -14,6 +14,7 @@ import pytest
 from av.video.reformatter import Colorspace
 
 from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
 from sana_stream.streaming.containers import ebml
 from sana_stream.streaming.containers.matroska import remove_index as remove_matroska_index
 from sana_stream.streaming.containers.mp4 import remove_index as remove_mp4_index
@@ -81,7 +82,8 @@ def test_a_closed_file_is_ordinary(tmp_path: Path, suffix: str) -> None:
         assert container.duration == 65 * 1_000_000 // FPS
         assert stream.average_rate == FPS
         facts = json.loads(tags["comment"])
-        assert (tags["title"], facts) == ("Dusk", {"seed": 7, "run": run_mark(ANONYMOUS)})
+        assert tags["title"] == "Dusk"
+        assert (facts["seed"], facts["run"]) == (7, run_mark(ANONYMOUS))
         if suffix != ".mov":
             assert tags["description"] == "a red boat\nrain & wind"
         container.seek(int(2.6 * 1_000_000))
@@ -97,7 +99,7 @@ def test_a_closed_mp4_has_no_fragments_left(tmp_path: Path) -> None:
         output.write(block)
     assert [part.kind for part in walk(path.read_bytes())][:3] == ["ftyp", "free", "moov"]
     output.close()
-    assert [part.kind for part in walk(path.read_bytes())] == ["ftyp", "mdat", "moov"]
+    assert [part.kind for part in walk(path.read_bytes())] == ["ftyp", "mdat", "moov", "uuid"]
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
@@ -177,7 +179,8 @@ def test_captions_say_which_prompt_was_shown_when(tmp_path: Path) -> None:
         output.write(block)
         written.append((tmp_path / "a.vtt").read_text(encoding="utf-8"))
     output.close()
-    first = f"WEBVTT\n\nNOTE {run_mark(ANONYMOUS)}\n\n" + "00:00:00.000 --> 00:00:{}\na red boat\n"
+    notes = f"NOTE {run_mark(ANONYMOUS)}\n\nNOTE {DIGITAL_SOURCE_TYPE}\n\n"
+    first = f"WEBVTT\n\n{notes}" + "00:00:00.000 --> 00:00:{}\na red boat\n"
     second = "\n00:00:02.062 --> 00:00:{}\nrain --&gt; &amp; &lt;wind&gt;\n"
     assert written == [
         first.format("01.062"),

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sana_stream.errors import InvalidOutputError
+from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
 from sana_stream.streaming.containers.run_id import read_run
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
@@ -145,7 +146,7 @@ def test_captions_are_cut_with_the_video(tmp_path: Path):
     output.write(make_block(2, 33, 16, "night falls & rain"))
     output.close()
     assert path.with_suffix(".vtt").read_text() == (
-        f"WEBVTT\n\nNOTE {run_mark(ANONYMOUS)}\n"
+        f"WEBVTT\n\nNOTE {run_mark(ANONYMOUS)}\n\nNOTE {DIGITAL_SOURCE_TYPE}\n"
         "\n00:00:00.000 --> 00:00:01.062\na red boat\n"
         "\n00:00:01.062 --> 00:00:03.062\nnight falls &amp; rain\n"
     )

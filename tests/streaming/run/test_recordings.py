@@ -52,7 +52,8 @@ def test_oldest_is_deleted_first_and_current_one_never(tmp_path: Path) -> None:
     other.write_bytes(bytes(1000))
     first, second = earlier_recording(tmp_path, 0, 100), earlier_recording(tmp_path, 9999, 100)
     recordings = Recordings(tmp_path, keep=True, limit=250)
-    running = recordings.next()
+    assert recordings.first_id() == 10000
+    running, _ = recordings.begin(10000, VIDEO, Metadata(), print)
     assert running.name == "stream-10000.mp4"
     running.write_bytes(bytes(40))
     assert recordings.full(running) is None
@@ -66,22 +67,39 @@ def test_oldest_is_deleted_first_and_current_one_never(tmp_path: Path) -> None:
     assert [second.exists(), running.exists(), other.exists()] == [False, True, True]
 
 
-def test_recording_not_kept_is_deleted_at_next_stream(tmp_path: Path) -> None:
-    first = earlier_recording(tmp_path, 0, 10)
-    recordings = Recordings(tmp_path, keep=False, limit=1000)
-    assert recordings.next().name == "stream-0001.mp4"
-    assert not first.exists()
+def test_recordings_live_as_long_as_their_streams_are_listed(tmp_path: Path) -> None:
+    """Of streams that run at the same time none is removed, not by the limit either."""
+    recordings = Recordings(tmp_path, keep=False, limit=100_000)
+    begun = {n: recordings.begin(n, VIDEO, Metadata(), print) for n in (1, 2, 3)}
+    source = blocks()
+    for _, recording in begun.values():
+        recording.write(next(source))
+    begun[1][1].close()
+    recordings.begin(4, VIDEO, Metadata(), print)[1].close()
+    assert all(path.exists() for path, _ in begun.values())
+    recordings._limit = 1  # every byte counts from now on
+    assert recordings.full(begun[2][0]) == "recordings may take 0 MiB (limit=)"
+    assert [path.exists() for path, _ in begun.values()] == [False, True, True]
+    begun[2][1].close()
+    recordings.forget(2)
+    recordings.forget(3)  # it is running
+    assert [path.exists() for path, _ in begun.values()] == [False, False, True]
+    begun[3][1].close()
     recordings.close()
-    kept = earlier_recording(tmp_path, 5, 10)
-    assert Recordings(tmp_path, keep=True, limit=None).next().name == "stream-0006.mp4"
-    assert kept.exists()
+    kept = Recordings(tmp_path, keep=True, limit=None)
+    path, recording = kept.begin(7, VIDEO, Metadata(), print)
+    recording.write(next(source))
+    recording.close()
+    kept.forget(7)
+    assert path.exists()
+    kept.close()
 
 
 def test_recording_above_limit_ends_and_stream_continues(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recordings, notices = Recordings(tmp_path, keep=False, limit=20_000), []
-    path, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    path, recording = recordings.begin(1, VIDEO, Metadata(), notices.append)
     feed = LiveFeed(VIDEO)
     with OutputPump([feed, recording]) as pump:
         for block in blocks(40):
@@ -103,7 +121,7 @@ def test_nearly_full_disk_is_not_filled(
 ) -> None:
     kept = earlier_recording(tmp_path, 0, 1000)
     recordings, feed, notices = Recordings(tmp_path, True, None), LiveFeed(VIDEO), []
-    path, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    path, recording = recordings.begin(1, VIDEO, Metadata(), notices.append)
     with OutputPump([feed, recording]) as pump:
         source = blocks(4)
         pump.write(next(source))
@@ -127,7 +145,7 @@ def continuing_after(folder: Path, caplog: pytest.LogCaptureFixture) -> Iterator
     notices: list[str] = []
     source, feed = blocks(6), LiveFeed(VIDEO)
     recordings = Recordings(folder, keep=True, limit=None)
-    _, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    _, recording = recordings.begin(1, VIDEO, Metadata(), notices.append)
     with OutputPump([feed, recording]) as pump:
         for _ in range(2):
             pump.write(next(source))
@@ -148,7 +166,7 @@ def test_removed_folder_ends_no_stream(tmp_path: Path, caplog: pytest.LogCapture
     with continuing_after(folder, caplog):
         shutil.rmtree(folder)
     recordings = Recordings(folder, keep=True, limit=None)
-    recordings.begin(VIDEO, Metadata(), print)[1].close()
+    recordings.begin(1, VIDEO, Metadata(), print)[1].close()
     recordings.close()
 
 
@@ -182,7 +200,7 @@ def test_recording_that_cannot_be_completed_ends_no_stream(
 ) -> None:
     notices: list[str] = []
     recordings, feed = Recordings(tmp_path, keep=True, limit=None), LiveFeed(VIDEO)
-    _, recording = recordings.begin(VIDEO, Metadata(), notices.append)
+    _, recording = recordings.begin(1, VIDEO, Metadata(), notices.append)
 
     def fail(*_: object) -> None:
         raise OutputError("no space") from OSError(28, "No space left on device")
@@ -201,9 +219,9 @@ def test_recording_that_cannot_be_opened_leaves_no_file(
     with monkeypatch.context() as patched:
         patched.setattr(RecordingIndex, "check", lambda *_: (_ for _ in ()).throw(OSError(28)))
         with pytest.raises(OSError, match="28"):
-            recordings.begin(VIDEO, Metadata(), print)
+            recordings.begin(1, VIDEO, Metadata(), print)
     assert not list(tmp_path.glob("stream-*"))
-    path, recording = recordings.begin(VIDEO, Metadata(), print)
+    path, recording = recordings.begin(1, VIDEO, Metadata(), print)
     recording.write(next(blocks()))
     recording.close()
     assert len(pictures(path)) == 17
@@ -217,10 +235,10 @@ def test_foreign_files_are_never_deleted(tmp_path: Path) -> None:
     foreign |= {tmp_path / "stream-0009.vtt": b"x", tmp_path / "STREAM-0011.MP4": b"x"}
     for path, content in foreign.items():
         path.write_bytes(content)
-    recordings = Recordings(tmp_path, keep=False, limit=1)
-    running = recordings.next()
+    recordings = Recordings(tmp_path, keep=True, limit=5000)
+    running, _ = recordings.begin(5, VIDEO, Metadata(), print)
     assert running.name == "stream-0012.mp4"
-    running.write_bytes(b"x")
+    running.write_bytes(bytes(5000))
     recordings.full(running)
     assert [path.exists() for path in ours] == [False, True, False]
     assert ours[2].with_suffix(".vtt").exists()
@@ -230,7 +248,7 @@ def test_foreign_files_are_never_deleted(tmp_path: Path) -> None:
 
 def test_recording_of_a_killed_server_is_still_counted(tmp_path: Path) -> None:
     killed = Recordings(tmp_path, keep=True, limit=None)
-    path, recording = killed.begin(VIDEO, Metadata(), print)
+    path, recording = killed.begin(1, VIDEO, Metadata(), print)
     recording.write(next(blocks()))
     killed.close()
     index = RecordingIndex(tmp_path)
@@ -247,7 +265,7 @@ def test_recording_of_a_killed_server_is_still_counted(tmp_path: Path) -> None:
 def test_foreign_index_file_is_not_changed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "recordings.json").write_bytes(content)
     with pytest.raises(ConfigError, match="is not a list of recordings of this program"):
-        Recordings(tmp_path, keep=True, limit=None).next()
+        Recordings(tmp_path, keep=True, limit=None).begin(1, VIDEO, Metadata(), print)
     assert (tmp_path / "recordings.json").read_bytes() == content
     assert not list(tmp_path.glob("stream-*"))
 
@@ -258,15 +276,15 @@ def test_file_created_meanwhile_is_not_overwritten(
     recordings, opened = Recordings(tmp_path, keep=True, limit=None), Recordings.open
 
     def late(self: Recordings, path: Path, *more: Any) -> LimitedRecording:
-        if path.name == "stream-0000.mp4":
+        if path.name == "stream-0001.mp4":
             path.write_bytes(b"theirs")
         return opened(self, path, *more)
 
     monkeypatch.setattr(Recordings, "open", late)
-    path, recording = recordings.begin(VIDEO, Metadata(), print)
+    path, recording = recordings.begin(1, VIDEO, Metadata(), print)
     recording.close()
-    assert path.name == "stream-0001.mp4"
-    assert (tmp_path / "stream-0000.mp4").read_bytes() == b"theirs"
+    assert path.name == "stream-0002.mp4"
+    assert (tmp_path / "stream-0001.mp4").read_bytes() == b"theirs"
     recordings.close()
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
 from sana_stream.streaming.web.auth import AccessPolicy
+from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream
+from sana_stream.streaming.web.status import RunStatus
 
-from ..http_client import ask, status, stream_of
+from ..http_client import VIDEO, ask, status, stream_of
 
 
-def test_prompts_and_commands(current: CurrentStream, server: WebServer) -> None:
+def test_prompts_and_commands(current: StreamRegistry, server: WebServer) -> None:
     control = stream_of(current).control
     code, answer = ask(server, "/prompt", "a red  fox\n")
     assert (code, json.loads(answer)) == (202, {"prompt": "a red fox", "from_frame_or_later": 0})
@@ -34,8 +37,35 @@ def test_prompts_and_commands(current: CurrentStream, server: WebServer) -> None
 
 
 @pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("~3 a fox", "text/plain"),
+        ('{"text": "~3 a fox"}', "application/json"),
+        ('{"text": "a fox", "transition_blocks": 3}', "application/json"),
+        ('{"text": "a fox", "transition_chunks": 3}', "application/json"),
+    ],
+)
+def test_prompts_are_blended_in(
+    current: StreamRegistry, server: WebServer, body: str, kind: str
+) -> None:
+    code, answer = ask(server, "/prompt", body, Content_Type=kind)
+    assert (code, json.loads(answer)["prompt"]) == (202, "a fox")
+    assert stream_of(current).control.drain() == PendingChanges("a fox", blend=3)
+
+
+@pytest.mark.parametrize(
     ("path", "body", "kind", "code"),
     [
+        ("/prompt", "~3", "text/plain", 400),
+        ("/prompt", "~3s a fox", "text/plain", 400),
+        ("/prompt", "a fox :0.7 | a boat :0.7", "text/plain", 400),
+        ("/prompt", '{"text": "a fox", "transition_blocks": 1001}', "application/json", 400),
+        ("/prompt", '{"text": "a fox", "transition_blocks": "3"}', "application/json", 400),
+        ("/prompt", '{"text": "~3 a fox", "transition_blocks": 3}', "application/json", 400),
+        (
+            *("/prompt", '{"text": "a", "transition_blocks": 1, "transition_chunks": 1}'),
+            *("application/json", 400),
+        ),
         ("/prompt", "", "text/plain", 400),
         ("/prompt", b"\xff\xfe", "text/plain", 400),
         ("/prompt", "not json", "application/json", 400),
@@ -59,7 +89,7 @@ def test_prompts_and_commands(current: CurrentStream, server: WebServer) -> None
     ],
 )
 def test_requests_that_are_refused(
-    current: CurrentStream,
+    current: StreamRegistry,
     server: WebServer,
     path: str,
     body: str | bytes | None,
@@ -70,14 +100,39 @@ def test_requests_that_are_refused(
     assert stream_of(current).control.drain() == PendingChanges()
 
 
+def test_each_stream_is_directed_at_its_own_address(
+    current: StreamRegistry, server: WebServer
+) -> None:
+    first = stream_of(current)
+    second = current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "A night"))
+    assert (first.id, second.id) == (1, 2)
+    for path, title in (("/1", "A day"), ("/2", "A night"), ("", "A night")):
+        found = json.loads(ask(server, f"/streams{path}/status" if path else "/status")[1])
+        assert found["title"] == title
+        assert [each["id"] for each in found["streams"]] == [1, 2]
+    assert ask(server, "/streams/1/prompt", "noon")[0] == 202
+    assert ask(server, "/streams/2/command", "/seed 4")[0] == 202
+    assert ask(server, "/prompt", "dusk")[0] == 202
+    assert first.control.drain() == PendingChanges("noon")
+    assert second.control.drain() == PendingChanges("dusk", None, 4)
+    second.status.finish()
+    assert [each["id"] for each in status(server)["streams"]] == [1]
+    for other in ("3", "01", "1 ", "-1", "9" * 5000, "%00", "../1"):
+        assert ask(server, f"/streams/{quote(other)}/status")[0] == 404
+        assert ask(server, f"/streams/{quote(other)}/prompt", "x")[0] in (404, 414)
+    assert first.control.drain() == second.control.drain() == PendingChanges()
+
+
 def test_before_the_first_stream_there_is_a_page() -> None:
-    with WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", 0)) as server:
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0)) as server:
         code, page = ask(server, "/")
         assert code == 200
         assert b"/page.js" in page
         for path in ("/page.js", "/page.css", "/player.js"):
             assert ask(server, path)[0] == 200
-        assert status(server) == {"state": "empty", "may_direct": True, "may_begin": False}
+        assert status(server) == {
+            **{"state": "empty", "may_direct": True, "may_begin": False, "streams": []}
+        }
         assert ask(server, "/live.mp4")[0] == 503
 
 
@@ -90,7 +145,7 @@ def test_the_page_asks_for_nothing_from_elsewhere(server: WebServer) -> None:
 
 
 def test_those_who_watch_are_told_what_concerns_them(
-    current: CurrentStream, server: WebServer
+    current: StreamRegistry, server: WebServer
 ) -> None:
     assert status(server)["notice"] == ""
     stream_of(current).status.set_notice("The recording ends at 0:12.")
@@ -101,6 +156,6 @@ def test_a_taken_port_is_said_at_once(server: WebServer) -> None:
     with pytest.raises(
         InvalidOutputError, match=r"port \d+ on 127\.0\.0\.1: address already in use"
     ):
-        WebServer(CurrentStream(), AccessPolicy.on("127.0.0.1", server.access.port))
+        WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", server.access.port))
     with pytest.raises(InvalidOutputError, match="port 70000: give 0 to 65535"):
         AccessPolicy.on("127.0.0.1", 70000)

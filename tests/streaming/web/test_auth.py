@@ -11,15 +11,15 @@ import pytest
 
 from sana_stream.streaming.control.live_control import PendingChanges
 from sana_stream.streaming.web.auth import AccessPolicy, Role
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream
 
 from ..blocks import blocks
 from ..http_client import TIMEOUT_SECONDS, ask, stream_of
 
 
 def test_foreign_pages_and_foreign_names_are_refused(
-    current: CurrentStream, server: WebServer
+    current: StreamRegistry, server: WebServer
 ) -> None:
     port = server.access.port
     assert ask(server, "/command", "/stop", Origin="http://evil.example")[0] == 403
@@ -43,7 +43,7 @@ def test_a_foreign_page_cannot_show_what_is_made_here(server: WebServer, site: s
 
 
 def test_elsewhere_a_token_is_needed_and_says_what_one_may(
-    current: CurrentStream, monkeypatch: pytest.MonkeyPatch
+    current: StreamRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.auth.WRONG_SECONDS", 0.0)
     with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
@@ -75,7 +75,7 @@ def answer_of(server: WebServer, path: str) -> tuple[int, HTTPMessage]:
     return answer.status, answer.headers
 
 
-def test_a_token_moves_from_the_address_into_a_cookie(current: CurrentStream) -> None:
+def test_a_token_moves_from_the_address_into_a_cookie(current: StreamRegistry) -> None:
     with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
         code, headers = answer_of(server, f"/?token={server.access.control_token}")
         assert (code, headers["location"]) == (303, "/")
@@ -87,7 +87,7 @@ def test_a_token_moves_from_the_address_into_a_cookie(current: CurrentStream) ->
 
 
 def test_where_no_token_is_needed_one_in_the_address_means_nothing(
-    current: CurrentStream, server: WebServer
+    current: StreamRegistry, server: WebServer
 ) -> None:
     stream_of(current).feed.write(next(blocks()))
     code, headers = answer_of(server, "/?token=x")
@@ -98,7 +98,7 @@ def test_where_no_token_is_needed_one_in_the_address_means_nothing(
     assert b"token" not in text
 
 
-def test_players_without_cookies_get_the_token_into_the_playlist(current: CurrentStream) -> None:
+def test_players_without_cookies_get_the_token_into_the_playlist(current: StreamRegistry) -> None:
     stream_of(current).feed.write(next(blocks()))
     with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
         text = ask(server, f"/live.m3u8?token={server.access.view_token}")[1].decode()
@@ -119,7 +119,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(server: WebServer) -> 
 
 
 def test_a_body_that_never_comes_is_not_waited_for(
-    current: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    current: StreamRegistry, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sana_stream.streaming.web.request_body.BODY_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", server.access.port), TIMEOUT_SECONDS) as connection:

@@ -73,7 +73,11 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         browser.press("/", "body")
         assert browser.run("return document.activeElement.id") == "prompt"
         prompt = "Lanterns & <i>rain</i>"
-        browser.press(prompt + "\ue007", "#prompt")
+        browser.run("document.getElementById('blend').value = -1")
+        browser.press(prompt + "\ue007", "#prompt")  # not sent
+        browser.run("document.getElementById('blend').value = 3")
+        browser.press("\ue007", "#prompt")
+        browser.wait("document.getElementById('notice').textContent === 'over 3 blocks'")
         browser.wait("document.querySelector('#story .now span').textContent.includes('Lanterns')")
         await_colour(browser, prompt)
         said = browser.wait("document.getElementById('answer').textContent.match(/^On .*/)")[0]
@@ -108,6 +112,28 @@ def test_a_second_viewer_joins_late_and_the_first_continues(browser: Browser) ->
             for window in (phone, browser)
         )
         assert dark != light
+
+
+def test_each_stream_has_a_page_of_its_own(browser: Browser) -> None:
+    with serving("--second") as url:
+        browser.open(url)
+        browser.wait(MOVING.format(0.5))
+        links = "[...document.querySelectorAll('#streams a')].map((link) => link.textContent)"
+        browser.wait(f"{links}.length === 2")
+        assert browser.run(f"return {links}") == ["1 A night", "2 A harbour"]
+        browser.run("document.querySelector('#streams a').click()")
+        browser.wait(
+            "location.pathname === '/streams/1/' && document.body.dataset.state === 'starting'"
+        )
+        browser.press("dusk\ue007", "#prompt")
+        browser.wait("document.getElementById('answer').textContent.startsWith('Sent')")
+        for number, prompt in ((1, "dusk"), (2, None)):
+            status = f"fetch('/streams/{number}/status').then((answer) => answer.json())"
+            found = browser.run(f"return {status}.then((status) => status.waiting_prompt)")
+            assert found == prompt
+        assert browser.run("return document.querySelector('[aria-current=page]').textContent") == (
+            "1 A night"
+        )
 
 
 def test_a_killed_server_is_waited_for(browser: Browser) -> None:

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from sana_stream.streaming.web.connections import Connections
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream
 
 from ..blocks import blocks
 from ..http_client import (
@@ -39,7 +39,7 @@ KINDS = [b"", HALF_A_REQUEST, NO_BODY, b"\x16\x03\x01\x02\x00\x01\x00"]
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch, current: CurrentStream) -> Iterator[WebServer]:
+def few(monkeypatch: pytest.MonkeyPatch, current: StreamRegistry) -> Iterator[WebServer]:
     """A server that has room for eight connections, four of them viewers'."""
     monkeypatch.setattr("sana_stream.streaming.web.server.connection_limit", lambda: 8)
     from sana_stream.streaming.web.auth import AccessPolicy
@@ -86,7 +86,7 @@ def test_the_oldest_that_says_nothing_makes_room(
         await_that(lambda c=connection: is_closed(c), "the oldest stay")
 
 
-def test_viewers_are_not_let_go_for_others(few: WebServer, current: CurrentStream) -> None:
+def test_viewers_are_not_let_go_for_others(few: WebServer, current: StreamRegistry) -> None:
     feed = stream_of(current).feed
     viewers = [Viewer(few) for _ in range(4)]
     await_viewers(few, 4)
@@ -118,7 +118,7 @@ def test_where_all_are_held_a_new_one_is_lines_to_come_back() -> None:
 
 
 def test_an_answer_that_nobody_takes_is_not_kept(
-    current: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    current: StreamRegistry, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the connection is to close behind it."""
     monkeypatch.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.2)

@@ -20,8 +20,9 @@ from sana_stream.streaming.control.job_queue import JobQueue
 from sana_stream.streaming.control.live_control import PROMPT_LIMIT, LiveControl
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream, RunStatus
+from sana_stream.streaming.web.status import RunStatus
 
 from ..http_client import TIMEOUT_SECONDS, VIDEO, ask, status, stream_of
 
@@ -169,8 +170,8 @@ RAW_JSON = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def fuzzed() -> Iterator[tuple[WebServer, CurrentStream]]:
-    current, queue = CurrentStream(), JobQueue()
+def fuzzed() -> Iterator[tuple[WebServer, StreamRegistry]]:
+    current, queue = StreamRegistry(), JobQueue()
     current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "a \x1b[2J <b>\udcff title"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sana_stream.streaming.web.server.HEADER_SECONDS", 0.3)
@@ -204,14 +205,14 @@ def answers_to(server: WebServer, data: bytes) -> list[int]:
 @example(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000)
 @example(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
 @example(b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-def test_bytes_that_are_no_request(fuzzed: tuple[WebServer, CurrentStream], data: bytes) -> None:
+def test_bytes_that_are_no_request(fuzzed: tuple[WebServer, StreamRegistry], data: bytes) -> None:
     assert all(code in (400, 414, 431, 501, 404) for code in answers_to(fuzzed[0], data))
 
 
 @EXAMPLES
 @given(METHODS, PATHS, HEADERS, BODIES)
 def test_requests_that_are_put_together_badly(
-    fuzzed: tuple[WebServer, CurrentStream],
+    fuzzed: tuple[WebServer, StreamRegistry],
     method: str,
     path: str,
     headers: dict[str, str],
@@ -230,7 +231,7 @@ def test_requests_that_are_put_together_badly(
     st.sampled_from(["/prompt", "/command", "/streams"]), st.one_of(JSON.map(json.dumps), RAW_JSON)
 )
 def test_json_of_any_kind(
-    fuzzed: tuple[WebServer, CurrentStream], path: str, body: str | bytes
+    fuzzed: tuple[WebServer, StreamRegistry], path: str, body: str | bytes
 ) -> None:
     server, current = fuzzed
     code, answer = ask(server, path, body, Content_Type="application/json")
@@ -247,7 +248,7 @@ def test_json_of_any_kind(
 @example("/branch " + "../" * 30)
 @example("/seed " + "9" * 60_000)
 @example("/back ٣")
-def test_lines_of_any_kind(fuzzed: tuple[WebServer, CurrentStream], line: str) -> None:
+def test_lines_of_any_kind(fuzzed: tuple[WebServer, StreamRegistry], line: str) -> None:
     server, current = fuzzed
     data = line.encode("utf-8", "surrogatepass")
     for path in ("/prompt", "/command"):
@@ -258,7 +259,7 @@ def test_lines_of_any_kind(fuzzed: tuple[WebServer, CurrentStream], line: str) -
 
 
 def test_methods_that_are_not_there_are_told_which_are(
-    fuzzed: tuple[WebServer, CurrentStream],
+    fuzzed: tuple[WebServer, StreamRegistry],
 ) -> None:
 
     for path, allowed in (

@@ -20,15 +20,16 @@ from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.video_format import StreamSpec
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.responses import GrowingFileResponse
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream, RunStatus
+from sana_stream.streaming.web.status import RunStatus
 
 from ..blocks import blocks, number_of
 from ..http_client import TIMEOUT_SECONDS, VIDEO, ask, await_that, numbers_of, stream_of
 
 
-def test_a_playlist_for_players(current: CurrentStream, server: WebServer) -> None:
+def test_a_playlist_for_players(current: StreamRegistry, server: WebServer) -> None:
     assert ask(server, "/live.m3u8")[0] == 503
     feed = stream_of(current).feed
     for block in blocks(14, size=4):
@@ -45,7 +46,7 @@ def test_a_playlist_for_players(current: CurrentStream, server: WebServer) -> No
     assert ask(server, "/live.m3u8")[1].endswith(b"#EXT-X-ENDLIST\n")
 
 
-def test_the_playlist_in_a_player(current: CurrentStream, server: WebServer) -> None:
+def test_the_playlist_in_a_player(current: StreamRegistry, server: WebServer) -> None:
     feed = stream_of(current).feed
     for block in blocks(3):
         feed.write(block)
@@ -60,7 +61,7 @@ def test_asking_for_headers_alone_does_not_wait_for_the_end(server: WebServer) -
 
 
 def test_what_was_made_so_far_can_be_had(tmp_path: Path) -> None:
-    current, path = CurrentStream(), tmp_path / "a day & “more”.mp4"
+    current, path = StreamRegistry(), tmp_path / "a day & “more”.mp4"
     current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO), path)
     output = open_output(str(path), StreamSpec(VIDEO))
     with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
@@ -109,7 +110,7 @@ def film(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def downloads(film: Path) -> Iterator[tuple[WebServer, RunStatus]]:
-    current, run_status = CurrentStream(), RunStatus(VIDEO)
+    current, run_status = StreamRegistry(), RunStatus(VIDEO)
     current.begin(LiveFeed(VIDEO), LiveControl(), run_status, film)
     with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
         yield server, run_status

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sana_stream.streaming.web.live_feed import LiveFeed, MediaSegment
+from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
-from sana_stream.streaming.web.status import CurrentStream
 
 from ..blocks import blocks
 from ..http_client import (
@@ -61,7 +61,7 @@ def await_newest(viewer: Viewer, feed: LiveFeed) -> None:
 
 
 def test_viewers_get_every_block_from_the_newest_on(
-    current: CurrentStream, server: WebServer
+    current: StreamRegistry, server: WebServer
 ) -> None:
     source, feed = blocks(), stream_of(current).feed
     first = Viewer(server)
@@ -79,7 +79,7 @@ def test_viewers_get_every_block_from_the_newest_on(
 
 
 def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
-    current: CurrentStream, server: WebServer, monkeypatch: pytest.MonkeyPatch
+    current: StreamRegistry, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = stream_of(current).feed
     monkeypatch.setattr(feed, "_fragments", Megabytes())
@@ -105,7 +105,7 @@ def test_viewers_that_take_nothing_delay_nobody_and_skip_ahead(
 
 
 def test_a_viewer_that_never_takes_anything_is_let_go(
-    current: CurrentStream,
+    current: StreamRegistry,
     server: WebServer,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,

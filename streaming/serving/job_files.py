@@ -1,0 +1,167 @@
+"""The files that keep a server's streams over a restart, next to their recordings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sana_stream._files import atomic_write, parse_json, read_bounded
+from sana_stream._text import os_reason, safe_text
+from sana_stream.streaming.control.job_queue import STORY_LIMIT, StreamJob
+from sana_stream.streaming.control.journal import JournaledControl
+from sana_stream.streaming.control.live_control import PROMPT_LIMIT, PendingChanges
+from sana_stream.streaming.run.recordings import JOB_SUFFIX
+
+logger = logging.getLogger(__name__)
+_BYTES = 32 << 20  # of one file
+_CHANGES_KEPT = 1000  # newest; older ones are in the checkpoint
+
+
+class _Change(BaseModel):
+    """What a client changed with the block that starts at a frame of the video."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    frame: int = Field(ge=0, lt=2**53)
+    prompt: str | None = Field(default=None, max_length=PROMPT_LIMIT)
+    negative: str | None = Field(default=None, max_length=PROMPT_LIMIT)
+    seed: int | None = Field(default=None, ge=0, lt=10**30)
+
+
+class _JobFile(BaseModel):
+    """One stream that has not ended."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    version: Literal[1] = 1
+    id: int = Field(ge=1, lt=10**9)
+    story: str = Field(min_length=1, max_length=STORY_LIMIT)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    seconds: float | None = Field(default=None, gt=0, lt=1e9, allow_inf_nan=False)
+    film: str | None = Field(default=None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # once it has begun
+    changes: list[_Change] = Field(default=[], max_length=_CHANGES_KEPT)
+
+
+class JobFiles:
+    """One JSON file for each stream that is queued or running: `stream-0003.job.json`.
+
+    A file that cannot be written is logged once; the stream continues. Methods may be called from
+    any thread.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = RLock()
+        self._files: dict[int, _JobFile] = {}
+        self._failed = False
+
+    def load(self) -> list[StreamJob]:
+        """The streams of an earlier server, oldest first.
+
+        A file that is not of this program is logged and left as it is.
+        """
+        with self._lock:
+            for path in sorted(self._folder.glob(f"stream-*{JOB_SUFFIX}")):
+                if (found := _read(path)) is not None and self._path(found.id) == path:
+                    self._files[found.id] = found
+                else:
+                    logger.warning(
+                        "%s is not a stream of this program: it is left as it is", safe_text(path)
+                    )
+            files = [self._files[key] for key in sorted(self._files)]
+        return [StreamJob(file.id, file.story, file.seed, file.seconds) for file in files]
+
+    def drop(self) -> None:
+        """Remove the files of the streams that `load` found; their recordings stay."""
+        with self._lock:
+            for stream_id in list(self._files):
+                self._remove(stream_id)
+
+    def save(self, job: StreamJob) -> None:
+        """Keep a queued job."""
+        with self._lock:
+            self._files[job.id] = _JobFile(
+                id=job.id, story=job.story, seed=job.seed, seconds=job.seconds
+            )
+            self._write(job.id)
+
+    def begin(self, job: StreamJob, film: Path | None) -> None:
+        """Record in which file a stream that begins is recorded; None: it is not recorded."""
+        new = {"film": None if film is None else film.name, "changes": []}
+        self._update(job.id, lambda file: file.model_copy(update=new))
+
+    def film(self, job: StreamJob) -> Path | None:
+        """The recording of a stream that had begun; None where there is none."""
+        with self._lock:
+            file = self._files.get(job.id)
+        if file is None or file.film is None or not (self._folder / file.film).exists():
+            return None
+        return self._folder / file.film
+
+    def remove(self, job: StreamJob) -> None:
+        """Forget a job that has ended."""
+        with self._lock:
+            self._remove(job.id)
+
+    def control(self, job: StreamJob) -> JournaledControl:
+        """A control that keeps what clients change, and repeats what they changed before."""
+
+        def record(frame: int, changes: PendingChanges) -> None:
+            change = _Change(
+                frame=frame, prompt=changes.prompt, negative=changes.negative, seed=changes.seed
+            )
+            self._update(
+                job.id,
+                lambda file: file.model_copy(
+                    update={"changes": [*file.changes, change][-_CHANGES_KEPT:]}
+                ),
+            )
+
+        with self._lock:
+            file = self._files.get(job.id)
+            earlier = () if file is None else file.changes
+        repeated = {
+            each.frame: PendingChanges(each.prompt, each.negative, each.seed) for each in earlier
+        }
+        return JournaledControl(record, repeated)
+
+    def _update(self, stream_id: int, change: Callable[[_JobFile], _JobFile]) -> None:
+        with self._lock:
+            if stream_id in self._files:
+                self._files[stream_id] = change(self._files[stream_id])
+                self._write(stream_id)
+
+    def _path(self, stream_id: int) -> Path:
+        return self._folder / f"stream-{stream_id:04}{JOB_SUFFIX}"
+
+    def _write(self, stream_id: int) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            content = self._files[stream_id].model_dump_json(indent=1).encode() + b"\n"
+            atomic_write(self._path(stream_id), content)
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                logger.warning(
+                    "%s: %s; after a restart the server does not know its streams",
+                    safe_text(self._folder),
+                    os_reason(error),
+                )
+            self._failed = True
+
+    def _remove(self, stream_id: int) -> None:
+        if self._files.pop(stream_id, None) is not None:
+            with suppress(OSError):
+                self._path(stream_id).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> _JobFile | None:
+    with suppress(OSError, ValueError, ValidationError):
+        return _JobFile.model_validate(parse_json(read_bounded(path, _BYTES), _BYTES))
+    return None

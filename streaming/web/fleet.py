@@ -1,0 +1,62 @@
+"""Requests about the replicas of a fleet: show them, drain one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sana_stream._text import safe_text
+
+from .auth import require_control
+from .request_body import read_text
+from .responses import JsonResponse
+
+
+class FleetStatus(Protocol):
+    """The replicas of a fleet, as the web server needs them."""
+
+    def describe(self) -> dict[str, object]:
+        """The replicas with their streams, and the counters of the gateway."""
+        ...
+
+    def drain(self, replica: str) -> int | None:
+        """Let a replica be replaced; the number of streams it stored, None if it is unknown."""
+        ...
+
+
+class FleetHandlers:
+    """Answers requests about the replicas of a fleet; they need the role CONTROL."""
+
+    def __init__(self, fleet: FleetStatus) -> None:
+        self._fleet = fleet
+
+    async def show(self, request: Request) -> Response:
+        """GET: the replicas and the counters."""
+        require_control(request)
+        return JsonResponse(self._fleet.describe())
+
+    async def drain(self, request: Request) -> Response:
+        """POST: move the streams of a replica away, and let Ray Serve replace it.
+
+        The name is sent as text, or as JSON `{"text": "…"}`.
+        """
+        require_control(request)
+        name = await read_text(request)
+        stored = await run_in_threadpool(self._fleet.drain, name)
+        if stored is None:
+            raise HTTPException(404, f"no replica is named {safe_text(name, 60)!r}: see /fleet")
+        return JsonResponse({"replica": name, "stored": stored}, 202)
+
+
+def fleet_routes(fleet: FleetStatus) -> list[Route]:
+    """The routes below `/fleet`."""
+    handlers = FleetHandlers(fleet)
+    return [
+        Route("/fleet", handlers.show, methods=["GET"]),
+        Route("/fleet/drain", handlers.drain, methods=["POST"]),
+    ]

@@ -1,0 +1,78 @@
+"""Requests about the jobs of a server: list, submit, cancel."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sana_stream.errors import JobError, QueueFullError, StoreError
+from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
+
+from .auth import require_control
+from .request_body import read_json
+from .responses import JsonResponse
+
+RETRY_SECONDS = 10  # after which a client may try again when the queue is full
+_LINKS = {
+    "page": "",
+    "live": "live.mp4",
+    "playlist": "live.m3u8",
+    "status": "status",
+    "prompt": "prompt",
+    "command": "command",
+    "download": "download",
+}
+
+
+class JobHandlers:
+    """Answers requests about the jobs of a server; they need the role CONTROL."""
+
+    def __init__(self, jobs: JobQueue) -> None:
+        self._queue = jobs
+
+    async def list_or_submit(self, request: Request) -> Response:
+        """GET: every job, oldest first. POST: add one.
+
+        A job is `{"story": "…", "seed": 0, "seconds": 60}`; only the story is required.
+        """
+        require_control(request)
+        if request.method == "POST":
+            return await self._submit(request)
+        return JsonResponse([self._as_dict(job) for job in self._queue.jobs()])
+
+    async def show_or_cancel(self, request: Request) -> Response:
+        """GET: the job with this id. DELETE: cancel it."""
+        require_control(request)
+        job = self.find(request.path_params["id"])
+        if job is None:
+            raise HTTPException(404, "no stream has this id")
+        if request.method != "DELETE":
+            return JsonResponse(self._as_dict(job))
+        if not self._queue.cancel(job.id):
+            raise HTTPException(404, "no stream with this id is queued or running")
+        return Response(status_code=204)
+
+    def find(self, stream_id: str) -> StreamJob | None:
+        """The job with an id, as it is written in an address."""
+        return next((job for job in self._queue.jobs() if str(job.id) == stream_id), None)
+
+    def place(self, job: StreamJob) -> int | None:
+        """As `JobQueue.place`."""
+        return self._queue.place(job)
+
+    async def _submit(self, request: Request) -> Response:
+        fields = await read_json(request)
+        try:
+            job = await run_in_threadpool(self._queue.submit, fields)
+        except (QueueFullError, StoreError) as error:
+            raise HTTPException(503, str(error), {"Retry-After": str(RETRY_SECONDS)}) from error
+        except JobError as error:
+            raise HTTPException(400, str(error)) from error
+        answer = self._as_dict(job)
+        return JsonResponse(answer, 201, {"Location": f"/streams/{job.id}"})
+
+    def _as_dict(self, job: StreamJob) -> dict[str, object]:
+        links = {name: f"/streams/{job.id}/{path}" for name, path in _LINKS.items()}
+        return {**job.as_dict(), "place": self._queue.place(job), "links": links}

@@ -1,0 +1,194 @@
+"""The sound of a file in step with the frames, repeated, through resumption and in live outputs."""
+
+from __future__ import annotations
+
+import wave
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from sana_stream.errors import InvalidOutputError
+from sana_stream.streaming import EncoderSettings, OutputOptions, StreamSpec, VideoFormat
+from sana_stream.streaming.audio import SAMPLE_RATE, AudioLoop, AudioTrack
+from sana_stream.streaming.containers.registry import create_muxer
+from sana_stream.streaming.outputs.open import open_output
+
+from ...command import run
+from ..blocks import FPS, HEIGHT, WIDTH, blocks, pour
+
+VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
+PROMPTS = ("a red boat", "a red boat", "night falls")
+SECONDS = Fraction(3, 2)  # of the sound
+KINDS = pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+
+
+def write_sound(path: Path, rate: int = 44_100) -> Path:
+    """A tone whose frequency rises, so that each moment of it is another."""
+    time = np.arange(round(rate * SECONDS)) / rate
+    samples = (8000 * np.sin(2 * np.pi * (300 + 400 * time) * time)).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def track(tmp_path_factory: pytest.TempPathFactory) -> AudioTrack:
+    return AudioTrack(AudioLoop(write_sound(tmp_path_factory.mktemp("sound") / "a.wav")))
+
+
+def write(path: Path, track: AudioTrack, count: int = 5, close: bool = True, **more: Any) -> None:
+    kept = more.get("resume_frames", 0)
+    output = open_output(path, StreamSpec(VIDEO, audio=track), OutputOptions(**more))
+    pour(output, [b for b in blocks(count, prompts=PROMPTS) if b.start >= kept])
+    if close:
+        output.close()
+
+
+def sound_of(path: Path) -> tuple[np.ndarray, float]:
+    """A file's sound, mono, from the first frame's time on, and that time in seconds."""
+    with av.open(str(path)) as container:
+        begin = min(float(frame.time or 0) for frame in container.decode(video=0))
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    start = round((float(frames[0].time or 0) - begin) * SAMPLE_RATE)
+    parts = [frame.to_ndarray()[0] for frame in frames]
+    return np.concatenate([np.zeros(max(0, start), np.float32), *parts])[max(0, -start) :], begin
+
+
+def check_sound(path: Path, track: AudioTrack, seconds: float, start: float = 0) -> None:
+    found, _ = sound_of(path)
+    assert len(found) / SAMPLE_RATE == pytest.approx(seconds, abs=0.03)
+    first, count = 4096, int(seconds * SAMPLE_RATE) - 8192
+    begin = first + round(start * SAMPLE_RATE)
+    errors = {
+        shift: np.abs(
+            found[first : first + count] - track.loop.read(begin + shift, count)[:, 0] / 32768
+        ).mean()
+        for shift in (*range(-48, 49, 4), -480, 480)  # Matroska has times in milliseconds
+    }
+    best = min(errors, key=errors.__getitem__)
+    assert abs(best) <= 48, "a millisecond"
+    assert errors[best] < 0.012 < errors[-480]
+
+
+@KINDS
+def test_sound_plays_with_the_frames_and_is_repeated(
+    tmp_path: Path, track: AudioTrack, suffix: str
+):
+    write(path := tmp_path / f"a{suffix}", track)
+    check_sound(path, track, 81 / FPS)
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 81
+
+
+@KINDS
+def test_growing_file_has_its_sound_in_step(tmp_path: Path, track: AudioTrack, suffix: str):
+    write(path := tmp_path / f"a{suffix}", track, count=3, close=False)
+    check_sound(path, track, 49 / FPS)
+
+
+@KINDS
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
+def test_resumed_file_equals_an_undisturbed_one(
+    tmp_path: Path, track: AudioTrack, suffix: str, closed: bool
+):
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"a{suffix}"
+    write(whole, track)
+    write(path, track, count=4, close=closed)
+    write(path, track, resume_frames=33)
+    first = b"\x1f\x43\xb6\x75" if suffix in (".mkv", ".webm") else b""  # after a random id
+    ours, theirs = path.read_bytes(), whole.read_bytes()
+    assert ours[ours.index(first) :] == theirs[theirs.index(first) :]
+
+
+def test_each_file_of_several_continues_the_sound(tmp_path: Path, track: AudioTrack):
+    write(tmp_path / "a.mp4", track, segment_seconds=1.5)
+    check_sound(tmp_path / "a-0001.mp4", track, 33 / FPS)
+    check_sound(tmp_path / "a-0002.mp4", track, 32 / FPS, start=33 / FPS)
+
+
+@pytest.mark.parametrize("codec", ["h265", "av1", "vp9"])
+def test_growing_file_of_any_codec_begins_with_its_sound(
+    tmp_path: Path, track: AudioTrack, codec: str
+):
+    spec = StreamSpec(VIDEO, EncoderSettings(codec), audio=track)
+    output = open_output(path := tmp_path / "a.mp4", spec)
+    pour(output, blocks(2))
+    assert sound_of(path)[1] == 0
+    check_sound(path, track, 33 / FPS)
+    output.close()
+    assert sound_of(path)[1] == 0
+
+
+def test_playlist_has_the_sound(tmp_path: Path, track: AudioTrack):
+    write(tmp_path / "live.m3u8", track, count=3)
+    parts = [tmp_path / "init.mp4", *sorted(tmp_path.glob("*.m4s"))]
+    (joined := tmp_path / "joined.mp4").write_bytes(b"".join(each.read_bytes() for each in parts))
+    check_sound(joined, track, 49 / FPS)
+
+
+def test_blocks_of_one_frame_have_their_sound(tmp_path: Path, track: AudioTrack):
+    spec = StreamSpec(VideoFormat(WIDTH, HEIGHT, 60), audio=track)  # a frame is less than a packet
+    output = open_output(path := tmp_path / "a.mp4", spec)
+    pour(output, blocks(40, size=1))
+    output.close()
+    check_sound(path, track, 41 / 60)
+
+
+def test_loop_is_exact_wherever_it_is_read(tmp_path: Path):
+    loop = AudioLoop(write_sound(tmp_path / "a.wav", SAMPLE_RATE))
+    length = round(SAMPLE_RATE * SECONDS)
+    whole = loop.read(0, 3 * length)
+    assert np.array_equal(whole[:length], whole[length : 2 * length])
+    assert np.array_equal(loop.read(length - 10, 20), whole[length - 10 : length + 10])
+    assert np.array_equal(loop.read(7 * length + 5, 9), whole[5:14])
+    early = loop.read(-5, 10)
+    assert not early[:5].any()
+    assert np.array_equal(early[5:], whole[:5])
+
+
+def test_containers_without_sound_are_refused(track: AudioTrack):
+    with pytest.raises(InvalidOutputError, match="'mpegts' takes no sound here: use mp4, mov"):
+        create_muxer("mpegts", StreamSpec(VIDEO, audio=track))
+
+
+def test_command_line_adds_the_sound(tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
+    write_sound(Path("a.wav"))
+    words = ("--prompt", "a fox", "--frames", "32", "--audio", "a.wav")
+    assert run(*words, "--out", "a.mp4", "--out", "a.ts", *tiny) == 0
+    assert "a.ts: has no sound" in capfd.readouterr().err
+    check_sound(Path("a.mp4"), AudioTrack(AudioLoop(Path("a.wav"))), 2)
+
+
+def test_what_is_no_sound_is_refused_before_anything_is_made(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+):
+    Path("text.mp3").write_text("no sound")
+    Path("empty.mp3").touch()
+    write_sound(Path("a.wav"))
+    words = ("--prompt", "a fox", "--frames", "9")
+    assert run(*words, "--out", "silent.mp4", *tiny) == 0
+    for audio, out, message in (
+        ("none.mp3", "b.mp4", "audio: none.mp3: no such file"),
+        ("text.mp3", "b.mp4", "audio: text.mp3: "),
+        ("empty.mp3", "b.mp4", "audio: empty.mp3: "),
+        ("silent.mp4", "b.mp4", "audio: silent.mp4: no sound is in it"),
+        (".", "b.mp4", "audio: .: it is not a regular file"),
+        ("a.wav", "b.y4m", "--audio needs an output that can have sound"),
+        ("a.wav", "a.wav.mp4", ""),
+    ):
+        capfd.readouterr()
+        code = run(*words, "--audio", audio, "--out", out, *tiny)
+        if message:
+            assert code == 2
+            assert message in capfd.readouterr().err.splitlines()[-1]
+            assert not Path(out).exists()
+        else:
+            assert code == 0

@@ -1,0 +1,197 @@
+"""Content credentials in finished files, verified by the reader of c2pa-python."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from sana_stream.errors import InvalidOutputError
+from sana_stream.streaming import Metadata, OutputOptions, StreamSpec, VideoFormat
+from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.signing import remove_signature
+
+from ...command import run
+from ..blocks import FPS, HEIGHT, WIDTH, blocks, pour
+
+SPEC = StreamSpec(
+    VideoFormat(WIDTH, HEIGHT, FPS), metadata=Metadata("Dusk", ("a red boat",), 7, model="pocket")
+)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PEM file with a certificate for signing, that of its issuer, and the private key."""
+    pytest.importorskip("c2pa", reason="needs sana-stream[sign]")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    def issue(name: str, issuer: Any = None, by: Any = None) -> tuple[Any, Any]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        words = [(NameOID.COMMON_NAME, name), (NameOID.ORGANIZATION_NAME, "Test")]
+        subject = x509.Name([x509.NameAttribute(*word) for word in words])
+        now, ca = datetime.datetime.now(datetime.UTC), issuer is None
+        signing = by or key
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
+        usage = x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False)
+        builder = (
+            x509.CertificateBuilder(issuer.subject if issuer else subject, subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca, None), True)
+            .add_extension(usage, True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(identifier, False)
+        )
+        if not ca:
+            mail = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+            builder = builder.add_extension(mail, False)
+        return builder.sign(signing, hashes.SHA256()), key
+
+    root, root_key = issue("root")
+    leaf, key = issue("signer", root, root_key)
+    encoding = serialization.Encoding.PEM
+    text = leaf.public_bytes(encoding) + root.public_bytes(encoding)
+    text += key.private_bytes(
+        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (path := tmp_path_factory.mktemp("sign") / "sign.pem").write_bytes(text)
+    return path
+
+
+def write(path: Path, count: int = 4, **options: Any) -> None:
+    kept = options.get("resume_frames", 0)
+    output = open_output(path, SPEC, OutputOptions(**options))
+    pour(output, [block for block in blocks(count) if block.start >= kept])
+    output.close()
+
+
+def check(path: Path, frames: int) -> dict[str, Any]:
+    """Check a file's credentials and return its active manifest."""
+    import c2pa
+
+    with c2pa.Reader(str(path)) as reader:
+        report = json.loads(reader.json())
+    assert report["validation_state"] == "Valid", report.get("validation_status")
+    failures = {each["code"] for each in report.get("validation_status", [])}
+    assert failures <= {"signingCredential.untrusted"}, "the root is this test's"
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == frames
+    return report["manifests"][report["active_manifest"]]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_finished_file_is_signed(tmp_path: Path, certificate: Path, suffix: str):
+    output = open_output(path := tmp_path / f"a{suffix}", SPEC, OutputOptions(sign=certificate))
+    pour(output, blocks(4, prompts=("a red boat", "night falls")))
+    output.close()
+    manifest = check(path, 65)
+    with av.open(str(path)) as container:
+        titles = [each["metadata"]["title"] for each in container.chapters()]
+    assert titles == ["a red boat", "night falls"]
+    facts = {each["label"]: each["data"] for each in manifest["assertions"]}
+    (action,) = next(data for name, data in facts.items() if "actions" in name)["actions"]
+    assert action["digitalSourceType"] == DIGITAL_SOURCE_TYPE
+    assert facts["io.github.sana-stream.generation"] == {
+        "model": "pocket",
+        "seed": 7,
+        "prompts": ["a red boat"],
+    }
+    assert {each.name for each in tmp_path.glob("*")} == {f"a{suffix}", "a.vtt"}
+
+
+def test_changed_file_is_found_out(tmp_path: Path, certificate: Path):
+    write(path := tmp_path / "a.mp4", sign=certificate)
+    data = bytearray(path.read_bytes())
+    data[-2000] ^= 1
+    path.write_bytes(data)
+    import c2pa
+
+    with c2pa.Reader(str(path)) as reader:
+        assert json.loads(reader.json())["validation_state"] == "Invalid"
+
+
+def test_signed_file_is_resumed_byte_for_byte_and_signed_again(tmp_path: Path, certificate: Path):
+    whole, path = tmp_path / "whole.mp4", tmp_path / "a.mp4"
+    write(whole)
+    write(path, count=3, sign=certificate)
+    write(path, resume_frames=33)
+    assert path.read_bytes() == whole.read_bytes()
+    write(path, count=3, overwrite=True, sign=certificate)
+    write(path, resume_frames=33, sign=certificate)
+    check(path, 65)
+
+
+def test_complete_signed_file_stays_signed(tmp_path: Path, certificate: Path):
+    write(path := tmp_path / "a.mp4", sign=certificate)
+    before = path.read_bytes()
+    open_output(path, SPEC, OutputOptions(resume_frames=65)).close()
+    assert path.read_bytes() == before
+    remove_signature(path)
+    assert len(path.read_bytes()) < len(before)
+
+
+def test_each_file_of_several_is_signed(tmp_path: Path, certificate: Path):
+    write(tmp_path / "a.mp4", segment_seconds=1.5, sign=certificate)
+    check(tmp_path / "a-0001.mp4", 33)
+    check(tmp_path / "a-0002.mp4", 32)
+
+
+def test_wrong_certificates_are_refused_before_anything_is_made(
+    tiny: tuple[str, ...], certificate: Path, capfd: pytest.CaptureFixture[str]
+):
+    text = certificate.read_bytes()
+    key = text.index(b"-----BEGIN PRIVATE")
+    second = text.index(b"-----BEGIN CERT", 10)
+    wrong = {
+        "nothing.pem": (None, "no such file"),
+        "key.pem": (text[key:], "holds no certificate"),
+        "cert.pem": (text[:key], "holds no private key: give one PEM file with both"),
+        "broken.pem": (text[: key + 60] + b"x" + text[key + 61 :], ""),
+        "root.pem": (text[second:], "cannot be signed"),
+        "video.pem": (b"\x00" * 5000, "holds no certificate"),
+    }
+    for name, (data, message) in wrong.items():
+        if data is not None:
+            Path(name).write_bytes(data)
+        words = ("--prompt", "a fox", "--frames", "9", "--out", "a.mp4", "--sign", name)
+        assert run(*words, *tiny) == 2, name
+        (line,) = capfd.readouterr().err.splitlines()[-1:]
+        assert message in line
+        assert not Path("a.mp4").exists()
+
+
+def test_signing_from_the_command_line(tiny: tuple[str, ...], certificate: Path):
+    words = ("--prompt", "a fox", "--frames", "9", "--sign", certificate)
+    assert run(*words, "--out", "a.mp4", "--out", "a.mkv", *tiny) == 0
+    check(Path("a.mp4"), 9)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--out", "a.mkv"), "--sign is for .mp4 and .mov files"),
+        (("--out", "a.mp4", "--no-mark"), "leave --no-mark out"),
+    ],
+)
+def test_what_cannot_be_signed(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str], more: tuple[str, ...], message: str
+):
+    assert run("--prompt", "a fox", "--frames", "9", "--sign", "c.pem", *more, *tiny) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    with pytest.raises(InvalidOutputError, match=r"pip install 'sana-stream\[sign\]'"):
+        open_output(tmp_path / "a.mp4", SPEC, OutputOptions(sign=tmp_path / "c.pem"))
