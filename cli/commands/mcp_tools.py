@@ -25,9 +25,10 @@ STORY = (
     " '0:00 a red boat' and '0:12 night falls'; then all lines do. Describe the whole picture in"
     " every prompt."
 )
-LINE = "A prompt, which describes the whole picture (with ~4 before it, it is blended in over 4"
-    " blocks), or a command: " + "; ".join(
-    f"{command}: {effect}" for command, effect in COMMANDS.items()
+LINE = (
+    "A prompt, which describes the whole picture (with ~4 before it, it is blended in over 4"
+    " blocks), or a command: "
+    + "; ".join(f"{command}: {effect}" for command, effect in COMMANDS.items())
 )
 
 
