@@ -34,7 +34,7 @@ class Command:
     name: str
     module: str
     summary: str
-    answers: bool = False  # with `--json` on standard output
+    answers: bool = False  # on standard output: with `--json`, or in a protocol
 
     def parser(self) -> Parser:
         """The command's parser."""
@@ -54,6 +54,7 @@ COMMANDS = (
     Command("info", "info", "describe a model and estimate the memory it needs", answers=True),
     Command("convert", "convert", "convert a model between the diffusers and the original layout"),
     Command("serve", "serve", "serve a page that takes requests for streams"),
+    Command("mcp", "mcp", "let an MCP client make and direct videos", answers=True),
     Command("bench", "bench", "measure the speed of a model on this machine", answers=True),
 )
 

@@ -15,9 +15,12 @@ NUMBERS = range(2, 10_000)
 
 
 def default_output(
-    prompt_file: str | None, prompts: Sequence[str] = (), overwrite: bool = False
+    prompt_file: str | None,
+    prompts: Sequence[str] = (),
+    overwrite: bool = False,
+    folder: str | os.PathLike[str] = "",
 ) -> str:
-    """The name of a new video in the current folder.
+    """The path of a new video in a folder, by default the current one.
 
     It is named after the prompt file or the first prompt: `a-red-boat.mp4`. Where a video of that
     name exists or is being written, a number is added: `a-red-boat-2.mp4`.
@@ -26,11 +29,13 @@ def default_output(
         prompt_file: a path, or `-` for standard input.
         prompts: used where no prompt file is given.
         overwrite: an existing video is replaced, so the name gets no number.
+        folder: where the video will be.
     """
     if prompt_file is not None and prompt_file != STDOUT:
         stem = PurePath(prompt_file).stem
     else:
         stem = _words_as_name(prompts[0] if prompts else "") or "sana-stream"
+    stem = os.path.join(folder, stem)
     first = f"{stem}.mp4"
     if overwrite or not _is_taken(first):
         return first

@@ -41,6 +41,7 @@ from .start import begin_session, open_pump, schedule_prompts, watch_drift
 from .stored import with_engine, with_new_id
 
 if TYPE_CHECKING:
+    from sana_stream.engine.block import Block
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
@@ -68,6 +69,7 @@ class Run:
         plan: the same, resolved: size, length, blocks, and where each prompt is shown.
         control: directs the run from any thread: prompts, seed, rewind, pause, end.
         progress: the newest record.
+        block: the newest block, with its frames; None before the first one.
         locks: those of the run's files, which outputs that the caller opens share.
 
     Args:
@@ -229,14 +231,12 @@ class Run:
         self._origin = origin
         plan = self._resolve(story)
         self.plan = plan if origin.frames else with_new_id(plan)
+        done = plan.blocks.blocks_for(origin.frames) if origin.frames else 0
         self.progress = Progress(
-            float(plan.fps),
-            plan.frames,
-            plan.block_count,
-            plan.blocks.blocks_for(origin.frames) if origin.frames else 0,
-            origin.frames,
+            *(float(plan.fps), plan.frames, plan.block_count, done, origin.frames),
             resumed_frames=origin.frames,
         )
+        self.block: Block | None = None
         self._entered = False
         self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`
         self._outputs: Sequence[Output] | None = None
@@ -357,9 +357,8 @@ class Run:
         checkpoints.begin(engine, kept)
         prompts = schedule_prompts(engine, plan, session, self._live, stop)
         guard = watch_drift(engine, plan, session)
-        if frames := plan.origin.frames:
-            position = format_time(plan.seconds_of(frames))
-            logger.info("continuing from frame %d (%s)", frames, position)
+        if at := plan.origin.frames:
+            logger.info("continuing from frame %d (%s)", at, format_time(plan.seconds_of(at)))
         begun, take = time.perf_counter(), pump.write_part
         with closing(VideoBlocks(plan, session, prompts, stop, take).generate()) as blocks:
             for block in blocks:
@@ -367,6 +366,7 @@ class Run:
                 note = guard.check(block)
                 elapsed = time.perf_counter() - begun
                 self.progress = self.progress.after(block, elapsed, guard.drift)
+                self.block = block
                 prompts.on_delivered(block)
                 if note is not None:
                     logger.warning("%s", note)

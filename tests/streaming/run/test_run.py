@@ -81,6 +81,8 @@ def test_run_yields_progress_after_each_block(tiny_engine: Engine) -> None:
     assert records[-1].prompt == STORY[1]
     assert all(record.memory_bytes > 0 and record.speed > 0 for record in records)
     assert records[-1] == run.progress
+    assert run.block is not None
+    assert (run.block.start, len(run.block.frames)) == (57, 3)
     assert np.array_equal(pictures("a.mp4"), whole(tiny_engine, "b.mp4"))
 
 
