@@ -84,7 +84,7 @@ def submit_before(monkeypatch: pytest.MonkeyPatch, block: int, changes: PendingC
     """Submit live changes before the block at index `block` of the run."""
     calls = iter(range(1000))
     monkeypatch.setattr(
-        LiveControl, "drain", lambda _: changes if next(calls) == block else PendingChanges()
+        LiveControl, "drain", lambda *_: changes if next(calls) == block else PendingChanges()
     )
 
 

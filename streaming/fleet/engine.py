@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sana_stream._prompts import remove_suffix
+from sana_stream.engine.peers import SingleProcess
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
 
@@ -47,6 +49,7 @@ class RemoteEngine:
         self.preset = model.preset
         self.device, self.dtype = torch.device("cpu"), torch.float32  # of the gateway's own work
         self.text_encoder = ReplicaCheck()
+        self.peers = SingleProcess()
         self._model, self._source, self._store = model, source, store
         self._stream, self._guard, self._resumed = stream, guard, resumed
         self._gateway, self._saved = gateway, saved
@@ -145,5 +148,5 @@ class ReplayControl(LiveControl):
         if block > self._end:
             return super().drain(frame)
         change = self._order.change_at(block)
-        prompt = None if change.prompt is None else change.prompt.removesuffix(self._suffix)
-        return PendingChanges(prompt, change.negative_prompt, change.seed)
+        prompt = None if change.prompt is None else remove_suffix(change.prompt, self._suffix)
+        return PendingChanges(prompt, change.negative_prompt, change.seed, blend=change.blend)

@@ -29,6 +29,7 @@ class StreamChange:
     negative_prompt: str | None = None
     seed: int | None = None
     image: str | None = None  # name of the picture to cut to, in the stream's folder
+    blend: int = 0  # blocks over which the prompts are blended in
 
     @property
     def empty(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from sana_stream._files import parse_json
+from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import safe_text
 from sana_stream.engine.snapshot.schema import Count, Name, StoredSettings, Words, first_problem
 from sana_stream.engine.snapshot.snapshot import SessionSettings
@@ -28,6 +29,7 @@ class _Change(Schema):
     negative_prompt: Words | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
     image: Annotated[str, Field(pattern=r"^image-[0-9a-f]{16}\.png$")] | None = None
+    blend: Annotated[int, Field(ge=0, le=MOST_BLOCKS)] = 0
 
 
 class _Position(Schema):

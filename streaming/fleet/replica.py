@@ -141,7 +141,8 @@ class StreamBlocks:
             snapshot = cached.guard.with_reference(cached.session.snapshot())
             prompt, negative, seed = order.before(number + 1)
             settings = replace(snapshot.settings, seed=seed)
-            changed = replace(snapshot, prompt=prompt, negative_prompt=negative, settings=settings)
+            blend = order.change_at(number).blend
+            changed = replace(snapshot.with_prompts(prompt, negative, blend), settings=settings)
             return serialize_snapshot(changed, self._engine, extra)
 
     def save_all(self) -> int:
@@ -255,7 +256,7 @@ class StreamBlocks:
         if change.seed is not None:
             session.reseed(change.seed)
         prompt, negative, _ = order.before(index + 1)
-        session.switch(prompt, negative)
+        session.switch(prompt, negative, transition_blocks=change.blend)
         if change.image is not None:
             session.cut(self._picture(f"{stream}/{change.image}"))
         if (prompt, negative) == cached.checked:

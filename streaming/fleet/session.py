@@ -19,10 +19,12 @@ from PIL import Image
 
 from sana_stream._arguments import ARGUMENTS
 from sana_stream._files import atomic_write
+from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import Block, BlockPart
 from sana_stream.engine.media.inputs import Picture, as_picture
 from sana_stream.engine.noise import check_seed
+from sana_stream.engine.session.settings import check_prompt
 from sana_stream.errors import ConfigError, SnapshotError, StoreError
 
 from .order import StreamChange, StreamOrder, StreamPosition
@@ -140,9 +142,12 @@ class RemoteSession:
         """Whether there is no next block."""
         return not self._causal and self._next > 0
 
-    def switch(self, prompt: str, negative_prompt: str | None = None) -> None:
+    def switch(
+        self, prompt: str, negative_prompt: str | None = None, *, transition_blocks: int = 0
+    ) -> None:
         """As `Session.switch`."""
-        prompt = ARGUMENTS.text("prompt", prompt)
+        prompt = check_prompt(prompt)
+        blocks = ARGUMENTS.whole("transition_blocks", transition_blocks, 0, MOST_BLOCKS)
         if negative_prompt is not None:
             ARGUMENTS.text("negative_prompt", negative_prompt, empty=True)
         with self._lock:
@@ -152,7 +157,8 @@ class RemoteSession:
             if negative_prompt is not None:
                 new = None if negative_prompt == negative else negative_prompt
                 change = replace(change, negative_prompt=new)
-            self._change(change)
+            changed = change.prompt is not None or change.negative_prompt is not None
+            self._change(replace(change, blend=blocks if changed else 0))
             self._prompt = prompt
 
     def cut(self, image: Picture, prompt: str | None = None) -> None:

@@ -98,7 +98,7 @@ def test_server_completes_its_streams(tmp_path: Path, tiny_folder: Path, broken:
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
-    assert len(pictures(tmp_path / "films" / "stream-0000.mp4")) == 32
+    assert len(pictures(tmp_path / "films" / "stream-0001.mp4")) == 32
 
 
 def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:

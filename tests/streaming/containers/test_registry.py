@@ -8,7 +8,7 @@ from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.containers.registry import CONTAINERS, create_muxer, resolve_encoder
 from sana_stream.streaming.video_format import EncoderSettings, Metadata, StreamSpec, VideoFormat
 
-VIDEO = VideoFormat(96, 64, 16)
+VIDEO = VideoFormat(256, 128, 16)  # not too small for any encoder
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,14 @@ def test_sizes_that_video_cannot_have_are_refused_with_the_nearest(
 @pytest.mark.parametrize(
     ("codec", "crf", "preset", "message"),
     [
-        ("mpeg1", None, None, "codec 'mpeg1': use one of h264, h265, av1, vp9, ffv1"),
+        (
+            "mpeg1",
+            None,
+            None,
+            "codec 'mpeg1': use one of h264, h265, av1, vp9, ffv1, prores, dnxhr",
+        ),
         ("h264", 52, None, "crf 52: h264 takes 0 to 51"),
-        ("ffv1", 3, None, "crf 3: ffv1 is lossless; leave it out"),
+        ("ffv1", 3, None, "crf 3: leave it out for ffv1: it is lossless"),
         ("vp9", None, "fast", "preset 'fast': vp9 takes 0, 1, 2, 3, 4, 5, 6, 7, 8"),
     ],
 )

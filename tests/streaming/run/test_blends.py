@@ -55,7 +55,7 @@ def test_typed_prompt_is_blended_and_its_rewind_continues(
     changes = {1: PendingChanges(prompt="night falls", blend=3), 3: PendingChanges(back=0.5)}
     calls = itertools.count()
 
-    def drain(_: LiveControl) -> PendingChanges:
+    def drain(*_: object) -> PendingChanges:
         return changes.get(next(calls), PendingChanges())
 
     monkeypatch.setattr(LiveControl, "drain", drain)
