@@ -121,7 +121,7 @@ def test_viewer_and_film_are_those_of_one_engine_whatever_is_lost(
         watched[1].join(60)
     (tmp_path / "watched.mp4").write_bytes(watched[0][0])
     (tmp_path / "seen.mp4").write_bytes(seen)  # its marks do not name the model
-    assert np.array_equal(*map(pictures, (tmp_path / "watched.mp4", tmp_path / "seen.mp4")))
+    assert np.array_equal(pictures(tmp_path / "watched.mp4"), pictures(tmp_path / "seen.mp4"))
     film, plain = (pictures(tmp_path / name) for name in ("films/stream-0001.mp4", "plain.mp4"))
     assert np.array_equal(film, plain)
     assert (facts["blocks"], facts["retries"]) == (6, {"lost": 2})
