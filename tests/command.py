@@ -56,7 +56,8 @@ def start(
     """Start `sana-stream` as a process.
 
     Args:
-        hold: stop before this block until there is a file `release` in `cwd`.
+        hold: stop before this block until there is a file `release` in `cwd`; -1 before the model
+            is loaded.
         fresh: see `spawn`.
         light: a new interpreter runs in `light_environment`.
         more: passed to `spawn`.
