@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import io
+import json
 import os
 import signal
 import socket
@@ -176,7 +177,13 @@ def options(model: Path) -> tuple[str | Path, ...]:
 
 
 def await_blocks(served: Served, number: int) -> None:
-    served.await_that(lambda: served.json("/streams/1/status").get("blocks", 0) >= number)
+    """Wait until the first stream has this many blocks; before it runs there is no status of it."""
+
+    def has_blocks() -> bool:
+        status, answer, *_ = served.ask("GET", "/streams/1/status")
+        return status == 200 and json.loads(answer).get("blocks", 0) >= number
+
+    served.await_that(has_blocks)
 
 
 def home(served: Served) -> tuple[str, dict[str, Any]]:
