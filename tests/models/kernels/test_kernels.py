@@ -24,10 +24,10 @@ needs_triton = pytest.mark.skipif(
 
 @needs_triton
 def test_kernels_equal_the_plain_code():
-    """Run interpreted.py, in a process where triton interprets kernels."""
+    """Run both files of interpreted kernels in a process where triton interprets them."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     result = subprocess.run(
-        [*command, str(HERE / "interpreted.py")],
+        [*command, *(str(HERE / name) for name in ("interpreted.py", "interpreted_streams.py"))],
         cwd=ROOT,
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
