@@ -24,9 +24,10 @@ CACHED = 4  # prompts whose embeddings are kept
 
 
 def prompts_of(snapshot: Snapshot) -> tuple[Prompt, ...]:
-    """The prompts whose embeddings the next block needs."""
-    prompt, negative = (False, snapshot.prompt), (True, snapshot.negative_prompt)
-    return (prompt,) if snapshot.settings.guidance == 1 else (prompt, negative)
+    """The prompts whose embeddings the next block needs: several in a blend, or at weights."""
+    mixes = snapshot.mixes[:1] if snapshot.settings.guidance == 1 else snapshot.mixes
+    pairs = ((number == 1, text) for number, mix in enumerate(mixes) for text, _ in mix)
+    return tuple(dict.fromkeys(pairs))
 
 
 class EmbeddingCache:

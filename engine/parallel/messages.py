@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sana_stream.engine.block import Shot
 from sana_stream.engine.loading.model import LoadedModel
+from sana_stream.engine.prompt_blend import PromptBlend
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, initial_snapshot
 from sana_stream.engine.snapshot.tensors import describe_states, from_tensors, to_tensors
 
@@ -41,6 +42,7 @@ class Sample:
     settings: SessionSettings
     prompt: str
     negative_prompt: str
+    blend: PromptBlend | None
     embeddings: bytes  # list of `Embedded`, of `prompts_of`; empty: those of the last sampling
     next_index: int
     shot: Shot
@@ -130,6 +132,7 @@ def describe_sample(
         snapshot.settings,
         snapshot.prompt,
         snapshot.negative_prompt,
+        snapshot.blend,
         b"" if embeddings is None else pack(list(embeddings)),
         snapshot.next_index,
         snapshot.shot,
@@ -151,4 +154,5 @@ def restore_sample(message: Sample, model: LoadedModel, history: SamplingHistory
         before = history.result(message.base)
         recent = before.recent_latents[-1:]
         snapshot = replace(snapshot, states=before.states, recent_latents=recent)
-    return replace(snapshot, next_index=message.next_index, shot=message.shot)
+    position = {"next_index": message.next_index, "shot": message.shot}
+    return replace(snapshot, blend=message.blend, **position)
