@@ -103,6 +103,7 @@ class PendingChanges:
     back: float | None = None  # seconds
     branch: str | None = None
     blend: int = 0  # blocks over which the prompt is blended in
+    image: bytes | None = None  # the file of a picture to cut to
 
 
 class LiveControl:
@@ -115,6 +116,7 @@ class LiveControl:
         self.stop = stop or Event()
         self._changed = Condition()
         self._pending = PendingChanges()
+        self._first_image: bytes | None = None
         self._branches = 0  # requested by remote clients
         self._paused = False
 
@@ -177,6 +179,27 @@ class LiveControl:
                 self._pending = replace(self._pending, prompt=text, blend=blend)
         return text
 
+    def cut(self, image: bytes, prompt: str = "") -> str:
+        """Cut to a picture with the next block; returns the new prompt, as `prompt` does.
+
+        Args:
+            image: the content of an image file, scaled and cropped to the size of the stream.
+            prompt: from that block on; empty: the prompt stays.
+
+        Raises:
+            CommandError: as `prompt`; nothing has changed.
+        """
+        prompt, blend = _checked_prompt(prompt, 0)
+        with self._changed:
+            self._pending = replace(self._pending, image=image)
+            if prompt:
+                self._pending = replace(self._pending, prompt=prompt, blend=blend)
+        return prompt
+
+    def begin_with(self, image: bytes | None) -> None:
+        """Begin the video with a picture, as `cut` takes it; a resumed video ignores it."""
+        self._first_image = image
+
     def negative(self, text: str) -> None:
         """Change the negative prompt; empty text removes it."""
         text = _checked(text)
@@ -232,6 +255,10 @@ class LiveControl:
         """
         with self._changed:
             changes, self._pending = self._pending, PendingChanges()
+            if frame is not None:
+                if frame == 0 and changes.image is None:
+                    changes = replace(changes, image=self._first_image)
+                self._first_image = None
             return changes
 
     def wait_while_paused(self) -> None:

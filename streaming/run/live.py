@@ -16,10 +16,12 @@ from sana_stream.streaming.control.live_control import LiveControl, WatchedFile
 from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
+from sana_stream.streaming.web.served_model import ANY_MODEL, ServedModel
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
 from .messages import one_line
+from .model_facts import word_finder
 from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
@@ -76,6 +78,7 @@ class LivePage:
         token: the secret in the page's address, or None.
         jobs: the queue that the page submits to, where it does.
         fleet: the replicas that make the streams, where they do.
+        model: what clients may know of the model.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -88,12 +91,13 @@ class LivePage:
         token: str | None,
         jobs: JobQueue | None = None,
         fleet: FleetStatus | None = None,
+        model: ServedModel = ANY_MODEL,
     ) -> None:
         access = AccessPolicy.on(host, port)
         if token is not None:
             access = replace(access, control_token=token)
         self._streams = StreamRegistry()
-        self._server = WebServer(self._streams, access, jobs, fleet)
+        self._server = WebServer(self._streams, access, jobs, fleet, model)
         access = self._server.access
         logger.info("the page is at %s", access.url())
         if access.view_token is not None:
@@ -176,7 +180,10 @@ def open_live(
         return
     with ExitStack() as opened:
         if config.web is not None:
-            page = opened.enter_context(LivePage(config.host, config.web, config.token))
+            words = plan.vocabulary and word_finder(plan.vocabulary)
+            page = opened.enter_context(
+                LivePage(config.host, config.web, config.token, model=ServedModel(words))
+            )
             stream = page.begin(plan, control, recording_of(config))
         if config.watch and config.prompt_file is not None:
             watched = WatchedStory(config.prompt_file, resolve)

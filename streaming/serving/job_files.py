@@ -12,11 +12,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sana_stream._files import atomic_write, parse_json, read_bounded
+from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.control.job_queue import STORY_LIMIT, StreamJob
 from sana_stream.streaming.control.journal import JournaledControl
 from sana_stream.streaming.control.live_control import PROMPT_LIMIT, PendingChanges
 from sana_stream.streaming.run.recordings import JOB_SUFFIX
+
+from .job_pictures import PICTURE_NAME, JobPictures
 
 logger = logging.getLogger(__name__)
 _BYTES = 32 << 20  # of one file
@@ -32,6 +35,8 @@ class _Change(BaseModel):
     prompt: str | None = Field(default=None, max_length=PROMPT_LIMIT)
     negative: str | None = Field(default=None, max_length=PROMPT_LIMIT)
     seed: int | None = Field(default=None, ge=0, lt=10**30)
+    blend: int = Field(default=0, ge=0, le=MOST_BLOCKS)
+    image: str | None = Field(default=None, pattern=PICTURE_NAME)
 
 
 class _JobFile(BaseModel):
@@ -57,6 +62,7 @@ class JobFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._pictures = JobPictures(folder)
         self._lock = RLock()
         self._files: dict[int, _JobFile] = {}
         self._failed = False
@@ -75,6 +81,8 @@ class JobFiles:
                         "%s is not a stream of this program: it is left as it is", safe_text(path)
                     )
             files = [self._files[key] for key in sorted(self._files)]
+            for file in files:
+                self._pictures.keep(file.id, _pictures_of(file))
         return [StreamJob(file.id, file.story, file.seed, file.seconds) for file in files]
 
     def drop(self) -> None:
@@ -95,6 +103,7 @@ class JobFiles:
         """Record in which file a stream that begins is recorded; None: it is not recorded."""
         new = {"film": None if film is None else film.name, "changes": []}
         self._update(job.id, lambda file: file.model_copy(update=new))
+        self._keep_pictures(job.id)
 
     def film(self, job: StreamJob) -> Path | None:
         """The recording of a stream that had begun; None where there is none."""
@@ -113,8 +122,14 @@ class JobFiles:
         """A control that keeps what clients change, and repeats what they changed before."""
 
         def record(frame: int, changes: PendingChanges) -> None:
+            image = changes.image
             change = _Change(
-                frame=frame, prompt=changes.prompt, negative=changes.negative, seed=changes.seed
+                frame=frame,
+                prompt=changes.prompt,
+                negative=changes.negative,
+                seed=changes.seed,
+                blend=changes.blend,
+                image=None if image is None else self._pictures.save(job.id, image),
             )
             self._update(
                 job.id,
@@ -122,12 +137,19 @@ class JobFiles:
                     update={"changes": [*file.changes, change][-_CHANGES_KEPT:]}
                 ),
             )
+            if image is not None:
+                self._keep_pictures(job.id)
 
         with self._lock:
             file = self._files.get(job.id)
             earlier = () if file is None else file.changes
         repeated = {
-            each.frame: PendingChanges(each.prompt, each.negative, each.seed) for each in earlier
+            each.frame: PendingChanges(
+                *(each.prompt, each.negative, each.seed),
+                blend=each.blend,
+                image=None if each.image is None else self._pictures.read(each.image),
+            )
+            for each in earlier
         }
         return JournaledControl(record, repeated)
 
@@ -136,6 +158,11 @@ class JobFiles:
             if stream_id in self._files:
                 self._files[stream_id] = change(self._files[stream_id])
                 self._write(stream_id)
+
+    def _keep_pictures(self, stream_id: int) -> None:
+        with self._lock:
+            if (file := self._files.get(stream_id)) is not None:
+                self._pictures.keep(stream_id, _pictures_of(file))
 
     def _path(self, stream_id: int) -> Path:
         return self._folder / f"stream-{stream_id:04}{JOB_SUFFIX}"
@@ -159,6 +186,12 @@ class JobFiles:
         if self._files.pop(stream_id, None) is not None:
             with suppress(OSError):
                 self._path(stream_id).unlink(missing_ok=True)
+            self._pictures.keep(stream_id, [])
+
+
+def _pictures_of(file: _JobFile) -> list[str]:
+    """The names of the pictures of a stream, newest last."""
+    return [change.image for change in file.changes if change.image is not None]
 
 
 def _read(path: Path) -> _JobFile | None:

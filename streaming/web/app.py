@@ -2,8 +2,10 @@
 
 `/streams/ID/` is the page of a stream, `live.mp4` below it the stream from its newest block on,
 `live.m3u8` the same for players of playlists, `status` the state of the run as JSON. `prompt` and
-`command` control the stream, `download` is the recording so far. The same paths without
-`/streams/ID` mean the newest stream. `/streams` lists, adds and cancels the jobs of a server.
+`command` control the stream, `image` cuts to a picture, `download` is the recording so far, `share`
+has the addresses for other clients. The same paths without
+`/streams/ID` mean the newest stream. `/streams` lists, adds and cancels the jobs of a server,
+`/words` finds unknown words of a prompt, `/examples` has prompts to begin with.
 """
 
 from __future__ import annotations
@@ -31,12 +33,19 @@ from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .fleet import FleetStatus, fleet_routes
 from .jobs import RETRY_SECONDS, JobHandlers
 from .live_feed import LiveFeed
+from .pictures import read_picture
 from .registry import ActiveStream, StreamRegistry
 from .request_body import read_prompt, read_text
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
+from .served_model import ANY_MODEL, ServedModel, model_routes
+from .share import share_handler
 
 _PAGE = "page.html"
-_KINDS = {".css": "text/css", ".js": "text/javascript"}  # of the files that the page loads
+_KINDS = {  # of the files that the page loads
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".webp": "image/webp",
+}
 _OF_STREAM = "/streams/{id}"
 _SLICE = 1 << 16  # bytes sent at once: no more is buffered for a slow viewer
 SEGMENT_SECONDS = 30.0  # for a viewer to receive one block
@@ -56,13 +65,16 @@ def create_app(
     jobs: JobQueue | None = None,
     limits: Limits = Limits(),
     fleet: FleetStatus | None = None,
+    model: ServedModel = ANY_MODEL,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
-    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`.
+    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`. The `model` is that of the
+    streams.
     """
     job_handlers = None if jobs is None else JobHandlers(jobs)
-    handlers = _Handlers(streams, job_handlers, limits)
+    handlers = _Handlers(streams, job_handlers, limits, model)
+    share = share_handler(access)
     routes = [Route(path, handlers.file, methods=["GET"]) for path in handlers.files]
     for prefix in ("", _OF_STREAM):
         routes += [
@@ -74,8 +86,11 @@ def create_app(
             Route(f"{prefix}/status", handlers.status, methods=["GET"]),
             Route(f"{prefix}/prompt", handlers.prompt, methods=["POST"]),
             Route(f"{prefix}/command", handlers.command, methods=["POST"]),
+            Route(f"{prefix}/image", handlers.image, methods=["POST"]),
+            Route(f"{prefix}/share", share, methods=["GET"]),
             Route(f"{prefix}/download", handlers.download, methods=["GET"]),
         ]
+    routes += model_routes(model)
     if job_handlers is not None:
         routes += [
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
@@ -104,10 +119,17 @@ async def _sliced(data: bytes) -> AsyncIterator[bytes]:
 class _Handlers:
     """Answers requests about the stream that the address names, or about the newest one."""
 
-    def __init__(self, streams: StreamRegistry, jobs: JobHandlers | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        streams: StreamRegistry,
+        jobs: JobHandlers | None,
+        limits: Limits,
+        model: ServedModel,
+    ) -> None:
         self._streams = streams
         self._jobs = jobs
         self._limits = limits
+        self._model = model
         self._downloads = 0
         self._viewers = 0  # of all streams
         folder = resources.files(__package__ or "").joinpath("static")
@@ -217,6 +239,22 @@ class _Handlers:
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
         return PlainTextResponse("ok\n", 202)
+
+    async def image(self, request: Request) -> Response:
+        """POST: cut to a picture, the body or the field `image` of a form, which may have `prompt`.
+
+        It takes effect with the next block.
+        """
+        stream = self._require_control(request)
+        if not self._model.takes_pictures:
+            raise HTTPException(400, "this model cannot cut to a picture")
+        upload = await read_picture(request, fields=("prompt",))
+        try:
+            prompt = stream.control.cut(upload.picture, upload.fields.get("prompt", ""))
+        except CommandError as error:
+            raise HTTPException(400, str(error)) from error
+        frame = stream.feed.frames
+        return JsonResponse({"prompt": prompt or None, "from_frame_or_later": frame}, 202)
 
     async def download(self, request: Request) -> Response:
         stream, headers_only = self._require_stream(request), request.method == "HEAD"

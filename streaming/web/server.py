@@ -21,6 +21,7 @@ from .connections import Connections, connection_limit, notice_dead_peers, refus
 from .fleet import FleetStatus
 from .http_protocol import HeaderTimeoutProtocol
 from .registry import StreamRegistry
+from .served_model import ANY_MODEL, ServedModel
 
 HEADER_SECONDS = 10.0  # for a connection to send a complete request
 _WAITING = 1024  # connections that the system queues
@@ -33,7 +34,8 @@ class WebServer:
     """Serves the pages of streams until it is closed.
 
     The port is opened at once; port 0 is any free port, and the attribute `access` has the one that
-    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas.
+    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas. It
+    says of the `model` what clients ask of it.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -45,6 +47,7 @@ class WebServer:
         access: AccessPolicy,
         jobs: JobQueue | None = None,
         fleet: FleetStatus | None = None,
+        model: ServedModel = ANY_MODEL,
     ) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
@@ -61,7 +64,7 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(streams, self.access, jobs, limits, fleet),
+                create_app(streams, self.access, jobs, limits, fleet, model),
                 log_config=None,
                 log_level="critical",
                 access_log=False,
