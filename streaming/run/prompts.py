@@ -177,8 +177,9 @@ class PromptScheduler:
 
     def on_block(self, frames: int, seconds: float) -> None:
         """Record that a block of `frames` frames took `seconds` seconds."""
-        if self._pace is not None:
-            self._pace.on_block(frames, seconds)
+        in_time = self._pace is None or self._pace.on_block(frames, seconds)
+        if not in_time and self.live is not None and self.live.status is not None:
+            self.live.status.on_late()
 
     def on_delivered(self, block: Block) -> None:
         """Record that a block was delivered."""
