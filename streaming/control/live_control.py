@@ -189,8 +189,9 @@ class LiveControl:
         text, blend = _checked_prompt(text, transition_blocks)
         if text:
             with self._changed:
-                replaced = self._pending.event
-                superseded = self._pending.superseded + (() if replaced is None else (replaced,))
+                superseded = self._pending.superseded
+                if self._pending.event is not None:
+                    superseded = (*superseded, self._pending.event)
                 if event is not None and len(superseded) >= EVENT_LIMIT:
                     raise CommandError(
                         f"{EVENT_LIMIT} prompts wait for the next block; send this one after it"
