@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import PurePath
 from typing import Any
 
 from starlette.applications import Starlette
@@ -35,12 +36,8 @@ from .registry import ActiveStream, StreamRegistry
 from .request_body import read_prompt, read_text
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
 
-_PAGE = ("page.html", "text/html")
-_FILES = {
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/player.js": ("player.js", "text/javascript"),
-}
+_PAGE = "page.html"
+_KINDS = {".css": "text/css", ".js": "text/javascript"}  # of the files that the page loads
 _OF_STREAM = "/streams/{id}"
 _SLICE = 1 << 16  # bytes sent at once: no more is buffered for a slow viewer
 SEGMENT_SECONDS = 30.0  # for a viewer to receive one block
@@ -67,7 +64,9 @@ def create_app(
     """
     job_handlers = None if jobs is None else JobHandlers(jobs)
     handlers = _Handlers(streams, job_handlers, limits)
-    routes: list[BaseRoute] = [Route(path, handlers.file, methods=["GET"]) for path in _FILES]
+    routes: list[BaseRoute] = [
+        Route(path, handlers.file, methods=["GET"]) for path in handlers.files
+    ]
     for prefix in ("", _OF_STREAM):
         routes += [
             Route(f"{prefix}/", handlers.page, methods=["GET"]),
@@ -117,19 +116,20 @@ class _Handlers:
         self._downloads = 0
         self._viewers = 0  # of all streams
         folder = resources.files(__package__ or "").joinpath("static")
-        self._page = folder.joinpath(_PAGE[0]).read_bytes()
-        self._files = {
-            path: (folder.joinpath(name).read_bytes(), kind)
-            for path, (name, kind) in _FILES.items()
+        self._page = folder.joinpath(_PAGE).read_bytes()
+        self.files = {  # by path
+            f"/{file.name}": (file.read_bytes(), _KINDS[suffix])
+            for file in folder.iterdir()
+            if (suffix := PurePath(file.name).suffix) in _KINDS
         }
 
     async def file(self, request: Request) -> Response:
-        content, kind = self._files[request.url.path]
+        content, kind = self.files[request.url.path]
         return Response(content, media_type=kind)
 
     async def page(self, request: Request) -> Response:
         self._find(request)
-        return Response(self._page, media_type=_PAGE[1])
+        return Response(self._page, media_type="text/html")
 
     async def status(self, request: Request) -> Response:
         stream, job = self._find(request)

@@ -1,0 +1,136 @@
+// The box for prompts: the next one of this stream, or the first one of another.
+
+import { base, postJson } from "./api.js";
+import { $, setText } from "./dom.js";
+import { hurry } from "./poll.js";
+import { recall, remember } from "./prompt-history.js";
+import { isPlaying, player, video } from "./stage.js";
+import { isOver, mayDirect, status, subscribe } from "./state.js";
+import { beginStream } from "./streams.js";
+
+const GIVE_UP_SECONDS = 60; // of waiting for a prompt on the screen
+let asksNew = false; // the box takes the first prompt of another stream
+let sent = null; // the last prompt sent, until it is shown
+let stateBefore = null;
+
+const begins = () => Boolean(status().may_begin) && (asksNew || isOver());
+
+// Put a prompt into the box, to be changed or sent.
+export function compose(text) {
+  $("prompt").value = text;
+  $("prompt").dispatchEvent(new Event("input", { bubbles: true }));
+  $("prompt").focus();
+}
+
+// Say what became of a request, under the box.
+export function say(text, bad = false) {
+  $("answer").className = bad ? "bad" : "";
+  setText($("answer"), text);
+}
+
+// Run a request; says what became of it and returns the answer, or null after an error.
+export async function tell(action, done) {
+  try {
+    const answer = await action();
+    say(done);
+    hurry();
+    return answer ?? {};
+  } catch (error) {
+    say(`Not sent: ${error.message}`, true);
+    return null;
+  }
+}
+
+function render(now) {
+  if (stateBefore !== now.state && $("answer").className !== "bad" && !sent) say("");
+  stateBefore = now.state;
+  const [first, enabled] = [begins(), begins() || mayDirect()];
+  for (const id of ["prompt", "send"]) $(id).disabled = !enabled;
+  $("blend").disabled = !mayDirect();
+  $("blending").hidden = first; // the first prompt has nothing before it
+  $("new").hidden = !now.may_begin || isOver() || now.state === "connecting";
+  $("new").setAttribute("aria-pressed", asksNew);
+  setText($("new"), asksNew ? "Back to this stream" : "New stream");
+  setText($("label"), first ? "First prompt of a new stream" : "What happens next");
+  setText($("send"), first ? "Begin" : "Send");
+  watchForSent(now);
+}
+
+async function send() {
+  const text = $("prompt").value.trim();
+  if (!text || $("send").disabled || (!begins() && !$("blend").reportValidity())) return;
+  const [at, before] = [performance.now(), status().stream];
+  const answer = await (begins() ? begin(text) : direct(text));
+  if (answer === null) return;
+  const { prompt, from_frame_or_later: frame, links } = answer;
+  const elsewhere = links && !isNewestPage();
+  if (!elsewhere) sent = { text: prompt ?? text, frame: frame ?? Infinity, at, before };
+  remember(text);
+  $("prompt").value = "";
+  $("prompt").dispatchEvent(new Event("input", { bubbles: true }));
+  if (elsewhere) location.href = links.page;
+}
+
+// The page of the newest stream shows the new one by itself.
+const isNewestPage = () => !asksNew && !/\/streams\/\d+\/$/.test(base);
+
+const begin = (text) => tell(() => beginStream({ story: text }), "Sent. The stream begins in a moment.");
+
+function direct(text) {
+  const transition_blocks = $("blend").valueAsNumber;
+  const content = transition_blocks ? { text, transition_blocks } : { text };
+  const done = "Sent. It takes effect with the next block.";
+  return tell(() => postJson(`${base}prompt`, content), done);
+}
+
+// Show how long a prompt took from sending to the screen.
+function watchForSent({ shown, fps, stream }) {
+  if (!sent || !shown) return;
+  const waited = (performance.now() - sent.at) / 1000;
+  const cue = shown.findLast((each) => each.prompt === sent.text);
+  const isNew = cue && (sent.before === stream ? cue.start >= sent.frame : true);
+  const ago = isNew ? player.time - cue.start / fps : -1;
+  if (ago >= 0 && isPlaying()) {
+    say(`On screen ${(waited - ago / (video.playbackRate || 1)).toFixed(1)} s after it was sent.`);
+    sent = null;
+  } else if (waited > GIVE_UP_SECONDS) {
+    say("");
+    sent = null;
+  }
+}
+
+function onKey(event) {
+  const box = event.target;
+  const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    send();
+  } else if (event.key === "Escape") {
+    box.blur();
+  } else if (step && isAtEdge(box, step)) {
+    event.preventDefault();
+    const text = recall(step);
+    if (text !== null) compose(text);
+  }
+}
+
+function isAtEdge(box, step) {
+  const [from, to] = [box.selectionStart, box.selectionEnd];
+  const rest = step < 0 ? box.value.slice(0, from) : box.value.slice(to);
+  return !rest.includes("\n");
+}
+
+export function startComposer() {
+  subscribe(render);
+  $("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  $("new").addEventListener("click", () => {
+    asksNew = !asksNew;
+    render(status());
+    $("prompt").focus();
+  });
+  $("prompt").addEventListener("keydown", onKey);
+  setInterval(() => watchForSent(status()), 250);
+}
