@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.control.scheduled_prompt import ScheduledPrompt
 from sana_stream.streaming.serving.job_files import JobFiles
 
 
@@ -46,6 +48,22 @@ def test_queued_and_begun_streams_are_found_again(tmp_path: Path) -> None:
     for job in (first, second):
         later.remove(job)
     assert not list(tmp_path.iterdir())
+
+
+def test_scheduled_prompts_and_blends_are_repeated(tmp_path: Path) -> None:
+    before = JobFiles(tmp_path)
+    job = JobQueue(store=before).submit({"story": "a red boat"})
+    control = before.control(job)
+    control.prompt("~4 noon")
+    control.replace_story([ScheduledPrompt(12.5, "dusk", 2), ScheduledPrompt(20, "night")])
+    control.back_to(1)
+    made = replace(control.drain(17), back_to=None)
+    assert made.blend == 4
+    assert made.story is not None
+    assert [cue.at_seconds for cue in made.story] == [12.5, 20]
+    files = JobFiles(tmp_path)
+    files.load()
+    assert files.control(job).drain(17) == made
 
 
 def test_streams_that_are_not_resumed_leave_their_recordings(tmp_path: Path) -> None:
