@@ -39,6 +39,7 @@ engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
 streaming.video_format > streaming.control > streaming.web > streaming.run > streaming.serving
 streaming.serving > streaming.fleet
+engine.media > streaming.web
 streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
 cli.parser > cli.fleet_options > cli.commands
 """

@@ -51,28 +51,20 @@ class _Change(BaseModel):
     @classmethod
     def of(cls, frame: int, changes: PendingChanges) -> Self:
         """What takes effect at a frame."""
-        story = changes.story
-        return cls(
-            frame=frame,
-            prompt=changes.prompt,
-            negative=changes.negative,
-            seed=changes.seed,
-            blend=changes.blend,
-            story=None if story is None else [_Scheduled(**asdict(cue)) for cue in story],
-        )
+        values = {name: getattr(changes, name) for name in _REPEATED}
+        if changes.story is not None:
+            values["story"] = [_Scheduled(**asdict(cue)) for cue in changes.story]
+        return cls(frame=frame, **values)
 
     def pending(self) -> PendingChanges:
         """The same as a control takes it."""
-        story = self.story
-        return PendingChanges(
-            self.prompt,
-            self.negative,
-            self.seed,
-            blend=self.blend,
-            story=None
-            if story is None
-            else tuple(ScheduledPrompt(**cue.model_dump()) for cue in story),
-        )
+        values = self.model_dump(include=_REPEATED)
+        if self.story is not None:
+            values["story"] = tuple(ScheduledPrompt(**cue.model_dump()) for cue in self.story)
+        return PendingChanges(**values)
+
+
+_REPEATED = set(_Change.model_fields) - {"frame"}  # of `PendingChanges`
 
 
 class _JobFile(BaseModel):

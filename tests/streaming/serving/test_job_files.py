@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -50,20 +50,25 @@ def test_queued_and_begun_streams_are_found_again(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_scheduled_prompts_and_blends_are_repeated(tmp_path: Path) -> None:
-    before = JobFiles(tmp_path)
-    job = JobQueue(store=before).submit({"story": "a red boat"})
-    control = before.control(job)
-    control.prompt("~4 noon")
-    control.replace_story([ScheduledPrompt(12.5, "dusk", 2), ScheduledPrompt(20, "night")])
-    control.back_to(1)
-    made = replace(control.drain(17), back_to=None)
-    assert made.blend == 4
-    assert made.story is not None
-    assert [cue.at_seconds for cue in made.story] == [12.5, 20]
+def test_every_change_that_is_recorded_is_repeated(tmp_path: Path) -> None:
+    """A field that `PendingChanges` gains is kept too, or is named here as one that is not."""
+    job = JobQueue(store=JobFiles(tmp_path)).submit({"story": "a red boat"})
     files = JobFiles(tmp_path)
     files.load()
-    assert files.control(job).drain(17) == made
+    story = (ScheduledPrompt(12.5, "dusk", 2), ScheduledPrompt(20, "night"))
+    values = {"prompt": "noon", "negative": "fog", "seed": 9, "blend": 4, "story": story}
+    names = {field.name for field in fields(PendingChanges)}
+    assert names - set(values) == {"back", "back_to", "branch"}
+    control = files.control(job)
+    control.prompt("noon", 4)
+    control.negative("fog")
+    control.seed(9)
+    control.replace_story(story)
+    taken = control.drain(17)
+    assert taken == PendingChanges(**values)  # type: ignore[arg-type]
+    again = JobFiles(tmp_path)
+    again.load()
+    assert again.control(job).drain(17) == taken
 
 
 def test_streams_that_are_not_resumed_leave_their_recordings(tmp_path: Path) -> None:
