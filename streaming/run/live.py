@@ -22,6 +22,7 @@ from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
+from .config import RunConfig
 from .messages import one_line
 from .outputs import metadata_of, recording_of
 from .plan import RunPlan
@@ -38,7 +39,11 @@ _IDLE_POLL = 0.1  # seconds
 
 def status_prompts(plan: RunPlan) -> tuple[ShownPrompt, ...]:
     """The prompts of a run as the page lists them."""
-    return tuple(ShownPrompt(frame, prompt) for frame, prompt in plan.shown_prompts)
+    return tuple(
+        ShownPrompt(place.frame, place.cue.prompt, place.cue.blend)
+        for place in plan.placements
+        if place.frame is not None
+    )
 
 
 class WatchedStory:
@@ -130,7 +135,8 @@ class LivePage:
         longest, made = plan.blocks.longest_block, plan.origin.frames
         feed = LiveFeed(video, longest, made, metadata_of(plan))
         title, seed = plan.config.title, plan.config.seed
-        status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
+        story, history = status_prompts(plan), plan.config.history
+        status = RunStatus(video, title, seed, plan.frames, story, history)
         return self._streams.begin(feed, control, status, recording, stream_id)
 
     def __enter__(self) -> Self:
@@ -142,9 +148,18 @@ class LivePage:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """What directs a run: its control, the story that may change, the page that shows it."""
+    """What directs a run: its control, the story that may change, the page that shows it.
+
+    Args:
+        control: takes prompts and commands.
+        resolve: places a changed story on the run's blocks, with a configuration.
+        watched: the file of the story, if it may change.
+        stream: the page.
+        is_recorded: whether further blocks are recorded.
+    """
 
     control: LiveControl
+    resolve: Callable[[Story, RunConfig], RunPlan]
     watched: WatchedStory | None = None
     stream: ActiveStream | None = None
     is_recorded: Callable[[], bool] = lambda: True
@@ -174,7 +189,7 @@ class LiveSession:
 
 @contextmanager
 def open_live(
-    plan: RunPlan, control: LiveControl, resolve: Callable[[Story], RunPlan]
+    plan: RunPlan, control: LiveControl, resolve: Callable[[Story, RunConfig], RunPlan]
 ) -> Iterator[LiveSession | None]:
     """Open everything that may direct the run; None when nothing may.
 
@@ -195,7 +210,7 @@ def open_live(
             page = opened.enter_context(LivePage(config.host, config.web, config.token))
             stream = page.begin(plan, control, recording_of(config))
         if config.watch and config.prompt_file is not None:
-            watched = WatchedStory(config.prompt_file, resolve)
-        yield LiveSession(control, watched, stream)
+            watched = WatchedStory(config.prompt_file, lambda story: resolve(story, config))
+        yield LiveSession(control, resolve, watched, stream)
         if stream is not None:
             stream.status.finish()

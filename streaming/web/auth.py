@@ -264,7 +264,10 @@ def _with_headers(send: Send) -> Send:
 
     async def extended(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *extra]}
+            given = list(message["headers"])
+            names = {name for name, _ in given}
+            added = [(name, text) for name, text in extra if name not in names]
+            message = {**message, "headers": [*given, *added]}
         await send(message)
 
     return extended
