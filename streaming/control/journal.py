@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .live_control import LiveControl, PendingChanges
+from .live_control import LiveControl
+from .pending_changes import PendingChanges
 
 
 class JournaledControl(LiveControl):

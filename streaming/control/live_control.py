@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 
@@ -20,6 +20,7 @@ from sana_stream._prompts import (
 from sana_stream._text import CONTROL, os_reason, safe_text
 from sana_stream.errors import CommandError
 
+from .pending_changes import PendingChanges
 from .prompt_events import PromptEvents
 from .scheduled_prompt import ScheduledPrompt, check_schedule
 
@@ -97,27 +98,6 @@ _DEVICE = re.compile(  # device names of Windows, with any suffix
 _SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to parse thousands of digits
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 _TO_SECONDS = re.compile(r"to +([0-9]{1,8}(?:\.[0-9]{1,3})?)")
-
-
-@dataclass(frozen=True, slots=True)
-class PendingChanges:
-    """The changes requested since the last block; None for no change."""
-
-    prompt: str | None = None
-    negative: str | None = None
-    seed: int | None = None
-    back: float | None = None  # seconds
-    branch: str | None = None
-    blend: int = 0  # blocks over which the prompt is blended in
-    back_to: float | None = None  # seconds of the video
-    story: tuple[ScheduledPrompt, ...] | None = None  # in place of the prompts to come
-    event: str | None = None  # id that the client gave to the change of prompt
-    superseded: tuple[str, ...] = ()  # the ids of prompts that this one replaces
-
-    @property
-    def lasting(self) -> PendingChanges:
-        """What a resumed stream repeats: without rewinds, saved moments and event ids."""
-        return replace(self, back=None, back_to=None, branch=None, event=None, superseded=())
 
 
 class LiveControl:

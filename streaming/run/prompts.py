@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from sana_stream.engine.block import Block
     from sana_stream.engine.session.session import Session
-    from sana_stream.streaming.control.live_control import PendingChanges
     from sana_stream.streaming.control.pacing import RealtimePacer
+    from sana_stream.streaming.control.pending_changes import PendingChanges
     from sana_stream.streaming.control.scheduled_prompt import ScheduledPrompt
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.control.job_queue import STORY_LIMIT, StreamJob
 from sana_stream.streaming.control.journal import JournaledControl
-from sana_stream.streaming.control.live_control import PROMPT_LIMIT, PendingChanges
+from sana_stream.streaming.control.live_control import PROMPT_LIMIT
+from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.control.scheduled_prompt import SCHEDULE_LIMIT, ScheduledPrompt
 from sana_stream.streaming.run.recordings import JOB_SUFFIX
 

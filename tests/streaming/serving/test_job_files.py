@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
-from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.control.scheduled_prompt import ScheduledPrompt
 from sana_stream.streaming.serving.job_files import JobFiles
 
