@@ -110,14 +110,20 @@ class JobQueue:
         self._jobs: dict[int, StreamJob] = {}
         self._controls: dict[int, LiveControl] = {}  # of running jobs
         self._interrupted: set[int] = set()
+        self._unkept: set[int] = set()  # jobs that end with the server
         self._next_id = first
         self._store = store
         self._forgotten = forgotten
         self._closed = False
         self.ended: Counter[JobState] = Counter()
 
-    def submit(self, request: object) -> StreamJob:
+    def submit(self, request: object, *, keep: bool = True) -> StreamJob:
         """Queue a job from the fields of a JSON object: `story`, optionally `seed` and `seconds`.
+
+        Args:
+            request: the JSON object.
+            keep: continue the stream at the next start of the server. Otherwise it is cancelled
+                when the server ends, as a stream whose only client is connected.
 
         Raises:
             JobError: a field is missing or wrong, `check` refuses the job, or the queue is full.
@@ -133,7 +139,9 @@ class JobQueue:
             self._require_room()
             job = replace(job, id=self._next_id)
             self._next_id += 1
-        if self._store is not None:
+            if not keep:
+                self._unkept.add(job.id)
+        if keep and self._store is not None:
             self._store.save(job)  # without the lock: it may take long
         with self._changed:
             self._add(job)
@@ -226,10 +234,12 @@ class JobQueue:
     def interrupt(self) -> None:
         """End the running jobs because the server ends; they stay queued for its next start.
 
-        Further jobs are refused.
+        Further jobs are refused, and jobs that are not kept are cancelled.
         """
         with self._changed:
             self._closed = True
+            for stream_id in sorted(self._unkept):
+                self.cancel(stream_id)
             for stream_id, control in self._controls.items():
                 if not control.stop.is_set():
                     self._interrupted.add(stream_id)
@@ -264,6 +274,7 @@ class JobQueue:
             self._store.remove(job)
         for stream_id in [each.id for each in self._jobs.values() if each.is_over][:-_ENDED_KEPT]:
             del self._jobs[stream_id]
+            self._unkept.discard(stream_id)
             self._forgotten(stream_id)
 
     def refusal(self) -> str | None:

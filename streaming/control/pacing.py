@@ -16,12 +16,23 @@ class RealtimePacer:
 
     A new prompt is therefore shown soon, however fast blocks can be generated. Playback is assumed
     to begin with the first block and to wait when it has caught up.
+
+    Args:
+        video: its rate.
+        stop: ends a wait.
+        clock: in seconds.
+        lead_seconds: of finished video that is left when a block begins.
     """
 
     def __init__(
-        self, video: VideoFormat, stop: Event, clock: Callable[[], float] = time.monotonic
+        self,
+        video: VideoFormat,
+        stop: Event,
+        clock: Callable[[], float] = time.monotonic,
+        lead_seconds: float = LEAD_SECONDS,
     ) -> None:
         self._video = video
+        self._lead = lead_seconds
         self._stop = stop
         self._clock = clock
         self._played_out = clock()  # when everything generated so far will have been played
@@ -49,7 +60,7 @@ class RealtimePacer:
     def delay(self) -> float:
         """Seconds to wait before the next block begins; never negative."""
         left = self._played_out - self._clock()
-        return max(0.0, left - self._generation - LEAD_SECONDS)
+        return max(0.0, left - self._generation - self._lead)
 
     def wait(self) -> None:
         """Wait for `delay` seconds, or until the run is to stop."""

@@ -137,7 +137,7 @@ class PromptScheduler:
 
         Everything submitted since the last block takes effect with this one.
         """
-        given, negative, blend = None, None, 0
+        given, negative, blend, changes = None, None, 0, None
         if self.live is not None:
             self._read_again(self.live)
             changes = self.live.control.drain(frame)
@@ -154,6 +154,9 @@ class PromptScheduler:
         session.switch(prompt, negative, transition_blocks=blocks)
         if (picture := self.picture_at(frame)) is not None:
             session.cut(picture)
+        if self.live is not None and changes is not None:
+            events = self.live.control.events
+            events.begin_block(frame, changes, prompt, session.is_blending)
 
     def wait(self, session: Session) -> None:
         """Wait while the stream is paused, or is further ahead of real time than it has to be.

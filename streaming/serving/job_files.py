@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sana_stream._files import atomic_write, parse_json, read_bounded
+from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.control.job_queue import STORY_LIMIT, StreamJob
 from sana_stream.streaming.control.journal import JournaledControl
@@ -32,6 +33,10 @@ class _Change(BaseModel):
     prompt: str | None = Field(default=None, max_length=PROMPT_LIMIT)
     negative: str | None = Field(default=None, max_length=PROMPT_LIMIT)
     seed: int | None = Field(default=None, ge=0, lt=10**30)
+    blend: int = Field(default=0, ge=0, le=MOST_BLOCKS)
+
+
+_REPEATED = set(_Change.model_fields) - {"frame"}  # of `PendingChanges`
 
 
 class _JobFile(BaseModel):
@@ -113,9 +118,7 @@ class JobFiles:
         """A control that keeps what clients change, and repeats what they changed before."""
 
         def record(frame: int, changes: PendingChanges) -> None:
-            change = _Change(
-                frame=frame, prompt=changes.prompt, negative=changes.negative, seed=changes.seed
-            )
+            change = _Change(frame=frame, **{name: getattr(changes, name) for name in _REPEATED})
             self._update(
                 job.id,
                 lambda file: file.model_copy(
@@ -127,7 +130,7 @@ class JobFiles:
             file = self._files.get(job.id)
             earlier = () if file is None else file.changes
         repeated = {
-            each.frame: PendingChanges(each.prompt, each.negative, each.seed) for each in earlier
+            each.frame: PendingChanges(**each.model_dump(include=_REPEATED)) for each in earlier
         }
         return JournaledControl(record, repeated)
 

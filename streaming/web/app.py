@@ -21,11 +21,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from sana_stream.errors import CommandError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
+from sana_stream.streaming.web.realtime.endpoint import realtime_routes
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .cors import cors_middleware
@@ -74,7 +75,9 @@ def create_app(
     metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
     job_handlers = None if jobs is None else JobHandlers(jobs)
     handlers = _Handlers(streams, job_handlers, limits)
-    routes = [Route(path, handlers.file, methods=["GET"]) for path in handlers.files]
+    routes: list[BaseRoute] = [
+        Route(path, handlers.file, methods=["GET"]) for path in handlers.files
+    ]
     for prefix in ("", _OF_STREAM):
         routes += [
             Route(f"{prefix}/", handlers.page, methods=["GET"]),
@@ -92,6 +95,8 @@ def create_app(
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
+    if jobs is not None:
+        routes += realtime_routes(jobs, streams)
     if fleet is not None:
         routes += fleet_routes(fleet)
     routes += [*health_routes(ready), metrics_route(metrics)]

@@ -133,6 +133,9 @@ def require_control(request: Request) -> None:
 class AccessMiddleware:
     """Checks host names, origins and tokens of requests, and disconnects stalled viewers.
 
+    WebSockets are checked in the same way: browsers let pages of other sites open them. The token
+    comes in the address, in an `Authorization: Bearer` header, or in the page's cookie.
+
     The state of a request gets the `role` of its token, and as `query` what has to be appended to
     further addresses, for players that keep no cookies.
     """
@@ -142,16 +145,18 @@ class AccessMiddleware:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request or pass it on."""
-        if scope["type"] != "http":
+        """Refuse the request or the WebSocket, or pass it on."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        send = _with_headers(_timed(send, scope.get("state", {}).get("abort")))
+        is_http = scope["type"] == "http"
+        if is_http:  # the endpoint of a WebSocket has a limit of its own
+            send = _with_headers(_timed(send, scope.get("state", {}).get("abort")))
         if not self._access.knows_host(headers.get("host", "")):
             await _refuse(400, "this address is not served here")(scope, receive, send)
             return
-        if (refusal := refused_body(scope["method"], headers)) is not None:
+        if is_http and (refusal := refused_body(scope["method"], headers)) is not None:
             await _refuse(*refusal)(scope, receive, send)
             return
         foreign = _is_foreign(headers)
@@ -159,7 +164,7 @@ class AccessMiddleware:
             await _refuse(403, "requests from other sites are refused")(scope, receive, send)
             return
         if scope["path"] in OPEN_PATHS:
-            scope["state"].update(role=Role.NONE, query="")
+            scope.setdefault("state", {}).update(role=Role.NONE, query="")
             await self._answer(scope, receive, send)
             return
         given, bearer = self._given(scope), _bearer(headers)
@@ -172,7 +177,7 @@ class AccessMiddleware:
                 await asyncio.sleep(WRONG_SECONDS)
             await _unauthorized()(scope, receive, send)
             return
-        if given and _PAGE.fullmatch(scope["path"]):
+        if given and is_http and _PAGE.fullmatch(scope["path"]):
             await self._keep_token(given, scope)(scope, receive, send)
             return
         query = f"?token={given}" if given else ""

@@ -14,6 +14,11 @@ import uvicorn
 from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.web.realtime.connection import (
+    MESSAGE_BYTES,
+    PING_SECONDS,
+    STALL_SECONDS,
+)
 
 from .app import Limits, create_app
 from .auth import AccessPolicy
@@ -72,7 +77,11 @@ class WebServer:
                 access_log=False,
                 lifespan="off",
                 http=HeaderTimeoutProtocol,
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MESSAGE_BYTES,
+                ws_ping_interval=PING_SECONDS,
+                ws_ping_timeout=STALL_SECONDS,
+                ws_per_message_deflate=False,  # video cannot be compressed further
                 server_header=False,
                 proxy_headers=False,  # nothing depends on X-Forwarded-For and X-Forwarded-Proto
                 timeout_keep_alive=5,

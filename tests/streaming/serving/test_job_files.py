@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_queued_and_begun_streams_are_found_again(tmp_path: Path) -> None:
     for job in (first, second):
         later.remove(job)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_change_that_is_recorded_is_repeated(tmp_path: Path) -> None:
+    """A field that `PendingChanges` gains is kept too, or is named here as one that is not."""
+    job = JobQueue(store=JobFiles(tmp_path)).submit({"story": "a red boat"})
+    files = JobFiles(tmp_path)
+    files.load()
+    values = {"prompt": "noon", "negative": "fog", "seed": 9, "blend": 4}
+    names = {field.name for field in fields(PendingChanges)}
+    assert names - set(values) == {"back", "branch"}
+    control = files.control(job)
+    control.prompt("noon", 4)
+    control.negative("fog")
+    control.seed(9)
+    taken = control.drain(17)
+    assert taken == PendingChanges(**values)  # type: ignore[arg-type]
+    again = JobFiles(tmp_path)
+    again.load()
+    assert again.control(job).drain(17) == taken
 
 
 def test_streams_that_are_not_resumed_leave_their_recordings(tmp_path: Path) -> None:
