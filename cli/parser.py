@@ -12,6 +12,7 @@ from sana_stream._text import safe_text
 
 from . import option_fields
 from .live_options import LIVE
+from .log_format import json_log
 from .model_options import FRAMES, MODEL
 from .options import LENGTH, MESSAGES, OPTIONS, OUTPUT, PROMPTS, SAFETY
 
@@ -43,8 +44,11 @@ class Parser(argparse.ArgumentParser):
     takes_prompt = False  # whether one argument without an option is the prompt
 
     def error(self, message: str) -> NoReturn:
-        line = safe_text(message.removeprefix("argument "), 400)
-        self.exit(USAGE_ERROR, f"{self.prog}: {line}\n")
+        line = f"{self.prog}: {safe_text(message.removeprefix('argument '), 400)}"
+        if (log := json_log()) is not None:
+            log.message(line, "error")
+            self.exit(USAGE_ERROR)
+        self.exit(USAGE_ERROR, f"{line}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write a message; unlike argparse's method, a failed write raises OSError."""
@@ -129,6 +133,7 @@ def command_parser(name: str, summary: str) -> Parser:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="help", help="print this help and exit")
+    add_option(parser, "log_format")
     add_option(parser, "debug")
     return parser
 

@@ -188,7 +188,8 @@ class StreamServer:
         except Exception as error:  # of any kind: the other streams continue
             failure, keep = self._reporter.describe(error), maker.may_be_resumed
             self._page.metrics.on_error(error)
-            reporter.note(failure if self._options.streams > 1 else f"stream {job.id}: {failure}")
+            line = failure if self._options.streams > 1 else f"stream {job.id}: {failure}"
+            reporter.failed(line, error)
         finally:
             maker.close()
         self._jobs.end(job, failure, keep)
