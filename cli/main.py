@@ -97,7 +97,8 @@ def main(argv: list[str]) -> int:
     video is playable up to there.
     """
     command = find_command(argv)
-    parser = command.parser() if command else build_parser(__version__, summaries())
+    names = [each.name for each in COMMANDS]
+    parser = command.parser() if command else build_parser(__version__, summaries(), names)
     args = parser.parse(argv[1:] if command else argv)
     try:
         with show_log(_no_note if getattr(args, "quiet", False) else print_message):
