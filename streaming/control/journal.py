@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from .live_control import LiveControl, PendingChanges
 
@@ -33,7 +32,6 @@ class JournaledControl(LiveControl):
         if frame is not None and (earlier := self._earlier.pop(frame, None)) is not None:
             return earlier
         changes = super().drain(frame)
-        kept = replace(changes, back=None, back_to=None, branch=None)
-        if frame is not None and kept != PendingChanges():
-            self._record(frame, kept)
+        if frame is not None and changes.lasting != PendingChanges():
+            self._record(frame, changes.lasting)
         return changes

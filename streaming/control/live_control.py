@@ -20,6 +20,7 @@ from sana_stream._prompts import (
 from sana_stream._text import CONTROL, os_reason, safe_text
 from sana_stream.errors import CommandError
 
+from .prompt_events import PromptEvents
 from .scheduled_prompt import ScheduledPrompt, check_schedule
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ _VALUES = {
     "/branch": "takes a name of letters, digits, - _ and ., such as /branch dusk",
 }
 BRANCH_LIMIT = 20  # checkpoints of one stream that remote clients may save
+EVENT_LIMIT = 64  # prompts with an event id between two blocks
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")  # of a file
 _DEVICE = re.compile(  # device names of Windows, with any suffix
     r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE
@@ -109,6 +111,13 @@ class PendingChanges:
     blend: int = 0  # blocks over which the prompt is blended in
     back_to: float | None = None  # seconds of the video
     story: tuple[ScheduledPrompt, ...] | None = None  # in place of the prompts to come
+    event: str | None = None  # id that the client gave to the change of prompt
+    superseded: tuple[str, ...] = ()  # the ids of prompts that this one replaces
+
+    @property
+    def lasting(self) -> PendingChanges:
+        """What a resumed stream repeats: without rewinds, saved moments and event ids."""
+        return replace(self, back=None, back_to=None, branch=None, event=None, superseded=())
 
 
 class LiveControl:
@@ -117,6 +126,7 @@ class LiveControl:
     Of several prompts between two blocks the last one is used. `stop` is the event of the run.
 
     Attributes:
+        events: the blocks in which prompts with an event id take effect.
         check_story: called with the prompts that `replace_story` takes; raises CommandError for
             those that do not fit the run, which sets it.
     """
@@ -128,6 +138,7 @@ class LiveControl:
         self._pending = PendingChanges()
         self._branches = 0  # requested by remote clients
         self._paused = False
+        self.events = PromptEvents()
 
     def submit(self, line: str, remote: bool = False) -> None:
         """Take one line: a command if it begins with a slash, else a prompt; empty does nothing.
@@ -172,22 +183,33 @@ class LiveControl:
                 )
             self._branches += remote
 
-    def prompt(self, text: str, transition_blocks: int | None = None) -> str:
+    def prompt(
+        self, text: str, transition_blocks: int | None = None, event: str | None = None
+    ) -> str:
         """Change the prompt, and return it without its blend; empty text does nothing.
 
         Args:
             text: one prompt, or several at weights: `a boat :0.7 | a train :0.3`. With `~4` before
                 it, it is blended in over 4 blocks.
             transition_blocks: 0 to 1000, in place of that notation.
+            event: an id under which `events` has the blocks in which the prompt takes effect.
 
         Raises:
             CommandError: more than 4000 characters, weights that do not add up to 1, not a number
-                of blocks, or both notations of a blend.
+                of blocks, both notations of a blend, or too many events between two blocks.
         """
         text, blend = _checked_prompt(text, transition_blocks)
         if text:
             with self._changed:
-                self._pending = replace(self._pending, prompt=text, blend=blend)
+                superseded = self._pending.superseded
+                if self._pending.event is not None:
+                    superseded = (*superseded, self._pending.event)
+                if event is not None and len(superseded) >= EVENT_LIMIT:
+                    raise CommandError(
+                        f"{EVENT_LIMIT} prompts wait for the next block; send this one after it"
+                    )
+                changed = {"prompt": text, "blend": blend, "event": event}
+                self._pending = replace(self._pending, **changed, superseded=superseded)
         return text
 
     def negative(self, text: str) -> None:

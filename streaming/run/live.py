@@ -14,7 +14,10 @@ from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl, WatchedFile
 from sana_stream.streaming.web.auth import AccessPolicy, Role
+from sana_stream.streaming.web.health import Readiness
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.metrics import ServerMetrics
+from sana_stream.streaming.web.options import ANY_ORIGIN, NO_OPTIONS, WebOptions
 from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
@@ -81,6 +84,11 @@ class LivePage:
         token: the secret in the page's address, or None.
         jobs: the queue that the page submits to, where it does.
         fleet: the replicas that make the streams, where they do.
+        web: keys, origins and root path.
+        ready: finds why no stream could be made now; default: whether the run can be watched.
+
+    Attributes:
+        metrics: what the streams make.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -93,14 +101,22 @@ class LivePage:
         token: str | None,
         jobs: JobQueue | None = None,
         fleet: FleetStatus | None = None,
+        web: WebOptions = NO_OPTIONS,
+        ready: Readiness | None = None,
     ) -> None:
-        access = AccessPolicy.on(host, port)
+        access = AccessPolicy.on(host, port, web)
         if token is not None:
             access = replace(access, control_token=token)
-        self._streams = StreamRegistry()
-        self._server = WebServer(self._streams, access, jobs, fleet)
+        self.metrics = ServerMetrics()
+        self._streams = StreamRegistry(self.metrics.follow)
+        self._server = WebServer(self._streams, access, jobs, fleet, ready, self.metrics)
         access = self._server.access
         logger.info("the page is at %s", access.url())
+        if ANY_ORIGIN in web.cors_origins and access.control_token is None:
+            logger.warning(
+                "every web page that a user of this machine opens may direct the streams: name the "
+                "origins in place of *, or require keys"
+            )
         if access.view_token is not None:
             logger.info("to look on only: %s", access.url(Role.VIEW))
 

@@ -150,7 +150,7 @@ class PromptScheduler:
         Everything submitted since the last block takes effect with this one.
         """
         self._frame = frame
-        given, negative, blend = None, None, 0
+        given, negative, blend, changes = None, None, 0, None
         if self.live is not None:
             self._read_again(self.live)
             changes = self.live.control.drain(frame)
@@ -168,6 +168,9 @@ class PromptScheduler:
         session.switch(prompt, negative, transition_blocks=blocks)
         if (picture := self.picture_at(frame)) is not None:
             session.cut(picture)
+        if self.live is not None and changes is not None:
+            events = self.live.control.events
+            events.begin_block(frame, changes, prompt, session.is_blending)
 
     def wait(self, session: Session) -> None:
         """Wait while the stream is paused, or is further ahead of real time than it has to be.
@@ -191,8 +194,9 @@ class PromptScheduler:
 
     def on_block(self, frames: int, seconds: float) -> None:
         """Record that a block of `frames` frames took `seconds` seconds."""
-        if self._pace is not None:
-            self._pace.on_block(frames, seconds)
+        in_time = self._pace is None or self._pace.on_block(frames, seconds)
+        if not in_time and self.live is not None and self.live.status is not None:
+            self.live.status.on_late()
 
     def on_delivered(self, block: Block) -> None:
         """Record that a block was delivered."""

@@ -24,19 +24,26 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from sana_stream.errors import CommandError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
+from sana_stream.streaming.web.realtime.endpoint import realtime_routes
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
+from .cors import cors_middleware
 from .fleet import FleetStatus, fleet_routes
+from .health import Readiness, health_routes, readiness_of
 from .jobs import RETRY_SECONDS, JobHandlers
 from .live_feed import LiveFeed
+from .metrics import ServerMetrics
 from .registry import ActiveStream, StreamRegistry
 from .request_body import read_prompt, read_text
+from .request_metrics import RequestMetricsMiddleware, metrics_route
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
+from .root_path import RootPathMiddleware, relative_page
+from .state_metrics import StateCollector
 from .story_request import read_schedule, require_future
 
 _PAGE = "page.html"
@@ -61,14 +68,21 @@ def create_app(
     jobs: JobQueue | None = None,
     limits: Limits = Limits(),
     fleet: FleetStatus | None = None,
+    ready: Readiness | None = None,
+    metrics: ServerMetrics | None = None,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
-    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`.
+    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`. `ready` finds why no stream
+    could be made now; `metrics` counts those of `streams`.
     """
+    ready, metrics = ready or readiness_of(streams), metrics or ServerMetrics()
+    metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
     job_handlers = None if jobs is None else JobHandlers(jobs)
     handlers = _Handlers(streams, job_handlers, limits)
-    routes = [Route(path, handlers.file, methods=["GET"]) for path in handlers.files]
+    routes: list[BaseRoute] = [
+        Route(path, handlers.file, methods=["GET"]) for path in handlers.files
+    ]
     for prefix in ("", _OF_STREAM):
         routes += [
             Route(f"{prefix}/", handlers.page, methods=["GET"]),
@@ -88,11 +102,19 @@ def create_app(
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
+    if jobs is not None:
+        routes += realtime_routes(jobs, streams)
     if fleet is not None:
         routes += fleet_routes(fleet)
+    routes += [*health_routes(ready), metrics_route(metrics)]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(AccessMiddleware, access=access)],
+        middleware=[
+            Middleware(RootPathMiddleware, root_path=access.web.root_path),
+            Middleware(RequestMetricsMiddleware, metrics=metrics, routes=routes),
+            *cors_middleware(access.web),
+            Middleware(AccessMiddleware, access=access),
+        ],
         exception_handlers={HTTPException: answer_error},
     )
     app.router.redirect_slashes = False  # the target would come from the client's headers
@@ -131,7 +153,8 @@ class _Handlers:
 
     async def page(self, request: Request) -> Response:
         self._find(request)
-        return Response(self._page, media_type="text/html")
+        page = relative_page(self._page, request.url.path)
+        return Response(page, media_type="text/html")
 
     async def status(self, request: Request) -> Response:
         stream, job = self._find(request)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sana_stream.streaming.video_format import VideoFormat
 
@@ -63,10 +63,33 @@ class StatusSnapshot:
         return asdict(self)
 
 
+class StatusObserver(Protocol):
+    """Counts what a run makes; methods are called from any of its threads."""
+
+    def on_block(self, block: Block, seconds: float) -> None:
+        """Count a finished block, which plays for `seconds` seconds."""
+        ...
+
+    def on_stage(self, stage: str, seconds: float) -> None:
+        """Count seconds that were spent in a stage of delivery."""
+        ...
+
+    def on_late(self) -> None:
+        """Count a block that was finished after everything before it had been played."""
+        ...
+
+    def on_finish(self) -> None:
+        """Count the end of the run."""
+        ...
+
+
 class RunStatus:
     """The state of a run, updated by the run and read from any thread.
 
     Keeps the last 500 changes of prompt, with at most 65536 characters.
+
+    Attributes:
+        observer: is called with what the run makes; None: nothing counts it.
     """
 
     def __init__(
@@ -80,6 +103,7 @@ class RunStatus:
         guidance: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.observer: StatusObserver | None = None
         self._lock = Lock()
         self._video = video
         self._title = title
@@ -114,6 +138,18 @@ class RunStatus:
                 self._add_shown(ShownPrompt(block.start, block.prompt))
             self._coming = tuple(cue for cue in self._coming if cue.start >= self._frames)
         self.thumbnails.add(block.start, block.frames)
+        if self.observer is not None:
+            self.observer.on_block(block, self._video.seconds(len(block.frames)))
+
+    def on_stage(self, stage: str, seconds: float) -> None:
+        """Record seconds that were spent in a stage of delivery, `encode` or `record`."""
+        if self.observer is not None:
+            self.observer.on_stage(stage, seconds)
+
+    def on_late(self) -> None:
+        """Record that a block was finished after everything before it had been played."""
+        if self.observer is not None:
+            self.observer.on_late()
 
     def on_rewind(self, left_out: tuple[tuple[int, int], ...]) -> None:
         """Set the parts of the video that the stream has left by rewinding."""
@@ -143,7 +179,9 @@ class RunStatus:
     def finish(self) -> None:
         """Set the state to finished."""
         with self._lock:
-            self._finished = True
+            was_finished, self._finished = self._finished, True
+        if self.observer is not None and not was_finished:
+            self.observer.on_finish()
 
     @property
     def title(self) -> str:
