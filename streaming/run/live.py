@@ -135,8 +135,11 @@ class LivePage:
         longest, made = plan.blocks.longest_block, plan.origin.frames
         feed = LiveFeed(video, longest, made, metadata_of(plan))
         title, seed = plan.config.title, plan.config.seed
-        story, history = status_prompts(plan), plan.config.history
-        status = RunStatus(video, title, seed, plan.frames, story, history)
+        status = RunStatus(
+            *(video, title, seed, plan.frames, status_prompts(plan)),
+            history_seconds=plan.config.history,
+            guidance=plan.guidance,
+        )
         return self._streams.begin(feed, control, status, recording, stream_id)
 
     def __enter__(self) -> Self:
