@@ -26,6 +26,7 @@ from sana_stream.cli.options import Options
 from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
+from sana_stream.cli.web_options import add_web_options, web_options
 from sana_stream.streaming.run.messages import one_line
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.serving.job_files import JobFiles
@@ -141,6 +142,7 @@ def add_options(parser: Parser) -> None:
         action="store_true",
         help="with --record, do not continue the streams of an earlier server; their files stay",
     )
+    add_web_options(parser)
     add_fleet_options(parser)
     add_group(parser, FRAMES)
     add_group(parser, MODEL, leave_out=("devices", "parallel"))
@@ -148,7 +150,7 @@ def add_options(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until a signal; several streams at the same time, the others wait."""
-    fleet = fleet_config(args)
+    fleet, web = fleet_config(args), web_options(args)
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     options = Options.of(Namespace(**defaults | given))
@@ -165,7 +167,7 @@ def run(args: Namespace) -> int:
     ):
         recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))
         files = JobFiles(folder) if recordings.check() and keep else None
-        chosen = ServerOptions(args.streams, args.overcommit, not args.fresh)
+        chosen = ServerOptions(args.streams, args.overcommit, not args.fresh, web)
         if fleet is None:
             server = StreamServer(config, reporter, recordings, stop.requested, chosen, files)
         else:

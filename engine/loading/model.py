@@ -35,12 +35,7 @@ from .cuda_check import check_convolution, needs_comparison, warn_of_old_torch
 from .decoder import CAUSAL, TINY, check_statistics, resolve_decoder_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
-from .memory_estimate import (
-    default_decode_frames,
-    denoise_bytes,
-    free_bytes,
-    max_decode_frames,
-)
+from .memory_estimate import default_decode_frames, denoise_bytes, free_bytes, max_decode_frames
 from .presets import Preset
 from .quantize import CAPABILITY, check_quantization, quantize_network
 

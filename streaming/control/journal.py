@@ -8,7 +8,7 @@ from .live_control import LiveControl, PendingChanges
 
 
 class JournaledControl(LiveControl):
-    """Records each change of prompt, negative prompt and seed before its block is generated.
+    """Records each change of prompts, negative prompt and seed before its block is generated.
 
     A resumed stream repeats the changes that came after its checkpoint, at the same frames, so that
     its video equals an undisturbed one. Rewinds and saved moments are not repeated.
