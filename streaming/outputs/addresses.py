@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.containers.streamed import provider
 from sana_stream.streaming.containers.registry import CONTAINERS, create_muxer
+from sana_stream.streaming.containers.streamed import provider
 from sana_stream.streaming.video_format import StreamSpec
 
 from .base import redact_url

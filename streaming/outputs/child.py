@@ -75,7 +75,9 @@ class ChildTransport:
             raise
         except OSError as error:
             self._end(0.5)
-            raise OSError(self._reason() or error.strerror or str(error)) from error
+            ended = f"{self.program} has ended" if isinstance(error, BrokenPipeError) else ""
+            reason = self._reason() or ended or error.strerror or str(error)
+            raise OSError(reason) from error
 
     def _reason(self) -> str:
         """Why the child has ended, in its words."""

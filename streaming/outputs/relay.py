@@ -27,7 +27,6 @@ from .child import ChildTransport
 from .relay_format import (
     BEGIN,
     BEGUN,
-    CONNECTED,
     END,
     FAILED,
     Description,
@@ -170,7 +169,7 @@ class RelayTransport(ChildTransport):
     ends its connection itself, and another one is started for the first data.
     """
 
-    program = "the connection"
+    program = "the process of the connection"
 
     def __init__(self, described: Description, stop: Event, timeout: float) -> None:
         super().__init__(described.address, stop, timeout)
@@ -182,7 +181,10 @@ class RelayTransport(ChildTransport):
 
     def await_connection(self, seconds: float) -> bool:
         """Wait until there is a connection; False after `seconds` seconds; OSError if it failed."""
-        return self._next_line(seconds) is not None
+        try:
+            return self._next_line(seconds) is not None
+        except EOFError as error:
+            raise OSError(str(error)) from error
 
     def send(self, data: bytes | memoryview, seconds: float) -> None:
         """Write everything to the child."""
@@ -212,19 +214,21 @@ class RelayTransport(ChildTransport):
         """Use the connection, or make another one where it was not used for too long."""
         assert self._child
         assert self._child.stdin
-        with contextlib.suppress(BrokenPipeError):
+        answer = None
+        with contextlib.suppress(BrokenPipeError, EOFError):
             os.write(self._child.stdin.fileno(), BEGIN)
-        if self._next_line(self._timeout) != BEGUN:
+            answer = self._next_line(self._timeout)
+        if answer != BEGUN:
             self.kill()
             self._start(replace(self._described, idle=None))
             if not self.await_connection(_CONNECTING):
                 raise TimeoutError(f"no answer within {_CONNECTING:.0f} s")
             self._feed(BEGIN)
-            self._next_line(self._timeout)
         self._begun = True
 
     def _next_line(self, seconds: float) -> str | None:
-        """The next answer; None if none comes; OSError where the child has failed."""
+        """The next answer; None if none comes; OSError where the child has failed, EOFError where
+        it has ended."""
         assert self._child
         assert self._child.stdout
         descriptor, deadline = self._child.stdout.fileno(), time.monotonic() + seconds
@@ -235,7 +239,7 @@ class RelayTransport(ChildTransport):
             except TimeoutError:
                 return None
             if not (data := os.read(descriptor, 1 << 12)):
-                raise OSError("the process of the connection has ended")
+                raise EOFError(f"{self.program} has ended")
             self._answers += data
         line, _, self._answers = self._answers.partition(b"\n")
         text = line.decode(errors="replace")
@@ -248,6 +252,8 @@ class RelayTransport(ChildTransport):
             try:
                 while self._next_line(0.0) is not None:
                     pass
+            except EOFError:
+                pass  # it was killed
             except OSError as error:
                 self._last = str(error)
         return self._last

@@ -131,7 +131,7 @@ def _resolve(address: str) -> None:
 def reason_of(error: Exception) -> str:
     """An error on one line: what the server said, or what libav has logged."""
     if isinstance(error, ProtocolNotFoundError):
-        return f"this PyAV ({av.__version__}) lacks the protocol: install its wheel (pip install av)"
+        return f"this PyAV ({av.__version__}) lacks the protocol: pip install av has it"
     text = str(getattr(error, "strerror", None) or error or type(error).__name__)
     log = error.log if isinstance(error, FFmpegError) else None
     if log is not None and text.lower().startswith(_VAGUE):

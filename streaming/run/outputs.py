@@ -136,7 +136,9 @@ def audio_of(config: RunConfig) -> AudioTrack | None:
         )
     track = AudioTrack(AudioLoop(expand_user(config.audio)))
     for output in silent:
-        logger.warning("%s: has no sound, as all uncompressed video and PNG files", redact_url(output))
+        logger.warning(
+            "%s: has no sound, as all uncompressed video and PNG files", redact_url(output)
+        )
     return track
 
 
