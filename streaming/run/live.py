@@ -28,6 +28,7 @@ from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
 if TYPE_CHECKING:
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.control.job_queue import JobQueue
     from sana_stream.streaming.web.fleet import FleetStatus
 
@@ -126,14 +127,15 @@ class LivePage:
         control: LiveControl,
         recording: Path | None,
         stream_id: int | None = None,
+        audio: AudioTrack | None = None,
     ) -> ActiveStream:
         """Show the stream of a run that is about to begin; `recording` can be downloaded.
 
-        Without a `stream_id` it gets the one after the last stream's.
+        Without a `stream_id` it gets the one after the last stream's. `audio` is its sound.
         """
         video = plan.video_format
         longest, made = plan.blocks.longest_block, plan.origin.frames
-        feed = LiveFeed(video, longest, made, metadata_of(plan))
+        feed = LiveFeed(video, longest, made, metadata_of(plan), audio)
         title, seed = plan.config.title, plan.config.seed
         status = RunStatus(
             *(video, title, seed, plan.frames, status_prompts(plan)),
@@ -192,7 +194,10 @@ class LiveSession:
 
 @contextmanager
 def open_live(
-    plan: RunPlan, control: LiveControl, resolve: Callable[[Story, RunConfig], RunPlan]
+    plan: RunPlan,
+    control: LiveControl,
+    resolve: Callable[[Story, RunConfig], RunPlan],
+    audio: AudioTrack | None = None,
 ) -> Iterator[LiveSession | None]:
     """Open everything that may direct the run; None when nothing may.
 
@@ -200,6 +205,7 @@ def open_live(
         plan: of the run.
         control: takes prompts and commands.
         resolve: places a changed story on the run's blocks.
+        audio: the sound of the page.
 
     Raises:
         InvalidOutputError: the page cannot be served.
@@ -211,7 +217,7 @@ def open_live(
     with ExitStack() as opened:
         if config.web is not None:
             page = opened.enter_context(LivePage(config.host, config.web, config.token))
-            stream = page.begin(plan, control, recording_of(config))
+            stream = page.begin(plan, control, recording_of(config), audio=audio)
         if config.watch and config.prompt_file is not None:
             watched = WatchedStory(config.prompt_file, lambda story: resolve(story, config))
         yield LiveSession(control, resolve, watched, stream)
