@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from threading import RLock
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,7 +17,9 @@ from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.control.job_queue import STORY_LIMIT, StreamJob
 from sana_stream.streaming.control.journal import JournaledControl
-from sana_stream.streaming.control.live_control import PROMPT_LIMIT, PendingChanges
+from sana_stream.streaming.control.live_control import PROMPT_LIMIT
+from sana_stream.streaming.control.pending_changes import PendingChanges
+from sana_stream.streaming.control.scheduled_prompt import SCHEDULE_LIMIT, ScheduledPrompt
 from sana_stream.streaming.run.recordings import JOB_SUFFIX
 
 from .job_pictures import PICTURE_NAME, JobPictures
@@ -24,6 +27,16 @@ from .job_pictures import PICTURE_NAME, JobPictures
 logger = logging.getLogger(__name__)
 _BYTES = 32 << 20  # of one file
 _CHANGES_KEPT = 1000  # newest; older ones are in the checkpoint
+
+
+class _Scheduled(BaseModel):
+    """A prompt that a client scheduled."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    at_seconds: float = Field(ge=0, lt=1e9, allow_inf_nan=False)
+    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
+    transition_blocks: int = Field(default=0, ge=0, le=MOST_BLOCKS)
 
 
 class _Change(BaseModel):
@@ -37,6 +50,25 @@ class _Change(BaseModel):
     seed: int | None = Field(default=None, ge=0, lt=10**30)
     blend: int = Field(default=0, ge=0, le=MOST_BLOCKS)
     image: str | None = Field(default=None, pattern=PICTURE_NAME)
+    story: list[_Scheduled] | None = Field(default=None, max_length=SCHEDULE_LIMIT)
+
+    @classmethod
+    def of(cls, frame: int, changes: PendingChanges, image: str | None) -> Self:
+        """What takes effect at a frame; `image` is the name of its picture."""
+        values = {name: getattr(changes, name) for name in _REPEATED}
+        if changes.story is not None:
+            values["story"] = [_Scheduled(**asdict(cue)) for cue in changes.story]
+        return cls(frame=frame, **values | {"image": image})
+
+    def pending(self, image: bytes | None) -> PendingChanges:
+        """The same as a control takes it, with its picture."""
+        values = self.model_dump(include=_REPEATED)
+        if self.story is not None:
+            values["story"] = tuple(ScheduledPrompt(**cue.model_dump()) for cue in self.story)
+        return PendingChanges(**values | {"image": image})
+
+
+_REPEATED = set(_Change.model_fields) - {"frame"}  # of `PendingChanges`
 
 
 class _JobFile(BaseModel):
@@ -123,14 +155,8 @@ class JobFiles:
 
         def record(frame: int, changes: PendingChanges) -> None:
             image = changes.image
-            change = _Change(
-                frame=frame,
-                prompt=changes.prompt,
-                negative=changes.negative,
-                seed=changes.seed,
-                blend=changes.blend,
-                image=None if image is None else self._pictures.save(job.id, image),
-            )
+            name = None if image is None else self._pictures.save(job.id, image)
+            change = _Change.of(frame, changes, name)
             self._update(
                 job.id,
                 lambda file: file.model_copy(
@@ -144,10 +170,8 @@ class JobFiles:
             file = self._files.get(job.id)
             earlier = () if file is None else file.changes
         repeated = {
-            each.frame: PendingChanges(
-                *(each.prompt, each.negative, each.seed),
-                blend=each.blend,
-                image=None if each.image is None else self._pictures.read(each.image),
+            each.frame: each.pending(
+                None if each.image is None else self._pictures.read(each.image)
             )
             for each in earlier
         }

@@ -14,12 +14,19 @@ import uvicorn
 from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.web.realtime.connection import (
+    MESSAGE_BYTES,
+    PING_SECONDS,
+    STALL_SECONDS,
+)
 
 from .app import Limits, create_app
 from .auth import AccessPolicy
 from .connections import Connections, connection_limit, notice_dead_peers, refuse
 from .fleet import FleetStatus
+from .health import Readiness
 from .http_protocol import HeaderTimeoutProtocol
+from .metrics import ServerMetrics
 from .registry import StreamRegistry
 from .served_model import ANY_MODEL, ServedModel
 
@@ -34,8 +41,8 @@ class WebServer:
     """Serves the pages of streams until it is closed.
 
     The port is opened at once; port 0 is any free port, and the attribute `access` has the one that
-    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas. It
-    says of the `model` what clients ask of it.
+    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas.
+    The other arguments are those of `create_app`.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -47,6 +54,8 @@ class WebServer:
         access: AccessPolicy,
         jobs: JobQueue | None = None,
         fleet: FleetStatus | None = None,
+        ready: Readiness | None = None,
+        metrics: ServerMetrics | None = None,
         model: ServedModel = ANY_MODEL,
     ) -> None:
         try:
@@ -64,14 +73,19 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(streams, self.access, jobs, limits, fleet, model),
+                create_app(streams, self.access, jobs, limits, fleet, ready, metrics, model),
                 log_config=None,
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
                 http=HeaderTimeoutProtocol,
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MESSAGE_BYTES,
+                ws_ping_interval=PING_SECONDS,
+                ws_ping_timeout=STALL_SECONDS,
+                ws_per_message_deflate=False,  # video cannot be compressed further
                 server_header=False,
+                proxy_headers=False,  # nothing depends on X-Forwarded-For and X-Forwarded-Proto
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=1,
             )

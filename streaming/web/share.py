@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from .auth import AccessPolicy, Role, is_loopback
 from .responses import JsonResponse
+from .root_path import root_of
 
 _MOST = 4  # addresses of this machine that are listed
 _ANY = ("0.0.0.0", "::", "")
@@ -29,7 +30,7 @@ def share_handler(access: AccessPolicy) -> Callable[[Request], Awaitable[Respons
         of an SVG of `size` units.
         """
         tokens = _tokens(access, request.state.role)
-        path = request.url.path.removesuffix("share")
+        path = root_of(request) + request.scope["path"].removesuffix("share")
         links = [
             {"role": role, "url": url, "qr": qr_path(url)}
             for origin in _origins(access, request)
