@@ -103,7 +103,8 @@ def main(argv: list[str]) -> int:
 
 def _main(argv: list[str]) -> int:
     command = find_command(argv)
-    parser = command.parser() if command else build_parser(__version__, summaries())
+    names = [each.name for each in COMMANDS]
+    parser = command.parser() if command else build_parser(__version__, summaries(), names)
     args = parser.parse(argv[1:] if command else argv)
     try:
         with show_log(None if getattr(args, "quiet", False) else print_message):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .live_control import LiveControl, PendingChanges
+from .live_control import LiveControl
+from .pending_changes import PendingChanges
 
 
 class JournaledControl(LiveControl):
-    """Records each change of prompt, negative prompt and seed before its block is generated.
+    """Records each change of prompts, negative prompt and seed before its block is generated.
 
     A resumed stream repeats the changes that came after its checkpoint, at the same frames, so that
     its video equals an undisturbed one. Rewinds and saved moments are not repeated.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 
@@ -20,7 +20,9 @@ from sana_stream._prompts import (
 from sana_stream._text import CONTROL, os_reason, safe_text
 from sana_stream.errors import CommandError
 
+from .pending_changes import PendingChanges
 from .prompt_events import PromptEvents
+from .scheduled_prompt import ScheduledPrompt, check_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +81,12 @@ COMMANDS = {
     "/seed N": "new noise from the next block on",
     "/negative TEXT": "what the video should not show",
     "/back SECONDS": "rewind the stream, to continue differently from there",
+    "/back to SECONDS": "rewind the stream to that time of the video",
     "/branch NAME": "save this moment as NAME.ckpt, for another video",
 }
 _VALUES = {
     "/seed": "takes a whole number, such as /seed 5",
-    "/back": "takes seconds, such as /back 10",
+    "/back": "takes seconds, such as /back 10, or a time of the video, such as /back to 75",
     "/branch": "takes a name of letters, digits, - _ and ., such as /branch dusk",
 }
 BRANCH_LIMIT = 20  # checkpoints of one stream that remote clients may save
@@ -94,36 +97,23 @@ _DEVICE = re.compile(  # device names of Windows, with any suffix
 )
 _SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to parse thousands of digits
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
-
-
-@dataclass(frozen=True, slots=True)
-class PendingChanges:
-    """The changes requested since the last block; None for no change."""
-
-    prompt: str | None = None
-    negative: str | None = None
-    seed: int | None = None
-    back: float | None = None  # seconds
-    branch: str | None = None
-    blend: int = 0  # blocks over which the prompt is blended in
-    event: str | None = None  # id that the client gave to the change of prompt
-    superseded: tuple[str, ...] = ()  # the ids of prompts that this one replaces
-
-    @property
-    def lasting(self) -> PendingChanges:
-        """What a resumed stream repeats: without rewinds, saved moments and event ids."""
-        return replace(self, back=None, branch=None, event=None, superseded=())
+_TO_SECONDS = re.compile(r"to +([0-9]{1,8}(?:\.[0-9]{1,3})?)")
 
 
 class LiveControl:
     """Takes prompts and commands from any thread; the run reads them at the start of each block.
 
     Of several prompts between two blocks the last one is used. `stop` is the event of the run.
-    `events` has the blocks in which prompts with an event id take effect.
+
+    Attributes:
+        events: the blocks in which prompts with an event id take effect.
+        check_story: called with the prompts that `replace_story` takes; raises CommandError for
+            those that do not fit the run, which sets it.
     """
 
     def __init__(self, stop: Event | None = None) -> None:
         self.stop = stop or Event()
+        self.check_story: Callable[[Sequence[ScheduledPrompt]], None] = lambda cues: None
         self._changed = Condition()
         self._pending = PendingChanges()
         self._branches = 0  # requested by remote clients
@@ -155,6 +145,8 @@ class LiveControl:
                 self.negative(text)
             case "/back", seconds if _SECONDS.fullmatch(seconds):
                 self.back(float(seconds))
+            case "/back", time if found := _TO_SECONDS.fullmatch(time):
+                self.back_to(float(found[1]))
             case "/branch", word if _NAME.fullmatch(word) and not _DEVICE.fullmatch(word):
                 self._count_branch(remote)
                 self.branch(word)
@@ -214,7 +206,31 @@ class LiveControl:
     def back(self, seconds: float) -> None:
         """Rewind the stream by `seconds` seconds."""
         with self._changed:
-            self._pending = replace(self._pending, back=seconds)
+            self._pending = replace(self._pending, back=seconds, back_to=None)
+
+    def back_to(self, seconds: float) -> None:
+        """Rewind the stream to the block that shows this time of the video."""
+        with self._changed:
+            self._pending = replace(self._pending, back=None, back_to=seconds)
+
+    def replace_story(self, cues: Sequence[ScheduledPrompt]) -> None:
+        """Replace the prompts that are still to come, from the next block on.
+
+        Args:
+            cues: ascending. Those for a moment that has passed take effect at once.
+
+        Raises:
+            CommandError: a prompt that cannot be used, times that do not ascend or are not in the
+                video, or a blend that has too few blocks.
+        """
+        check_schedule(cues)
+        checked = []
+        for cue in cues:
+            prompt, blocks = _checked_prompt(cue.prompt, cue.transition_blocks)
+            checked.append(ScheduledPrompt(cue.at_seconds, prompt, blocks))
+        self.check_story(checked)
+        with self._changed:
+            self._pending = replace(self._pending, story=tuple(checked))
 
     def branch(self, name: str) -> None:
         """Save the moment between two blocks as `name`, the name of a file."""
@@ -246,6 +262,11 @@ class LiveControl:
     def waiting_prompt(self) -> str | None:
         """The prompt of the next block, if a new one was requested."""
         return self._pending.prompt
+
+    @property
+    def waiting_story(self) -> tuple[ScheduledPrompt, ...] | None:
+        """The prompts that replace the coming ones with the next block, if that was requested."""
+        return self._pending.story
 
     def drain(self, frame: int | None = None) -> PendingChanges:
         """Take the changes requested since the last call; to be called at the start of a block.

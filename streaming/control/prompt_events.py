@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .live_control import PendingChanges
+from .pending_changes import PendingChanges
 
 _BLOCKS_KEPT = 64  # more than a viewer may be behind
 

@@ -30,7 +30,7 @@ class ActiveStream:
 class StreamRegistry:
     """The streams that have begun; runs add them, the web server reads them from its thread.
 
-    The last 32 ended streams are kept, the last blocks of 4 of them.
+    The last 32 ended streams are kept, the last blocks and the thumbnails of 4 of them.
 
     Args:
         on_begin: called with each stream that begins.
@@ -100,3 +100,4 @@ class StreamRegistry:
             del self._streams[stream.id]
         for stream in ended[:-_FEEDS_KEPT]:
             stream.feed.drop()
+            stream.status.thumbnails.clear()
