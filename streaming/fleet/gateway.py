@@ -18,7 +18,8 @@ from sana_stream.streaming.run.plan import NEW_VIDEO, RunOrigin
 
 from .calls import FleetCounters, RetryingCalls
 from .claim import StoreClaim
-from .cluster import FleetConfig, check_address, deployed
+from .cluster import deployed
+from .config import FleetConfig, check_address
 from .engine import RemoteEngine, ReplayControl
 from .homes import HOMES
 from .jobs import StoredJobs, film_of, folder_of
