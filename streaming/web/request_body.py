@@ -110,12 +110,12 @@ async def read_text(request: Request) -> str:
 async def read_json(request: Request) -> object:
     """The body as JSON of limited depth; a repeated key is refused."""
     try:
-        return parse_json(await _decoded(request), BODY_LIMIT, _DEPTH, pairs=_unique)
+        return parse_json(await _decoded(request), BODY_LIMIT, _DEPTH, pairs=unique_keys)
     except ValueError as error:
         raise HTTPException(400, f"this is not JSON: {error}") from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError("a key is repeated")
