@@ -229,7 +229,7 @@ class Run:
         self.locks = OutputLocks() if locks is None else locks
         self._model, self._clip, self._stdout = model, clip, stdout
         self._origin = origin
-        plan = self._resolve(story)
+        plan = self._resolve(story, config)
         self.plan = plan if origin.frames else with_new_id(plan)
         done = plan.blocks.blocks_for(origin.frames) if origin.frames else 0
         self.progress = Progress(
@@ -246,9 +246,9 @@ class Run:
         self._session: Session | None = None
         self._generated: Generator[Progress] | None = None
 
-    def _resolve(self, story: Story) -> RunPlan:
+    def _resolve(self, story: Story, config: RunConfig) -> RunPlan:
         """A story on the run's blocks, with its pictures checked; also called for a changed one."""
-        plan = resolve_plan(self.config, story, self._model, self._origin)
+        plan = resolve_plan(config, story, self._model, self._origin)
         for line in story_notes(plan):
             logger.warning("%s", line)
         check_pictures(plan, self._origin.frames)
@@ -270,7 +270,7 @@ class Run:
     def use_served(self, served: ServedOutputs) -> None:
         """As `use_outputs`, with what a server has opened, whose page directs the run."""
         self.use_outputs(served.outputs, served.files)
-        self._served, self._live = served, served.live(self.control)
+        self._served, self._live = served, served.live(self.control, self._resolve)
 
     def finish(self) -> None:
         """Take the video as complete, whatever its length: it leaves no checkpoint."""
@@ -374,7 +374,7 @@ class Run:
                 if note is not None:
                     logger.warning("%s", note)
                 snapshot = guard.with_reference(session.snapshot())
-                checkpoints.on_block(self.progress.frames, snapshot)
+                checkpoints.on_block(self.progress.frames, snapshot, prompts.plan)
                 yield self.progress
                 if not wanted or stop.is_set():
                     return

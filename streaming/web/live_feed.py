@@ -25,6 +25,8 @@ class MediaSegment:
     """One block, or a part of the first one, as an MP4 fragment."""
 
     number: int
+    start: int  # number of its first frame in the video
+    frames: int
     seconds: float
     data: bytes
 
@@ -101,8 +103,9 @@ class LiveFeed:
         """Add a block, or a part."""
         data = self._fragments.fragment(block)
         with self._lock:
-            seconds = self._video.seconds(len(block.frames))
-            self._segments.append(MediaSegment(self._count, seconds, data))
+            frames = len(block.frames)
+            seconds = self._video.seconds(frames)
+            self._segments.append(MediaSegment(self._count, block.start, frames, seconds, data))
             self._count += 1
             self._longest = max(self._longest, seconds)
         self.frames += len(block.frames)

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.registry import StreamRegistry
