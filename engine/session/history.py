@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.file import load_snapshot, save_snapshot
 from sana_stream.engine.snapshot.snapshot import Snapshot
@@ -154,6 +155,10 @@ class History:
             raise LookupError(frame)
         return self._store.get(entry.key)
 
+    def has(self, start: int) -> bool:
+        """Whether the snapshot before the block that starts at a pixel frame is kept."""
+        return any(entry.start == start for entry in self._entries)
+
     def forget_from(self, start: int) -> None:
         """Remove the snapshots from pixel frame `start` on."""
         while self._entries and self._entries[-1].start >= start:
@@ -185,3 +190,11 @@ def check_history(frames: int, max_bytes: int) -> None:
             f"a history of {frames} frames and {max_bytes} bytes keeps nothing;"
             " give more than 0 of both"
         )
+
+
+def disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
+    """A store in a folder; raises ConfigError where it cannot be used."""
+    try:
+        return DiskSnapshotStore(folder, model)
+    except OSError as error:
+        raise ConfigError(f"folder {safe_text(folder)}: {os_reason(error)}") from error

@@ -241,10 +241,10 @@ async function send() {
   const blocks = $("blend").valueAsNumber;
   const at = performance.now();
   const answer = begins
-    ? await post("/streams", { story: text }, "Sent. The stream begins in a moment.")
+    ? await post("/streams", { prompt: text }, "Sent. The stream begins in a moment.")
     : await post(
         `${base}prompt`,
-        blocks ? { text, transition_blocks: blocks } : text,
+        blocks ? { prompt: text, transition_blocks: blocks } : text,
         "Sent. It takes effect with the next block.",
       );
   if (answer === null) return;
