@@ -34,11 +34,12 @@ engine.block, engine.noise, engine.device, engine.cpu, engine.solvers > engine.l
 engine.loading > engine.snapshot > engine.sampling, engine.media > engine.session > engine.engine
 engine.prompt_blend > engine.snapshot
 engine.engine > engine.performance, engine.parallel
-engine.session > engine.scheduling
+engine.session > engine.scheduling > engine.parallel
 engine.block > engine.story
 streaming.video_format > streaming.containers > streaming.outputs > streaming.web
 streaming.video_format > streaming.control > streaming.web > streaming.run > streaming.serving
 streaming.serving > streaming.fleet
+engine.media > streaming.web
 streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cli.__main__
 cli.parser > cli.fleet_options > cli.commands
 """

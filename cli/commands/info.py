@@ -82,7 +82,7 @@ def _chosen_size(args: Namespace, info: ModelInfo) -> tuple[int | None, int | No
 
 def print_table(rows: Sequence[tuple[str, str]]) -> None:
     """Print names and values to standard output; they are folded on a terminal only."""
-    rows = [(name, safe_text(value, MESSAGE_LIMIT)) for name, value in rows]
+    rows = [(safe_text(name, 40), safe_text(value, MESSAGE_LIMIT)) for name, value in rows]
     if not sys.stdout.isatty():
         across = max(len(name) for name, _ in rows)
         answer("\n".join(f"{name:{across}}  {value}" for name, value in rows))
@@ -134,8 +134,17 @@ def _rows(info: ModelInfo, notes: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _words(info: ModelInfo) -> Iterator[tuple[str, str]]:
-    if info.vocabulary is not None:
+    """What a model with a vocabulary knows: by topic, or in one row where it lists no topics."""
+    if info.vocabulary is None:
+        return
+    topics = info.vocabulary.by_topic
+    if not topics:
         yield "words it knows", ", ".join(info.vocabulary.content_words)
+        return
+    count = len(info.vocabulary.content_words)
+    yield "words it knows", f"{count}, in any combination; it ignores all others"
+    for topic, phrases in topics.items():
+        yield topic, ", ".join(phrases)
 
 
 def _multiples(info: ModelInfo) -> str:

@@ -55,6 +55,7 @@ def model_facts(
         "loras": [{"file": str(file), "scale": scale} for file, scale in info.loras],
         "trained_seconds": info.trained_seconds,
         "vocabulary": None if info.vocabulary is None else list(info.vocabulary.content_words),
+        "vocabulary_topics": None if info.vocabulary is None else info.vocabulary.by_topic,
         "memory": None if expected is None else _memory(expected),
     }
 

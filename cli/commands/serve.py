@@ -19,13 +19,16 @@ from sana_stream.cli import argument_types
 from sana_stream.cli.console import PlainReporter
 from sana_stream.cli.flags import with_flags
 from sana_stream.cli.fleet_options import add_fleet_options, fleet_config
+from sana_stream.cli.json_reporter import JsonReporter
 from sana_stream.cli.live_options import DEFAULT_PORT
+from sana_stream.cli.log_format import JsonLog, json_log
 from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.model_options import FRAMES, MODEL
 from sana_stream.cli.options import Options
 from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
+from sana_stream.cli.web_options import add_web_options, web_options
 from sana_stream.streaming.run.config_values import LONGEST
 from sana_stream.streaming.run.messages import one_line
 from sana_stream.streaming.run.recordings import Recordings
@@ -33,6 +36,14 @@ from sana_stream.streaming.serving.job_files import JobFiles
 from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 
 _OWN_FLAGS = {"(limit=)": "(--keep)", "(overcommit=True": "(--overcommit"}
+
+
+def with_own_flags(line: str) -> str:
+    """A message of the library in the words of this command line."""
+    line = with_flags(line)
+    for parameter, option in _OWN_FLAGS.items():
+        line = line.replace(parameter, option)
+    return line
 
 
 class ServeReporter:
@@ -45,10 +56,7 @@ class ServeReporter:
 
     def note(self, line: str) -> None:
         """Print one line."""
-        line = with_flags(line)
-        for parameter, option in _OWN_FLAGS.items():
-            line = line.replace(parameter, option)
-        self._plain.note(line)
+        self._plain.note(with_own_flags(line))
 
     def log(self, line: str) -> None:
         """Print a line of the log, with the stream whose thread wrote it."""
@@ -64,6 +72,22 @@ class ServeReporter:
 
     def _of_stream(self) -> bool:
         return self._several and current_thread().name.startswith("stream ")
+
+
+class JsonServeReporter(ServeReporter):
+    """Writes a server's lines as JSON objects, with the stream of each."""
+
+    def __init__(self, log: JsonLog) -> None:
+        super().__init__(Console(file=log), 1)
+        self._json = log
+
+    def note(self, line: str) -> None:
+        """Write one line."""
+        self._json.message(with_own_flags(line))
+
+    def stream(self, stream_id: int) -> PlainReporter:
+        """A reporter of one stream."""
+        return JsonReporter(self._json, stream_id)
 
 
 EXAMPLES = """\
@@ -142,6 +166,7 @@ def add_options(parser: Parser) -> None:
         action="store_true",
         help="with --record, do not continue the streams of an earlier server; their files stay",
     )
+    add_web_options(parser)
     add_fleet_options(parser)
     add_group(parser, FRAMES)
     add_group(parser, MODEL, leave_out=("devices", "parallel"))
@@ -149,7 +174,7 @@ def add_options(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until a signal; several streams at the same time, the others wait."""
-    fleet = fleet_config(args)
+    fleet, web = fleet_config(args), web_options(args)
     given = {name: value for name, value in vars(args).items() if name != "prompt"}
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     options = Options.of(Namespace(**defaults | given))
@@ -157,15 +182,18 @@ def run(args: Namespace) -> int:
     # branches begin at the checkpoint of a stream's end; a temporary one is written only there
     rare = {} if keep else {"checkpoint_every": LONGEST}
     config = run_config(options, outputs=(), directed=True, keep_checkpoint=True, **rare)
+    log = json_log()
     reporter = ServeReporter(Console(stderr=True), args.streams)
+    if log is not None:
+        reporter = JsonServeReporter(log)
     with (
         SignalHandler(announce=True) as stop,
-        show_log(reporter.log, logging.INFO),
+        show_log(reporter.log, logging.INFO, with_own_flags),
         _folder(args.record) as folder,
     ):
         recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))
         files = JobFiles(folder) if recordings.check() and keep else None
-        chosen = ServerOptions(args.streams, args.overcommit, not args.fresh)
+        chosen = ServerOptions(args.streams, args.overcommit, not args.fresh, web)
         if fleet is None:
             server = StreamServer(config, reporter, recordings, stop.requested, chosen, files)
         else:

@@ -29,6 +29,7 @@ from sana_stream.models.weights.torch_file import SUFFIXES
 from .hybrid_presets import choose_preset
 from .locate import INDEX, resolve_components, resolve_model
 from .presets import PRESET_FILE
+from .vocabulary import TOPICS_FILE
 
 MARK = ".sana-stream-partial"  # in a folder that this program is writing
 SHARD = "5GB"
@@ -185,7 +186,7 @@ def _copy_parts(source: Path, target: Path) -> None:
             for file in sorted((source / name).iterdir()):
                 if file.suffix in COPIED_FILES:
                     _copy(file, target / name)
-    for file in (*source.glob("LICENSE*"), *source.glob("README*")):
+    for file in (*source.glob("LICENSE*"), *source.glob("README*"), *source.glob(TOPICS_FILE)):
         _copy(file, target)
 
 

@@ -16,6 +16,7 @@ from sana_stream.engine.device import (
     resolve_dtype,
     text_offload_device,
 )
+from sana_stream.engine.lane import DeviceLane, DirectLane
 from sana_stream.engine.peers import Peers, SingleProcess
 from sana_stream.errors import ConfigError
 from sana_stream.models.lora.stack import LoraStack
@@ -34,12 +35,7 @@ from .cuda_check import check_convolution, needs_comparison, warn_of_old_torch
 from .decoder import CAUSAL, TINY, check_statistics, resolve_decoder_dtype
 from .fingerprint import Fingerprint, fingerprint_of
 from .inspect import ModelInfo, inspect_model, named_loras
-from .memory_estimate import (
-    default_decode_frames,
-    denoise_bytes,
-    free_bytes,
-    max_decode_frames,
-)
+from .memory_estimate import default_decode_frames, denoise_bytes, free_bytes, max_decode_frames
 from .presets import Preset
 from .quantize import CAPABILITY, check_quantization, quantize_network
 
@@ -79,6 +75,7 @@ class LoadedModel:
         decoder: what decodes latents: the VAE, or the one that was given in its place.
         transformer_calls, decoder_calls: the same networks, or their captured CUDA graphs.
         peers: the processes that sample a block together.
+        lane: runs network calls that belong to no block, such as the encoding of an image.
         preset: the checkpoint's defaults.
         device: of the networks.
         dtype: of the transformer; the decoder's is `decoder_dtype`.
@@ -113,6 +110,7 @@ class LoadedModel:
         self.transformer_calls: TransformerCalls = transformer
         self.decoder_calls: DecoderCalls = self.decoder
         self.peers: Peers = SingleProcess()
+        self.lane: DeviceLane = DirectLane()
         self.source: str | None = None
         self.quantized: str | None = None  # "int8", "fp8" or "nvfp4"
         self.text_quantized: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sana_stream.engine.block import BlockPlan, BlockSpan
+from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.snapshot import SessionSettings
 from sana_stream.models.memory_policy import WindowPolicy, parse_memory_policy
 from sana_stream.models.registry import VideoTransformerConfig
@@ -50,8 +52,8 @@ class KnownBlocks:
 
 
 def encoded_blocks(
-    vae: VideoVAE, plan: BlockPlan, clip: GivenClip, settings: SessionSettings, known: KnownBlocks,
-    count: int, device: torch.device,
+    model: LoadedModel, plan: BlockPlan, clip: GivenClip, settings: SessionSettings,
+    known: KnownBlocks, count: int,
 ) -> Iterator[tuple[BlockSpan, Tensor]]:  # fmt: skip
     """Yield each known block with its latents (1, C, T', h, w), equal to encoding the whole clip.
 
@@ -65,16 +67,24 @@ def encoded_blocks(
     for begin, stop in ranges:
         if begin == stop:
             continue
-        first = _first_to_encode(vae, settings.block_frames, begin)
+        first = _first_to_encode(model.vae, settings.block_frames, begin)
         start = plan.block(first).start - (first > 0)
         frames = clip.pictures(*size, dropped + start)
         cache: VAECache | None = None
         for index in range(first, stop):
             block = plan.block(index)
             chunk = np.stack(list(islice(frames, block.frames + (0 < index == first))))
-            latents, cache = vae.encode(to_input(chunk, device), cache)
+            latents, cache = model.lane.run(
+                "encode", chunk.size, partial(_encode, model, chunk, cache)
+            )
             if index >= begin:
                 yield block, latents
+
+
+def _encode(
+    model: LoadedModel, chunk: np.ndarray, cache: VAECache | None
+) -> tuple[Tensor, VAECache]:
+    return model.vae.encode(to_input(chunk, model.device), cache)
 
 
 def _first_to_encode(vae: VideoVAE, block_frames: int, begin: int) -> int:

@@ -6,6 +6,7 @@ import mmap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,6 +65,27 @@ def read_image(path: str | Path, note: Note) -> np.ndarray:
         raise ConfigError(
             f"{name} cannot be read: it is not a picture ({KNOWN}), or damaged"
         ) from error
+
+
+def read_image_data(data: bytes, pixels: int, note: Note) -> np.ndarray:
+    """Read an image file that is in memory; as `read_image`, but a clip is refused.
+
+    Args:
+        data: the content of the file.
+        pixels: the most that are decoded; large JPEGs are decoded at a fraction of their size.
+        note: called with messages about conversions.
+
+    Raises:
+        ConfigError: it is damaged, truncated, too large, or not a picture.
+    """
+    file, name = BytesIO(data), "the picture"
+    with _reading(name):
+        image = open_image(file, "", name)
+        if image is None:
+            raise ConfigError(f"{name} is not a picture: send one of {KNOWN}")
+        if image.width * image.height > pixels:
+            raise _too_large(name, pixels)
+        return to_srgb(image, note)
 
 
 def read_pillow(image: Image.Image, note: Note) -> np.ndarray:
@@ -148,10 +170,16 @@ def _open_jpeg(file: BinaryIO, name: str) -> Image.Image:
 
 def _scans(file: BinaryIO) -> int:
     """Count the scans of a JPEG, up to just above the limit."""
-    count, place = 0, 0
+    if isinstance(file, BytesIO):
+        return _count_scans(file.getvalue())
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        while count <= JPEG_SCANS and (place := data.find(b"\xff\xda", place) + 1):
-            count += 1
+        return _count_scans(data)
+
+
+def _count_scans(data: bytes | mmap.mmap) -> int:
+    count, place = 0, 0
+    while count <= JPEG_SCANS and (place := data.find(b"\xff\xda", place) + 1):
+        count += 1
     return count
 
 

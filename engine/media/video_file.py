@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +10,7 @@ from typing import BinaryIO
 
 import av
 from av.container import InputContainer
-from av.error import ArgumentError, FFmpegError
+from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -148,11 +149,11 @@ def open_clip(file: BinaryIO, name: str) -> OpenClip:
     }
     try:
         container = av.open(_Source(file), "r", options=limits, metadata_errors="replace")
-    except ArgumentError as error:
-        raise UnknownClipError(
-            f"{name} cannot be read: it is not a clip of a known format ({KNOWN})"
-        ) from error
     except (FFmpegError, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, FFmpegError) and error.errno == errno.EINVAL:
+            raise UnknownClipError(
+                f"{name} cannot be read: it is not a clip of a known format ({KNOWN})"
+            ) from error
         reason = safe_text(getattr(error, "strerror", None) or error)
         raise UnknownClipError(
             f"{name} cannot be read: it is damaged, truncated, or not a clip ({reason})"

@@ -15,13 +15,14 @@ from sana_stream.engine.cpu_share import allowed_cores
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.loading.inspect import ModelInfo
 from sana_stream.engine.noise import NoiseSource
+from sana_stream.engine.sampling.prompt_mixing import Embedded
+from sana_stream.engine.scheduling.text_cache import TextCache
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.errors import ConfigError, ParallelError
 
 from .decoder import RemoteDecoder
 from .devices import check_backend, device_of
-from .embeddings import Embedded, EmbeddingCache
 from .groups import Groups, abort_collectives, join_world, leave_world
 from .layout import check_devices, has_decoder
 from .leader import Leader
@@ -53,7 +54,7 @@ class ParallelEngine(Engine):
 
     _connection: Connection | None = None
     _leader: Leader | None = None
-    _embeddings: EmbeddingCache
+    _embedded: TextCache
     _threads = 0  # of torch, before the devices shared this machine's processors
 
     @classmethod
@@ -112,7 +113,7 @@ class ParallelEngine(Engine):
             connection.stop(0)
             raise
         divide_calls(engine)
-        engine._embeddings = EmbeddingCache()
+        engine._embedded = TextCache(engine._embed)
         engine._connection, engine._threads = connection, threads
         group = decoding_group(count, decoding)
         engine._leader = Leader(engine, link, Groups(own, 0), count, parallel)
@@ -137,12 +138,12 @@ class ParallelEngine(Engine):
     def encode_prompt(self, prompt: str) -> Embedded:
         """As `Engine.encode_prompt`; the last prompts' embeddings are cached."""
         prompt = ARGUMENTS.text("prompt", prompt, empty=True)
-        return self._embeddings.get((False, prompt), super().encode_prompt)
+        return self._embedded(prompt, False)
 
     def encode_negative_prompt(self, prompt: str) -> Embedded:
         """As `Engine.encode_negative_prompt`; cached as for `encode_prompt`."""
         prompt = ARGUMENTS.text("negative_prompt", prompt, empty=True)
-        return self._embeddings.get((True, prompt), super().encode_negative_prompt)
+        return self._embedded(prompt, True)
 
     def set_loras(self, loras: Iterable[tuple[str | Path, float]]) -> None:
         """As `Engine.set_loras`, while the model is loaded.
@@ -196,6 +197,10 @@ class ParallelEngine(Engine):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _embed(self, prompt: str, negative: bool) -> Embedded:
+        encode = super().encode_negative_prompt if negative else super().encode_prompt
+        return encode(prompt)
 
     def _checked(self, session: Session) -> Session:
         if self._leader is not None:

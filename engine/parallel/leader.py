@@ -13,11 +13,13 @@ from torch import Tensor
 
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.noise import CounterNoise, NoiseSource
+from sana_stream.engine.sampling.denoise import embed_prompt
+from sana_stream.engine.sampling.prompt_mixing import Embedded
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot
 from sana_stream.errors import HealthError
 
 from .calls import ContextParallelCalls
-from .embeddings import Embedded, Prompt, prompts_of
+from .embeddings import Prompt, prompts_of
 from .groups import Groups, Place
 from .layout import Layout, check_layout, choose_layout
 from .link import Link
@@ -118,9 +120,7 @@ class Leader:
         return [call() for call in calls] if self._place is None else self._place.run_calls(calls)
 
     def _embed(self, snapshot: Snapshot) -> list[Embedded]:
-        model = self._model
-        encoders = {False: model.encode_prompt, True: model.encode_negative_prompt}
-        return [encoders[negative](text) for negative, text in prompts_of(snapshot)]
+        return [embed_prompt(self._model, *prompt) for prompt in prompts_of(snapshot)]
 
     def _shared(self, noise: NoiseSource) -> NoiseSource:
         """The caller's noise, which the other processes get too."""

@@ -13,10 +13,10 @@ from torch import Tensor
 from sana_stream.engine.block import Shot
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.prompt_blend import PromptBlend
+from sana_stream.engine.sampling.prompt_mixing import Embedded
 from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot, initial_snapshot
 from sana_stream.engine.snapshot.tensors import describe_states, from_tensors, to_tensors
 
-from .embeddings import Embedded
 from .layout import Layout
 
 KEPT = 3  # results of the last samplings that are kept on every process

@@ -43,7 +43,9 @@ def encode_prompts(
     for _, mix, negative in zip(snapshot.states, snapshot.mixes, (False, True), strict=False):
         embedded = [embed(prompt, negative) for prompt, _ in mix]
         shares = [share for _, share in mix]
-        texts.append(prepare_mix(model.transformer_calls, embedded, shares))
+        size = sum(embeds.numel() for embeds, _ in embedded)
+        prepare = partial(prepare_mix, model.transformer_calls, embedded, shares)
+        texts.append(model.lane.run("text", size, prepare))
     return tuple(texts)
 
 

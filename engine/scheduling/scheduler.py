@@ -18,6 +18,8 @@ from .admission import Admission, Demand, Limits
 from .costs import Costs
 from .tasks import StreamRequest, Task
 
+_SINGLE = -1  # the id of no stream
+
 
 class Runner(Protocol):
     """Runs calls, as `ModelRunner`."""
@@ -57,6 +59,7 @@ class Scheduler:
       its slack is less than the time of a step.
     - Streams without a deadline share what is left by weight (stride scheduling).
     - Streams run as far as their demands fit; the others wait in the order in which they came.
+    - Single calls that belong to no block, such as the encoding of an image, are due at once.
 
     Not thread-safe: `schedule` and `finish` are called under the caller's lock, `execute` without.
 
@@ -83,6 +86,7 @@ class Scheduler:
         self._max_queue = max_queue
         self._clock = clock
         self._current: Task | None = None
+        self._single = StreamRequest(_SINGLE)  # has the calls that belong to no block
         self._virtual = 0.0  # `served` of the last stream without a deadline, as its block began
         self._misses = 0
 
@@ -166,6 +170,12 @@ class Scheduler:
         stream.tasks.append(task)
         stream.last_due = self._clock()
 
+    def submit_single(self, task: Task) -> None:
+        """Take a call that belongs to no block."""
+        if not self._single.tasks:
+            self._single.deadline = self._clock()
+        self._single.tasks.append(task)
+
     def schedule(self) -> SchedulerOutput:
         """The tasks whose calls run next; none where there is nothing to do.
 
@@ -177,7 +187,7 @@ class Scheduler:
             (stream, task)
             for stream in self._streams()
             for task in stream.tasks
-            if stream.id in self.running or task.cost.kind == "decode"
+            if stream.id in self.running or task.cost.kind != "sample"
         ]
         if not ready:
             return SchedulerOutput((), ())
@@ -291,7 +301,7 @@ class Scheduler:
         return current or ready[0]
 
     def _streams(self) -> list[StreamRequest]:
-        return [*self.running.values(), *self.swapped.values(), *self.waiting]
+        return [self._single, *self.running.values(), *self.swapped.values(), *self.waiting]
 
     def _run(self, stream: StreamRequest) -> None:
         stream.served = max(stream.served, self._virtual)

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
 from itertools import count
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 
 from sana_stream._arguments import ARGUMENTS
 from sana_stream.engine.device import is_single_threaded
+from sana_stream.engine.lane import DirectLane
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.sampling.denoise import embed_prompt
+from sana_stream.engine.session.executor import BlockWork
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.session.settings import resolve_settings
 from sana_stream.engine.snapshot.snapshot import SessionSettings
@@ -27,15 +29,18 @@ from .demand import demand_of, memory_for_streams
 from .scheduler import Scheduler, SchedulerOutput, SchedulerStats
 from .shared_executor import SharedExecutor
 from .swap import Swap, memory_of
-from .tasks import StreamRequest, Task
+from .tasks import StreamRequest, Task, single_step
 from .text_cache import TextCache
+
+T = TypeVar("T")
 
 
 class SharedEngine:
     """Runs several sessions of one engine on its device.
 
     Each session is used as before, on a thread of its own; its blocks equal those of the session
-    alone. Enter the context before sessions are attached; leaving it detaches all of them.
+    alone. Enter the context before sessions are attached; leaving it detaches all of them. Inside
+    it images and clips that sessions of the engine begin with are encoded between their blocks.
 
         with SharedEngine(engine, max_streams=8) as shared:
             session = shared.attach(engine.session("a red boat"))
@@ -102,6 +107,7 @@ class SharedEngine:
             self._runner.max_batch_size = size
         self._thread = Thread(target=self._work, name="sana-stream-networks", daemon=True)
         self._thread.start()
+        self._engine.lane = self
         return self
 
     def __exit__(
@@ -111,6 +117,8 @@ class SharedEngine:
         trace: TracebackType | None,
     ) -> None:
         """Detach all sessions and end the thread."""
+        if self._engine.lane is self:
+            self._engine.lane = DirectLane()
         for session, _ in list(self._attached.values()):
             self.detach(session)
         with self._changed:
@@ -253,6 +261,16 @@ class SharedEngine:
                 return
             self._scheduler.submit(stream, task)
             self._changed.notify_all()
+
+    def run(self, kind: str, size: int, work: Callable[[], T]) -> T:
+        """As `DeviceLane.run`."""
+        task = Task(single_step(work), BlockWork(kind, (size,), 1))
+        with self._changed:
+            direct = self._closing or self._thread in (None, current_thread())
+            if not direct:
+                self._scheduler.submit_single(task)
+                self._changed.notify_all()
+        return work() if direct else task.future.result()
 
     def wake(self) -> None:
         """As `TaskQueue.wake`."""

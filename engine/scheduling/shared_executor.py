@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from sana_stream.engine.sampling.calls import Calls, Steps
+from sana_stream.engine.sampling.calls import Steps
 from sana_stream.engine.sampling.decode import DeliverPart
 from sana_stream.engine.session.executor import BlockWork
 
-from .tasks import StreamRequest, Task
+from .tasks import StreamRequest, Task, single_step
 from .text_cache import TextCache
 
 T = TypeVar("T")
@@ -99,9 +100,10 @@ class SharedExecutor:
         self._queue.enter(self.stream, None)
         try:
             if deliver is None:
-                return self._wait(Task(_once(lambda: decode(None)), work))
+                return self._wait(Task(single_step(lambda: decode(None)), work))
             parts: SimpleQueue[tuple[Tensor, int] | None] = SimpleQueue()
-            task = Task(_once(lambda: decode(lambda frames, at: parts.put((frames, at)))), work)
+            take = partial(decode, lambda frames, at: parts.put((frames, at)))
+            task = Task(single_step(take), work)
             task.future.add_done_callback(lambda _: parts.put(None))
             self._queue.submit(self.stream, task)
             while (part := parts.get()) is not None:
@@ -132,9 +134,3 @@ class SharedExecutor:
             if not task.is_done:  # such as KeyboardInterrupt
                 task.cancel()
                 self._queue.wake()
-
-
-def _once(work: Callable[[], T]) -> Generator[Calls, None, T]:
-    """A generator that does all its work in its first step and asks for no calls."""
-    return work()
-    yield ()  # makes it a generator

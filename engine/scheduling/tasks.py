@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .admission import Demand
+
+T = TypeVar("T")
 
 
 class FormedCall(Protocol):
@@ -115,6 +117,12 @@ class Task:
     def cancel(self) -> None:
         """End the task before its next call, which `is_cancelled` does, from any thread."""
         self._cancelled = True
+
+
+def single_step(work: Callable[[], T]) -> Generator[tuple[()], None, T]:
+    """A generator that does all its work in its first step and asks for no calls."""
+    return work()
+    yield ()  # makes it a generator
 
 
 @dataclass(eq=False)

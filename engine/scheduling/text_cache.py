@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from threading import Lock
 
-from torch import Tensor
+from sana_stream.engine.sampling.denoise import Embed
+from sana_stream.engine.sampling.prompt_mixing import Embedded
 
-Embedded = tuple[Tensor, Tensor]
 CACHE_BYTES = 64 << 20
 
 
@@ -16,13 +15,11 @@ class TextCache:
     """Embeds one prompt at a time and keeps the embeddings that were used last.
 
     Args:
-        embed: `(prompt, whether it is a negative prompt) -> embeddings, mask`.
+        embed: embeds a prompt or a negative prompt.
         most_bytes: of all embeddings that are kept.
     """
 
-    def __init__(
-        self, embed: Callable[[str, bool], Embedded], most_bytes: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, embed: Embed, most_bytes: int = CACHE_BYTES) -> None:
         self._embed = embed
         self._most_bytes = most_bytes
         self._kept: OrderedDict[tuple[str, bool], Embedded] = OrderedDict()

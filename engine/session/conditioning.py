@@ -17,6 +17,8 @@ from sana_stream.engine.sampling.denoise import commit_pending, encode_prompts
 from sana_stream.engine.sampling.model_runner import ModelRunner
 from sana_stream.engine.snapshot.snapshot import Snapshot, blocks_to_keep, initial_snapshot
 from sana_stream.errors import ConfigError
+from sana_stream.models.state import StreamState
+from sana_stream.models.text_kv import TextKV
 
 from .clips import check_clip
 
@@ -38,7 +40,9 @@ def start_from_image(model: LoadedModel, beginning: Snapshot, image: Picture) ->
     check_clip(model.preset, model.transformer.config, image=True)
     settings = beginning.settings
     picture = cover(as_picture(image)[None], settings.height, settings.width)
-    latents, _ = model.vae.encode(to_input(picture, model.device))
+    latents = model.lane.run(
+        "encode", picture.size, lambda: model.vae.encode(to_input(picture, model.device))[0]
+    )
     return replace(beginning, fixed_latents=latents)
 
 
@@ -83,10 +87,8 @@ def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> S
     count = plan.blocks_for(whole_blocks(clip.frames, plan))
     known = KnownBlocks.of(settings, model.transformer.config, keep, count)
     texts, runner = encode_prompts(model, snapshot), ModelRunner(model)
-    for block, latents in encoded_blocks(
-        model.vae, plan, clip, settings, known, count, model.device
-    ):
-        states = drive(commit_pending(snapshot, texts), runner.run)
+    for block, latents in encoded_blocks(model, plan, clip, settings, known, count):
+        states = _commit(model, snapshot, texts, runner)
         if block.index > snapshot.next_index:  # blocks in between have no effect on it
             states = tuple(replace(state, position=block.latent_start) for state in states)
             snapshot = replace(snapshot, recent_latents=())
@@ -95,6 +97,17 @@ def start_from_video(model: LoadedModel, beginning: Snapshot, video: Video) -> S
             snapshot, next_index=block.index + 1, states=states, recent_latents=recent
         )
     return snapshot
+
+
+def _commit(
+    model: LoadedModel, snapshot: Snapshot, texts: tuple[TextKV, ...], runner: ModelRunner
+) -> tuple[StreamState, ...]:
+    """The states after committing the last block of a clip."""
+    latents = snapshot.uncommitted
+    if latents is None:
+        return snapshot.states
+    steps = commit_pending(snapshot, texts)
+    return model.lane.run("commit", latents.numel(), lambda: drive(steps, runner.run))
 
 
 def whole_blocks(frames: int, plan: BlockPlan) -> int:

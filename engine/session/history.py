@@ -192,8 +192,8 @@ def check_history(frames: int, max_bytes: int) -> None:
         )
 
 
-def disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
-    """A store in a folder; raises ConfigError where it cannot be used."""
+def open_disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
+    """The store of snapshots in a folder; raises ConfigError where it cannot be used."""
     try:
         return DiskSnapshotStore(folder, model)
     except OSError as error:

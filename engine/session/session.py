@@ -26,7 +26,7 @@ from sana_stream.models.hybrid.transformer import ONE_CLIP
 from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image
 from .executor import DirectExecutor, Executor
-from .history import History, MemorySnapshotStore, check_history, disk_store
+from .history import History, MemorySnapshotStore, check_history, open_disk_store
 from .parts import TakePart
 from .settings import check_prompt
 
@@ -73,6 +73,11 @@ class Session:
     def prompt(self) -> str:
         """The prompt of the next block; in a blend the one that it leads to."""
         return self._snapshot.prompt
+
+    @property
+    def is_blending(self) -> bool:
+        """Whether the next block is generated from a mixture of the prompts of a blend."""
+        return self._snapshot.blend is not None
 
     @property
     def next_index(self) -> int:
@@ -185,11 +190,7 @@ class Session:
         return self._snapshot
 
     def save(
-        self,
-        path: str | Path,
-        extra: Mapping[str, Any] | None = None,
-        *,
-        start: int | None = None,
+        self, path: str | Path, extra: Mapping[str, Any] | None = None, *, start: int | None = None
     ) -> None:
         """Write the stream to a checkpoint file, which `Engine.resume` reads.
 
@@ -350,7 +351,7 @@ class Session:
         check_history(frames, max_bytes)
         store = MemorySnapshotStore(model.device)
         if folder is not None:
-            store = disk_store(ARGUMENTS.path("folder", folder), model)
+            store = open_disk_store(ARGUMENTS.path("folder", folder), model)
         with self._lock:
             self._history = History(store, frames, max_bytes)
 

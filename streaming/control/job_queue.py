@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -107,6 +108,9 @@ class JobQueue:
         first: the id of the first job.
         store: keeps the jobs, or None.
         forgotten: called with the id of each ended job that is no longer listed.
+
+    Attributes:
+        ended: how many jobs ended, by state.
     """
 
     def __init__(
@@ -121,12 +125,20 @@ class JobQueue:
         self._jobs: dict[int, StreamJob] = {}
         self._controls: dict[int, LiveControl] = {}  # of running jobs
         self._interrupted: set[int] = set()
+        self._unkept: set[int] = set()  # jobs that end with the server
         self._next_id = first
         self._store = store
         self._forgotten = forgotten
+        self._closed = False
+        self.ended: Counter[JobState] = Counter()
 
-    def submit(self, fields: object) -> StreamJob:
+    def submit(self, fields: object, *, keep: bool = True) -> StreamJob:
         """Queue a job from the fields of a JSON object, those of a `StreamRequest`.
+
+        Args:
+            fields: the JSON object.
+            keep: continue the stream at the next start of the server. Otherwise it is cancelled
+                when the server ends, as a stream whose only client is connected.
 
         Raises:
             JobError: a field is missing or wrong, the job is refused, or the queue is full.
@@ -140,9 +152,11 @@ class JobQueue:
             self._require_room()
             job = replace(job, id=self._next_id)
             self._next_id += 1
+            if not keep:
+                self._unkept.add(job.id)
         with _refusals():
             job = self._preparation.prepare(job)
-        if self._store is not None:
+        if keep and self._store is not None:
             try:
                 self._store.save(job)  # without the lock: it may take long
             except BaseException:
@@ -237,8 +251,14 @@ class JobQueue:
             return True
 
     def interrupt(self) -> None:
-        """End the running jobs because the server ends; they stay queued for its next start."""
+        """End the running jobs because the server ends; they stay queued for its next start.
+
+        Further jobs are refused, and jobs that are not kept are cancelled.
+        """
         with self._changed:
+            self._closed = True
+            for stream_id in sorted(self._unkept):
+                self.cancel(stream_id)
             for stream_id, control in self._controls.items():
                 if not control.stop.is_set():
                     self._interrupted.add(stream_id)
@@ -268,17 +288,32 @@ class JobQueue:
         self._changed.notify_all()
 
     def _over(self, job: StreamJob, keep: bool = False) -> None:
+        self.ended[self._jobs[job.id].state] += 1
         if not keep:
             self._preparation.discard(job)
             if self._store is not None:
                 self._store.remove(job)
         for stream_id in [each.id for each in self._jobs.values() if each.is_over][:-_ENDED_KEPT]:
             del self._jobs[stream_id]
+            self._unkept.discard(stream_id)
             self._forgotten(stream_id)
 
+    def refusal(self) -> str | None:
+        """Why no job can be submitted now; None if one can."""
+        if self._closed:
+            return "the server is shutting down"
+        if self.waiting >= WAITING_LIMIT:
+            return f"{WAITING_LIMIT} streams are waiting"
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """The number of queued jobs."""
+        return sum(job.state is JobState.QUEUED for job in self.jobs())
+
     def _require_room(self) -> None:
-        if sum(job.state is JobState.QUEUED for job in self.jobs()) >= WAITING_LIMIT:
-            raise QueueFullError(f"{WAITING_LIMIT} streams are waiting; try again later")
+        if (why := self.refusal()) is not None:
+            raise QueueFullError(f"{why}; try again later")
 
 
 @contextmanager

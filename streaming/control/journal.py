@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
-from .live_control import LiveControl, PendingChanges
+from .live_control import LiveControl
+from .pending_changes import PendingChanges
 
 
 class JournaledControl(LiveControl):
-    """Records each change of prompt, negative prompt and seed before its block is generated.
+    """Records each change of prompts, negative prompt and seed before its block is generated.
 
     A resumed stream repeats the changes that came after its checkpoint, at the same frames, so that
     its video equals an undisturbed one. Rewinds and saved moments are not repeated.
@@ -33,7 +33,6 @@ class JournaledControl(LiveControl):
         if frame is not None and (earlier := self._earlier.pop(frame, None)) is not None:
             return earlier
         changes = super().drain(frame)
-        kept = replace(changes, back=None, branch=None)
-        if frame is not None and kept != PendingChanges():
-            self._record(frame, kept)
+        if frame is not None and changes.lasting != PendingChanges():
+            self._record(frame, changes.lasting)
         return changes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 
@@ -19,6 +19,10 @@ from sana_stream._prompts import (
 )
 from sana_stream._text import CONTROL, os_reason, safe_text
 from sana_stream.errors import CommandError
+
+from .pending_changes import PendingChanges
+from .prompt_events import PromptEvents
+from .scheduled_prompt import ScheduledPrompt, check_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -77,46 +81,44 @@ COMMANDS = {
     "/seed N": "new noise from the next block on",
     "/negative TEXT": "what the video should not show",
     "/back SECONDS": "rewind the stream, to continue differently from there",
+    "/back to SECONDS": "rewind the stream to that time of the video",
     "/branch NAME": "save this moment as NAME.ckpt, for another video",
 }
 _VALUES = {
     "/seed": "takes a whole number, such as /seed 5",
-    "/back": "takes seconds, such as /back 10",
+    "/back": "takes seconds, such as /back 10, or a time of the video, such as /back to 75",
     "/branch": "takes a name of letters, digits, - _ and ., such as /branch dusk",
 }
 BRANCH_LIMIT = 20  # checkpoints of one stream that remote clients may save
+EVENT_LIMIT = 64  # prompts with an event id between two blocks
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")  # of a file
 _DEVICE = re.compile(  # device names of Windows, with any suffix
     r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE
 )
 _SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to parse thousands of digits
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
-
-
-@dataclass(frozen=True, slots=True)
-class PendingChanges:
-    """The changes requested since the last block; None for no change."""
-
-    prompt: str | None = None
-    negative: str | None = None
-    seed: int | None = None
-    back: float | None = None  # seconds
-    branch: str | None = None
-    blend: int = 0  # blocks over which the prompt is blended in
+_TO_SECONDS = re.compile(r"to +([0-9]{1,8}(?:\.[0-9]{1,3})?)")
 
 
 class LiveControl:
     """Takes prompts and commands from any thread; the run reads them at the start of each block.
 
     Of several prompts between two blocks the last one is used. `stop` is the event of the run.
+
+    Attributes:
+        events: the blocks in which prompts with an event id take effect.
+        check_story: called with the prompts that `replace_story` takes; raises CommandError for
+            those that do not fit the run, which sets it.
     """
 
     def __init__(self, stop: Event | None = None) -> None:
         self.stop = stop or Event()
+        self.check_story: Callable[[Sequence[ScheduledPrompt]], None] = lambda cues: None
         self._changed = Condition()
         self._pending = PendingChanges()
         self._branches = 0  # requested by remote clients
         self._paused = False
+        self.events = PromptEvents()
 
     def submit(self, line: str, remote: bool = False) -> None:
         """Take one line: a command if it begins with a slash, else a prompt; empty does nothing.
@@ -143,6 +145,8 @@ class LiveControl:
                 self.negative(text)
             case "/back", seconds if _SECONDS.fullmatch(seconds):
                 self.back(float(seconds))
+            case "/back", time if found := _TO_SECONDS.fullmatch(time):
+                self.back_to(float(found[1]))
             case "/branch", word if _NAME.fullmatch(word) and not _DEVICE.fullmatch(word):
                 self._count_branch(remote)
                 self.branch(word)
@@ -159,22 +163,33 @@ class LiveControl:
                 )
             self._branches += remote
 
-    def prompt(self, text: str, transition_blocks: int | None = None) -> str:
+    def prompt(
+        self, text: str, transition_blocks: int | None = None, event: str | None = None
+    ) -> str:
         """Change the prompt, and return it without its blend; empty text does nothing.
 
         Args:
             text: one prompt, or several at weights: `a boat :0.7 | a train :0.3`. With `~4` before
                 it, it is blended in over 4 blocks.
             transition_blocks: 0 to 1000, in place of that notation.
+            event: an id under which `events` has the blocks in which the prompt takes effect.
 
         Raises:
             CommandError: more than 4000 characters, weights that do not add up to 1, not a number
-                of blocks, or both notations of a blend.
+                of blocks, both notations of a blend, or too many events between two blocks.
         """
         text, blend = _checked_prompt(text, transition_blocks)
         if text:
             with self._changed:
-                self._pending = replace(self._pending, prompt=text, blend=blend)
+                superseded = self._pending.superseded
+                if self._pending.event is not None:
+                    superseded = (*superseded, self._pending.event)
+                if event is not None and len(superseded) >= EVENT_LIMIT:
+                    raise CommandError(
+                        f"{EVENT_LIMIT} prompts wait for the next block; send this one after it"
+                    )
+                changed = {"prompt": text, "blend": blend, "event": event}
+                self._pending = replace(self._pending, **changed, superseded=superseded)
         return text
 
     def negative(self, text: str) -> None:
@@ -191,7 +206,31 @@ class LiveControl:
     def back(self, seconds: float) -> None:
         """Rewind the stream by `seconds` seconds."""
         with self._changed:
-            self._pending = replace(self._pending, back=seconds)
+            self._pending = replace(self._pending, back=seconds, back_to=None)
+
+    def back_to(self, seconds: float) -> None:
+        """Rewind the stream to the block that shows this time of the video."""
+        with self._changed:
+            self._pending = replace(self._pending, back=None, back_to=seconds)
+
+    def replace_story(self, cues: Sequence[ScheduledPrompt]) -> None:
+        """Replace the prompts that are still to come, from the next block on.
+
+        Args:
+            cues: ascending. Those for a moment that has passed take effect at once.
+
+        Raises:
+            CommandError: a prompt that cannot be used, times that do not ascend or are not in the
+                video, or a blend that has too few blocks.
+        """
+        check_schedule(cues)
+        checked = []
+        for cue in cues:
+            prompt, blocks = _checked_prompt(cue.prompt, cue.transition_blocks)
+            checked.append(ScheduledPrompt(cue.at_seconds, prompt, blocks))
+        self.check_story(checked)
+        with self._changed:
+            self._pending = replace(self._pending, story=tuple(checked))
 
     def branch(self, name: str) -> None:
         """Save the moment between two blocks as `name`, the name of a file."""
@@ -223,6 +262,11 @@ class LiveControl:
     def waiting_prompt(self) -> str | None:
         """The prompt of the next block, if a new one was requested."""
         return self._pending.prompt
+
+    @property
+    def waiting_story(self) -> tuple[ScheduledPrompt, ...] | None:
+        """The prompts that replace the coming ones with the next block, if that was requested."""
+        return self._pending.story
 
     def drain(self, frame: int | None = None) -> PendingChanges:
         """Take the changes requested since the last call; to be called at the start of a block.

@@ -15,6 +15,7 @@ from sana_stream.streaming.control.job_queue import StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.plan import NEW_VIDEO, RunOrigin
+from sana_stream.streaming.web.fleet import FleetMetrics
 
 from .calls import FleetCounters, RetryingCalls
 from .claim import StoreClaim
@@ -227,6 +228,24 @@ class Gateway:
             "moves": HOMES.moves,
             **self.counters.as_dict(),
         }
+
+    def unready(self) -> str | None:
+        """Why no replica could make a stream now; None: one could."""
+        return None if HOMES.replicas() else "no replica is running"
+
+    def metrics(self) -> FleetMetrics:
+        """The same figures as numbers."""
+        counters = self.counters
+        with counters.lock:
+            return FleetMetrics(
+                replicas=len(HOMES.replicas()),
+                moves=HOMES.moves,
+                blocks=counters.blocks,
+                remade=counters.remade,
+                block_seconds=counters.block_seconds,
+                longest_pause=counters.longest_pause,
+                retries=dict(counters.retries),
+            )
 
     def drain(self, replica: str) -> int | None:
         """Store the streams of a replica and let Ray Serve replace it; None if it is unknown."""

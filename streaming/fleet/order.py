@@ -99,6 +99,18 @@ class StreamOrder:
             seed = seed if change.seed is None else change.seed
         return prompt, negative, seed
 
+    def blends(self, block: int) -> bool:
+        """Whether a block is generated from a mixture of the prompts of a blend."""
+        end = 0  # first block after the blend
+        for change in self.changes:
+            if change.block > block:
+                break
+            if change.blend and change.image is None:
+                end = change.block + change.blend
+            elif change.prompt is not None or change.image is not None:
+                end = change.block
+        return block < end
+
     def plan(self, block: int) -> BlockPlan:
         """The block plan of the stream, with every cut up to a block."""
         plan = BlockPlan(self.settings.block_frames, self.temporal_factor)

@@ -70,6 +70,10 @@ class FleetServer(StreamServer):
         with self._gateway, super().page():
             yield
 
+    def unready(self) -> str | None:
+        """As `StreamServer.unready`; also while no replica runs."""
+        return super().unready() or self._gateway.unready()
+
     def load(self) -> None:
         """Start the replicas; raises as `Gateway.start`."""
         self._gateway.start()

@@ -121,6 +121,11 @@ class RemoteSession:
         return self._prompt
 
     @property
+    def is_blending(self) -> bool:
+        """As `Session.is_blending`."""
+        return self._order.blends(self._next)
+
+    @property
     def next_index(self) -> int:
         """Number of the next block."""
         return self._next

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from queue import Empty, Queue
 from threading import Semaphore, Thread
@@ -31,9 +31,18 @@ class OutputPump:
     A durable output that fails ends the run. Any other output that fails is closed and logged as a
     warning, unless it was the last one and no other is complete; `close` logs it again. A reader
     that disconnects is a normal end of its output.
+
+    Args:
+        outputs: as `open_output` returns them.
+        on_write: called after each write with the output and the seconds that it took, from the
+            thread of the output.
     """
 
-    def __init__(self, outputs: Sequence[Output]) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[Output],
+        on_write: Callable[[Output, float], None] = lambda output, seconds: None,
+    ) -> None:
         if isinstance(outputs, str | bytes) or not isinstance(outputs, Sequence) or not outputs:
             raise InvalidOutputError(f"outputs {shown(outputs)}: give a list of one output or more")
         for output in outputs:
@@ -42,7 +51,7 @@ class OutputPump:
                     f"outputs {shown(output)}: give outputs as open_output returns them"
                 )
         self._durable = [output for output in outputs if output.durable]
-        self._threads = [_OutputThread(output) for output in outputs]
+        self._threads = [_OutputThread(output, on_write) for output in outputs]
         self._failures: list[str] = []  # of outputs that the run continued without
 
     def write_part(self, part: BlockPart) -> None:
@@ -130,8 +139,9 @@ class OutputPump:
 class _OutputThread:
     """One output with its queue and its thread."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, on_write: Callable[[Output, float], None]) -> None:
         self.output = output
+        self._on_write = on_write
         self.error: Exception | None = None
         self._takes_parts = bool(getattr(output, "takes_parts", False))
         # with each block or part, whether it takes room
@@ -185,8 +195,10 @@ class _OutputThread:
                     self._room.release()
                 if block is None:
                     break
+                begun = time.perf_counter()
                 # parts are queued only where the output takes them
                 self.output.write(block)  # type: ignore[arg-type]
+                self._on_write(self.output, time.perf_counter() - begun)
         except Exception as error:  # of any kind: it is raised where the blocks come from
             self.error = error
         try:

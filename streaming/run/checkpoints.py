@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from glob import escape
 from pathlib import Path
 from types import TracebackType
@@ -110,7 +111,7 @@ class Checkpoints:
         self._failed = False  # the last attempt, so that it is reported once
         self._reason = "no block is safely on the disk"
         self._due = time.monotonic()
-        self._waiting: deque[tuple[int, Snapshot]] = deque()
+        self._waiting: deque[tuple[int, Snapshot, RunPlan]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-checkpoint")
         self._writing: Future[None] | None = None
         self._engine: Engine | None = None
@@ -135,8 +136,14 @@ class Checkpoints:
             )
             self._path = None
 
-    def on_block(self, frames: int, snapshot: Snapshot) -> None:
-        """Take the snapshot after the video's first `frames` frames, which may still be queued."""
+    def on_block(self, frames: int, snapshot: Snapshot, plan: RunPlan | None = None) -> None:
+        """Take the snapshot after the video's first `frames` frames, which may still be queued.
+
+        Args:
+            frames: of the video.
+            snapshot: after them.
+            plan: of the run, whose story may have changed since it began.
+        """
         if self._path is None:
             return
         if not self._begun:
@@ -145,7 +152,9 @@ class Checkpoints:
         if self._kept() is None:
             self._waiting.clear()
             return
-        self._waiting.append((frames, snapshot))
+        if plan is not None:
+            self._plan = replace(self._plan, story=plan.story, config=plan.config)
+        self._waiting.append((frames, snapshot, self._plan))
         safe = self._safe()
         busy = self._writing is not None and not self._writing.done()
         if safe is not None and not busy and time.monotonic() >= self._due:
@@ -204,7 +213,7 @@ class Checkpoints:
             reason = (error.strerror or str(error)).lower()
             logger.warning("%s cannot be removed (%s)%s", self._path, reason, more)
 
-    def _safe(self) -> tuple[int, Snapshot] | None:
+    def _safe(self) -> tuple[int, Snapshot, RunPlan] | None:
         """The newest snapshot that is no further than the files; older ones are dropped."""
         if (kept := self._kept()) is None:
             return None
@@ -214,7 +223,7 @@ class Checkpoints:
             return self._waiting[0]
         return None
 
-    def _write(self, frames: int, snapshot: Snapshot) -> None:
+    def _write(self, frames: int, snapshot: Snapshot, plan: RunPlan) -> None:
         from sana_stream.engine.snapshot.file import save_snapshot
 
         assert self._path is not None
@@ -224,7 +233,7 @@ class Checkpoints:
         try:
             for output in self._outputs:
                 output.sync(frames)
-            extra = {"run": run_to_json(self._plan), "kept": frames}
+            extra = {"run": run_to_json(plan), "kept": frames}
             save_snapshot(self._path, snapshot, self._engine, extra)
         except Exception as error:  # of any kind: no caller sees what fails in this thread
             if not self._failed:

@@ -14,16 +14,21 @@ from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl, WatchedFile
 from sana_stream.streaming.web.auth import AccessPolicy, Role
+from sana_stream.streaming.web.health import Readiness
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.metrics import ServerMetrics
+from sana_stream.streaming.web.options import ANY_ORIGIN, NO_OPTIONS, WebOptions
 from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
+from .config import RunConfig
 from .messages import one_line
 from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
 if TYPE_CHECKING:
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.control.job_queue import JobQueue
     from sana_stream.streaming.web.fleet import FleetStatus
 
@@ -35,7 +40,11 @@ _IDLE_POLL = 0.1  # seconds
 
 def status_prompts(plan: RunPlan) -> tuple[ShownPrompt, ...]:
     """The prompts of a run as the page lists them."""
-    return tuple(ShownPrompt(frame, prompt) for frame, prompt in plan.shown_prompts)
+    return tuple(
+        ShownPrompt(place.frame, place.cue.prompt, place.cue.blend)
+        for place in plan.placements
+        if place.frame is not None
+    )
 
 
 class WatchedStory:
@@ -76,6 +85,11 @@ class LivePage:
         token: the secret in the page's address, or None.
         jobs: the queue that the page submits to, where it does.
         fleet: the replicas that make the streams, where they do.
+        web: keys, origins and root path.
+        ready: finds why no stream could be made now; default: whether the run can be watched.
+
+    Attributes:
+        metrics: what the streams make.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -88,14 +102,22 @@ class LivePage:
         token: str | None,
         jobs: JobQueue | None = None,
         fleet: FleetStatus | None = None,
+        web: WebOptions = NO_OPTIONS,
+        ready: Readiness | None = None,
     ) -> None:
-        access = AccessPolicy.on(host, port)
+        access = AccessPolicy.on(host, port, web)
         if token is not None:
             access = replace(access, control_token=token)
-        self._streams = StreamRegistry()
-        self._server = WebServer(self._streams, access, jobs, fleet)
+        self.metrics = ServerMetrics()
+        self._streams = StreamRegistry(self.metrics.follow)
+        self._server = WebServer(self._streams, access, jobs, fleet, ready, self.metrics)
         access = self._server.access
         logger.info("the page is at %s", access.url())
+        if ANY_ORIGIN in web.cors_origins and access.control_token is None:
+            logger.warning(
+                "every web page that a user of this machine opens may direct the streams: name the "
+                "origins in place of *, or require keys"
+            )
         if access.view_token is not None:
             logger.info("to look on only: %s", access.url(Role.VIEW))
 
@@ -105,16 +127,21 @@ class LivePage:
         control: LiveControl,
         recording: Path | None,
         stream_id: int | None = None,
+        audio: AudioTrack | None = None,
     ) -> ActiveStream:
         """Show the stream of a run that is about to begin; `recording` can be downloaded.
 
-        Without a `stream_id` it gets the one after the last stream's.
+        Without a `stream_id` it gets the one after the last stream's. `audio` is its sound.
         """
         video = plan.video_format
         longest, made = plan.blocks.longest_block, plan.origin.frames
-        feed = LiveFeed(video, longest, made, metadata_of(plan))
+        feed = LiveFeed(video, longest, made, metadata_of(plan), audio)
         title, seed = plan.config.title, plan.config.seed
-        status = RunStatus(video, title, seed, plan.frames, status_prompts(plan))
+        status = RunStatus(
+            *(video, title, seed, plan.frames, status_prompts(plan)),
+            history_seconds=plan.config.history,
+            guidance=plan.guidance,
+        )
         return self._streams.begin(feed, control, status, recording, stream_id)
 
     def __enter__(self) -> Self:
@@ -126,9 +153,18 @@ class LivePage:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """What directs a run: its control, the story that may change, the page that shows it."""
+    """What directs a run: its control, the story that may change, the page that shows it.
+
+    Args:
+        control: takes prompts and commands.
+        resolve: places a changed story on the run's blocks, with a configuration.
+        watched: the file of the story, if it may change.
+        stream: the page.
+        is_recorded: whether further blocks are recorded.
+    """
 
     control: LiveControl
+    resolve: Callable[[Story, RunConfig], RunPlan]
     watched: WatchedStory | None = None
     stream: ActiveStream | None = None
     is_recorded: Callable[[], bool] = lambda: True
@@ -159,7 +195,10 @@ class LiveSession:
 
 @contextmanager
 def open_live(
-    plan: RunPlan, control: LiveControl, resolve: Callable[[Story], RunPlan]
+    plan: RunPlan,
+    control: LiveControl,
+    resolve: Callable[[Story, RunConfig], RunPlan],
+    audio: AudioTrack | None = None,
 ) -> Iterator[LiveSession | None]:
     """Open everything that may direct the run; None when nothing may.
 
@@ -167,6 +206,7 @@ def open_live(
         plan: of the run.
         control: takes prompts and commands.
         resolve: places a changed story on the run's blocks.
+        audio: the sound of the page.
 
     Raises:
         InvalidOutputError: the page cannot be served.
@@ -178,9 +218,9 @@ def open_live(
     with ExitStack() as opened:
         if config.web is not None:
             page = opened.enter_context(LivePage(config.host, config.web, config.token))
-            stream = page.begin(plan, control, recording_of(config))
+            stream = page.begin(plan, control, recording_of(config), audio=audio)
         if config.watch and config.prompt_file is not None:
-            watched = WatchedStory(config.prompt_file, resolve)
-        yield LiveSession(control, watched, stream)
+            watched = WatchedStory(config.prompt_file, lambda story: resolve(story, config))
+        yield LiveSession(control, resolve, watched, stream)
         if stream is not None:
             stream.status.finish()

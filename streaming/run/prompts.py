@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sana_stream._prompts import IMAGE_MARK, add_suffix, prompt_texts, remove_suffix, split_negative
 from sana_stream._text import safe_text
 from sana_stream.engine.story.story import format_time
-from sana_stream.errors import ConfigError, SanaStreamError
+from sana_stream.errors import CommandError, ConfigError, SanaStreamError
 
 from .live import LiveSession, status_prompts
-from .messages import unknown_words_note
+from .messages import one_line, unknown_words_note
 from .plan import RunPlan
 from .prompt_check import PromptCheck
+from .rewinds import Rewinds
+from .story_edit import edit_story, with_fixed_length
 
 if TYPE_CHECKING:
     import numpy as np
 
     from sana_stream.engine.block import Block
     from sana_stream.engine.session.session import Session
-    from sana_stream.streaming.control.live_control import PendingChanges
     from sana_stream.streaming.control.pacing import RealtimePacer
+    from sana_stream.streaming.control.pending_changes import PendingChanges
+    from sana_stream.streaming.control.scheduled_prompt import ScheduledPrompt
 
 logger = logging.getLogger(__name__)
 _QUEUE_POLL = 0.1  # seconds
@@ -60,9 +63,18 @@ class PromptScheduler:
         self._planned_negative: str | None = None  # the story's negative prompt of the last block
         self._plan = plan
         self._pace = pace
+        self._rewinds = Rewinds()
         self._planned: str | None = None  # the story's prompt of the last block
         self._shown: str | None = None  # the prompt of the last block
         self._blend = 0  # blocks over which that prompt is blended in
+        self._frame = plan.origin.frames  # of the video, with which the last block started
+        if live is not None:
+            live.control.check_story = self._check_story
+
+    @property
+    def plan(self) -> RunPlan:
+        """The run with its newest story."""
+        return self._plan
 
     def resume_at(self, prompt: str, frame: int) -> None:
         """The block at this frame of the video, the last one of an earlier run, had this prompt."""
@@ -137,12 +149,14 @@ class PromptScheduler:
 
         Everything submitted since the last block takes effect with this one.
         """
-        given, negative, blend = None, None, 0
+        self._frame = frame
+        given, negative, blend, changes = None, None, 0, None
         if self.live is not None:
             self._read_again(self.live)
             changes = self.live.control.drain(frame)
             self._apply(changes, session, self.live)
-            self._branch_or_rewind(changes, session)
+            self._branch_or_rewind(changes, session, frame)
+            self._edit(changes, frame, self.live)
             given, negative = self._words(changes.prompt)
             blend = changes.blend
             negative = self._negative(negative if changes.negative is None else changes.negative)
@@ -154,6 +168,9 @@ class PromptScheduler:
         session.switch(prompt, negative, transition_blocks=blocks)
         if (picture := self.picture_at(frame)) is not None:
             session.cut(picture)
+        if self.live is not None and changes is not None:
+            events = self.live.control.events
+            events.begin_block(frame, changes, prompt, session.is_blending)
 
     def wait(self, session: Session) -> None:
         """Wait while the stream is paused, or is further ahead of real time than it has to be.
@@ -177,8 +194,9 @@ class PromptScheduler:
 
     def on_block(self, frames: int, seconds: float) -> None:
         """Record that a block of `frames` frames took `seconds` seconds."""
-        if self._pace is not None:
-            self._pace.on_block(frames, seconds)
+        in_time = self._pace is None or self._pace.on_block(frames, seconds)
+        if not in_time and self.live is not None and self.live.status is not None:
+            self.live.status.on_late()
 
     def on_delivered(self, block: Block) -> None:
         """Record that a block was delivered."""
@@ -218,15 +236,47 @@ class PromptScheduler:
         if live.status is not None:
             live.status.plan(status_prompts(plan))
 
-    def _branch_or_rewind(self, changes: PendingChanges, session: Session) -> None:
+    def _check_story(self, cues: Sequence[ScheduledPrompt]) -> None:
+        """Check prompts that are to replace the coming ones; raises CommandError."""
+        try:
+            self._edited(cues, self._frame)
+        except SanaStreamError as error:
+            raise CommandError(str(error)) from error
+
+    def _edited(self, cues: Sequence[ScheduledPrompt], frame: int) -> RunPlan:
+        assert self.live is not None
+        story = edit_story(self._plan, cues, frame, self._shown)
+        return self.live.resolve(story, with_fixed_length(self._plan.config, self._plan))
+
+    def _edit(self, changes: PendingChanges, frame: int, live: LiveSession) -> None:
+        """Replace the prompts to come by those that a client has scheduled."""
+        if changes.story is None:
+            return
+        try:
+            self._plan = self._edited(changes.story, frame)
+        except SanaStreamError as error:
+            logger.warning("%s; the story stays as it was", one_line(error))
+            return
+        logger.info("the coming prompts were replaced: %d", len(changes.story))
+        if live.status is not None:
+            live.status.plan(status_prompts(self._plan))
+
+    def _branch_or_rewind(self, changes: PendingChanges, session: Session, frame: int) -> None:
         """Save this moment, or rewind to an earlier one; the video continues in both cases."""
         try:
             if changes.branch is not None and self._keep is not None:
                 logger.info("%s", self._keep(session, changes.branch))
-            if changes.back is not None:
+            back = changes.back
+            if changes.back_to is not None:
+                at = round(changes.back_to * self._plan.fps)
+                back = self._plan.seconds_of(self._rewinds.frames_back(at, frame))
+            if back is not None:
                 before = session.next_start
-                gone = before - session.rewind(changes.back, float(self._plan.fps))
+                gone = before - session.rewind(back, float(self._plan.fps))
                 self.rewound_frames += gone
+                self._rewinds.add(frame, gone)
+                if self.live is not None and self.live.status is not None:
+                    self.live.status.on_rewind(self._rewinds.left_out)
                 where = "" if session.next_start else ", to its start"
                 back = self._plan.seconds_of(gone)
                 logger.info("the stream was rewound by %.1f s%s; the video continues", back, where)

@@ -167,6 +167,25 @@ class Recordings:
                 self._remove(older.pop(0))
             return None
 
+    def unavailable(self) -> str | None:
+        """Why no further stream could be recorded now, without names of files; None: one could."""
+        with self._lock:
+            try:
+                folder = next(
+                    each for each in (self._folder, *self._folder.parents) if each.exists()
+                )
+                free = shutil.disk_usage(folder).free
+                older = set(self._index.recordings()) - self._running
+            except OSError as error:
+                return f"the folder of recordings: {_reason(error)}"
+            if not os.access(folder, os.W_OK | os.X_OK):
+                return "the folder of recordings cannot be written"
+            if free < SPARE:
+                return f"only {format_bytes(free)} are free on the disk of the recordings"
+            if self._limit is not None and not older and self._taken() >= self._limit:
+                return f"those of the running streams take {format_bytes(self._limit)}, their limit"
+            return None
+
     def forget(self, stream_id: int) -> None:
         """Remove the recording of an ended stream, unless recordings are kept."""
         with self._lock:
@@ -216,11 +235,14 @@ class Recordings:
         free = shutil.disk_usage(self._folder).free
         if free < SPARE:
             return f"only {format_bytes(free)} are free on the disk of {safe_text(self._folder)}"
-        recorded = {*self._index.recordings(), running}
-        taken = sum(_size(path) + _size(path.with_suffix(SUFFIX)) for path in recorded)
-        if self._limit is not None and taken >= self._limit:
+        if self._limit is not None and self._taken(running) >= self._limit:
             return f"recordings may take {format_bytes(self._limit)} (limit=)"
         return None
+
+    def _taken(self, *more: Path) -> int:
+        """Bytes of all recordings and of `more`, with their checkpoints."""
+        recorded = {*self._index.recordings(), *more}
+        return sum(_size(path) + _size(path.with_suffix(SUFFIX)) for path in recorded)
 
 
 def _size(path: Path) -> int:

@@ -25,7 +25,7 @@ from .live import LiveSession, open_live
 from .messages import story_notes
 from .model import RunModel, describe
 from .moments import Moments
-from .outputs import open_outputs
+from .outputs import audio_of, open_outputs
 from .plan import (
     NEW_VIDEO,
     RunOrigin,
@@ -71,7 +71,7 @@ class Run:
         control: directs the run from any thread: prompts, seed, rewind, pause, end.
         progress: the newest record.
         block: the newest block, with its frames; None before the first one.
-        moments: save an earlier moment of it, from which `branch` begins another video.
+        moments: save one of its moments, from which `branch` begins another video.
         locks: those of the run's files, which outputs that the caller opens share.
 
     Args:
@@ -231,7 +231,7 @@ class Run:
         self.locks = OutputLocks() if locks is None else locks
         self._model, self._clip, self._stdout = model, clip, stdout
         self._origin = origin
-        plan = self._resolve(story)
+        plan = self._resolve(story, config)
         self.plan = plan if origin.frames else with_new_id(plan)
         done = plan.blocks.blocks_for(origin.frames) if origin.frames else 0
         self.progress = Progress(
@@ -249,9 +249,9 @@ class Run:
         self._session: Session | None = None
         self._generated: Generator[Progress] | None = None
 
-    def _resolve(self, story: Story) -> RunPlan:
+    def _resolve(self, story: Story, config: RunConfig) -> RunPlan:
         """A story on the run's blocks, with its pictures checked; also called for a changed one."""
-        plan = resolve_plan(self.config, story, self._model, self._origin)
+        plan = resolve_plan(config, story, self._model, self._origin)
         for line in story_notes(plan):
             logger.warning("%s", line)
         check_pictures(plan, self._origin.frames)
@@ -273,7 +273,7 @@ class Run:
     def use_served(self, served: ServedOutputs) -> None:
         """As `use_outputs`, with what a server has opened, whose page directs the run."""
         self.use_outputs(served.outputs, served.files)
-        self._served, self._live = served, served.live(self.control)
+        self._served, self._live = served, served.live(self.control, self._resolve)
 
     def finish(self) -> None:
         """Take the video as complete, whatever its length: it leaves no checkpoint."""
@@ -300,16 +300,19 @@ class Run:
     def _open(self, opened: ExitStack) -> None:
         locks, stop = opened.enter_context(self.locks), self.control.stop
         self._checkpoints = opened.enter_context(Checkpoints(self.plan, locks))
+        audio = None
+        if self._outputs is None or (self._live is None and self.config.web is not None):
+            audio = audio_of(self.config)
         if self._outputs is None:
             if not self.config.outputs and self.config.web is None:
                 raise ConfigError("outputs is empty: name a file, such as outputs=['film.mp4']")
-            opening = open_outputs(self.plan, locks, stop, self._stdout)
+            opening = open_outputs(self.plan, locks, stop, self._stdout, audio)
             self._outputs = opened.enter_context(opening)
         else:
             for output in self._outputs:
                 opened.callback(output.close)
         if self._live is None:
-            opening = open_live(self.plan, self.control, self._resolve)
+            opening = open_live(self.plan, self.control, self._resolve, audio)
             self._live = opened.enter_context(opening)
 
     def load(self) -> None:
@@ -367,15 +370,14 @@ class Run:
             for block in blocks:
                 wanted = pump.write(block)
                 note = guard.check(block)
-                elapsed = time.perf_counter() - begun
-                self.progress = self.progress.after(block, elapsed, guard.drift)
+                self.progress = self.progress.after(block, time.perf_counter() - begun, guard.drift)
                 self.block = block
                 self.moments.on_block(self.progress.frames, session)
                 prompts.on_delivered(block)
                 if note is not None:
                     logger.warning("%s", note)
                 snapshot = guard.with_reference(session.snapshot())
-                checkpoints.on_block(self.progress.frames, snapshot)
+                checkpoints.on_block(self.progress.frames, snapshot, prompts.plan)
                 yield self.progress
                 if not wanted or stop.is_set():
                     return

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sana_stream.engine.story.story import Story
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.web.registry import ActiveStream
 
+from .config import RunConfig
 from .live import LiveSession
+from .plan import RunPlan
 
 if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
@@ -45,9 +48,11 @@ class ServedOutputs:
         """The outputs next to the page."""
         return () if self.recording is None else (self.recording,)
 
-    def live(self, control: LiveControl) -> LiveSession:
-        """What directs the run."""
-        return LiveSession(control, None, self.stream, self.is_recorded, self.is_kept)
+    def live(
+        self, control: LiveControl, resolve: Callable[[Story, RunConfig], RunPlan]
+    ) -> LiveSession:
+        """What directs the run; `resolve` places a changed story on its blocks."""
+        return LiveSession(control, resolve, None, self.stream, self.is_recorded, self.is_kept)
 
     def is_recorded(self) -> bool:
         """Whether further blocks are recorded."""

@@ -62,7 +62,12 @@ def open_pump(
     feeds = list(outputs) if live is None or live.feed is None else [live.feed, *outputs]
     opened.enter_context(log_once_here())
     opened.enter_context(limit_threads(engine.device, stages=1 if live else 2))
-    return opened.enter_context(OutputPump(feeds))
+
+    def on_write(output: Output, seconds: float) -> None:
+        if live is not None and live.status is not None:
+            live.status.on_stage("encode" if output is live.feed else "record", seconds)
+
+    return opened.enter_context(OutputPump(feeds, on_write))
 
 
 def schedule_prompts(

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from threading import RLock
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sana_stream._files import atomic_write, parse_json, read_bounded
+from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.control.job_queue import StreamJob
 from sana_stream.streaming.control.journal import JournaledControl
-from sana_stream.streaming.control.live_control import PROMPT_LIMIT, PendingChanges
+from sana_stream.streaming.control.live_control import PROMPT_LIMIT
+from sana_stream.streaming.control.pending_changes import PendingChanges
+from sana_stream.streaming.control.scheduled_prompt import SCHEDULE_LIMIT, ScheduledPrompt
 from sana_stream.streaming.control.stream_request import (
     StreamRequest,
     given_fields,
@@ -28,6 +32,16 @@ _BYTES = 32 << 20  # of one file
 _CHANGES_KEPT = 1000  # newest; older ones are in the checkpoint
 
 
+class _Scheduled(BaseModel):
+    """A prompt that a client scheduled."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    at_seconds: float = Field(ge=0, lt=1e9, allow_inf_nan=False)
+    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
+    transition_blocks: int = Field(default=0, ge=0, le=MOST_BLOCKS)
+
+
 class _Change(BaseModel):
     """What a client changed with the block that starts at a frame of the video."""
 
@@ -37,6 +51,26 @@ class _Change(BaseModel):
     prompt: str | None = Field(default=None, max_length=PROMPT_LIMIT)
     negative: str | None = Field(default=None, max_length=PROMPT_LIMIT)
     seed: int | None = Field(default=None, ge=0, lt=10**30)
+    blend: int = Field(default=0, ge=0, le=MOST_BLOCKS)
+    story: list[_Scheduled] | None = Field(default=None, max_length=SCHEDULE_LIMIT)
+
+    @classmethod
+    def of(cls, frame: int, changes: PendingChanges) -> Self:
+        """What takes effect at a frame."""
+        values = {name: getattr(changes, name) for name in _REPEATED}
+        if changes.story is not None:
+            values["story"] = [_Scheduled(**asdict(cue)) for cue in changes.story]
+        return cls(frame=frame, **values)
+
+    def pending(self) -> PendingChanges:
+        """The same as a control takes it."""
+        values = self.model_dump(include=_REPEATED)
+        if self.story is not None:
+            values["story"] = tuple(ScheduledPrompt(**cue.model_dump()) for cue in self.story)
+        return PendingChanges(**values)
+
+
+_REPEATED = set(_Change.model_fields) - {"frame"}  # of `PendingChanges`
 
 
 class _JobFile(StreamRequest):
@@ -111,9 +145,7 @@ class JobFiles:
         """A control that keeps what clients change, and repeats what they changed before."""
 
         def record(frame: int, changes: PendingChanges) -> None:
-            change = _Change(
-                frame=frame, prompt=changes.prompt, negative=changes.negative, seed=changes.seed
-            )
+            change = _Change.of(frame, changes)
             self._update(
                 job.id,
                 lambda file: file.model_copy(
@@ -124,9 +156,7 @@ class JobFiles:
         with self._lock:
             file = self._files.get(job.id)
             earlier = () if file is None else file.changes
-        repeated = {
-            each.frame: PendingChanges(each.prompt, each.negative, each.seed) for each in earlier
-        }
+        repeated = {each.frame: each.pending() for each in earlier}
         return JournaledControl(record, repeated)
 
     def _update(self, stream_id: int, change: Callable[[_JobFile], _JobFile]) -> None:

@@ -19,6 +19,7 @@ from sana_stream.streaming.run.plan import check_settings, size_notes, with_size
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.runner import Run
 from sana_stream.streaming.web.fleet import FleetStatus
+from sana_stream.streaming.web.options import NO_OPTIONS, WebOptions
 
 from .job_config import check_branch, check_job, job_config
 from .kept_jobs import KeptJobs
@@ -38,11 +39,13 @@ class ServerOptions:
         streams: the most that run at the same time, at least 1.
         overcommit: run them where they are slower than they play.
         resume: continue the streams of an earlier server in the same folder.
+        web: keys, origins and root path of the page.
     """
 
     streams: int = 1
     overcommit: bool = False
     resume: bool = True
+    web: WebOptions = NO_OPTIONS
 
 
 class StreamServer:
@@ -84,15 +87,26 @@ class StreamServer:
         self._jobs = JobQueue(self, recordings.first_id(), files, recordings.forget)
         self._device: Device = OneStreamDevice()
         self._fleet: FleetStatus | None = None
+        self._serving = False
 
     @contextmanager
     def page(self) -> Iterator[None]:
         """Serve the page, which submits jobs, inside the context."""
         config = self._config
         page = (config.host, config.web or 0, config.token, self._jobs, self._fleet)
-        with LivePage(*page) as self._page:
+        with LivePage(*page, self._options.web, self.unready) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
+
+    def unready(self) -> str | None:
+        """Why no stream could be made now, on a line without names of files; None: one could."""
+        if self._stop.is_set():
+            return "the server is shutting down"
+        if not self._serving:
+            return "the model is being loaded"
+        if self._recordings.keep and (why := self._recordings.unavailable()) is not None:
+            return f"streams cannot be recorded: {why}"
+        return self._jobs.refusal()
 
     def restore(self) -> None:
         """Queue the streams of an earlier server, or drop them; to be called once."""
@@ -144,6 +158,7 @@ class StreamServer:
         ]
         for thread in threads:
             thread.start()
+        self._serving = True
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)  # in slices, between which a signal can be handled
@@ -171,7 +186,9 @@ class StreamServer:
             maker.make(job, config, control, reporter)
         except Exception as error:  # of any kind: the other streams continue
             failure, keep = self._reporter.describe(error), maker.may_be_resumed
-            reporter.note(failure if self._options.streams > 1 else f"stream {job.id}: {failure}")
+            self._page.metrics.on_error(error)
+            line = failure if self._options.streams > 1 else f"stream {job.id}: {failure}"
+            reporter.failed(line, error)
         finally:
             del self._makers[job.id]
             maker.close()

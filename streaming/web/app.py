@@ -1,17 +1,21 @@
 """The HTTP API of the live page and of other players.
 
 `/streams/ID/` is the page of a stream, `live.mp4` below it the stream from its newest block on,
-`live.m3u8` the same for players of playlists, `status` the state of the run as JSON. `prompt` and
-`command` control the stream, `download` is the recording so far. The same paths without
-`/streams/ID` mean the newest stream. `/streams` lists, adds and cancels the jobs of a server.
+`live.m3u8` the same for players of playlists, `status` the state of the run as JSON,
+`thumbnails/N.jpg` the picture of the block that starts at frame N. `prompt` and `command` control
+the stream, `story` replaces its prompts to come, `download` is the recording so far. The same paths
+without `/streams/ID` mean the newest stream. `/streams` lists, adds and cancels the jobs of a
+server.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
+from math import ceil
+from pathlib import PurePath
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,27 +24,32 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from sana_stream.errors import CommandError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
+from sana_stream.streaming.web.realtime.endpoint import realtime_routes
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
+from .cors import cors_middleware
 from .fleet import FleetStatus, fleet_routes
+from .health import Readiness, health_routes, readiness_of
 from .jobs import RETRY_SECONDS, JobHandlers
 from .live_feed import LiveFeed
+from .metrics import ServerMetrics
 from .registry import ActiveStream, StreamRegistry
 from .request_body import read_prompt, read_text
+from .request_metrics import RequestMetricsMiddleware, metrics_route
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
+from .root_path import RootPathMiddleware, relative_page
+from .state_metrics import StateCollector
+from .story_request import read_schedule, require_future
 
-_PAGE = ("page.html", "text/html")
-_FILES = {
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/player.js": ("player.js", "text/javascript"),
-}
+_PAGE = "page.html"
+_KINDS = {".css": "text/css", ".js": "text/javascript"}  # of the files that the page loads
 _OF_STREAM = "/streams/{id}"
+_IMMUTABLE = "private, max-age=86400, immutable"
 _SLICE = 1 << 16  # bytes sent at once: no more is buffered for a slow viewer
 SEGMENT_SECONDS = 30.0  # for a viewer to receive one block
 
@@ -59,14 +68,21 @@ def create_app(
     jobs: JobQueue | None = None,
     limits: Limits = Limits(),
     fleet: FleetStatus | None = None,
+    ready: Readiness | None = None,
+    metrics: ServerMetrics | None = None,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
-    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`.
+    With `jobs` it also serves `/streams`, with `fleet` also `/fleet`. `ready` finds why no stream
+    could be made now; `metrics` counts those of `streams`.
     """
+    ready, metrics = ready or readiness_of(streams), metrics or ServerMetrics()
+    metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
     job_handlers = None if jobs is None else JobHandlers(jobs)
     handlers = _Handlers(streams, job_handlers, limits)
-    routes = [Route(path, handlers.file, methods=["GET"]) for path in _FILES]
+    routes: list[BaseRoute] = [
+        Route(path, handlers.file, methods=["GET"]) for path in handlers.files
+    ]
     for prefix in ("", _OF_STREAM):
         routes += [
             Route(f"{prefix}/", handlers.page, methods=["GET"]),
@@ -76,6 +92,8 @@ def create_app(
             Route(f"{prefix}/segment{{number}}.m4s", handlers.segment, methods=["GET"]),
             Route(f"{prefix}/status", handlers.status, methods=["GET"]),
             Route(f"{prefix}/prompt", handlers.prompt, methods=["POST"]),
+            Route(f"{prefix}/story", handlers.story, methods=["PUT"]),
+            Route(f"{prefix}/thumbnails/{{start:int}}.jpg", handlers.thumbnail, methods=["GET"]),
             Route(f"{prefix}/command", handlers.command, methods=["POST"]),
             Route(f"{prefix}/download", handlers.download, methods=["GET"]),
         ]
@@ -84,11 +102,19 @@ def create_app(
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
+    if jobs is not None:
+        routes += realtime_routes(jobs, streams)
     if fleet is not None:
         routes += fleet_routes(fleet)
+    routes += [*health_routes(ready), metrics_route(metrics)]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(AccessMiddleware, access=access)],
+        middleware=[
+            Middleware(RootPathMiddleware, root_path=access.web.root_path),
+            Middleware(RequestMetricsMiddleware, metrics=metrics, routes=routes),
+            *cors_middleware(access.web),
+            Middleware(AccessMiddleware, access=access),
+        ],
         exception_handlers={HTTPException: answer_error},
     )
     app.router.redirect_slashes = False  # the target would come from the client's headers
@@ -114,19 +140,21 @@ class _Handlers:
         self._downloads = 0
         self._viewers = 0  # of all streams
         folder = resources.files(__package__ or "").joinpath("static")
-        self._page = folder.joinpath(_PAGE[0]).read_bytes()
-        self._files = {
-            path: (folder.joinpath(name).read_bytes(), kind)
-            for path, (name, kind) in _FILES.items()
+        self._page = folder.joinpath(_PAGE).read_bytes()
+        self.files = {  # by path
+            f"/{file.name}": (file.read_bytes(), _KINDS[suffix])
+            for file in folder.iterdir()
+            if (suffix := PurePath(file.name).suffix) in _KINDS
         }
 
     async def file(self, request: Request) -> Response:
-        content, kind = self._files[request.url.path]
+        content, kind = self.files[request.url.path]
         return Response(content, media_type=kind)
 
     async def page(self, request: Request) -> Response:
         self._find(request)
-        return Response(self._page, media_type=_PAGE[1])
+        page = relative_page(self._page, request.url.path)
+        return Response(page, media_type="text/html")
 
     async def status(self, request: Request) -> Response:
         stream, job = self._find(request)
@@ -209,6 +237,25 @@ class _Handlers:
         frame = stream.feed.frames
         return JsonResponse({"prompt": prompt, "from_frame_or_later": frame}, 202)
 
+    async def story(self, request: Request) -> Response:
+        stream = self._require_control(request)
+        cues = await read_schedule(request)
+        require_future(cues, stream.status.snapshot())
+        try:
+            await run_in_threadpool(stream.control.replace_story, cues)
+        except CommandError as error:
+            raise HTTPException(400, str(error)) from error
+        return JsonResponse({"coming": _coming(stream)}, 202)
+
+    async def thumbnail(self, request: Request) -> Response:
+        thumbnails = self._require_stream(request).status.thumbnails
+        picture = thumbnails.find(request.path_params["start"])
+        if picture is None:
+            raise HTTPException(404, "this block has no thumbnail, or not any more")
+        is_named = request.query_params.get("v") == thumbnails.version
+        headers = {"cache-control": _IMMUTABLE} if is_named else None
+        return Response(picture, media_type="image/jpeg", headers=headers)
+
     async def command(self, request: Request) -> Response:
         stream = self._require_control(request)
         text = await read_text(request)
@@ -285,10 +332,27 @@ def _status_of(stream: ActiveStream) -> dict[str, object]:
         "state": "paused" if paused else snapshot.state,
         "stream": stream.id,
         "waiting_prompt": stream.control.waiting_prompt,
+        "coming": _coming(stream),
         "mime": stream.feed.mime,
         "viewers": stream.feed.viewers,
         "may_download": stream.recording is not None,
     }
+
+
+def _coming(stream: ActiveStream) -> list[dict[str, object]]:
+    """The prompts that are still to come, with those that a client has just scheduled."""
+    snapshot = stream.status.snapshot()
+    waiting = stream.control.waiting_story
+    if waiting is None:
+        return [asdict(cue) for cue in snapshot.coming]
+    return [
+        {
+            "start": max(ceil(cue.at_seconds * snapshot.fps - 0.01), 0),
+            "prompt": cue.prompt,
+            "transition_blocks": cue.transition_blocks,
+        }
+        for cue in waiting
+    ]
 
 
 def _busy(why: str) -> HTTPException:

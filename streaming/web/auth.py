@@ -8,17 +8,19 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request, cookie_parser
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from sana_stream.errors import InvalidOutputError
 
+from .health import OPEN_PATHS
+from .options import NO_OPTIONS, WebOptions
 from .request_body import refused_body
 
 if TYPE_CHECKING:
@@ -47,29 +49,31 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """The address of the page and the tokens that give access to it.
+    """The address of the page and the tokens and keys that give access to it.
 
-    On a loopback address no token is needed: every user of the machine has the role CONTROL. On
-    other addresses `control_token` gives the role CONTROL, and `view_token` the role VIEW.
+    On a loopback address no token is needed, unless there are API keys: every user of the machine
+    has the role CONTROL. On other addresses `control_token` and the API keys give the role CONTROL,
+    and `view_token` the role VIEW.
     """
 
     host: str
     port: int
     control_token: str | None = None
     view_token: str | None = None
+    web: WebOptions = field(default=NO_OPTIONS, repr=False)
 
     @classmethod
-    def on(cls, host: str, port: int) -> AccessPolicy:
-        """The policy for an address, with new tokens unless it is loopback.
+    def on(cls, host: str, port: int, web: WebOptions = NO_OPTIONS) -> AccessPolicy:
+        """The policy for an address, with new tokens unless it is loopback without API keys.
 
         Raises:
             InvalidOutputError: the port is not between 0 and 65535.
         """
         if not 0 <= port < 65536:
             raise InvalidOutputError(f"port {port}: give 0 to 65535")
-        if is_loopback(host):
-            return cls(host, port)
-        return cls(host, port, secrets.token_urlsafe(18), secrets.token_urlsafe(18))
+        if is_loopback(host) and not web.api_keys:
+            return cls(host, port, web=web)
+        return cls(host, port, secrets.token_urlsafe(18), secrets.token_urlsafe(18), web)
 
     def url(self, role: Role = Role.CONTROL) -> str:
         """The URL to open in a browser."""
@@ -90,6 +94,11 @@ class AccessPolicy:
             if token and known and hmac.compare_digest(token.encode(), known.encode()):
                 return role
         return Role.NONE
+
+    def bearer_role(self, key: str) -> Role:
+        """The role that an `Authorization: Bearer` header gives: that of an API key or a token."""
+        same = [hmac.compare_digest(key.encode(), known.encode()) for known in self.web.api_keys]
+        return Role.CONTROL if any(same) else self.role(key)
 
     def knows_host(self, host: str) -> bool:
         """Whether the `Host` of a request is an address of this server.
@@ -124,6 +133,9 @@ def require_control(request: Request) -> None:
 class AccessMiddleware:
     """Checks host names, origins and tokens of requests, and disconnects stalled viewers.
 
+    WebSockets are checked in the same way: browsers let pages of other sites open them. The token
+    comes in the address, in an `Authorization: Bearer` header, or in the page's cookie.
+
     The state of a request gets the `role` of its token, and as `query` what has to be appended to
     further addresses, for players that keep no cookies.
     """
@@ -133,33 +145,40 @@ class AccessMiddleware:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request or pass it on."""
-        if scope["type"] != "http":
+        """Refuse the request or the WebSocket, or pass it on."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        send = _with_headers(_timed(send, scope.get("state", {}).get("abort")))
+        is_http = scope["type"] == "http"
+        if is_http:  # the endpoint of a WebSocket has a limit of its own
+            send = _with_headers(_timed(send, scope.get("state", {}).get("abort")))
         if not self._access.knows_host(headers.get("host", "")):
             await _refuse(400, "this address is not served here")(scope, receive, send)
             return
-        if (refusal := refused_body(scope["method"], headers)) is not None:
+        if is_http and (refusal := refused_body(scope["method"], headers)) is not None:
             await _refuse(*refusal)(scope, receive, send)
             return
-        if _is_foreign(headers):
+        foreign = _is_foreign(headers)
+        if foreign and not self._access.web.allows_origin(headers.get("origin", "")):
             await _refuse(403, "requests from other sites are refused")(scope, receive, send)
             return
-        given = self._given(scope)
-        kept = cookie_parser(headers.get("cookie", "")).get(self._access.cookie)
-        role = self._access.role(given or kept)
-        if role is Role.NONE:
-            if given or kept:
-                await asyncio.sleep(WRONG_SECONDS)
-            await _refuse(401, "the token is missing or wrong: open the address with its token")(
-                scope, receive, send
-            )
+        if scope["path"] in OPEN_PATHS:
+            scope.setdefault("state", {}).update(role=Role.NONE, query="")
+            await self._answer(scope, receive, send)
             return
-        if given and _PAGE.fullmatch(scope["path"]):
-            await self._keep_token(given, scope["path"])(scope, receive, send)
+        given, bearer = self._given(scope), _bearer(headers)
+        # a page of another origin, which is allowed, must send a token or key of its own
+        kept = None if foreign else HTTPConnection(scope).cookies
+        token = given or (kept or {}).get(self._access.cookie)
+        role = self._access.role(token) if bearer is None else self._access.bearer_role(bearer)
+        if role is Role.NONE:
+            if token or bearer:
+                await asyncio.sleep(WRONG_SECONDS)
+            await _unauthorized()(scope, receive, send)
+            return
+        if given and is_http and _PAGE.fullmatch(scope["path"]):
+            await self._keep_token(given, scope)(scope, receive, send)
             return
         query = f"?token={given}" if given else ""
         scope.setdefault("state", {}).update(role=role, query=query)
@@ -187,10 +206,13 @@ class AccessMiddleware:
             return None
         return QueryParams(scope["query_string"]).get("token")
 
-    def _keep_token(self, token: str, path: str) -> RedirectResponse:
+    def _keep_token(self, token: str, scope: Scope) -> RedirectResponse:
         """Move the token from the address, where it is visible, into a cookie."""
-        response = RedirectResponse(path, 303)
-        response.set_cookie(self._access.cookie, token, httponly=True, samesite="strict")
+        root = scope["state"]["root"]
+        response = RedirectResponse(root + scope["path"], 303)
+        response.set_cookie(
+            self._access.cookie, token, path=root or "/", httponly=True, samesite="strict"
+        )
         return response
 
 
@@ -201,6 +223,22 @@ def _is_foreign(headers: Headers) -> bool:
         return True
     elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     return elsewhere and headers.get("sec-fetch-mode") != "navigate"
+
+
+def _bearer(headers: Headers) -> str | None:
+    """The key in `Authorization: Bearer KEY`; None for a request without that header."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _unauthorized() -> PlainTextResponse:
+    refusal = _refuse(
+        401,
+        "the token or API key is missing or wrong: open the address with its token, or send "
+        "Authorization: Bearer KEY",
+    )
+    refusal.headers["www-authenticate"] = "Bearer"
+    return refusal
 
 
 def _refuse(status: int, reason: str) -> PlainTextResponse:
@@ -226,7 +264,10 @@ def _with_headers(send: Send) -> Send:
 
     async def extended(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *extra]}
+            given = list(message["headers"])
+            names = {name for name, _ in given}
+            added = [(name, text) for name, text in extra if name not in names]
+            message = {**message, "headers": [*given, *added]}
         await send(message)
 
     return extended

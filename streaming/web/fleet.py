@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.concurrency import run_in_threadpool
@@ -17,11 +19,28 @@ from .request_body import read_text
 from .responses import JsonResponse
 
 
+@dataclass(frozen=True, slots=True)
+class FleetMetrics:
+    """What a gateway has counted since it was started."""
+
+    replicas: int  # that run
+    moves: int  # of streams to another replica
+    blocks: int
+    remade: int  # blocks that were made again after a move
+    block_seconds: float  # that blocks were waited for
+    longest_pause: float  # seconds, from a failed call until the block
+    retries: Mapping[str, int]  # repeated calls by reason: lost, late, store
+
+
 class FleetStatus(Protocol):
     """The replicas of a fleet, as the web server needs them."""
 
     def describe(self) -> dict[str, object]:
         """The replicas with their streams, and the counters of the gateway."""
+        ...
+
+    def metrics(self) -> FleetMetrics:
+        """The same figures as numbers."""
         ...
 
     def drain(self, replica: str) -> int | None:

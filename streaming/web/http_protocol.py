@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -15,11 +16,34 @@ from .connections import Connections
 FLUSH_SECONDS = 30.0  # for the client to receive the last answer before the connection is closed
 
 
+class UpgradedProtocol(asyncio.Protocol):
+    """The protocol that an HTTP connection was upgraded to, whose end is reported.
+
+    Args:
+        inner: receives everything.
+        on_lost: called when the connection is closed.
+    """
+
+    def __init__(self, inner: asyncio.Protocol, on_lost: Callable[[], None]) -> None:
+        self._inner = inner
+        self._on_lost = on_lost
+        self.data_received = inner.data_received
+        self.eof_received = inner.eof_received
+        self.pause_writing = inner.pause_writing
+        self.resume_writing = inner.resume_writing
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass the end of the connection on, and report it."""
+        self._on_lost()
+        self._inner.connection_lost(exc)
+
+
 class HeaderTimeoutProtocol(H11Protocol):
     """HTTP/1.1 that closes a connection without a complete request for `header_seconds` seconds.
 
     The state of each request gets two functions: `abort` closes the connection at once, `hold`
-    marks it as one that stays open for long.
+    marks it as one that stays open for long. A connection that is upgraded to a WebSocket counts as
+    one with a request until it is closed.
     """
 
     def __init__(
@@ -28,6 +52,7 @@ class HeaderTimeoutProtocol(H11Protocol):
         super().__init__(*args, **more)
         self.app_state = {**self.app_state, "abort": self.abort, "hold": self._hold}
         self.held = False
+        self._upgraded = False
         self._connections_open = connections
         self._header_seconds = header_seconds
         self._timer: asyncio.TimerHandle | None = None
@@ -50,9 +75,15 @@ class HeaderTimeoutProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection was closed."""
-        self._cancel_timer()
-        self._connections_open.forget(self)
+        self._forget()
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Continue as a WebSocket, whose first message is the endpoint's to wait for."""
+        super().handle_websocket_upgrade(event)
+        self._upgraded = True
+        inner: Any = self.transport.get_protocol()
+        self.transport.set_protocol(UpgradedProtocol(inner, self._forget))
 
     def abort(self) -> None:
         """Close the connection at once, without sending what is left."""
@@ -75,11 +106,15 @@ class HeaderTimeoutProtocol(H11Protocol):
     def _hold(self) -> None:
         self.held = True
 
+    def _forget(self) -> None:
+        self._cancel_timer()
+        self._connections_open.forget(self)
+
     def _update_timer(self) -> None:
         """Run the timer while the connection has no request."""
         if self.transport.is_closing():
             self._timer = self._timer or self.loop.call_later(FLUSH_SECONDS, self.abort)
-        elif self.cycle is not None and not self.cycle.response_complete:
+        elif self._upgraded or (self.cycle is not None and not self.cycle.response_complete):
             self._connections_open.busy(self)
             self._cancel_timer()
         else:

@@ -13,6 +13,7 @@ from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from .auth import require_control
 from .request_body import read_json
 from .responses import JsonResponse
+from .root_path import root_of
 
 RETRY_SECONDS = 10  # after which a client may try again when the queue is full
 _LINKS = {
@@ -40,7 +41,8 @@ class JobHandlers:
         require_control(request)
         if request.method == "POST":
             return await self._submit(request)
-        return JsonResponse([self._as_dict(job) for job in self._queue.jobs()])
+        root = root_of(request)
+        return JsonResponse([self._as_dict(job, root) for job in self._queue.jobs()])
 
     async def show_or_cancel(self, request: Request) -> Response:
         """GET: the job with this id. DELETE: cancel it."""
@@ -49,7 +51,7 @@ class JobHandlers:
         if job is None:
             raise HTTPException(404, "no stream has this id")
         if request.method != "DELETE":
-            return JsonResponse(self._as_dict(job))
+            return JsonResponse(self._as_dict(job, root_of(request)))
         if not self._queue.cancel(job.id):
             raise HTTPException(404, "no stream with this id is queued or running")
         return Response(status_code=204)
@@ -72,9 +74,10 @@ class JobHandlers:
             raise HTTPException(409, str(error)) from error
         except JobError as error:
             raise HTTPException(400, str(error)) from error
-        answer = self._as_dict(job)
-        return JsonResponse(answer, 201, {"Location": f"/streams/{job.id}"})
+        root = root_of(request)
+        answer = self._as_dict(job, root)
+        return JsonResponse(answer, 201, {"Location": f"{root}/streams/{job.id}"})
 
-    def _as_dict(self, job: StreamJob) -> dict[str, object]:
-        links = {name: f"/streams/{job.id}/{path}" for name, path in _LINKS.items()}
+    def _as_dict(self, job: StreamJob, root: str) -> dict[str, object]:
+        links = {name: f"{root}/streams/{job.id}/{path}" for name, path in _LINKS.items()}
         return {**job.as_dict(), "place": self._queue.place(job), "links": links}

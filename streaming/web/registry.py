@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -29,10 +30,14 @@ class ActiveStream:
 class StreamRegistry:
     """The streams that have begun; runs add them, the web server reads them from its thread.
 
-    The last 32 ended streams are kept, the last blocks of 4 of them.
+    The last 32 ended streams are kept, the last blocks and the thumbnails of 4 of them.
+
+    Args:
+        on_begin: called with each stream that begins.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_begin: Callable[[ActiveStream], None] = lambda _: None) -> None:
+        self._on_begin = on_begin
         self._lock = Lock()
         self._streams: dict[int, ActiveStream] = {}  # in the order in which they began
         self._last = 0
@@ -42,6 +47,12 @@ class StreamRegistry:
         """The stream that began last, running or ended; None before the first."""
         with self._lock:
             return next(reversed(self._streams.values()), None)
+
+    @property
+    def listed(self) -> tuple[ActiveStream, ...]:
+        """All streams that are kept, oldest first."""
+        with self._lock:
+            return tuple(self._streams.values())
 
     @property
     def running(self) -> tuple[ActiveStream, ...]:
@@ -80,6 +91,7 @@ class StreamRegistry:
             self._streams.pop(number, None)
             self._streams[number] = stream
             self._forget()
+        self._on_begin(stream)
         return stream
 
     def _forget(self) -> None:
@@ -88,3 +100,4 @@ class StreamRegistry:
             del self._streams[stream.id]
         for stream in ended[:-_FEEDS_KEPT]:
             stream.feed.drop()
+            stream.status.thumbnails.clear()

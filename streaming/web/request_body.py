@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,7 +15,9 @@ from sana_stream._files import parse_json
 from sana_stream._prompts import MOST_BLOCKS
 
 BODY_LIMIT = 64 << 10  # bytes
+UPLOAD_LIMIT = 16 << 20  # bytes of a request with a file
 BODY_SECONDS = 10.0
+UPLOAD_SECONDS = 60.0
 _DEPTH = 8  # nested lists and objects
 _EXPECTED = 'send text in UTF-8, or JSON: {"text": "…"}'
 _EXPECTED_PROMPT = (
@@ -46,16 +49,35 @@ class _Prompt(BaseModel):
 
 def refused_body(method: str, headers: Headers) -> tuple[int, str] | None:
     """The status and reason if the headers announce a body that is refused; None otherwise."""
+    content_type = headers.get("content-type", "")
+    upload = method == "POST" and is_upload(content_type)
+    limit = UPLOAD_LIMIT if upload else BODY_LIMIT
     length = headers.get("content-length", "0")
-    if len(length) > 9 or int(length) > BODY_LIMIT:
-        return 413, f"a request has at most {BODY_LIMIT} bytes"
+    if len(length) > 9 or int(length) > limit:
+        return 413, f"a request has at most {limit} bytes"
     if method != "POST" and "transfer-encoding" in headers:
         return 411, f"{method[:20]} takes no body of unknown length"
     if method == "POST" and headers.get("content-encoding", "identity") != "identity":
         return 415, "the body is compressed: send it uncompressed"
-    if method == "POST" and not _is_accepted(headers.get("content-type", "")):
+    if method == "POST" and not (upload or _is_accepted(content_type)):
         return 415, _EXPECTED
     return None
+
+
+def is_upload(content_type: str) -> bool:
+    """Whether a body is a form with files, or an image."""
+    kind = _kind(content_type)
+    return kind == "multipart/form-data" or kind.startswith("image/")
+
+
+async def upload_parts(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body of an upload as it arrives; HTTPException 413 after too many bytes."""
+    received = 0
+    async for part in request.stream():
+        received += len(part)
+        if received > UPLOAD_LIMIT:
+            raise HTTPException(413, f"a request has at most {UPLOAD_LIMIT} bytes")
+        yield part
 
 
 async def read_prompt(request: Request) -> tuple[str, int | None]:
@@ -91,12 +113,12 @@ async def read_text(request: Request) -> str:
 async def read_json(request: Request) -> object:
     """The body as JSON of limited depth; a repeated key is refused."""
     try:
-        return parse_json(await _decoded(request), BODY_LIMIT, _DEPTH, pairs=_unique)
+        return parse_json(await _decoded(request), BODY_LIMIT, _DEPTH, pairs=unique_keys)
     except ValueError as error:
         raise HTTPException(400, f"this is not JSON: {error}") from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError("a key is repeated")
@@ -123,6 +145,8 @@ def _kind(content_type: str) -> str:
 
 
 async def _decoded(request: Request) -> str:
+    if is_upload(request.headers.get("content-type", "")):
+        raise HTTPException(415, f"no file is taken here: {_EXPECTED}")
     try:
         return (await asyncio.wait_for(_body(request), BODY_SECONDS)).decode()
     except TimeoutError as error:

@@ -14,12 +14,19 @@ import uvicorn
 from sana_stream._text import os_reason
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.web.realtime.connection import (
+    MESSAGE_BYTES,
+    PING_SECONDS,
+    STALL_SECONDS,
+)
 
 from .app import Limits, create_app
 from .auth import AccessPolicy
 from .connections import Connections, connection_limit, notice_dead_peers, refuse
 from .fleet import FleetStatus
+from .health import Readiness
 from .http_protocol import HeaderTimeoutProtocol
+from .metrics import ServerMetrics
 from .registry import StreamRegistry
 
 HEADER_SECONDS = 10.0  # for a connection to send a complete request
@@ -33,7 +40,8 @@ class WebServer:
     """Serves the pages of streams until it is closed.
 
     The port is opened at once; port 0 is any free port, and the attribute `access` has the one that
-    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas.
+    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas. `ready`
+    and `metrics` are those of `create_app`.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -45,6 +53,8 @@ class WebServer:
         access: AccessPolicy,
         jobs: JobQueue | None = None,
         fleet: FleetStatus | None = None,
+        ready: Readiness | None = None,
+        metrics: ServerMetrics | None = None,
     ) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
@@ -61,14 +71,19 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(streams, self.access, jobs, limits, fleet),
+                create_app(streams, self.access, jobs, limits, fleet, ready, metrics),
                 log_config=None,
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
                 http=HeaderTimeoutProtocol,
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MESSAGE_BYTES,
+                ws_ping_interval=PING_SECONDS,
+                ws_ping_timeout=STALL_SECONDS,
+                ws_per_message_deflate=False,  # video cannot be compressed further
                 server_header=False,
+                proxy_headers=False,  # nothing depends on X-Forwarded-For and X-Forwarded-Proto
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=1,
             )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sana_stream.streaming.video_format import VideoFormat
+
+from .thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block
@@ -24,6 +28,7 @@ class ShownPrompt:
 
     start: int
     prompt: str
+    transition_blocks: int = 0  # over which it is blended in
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +50,46 @@ class StatusSnapshot:
     shown: tuple[ShownPrompt, ...]  # up to the prompt of the newest block
     coming: tuple[ShownPrompt, ...]  # the rest of the story
     notice: str  # a sentence for viewers
+    guidance: float  # 1: none, so that a negative prompt has no effect
+    history_seconds: float  # that a rewind can go back
+    left_out: tuple[tuple[int, int], ...]  # first frames and ends of what was rewound
+    block_seconds: float | None  # between two blocks, measured; None before the second one
+    since_block_seconds: float  # since the last block, or since the beginning
+    thumbnails: tuple[int, ...]  # first frames of the blocks that have one
+    thumbnail_version: str  # for the address
 
     def as_dict(self) -> dict[str, object]:
         """The fields by name, for JSON."""
         return asdict(self)
 
 
+class StatusObserver(Protocol):
+    """Counts what a run makes; methods are called from any of its threads."""
+
+    def on_block(self, block: Block, seconds: float) -> None:
+        """Count a finished block, which plays for `seconds` seconds."""
+        ...
+
+    def on_stage(self, stage: str, seconds: float) -> None:
+        """Count seconds that were spent in a stage of delivery."""
+        ...
+
+    def on_late(self) -> None:
+        """Count a block that was finished after everything before it had been played."""
+        ...
+
+    def on_finish(self) -> None:
+        """Count the end of the run."""
+        ...
+
+
 class RunStatus:
     """The state of a run, updated by the run and read from any thread.
 
     Keeps the last 500 changes of prompt, with at most 65536 characters.
+
+    Attributes:
+        observer: is called with what the run makes; None: nothing counts it.
     """
 
     def __init__(
@@ -64,7 +99,11 @@ class RunStatus:
         seed: int | None = None,
         total_frames: int | None = None,
         story: Sequence[ShownPrompt] = (),
+        history_seconds: float = 0.0,
+        guidance: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.observer: StatusObserver | None = None
         self._lock = Lock()
         self._video = video
         self._title = title
@@ -76,6 +115,12 @@ class RunStatus:
         self._frames = self._blocks = self._memory = self._peak = 0
         self._finished = False
         self._notice = ""
+        self._history, self._guidance = history_seconds, guidance
+        self._left_out: tuple[tuple[int, int], ...] = ()
+        self._clock = clock
+        self._block_at = clock()
+        self._intervals: deque[float] = deque(maxlen=5)
+        self.thumbnails = Thumbnails()
 
     def on_block(self, block: Block) -> None:
         """Update the state with a finished block."""
@@ -83,11 +128,33 @@ class RunStatus:
             self._frames = block.start + len(block.frames)
             self._blocks += 1
             self._recent.append((len(block.frames), block.stats.total_seconds))
+            now = self._clock()
+            if self._blocks > 1:
+                self._intervals.append(now - self._block_at)
+            self._block_at = now
             self._memory = block.stats.memory_bytes
             self._peak = block.stats.peak_memory_bytes
             if not self._shown or self._shown[-1].prompt != block.prompt:
                 self._add_shown(ShownPrompt(block.start, block.prompt))
             self._coming = tuple(cue for cue in self._coming if cue.start >= self._frames)
+        self.thumbnails.add(block.start, block.frames)
+        if self.observer is not None:
+            self.observer.on_block(block, self._video.seconds(len(block.frames)))
+
+    def on_stage(self, stage: str, seconds: float) -> None:
+        """Record seconds that were spent in a stage of delivery, `encode` or `record`."""
+        if self.observer is not None:
+            self.observer.on_stage(stage, seconds)
+
+    def on_late(self) -> None:
+        """Record that a block was finished after everything before it had been played."""
+        if self.observer is not None:
+            self.observer.on_late()
+
+    def on_rewind(self, left_out: tuple[tuple[int, int], ...]) -> None:
+        """Set the parts of the video that the stream has left by rewinding."""
+        with self._lock:
+            self._left_out = left_out
 
     def _add_shown(self, shown: ShownPrompt) -> None:
         self._shown.append(shown)
@@ -112,7 +179,9 @@ class RunStatus:
     def finish(self) -> None:
         """Set the state to finished."""
         with self._lock:
-            self._finished = True
+            was_finished, self._finished = self._finished, True
+        if self.observer is not None and not was_finished:
+            self.observer.on_finish()
 
     @property
     def title(self) -> str:
@@ -143,6 +212,13 @@ class RunStatus:
                 shown=tuple(self._shown),
                 coming=self._coming,
                 notice=self._notice,
+                guidance=self._guidance,
+                history_seconds=self._history,
+                left_out=self._left_out,
+                block_seconds=median(self._intervals) if self._intervals else None,
+                since_block_seconds=self._clock() - self._block_at,
+                thumbnails=self.thumbnails.starts,
+                thumbnail_version=self.thumbnails.version,
             )
 
     def _total_seconds(self) -> float | None:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "examples" / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from measuring import stand_ins, steps  # noqa: E402 - on the path since the line above
+from measuring import runner, stand_ins, steps  # noqa: E402 - on the path since the line above
 from measuring.profiling import profile_stage  # noqa: E402
 from measuring.records import parse_record  # noqa: E402
 from measuring.report import Report  # noqa: E402
@@ -117,6 +117,21 @@ def test_steps_that_fail_or_take_too_long_end_no_other(
     printed = capfd.readouterr().out
     assert printed.index("speed: good: cold 1.5") < printed.index("steps: good: outcome done")
     assert printed.index("words") < printed.index("| good | 1.50 | 0.25 |")
+
+
+def test_last_words_of_a_script_are_read_after_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_late(stream: Any, take: Any) -> None:
+        if take.__name__ == "keep":  # of standard error
+            time.sleep(0.5)
+        read(stream, take)
+
+    read = runner._read
+    monkeypatch.setattr(runner, "_read", read_late)
+    script = tmp_path / "fails.py"
+    script.write_text("import os; os.close(1)\nraise ValueError('no such kernel')")
+    assert runner.run_script([str(script)], 20, print) == "ValueError: no such kernel"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="ends a process with SIGTERM, as POSIX has it")

@@ -10,6 +10,7 @@ import torch
 from sana_stream import Engine
 from sana_stream.engine.loading.vocabulary import Vocabulary
 from sana_stream.models.vae.wan import WanVAE
+from storybook.topics import topics
 from training import autoencoder
 from training.export import export
 from training.networks import Networks
@@ -56,6 +57,15 @@ def test_exported_vocabulary_reports_unknown_words(folder: Path) -> None:
     vocabulary = Vocabulary.read(folder)
     assert vocabulary is not None
     assert vocabulary.unknown("a zorblax boat") == ["zorblax"]
+
+
+def test_exported_topics_have_every_phrase(folder: Path) -> None:
+    vocabulary = Vocabulary.read(folder)
+    assert vocabulary is not None
+    found = vocabulary.by_topic
+    assert {topic: found[topic] for topic in topics()} == topics()
+    assert {"balloon", "boat"} <= set(found["subjects"])
+    assert {"dawn", "night"} <= set(found["time of day"])
 
 
 def test_exported_folder_is_small(folder: Path) -> None:

@@ -71,12 +71,18 @@ def _follow(
     assert process.stderr is not None
     lines: Queue[str | None] = Queue()
     errors: list[str] = []
-    for stream, take in ((process.stdout, lines.put), (process.stderr, _keeper(errors))):
-        Thread(target=_read, args=(stream, take), daemon=True).start()
+    readers = [
+        Thread(target=_read, args=arguments, daemon=True)
+        for arguments in ((process.stdout, lines.put), (process.stderr, _keeper(errors)))
+    ]
+    for reader in readers:
+        reader.start()
     try:
         while (line := lines.get(timeout=max(0.0, end - time.monotonic()))) is not None:
             on_line(line)
         code = process.wait(timeout=max(0.0, end - time.monotonic()))
+        for reader in readers:  # the last words of a process may be read after its end
+            reader.join(timeout=max(0.0, end - time.monotonic()))
     except (Empty, subprocess.TimeoutExpired):
         return too_long
     if code == 0:

@@ -1,4 +1,5 @@
-"""Export of the model folder: the published diffusers layout, with `stream.json`."""
+"""Export of the model folder: the published diffusers layout, with `stream.json` and
+`vocabulary.json`."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.wan import WanVAE
+from storybook.topics import topics
 from storybook.world import FPS, HEIGHT, WIDTH
 
 from .autoencoder import CONFIG as LATENTS
@@ -45,6 +47,7 @@ def export(
     vae.load_state_dict(vae_weights)
     _write_json(folder / "model_index.json", _model_index())
     _write_json(folder / "stream.json", _preset(trained_blocks))
+    _write_json(folder / "vocabulary.json", {"topics": topics()})
     _write_part(folder / "transformer", _transformer_config(CONFIG), networks.transformer, WEIGHTS)
     _write_part(folder / "vae", _vae_config(LATENTS), vae, WEIGHTS)
     networks.text.config.architectures = ["Gemma2Model"]

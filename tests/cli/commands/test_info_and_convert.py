@@ -60,6 +60,31 @@ def test_info_lists_vocabulary_of_embedded_model(capfd: pytest.CaptureFixture[st
     assert facts["size"]["published"] == []
 
 
+def test_info_lists_words_by_topic_after_the_memory(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("info", "pocket", "--device", "cpu", "--json") == 0
+    topics = json.loads(capfd.readouterr().out)["vocabulary_topics"]
+    assert run("info", "pocket", "--device", "cpu") == 0
+    rows = [line.split("  ", 1) for line in capfd.readouterr().out.splitlines()]
+    names = [name for name, _ in rows]
+    assert names[names.index("words it knows") + 1 :] == list(topics)
+    assert names.index("free now") < names.index("words it knows")
+    assert dict(rows)["places"].strip() == ", ".join(topics["places"])
+
+    folder = tmp_path / "named"
+    shutil.copytree(tiny_folder, folder)
+    topic = {"topics": {"\x1b[2Jships": ["red boat"]}}
+    (folder / "vocabulary.json").write_text(json.dumps(topic))
+    assert run("convert", folder, tmp_path / "copy") == 0
+    capfd.readouterr()
+    assert run("info", tmp_path / "copy", "--device", "cpu") == 0
+    out = capfd.readouterr().out
+    assert "\x1b" not in out
+    assert "ships" in out
+    assert "red boat" in out
+
+
 def test_info_lists_every_problem_of_an_unsupported_model(
     tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

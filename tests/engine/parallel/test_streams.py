@@ -119,6 +119,27 @@ def test_blocks_equal_those_of_one_process(
         assert wait_for(folder, rank, len(before[rank]) + 3)[-3:] == own
 
 
+@pytest.mark.parametrize(("parallel", "guidance"), [("frames", 1.0), (None, 3.0)])
+def test_blends_and_weights_equal_those_of_one_process(
+    tiny_engine: Engine, several: ParallelEngine, parallel: str | None, guidance: float
+) -> None:
+    """The others get the embeddings of every prompt of a mixture, in each block of a blend."""
+
+    def change(session: Session, number: int) -> None:
+        if number == 1:
+            session.switch("blue train :0.7 | a fox :0.3", "fog", transition_blocks=2)
+        if number == 3:  # the second block of the blend led to here
+            session.switch("blue train :0.2 | the night :0.8")
+
+    use(several, parallel)
+    plain = list(both(tiny_engine, several, lambda *_: None, 2, guidance=guidance))
+    mixed = list(both(tiny_engine, several, change, 4, guidance=guidance))
+    for one, other in mixed:
+        check_equal(one, other)
+    alone = [np.asarray(blocks[1][0].latents) for blocks in (plain, mixed)]
+    assert np.abs(alone[0] - alone[1]).max() > 100 * CLOSE
+
+
 def hashes(folder: Path) -> dict[int, list[str]]:
     files = {rank: folder / f"rank-{rank}" for rank in range(1, PROCESSES)}
     return {rank: file.read_text().split() if file.exists() else [] for rank, file in files.items()}

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sana_stream.engine.scheduling.admission import Demand, Limits
 from sana_stream.engine.scheduling.batch_size import smallest_good
 from sana_stream.engine.scheduling.costs import MOST_FORMS, Costs
-from sana_stream.engine.scheduling.tasks import StreamRequest, Task
+from sana_stream.engine.scheduling.tasks import StreamRequest, Task, single_step
 from sana_stream.errors import ConfigError, QueueFullError
 
-from .fakes import DECODE, Device
+from .fakes import DECODE, Device, FakeWork
 
 STEPS = 5
 BLOCK = STEPS + DECODE  # seconds of the device a block
@@ -144,6 +144,30 @@ def test_urgent_block_runs_before_a_started_one():
     for _ in range(STEPS):
         device.scheduler.step()
     assert slow.is_done
+
+
+def test_single_calls_run_before_blocks_and_take_no_place():
+    device = Device(Limits(1))
+    stream = device.stream()
+    device.scheduler.add(stream)
+    stream.deadline = 1000.0
+    block = device.sample(stream)
+    device.scheduler.step()
+    encoded = Task(single_step(lambda: "image"), FakeWork("encode", 1))
+    device.scheduler.submit_single(encoded)
+    assert device.scheduler.stats.running == 1
+    device.scheduler.step()
+    assert (encoded.future.result(), block.is_done) == ("image", False)
+    for _ in range(2):  # a late block comes first, and no more than one
+        stream.deadline = device.clock.now - 50
+        waiting = Task(single_step(lambda: "image"), FakeWork("encode", 1))
+        device.scheduler.submit_single(waiting)
+        while not block.is_done:
+            device.scheduler.step()
+            assert not waiting.is_done
+        device.scheduler.step()
+        assert waiting.is_done
+        block = device.sample(stream)
 
 
 @pytest.mark.parametrize("kind", ["paused", "silent"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -190,6 +191,64 @@ def test_attached_sessions_equal_sessions_alone(tiny_engine: Engine, size: int |
         assert same(blocks, [next(session) for _ in range(3)])
     assert (stats.running, stats.deadline_misses, stats.batch_size >= 1) == (0, 0, True)
     assert not [t for t in threading.enumerate() if t.name == "sana-stream-networks"]
+
+
+class Exclusive:
+    """Networks whose calls take a while and must never be made by two threads at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+        self._busy = threading.Lock()
+        self.made = Counter[str]()
+        calls = {
+            "transformer_calls": ("denoise", "commit", "prepare_text"),
+            "decoder_calls": ("decode",),
+            "vae": ("encode",),
+        }
+        for owner, names in calls.items():
+            for name in names:
+                network = getattr(engine, owner)
+                monkeypatch.setattr(network, name, self._guarded(name, getattr(network, name)))
+
+    def _guarded(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any) -> Any:
+            assert self._busy.acquire(blocking=False), f"{name} during another call"
+            try:
+                time.sleep(0.001)
+                self.made[name] += 1
+                return call(*args)
+            finally:
+                self._busy.release()
+
+        return guarded
+
+
+def test_calls_of_streams_never_overlap(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """Those of blocks, and those that encode images, clips and prompts."""
+    clip = np.stack([IMAGE] * 9)
+    beginnings: list[dict[str, Any]] = [{"image": IMAGE}, {"video": clip}, {}]
+    exclusive = Exclusive(monkeypatch, tiny_engine)
+    with SharedEngine(tiny_engine) as shared:
+
+        def run(beginning: dict[str, Any]) -> Block:
+            session = shared.attach(tiny_engine.session("a red boat", **beginning))
+            for number in range(3):
+                session.switch(PROMPTS[number])
+                next(session)
+            session.cut(IMAGE)
+            return next(session)
+
+        with ThreadPoolExecutor(3) as threads:
+            made = list(threads.map(run, beginnings))
+        assert shared.stats().running == 3
+    assert exclusive.made["encode"] >= 5
+    assert exclusive.made["prepare_text"] >= 10
+    for beginning, block in zip(beginnings, made, strict=True):
+        alone = tiny_engine.session("a red boat", **beginning)
+        for number in range(3):
+            alone.switch(PROMPTS[number])
+            next(alone)
+        alone.cut(IMAGE)
+        assert same([next(alone)], [block])
 
 
 def test_more_streams_than_fit_wait_or_are_refused(tiny_engine: Engine):

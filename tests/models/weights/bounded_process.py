@@ -29,7 +29,7 @@ def read_in_bounds(readers: list[str], files: Mapping[str, Path], cwd: Path) -> 
 
     Returns:
         By "name | reader": `error` (the class and its base classes), `message` and `seconds` of
-        CPU time; the resident memory in bytes by "rss".
+        CPU time; the peak of resident memory in bytes by "rss".
     """
     job = {"readers": readers, "files": {name: str(path) for name, path in files.items()}}
     done = subprocess.run(
@@ -48,6 +48,9 @@ def read_in_bounds(readers: list[str], files: Mapping[str, Path], cwd: Path) -> 
 def _child() -> None:
     from importlib import import_module
 
+    sys.path.append(str(Path(__file__).parents[2]))
+    from peak_memory import peak_memory
+
     job = json.load(sys.stdin)
     readers = {}
     for reader in job["readers"]:
@@ -60,7 +63,7 @@ def _child() -> None:
     for name, path in job["files"].items():
         for called, reader in readers.items():
             results[f"{name} | {called}"] = _try(reader, Path(path))
-    results["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    results["rss"] = peak_memory()
     sys.stdout.write(json.dumps(results))
 
 

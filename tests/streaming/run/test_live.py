@@ -230,8 +230,8 @@ def test_stream_is_paused_and_controlled_on_its_page(
     assert before["state"] == after["state"] == "paused"
     assert before["blocks"] == after["blocks"] == 3
     assert after["waiting_prompt"] == "the night falls"
-    assert before["shown"] == [{"start": 0, "prompt": "a fox"}]
-    assert before["coming"] == [{"start": 145, "prompt": "a boat"}]
+    assert before["shown"] == [{"start": 0, "prompt": "a fox", "transition_blocks": 0}]
+    assert before["coming"] == [{"start": 145, "prompt": "a boat", "transition_blocks": 0}]
     assert before["total_seconds"] is None
     assert (before["title"], before["may_download"]) == ("a fox", True)
     assert starts("a.vtt") == {"a fox": 0, "the night falls": 25}

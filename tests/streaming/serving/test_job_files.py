@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
-from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.control.pending_changes import PendingChanges
+from sana_stream.streaming.control.scheduled_prompt import ScheduledPrompt
 from sana_stream.streaming.serving.job_files import JobFiles
 
 
@@ -46,6 +48,27 @@ def test_queued_and_begun_streams_are_found_again(tmp_path: Path) -> None:
     for job in (first, second):
         later.remove(job)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_change_that_is_recorded_is_repeated(tmp_path: Path) -> None:
+    """A field that `PendingChanges` gains is kept too, or is named here as one that is not."""
+    job = JobQueue(store=JobFiles(tmp_path)).submit({"story": "a red boat"})
+    files = JobFiles(tmp_path)
+    files.load()
+    story = (ScheduledPrompt(12.5, "dusk", 2), ScheduledPrompt(20, "night"))
+    values = {"prompt": "noon", "negative": "fog", "seed": 9, "blend": 4, "story": story}
+    names = {field.name for field in fields(PendingChanges)}
+    assert names - set(values) == {"back", "back_to", "branch", "event", "superseded"}
+    control = files.control(job)
+    control.prompt("noon", 4)
+    control.negative("fog")
+    control.seed(9)
+    control.replace_story(story)
+    taken = control.drain(17)
+    assert taken == PendingChanges(**values)  # type: ignore[arg-type]
+    again = JobFiles(tmp_path)
+    again.load()
+    assert again.control(job).drain(17) == taken
 
 
 def test_streams_that_are_not_resumed_leave_their_recordings(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from urllib.parse import quote
 
 import pytest
 
 from sana_stream.errors import InvalidOutputError
-from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.registry import StreamRegistry
@@ -16,6 +18,12 @@ from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus
 
 from ..http_client import VIDEO, ask, status, stream_of
+
+STATIC = [  # the files that the page loads
+    f"/{file.name}"
+    for file in resources.files("sana_stream.streaming.web").joinpath("static").iterdir()
+    if file.name != "page.html"
+]
 
 
 def test_prompts_and_commands(current: StreamRegistry, server: WebServer) -> None:
@@ -128,7 +136,7 @@ def test_before_the_first_stream_there_is_a_page() -> None:
         code, page = ask(server, "/")
         assert code == 200
         assert b"/page.js" in page
-        for path in ("/page.js", "/page.css", "/player.js"):
+        for path in STATIC:
             assert ask(server, path)[0] == 200
         assert status(server) == {
             **{"state": "empty", "may_direct": True, "may_begin": False, "streams": []}
@@ -137,7 +145,7 @@ def test_before_the_first_stream_there_is_a_page() -> None:
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(server: WebServer) -> None:
-    for path in ("/", "/page.js", "/page.css", "/player.js"):
+    for path in ("/", *STATIC):
         content = ask(server, path)[1].decode()
         assert "http://" not in content
         assert "https://" not in content

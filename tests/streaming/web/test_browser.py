@@ -163,7 +163,8 @@ def test_the_stream_is_paused_resumed_and_ended(browser: Browser) -> None:
         paused_at = browser.run("return document.querySelector('video').currentTime")
         browser.run("document.getElementById('pause').click()")
         browser.wait(MOVING.format(paused_at + 1))
-        browser.run("window.confirm = () => true; document.getElementById('stop').click()")
+        browser.run("document.getElementById('stop').click()")
+        browser.run("document.querySelector('dialog [value=yes]').click()")
         browser.wait("document.body.dataset.state === 'finished'")
         assert browser.run("return document.getElementById('send').disabled")
 
@@ -186,7 +187,7 @@ def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -
         browser.wait("document.body.dataset.state === 'empty'")
         assert browser.run("return document.getElementById('send').textContent") == "Begin"
         overlay = browser.run("return document.getElementById('overlay').textContent")
-        assert overlay.startswith("Write a prompt below")
+        assert overlay.startswith("Write a prompt")
         assert not browser.run("return document.querySelector('video').controls")
         assert browser.run("return document.getElementById('stop').hidden")
         for story in ("A red fox", "A blue whale"):
