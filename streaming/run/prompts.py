@@ -182,7 +182,8 @@ class PromptScheduler:
             self._cut_to_uploaded(image, session, frame)
         if self.live is not None and changes is not None:
             events = self.live.control.events
-            events.begin_block(frame, changes, prompt, session.is_blending)
+            blends = session.snapshot().is_blending
+            events.begin_block(frame, prompt, blends, changes.event, changes.superseded)
 
     def wait(self, session: Session) -> None:
         """Wait while the stream is paused, or is further ahead of real time than it has to be.

@@ -55,7 +55,9 @@ def main() -> None:
             current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "A night"))
         while queue and (found := queue.next(Event())):
             job, control = found
-            run(current, control, None, options.blocks, (ShownPrompt(0, job.story),), job.id)
+            run(
+                current, control, None, options.blocks, (ShownPrompt(0, job.request.title),), job.id
+            )
             queue.end(job)
         run(current, LiveControl(), options.record, options.blocks, STORY)
         Event().wait()

@@ -59,7 +59,7 @@ async function send() {
 const isNewestPage = () => !isAskedFor() && !/\/streams\/\d+\/$/.test(base);
 
 function begin(text) {
-  const content = { story: text, ...newStreamSettings() };
+  const content = { prompt: text, ...newStreamSettings() };
   return tell(() => beginStream(content, attached()), "Sent. The stream begins in a moment.");
 }
 
@@ -69,7 +69,7 @@ function direct(text) {
     return tell(() => postForm(`${base}image`, text ? { prompt: text } : {}, attached()), done);
   }
   const transition_blocks = $("blend").valueAsNumber;
-  const content = transition_blocks ? { text, transition_blocks } : { text };
+  const content = transition_blocks ? { prompt: text, transition_blocks } : { prompt: text };
   const done = "Sent. It takes effect with the next block.";
   return tell(() => postJson(`${base}prompt`, content), done);
 }
