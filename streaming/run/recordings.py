@@ -26,8 +26,8 @@ from .recordings_index import RecordingIndex
 
 logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
-START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
+START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 SPARE = 200 << 20  # bytes that stay free for other programs
 _OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX)
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
