@@ -50,6 +50,7 @@ class StatusSnapshot:
     shown: tuple[ShownPrompt, ...]  # up to the prompt of the newest block
     coming: tuple[ShownPrompt, ...]  # the rest of the story
     notice: str  # a sentence for viewers
+    guidance: float  # 1: none, so that a negative prompt has no effect
     history_seconds: float  # that a rewind can go back
     left_out: tuple[tuple[int, int], ...]  # first frames and ends of what was rewound
     block_seconds: float | None  # between two blocks, measured; None before the second one
@@ -99,6 +100,7 @@ class RunStatus:
         total_frames: int | None = None,
         story: Sequence[ShownPrompt] = (),
         history_seconds: float = 0.0,
+        guidance: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.observer: StatusObserver | None = None
@@ -113,7 +115,7 @@ class RunStatus:
         self._frames = self._blocks = self._memory = self._peak = 0
         self._finished = False
         self._notice = ""
-        self._history = history_seconds
+        self._history, self._guidance = history_seconds, guidance
         self._left_out: tuple[tuple[int, int], ...] = ()
         self._clock = clock
         self._block_at = clock()
@@ -210,6 +212,7 @@ class RunStatus:
                 shown=tuple(self._shown),
                 coming=self._coming,
                 notice=self._notice,
+                guidance=self._guidance,
                 history_seconds=self._history,
                 left_out=self._left_out,
                 block_seconds=median(self._intervals) if self._intervals else None,

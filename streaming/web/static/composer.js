@@ -1,19 +1,18 @@
 // The box for prompts: the next one of this stream, or the first one of another.
 
+import { isBad, say, tell } from "./answer.js";
 import { base, postJson } from "./api.js";
+import { isAskedFor, isBeginning, toggleAskedFor } from "./beginning.js";
 import { $, setText } from "./dom.js";
-import { hurry } from "./poll.js";
 import { recall, remember } from "./prompt-history.js";
+import { newStreamSettings } from "./settings.js";
 import { isPlaying, player, video } from "./stage.js";
 import { isOver, mayDirect, status, subscribe } from "./state.js";
 import { beginStream } from "./streams.js";
 
 const GIVE_UP_SECONDS = 60; // of waiting for a prompt on the screen
-let asksNew = false; // the box takes the first prompt of another stream
 let sent = null; // the last prompt sent, until it is shown
 let stateBefore = null;
-
-const begins = () => Boolean(status().may_begin) && (asksNew || isOver());
 
 // Put a prompt into the box, to be changed or sent.
 export function compose(text) {
@@ -22,35 +21,17 @@ export function compose(text) {
   $("prompt").focus();
 }
 
-// Say what became of a request, under the box.
-export function say(text, bad = false) {
-  $("answer").className = bad ? "bad" : "";
-  setText($("answer"), text);
-}
-
-// Run a request; says what became of it and returns the answer, or null after an error.
-export async function tell(action, done) {
-  try {
-    const answer = await action();
-    say(done);
-    hurry();
-    return answer ?? {};
-  } catch (error) {
-    say(`Not sent: ${error.message}`, true);
-    return null;
-  }
-}
-
 function render(now) {
-  if (stateBefore !== now.state && $("answer").className !== "bad" && !sent) say("");
+  if (stateBefore !== now.state && !isBad() && !sent) say("");
   stateBefore = now.state;
-  const [first, enabled] = [begins(), begins() || mayDirect()];
+  const first = isBeginning();
+  const enabled = first || mayDirect();
   for (const id of ["prompt", "send"]) $(id).disabled = !enabled;
   $("blend").disabled = !mayDirect();
   $("blending").hidden = first; // the first prompt has nothing before it
   $("new").hidden = !now.may_begin || isOver() || now.state === "connecting";
-  $("new").setAttribute("aria-pressed", asksNew);
-  setText($("new"), asksNew ? "Back to this stream" : "New stream");
+  $("new").setAttribute("aria-pressed", isAskedFor());
+  setText($("new"), isAskedFor() ? "Back to this stream" : "New stream");
   setText($("label"), first ? "First prompt of a new stream" : "What happens next");
   setText($("send"), first ? "Begin" : "Send");
   watchForSent(now);
@@ -58,9 +39,9 @@ function render(now) {
 
 async function send() {
   const text = $("prompt").value.trim();
-  if (!text || $("send").disabled || (!begins() && !$("blend").reportValidity())) return;
+  if (!text || $("send").disabled || (!isBeginning() && !$("blend").reportValidity())) return;
   const [at, before] = [performance.now(), status().stream];
-  const answer = await (begins() ? begin(text) : direct(text));
+  const answer = await (isBeginning() ? begin(text) : direct(text));
   if (answer === null) return;
   const { prompt, from_frame_or_later: frame, links } = answer;
   const elsewhere = links && !isNewestPage();
@@ -72,9 +53,12 @@ async function send() {
 }
 
 // The page of the newest stream shows the new one by itself.
-const isNewestPage = () => !asksNew && !/\/streams\/\d+\/$/.test(base);
+const isNewestPage = () => !isAskedFor() && !/\/streams\/\d+\/$/.test(base);
 
-const begin = (text) => tell(() => beginStream({ story: text }), "Sent. The stream begins in a moment.");
+function begin(text) {
+  const content = { story: text, ...newStreamSettings() };
+  return tell(() => beginStream(content), "Sent. The stream begins in a moment.");
+}
 
 function direct(text) {
   const transition_blocks = $("blend").valueAsNumber;
@@ -127,8 +111,7 @@ export function startComposer() {
     send();
   });
   $("new").addEventListener("click", () => {
-    asksNew = !asksNew;
-    render(status());
+    toggleAskedFor();
     $("prompt").focus();
   });
   $("prompt").addEventListener("keydown", onKey);

@@ -1,10 +1,15 @@
-// Buttons that pause and end the stream, and the link to its recording.
+// Buttons that rewind, branch, pause and end the stream, and the link to its recording.
 
+import { tell } from "./answer.js";
 import { base, command } from "./api.js";
-import { tell } from "./composer.js";
+import { branchFrom } from "./branch.js";
 import { confirmed } from "./dialogs.js";
 import { $, setText } from "./dom.js";
+import { clock } from "./format.js";
+import { player } from "./stage.js";
 import { isOver, mayDirect, status, subscribe } from "./state.js";
+
+const BACK_SECONDS = 10;
 
 export function togglePause() {
   if (!mayDirect()) return null;
@@ -13,7 +18,20 @@ export function togglePause() {
     : tell(() => command("/pause"), "The stream pauses after the current block.");
 }
 
-async function end() {
+// Rewind the stream by ten seconds.
+export function goBack() {
+  if (!mayDirect()) return null;
+  const done = `The stream goes back ${BACK_SECONDS} s and continues from there.`;
+  return tell(() => command(`/back ${BACK_SECONDS}`), done);
+}
+
+// Rewind the stream to a time of its video.
+export function rewindTo(seconds) {
+  const done = `The stream goes back to ${clock(seconds)} and continues from there.`;
+  return tell(() => command(`/back to ${seconds.toFixed(3)}`), done);
+}
+
+export async function end() {
   const question = {
     title: "End the stream?",
     text: "The video so far is kept.",
@@ -26,18 +44,25 @@ async function end() {
 }
 
 function render(now) {
-  for (const id of ["pause", "stop"]) {
-    $(id).hidden = !now.may_direct || isOver() || ["connecting", "queued"].includes(now.state);
+  const directs = now.may_direct && !isOver() && !["connecting", "queued"].includes(now.state);
+  for (const id of ["back", "pause", "stop"]) {
+    $(id).hidden = !directs;
     $(id).disabled = !mayDirect();
   }
-  setText($("pause"), now.state === "paused" ? "Resume the stream" : "Pause the stream");
+  $("back").disabled ||= !now.blocks;
+  $("branch").hidden = !now.may_begin || !now.may_download || !now.blocks;
+  setText($("pause"), now.state === "paused" ? "Resume" : "Pause");
   $("download").hidden = !now.may_download || !now.blocks;
   setText($("download"), now.state === "finished" ? "Download" : "Download so far");
+  $("panel").hidden = !now.may_direct && $("download").hidden;
+  $("form").hidden = !now.may_direct;
 }
 
 export function startControls() {
   subscribe(render);
   $("download").href = `${base}download`;
+  $("back").addEventListener("click", goBack);
+  $("branch").addEventListener("click", () => branchFrom(isOver() ? null : player.time));
   $("pause").addEventListener("click", togglePause);
   $("stop").addEventListener("click", end);
 }

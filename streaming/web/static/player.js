@@ -69,6 +69,22 @@ export class Player {
     }
   }
 
+  // Whether a time is there to be played.
+  has(time) {
+    const { buffered } = this.#video;
+    for (let i = 0; i < buffered.length; i++) {
+      if (time >= buffered.start(i) - 0.05 && time < buffered.end(i)) return true;
+    }
+    return false;
+  }
+
+  // Play from a time, as far as it is there; the newest moments are followed again.
+  seek(time) {
+    const { buffered } = this.#video;
+    if (!buffered.length) return;
+    this.#video.currentTime = Math.min(Math.max(time, buffered.start(0)), this.#end() - 0.1);
+  }
+
   follow() {
     this.#following = true;
     this.#jump(this.#end() - 0.5);

@@ -36,19 +36,18 @@ function onPlayer(what) {
 }
 
 function overlay({ state, may_begin: mayBegin, place }) {
-  if (mayBegin && ["empty", "finished"].includes(state)) return BEGIN;
+  if (mayBegin && ["empty", "finished"].includes(state)) {
+    return state === "finished" && video.buffered.length ? "" : BEGIN;
+  }
   const text = OVERLAYS[state] ?? "";
   if (!text && unplayable) return UNPLAYABLE;
   return state === "queued" && place ? `${text} Its place is ${place}.` : text;
 }
 
 function render(now) {
-  const text = overlay(now);
-  setText($("overlay"), text);
-  if (video.controls !== !text) video.controls = !text;
+  setText($("overlay"), overlay(now));
   if (!now.mime) return; // it has not begun
   player.speed = now.speed;
-  $("screen").style.setProperty("aspect-ratio", `${now.width} / ${now.height}`);
   const ready = !["starting", "disconnected"].includes(now.state) && Date.now() >= retryAt;
   if (playing !== now.stream && ready) {
     playing = now.stream;
@@ -64,11 +63,28 @@ export function promptOnScreen() {
   return shown.findLast((cue) => cue.start <= at) ?? null;
 }
 
+// Pause the player, or continue where it was paused.
+export function togglePlay() {
+  if (video.paused) video.play().catch(() => {});
+  else video.pause();
+}
+
+function renderPlay() {
+  const words = video.paused ? "Play" : "Pause the player";
+  $("play").dataset.icon = video.paused ? "play" : "pause";
+  $("play").setAttribute("aria-label", words);
+  $("play").title = `${words} (space)`;
+}
+
 export function startStage() {
   subscribe(render);
+  renderPlay();
+  for (const event of ["play", "pause"]) video.addEventListener(event, renderPlay);
+  video.addEventListener("click", togglePlay);
+  $("play").addEventListener("click", togglePlay);
   $("live").addEventListener("click", () => player.follow());
   setInterval(() => {
-    $("live").hidden = player.following || !status().mime || isOver();
+    $("live").hidden = (player.following && !video.paused) || !status().mime || isOver();
     setText($("caption"), promptOnScreen()?.prompt ?? "");
   }, 250);
 }

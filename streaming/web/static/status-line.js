@@ -15,13 +15,13 @@ function render(now) {
   setText($("state"), WORDS[now.state] ?? now.state);
   setText($("title"), now.title || "sana-stream");
   document.title = now.title || "sana-stream";
+  document.querySelector("footer").hidden = !now.blocks;
   if (!now.mime) return; // it has not begun
   const total = now.total_seconds === null ? "" : ` of ${clock(now.total_seconds)}`;
-  setText($("speed"), now.blocks ? `${now.speed.toFixed(2)} ×` : "–");
-  setText($("real-time"), now.blocks ? "real time" : "");
+  setText($("speed"), now.blocks ? `${now.speed.toFixed(2)} × real time` : "–");
   setText($("made"), clock(now.seconds) + total);
   setText($("memory"), now.blocks ? bytes(now.memory_bytes) : "–");
-  setText($("peak"), now.blocks ? `peak ${bytes(now.peak_memory_bytes)}` : "");
+  $("memory").title = now.blocks ? `at the most ${bytes(now.peak_memory_bytes)}` : "";
   setText($("viewers"), String(now.viewers));
   setText($("notice"), now.notice);
 }

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_stream.errors import CommandError
-from sana_stream.streaming.control.live_control import EVENT_LIMIT, LiveControl, PendingChanges
+from sana_stream.streaming.control.live_control import EVENT_LIMIT, LiveControl
+from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.control.prompt_events import BlockEvents
 
 FRAMES = 16  # of a block

@@ -1,0 +1,44 @@
+// A new stream that begins as a branch of this one.
+
+import { showDialog } from "./dialogs.js";
+import { make } from "./dom.js";
+import { clock } from "./format.js";
+import { promptOnScreen } from "./stage.js";
+import { status } from "./state.js";
+import { beginStream } from "./streams.js";
+
+// Ask for the prompt of a branch from a time of the video, or from its end, and open its page.
+export async function branchFrom(seconds) {
+  const where = seconds === null ? "the end" : clock(seconds);
+  const prompt = make("textarea", { id: "branch-prompt", rows: 3, maxLength: 4000, required: true });
+  prompt.value = promptOnScreen()?.prompt ?? "";
+  const answer = make("p", { className: "bad", role: "alert" });
+  const cancel = make("button", { type: "button" }, "Cancel");
+  const form = make(
+    "form",
+    {},
+    make("h2", {}, `Branch from ${where}`),
+    make("p", { className: "hint" }, "A new stream continues from there; this one stays as it is."),
+    make("label", { htmlFor: "branch-prompt" }, "First prompt of the branch"),
+    prompt,
+    answer,
+    make("div", { className: "buttons" }, cancel, make("button", { className: "primary" }, "Branch")),
+  );
+  cancel.addEventListener("click", () => form.closest("dialog").close(""));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    answer.textContent = "";
+    try {
+      location.href = (await begin(prompt.value.trim(), seconds)).links.page;
+    } catch (error) {
+      answer.textContent = `The stream cannot be branched: ${error.message}`;
+    }
+  });
+  await showDialog(form, `Branch from ${where}`);
+}
+
+function begin(prompt, seconds) {
+  const from = { stream: status().stream };
+  if (seconds !== null) from.seconds = Math.round(seconds * 1000) / 1000;
+  return beginStream({ prompt, branch_from: from });
+}

@@ -1,0 +1,50 @@
+// The coming prompts of the stream, which the page may replace.
+
+import { say } from "./answer.js";
+import { base, putJson } from "./api.js";
+import { hurry } from "./poll.js";
+import { publish, status } from "./state.js";
+
+// The coming prompts, as they are edited: seconds, text, blocks of the blend.
+export const coming = () =>
+  (status().coming ?? []).map((cue) => ({
+    at: cue.start / status().fps,
+    prompt: cue.prompt,
+    blocks: cue.transition_blocks,
+  }));
+
+// The earliest second that a new prompt can have.
+export const earliest = () => status().seconds ?? 0;
+
+// Replace the coming prompts; throws the server's reason.
+export async function replaceComing(cues) {
+  const sorted = [...cues].sort((a, b) => a.at - b.at);
+  const content = sorted.map(({ at, prompt, blocks }) => ({
+    at_seconds: Math.round(at * 1000) / 1000,
+    prompt,
+    transition_blocks: blocks,
+  }));
+  const answer = await putJson(`${base}story`, { cues: content });
+  publish({ ...status(), coming: answer.coming });
+  hurry(3);
+}
+
+// The same, with the reason of an error under the box for prompts; returns whether it was done.
+export async function tryToReplace(cues, done) {
+  try {
+    await replaceComing(cues);
+    say(done);
+    return true;
+  } catch (error) {
+    say(`Not changed: ${error.message}`, true);
+    publish(status()); // as it was
+    return false;
+  }
+}
+
+// Seconds of video in a block, as far as blocks were made.
+export function blockSeconds() {
+  const { seconds, blocks, fps, thumbnails = [] } = status();
+  if (thumbnails.length > 1) return (thumbnails.at(-1) - thumbnails.at(-2)) / fps;
+  return blocks ? seconds / blocks : 1;
+}
