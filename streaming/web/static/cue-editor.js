@@ -22,7 +22,9 @@ const remove = make("button", { type: "button", className: "danger" }, "Delete")
 const cancel = make("button", { type: "button" }, "Cancel");
 const save = make("button", { type: "submit", className: "primary" }, "Save");
 
-card.append(
+const form = make(
+  "form",
+  {},
   heading,
   make("label", { htmlFor: "cue-prompt" }, "Prompt"),
   text,
@@ -35,6 +37,7 @@ card.append(
   answer,
   make("div", { className: "buttons" }, remove, cancel, save),
 );
+card.append(form);
 
 const others = () => coming().filter((cue) => !edited || cue.at !== edited.at);
 
@@ -71,7 +74,7 @@ async function store(cues, done) {
 }
 
 export function startCueEditor() {
-  card.addEventListener("submit", (event) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
     const cue = { at: at.valueAsNumber, prompt: text.value.trim(), blocks: blocks.valueAsNumber };
     if (cue.prompt) store([...others(), cue], `The prompt comes at ${clock(cue.at)}.`);
@@ -82,7 +85,7 @@ export function startCueEditor() {
     if (event.key === "Escape") close();
     else if (event.key === "Enter" && event.target === text && !event.shiftKey) {
       event.preventDefault();
-      card.requestSubmit();
+      form.requestSubmit();
     }
   });
   document.addEventListener("pointerdown", (event) => {
