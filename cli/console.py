@@ -161,7 +161,14 @@ class PlainReporter:
         """One more block is made."""
         if progress.complete or time.monotonic() - self._said >= _LINE_EVERY:
             self._said = time.monotonic()
-            self.note(progress_line(progress))
+            self._write_progress(progress)
+
+    def failed(self, line: str, error: BaseException) -> None:
+        """Print why the run failed."""
+        self.note(line)
+
+    def _write_progress(self, progress: Progress) -> None:
+        self.note(progress_line(progress))
 
     def _show(self, shown: RenderableType, soft_wrap: bool = False) -> None:
         """Print; an error of the console does not end the run."""

@@ -8,6 +8,7 @@ import select
 import stat
 import sys
 import time
+from collections.abc import Callable
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ class LogFile(io.RawIOBase):
     exceeds that buffer, or fails to be written (closed pipe, full disk, closed terminal), is
     dropped. The number of dropped lines is printed as soon as writing is possible again. The
     descriptor stays open.
+
+    Attributes:
+        report_lost: makes the line about dropped lines from its words.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -33,6 +37,7 @@ class LogFile(io.RawIOBase):
         self._descriptor = descriptor
         self._waiting = bytearray()
         self._lost = 0  # lines
+        self.report_lost: Callable[[str], str] = "sana-stream: {}\n".format
         self._lock = RLock()
         self._sending = False  # a finalizer may write in the middle of a write
         self._may_block = _may_block(descriptor)
@@ -102,7 +107,7 @@ class LogFile(io.RawIOBase):
         if not lost:
             return b""
         what = "1 line" if lost == 1 else f"{lost} lines"
-        return f"sana-stream: {what} could not be written here\n".encode()
+        return self.report_lost(f"{what} could not be written here").encode()
 
 
 def open_log(descriptor: int) -> io.TextIOWrapper:

@@ -13,6 +13,7 @@ from sana_stream.engine.parallel.world import check_one_process, is_follower
 from sana_stream.errors import ConfigError, InvalidOutputError
 
 from .flags import with_flags
+from .log_format import json_log, log_format
 from .log_handler import show_log
 from .options import STDOUT, Options
 from .parser import USAGE_ERROR, Parser, build_parser, command_parser
@@ -96,11 +97,17 @@ def main(argv: list[str]) -> int:
     0: success. 1: the run failed. 2: a usage error. 130, 143: ended by Ctrl-C or SIGTERM; the
     video is playable up to there.
     """
+    with log_format(argv):
+        return _main(argv)
+
+
+def _main(argv: list[str]) -> int:
     command = find_command(argv)
-    parser = command.parser() if command else build_parser(__version__, summaries())
+    names = [each.name for each in COMMANDS]
+    parser = command.parser() if command else build_parser(__version__, summaries(), names)
     args = parser.parse(argv[1:] if command else argv)
     try:
-        with show_log(_no_note if getattr(args, "quiet", False) else print_message):
+        with show_log(None if getattr(args, "quiet", False) else print_message):
             return _run(command, args)
     except (Exception, KeyboardInterrupt, Interrupted) as error:
         return _fail(error, args.debug)
@@ -119,10 +126,6 @@ def _run(command: Command | None, args: Namespace) -> int:
         return command.run(args) if command else _generate(args)
 
 
-def _no_note(line: str) -> None:
-    """Print nothing, as `--quiet` asks."""
-
-
 def _generate(args: Namespace) -> int:
     options = Options.of(args)
     from sana_stream.streaming.outputs.pipe import claim_stdout
@@ -139,18 +142,21 @@ def _fail(error: BaseException, debug: bool) -> int:
     from sana_stream.errors import SanaStreamError
     from sana_stream.streaming.run.messages import is_out_of_memory, one_line
 
-    if debug:
-        traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | Interrupted):
         code = error.args[0] if error.args else INTERRUPTED
-        return _print("stopped before the first block", code)
+        return _print("stopped before the first block", code, error, debug)
+    line = with_flags(one_line(error))
     if isinstance(error, ConfigError | InvalidOutputError):
-        return _print(with_flags(one_line(error)), USAGE_ERROR)
+        return _print(line, USAGE_ERROR, error, debug)
     if isinstance(error, SanaStreamError | OSError) or is_out_of_memory(error):
-        return _print(with_flags(one_line(error)), FAILURE)
-    return _print(f"unexpected error: {one_line(error)} (--debug prints the traceback)", FAILURE)
+        return _print(line, FAILURE, error, debug)
+    line = f"unexpected error: {one_line(error)} (--debug prints the traceback)"
+    return _print(line, FAILURE, error, debug)
 
 
-def _print(message: str, code: int) -> int:
-    print_message(message)
+def _print(message: str, code: int, error: BaseException, debug: bool) -> int:
+    trace = "".join(traceback.format_exception(error)) if debug else None
+    if trace is not None and json_log() is None:
+        sys.stderr.write(trace)
+    print_message(message, "error", error=type(error).__name__, traceback=trace)
     return code

@@ -11,6 +11,7 @@ from sana_stream.streaming.outputs.targets import STDOUT, check_outputs
 
 from . import argument_types
 from .live_options import DEFAULT_HOST, LiveOptions
+from .log_format import FORMATS
 from .model_options import ModelOptions
 from .option_fields import Group, declared_options, option, read_options, switch
 
@@ -216,6 +217,13 @@ class Options(LiveOptions, ModelOptions):
         "(restart) (default: warn)",
     )
     quiet: bool = switch("--quiet", group=MESSAGES, help="print errors only")
+    log_format: str = option(
+        "--log-format",
+        group=MESSAGES,
+        choices=FORMATS,
+        default="text",
+        help="lines on standard error as text, or as json: one object a line (default: text)",
+    )
     debug: bool = switch("--debug", group=MESSAGES, help="print the traceback of an error")
 
     @classmethod

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 from sana_stream._text import safe_text
 
 from . import option_fields
 from .live_options import LIVE
+from .log_format import json_log
 from .model_options import FRAMES, MODEL
 from .options import LENGTH, MESSAGES, OPTIONS, OUTPUT, PROMPTS, SAFETY
 
@@ -41,10 +45,14 @@ class Parser(argparse.ArgumentParser):
     """An argument parser with errors on one line; for an unknown option it names the nearest."""
 
     takes_prompt = False  # whether one argument without an option is the prompt
+    commands: Sequence[str] = ()  # names that could have been meant in place of a prompt
 
     def error(self, message: str) -> NoReturn:
-        line = safe_text(message.removeprefix("argument "), 400)
-        self.exit(USAGE_ERROR, f"{self.prog}: {line}\n")
+        line = f"{self.prog}: {safe_text(message.removeprefix('argument '), 400)}"
+        if (log := json_log()) is not None:
+            log.message(line, "error")
+            self.exit(USAGE_ERROR)
+        self.exit(USAGE_ERROR, f"{line}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write a message; unlike argparse's method, a failed write raises OSError."""
@@ -54,12 +62,30 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """The options in `argv`; exits for `--help`, `--version` and usage errors."""
         parsed, rest = self.parse_known_args(argv)
+        if line := self._mistyped_command(argv, rest):
+            self.error(line)
         if self.takes_prompt and len(rest) == 1 and not rest[0].startswith("-"):
             self._check_prompt(parsed, rest[0])
             parsed.prompt = rest
         elif rest:
             self.error(self._unrecognized(rest))
         return parsed
+
+    def _mistyped_command(self, argv: list[str], rest: list[str]) -> str | None:
+        """The error for arguments that begin with a mistyped command; None for any others.
+
+        A word that resembles a command may begin a prompt. It is a command only where a file, the
+        name of one, or an option that `sana-stream` does not have comes after it.
+        """
+        words = argv[0].split(" ", 1) if len(argv) == 1 else rest
+        if len(words) < 2 or words[0] != argv[0].split(" ", 1)[0]:
+            return None
+        nearest = get_close_matches(words[0][:100], self.commands, n=1, cutoff=0.7)
+        if not nearest or not any(map(_is_of_command, words[1:])):
+            return None
+        meant = shlex.join([self.prog, nearest[0], *(argv[1:] or words[1:])])
+        given = words[0] if words[0] != nearest[0] else argv[0]  # a command in quotes
+        return f'"{safe_text(given, 80)}" is not a command: did you mean {safe_text(meant, 200)}?'
 
     def _check_prompt(self, parsed: argparse.Namespace, word: str) -> None:
         """Exit where an argument without an option is a file or a second prompt."""
@@ -94,8 +120,20 @@ class Parser(argparse.ArgumentParser):
         return f"{safe_text(name, 80)} is not an option: {hint}"
 
 
-def build_parser(version: str, commands: str = "") -> Parser:
-    """The parser of `sana-stream`; `commands` lists the other commands for `--help`."""
+def _is_of_command(word: str) -> bool:
+    """Whether an argument is an option, a file or the name of one, and so no part of a prompt."""
+    named = " " not in word and PurePath(word).suffix != ""
+    return word.startswith("-") or named or word == "pocket" or os.path.exists(word)
+
+
+def build_parser(version: str, commands: str = "", names: Sequence[str] = ()) -> Parser:
+    """The parser of `sana-stream`.
+
+    Args:
+        version: for `--version`.
+        commands: lists the other commands for `--help`.
+        names: of these commands.
+    """
     parser = Parser(
         prog="sana-stream",
         usage="sana-stream PROMPT | --prompt-file FILE [options]",
@@ -106,6 +144,7 @@ def build_parser(version: str, commands: str = "") -> Parser:
         add_help=False,
     )
     parser.takes_prompt = True
+    parser.commands = names
     for group in (PROMPTS, LENGTH, OUTPUT, LIVE, FRAMES, MODEL, SAFETY):
         add_group(parser, group)
     messages = add_group(parser, MESSAGES)
@@ -129,6 +168,7 @@ def command_parser(name: str, summary: str) -> Parser:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="help", help="print this help and exit")
+    add_option(parser, "log_format")
     add_option(parser, "debug")
     return parser
 

@@ -15,6 +15,7 @@ from sana_stream._text import safe_text
 from sana_stream.engine.cpu_share import choose_waiting
 
 from .log_file import LogFile, open_log, unblock
+from .log_format import json_log
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MESSAGE_LIMIT = 5000  # characters of a printed line; a typed prompt has at most 4000
@@ -116,13 +117,18 @@ def lost_answer(error: OSError) -> int:
     """The exit code for a result that could not be written: 0 if its reader has closed the pipe."""
     if isinstance(error, BrokenPipeError):
         return 0
-    print_message(f"standard output: {(error.strerror or str(error)).lower()}")
+    reason = (error.strerror or str(error)).lower()
+    print_message(f"standard output: {reason}", "error", error=type(error).__name__)
     return 1
 
 
-def print_message(message: object) -> None:
-    """Print one line on standard error."""
-    sys.stderr.write(f"sana-stream: {safe_text(message, MESSAGE_LIMIT)}\n")
+def print_message(message: object, level: str = "info", **fields: Any) -> None:
+    """Print one line on standard error; a log as JSON has the level and further fields."""
+    text = safe_text(message, MESSAGE_LIMIT)
+    if (log := json_log()) is not None:
+        log.message(text, level, **fields)
+    else:
+        sys.stderr.write(f"sana-stream: {text}\n")
 
 
 def report_thread(args: Any) -> None:
@@ -130,15 +136,16 @@ def report_thread(args: Any) -> None:
     if args.exc_type is SystemExit:
         return
     name = "a thread" if args.thread is None else args.thread.name
-    print_message(
-        f"{name} has failed: {describe_error(args.exc_value or args.exc_type)}; the run continues"
-    )
+    what = describe_error(args.exc_value or args.exc_type)
+    message = f"{name} has failed: {what}; the run continues"
+    print_message(message, "error", error=args.exc_type.__name__)
     _trace(args.exc_value)
 
 
 def report_unraisable(args: Any) -> None:
     """Print an error that cannot be raised, such as that of a finalizer."""
-    print_message(f"ignored: {describe_error(args.exc_value or args.exc_type)}")
+    what = describe_error(args.exc_value or args.exc_type)
+    print_message(f"ignored: {what}", "warning", error=args.exc_type.__name__)
     _trace(args.exc_value)
 
 

@@ -12,13 +12,18 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from .log_file import write_at_once
+from .log_format import LOGGER, json_line, json_log
 
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-_FINISHING = (
-    b"\nfinishing this block and closing the video; press Ctrl-C again to stop immediately\n"
-)
+_FINISHING = "finishing this block and closing the video; press Ctrl-C again to stop immediately"
+
+
+def _finishing_line() -> bytes:
+    if json_log() is not None:
+        return json_line("info", LOGGER, _FINISHING).encode()
+    return f"\n{_FINISHING}\n".encode()
 
 
 class Interrupted(BaseException):
@@ -100,4 +105,4 @@ class SignalHandler:
             self.check()
         if self._announce:
             # the code that the signal interrupted may hold the console's lock
-            write_at_once(2, _FINISHING)
+            write_at_once(2, _finishing_line())

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -73,6 +74,7 @@ class TextEncoder:
         self._device = device
         self._offload_device = offload_device
         self._lower_case = lower_case
+        self._tokenizing = Lock()  # a tokenizer keeps the padding and truncation of its last call
         model.to(offload_device or device)
         if offload_device is not None and device.type == "cuda":
             _pin(model)
@@ -113,7 +115,7 @@ class TextEncoder:
         text, length = self._with_instruction(prompt, with_instruction)
         if warning := self.unread(prompt, with_instruction=with_instruction):
             _LOG.warning(warning)
-        tokens = self._tokenizer(
+        tokens = self._tokenize(
             [text],
             padding="max_length",
             max_length=length,
@@ -138,7 +140,7 @@ class TextEncoder:
         if len(self._plain(prompt).encode("utf-8", "replace")) + 2 < self._max_tokens:
             return None  # no token is shorter than a byte
         with_places = bool(getattr(self._tokenizer, "is_fast", False))
-        tokens = self._tokenizer(
+        tokens = self._tokenize(
             text, truncation=False, verbose=False, return_offsets_mapping=with_places
         )
         count = len(tokens["input_ids"])
@@ -156,8 +158,12 @@ class TextEncoder:
         text, length = self._plain(prompt), self._max_tokens
         if with_instruction and self._instruction:
             text = self._instruction + text
-            length += len(self._tokenizer.encode(self._instruction)) - 2
+            length += len(self._tokenize(self._instruction)["input_ids"]) - 2
         return text, length
+
+    def _tokenize(self, text: str | list[str], **options: Any) -> Any:
+        with self._tokenizing:
+            return self._tokenizer(text, **options)
 
     def _plain(self, prompt: str) -> str:
         return prompt.lower().strip() if self._lower_case else prompt.strip()
@@ -172,7 +178,7 @@ class TextEncoder:
 
     def tokens(self, prompt: str) -> list[int]:
         """Token numbers of the instruction and the prompt, without padding."""
-        return list(self._tokenizer.encode(self._instruction + self._plain(prompt)))
+        return list(self._tokenize(self._instruction + self._plain(prompt))["input_ids"])
 
     def named_parameters(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
         """Every weight of the encoder, by its name after `prefix`."""

@@ -121,24 +121,25 @@ class AudioTrack:
         return replace(self, start=self.start + seconds)
 
 
+def configure_audio(context: AudioCodecContext, codec: str) -> None:
+    """Set an encoder of sound up that is not open yet; `codec` is "aac" or "libopus"."""
+    context.sample_rate = SAMPLE_RATE
+    context.layout = "stereo"
+    context.format = {"aac": "fltp", "libopus": "s16"}[codec]
+    context.time_base = Fraction(1, SAMPLE_RATE)
+    context.bit_rate = {"aac": 192_000, "libopus": 128_000}[codec]
+    if codec == "aac":
+        # of its coders the one whose packets depend least on those long before
+        context.options = {"aac_coder": "fast", "aac_pns": "0"}
+
+
 class AudioEncoder:
     """Encodes the sound that plays with a block; `codec` is "aac" or "libopus"."""
 
     def __init__(self, track: AudioTrack, codec: str, frame_time: Fraction) -> None:
-        self.codec = codec
+        self._codec = codec
         self._track = track
         self._frame_time = frame_time
-
-    def configure(self, context: AudioCodecContext) -> None:
-        """Set an encoder up that is not open yet."""
-        context.sample_rate = SAMPLE_RATE
-        context.layout = "stereo"
-        context.format = {"aac": "fltp", "libopus": "s16"}[self.codec]
-        context.time_base = Fraction(1, SAMPLE_RATE)
-        context.bit_rate = {"aac": 192_000, "libopus": 128_000}[self.codec]
-        if self.codec == "aac":
-            # of its coders the one whose packets depend least on those long before
-            context.options = {"aac_coder": "fast", "aac_pns": "0"}
 
     def packets(self, start: int, frames: int) -> list[Packet]:
         """The packets that begin while `frames` frames from frame `start` on are shown.
@@ -146,8 +147,8 @@ class AudioEncoder:
         Time stamps are samples from the beginning of the output.
         """
         first, last = self._sample(start), self._sample(start + frames)
-        context = cast("AudioCodecContext", av.CodecContext.create(self.codec, "w"))
-        self.configure(context)
+        context = cast("AudioCodecContext", av.CodecContext.create(self._codec, "w"))
+        configure_audio(context, self._codec)
         context.open()
         size = context.frame_size
         begin = first // size * size - _WARM_UP * size
@@ -160,7 +161,7 @@ class AudioEncoder:
     def _frame(self, position: int, size: int) -> av.AudioFrame:
         offset = round(self._track.start * SAMPLE_RATE)
         samples = self._track.loop.read(position + offset, size)
-        if self.codec == "aac":
+        if self._codec == "aac":
             planes = np.ascontiguousarray(samples.T.astype(np.float32) / 32768)
             frame = av.AudioFrame.from_ndarray(planes, "fltp", "stereo")
         else:

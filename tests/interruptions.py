@@ -17,7 +17,8 @@ from sana_stream.engine.block import Block
 from sana_stream.engine.session.block_generator import LatentBlock
 from sana_stream.engine.session.session import Session
 from sana_stream.engine.snapshot.snapshot import Snapshot
-from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pending_changes import PendingChanges
 
 from .command import run
 

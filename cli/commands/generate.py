@@ -14,7 +14,9 @@ from sana_stream.cli.console import (
     TerminalReporter,
     closing_lines,
 )
+from sana_stream.cli.json_reporter import JsonReporter
 from sana_stream.cli.keyboard import read_keyboard
+from sana_stream.cli.log_format import json_log
 from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.options import Options
 from sana_stream.cli.run_config import run_config
@@ -54,7 +56,8 @@ def make_video(start: Callable[[LiveControl], Run], *, quiet: bool, interactive:
         SanaStreamError, OSError: as the run raises them.
     """
     reporter = choose_reporter(quiet, interactive)
-    with SignalHandler(announce=not quiet) as stop, show_log(reporter.note, logging.INFO):
+    note = None if quiet else reporter.note
+    with SignalHandler(announce=not quiet) as stop, show_log(note, logging.INFO):
         run = start(LiveControl(stop.requested))
         with run:
             if interactive:
@@ -73,9 +76,14 @@ def make_video(start: Callable[[LiveControl], Run], *, quiet: bool, interactive:
 
 
 def choose_reporter(quiet: bool, interactive: bool) -> Reporter:
-    """A display on a terminal, unless lines are typed there, and plain lines anywhere else."""
+    """A display on a terminal, unless lines are typed there, and plain lines anywhere else.
+
+    Where standard error is a log as JSON, objects.
+    """
     if quiet:
         return QuietReporter()
+    if (log := json_log()) is not None:
+        return JsonReporter(log)
     console = Console(stderr=True)
     moving = console.is_terminal and not interactive  # it would move what is being typed
     return TerminalReporter(console) if moving else PlainReporter(console)

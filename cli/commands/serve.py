@@ -19,7 +19,9 @@ from sana_stream.cli import argument_types
 from sana_stream.cli.console import PlainReporter
 from sana_stream.cli.flags import with_flags
 from sana_stream.cli.fleet_options import add_fleet_options, fleet_config
+from sana_stream.cli.json_reporter import JsonReporter
 from sana_stream.cli.live_options import DEFAULT_PORT
+from sana_stream.cli.log_format import JsonLog, json_log
 from sana_stream.cli.log_handler import show_log
 from sana_stream.cli.model_options import FRAMES, MODEL
 from sana_stream.cli.options import Options
@@ -35,6 +37,14 @@ from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 _OWN_FLAGS = {"(limit=)": "(--keep)", "(overcommit=True": "(--overcommit"}
 
 
+def with_own_flags(line: str) -> str:
+    """A message of the library in the words of this command line."""
+    line = with_flags(line)
+    for parameter, option in _OWN_FLAGS.items():
+        line = line.replace(parameter, option)
+    return line
+
+
 class ServeReporter:
     """Prints a server's lines; with several streams each line begins with its stream."""
 
@@ -45,10 +55,7 @@ class ServeReporter:
 
     def note(self, line: str) -> None:
         """Print one line."""
-        line = with_flags(line)
-        for parameter, option in _OWN_FLAGS.items():
-            line = line.replace(parameter, option)
-        self._plain.note(line)
+        self._plain.note(with_own_flags(line))
 
     def log(self, line: str) -> None:
         """Print a line of the log, with the stream whose thread wrote it."""
@@ -64,6 +71,22 @@ class ServeReporter:
 
     def _of_stream(self) -> bool:
         return self._several and current_thread().name.startswith("stream ")
+
+
+class JsonServeReporter(ServeReporter):
+    """Writes a server's lines as JSON objects, with the stream of each."""
+
+    def __init__(self, log: JsonLog) -> None:
+        super().__init__(Console(file=log), 1)
+        self._json = log
+
+    def note(self, line: str) -> None:
+        """Write one line."""
+        self._json.message(with_own_flags(line))
+
+    def stream(self, stream_id: int) -> PlainReporter:
+        """A reporter of one stream."""
+        return JsonReporter(self._json, stream_id)
 
 
 EXAMPLES = """\
@@ -159,10 +182,13 @@ def run(args: Namespace) -> int:
     config = run_config(
         options, outputs=(), directed=True, **({} if keep else {"checkpoint": False})
     )
+    log = json_log()
     reporter = ServeReporter(Console(stderr=True), args.streams)
+    if log is not None:
+        reporter = JsonServeReporter(log)
     with (
         SignalHandler(announce=True) as stop,
-        show_log(reporter.log, logging.INFO),
+        show_log(reporter.log, logging.INFO, with_own_flags),
         _folder(args.record) as folder,
     ):
         recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -142,9 +143,7 @@ def _check_compiler(device: torch.device, backend: str) -> None:
         except InvalidCxxCompiler as error:
             raise ConfigError("compiling needs a C++ compiler: install g++ or clang") from error
     elif device.type == "cuda":
-        from torch.utils._triton import has_triton
-
-        if not has_triton():
+        if find_spec("triton") is None:
             raise ConfigError("compiling for CUDA needs triton: pip install triton")
     else:
         raise ConfigError(f"compiling for {device.type} is not supported; leave compile out")

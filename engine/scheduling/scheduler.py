@@ -108,7 +108,7 @@ class Scheduler:
         if not admission.possible:
             raise ConfigError(f"the stream does not fit: {admission.reason}")
         stream.last_due = self._clock()
-        if admission.fits and not self.waiting:
+        if admission.fits and self._first_waiting() is None:
             self._run(stream)
             return 0
         if len(self.waiting) >= self._max_queue:
@@ -142,11 +142,16 @@ class Scheduler:
         return tasks
 
     def pause(self, id: int) -> None:  # noqa: A002
-        """Take a running stream's share of the device back; a block that is sampled rests."""
+        """Take a stream's share of the device back; a block that is sampled rests.
+
+        One that waits keeps its place in the queue, and lets others pass.
+        """
         stream = self.running.pop(id, None)
         if stream is not None:
             self.swapped[id] = stream
-            self._run_waiting()
+        for each in self.waiting:
+            each.is_idle = each.is_idle or each.id == id
+        self._run_waiting()
 
     def resume(self, id: int) -> int:  # noqa: A002
         """Let a paused stream run again, or wait before all others where it does not fit now.
@@ -156,6 +161,9 @@ class Scheduler:
         """
         stream = self.swapped.pop(id, None)
         if stream is None:
+            for each in self.waiting:
+                each.is_idle = each.is_idle and each.id != id
+            self._run_waiting()
             return self.place(id)
         if self.admit(stream.demand).fits:
             self._run(stream)
@@ -308,5 +316,9 @@ class Scheduler:
         self.running[stream.id] = stream
 
     def _run_waiting(self) -> None:
-        while self.waiting and self.admit(self.waiting[0].demand).fits:
-            self._run(self.waiting.popleft())
+        while (stream := self._first_waiting()) and self.admit(stream.demand).fits:
+            self.waiting.remove(stream)
+            self._run(stream)
+
+    def _first_waiting(self) -> StreamRequest | None:
+        return next((stream for stream in self.waiting if not stream.is_idle), None)

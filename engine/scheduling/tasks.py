@@ -134,6 +134,7 @@ class StreamRequest:
     weight: float = 1.0  # share of a stream without a deadline
     block_seconds: float = 0.0  # of video in one block
     deadline: float | None = None  # when its viewer has nothing left to play
+    is_idle: bool = False  # it does not want the device now
     last_due: float = 0.0  # when it last had a block in hand
     served: float = 0.0  # seconds of the device over its weight
     tasks: list[Task] = field(default_factory=list)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.snapshot.file import load_snapshot, save_snapshot
 from sana_stream.engine.snapshot.snapshot import Snapshot
@@ -185,3 +186,11 @@ def check_history(frames: int, max_bytes: int) -> None:
             f"a history of {frames} frames and {max_bytes} bytes keeps nothing;"
             " give more than 0 of both"
         )
+
+
+def open_disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
+    """The store of snapshots in a folder; raises ConfigError where it cannot be used."""
+    try:
+        return DiskSnapshotStore(folder, model)
+    except OSError as error:
+        raise ConfigError(f"folder {safe_text(folder)}: {os_reason(error)}") from error

@@ -14,7 +14,6 @@ import torch
 
 from sana_stream._arguments import ARGUMENTS, shown
 from sana_stream._prompts import MOST_BLOCKS
-from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.block import Block, BlockPlan, BlockSpan
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.media.inputs import Picture
@@ -27,7 +26,7 @@ from sana_stream.models.hybrid.transformer import ONE_CLIP
 from .block_generator import BlockGenerator, LatentBlock
 from .conditioning import cut_to_image
 from .executor import DirectExecutor, Executor
-from .history import DiskSnapshotStore, History, MemorySnapshotStore, check_history
+from .history import History, MemorySnapshotStore, check_history, open_disk_store
 from .parts import TakePart
 from .settings import check_prompt
 
@@ -75,11 +74,6 @@ class Session:
     def prompt(self) -> str:
         """The prompt of the next block; in a blend the one that it leads to."""
         return self._snapshot.prompt
-
-    @property
-    def is_blending(self) -> bool:
-        """Whether the next block is generated from a mixture of the prompts of a blend."""
-        return self._snapshot.blend is not None
 
     @property
     def next_index(self) -> int:
@@ -327,7 +321,7 @@ class Session:
         check_history(frames, max_bytes)
         store = MemorySnapshotStore(model.device)
         if folder is not None:
-            store = _disk_store(ARGUMENTS.path("folder", folder), model)
+            store = open_disk_store(ARGUMENTS.path("folder", folder), model)
         with self._lock:
             self._history = History(store, frames, max_bytes)
 
@@ -393,10 +387,3 @@ def check_extra(extra: object) -> Mapping[str, Any] | None:
     if size > EXTRA_BYTES:
         raise ConfigError(f"extra takes {size} bytes as JSON: at most {EXTRA_BYTES} are stored")
     return extra
-
-
-def _disk_store(folder: Path, model: LoadedModel) -> DiskSnapshotStore:
-    try:
-        return DiskSnapshotStore(folder, model)
-    except OSError as error:
-        raise ConfigError(f"folder {safe_text(folder)}: {os_reason(error)}") from error

@@ -186,7 +186,8 @@ class MatroskaMuxer:
     """
 
     def __init__(self, spec: StreamSpec, container: str = "matroska") -> None:
-        self._blocks = SingleBlockContainer(container, OPTIONS, spec)
+        sound = "libopus" if container == "webm" else "aac"
+        self._blocks = SingleBlockContainer(container, OPTIONS, spec, sound)
         self._header = self._blocks.header()
         self._takes_chapters = container == "matroska"  # not every reader of WebM knows them
         self._frame_time = spec.video.frame_time

@@ -186,12 +186,13 @@ class Mp4Fragmenter:
     """
 
     def __init__(self, spec: StreamSpec, container: str = "mp4") -> None:
-        self._blocks = SingleBlockContainer(container, OPTIONS, spec)
+        self._blocks = SingleBlockContainer(container, OPTIONS, spec, "aac")
         header = self._blocks.header()
         self._header_bytes = len(header)
         mark = spec.metadata.ai_mark()
         self.init = header if mark is None else _with_xmp(header, mark.xmp(), container)
         self._frame_time = spec.video.frame_time
+        self._sound = ",mp4a.40.2" if spec.audio is not None else ""
 
     def fragment(self, block: Block | BlockPart) -> bytes:
         """One block: a `moof` box and its `mdat`."""
@@ -207,7 +208,7 @@ class Mp4Fragmenter:
     def mime(self) -> str:
         """The MIME type for Media Source Extensions; h264 only."""
         avcc = find(self.init, "moov", "trak", "mdia", "minf", "stbl", "stsd", "avc1", "avcC")
-        return f'video/mp4; codecs="avc1.{avcc[1:4].hex()}"'
+        return f'video/mp4; codecs="avc1.{avcc[1:4].hex()}{self._sound}"'
 
 
 class Mp4Muxer:

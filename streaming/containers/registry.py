@@ -11,8 +11,8 @@ from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
 from .matroska import MatroskaMuxer
 from .mp4 import Mp4Muxer
-from .mpegts import StreamMuxer
 from .raw import RawMuxer, Y4mMuxer
+from .streamed import StreamMuxer
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
@@ -53,7 +53,7 @@ class ContainerInfo:
 
     codecs: tuple[str, ...]
     suffix: str | None
-    audio: str | None = None  # none in streaming containers, whose muxer would hold packets back
+    audio: str | None = None
 
 
 CONTAINERS = {
@@ -61,9 +61,9 @@ CONTAINERS = {
     "mov": ContainerInfo(("h264", "h265", "prores", "dnxhr"), ".mov", "aac"),
     "matroska": ContainerInfo(("h264", "h265", "av1", "vp9", "ffv1"), ".mkv", "aac"),
     "webm": ContainerInfo(("vp9", "av1"), ".webm", "libopus"),
-    "mpegts": ContainerInfo(("h264", "h265"), ".ts"),
-    "nut": ContainerInfo(("h264", "h265", "ffv1"), None),
-    "flv": ContainerInfo(("h264",), None),
+    "mpegts": ContainerInfo(("h264", "h265"), ".ts", "aac"),
+    "nut": ContainerInfo(("h264", "h265", "ffv1"), None, "aac"),
+    "flv": ContainerInfo(("h264",), None, "aac"),
     "y4m": ContainerInfo((), ".y4m"),
     "rawvideo": ContainerInfo((), None),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 
@@ -20,6 +20,7 @@ from sana_stream._prompts import (
 from sana_stream._text import CONTROL, os_reason, safe_text
 from sana_stream.errors import CommandError
 
+from .pending_changes import PendingChanges
 from .prompt_events import PromptEvents
 from .scheduled_prompt import ScheduledPrompt, check_schedule
 
@@ -99,27 +100,6 @@ _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 _TO_SECONDS = re.compile(r"to +([0-9]{1,8}(?:\.[0-9]{1,3})?)")
 
 
-@dataclass(frozen=True, slots=True)
-class PendingChanges:
-    """The changes requested since the last block; None for no change."""
-
-    prompt: str | None = None
-    negative: str | None = None
-    seed: int | None = None
-    back: float | None = None  # seconds
-    branch: str | None = None
-    blend: int = 0  # blocks over which the prompt is blended in
-    back_to: float | None = None  # seconds of the video
-    story: tuple[ScheduledPrompt, ...] | None = None  # in place of the prompts to come
-    event: str | None = None  # id that the client gave to the change of prompt
-    superseded: tuple[str, ...] = ()  # the ids of prompts that this one replaces
-
-    @property
-    def lasting(self) -> PendingChanges:
-        """What a resumed stream repeats: without rewinds, saved moments and event ids."""
-        return replace(self, back=None, back_to=None, branch=None, event=None, superseded=())
-
-
 class LiveControl:
     """Takes prompts and commands from any thread; the run reads them at the start of each block.
 
@@ -136,6 +116,7 @@ class LiveControl:
         self.check_story: Callable[[Sequence[ScheduledPrompt]], None] = lambda cues: None
         self._changed = Condition()
         self._pending = PendingChanges()
+        self._first_image: bytes | None = None
         self._branches = 0  # requested by remote clients
         self._paused = False
         self.events = PromptEvents()
@@ -211,6 +192,25 @@ class LiveControl:
                 changed = {"prompt": text, "blend": blend, "event": event}
                 self._pending = replace(self._pending, **changed, superseded=superseded)
         return text
+
+    def cut(self, image: bytes, prompt: str = "") -> str:
+        """Cut to a picture with the next block; returns the new prompt, as `prompt` does.
+
+        Args:
+            image: the content of an image file, scaled and cropped to the size of the stream.
+            prompt: from that block on; empty: the prompt stays.
+
+        Raises:
+            CommandError: as `prompt`; nothing has changed.
+        """
+        with self._changed:
+            prompt = self.prompt(prompt, 0)
+            self._pending = replace(self._pending, image=image)
+        return prompt
+
+    def begin_with(self, image: bytes | None) -> None:
+        """Begin the video with a picture, as `cut` takes it; a resumed video ignores it."""
+        self._first_image = image
 
     def negative(self, text: str) -> None:
         """Change the negative prompt; empty text removes it."""
@@ -296,6 +296,10 @@ class LiveControl:
         """
         with self._changed:
             changes, self._pending = self._pending, PendingChanges()
+            if frame is not None:
+                if frame == 0 and changes.image is None:
+                    changes = replace(changes, image=self._first_image)
+                self._first_image = None
             return changes
 
     def wait_while_paused(self) -> None:

@@ -106,15 +106,23 @@ class RetryingCalls:
         self._transport, self._homes, self._counters = transport, homes, counters
         self._limit, self._stop, self._notice = limit, stop, notice
 
-    def block(self, stream: str, number: int, order: StreamOrder) -> BlockReply:
+    def block(
+        self, stream: str, number: int, order: StreamOrder, deadline: float | None = None
+    ) -> BlockReply:
         """Block `number` of a stream.
+
+        Args:
+            deadline: when the viewer has nothing left to play, in seconds of `time.monotonic`;
+                None: as fast as possible, with what streams that have a deadline leave.
 
         Raises:
             HealthError: the stream was stopped before a replica answered, or values are not finite.
             ConfigError, SnapshotError: as on the replica.
         """
         begun = time.monotonic()
-        reply, pause = self._repeat("block", stream, (number, order))
+        reply, pause = self._repeat(
+            "block", stream, lambda: (number, order, _seconds_until(deadline))
+        )
         self._counters.on_reply(reply, time.monotonic() - begun, pause)
         if pause:
             logger.warning(
@@ -127,7 +135,7 @@ class RetryingCalls:
         self, stream: str, number: int, order: StreamOrder, extra: dict[str, object]
     ) -> bytes:
         """The checkpoint file of a stream before block `number`; raises as `block`."""
-        return self._repeat("checkpoint", stream, (number, order, extra))[0]
+        return self._repeat("checkpoint", stream, lambda: (number, order, extra))[0]
 
     def until_stored(self, stream: str, put: Callable[[], None]) -> None:
         """Repeat what writes to the store for a stream until it succeeds.
@@ -146,12 +154,14 @@ class RetryingCalls:
                     self._notice("")
                 return
 
-    def _repeat(self, method: str, stream: str, arguments: tuple[Any, ...]) -> tuple[Any, float]:
+    def _repeat(
+        self, method: str, stream: str, arguments: Callable[[], tuple[Any, ...]]
+    ) -> tuple[Any, float]:
         """The answer, and the seconds since the first failed call; 0 where none failed."""
         limit, failed, attempt, reason = self._limit, 0.0, 0, ""
         while True:
             try:
-                answer = self._transport.call(method, stream, arguments, limit)
+                answer = self._transport.call(method, stream, arguments(), limit)
                 break
             except (ReplicaLost, ReplicaLate, StoreError) as error:
                 moves, before = self._homes.may_move(stream), reason
@@ -186,6 +196,11 @@ class RetryingCalls:
             logging.WARNING if is_new else logging.DEBUG, "%s: %s; asking again", stream, line
         )
         self._notice(_STORE_NOTICE if reason == "store" else _NOTICE)
+
+
+def _seconds_until(deadline: float | None) -> float | None:
+    """The time that is left, which machines with other clocks can use too."""
+    return None if deadline is None else deadline - time.monotonic()
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +19,14 @@ from sana_stream.errors import ConfigError, SanaStreamError
 from sana_stream.streaming.run.config import RunConfig
 
 from .calls import ReplicaLate, ReplicaLost
+from .config import LOCAL, FleetConfig, check_address
 from .homes import HOMES
 
 logger = logging.getLogger(__name__)
 NAME = "sana-stream"
-LOCAL = "local"
 _MISSING = "the fleet needs Ray and obstore: pip install 'sana-stream[fleet]'"
 _ROUTER = "sana_stream.streaming.fleet.router.SessionRouter"
 _SLICE = 0.5  # seconds of waiting between two looks at the limit
-
-
-@dataclass(frozen=True)
-class FleetConfig:
-    """Where a fleet runs, and what its replicas keep.
-
-    Attributes:
-        address: "local" starts Ray on this machine; "auto" or HOST:PORT joins a cluster of which
-            this machine is a part.
-        store: a folder that all machines share, or the URL of an object store.
-        replicas: engines.
-        every: blocks between two snapshots.
-        cached: streams in the memory of a replica.
-        block_seconds: limit of one call, after which another replica is asked.
-    """
-
-    address: str
-    store: str
-    replicas: int = 2
-    every: int = 8
-    cached: int = 4
-    block_seconds: float = 30.0
-
-
-def check_address(address: str) -> None:
-    """Refuse an address that a gateway cannot use; raises ConfigError."""
-    if address.startswith("ray://"):
-        raise ConfigError(
-            f"--fleet {safe_text(address)}: frames do not come over Ray's client; run the gateway"
-            " on a machine of the cluster, with --fleet auto or --fleet HOST:6379"
-        )
 
 
 @contextmanager
@@ -197,6 +165,7 @@ def _deploy(serve: Any, fleet: FleetConfig, config: RunConfig, cuda: bool) -> An
     from ray.serve.config import RequestRouterConfig  # pyright: ignore[reportMissingImports]
 
     from .deployment import EngineReplica
+    from .device import MOST_CALLS
 
     config_of: Any = RequestRouterConfig
     router = config_of(request_router_class=_ROUTER)
@@ -205,7 +174,7 @@ def _deploy(serve: Any, fleet: FleetConfig, config: RunConfig, cuda: bool) -> An
         EngineReplica,
         name="Engine",
         num_replicas=fleet.replicas,
-        max_ongoing_requests=64,
+        max_ongoing_requests=MOST_CALLS,
         health_check_period_s=2,
         health_check_timeout_s=10,
         graceful_shutdown_wait_loop_s=1,

@@ -11,6 +11,7 @@ from typing import Any
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.model import describe_files
 
+from .device import MOST_CALLS
 from .order import StreamOrder
 from .replica import StreamBlocks
 from .reply import BlockReply
@@ -37,8 +38,8 @@ class EngineReplica:
         name = serve.get_replica_context().replica_id.unique_id
         engine = describe_files(config).load(config)
         self._blocks = StreamBlocks(engine, StreamStore(store), name, every, cached)
-        self._blocks.on_snapshot = self._on_snapshot
-        self._pool = ThreadPoolExecutor(64, thread_name_prefix="sana-stream-call")
+        self._blocks.snapshots.on_written = self._on_snapshot
+        self._pool = ThreadPoolExecutor(MOST_CALLS, thread_name_prefix="sana-stream-call")
         self._running = 0
         self._progress = time.monotonic()  # when a call ended, or the first of several began
         self._draining = False
@@ -50,9 +51,11 @@ class EngineReplica:
         self._block_time = histogram("sana_stream_block_seconds", "seconds a block", bounds)
         self._store_time = histogram("sana_stream_snapshot_seconds", "seconds a snapshot", bounds)
 
-    async def block(self, stream: str, number: int, order: StreamOrder) -> BlockReply:
+    async def block(
+        self, stream: str, number: int, order: StreamOrder, due: float | None = None
+    ) -> BlockReply:
         """As `StreamBlocks.block`."""
-        reply = await self._in_pool(self._blocks.block, stream, number, order)
+        reply = await self._in_pool(self._blocks.block, stream, number, order, due)
         self._made.inc(reply.made)
         if reply.loaded is not None:
             self._loads.inc()

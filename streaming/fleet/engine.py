@@ -11,7 +11,8 @@ import torch
 from sana_stream._prompts import remove_suffix
 from sana_stream.engine.peers import SingleProcess
 from sana_stream.errors import ConfigError
-from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pending_changes import PendingChanges
 
 from .order import StreamOrder
 from .session import BlockSource, RemoteSession, RemoteSnapshot

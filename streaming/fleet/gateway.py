@@ -19,7 +19,8 @@ from sana_stream.streaming.web.fleet import FleetMetrics
 
 from .calls import FleetCounters, RetryingCalls
 from .claim import StoreClaim
-from .cluster import FleetConfig, check_address, deployed
+from .cluster import deployed
+from .config import FleetConfig, check_address
 from .engine import RemoteEngine, ReplayControl
 from .homes import HOMES
 from .jobs import StoredJobs, film_of, folder_of

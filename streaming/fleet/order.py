@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 SUFFIX = ".ckpt"
 
 
+def snapshot_name(block: int, digest: str) -> str:
+    """The name of the snapshot before a block, of the order with this digest up to there."""
+    return f"{block:08d}-{digest}{SUFFIX}"
+
+
 @dataclass(frozen=True, slots=True)
 class StreamChange:
     """What changes with one block; None for no change."""
@@ -142,7 +147,7 @@ class StreamOrder:
 
     def snapshot_name(self, block: int) -> str:
         """The name of the snapshot before a block."""
-        return f"{block:08d}-{self.digest(block)}{SUFFIX}"
+        return snapshot_name(block, self.digest(block))
 
     def snapshots(self, names: Collection[str]) -> list[int]:
         """The blocks that snapshots of these names come before, newest first.

@@ -26,7 +26,6 @@ class BlockReply:
         place: its machine and process, `HOST:PID`.
         made: blocks that were made for this reply; more than 1 after a move.
         loaded: the block before which the stream was loaded anew; None: it was in memory.
-        waited: seconds in which other streams of the replica came first.
     """
 
     index: int
@@ -42,7 +41,6 @@ class BlockReply:
     place: str = ""
     made: int = 1
     loaded: int | None = None
-    waited: float = 0.0
 
     def block(self) -> Block:
         """The block, with the frames as they are."""

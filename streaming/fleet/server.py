@@ -22,7 +22,7 @@ from sana_stream.streaming.serving.reporters import ServerReporter, StreamReport
 from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 from sana_stream.streaming.serving.stream import StreamMaker
 
-from .cluster import FleetConfig
+from .config import FleetConfig
 from .gateway import Gateway, GatewayStream
 
 if TYPE_CHECKING:

@@ -42,8 +42,10 @@ ORDER = "order.json"
 class BlockSource(Protocol):
     """Asks replicas for blocks, again where one is lost or late."""
 
-    def block(self, stream: str, number: int, order: StreamOrder) -> BlockReply:
-        """Block `number` of a stream."""
+    def block(
+        self, stream: str, number: int, order: StreamOrder, deadline: float | None = None
+    ) -> BlockReply:
+        """Block `number` of a stream, which is due at a time of `time.monotonic`."""
         ...
 
     def checkpoint(
@@ -62,6 +64,7 @@ class RemoteSnapshot:
     """A place in a remote stream; its tensors are on the replicas and in the store."""
 
     next_index: int
+    is_blending: bool  # as of `Snapshot`
 
 
 class RemoteSession:
@@ -102,6 +105,7 @@ class RemoteSession:
         self._prompt = order.before(self._next)[0]
         self._unsafe: deque[StreamPosition] = deque()
         self._take: TakePart | None = None
+        self._deadline: float | None = None
         self._lock = RLock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sana-stream-order")
         self._writing: Future[None] | None = None
@@ -119,11 +123,6 @@ class RemoteSession:
     def prompt(self) -> str:
         """The prompt of the next block, of the last one where the stream was just resumed."""
         return self._prompt
-
-    @property
-    def is_blending(self) -> bool:
-        """As `Session.is_blending`."""
-        return self._order.blends(self._next)
 
     @property
     def next_index(self) -> int:
@@ -226,7 +225,7 @@ class RemoteSession:
 
     def snapshot(self) -> RemoteSnapshot:
         """The place before the next block."""
-        return RemoteSnapshot(self._next)
+        return RemoteSnapshot(self._next, self._order.blends(self._next))
 
     def save(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
         """As `Session.save`, from a replica.
@@ -262,7 +261,7 @@ class RemoteSession:
             if self.is_complete:
                 raise StopIteration
             self._store_progress()
-            reply = self._source.block(self._stream, self._next, self._order)
+            reply = self._source.block(self._stream, self._next, self._order, self._deadline)
             for note in reply.notes:
                 logger.warning("%s: %s", self._stream, note)
             self.last, self.drift = reply, reply.drift
@@ -282,7 +281,8 @@ class RemoteSession:
         return nullcontext()
 
     def set_deadline(self, deadline: float | None) -> None:
-        """Do nothing: replicas answer in the order of the calls."""
+        """As `Session.set_deadline`; the replica serves the streams that it has by it."""
+        self._deadline = deadline
 
     def close(self, keep: bool) -> None:
         """Wait for what is being stored; store how far the stream has come if it is to be kept."""

@@ -33,7 +33,8 @@ class NetworkOutput:
 
     Args:
         name: the name for messages.
-        connect: returns a new connection, or raises OSError.
+        connect: returns a new connection; raises OSError, or BlockingIOError where none is there
+            yet.
         create_muxer: returns the muxer of a new connection.
         video: the format of the stream.
         sole_output: the run has no other output.
@@ -142,9 +143,10 @@ class NetworkOutput:
             self._open()
         except OutputCancelled as error:
             raise OutputCancelled(f"{self.name}: no reader has connected") from error
+        except BlockingIOError:
+            return False  # not yet: the next block asks again
         except OSError as error:
-            if not isinstance(error, BlockingIOError):
-                self._last_fault = _reason(error)
+            self._last_fault = _reason(error)
             self._plan_next_try()
             return False
         if self._dropped:

@@ -15,7 +15,6 @@ from sana_stream.streaming.video_format import EncoderSettings, StreamSpec
 
 from .addresses import open_address
 from .base import Output
-from .ffmpeg_transport import FORMATS
 from .file import FileOutput
 from .hls import HlsOutput
 from .images import ImageSequenceOutput
@@ -43,7 +42,8 @@ def open_output(
     Args:
         target: a file (`.mp4 .mkv .mov .ts .webm .y4m`) or a named pipe of such a name, a pattern
             of PNG pictures (`frames/%06d.png`), a playlist (`folder/live.m3u8`), `-` for standard
-            output, or a URL: `tcp:// unix:// udp:// rtmp:// rtmps:// srt:// http:// https://`.
+            output, or a URL: `tcp:// unix:// udp:// rtmp:// rtmps:// http:// https:// whip://
+            whips:// srt:// rist://`; `http://` and `https://` with `?whip` are WHIP.
         spec: the format, the encoder settings and the metadata of the stream.
         options: the settings of this output; None: a new output, written from its first frame.
         locks: the locks of the run, where several outputs share them.
@@ -73,9 +73,7 @@ def holds_sound(target: str, container: str | None = None) -> bool:
     if not is_address(target):
         suffix = Path(target).suffix.lower()
         return suffix == ".m3u8" or CONTAINERS[BY_SUFFIX.get(suffix, "rawvideo")].audio is not None
-    scheme = target.partition("://")[0]
-    default = "matroska" if target == STDOUT or scheme in FORMATS else "mpegts"
-    kind = CONTAINERS.get(container or default)
+    kind = CONTAINERS.get(container or "matroska")  # all defaults have some
     return kind is not None and kind.audio is not None
 
 

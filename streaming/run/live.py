@@ -19,15 +19,18 @@ from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.metrics import ServerMetrics
 from sana_stream.streaming.web.options import ANY_ORIGIN, NO_OPTIONS, WebOptions
 from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
+from sana_stream.streaming.web.served_model import ANY_MODEL, ServedModel
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
 from .config import RunConfig
 from .messages import one_line
+from .model_facts import word_finder
 from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
 if TYPE_CHECKING:
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.control.job_queue import JobQueue
     from sana_stream.streaming.web.fleet import FleetStatus
 
@@ -89,6 +92,7 @@ class LivePage:
 
     Attributes:
         metrics: what the streams make.
+        model: what clients may know of the model.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -103,13 +107,14 @@ class LivePage:
         fleet: FleetStatus | None = None,
         web: WebOptions = NO_OPTIONS,
         ready: Readiness | None = None,
+        model: ServedModel = ANY_MODEL,
     ) -> None:
         access = AccessPolicy.on(host, port, web)
         if token is not None:
             access = replace(access, control_token=token)
         self.metrics = ServerMetrics()
         self._streams = StreamRegistry(self.metrics.follow)
-        self._server = WebServer(self._streams, access, jobs, fleet, ready, self.metrics)
+        self._server = WebServer(self._streams, access, jobs, fleet, ready, self.metrics, model)
         access = self._server.access
         logger.info("the page is at %s", access.url())
         if ANY_ORIGIN in web.cors_origins and access.control_token is None:
@@ -126,14 +131,15 @@ class LivePage:
         control: LiveControl,
         recording: Path | None,
         stream_id: int | None = None,
+        audio: AudioTrack | None = None,
     ) -> ActiveStream:
         """Show the stream of a run that is about to begin; `recording` can be downloaded.
 
-        Without a `stream_id` it gets the one after the last stream's.
+        Without a `stream_id` it gets the one after the last stream's. `audio` is its sound.
         """
         video = plan.video_format
         longest, made = plan.blocks.longest_block, plan.origin.frames
-        feed = LiveFeed(video, longest, made, metadata_of(plan))
+        feed = LiveFeed(video, longest, made, metadata_of(plan), audio)
         title, seed = plan.config.title, plan.config.seed
         status = RunStatus(
             *(video, title, seed, plan.frames, status_prompts(plan)),
@@ -192,7 +198,10 @@ class LiveSession:
 
 @contextmanager
 def open_live(
-    plan: RunPlan, control: LiveControl, resolve: Callable[[Story, RunConfig], RunPlan]
+    plan: RunPlan,
+    control: LiveControl,
+    resolve: Callable[[Story, RunConfig], RunPlan],
+    audio: AudioTrack | None = None,
 ) -> Iterator[LiveSession | None]:
     """Open everything that may direct the run; None when nothing may.
 
@@ -200,6 +209,7 @@ def open_live(
         plan: of the run.
         control: takes prompts and commands.
         resolve: places a changed story on the run's blocks.
+        audio: the sound of the page.
 
     Raises:
         InvalidOutputError: the page cannot be served.
@@ -210,8 +220,11 @@ def open_live(
         return
     with ExitStack() as opened:
         if config.web is not None:
-            page = opened.enter_context(LivePage(config.host, config.web, config.token))
-            stream = page.begin(plan, control, recording_of(config))
+            words = plan.vocabulary and word_finder(plan.vocabulary)
+            page = opened.enter_context(
+                LivePage(config.host, config.web, config.token, model=ServedModel(words))
+            )
+            stream = page.begin(plan, control, recording_of(config), audio=audio)
         if config.watch and config.prompt_file is not None:
             watched = WatchedStory(config.prompt_file, lambda story: resolve(story, config))
         yield LiveSession(control, resolve, watched, stream)

@@ -44,7 +44,11 @@ LEAST_SPACE = 8 << 20  # bytes; with less, a video would end before it shows any
 
 @contextmanager
 def open_outputs(
-    plan: RunPlan, locks: OutputLocks, stop: Event, stdout: int | None = None
+    plan: RunPlan,
+    locks: OutputLocks,
+    stop: Event,
+    stdout: int | None = None,
+    audio: AudioTrack | None = None,
 ) -> Iterator[Sequence[Output]]:
     """Check and lock every output of a run; they are closed at the end of the context.
 
@@ -56,6 +60,7 @@ def open_outputs(
         locks: of the run.
         stop: set when the run is to stop; ends all waiting.
         stdout: the descriptor that `claim_stdout` returned, where an output is standard output.
+        audio: the sound of the outputs that can have some.
 
     Raises:
         InvalidOutputError: an output that cannot be opened.
@@ -75,7 +80,7 @@ def open_outputs(
     encoder = EncoderSettings(
         config.codec, config.crf, config.preset, config.nvenc, config.bit_depth
     )
-    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan), audio_of(config))
+    spec = StreamSpec(plan.video_format, encoder, metadata_of(plan), audio)
     captions = caption_files(config.targets)
     sign = None if config.sign is None else expand_user(config.sign)
     if sign is not None and not any(map(_can_be_signed, config.targets)):
@@ -111,7 +116,7 @@ def _can_be_signed(target: str) -> bool:
 
 
 def audio_of(config: RunConfig) -> AudioTrack | None:
-    """The sound of a run's outputs.
+    """The sound of a run's outputs and of its page.
 
     Raises:
         InvalidOutputError: the file has no sound.
@@ -124,14 +129,16 @@ def audio_of(config: RunConfig) -> AudioTrack | None:
     from sana_stream.streaming.outputs.open import holds_sound
 
     silent = [out for out in config.targets if not holds_sound(out, config.container)]
-    if len(silent) == len(config.targets):
+    if len(silent) == len(config.targets) and config.web is None:
         raise ConfigError(
-            "audio= needs an output that can have sound: give one such as outputs=['film.mp4'], or"
-            " container='matroska' for a pipe or a socket"
+            "audio= needs an output that can have sound: give one such as outputs=['film.mp4'];"
+            " uncompressed video and PNG files have none"
         )
     track = AudioTrack(AudioLoop(expand_user(config.audio)))
     for output in silent:
-        logger.warning("%s: has no sound; MP4, MOV, Matroska and WebM have", redact_url(output))
+        logger.warning(
+            "%s: has no sound, as all uncompressed video and PNG files", redact_url(output)
+        )
     return track
 
 

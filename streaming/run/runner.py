@@ -24,7 +24,7 @@ from .inputs import VideoStart, check_pictures, read_video_start
 from .live import LiveSession, open_live
 from .messages import story_notes
 from .model import RunModel, describe
-from .outputs import open_outputs
+from .outputs import audio_of, open_outputs
 from .plan import (
     NEW_VIDEO,
     RunOrigin,
@@ -297,16 +297,19 @@ class Run:
     def _open(self, opened: ExitStack) -> None:
         locks, stop = opened.enter_context(self.locks), self.control.stop
         self._checkpoints = opened.enter_context(Checkpoints(self.plan, locks))
+        audio = None
+        if self._outputs is None or (self._live is None and self.config.web is not None):
+            audio = audio_of(self.config)
         if self._outputs is None:
             if not self.config.outputs and self.config.web is None:
                 raise ConfigError("outputs is empty: name a file, such as outputs=['film.mp4']")
-            opening = open_outputs(self.plan, locks, stop, self._stdout)
+            opening = open_outputs(self.plan, locks, stop, self._stdout, audio)
             self._outputs = opened.enter_context(opening)
         else:
             for output in self._outputs:
                 opened.callback(output.close)
         if self._live is None:
-            opening = open_live(self.plan, self.control, self._resolve)
+            opening = open_live(self.plan, self.control, self._resolve, audio)
             self._live = opened.enter_context(opening)
 
     def load(self) -> None:

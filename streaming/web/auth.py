@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request, cookie_parser
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from sana_stream.errors import InvalidOutputError
@@ -169,7 +169,7 @@ class AccessMiddleware:
             return
         given, bearer = self._given(scope), _bearer(headers)
         # a page of another origin, which is allowed, must send a token or key of its own
-        kept = None if foreign else cookie_parser(headers.get("cookie", ""))
+        kept = None if foreign else HTTPConnection(scope).cookies
         token = given or (kept or {}).get(self._access.cookie)
         role = self._access.role(token) if bearer is None else self._access.bearer_role(bearer)
         if role is Role.NONE:

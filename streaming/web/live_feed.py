@@ -15,6 +15,7 @@ from sana_stream.streaming.video_format import EncoderSettings, Metadata, Stream
 
 if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
+    from sana_stream.streaming.audio import AudioTrack
 
 _KEPT = 12  # fragments; a viewer that is further behind continues with the newest
 
@@ -38,6 +39,7 @@ class LiveFeed:
         longest_block: pixel frames of the longest block; default: as those written so far.
         frames: how many frames were made before, of a stream that is resumed.
         metadata: of the stream.
+        audio: its sound.
 
     Attributes:
         frames: how many frames were made.
@@ -54,13 +56,14 @@ class LiveFeed:
         longest_block: int = 0,
         frames: int = 0,
         metadata: Metadata | None = None,
+        audio: AudioTrack | None = None,
     ) -> None:
         self.frames = frames
         self.viewers = 0
         self._requested = time.monotonic()
         self._longest = video.seconds(longest_block)
         self._video = video
-        spec = StreamSpec(video, EncoderSettings("h264"), metadata or Metadata())
+        spec = StreamSpec(video, EncoderSettings("h264"), metadata or Metadata(), audio)
         self._fragments = Mp4Fragmenter(spec)
         self._lock = Lock()
         self._segments: deque[MediaSegment] = deque(maxlen=_KEPT)

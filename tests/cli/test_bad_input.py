@@ -41,6 +41,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--promt", "a"), "--promt is not an option: did you mean --prompt?"),
         (("--sedes=4", *PROMPT), "--sedes is not an option: did you mean --seed?"),
         (("--qqqqqq", *PROMPT), "--qqqqqq is not an option: --help lists all options"),
+        (("--prmopt", "a"), "--prmopt is not an option: did you mean --prompt?"),
+        (
+            ("resme", "film.mp4"),
+            '"resme" is not a command: did you mean sana-stream resume film.mp4?',
+        ),
+        (
+            ("resme film.mp4",),
+            '"resme" is not a command: did you mean sana-stream resume film.mp4?',
+        ),
+        (("resume film.mp4",), '"resume film.mp4" is not a command: did you mean sana-stream resu'),
+        (
+            ("serv", "--port", "80"),
+            '"serv" is not a command: did you mean sana-stream serve --port',
+        ),
+        (("inof", "pocket"), '"inof" is not a command: did you mean sana-stream info pocket?'),
+        (("brunch", "at", "the", "sea"), '"brunch" and "at" are two arguments without an option'),
+        (("ranch", "house"), '"ranch" and "house" are two arguments without an option'),
         (("a", "boat"), '"a" and "boat" are two arguments without an option: put a prompt in qu'),
         (("a", *PROMPT), '"a" and --prompt both give a prompt: use --prompt for each'),
         (("a", *FILE), '"a" and --prompt-file both give prompts: give one of them'),

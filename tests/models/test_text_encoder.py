@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,3 +74,27 @@ def test_text_offload_device_depends_on_gpu_memory(
 def test_text_offload_device_on_cpu_is_none():
     assert text_offload_device(torch.device("cpu"), None) is None
     assert text_offload_device(torch.device("cpu"), True) is None
+
+
+def test_prompts_are_tokenized_one_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    """Two streams: one encodes while the other one's prompt is checked, with other settings."""
+    tokenizer, busy = tiny_tokenizer(), threading.Lock()
+
+    class Tokenizer:
+        is_fast = True
+
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            assert busy.acquire(blocking=False), "another thread is at work"
+            try:
+                time.sleep(0.001)
+                return tokenizer(*args, **options)
+            finally:
+                busy.release()
+
+    text = TextEncoder(Tokenizer(), tiny_text_encoder().eval(), ("in a film:",), 12, CPU)
+    long = "a red boat on the sea " * 20
+    with ThreadPoolExecutor(2) as threads:
+        encoded = threads.submit(lambda: [text.encode(long)[0] for _ in range(10)])
+        checked = threads.submit(lambda: [text.unread(long) for _ in range(10)])
+        assert len({embeds.shape for embeds in encoded.result()}) == 1
+        assert all("is too long" in (line or "") for line in checked.result())

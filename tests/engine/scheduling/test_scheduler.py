@@ -187,6 +187,26 @@ def test_paused_or_slow_stream_costs_others_nothing(kind: str):
     assert times[0] == times[1]
 
 
+def test_paused_stream_keeps_its_place_in_the_queue_and_lets_others_pass():
+    device = Device(Limits(1))
+    streams = [device.stream() for _ in range(4)]
+    for stream in streams:
+        device.scheduler.add(stream)
+    first, paused, second, third = streams
+    device.scheduler.pause(paused.id)
+    device.scheduler.abort(first.id)
+    assert list(device.scheduler.running) == [second.id]
+    assert [device.scheduler.place(each.id) for each in (paused, third)] == [1, 2]
+    assert device.scheduler.resume(paused.id) == 1
+    device.scheduler.abort(second.id)
+    assert list(device.scheduler.running) == [paused.id]
+    device.scheduler.pause(third.id)
+    device.scheduler.abort(paused.id)
+    assert not device.scheduler.running
+    assert device.scheduler.resume(third.id) == 0
+    assert list(device.scheduler.running) == [third.id]
+
+
 def test_sampled_block_of_a_paused_stream_is_decoded():
     device = Device()
     stream = device.stream()

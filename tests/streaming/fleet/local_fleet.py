@@ -22,7 +22,7 @@ from sana_stream.cli.commands.serve import ServeReporter
 from sana_stream.cli.main import main
 from sana_stream.streaming.fleet import gateway
 from sana_stream.streaming.fleet.calls import ReplicaLost
-from sana_stream.streaming.fleet.cluster import FleetConfig
+from sana_stream.streaming.fleet.config import FleetConfig
 from sana_stream.streaming.fleet.homes import HOMES
 from sana_stream.streaming.fleet.replica import StreamBlocks
 from sana_stream.streaming.fleet.server import FleetServer
@@ -54,6 +54,7 @@ class LocalReplicas:
     def __init__(self, engine: Engine, fleet: FleetConfig) -> None:
         self._engine, self._fleet = engine, fleet
         self.replicas: dict[str, StreamBlocks] = {}
+        self.all: list[StreamBlocks] = []  # lost ones too
         self.on_call: Callable[[str, tuple[Any, ...]], None] = lambda method, arguments: None
         for name in ("a", "b"):
             self.start(name)
@@ -62,6 +63,7 @@ class LocalReplicas:
         """Start a replica, in place of one of this name."""
         store = StreamStore(self._fleet.store)
         self.replicas[name] = StreamBlocks(self._engine, store, name, self._fleet.every)
+        self.all.append(self.replicas[name])
         HOMES.update(self.replicas)
 
     def lose(self) -> None:
@@ -142,7 +144,7 @@ def serving(
         finally:
             served.end()
             recordings.close()
-            for replica in replicas.replicas.values():
+            for replica in replicas.all:
                 replica.close()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 
 from sana_stream import Engine
 from sana_stream.engine.block import Block
+from sana_stream.engine.scheduling import SchedulerOutput
 from sana_stream.errors import ConfigError, HealthError, StoreError
 from sana_stream.streaming.fleet.calls import FleetCounters, ReplicaLate, ReplicaLost, RetryingCalls
 from sana_stream.streaming.fleet.homes import HomeTable
@@ -31,10 +35,27 @@ def engine(tiny_engine: Engine) -> Engine:
     return tiny_engine
 
 
+@pytest.fixture(autouse=True)
+def replicas(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StreamBlocks]]:
+    """All replicas of a test, which end with it."""
+    made: list[StreamBlocks] = []
+    begin = StreamBlocks.__init__
+
+    def recorded(self: StreamBlocks, *args: Any, **named: Any) -> None:
+        begin(self, *args, **named)
+        made.append(self)
+
+    monkeypatch.setattr(StreamBlocks, "__init__", recorded)
+    yield made
+    for each in made:
+        each.close()
+
+
 class Fleet:
     """Two replicas in this process, and the transport of their gateway."""
 
     def __init__(self, engine: Engine, store: StreamStore, every: int = 2) -> None:
+        self.due: list[float | None] = []
         self.engine, self.store, self.every = engine, store, every
         self.homes = HomeTable()
         self.replicas: dict[str, StreamBlocks] = {}
@@ -52,6 +73,7 @@ class Fleet:
         home = self.homes.choose(stream)
         assert home is not None
         self.count += 1
+        self.due += arguments[2:] if method == "block" else ()
         if (error := self.fail(self.count)) is not None:
             raise error
         return getattr(self.replicas[home], method)(stream, *arguments)
@@ -110,7 +132,7 @@ def test_blocks_equal_a_plain_session_whichever_replica_is_lost(
     assert fleet.counters.retries["lost"] == 1
     assert fleet.counters.remade > 0
     for replica in fleet.replicas.values():
-        replica.close()
+        replica.snapshots.wait(STREAM)
     kept = [name for name in store.names(STREAM) if name.endswith(".ckpt")]
     assert [name[:8] for name in kept] == ["00000006", "00000008"]  # the last two
 
@@ -184,12 +206,60 @@ def test_a_repeated_call_returns_the_last_block(engine: Engine) -> None:
     assert not np.array_equal(other.frames[: len(back.frames)], back.frames[: len(other.frames)])
 
 
+def test_deadlines_reach_the_replica_as_the_time_that_is_left(engine: Engine) -> None:
+    """Clocks of machines differ; a repeated call has less time left."""
+    fleet = Fleet(engine, StreamStore("memory://"))
+    remote = fleet.session(order_of(engine))
+    next(remote)
+    remote.set_deadline(time.monotonic() + 50)
+    fleet.fail = lambda call: ReplicaLost("x") if call == 2 else None
+    next(remote)
+    first, second, third = fleet.due
+    assert first is None
+    assert second is not None
+    assert third is not None
+    assert 0 < third < second <= 50
+
+
+def test_the_stream_that_runs_out_of_video_first_comes_first(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, order = StreamBlocks(engine, StreamStore("memory://")), order_of(engine)
+    shared = blocks._device.shared
+    assert shared is not None
+    scheduler, ran, go = shared._scheduler, list[int](), threading.Event()
+    for name in ("early", "late"):
+        blocks.block(name, 0, order)
+    plain = plain_of(engine, order)
+    next(plain)
+
+    def recorded(output: SchedulerOutput, execute: Any = scheduler.execute) -> float:
+        ran.extend(stream.id for stream in output.streams)
+        return execute(output)
+
+    with ThreadPoolExecutor(3) as threads:
+        held = threads.submit(engine.lane.run, "hold", 1, lambda: go.wait(20))
+        asked = []
+        for number, (name, due) in enumerate((("early", 90.0), ("late", 5.0)), 1):
+            asked.append(threads.submit(blocks.block, name, 1, order, due))
+            while sum(len(stream.tasks) for stream in scheduler.running.values()) < number:
+                assert not held.done()
+        monkeypatch.setattr(scheduler, "execute", recorded)
+        go.set()
+        frames = next(plain).frames
+        assert all(np.array_equal(reply.result().frames, frames) for reply in asked)
+    assert ran[0] == 1  # the second one that came
+    assert set(ran) == {0, 1}
+
+
 def test_the_least_recently_used_stream_is_dropped(engine: Engine) -> None:
     blocks = StreamBlocks(engine, StreamStore("memory://"), cached=2)
     order = order_of(engine)
     for name in ("x", "y", "x", "z"):
         blocks.block(name, 0, order)
     assert blocks.streams == ("x", "z")
+    assert blocks._device.shared is not None
+    assert blocks._device.shared.stats().swapped == 2  # they want nothing between two calls
     assert blocks.block("y", 1, order).loaded == 0
 
 
@@ -201,7 +271,7 @@ def test_a_lost_store_does_not_stop_the_blocks(engine: Engine) -> None:
     blocks = StreamBlocks(engine, Broken("memory://"), every=1)
     order = order_of(engine)
     blocks.block(STREAM, 0, order)
-    blocks._writing[STREAM].result()
+    blocks.snapshots.wait(STREAM)
     assert any("gone" in note for note in blocks.block(STREAM, 1, order).notes)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sana_stream import Engine, Run, RunConfig
 from sana_stream.errors import StoreError
-from sana_stream.streaming.fleet.cluster import FleetConfig
+from sana_stream.streaming.fleet.config import FleetConfig
 from sana_stream.streaming.fleet.store import StreamStore
 
 from ...command import pictures, run

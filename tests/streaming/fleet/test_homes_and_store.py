@@ -16,7 +16,7 @@ from hypothesis.strategies import DataObject, data, integers, sampled_from, sets
 
 from sana_stream.errors import ConfigError, StoreError
 from sana_stream.streaming.fleet.claim import NAME, StoreClaim
-from sana_stream.streaming.fleet.cluster import check_address
+from sana_stream.streaming.fleet.config import check_address
 from sana_stream.streaming.fleet.homes import HomeTable
 from sana_stream.streaming.fleet.store import StreamStore
 

@@ -11,7 +11,8 @@ import pytest
 from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.snapshot.file import read_header
-from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pending_changes import PendingChanges
 
 from ...command import pictures, run
 from ...interruptions import LIVE, at_block, interrupt, posix

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sana_stream.engine.engine import Engine
-from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.control.pending_changes import PendingChanges
 
 from ...command import pictures, run
 from ...interruptions import (

@@ -11,7 +11,8 @@ import pytest
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.session.session import Session
 from sana_stream.errors import CommandError
-from sana_stream.streaming.control.live_control import LiveControl, PendingChanges
+from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.control.scheduled_prompt import ScheduledPrompt
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.runner import Run

@@ -9,7 +9,7 @@ from http.client import HTTPMessage
 
 import pytest
 
-from sana_stream.streaming.control.live_control import PendingChanges
+from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
