@@ -39,6 +39,7 @@ const form = make(
 );
 card.append(form);
 
+const tenth = (seconds) => Math.ceil(seconds * 10) / 10;
 const others = () => coming().filter((cue) => !edited || cue.at !== edited.at);
 
 // Open the card for a coming prompt, or for a new one at a time; `anchor` is an element or a point.
@@ -47,7 +48,7 @@ export function editCue(cue, time, anchor) {
   returnTo = anchor.focus ? anchor : document.activeElement;
   heading.textContent = cue ? `Prompt at ${clock(cue.at)}` : "New prompt";
   text.value = cue?.prompt ?? "";
-  at.value = (cue?.at ?? Math.max(time, earliest())).toFixed(1);
+  at.value = cue ? Number(cue.at.toFixed(3)) : tenth(Math.max(time, earliest()));
   blocks.value = cue?.blocks ?? 0;
   answer.textContent = "";
   remove.hidden = !cue;
@@ -68,7 +69,7 @@ async function store(cues, done) {
     say(done);
     close();
   } catch (error) {
-    if (error.status === 409) at.value = (earliest() + blockSeconds()).toFixed(1);
+    if (error.status === 409) at.value = tenth(earliest() + blockSeconds());
     answer.textContent = error.message;
   }
 }
