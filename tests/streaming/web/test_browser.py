@@ -78,7 +78,7 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         browser.run("document.getElementById('blend').value = 3")
         browser.press("\ue007", "#prompt")
         browser.wait("document.getElementById('notice').textContent === 'over 3 blocks'")
-        browser.wait("document.querySelector('#story .now span').textContent.includes('Lanterns')")
+        browser.wait("document.querySelector('#cues .now').textContent.includes('Lanterns')")
         await_colour(browser, prompt)
         said = browser.wait("document.getElementById('answer').textContent.match(/^On .*/)")[0]
         waited = re.fullmatch(r"On screen (\d+\.\d) s after it was sent\.", said)
@@ -86,7 +86,7 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         assert float(waited[1]) > 0
         # What was typed is text, wherever it appears.
         assert browser.run("return document.querySelector('#caption').textContent") == prompt
-        assert browser.run("return document.querySelectorAll('#story i, #story b').length") == 0
+        assert browser.run("return document.querySelectorAll('#cues i, #cues b').length") == 0
         # The arrow key brings it back.
         browser.press("\ue013", "#prompt")
         assert browser.run("return document.getElementById('prompt').value") == prompt
