@@ -42,7 +42,8 @@ function describe(cue) {
 
 function option(cue, index) {
   const text = make("span", { className: "text" }, cue.prompt);
-  const element = make("div", { role: "option", id: `cue-${index}` }, text);
+  const edge = make("span", { className: "edge" }); // by which a coming prompt is dragged
+  const element = make("div", { role: "option", id: `cue-${index}` }, text, edge);
   element.addEventListener("pointerdown", onPointerDown);
   element.addEventListener("pointermove", onPointerMove);
   element.addEventListener("pointerup", onPointerUp);
@@ -108,7 +109,7 @@ function retime(cue, at) {
 function onPointerDown(event) {
   const element = event.currentTarget;
   if (event.button || !mayMove(element.cue)) return;
-  const onEdge = event.clientX - element.getBoundingClientRect().left < 16;
+  const onEdge = event.target.className === "edge";
   if (event.pointerType === "touch" && !onEdge) return; // the strip scrolls
   dragged = { element, cue: element.cue, from: event.clientX, moved: false };
   element.setPointerCapture(event.pointerId);

@@ -78,7 +78,7 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         browser.run("document.getElementById('blend').value = 3")
         browser.press("\ue007", "#prompt")
         browser.wait("document.getElementById('notice').textContent === 'over 3 blocks'")
-        browser.wait("document.querySelector('#story .now span').textContent.includes('Lanterns')")
+        browser.wait("document.querySelector('#cues .now').textContent.includes('Lanterns')")
         await_colour(browser, prompt)
         said = browser.wait("document.getElementById('answer').textContent.match(/^On .*/)")[0]
         waited = re.fullmatch(r"On screen (\d+\.\d) s after it was sent\.", said)
@@ -86,7 +86,7 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         assert float(waited[1]) > 0
         # What was typed is text, wherever it appears.
         assert browser.run("return document.querySelector('#caption').textContent") == prompt
-        assert browser.run("return document.querySelectorAll('#story i, #story b').length") == 0
+        assert browser.run("return document.querySelectorAll('#cues i, #cues b').length") == 0
         # The arrow key brings it back.
         browser.press("\ue013", "#prompt")
         assert browser.run("return document.getElementById('prompt').value") == prompt
@@ -112,6 +112,22 @@ def test_a_second_viewer_joins_late_and_the_first_continues(browser: Browser) ->
             for window in (phone, browser)
         )
         assert dark != light
+
+
+def test_page_works_below_the_path_of_a_proxy(browser: Browser) -> None:
+    with serving("--second", "--root-path", "/video/v2") as url:
+        browser.open(f"{url}video/v2/")
+        browser.wait(MOVING.format(0.5))
+        browser.press("dusk\ue007", "#prompt")
+        await_colour(browser, "dusk")
+        asked = (
+            "performance.getEntriesByType('resource').map((each) => new URL(each.name).pathname)"
+        )
+        paths = browser.run(f"return {asked}")
+        assert {path for path in paths if not path.startswith("/video/v2/")} == set()
+        assert "/video/v2/status" in paths
+        browser.run("document.querySelector('#streams a').click()")
+        browser.wait("location.pathname === '/video/v2/streams/1/'")
 
 
 def test_each_stream_has_a_page_of_its_own(browser: Browser) -> None:
