@@ -121,6 +121,32 @@ class Recordings:
             path = self._of_stream.get(stream_id, self._folder / f"stream-{stream_id:04}.mp4")
             return path if path in self._index.recordings() else None
 
+    def finished(self) -> dict[int, Path]:
+        """The recordings that are not written any more, also of earlier servers, by stream."""
+        with self._lock:
+            named = {path: stream_id for stream_id, path in self._of_stream.items()}
+            paths = set(self._index.recordings()) - self._running
+            numbers = {path: int(path.stem.removeprefix("stream-")) for path in paths}
+            return {named.get(path, number): path for path, number in numbers.items()}
+
+    def remove_finished(self, stream_id: int) -> bool:
+        """Remove the recording of an ended stream with what is next to it.
+
+        Returns:
+            False where it has none. A file that another program has changed stays, and is no longer
+            listed.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        with self._lock:
+            path = self.finished().get(stream_id)
+            if path is None:
+                return False
+            self._index.claim()
+            self._remove(path)
+            return True
+
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""
         return path.parent.absolute() == self._folder.absolute() and path.exists()

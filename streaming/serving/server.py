@@ -13,6 +13,7 @@ from sana_stream.errors import BranchError, ConfigError, JobError, SanaStreamErr
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.films import RecordedFilms
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.model_facts import served_model
@@ -95,8 +96,8 @@ class StreamServer:
         """Serve the page, which submits jobs, inside the context."""
         config = self._config
         page = (config.host, config.web or 0, config.token, self._jobs, self._fleet)
-        model = served_model(config, self._model)
-        with LivePage(*page, self._options.web, self.unready, model) as self._page:
+        shown = (served_model(config, self._model), RecordedFilms(self._recordings))
+        with LivePage(*page, self._options.web, self.unready, *shown) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 
