@@ -289,12 +289,15 @@ class RemoteSession:
         self._deadline = deadline
 
     def close(self, keep: bool) -> None:
-        """Wait for what is being stored; store how far the stream has come if it is to be kept."""
+        """Wait for what is being stored; store how far the stream has come if it is to be kept.
+
+        Where the store cannot be reached, it is continued from what was stored before.
+        """
         self._writer.shutdown()
         if keep:
             with self._lock:
                 self._advance()
-                self._store_order()
+                self._write(order_to_json(self._order))
 
     def _change(self, change: StreamChange) -> None:
         order = self._order.with_change(change)

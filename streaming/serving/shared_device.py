@@ -78,7 +78,7 @@ class SharedDevice:
         self._timed = not overcommit
         self._lock = Lock()
         self._beginning: int | None = None  # the thread whose stream is not attached yet
-        self._reason = ""  # why the next stream waits, as it was logged
+        self._said_why = False  # the next stream waits, and the reason is logged
 
     def __enter__(self) -> Self:
         """Measure the model; raises ConfigError where no stream fits."""
@@ -104,9 +104,9 @@ class SharedDevice:
                 return False
             found = self._shared.admit(self._settings, self._fps, self._timed)
             if found.fits:
-                self._beginning, self._reason = get_ident(), ""
-            elif found.reason != self._reason and not self._reason:
-                self._reason = found.reason
+                self._beginning, self._said_why = get_ident(), False
+            elif not self._said_why:
+                self._said_why = True
                 logger.info("the next stream waits: %s", found.reason)
             return found.fits
 

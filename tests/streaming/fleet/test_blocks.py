@@ -206,6 +206,20 @@ def test_a_repeated_call_returns_the_last_block(engine: Engine) -> None:
     assert not np.array_equal(other.frames[: len(back.frames)], back.frames[: len(other.frames)])
 
 
+def test_a_stream_ends_without_an_error_where_its_store_is_gone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = Fleet(engine, StreamStore("memory://")).session(order_of(engine))
+    next(remote)
+
+    def unreachable(store: StreamStore, name: str, data: bytes) -> None:
+        raise StoreError("s3://films: cannot be reached")
+
+    monkeypatch.setattr(StreamStore, "put", unreachable)
+    remote.close(keep=True)
+    assert "its position is not stored (s3://films: cannot be reached)" in caplog.text
+
+
 def test_deadlines_reach_the_replica_as_the_time_that_is_left(engine: Engine) -> None:
     """Clocks of machines differ; a repeated call has less time left."""
     fleet = Fleet(engine, StreamStore("memory://"))
