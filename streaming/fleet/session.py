@@ -193,6 +193,11 @@ class RemoteSession:
             new = None if seed == before else seed
             self._change(replace(self._order.change_at(self._next), seed=new))
 
+    def set_gateway_values(self, values: Mapping[str, Any]) -> None:
+        """Store the gateway's own values before the next block is asked for."""
+        with self._lock:
+            self._order, self._changed = replace(self._order, gateway=dict(values)), True
+
     def keep_history(self, seconds: float) -> None:
         """Let the stream be rewound by `seconds`; snapshots that this needs are kept."""
         frames = round(ARGUMENTS.number("seconds", seconds, most=1e9) * self._fps)
