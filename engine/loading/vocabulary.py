@@ -69,8 +69,11 @@ class Vocabulary:
 
     def nearest(self, word: str) -> str | None:
         """The known word that is spelled most like an unknown one; `None` where none is."""
-        matches = get_close_matches(word, self.content_words, n=1, cutoff=SIMILARITY)
-        return matches[0] if matches else None
+        return next(iter(self.similar(word, 1)), None)
+
+    def similar(self, word: str, most: int = 3) -> list[str]:
+        """The known words that are spelled like an unknown one, most alike first."""
+        return get_close_matches(word, self.content_words, n=most, cutoff=SIMILARITY)
 
     @property
     def content_words(self) -> list[str]:

@@ -76,11 +76,6 @@ class Session:
         return self._snapshot.prompt
 
     @property
-    def is_blending(self) -> bool:
-        """Whether the next block is generated from a mixture of the prompts of a blend."""
-        return self._snapshot.blend is not None
-
-    @property
     def next_index(self) -> int:
         """Number of the next block."""
         return self._snapshot.next_index

@@ -100,6 +100,11 @@ class Snapshot:
             return self.blend.mixes(self.prompt, self.negative_prompt)
         return parse_mix(self.prompt), ((self.negative_prompt, 1.0),)
 
+    @property
+    def is_blending(self) -> bool:
+        """Whether the next block is generated from a mixture of the prompts of a blend."""
+        return self.blend is not None
+
     def with_prompts(
         self, prompt: str, negative_prompt: str | None = None, blocks: int = 0
     ) -> Snapshot:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from shutil import which
 
 import torch
 
@@ -38,6 +40,11 @@ def choose_decoder_kernels(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     if find_spec("triton") is None:
         logger.warning("triton is missing, so the slower torch code runs; pip install triton")
+        return False
+    if sys.platform == "linux" and not (os.environ.get("CC") or which("gcc") or which("clang")):
+        logger.warning(
+            "triton needs a C compiler to load kernels, so the slower torch code runs; install gcc"
+        )
         return False
     register_kernels()
     return True

@@ -9,7 +9,7 @@ from .pending_changes import PendingChanges
 
 
 class JournaledControl(LiveControl):
-    """Records each change of prompts, negative prompt and seed before its block is generated.
+    """Records each change of prompts, negative prompt, seed and picture before its block is made.
 
     A resumed stream repeats the changes that came after its checkpoint, at the same frames, so that
     its video equals an undisturbed one. Rewinds and saved moments are not repeated.
@@ -30,8 +30,11 @@ class JournaledControl(LiveControl):
 
     def drain(self, frame: int | None = None) -> PendingChanges:
         """The earlier changes at this frame, or else the new ones, which are recorded."""
-        if frame is not None and (earlier := self._earlier.pop(frame, None)) is not None:
-            return earlier
+        if frame is not None:
+            earlier = self._earlier.pop(frame, None)
+            self._earlier = {at: each for at, each in self._earlier.items() if at > frame}
+            if earlier is not None:
+                return earlier
         changes = super().drain(frame)
         if frame is not None and changes.lasting != PendingChanges():
             self._record(frame, changes.lasting)

@@ -116,6 +116,7 @@ class LiveControl:
         self.check_story: Callable[[Sequence[ScheduledPrompt]], None] = lambda cues: None
         self._changed = Condition()
         self._pending = PendingChanges()
+        self._first_image: bytes | None = None
         self._branches = 0  # requested by remote clients
         self._paused = False
         self.events = PromptEvents()
@@ -191,6 +192,25 @@ class LiveControl:
                 changed = {"prompt": text, "blend": blend, "event": event}
                 self._pending = replace(self._pending, **changed, superseded=superseded)
         return text
+
+    def cut(self, image: bytes, prompt: str = "") -> str:
+        """Cut to a picture with the next block; returns the new prompt, as `prompt` does.
+
+        Args:
+            image: the content of an image file, scaled and cropped to the size of the stream.
+            prompt: from that block on; empty: the prompt stays.
+
+        Raises:
+            CommandError: as `prompt`; nothing has changed.
+        """
+        with self._changed:
+            prompt = self.prompt(prompt, 0)
+            self._pending = replace(self._pending, image=image)
+        return prompt
+
+    def begin_with(self, image: bytes | None) -> None:
+        """Begin the video with a picture, as `cut` takes it; a resumed video ignores it."""
+        self._first_image = image
 
     def negative(self, text: str) -> None:
         """Change the negative prompt; empty text removes it."""
@@ -276,6 +296,10 @@ class LiveControl:
         """
         with self._changed:
             changes, self._pending = self._pending, PendingChanges()
+            if frame is not None:
+                if frame == 0 and changes.image is None:
+                    changes = replace(changes, image=self._first_image)
+                self._first_image = None
             return changes
 
     def wait_while_paused(self) -> None:

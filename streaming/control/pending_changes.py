@@ -20,6 +20,7 @@ class PendingChanges:
     back_to: float | None = None  # seconds of the video
     story: tuple[ScheduledPrompt, ...] | None = None  # in place of the prompts to come
     event: str | None = None  # id that the client gave to the change of prompt
+    image: bytes | None = None  # the file of a picture to cut to
     superseded: tuple[str, ...] = ()  # the ids of prompts that this one replaces
 
     @property

@@ -6,8 +6,6 @@ from collections import deque
 from dataclasses import dataclass
 from threading import Lock
 
-from .pending_changes import PendingChanges
-
 _BLOCKS_KEPT = 64  # more than a viewer may be behind
 
 
@@ -43,21 +41,29 @@ class PromptEvents:
         self._active: str | None = None  # its blend continues
         self._prompt: str | None = None  # of the last block; in a blend the one that it leads to
 
-    def begin_block(self, frame: int, changes: PendingChanges, prompt: str, blends: bool) -> None:
+    def begin_block(
+        self,
+        frame: int,
+        prompt: str,
+        blends: bool,
+        event: str | None = None,
+        superseded: tuple[str, ...] = (),
+    ) -> None:
         """Record the block that starts at this frame of the video; frames ascend.
 
         Args:
             frame: of the video.
-            changes: what clients changed since the last block.
             prompt: of the block; in a blend the one that it leads to.
             blends: whether the block is generated from a mixture of prompts.
+            event: the one that changed the prompt since the last block.
+            superseded: the ones that it replaced.
         """
-        started, completed = (), changes.superseded
-        replaced = changes.event is not None or prompt != self._prompt
+        started, completed = (), superseded
+        replaced = event is not None or prompt != self._prompt
         if self._active is not None and replaced:
             completed, self._active = (*completed, self._active), None
-        if changes.event is not None:
-            started, self._active = (changes.event,), changes.event
+        if event is not None:
+            started, self._active = (event,), event
         active = () if self._active is None else (self._active,)
         if not blends:
             completed, self._active = (*completed, *active), None

@@ -64,6 +64,7 @@ class RemoteSnapshot:
     """A place in a remote stream; its tensors are on the replicas and in the store."""
 
     next_index: int
+    is_blending: bool  # as of `Snapshot`
 
 
 class RemoteSession:
@@ -122,11 +123,6 @@ class RemoteSession:
     def prompt(self) -> str:
         """The prompt of the next block, of the last one where the stream was just resumed."""
         return self._prompt
-
-    @property
-    def is_blending(self) -> bool:
-        """As `Session.is_blending`."""
-        return self._order.blends(self._next)
 
     @property
     def next_index(self) -> int:
@@ -234,7 +230,7 @@ class RemoteSession:
 
     def snapshot(self) -> RemoteSnapshot:
         """The place before the next block."""
-        return RemoteSnapshot(self._next)
+        return RemoteSnapshot(self._next, self._order.blends(self._next))
 
     def save(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
         """As `Session.save`, from a replica.

@@ -66,6 +66,23 @@ def read_picture(
     return cover(picture[None], plan.height, plan.width)[0]
 
 
+def read_uploaded(data: bytes, plan: RunPlan) -> np.ndarray:
+    """A picture that a client has sent, at the size of a run, uint8 (H, W, 3).
+
+    Args:
+        data: the content of an image file.
+        plan: of the run.
+
+    Raises:
+        ConfigError: it is damaged, too large, or not a picture.
+    """
+    from sana_stream.engine.media.image_file import PIXELS, read_image_data
+    from sana_stream.engine.media.resize import cover
+
+    picture = read_image_data(data, PIXELS, lambda line: None)
+    return cover(picture[None], plan.height, plan.width)[0]
+
+
 def read_video_start(config: RunConfig, model: RunModel) -> VideoStart:
     """Inspect the clip that a run continues, and log what is cropped or left out.
 

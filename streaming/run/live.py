@@ -19,11 +19,13 @@ from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.metrics import ServerMetrics
 from sana_stream.streaming.web.options import ANY_ORIGIN, NO_OPTIONS, WebOptions
 from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
+from sana_stream.streaming.web.served_model import ANY_MODEL, ServedModel
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
 
 from .config import RunConfig
 from .messages import one_line
+from .model_facts import word_finder
 from .outputs import metadata_of, recording_of
 from .plan import RunPlan
 
@@ -90,6 +92,7 @@ class LivePage:
 
     Attributes:
         metrics: what the streams make.
+        model: what clients may know of the model.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -104,13 +107,14 @@ class LivePage:
         fleet: FleetStatus | None = None,
         web: WebOptions = NO_OPTIONS,
         ready: Readiness | None = None,
+        model: ServedModel = ANY_MODEL,
     ) -> None:
         access = AccessPolicy.on(host, port, web)
         if token is not None:
             access = replace(access, control_token=token)
         self.metrics = ServerMetrics()
         self._streams = StreamRegistry(self.metrics.follow)
-        self._server = WebServer(self._streams, access, jobs, fleet, ready, self.metrics)
+        self._server = WebServer(self._streams, access, jobs, fleet, ready, self.metrics, model)
         access = self._server.access
         logger.info("the page is at %s", access.url())
         if ANY_ORIGIN in web.cors_origins and access.control_token is None:
@@ -216,7 +220,10 @@ def open_live(
         return
     with ExitStack() as opened:
         if config.web is not None:
-            page = opened.enter_context(LivePage(config.host, config.web, config.token))
+            words = plan.vocabulary and word_finder(plan.vocabulary)
+            page = opened.enter_context(
+                LivePage(config.host, config.web, config.token, model=ServedModel(words))
+            )
             stream = page.begin(plan, control, recording_of(config), audio=audio)
         if config.watch and config.prompt_file is not None:
             watched = WatchedStory(config.prompt_file, lambda story: resolve(story, config))

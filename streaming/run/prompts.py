@@ -11,6 +11,7 @@ from sana_stream._text import safe_text
 from sana_stream.engine.story.story import format_time
 from sana_stream.errors import CommandError, ConfigError, SanaStreamError
 
+from .inputs import read_uploaded
 from .live import LiveSession, status_prompts
 from .messages import one_line, unknown_words_note
 from .plan import RunPlan
@@ -140,6 +141,15 @@ class PromptScheduler:
         logger.info("from frame %d (%s): %s %s", frame, self._time(frame), action, path)
         return picture
 
+    def _cut_to_uploaded(self, image: bytes, session: Session, frame: int) -> None:
+        try:
+            session.cut(read_uploaded(image, self._plan))
+        except ConfigError as error:
+            logger.warning("%s; the video continues without a cut", error)
+            return
+        action = "cut to" if frame else "begins with"
+        logger.info("from frame %d (%s): %s a client's picture", frame, self._time(frame), action)
+
     def _time(self, frame: int) -> str:
         return format_time(self._plan.seconds_of(frame))
 
@@ -150,7 +160,7 @@ class PromptScheduler:
         Everything submitted since the last block takes effect with this one.
         """
         self._frame = frame
-        given, negative, blend, changes = None, None, 0, None
+        given, negative, image, blend, changes = None, None, None, 0, None
         if self.live is not None:
             self._read_again(self.live)
             changes = self.live.control.drain(frame)
@@ -158,7 +168,7 @@ class PromptScheduler:
             self._branch_or_rewind(changes, session, frame)
             self._edit(changes, frame, self.live)
             given, negative = self._words(changes.prompt)
-            blend = changes.blend
+            image, blend = changes.image, changes.blend
             negative = self._negative(negative if changes.negative is None else changes.negative)
         planned = self.negative_at(frame)
         if planned != self._planned_negative:
@@ -168,9 +178,12 @@ class PromptScheduler:
         session.switch(prompt, negative, transition_blocks=blocks)
         if (picture := self.picture_at(frame)) is not None:
             session.cut(picture)
+        if image is not None:
+            self._cut_to_uploaded(image, session, frame)
         if self.live is not None and changes is not None:
             events = self.live.control.events
-            events.begin_block(frame, changes, prompt, session.is_blending)
+            blends = session.snapshot().is_blending
+            events.begin_block(frame, prompt, blends, changes.event, changes.superseded)
 
     def wait(self, session: Session) -> None:
         """Wait while the stream is paused, or is further ahead of real time than it has to be.

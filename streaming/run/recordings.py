@@ -26,6 +26,7 @@ from .recordings_index import RecordingIndex
 
 logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
+PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
 SPARE = 200 << 20  # bytes that stay free for other programs
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
@@ -208,7 +209,8 @@ class Recordings:
 
     def _free_path(self, stream_id: int) -> Path:
         """The file named by an id, or by the next number where that name is taken."""
-        taken = {number for number, name in self._files() if not name.endswith(JOB_SUFFIX)}
+        own = (JOB_SUFFIX, PICTURE_SUFFIX)
+        taken = {number for number, name in self._files() if not name.endswith(own)}
         number = max(self.first_id(), stream_id) if stream_id in taken else stream_id
         return self._folder / f"stream-{number:04}.mp4"
 

@@ -22,6 +22,8 @@ from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.control.scheduled_prompt import SCHEDULE_LIMIT, ScheduledPrompt
 from sana_stream.streaming.run.recordings import JOB_SUFFIX
 
+from .job_pictures import PICTURE_NAME, JobPictures
+
 logger = logging.getLogger(__name__)
 _BYTES = 32 << 20  # of one file
 _CHANGES_KEPT = 1000  # newest; older ones are in the checkpoint
@@ -47,22 +49,23 @@ class _Change(BaseModel):
     negative: str | None = Field(default=None, max_length=PROMPT_LIMIT)
     seed: int | None = Field(default=None, ge=0, lt=10**30)
     blend: int = Field(default=0, ge=0, le=MOST_BLOCKS)
+    image: str | None = Field(default=None, pattern=PICTURE_NAME)
     story: list[_Scheduled] | None = Field(default=None, max_length=SCHEDULE_LIMIT)
 
     @classmethod
-    def of(cls, frame: int, changes: PendingChanges) -> Self:
-        """What takes effect at a frame."""
+    def of(cls, frame: int, changes: PendingChanges, image: str | None) -> Self:
+        """What takes effect at a frame; `image` is the name of its picture."""
         values = {name: getattr(changes, name) for name in _REPEATED}
         if changes.story is not None:
             values["story"] = [_Scheduled(**asdict(cue)) for cue in changes.story]
-        return cls(frame=frame, **values)
+        return cls(frame=frame, **values | {"image": image})
 
-    def pending(self) -> PendingChanges:
-        """The same as a control takes it."""
+    def pending(self, image: bytes | None) -> PendingChanges:
+        """The same as a control takes it, with its picture."""
         values = self.model_dump(include=_REPEATED)
         if self.story is not None:
             values["story"] = tuple(ScheduledPrompt(**cue.model_dump()) for cue in self.story)
-        return PendingChanges(**values)
+        return PendingChanges(**values | {"image": image})
 
 
 _REPEATED = set(_Change.model_fields) - {"frame"}  # of `PendingChanges`
@@ -91,6 +94,7 @@ class JobFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._pictures = JobPictures(folder)
         self._lock = RLock()
         self._files: dict[int, _JobFile] = {}
         self._failed = False
@@ -109,6 +113,8 @@ class JobFiles:
                         "%s is not a stream of this program: it is left as it is", safe_text(path)
                     )
             files = [self._files[key] for key in sorted(self._files)]
+            for file in files:
+                self._pictures.keep(file.id, _pictures_of(file))
         return [StreamJob(file.id, file.story, file.seed, file.seconds) for file in files]
 
     def drop(self) -> None:
@@ -129,6 +135,7 @@ class JobFiles:
         """Record in which file a stream that begins is recorded; None: it is not recorded."""
         new = {"film": None if film is None else film.name, "changes": []}
         self._update(job.id, lambda file: file.model_copy(update=new))
+        self._keep_pictures(job.id)
 
     def film(self, job: StreamJob) -> Path | None:
         """The recording of a stream that had begun; None where there is none."""
@@ -147,18 +154,27 @@ class JobFiles:
         """A control that keeps what clients change, and repeats what they changed before."""
 
         def record(frame: int, changes: PendingChanges) -> None:
-            change = _Change.of(frame, changes)
+            image = changes.image
+            name = None if image is None else self._pictures.save(job.id, image)
+            change = _Change.of(frame, changes, name)
             self._update(
                 job.id,
                 lambda file: file.model_copy(
                     update={"changes": [*file.changes, change][-_CHANGES_KEPT:]}
                 ),
             )
+            if image is not None:
+                self._keep_pictures(job.id)
 
         with self._lock:
             file = self._files.get(job.id)
             earlier = () if file is None else file.changes
-        repeated = {each.frame: each.pending() for each in earlier}
+        repeated = {
+            each.frame: each.pending(
+                None if each.image is None else self._pictures.read(each.image)
+            )
+            for each in earlier
+        }
         return JournaledControl(record, repeated)
 
     def _update(self, stream_id: int, change: Callable[[_JobFile], _JobFile]) -> None:
@@ -166,6 +182,11 @@ class JobFiles:
             if stream_id in self._files:
                 self._files[stream_id] = change(self._files[stream_id])
                 self._write(stream_id)
+
+    def _keep_pictures(self, stream_id: int) -> None:
+        with self._lock:
+            if (file := self._files.get(stream_id)) is not None:
+                self._pictures.keep(stream_id, _pictures_of(file))
 
     def _path(self, stream_id: int) -> Path:
         return self._folder / f"stream-{stream_id:04}{JOB_SUFFIX}"
@@ -189,6 +210,12 @@ class JobFiles:
         if self._files.pop(stream_id, None) is not None:
             with suppress(OSError):
                 self._path(stream_id).unlink(missing_ok=True)
+            self._pictures.keep(stream_id, [])
+
+
+def _pictures_of(file: _JobFile) -> list[str]:
+    """The names of the pictures of a stream, newest last."""
+    return [change.image for change in file.changes if change.image is not None]
 
 
 def _read(path: Path) -> _JobFile | None:

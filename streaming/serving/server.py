@@ -16,6 +16,7 @@ from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import describe_files
+from sana_stream.streaming.run.model_facts import served_model
 from sana_stream.streaming.run.plan import (
     check_settings,
     resolve_plan,
@@ -94,7 +95,8 @@ class StreamServer:
         """Serve the page, which submits jobs, inside the context."""
         config = self._config
         page = (config.host, config.web or 0, config.token, self._jobs, self._fleet)
-        with LivePage(*page, self._options.web, self.unready) as self._page:
+        model = served_model(config, self._model)
+        with LivePage(*page, self._options.web, self.unready, model) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 

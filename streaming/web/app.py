@@ -3,9 +3,10 @@
 `/streams/ID/` is the page of a stream, `live.mp4` below it the stream from its newest block on,
 `live.m3u8` the same for players of playlists, `status` the state of the run as JSON,
 `thumbnails/N.jpg` the picture of the block that starts at frame N. `prompt` and `command` control
-the stream, `story` replaces its prompts to come, `download` is the recording so far. The same paths
-without `/streams/ID` mean the newest stream. `/streams` lists, adds and cancels the jobs of a
-server.
+the stream, `image` cuts to a picture, `story` replaces its prompts to come, `download` is the
+recording so far, `share` has the addresses for other clients. The same paths without `/streams/ID`
+mean the newest stream. `/streams` lists, adds and cancels the jobs of a server, `/words` finds
+unknown words of a prompt, `/examples` has prompts to begin with.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from sana_stream.streaming.web.realtime.endpoint import realtime_routes
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .cors import cors_middleware
+from .cut import cut_handler
 from .fleet import FleetStatus, fleet_routes
 from .health import Readiness, health_routes, readiness_of
 from .jobs import RETRY_SECONDS, JobHandlers
@@ -43,11 +45,17 @@ from .request_body import read_prompt, read_text
 from .request_metrics import RequestMetricsMiddleware, metrics_route
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
 from .root_path import RootPathMiddleware, relative_page
+from .served_model import ANY_MODEL, ServedModel, model_routes
+from .share import share_handler
 from .state_metrics import StateCollector
 from .story_request import read_schedule, require_future
 
 _PAGE = "page.html"
-_KINDS = {".css": "text/css", ".js": "text/javascript"}  # of the files that the page loads
+_KINDS = {  # of the files that the page loads
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".webp": "image/webp",
+}
 _OF_STREAM = "/streams/{id}"
 _IMMUTABLE = "private, max-age=86400, immutable"
 _SLICE = 1 << 16  # bytes sent at once: no more is buffered for a slow viewer
@@ -70,16 +78,18 @@ def create_app(
     fleet: FleetStatus | None = None,
     ready: Readiness | None = None,
     metrics: ServerMetrics | None = None,
+    model: ServedModel = ANY_MODEL,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
     With `jobs` it also serves `/streams`, with `fleet` also `/fleet`. `ready` finds why no stream
-    could be made now; `metrics` counts those of `streams`.
+    could be made now; `metrics` counts those of `streams`; `model` makes them.
     """
     ready, metrics = ready or readiness_of(streams), metrics or ServerMetrics()
     metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
     job_handlers = None if jobs is None else JobHandlers(jobs)
     handlers = _Handlers(streams, job_handlers, limits)
+    share, cut = share_handler(access), cut_handler(handlers.require_control, model)
     routes: list[BaseRoute] = [
         Route(path, handlers.file, methods=["GET"]) for path in handlers.files
     ]
@@ -95,8 +105,11 @@ def create_app(
             Route(f"{prefix}/story", handlers.story, methods=["PUT"]),
             Route(f"{prefix}/thumbnails/{{start:int}}.jpg", handlers.thumbnail, methods=["GET"]),
             Route(f"{prefix}/command", handlers.command, methods=["POST"]),
+            Route(f"{prefix}/image", cut, methods=["POST"]),
+            Route(f"{prefix}/share", share, methods=["GET"]),
             Route(f"{prefix}/download", handlers.download, methods=["GET"]),
         ]
+    routes += model_routes(model)
     if job_handlers is not None:
         routes += [
             Route("/streams", job_handlers.list_or_submit, methods=["GET", "POST"]),
@@ -133,7 +146,12 @@ async def _sliced(data: bytes) -> AsyncIterator[bytes]:
 class _Handlers:
     """Answers requests about the stream that the address names, or about the newest one."""
 
-    def __init__(self, streams: StreamRegistry, jobs: JobHandlers | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        streams: StreamRegistry,
+        jobs: JobHandlers | None,
+        limits: Limits,
+    ) -> None:
         self._streams = streams
         self._jobs = jobs
         self._limits = limits
@@ -226,7 +244,7 @@ class _Handlers:
         raise HTTPException(404, "this block is not available any more")
 
     async def prompt(self, request: Request) -> Response:
-        stream = self._require_control(request)
+        stream = self.require_control(request)
         text, blocks = await read_prompt(request)
         try:
             prompt = stream.control.prompt(text, blocks)
@@ -238,7 +256,7 @@ class _Handlers:
         return JsonResponse({"prompt": prompt, "from_frame_or_later": frame}, 202)
 
     async def story(self, request: Request) -> Response:
-        stream = self._require_control(request)
+        stream = self.require_control(request)
         cues = await read_schedule(request)
         require_future(cues, stream.status.snapshot())
         try:
@@ -257,7 +275,7 @@ class _Handlers:
         return Response(picture, media_type="image/jpeg", headers=headers)
 
     async def command(self, request: Request) -> Response:
-        stream = self._require_control(request)
+        stream = self.require_control(request)
         text = await read_text(request)
         if not text.startswith("/"):
             raise HTTPException(400, "a command begins with a slash, such as /pause")
@@ -319,7 +337,7 @@ class _Handlers:
             raise _busy(f"this stream has not begun; its place in the queue is {place}")
         raise _busy("no stream has begun")
 
-    def _require_control(self, request: Request) -> ActiveStream:
+    def require_control(self, request: Request) -> ActiveStream:
         require_control(request)
         return self._require_stream(request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BytesIO
 from threading import BoundedSemaphore
@@ -13,9 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 
-from .request_body import BODY_LIMIT, UPLOAD_LIMIT, UPLOAD_SECONDS, upload_parts
+from .request_body import BODY_LIMIT, UPLOAD_LIMIT, UPLOAD_SECONDS, is_upload, upload_parts
 
 PICTURE_BYTES = UPLOAD_LIMIT - BODY_LIMIT  # the rest is for the other fields of the form
 PICTURE_PIXELS = 50_000_000
@@ -63,18 +65,40 @@ async def read_form(request: Request) -> UploadForm:
         await form.close()
 
 
-async def read_picture(request: Request, name: str = "image") -> bytes:
-    """The picture that a request consists of, or that is a field of its form; as `check_picture`.
+@dataclass(frozen=True, slots=True)
+class UploadedPicture:
+    """A picture as `check_picture` returns it, and the other fields of its form."""
+
+    picture: bytes
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+async def read_picture(
+    request: Request, name: str = "image", fields: Collection[str] = ()
+) -> UploadedPicture:
+    """Read the picture that is the body of a request, or a file in its form.
+
+    Args:
+        request: its body is an image or a form.
+        name: the field of the form that is the picture.
+        fields: text fields that the form may have.
 
     Raises:
-        HTTPException: as `read_form` and `check_picture`; 400 where the form has no such file.
+        HTTPException: as `read_form` and `check_picture`; 400 for a form without this picture, or
+            with other fields; 415 for another body.
     """
-    if request.headers.get("content-type", "").lower().startswith("multipart/"):
-        form = await read_form(request)
-        if list(form.files) != [name] or form.fields:
-            raise HTTPException(400, f"send one file, as the field {name} of the form")
-        return await check_picture(form.files[name])
-    return await check_picture(await _body(request))
+    content_type = request.headers.get("content-type", "")
+    if not is_upload(content_type):
+        raise HTTPException(415, f"send an image, or a form with the file {name}")
+    if not content_type.lower().startswith("multipart/"):
+        return UploadedPicture(await check_picture(await _body(request)))
+    form = await read_form(request)
+    if list(form.files) != [name]:
+        raise HTTPException(400, f"send one file, as the field {name} of the form")
+    if other := form.fields.keys() - set(fields):
+        allowed = ", ".join((name, *fields))
+        raise HTTPException(400, f"{safe_text(min(other), 40)!r}: the form may have {allowed}")
+    return UploadedPicture(await check_picture(form.files[name]), form.fields)
 
 
 async def check_picture(data: bytes) -> bytes:

@@ -28,6 +28,7 @@ from .health import Readiness
 from .http_protocol import HeaderTimeoutProtocol
 from .metrics import ServerMetrics
 from .registry import StreamRegistry
+from .served_model import ANY_MODEL, ServedModel
 
 HEADER_SECONDS = 10.0  # for a connection to send a complete request
 _WAITING = 1024  # connections that the system queues
@@ -40,8 +41,8 @@ class WebServer:
     """Serves the pages of streams until it is closed.
 
     The port is opened at once; port 0 is any free port, and the attribute `access` has the one that
-    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas. `ready`
-    and `metrics` are those of `create_app`.
+    was opened. With `jobs` the server also takes jobs, with `fleet` it also shows replicas.
+    The other arguments are those of `create_app`.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -55,6 +56,7 @@ class WebServer:
         fleet: FleetStatus | None = None,
         ready: Readiness | None = None,
         metrics: ServerMetrics | None = None,
+        model: ServedModel = ANY_MODEL,
     ) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
@@ -71,7 +73,7 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(streams, self.access, jobs, limits, fleet, ready, metrics),
+                create_app(streams, self.access, jobs, limits, fleet, ready, metrics, model),
                 log_config=None,
                 log_level="critical",
                 access_log=False,

@@ -60,6 +60,7 @@ def hopper(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.delenv(choose.VARIABLE, raising=False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(choose, "find_spec", lambda name: name)
+    monkeypatch.setattr(choose, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(choose, "register_kernels", lambda: registered.append("kernels"))
     return registered
 
@@ -68,6 +69,19 @@ def test_kernels_run_on_cuda_in_half_precision(hopper: list[str]):
     assert choose_kernels(CUDA, torch.bfloat16, 112)
     assert choose_kernels(CUDA, torch.float16, 32)
     assert len(hopper) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="triton brings a compiler elsewhere")
+@pytest.mark.parametrize("compiler", ["CC", "gcc", "clang", None])
+def test_triton_needs_a_compiler(
+    hopper: list[str], monkeypatch: pytest.MonkeyPatch, compiler: str | None
+):
+    """As in a container without build tools; kernels would fail in the first block."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(choose, "which", lambda name: name if name == compiler else None)
+    if compiler == "CC":
+        monkeypatch.setenv("CC", "tcc")
+    assert choose_kernels(CUDA, torch.bfloat16, 112) == (compiler is not None)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ class Stream:
         if changes.prompt not in (None, self.prompt):
             self.prompt, self.left = str(changes.prompt), changes.blend
         blends, self.left = self.left > 0, max(0, self.left - 1)
-        self.control.events.begin_block(frame, changes, self.prompt, blends)
+        events = self.control.events
+        events.begin_block(frame, self.prompt, blends, changes.event, changes.superseded)
         self.blocks += 1
-        return self.control.events.between(frame - 1 if frame else -1, frame)
+        return events.between(frame - 1 if frame else -1, frame)
 
 
 def test_a_switch_starts_and_completes_in_its_block() -> None:

@@ -21,11 +21,12 @@ from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.web.live_feed import LiveFeed
 
 from ...command import run
-from ..blocks import FPS, HEIGHT, WIDTH, blocks, pour
+from ..blocks import HEIGHT, WIDTH, blocks, pour
 
+FPS = 32
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
 PROMPTS = ("a red boat", "a red boat", "night falls")
-SECONDS = Fraction(3, 2)  # of the sound
+SECONDS = Fraction(7, 10)  # of the sound, less than a file
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".ts")
 KINDS = pytest.mark.parametrize("suffix", SUFFIXES)
 COUNT = 3  # blocks of a file
@@ -132,7 +133,7 @@ def test_resumed_file_equals_an_undisturbed_one(
 
 
 def test_each_file_of_several_continues_the_sound(tmp_path: Path, track: AudioTrack):
-    write(tmp_path / "a.mp4", track, segment_seconds=1)
+    write(tmp_path / "a.mp4", track, segment_seconds=0.5)
     check_sound(tmp_path / "a-0001.mp4", track, 17 / FPS)
     check_sound(tmp_path / "a-0002.mp4", track, 16 / FPS, start=17 / FPS)
 

@@ -58,7 +58,7 @@ def test_every_change_that_is_recorded_is_repeated(tmp_path: Path) -> None:
     story = (ScheduledPrompt(12.5, "dusk", 2), ScheduledPrompt(20, "night"))
     values = {"prompt": "noon", "negative": "fog", "seed": 9, "blend": 4, "story": story}
     names = {field.name for field in fields(PendingChanges)}
-    assert names - set(values) == {"back", "back_to", "branch"}
+    assert names - set(values) == {"back", "back_to", "branch", "event", "superseded"}
     control = files.control(job)
     control.prompt("noon", 4)
     control.negative("fog")
@@ -124,3 +124,53 @@ def test_unwritable_folder_is_reported_once(
     jobs = [queue.submit({"story": "a red boat"}) for _ in range(3)]
     assert changed(files, jobs[0], 17, "noon").prompt == "noon"
     assert caplog.text.count("after a restart the server does not know its streams") == 1
+
+
+def test_pictures_are_repeated_and_removed_with_their_stream(tmp_path: Path) -> None:
+    before = JobFiles(tmp_path)
+    job = JobQueue(store=before).submit({"story": "a red boat"})
+    (film := tmp_path / "stream-0001.mp4").touch()
+    before.begin(job, film)
+    control = before.control(job)
+    for frame, image in ((0, None), (17, b"first"), (33, b"second"), (49, b"first")):
+        if image is not None:
+            control.cut(image, "" if frame == 33 else "noon")
+        control.drain(frame)
+    assert len(list(tmp_path.glob("*.job.png"))) == 2
+    files = JobFiles(tmp_path)
+    assert files.load() == [job]
+    again = files.control(job)
+    assert again.drain(17) == PendingChanges("noon", image=b"first")
+    assert again.drain(33) == PendingChanges(image=b"second")
+    assert again.drain(65) == PendingChanges()
+    files.begin(job, film)
+    assert not list(tmp_path.glob("*.job.png"))
+    files.control(job).cut(b"third")
+    foreign = tmp_path / "stream-0001.mine.job.png"
+    foreign.touch()
+    files.remove(job)
+    assert sorted(tmp_path.iterdir()) == sorted([film, foreign])
+
+
+def test_a_blend_is_repeated(tmp_path: Path) -> None:
+    before = JobFiles(tmp_path)
+    job = JobQueue(store=before).submit({"story": "a red boat"})
+    before.begin(job, tmp_path / "stream-0001.mp4")
+    assert changed(before, job, 17, "~3 noon").blend == 3
+    files = JobFiles(tmp_path)
+    files.load()
+    assert files.control(job).drain(17) == PendingChanges("noon", blend=3)
+
+
+def test_pictures_of_a_stream_are_limited(tmp_path: Path) -> None:
+    before = JobFiles(tmp_path)
+    job = JobQueue(store=before).submit({"story": "a red boat"})
+    before.begin(job, tmp_path / "stream-0001.mp4")
+    control = before.control(job)
+    for frame in range(1, 50):
+        control.cut(b"%d" % frame)
+        control.drain(frame)
+    assert len(list(tmp_path.glob("*.job.png"))) == 32
+    files = JobFiles(tmp_path)
+    files.load()
+    assert files.control(job).drain(49).image == b"49"

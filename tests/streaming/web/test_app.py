@@ -145,7 +145,7 @@ def test_before_the_first_stream_there_is_a_page() -> None:
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(server: WebServer) -> None:
-    for path in ("/", *STATIC):
+    for path in ("/", *(path for path in STATIC if not path.endswith(".webp"))):
         content = ask(server, path)[1].decode()
         assert "http://" not in content
         assert "https://" not in content

@@ -178,7 +178,7 @@ def test_a_picture_is_a_form_or_the_body() -> None:
         request(part("image", data, "../../etc/passwd")),
         request(data, kind="image/png", end=False),
     ):
-        assert opened(asyncio.run(read_picture(given))).size == (8, 4)
+        assert opened(asyncio.run(read_picture(given)).picture).size == (8, 4)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,8 @@ def test_a_picture_is_a_form_or_the_body() -> None:
         (request(part("image", b"", "a.png")), 400),
         (request(part("other", b"x", "a.png")), 400),
         (request(part("image", b"text")), 400),
+        (request(part("image", b"x", "a.png"), part("prompts", b"a boat")), 400),
+        (request(b"prompt=x", kind="application/x-www-form-urlencoded"), 415),
         (request(part("image", b"x", "a.png"), part("image", b"x", "b.png")), 400),
         (request(part("a", b"1"), part("a", b"2")), 400),
         (request(*(part(f"f{i}", b"1") for i in range(40))), 400),

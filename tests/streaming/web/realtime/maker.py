@@ -82,7 +82,10 @@ class Maker:
                 prompt = changes.prompt or block.prompt
                 if prompt == "fail":
                     raise ValueError("no memory is left")
-                control.events.begin_block(block.start, changes, prompt, changes.blend > 0)
+                control.events.begin_block(
+                    *(block.start, prompt, changes.blend > 0),
+                    *(changes.event, changes.superseded),
+                )
                 end = None if frames is None else frames - block.start
                 block = replace(block, frames=block.frames[:end], prompt=prompt)
                 feed.write(block)
