@@ -58,7 +58,9 @@ class FleetServer(StreamServer):
 
         model = describe_files(config)
         given = with_size(config, model)
-        self._gateway = Gateway(fleet, given, model.preset.motion_score, end)
+        preset = model.preset
+        fps = float(preset.fps if given.fps is None else given.fps)
+        self._gateway = Gateway(fleet, given, preset.motion_score, fps, end)
         # the replicas' device, which this machine may not have
         own = replace(given, device="auto", dtype="auto", checkpoint=False)
         super().__init__(own, reporter, recordings, stop, options, self._gateway)
