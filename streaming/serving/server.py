@@ -205,6 +205,8 @@ class StreamServer:
 
     def check(self, job: StreamJob) -> None:
         """As `JobPreparation.check`."""
+        if job.image is not None and not self._model.preset.image_start:
+            raise JobError("image: this model cannot begin with a picture; leave it out", "image")
         check_job(job.request, self._config, self._model)
 
     def prepare(self, job: StreamJob) -> StreamJob:
