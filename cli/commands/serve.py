@@ -29,6 +29,7 @@ from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
 from sana_stream.cli.web_options import add_web_options, web_options
+from sana_stream.streaming.run.config_values import LONGEST
 from sana_stream.streaming.run.messages import one_line
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.serving.job_files import JobFiles
@@ -96,7 +97,7 @@ examples:
   sana-stream serve --record films       keep every stream in the folder films
   sana-stream serve --streams 4          four streams at once, at http://127.0.0.1:8765/streams/1/
   sana-stream serve --fleet --store fleet --streams 4    two models, whose loss costs no frame
-  curl -d '{"story": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
+  curl -d '{"prompt": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
 
 Streams beyond --streams wait in a queue, up to 16. Ctrl-C finishes the current block of each
 stream, closes its file and stops the server. With --record the streams that had not ended, and the
@@ -178,10 +179,9 @@ def run(args: Namespace) -> int:
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     options = Options.of(Namespace(**defaults | given))
     keep = args.record is not None
-    # a server without a folder of recordings has no place for checkpoints either
-    config = run_config(
-        options, outputs=(), directed=True, **({} if keep else {"checkpoint": False})
-    )
+    # branches begin at the checkpoint of a stream's end; a temporary one is written only there
+    rare = {} if keep else {"checkpoint_every": LONGEST}
+    config = run_config(options, outputs=(), directed=True, keep_checkpoint=True, **rare)
     log = json_log()
     reporter = ServeReporter(Console(stderr=True), args.streams)
     if log is not None:

@@ -27,7 +27,9 @@ from .recordings_index import RecordingIndex
 logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
 PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
+START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 SPARE = 200 << 20  # bytes that stay free for other programs
+_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX)
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
 
@@ -107,6 +109,17 @@ class Recordings:
                     if (other := self._free_path(stream_id)) == path:
                         raise
                     path = other  # another program has taken the name meanwhile
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder
+
+    def film(self, stream_id: int) -> Path | None:
+        """The recording of a stream, also of an earlier server; None where there is none."""
+        with self._lock:
+            path = self._of_stream.get(stream_id, self._folder / f"stream-{stream_id:04}.mp4")
+            return path if path in self._index.recordings() else None
 
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""
@@ -209,8 +222,7 @@ class Recordings:
 
     def _free_path(self, stream_id: int) -> Path:
         """The file named by an id, or by the next number where that name is taken."""
-        own = (JOB_SUFFIX, PICTURE_SUFFIX)
-        taken = {number for number, name in self._files() if not name.endswith(own)}
+        taken = {number for number, name in self._files() if not name.endswith(_OTHERS)}
         number = max(self.first_id(), stream_id) if stream_id in taken else stream_id
         return self._folder / f"stream-{number:04}.mp4"
 

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sana_stream.errors import JobError, QueueFullError, StoreError
+from sana_stream.errors import BranchError, JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 
 from .auth import require_control
@@ -36,7 +36,7 @@ class JobHandlers:
     async def list_or_submit(self, request: Request) -> Response:
         """GET: every job, oldest first. POST: add one.
 
-        A job is `{"story": "…", "seed": 0, "seconds": 60}`; only the story is required.
+        A job has the fields of a `StreamRequest`, such as `{"prompt": "…", "seconds": 60}`.
         """
         require_control(request)
         if request.method == "POST":
@@ -70,6 +70,8 @@ class JobHandlers:
             job = await run_in_threadpool(self._queue.submit, fields)
         except (QueueFullError, StoreError) as error:
             raise HTTPException(503, str(error), {"Retry-After": str(RETRY_SECONDS)}) from error
+        except BranchError as error:
+            raise HTTPException(409, str(error)) from error
         except JobError as error:
             raise HTTPException(400, str(error)) from error
         root = root_of(request)

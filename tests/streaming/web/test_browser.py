@@ -115,6 +115,22 @@ def test_a_second_viewer_joins_late_and_the_first_continues(browser: Browser) ->
         assert dark != light
 
 
+def test_page_works_below_the_path_of_a_proxy(browser: Browser) -> None:
+    with serving("--second", "--root-path", "/video/v2") as url:
+        browser.open(f"{url}video/v2/")
+        browser.wait(MOVING.format(0.5))
+        browser.press("dusk\ue007", "#prompt")
+        await_colour(browser, "dusk")
+        asked = (
+            "performance.getEntriesByType('resource').map((each) => new URL(each.name).pathname)"
+        )
+        paths = browser.run(f"return {asked}")
+        assert {path for path in paths if not path.startswith("/video/v2/")} == set()
+        assert "/video/v2/status" in paths
+        browser.run("document.querySelector('#streams a').click()")
+        browser.wait("location.pathname === '/video/v2/streams/1/'")
+
+
 def test_each_stream_has_a_page_of_its_own(browser: Browser) -> None:
     with serving("--second") as url:
         browser.open(url)
