@@ -27,6 +27,7 @@ from sana_stream.streaming.web.fleet import FleetStatus
 from sana_stream.streaming.web.options import NO_OPTIONS, WebOptions
 
 from .kept_jobs import KeptJobs
+from .recorded import Sounds
 from .reporters import ServerReporter
 from .shared_device import Device, OneStreamDevice, SharedDevice
 from .stream import StreamMaker
@@ -80,6 +81,7 @@ class StreamServer:
         self._stop = stop
         self._options = options
         self._files = files
+        self._sounds = Sounds()
         self._model = describe_files(config)
         self._config = with_size(config, self._model)
         for line in size_notes(config, self._model):
@@ -198,7 +200,7 @@ class StreamServer:
         """What makes the stream of a job."""
         return StreamMaker(
             *(self._model, self._config, self._recordings, self._page, self._jobs),
-            *(self._files, self._device),
+            *(self._files, self._device, self._sounds),
         )
 
     def _check(self, job: StreamJob) -> None:

@@ -19,9 +19,11 @@ from sana_stream.streaming.run.runner import Run
 from sana_stream.streaming.run.served import ServedOutputs
 
 from .kept_jobs import KeptJobs
+from .recorded import Sounds
 
 if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.outputs.recording import LimitedRecording
     from sana_stream.streaming.web.registry import ActiveStream
 
@@ -47,6 +49,7 @@ class StreamMaker:
         jobs: JobQueue,
         files: KeptJobs | None,
         device: Device,
+        sounds: Sounds,
     ) -> None:
         self.may_be_resumed = False
         self._model = model
@@ -56,6 +59,7 @@ class StreamMaker:
         self._jobs = jobs
         self._files = files
         self._device = device
+        self._sounds = sounds
         self._session: Session | None = None
         self._stream: ActiveStream | None = None
         self._recording: LimitedRecording | None = None
@@ -130,9 +134,9 @@ class StreamMaker:
         self, run: Run, job: StreamJob, film: Path | None, reporter: StreamReporter
     ) -> ServedOutputs:
         """Open the recording and show the stream."""
-        path, why = film, None
+        path, why, audio = film, None, self._sounds.of(run.config)
         try:
-            path = self._record(run, job, film)
+            path = self._record(run, job, film, audio)
         except (OSError, ValueError, SanaStreamError) as error:
             if film is not None:
                 raise ConfigError(f"{safe_text(film)} cannot be resumed: {error}") from error
@@ -141,24 +145,27 @@ class StreamMaker:
         kept = str(path) if path is not None and self._recordings.keep else None
         if self._files is not None and film is None:
             self._files.begin(job, path)
-        self._stream = self._page.begin(run.plan, run.control, path, job.id)
+        self._stream = self._page.begin(run.plan, run.control, path, job.id, audio)
         if why is not None:
             reporter.note(f"stream {job.id} is not recorded: {why}")
             self._set_notice(f"This stream is not recorded: {why}.")
         reporter.plan(run.plan, (kept or "the page",))
         return ServedOutputs(self._stream, self._attach, self._recording, kept)
 
-    def _record(self, run: Run, job: StreamJob, film: Path | None) -> Path:
+    def _record(
+        self, run: Run, job: StreamJob, film: Path | None, audio: AudioTrack | None
+    ) -> Path:
         """Open the recording of a stream; raises what `Recordings.begin` raises."""
         video, metadata = run.plan.video_format, metadata_of(run.plan)
         if film is None:
             path, self._recording = self._recordings.begin(
-                job.id, video, metadata, self._set_notice, run.locks
+                *(job.id, video, metadata, self._set_notice, run.locks), audio=audio
             )
             return path
         self._recording = self._recordings.open(
             *(film, job.id, video, metadata, self._set_notice, run.locks),
             resume_frames=run.plan.origin.frames,
+            audio=audio,
         )
         return film
 
