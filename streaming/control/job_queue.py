@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from threading import Condition, Event
 from typing import Protocol
@@ -39,6 +39,7 @@ class StreamJob:
     request: StreamRequest
     state: JobState = JobState.QUEUED
     message: str = ""  # why it failed
+    image: bytes | None = field(default=None, repr=False)  # a picture that it begins with
 
     @property
     def is_over(self) -> bool:
@@ -132,19 +133,20 @@ class JobQueue:
         self._closed = False
         self.ended: Counter[JobState] = Counter()
 
-    def submit(self, fields: object, *, keep: bool = True) -> StreamJob:
+    def submit(self, fields: object, *, keep: bool = True, image: bytes | None = None) -> StreamJob:
         """Queue a job from the fields of a JSON object, those of a `StreamRequest`.
 
         Args:
             fields: the JSON object.
             keep: continue the stream at the next start of the server. Otherwise it is cancelled
                 when the server ends, as a stream whose only client is connected.
+            image: the file of a picture that the video begins with.
 
         Raises:
             JobError: a field is missing or wrong, the job is refused, or the queue is full.
             StoreError: the job cannot be kept.
         """
-        job = StreamJob(self._next_id, parse_stream_request(fields))
+        job = StreamJob(self._next_id, parse_stream_request(fields), image=image)
         self._require_room()
         with _refusals():
             self._preparation.check(job)
@@ -191,6 +193,8 @@ class JobQueue:
                     job = replace(waiting[0], state=JobState.RUNNING)
                     store = self._store
                     control = LiveControl() if store is None else store.control(job)
+                    control.begin_with(job.image)
+                    job = replace(job, image=None)  # the control has it
                     self._jobs[job.id], self._controls[job.id] = job, control
                     return job, control
                 self._changed.wait(0.2)

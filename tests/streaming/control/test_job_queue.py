@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from sana_stream.errors import JobError, QueueFullError
 from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
@@ -17,7 +19,7 @@ from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 
-from ..http_client import TIMEOUT_SECONDS
+from ..http_client import TIMEOUT_SECONDS, ask
 
 
 def states(queue: JobQueue) -> dict[int, str]:
@@ -246,3 +248,37 @@ def test_jobs_over_http() -> None:
         assert ask("GET", "/streams" + query)[0] == 403
         assert ask("DELETE", "/streams/1" + query)[0] == 403
         assert ask("GET", "/status" + query)[1]["may_begin"] is False
+
+
+def form(content: bytes, **fields: str) -> tuple[bytes, str]:
+    """A form with fields and the file `image`; and its content type."""
+    head = b"--xyz\r\nContent-Disposition: form-data; name="
+    texts = [b'%s"%s"\r\n\r\n%s\r\n' % (head, *map(str.encode, each)) for each in fields.items()]
+    file = b'%s"image"; filename="a.png"\r\n\r\n%s\r\n' % (head, content)
+    return b"".join([*texts, file, b"--xyz--\r\n"]), "multipart/form-data; boundary=xyz"
+
+
+def test_a_stream_begins_with_an_uploaded_picture() -> None:
+    Image.new("RGB", (8, 6), (200, 20, 20)).save(data := BytesIO(), "png")
+    picture, queue = data.getvalue(), JobQueue()
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
+        body, kind = form(picture, prompt="123", seed="4", seconds="2.5", realtime="false")
+        code, answer = ask(server, "/streams", body, Content_Type=kind)
+        assert (code, json.loads(answer)["prompt"]) == (201, "123")
+        for content, fields, code in (
+            (picture[:40], {"prompt": "a"}, 400),
+            (picture, {"prompt": "a", "seed": "x"}, 400),
+            (picture, {"prompt": "a", "seed": "[" * 99}, 400),
+            (picture, {"prompt": "a", "colour": "red"}, 400),
+            (picture, {}, 400),
+        ):
+            body, kind = form(content, **fields)
+            status, reason = ask(server, "/streams", body, Content_Type=kind)
+            assert (status, reason.count(b"\n")) == (code, 1)
+    found = queue.next(threading.Event())
+    assert found is not None
+    job, control = found
+    request = job.request
+    assert (request.seed, request.seconds, request.realtime) == (4, 2.5, False)
+    assert control.drain(0).image is not None
+    assert control.drain(9).image is None
