@@ -15,6 +15,7 @@ from threading import current_thread
 
 from rich.console import Console
 
+from sana_stream._files import expand_user
 from sana_stream.cli import argument_types
 from sana_stream.cli.console import PlainReporter
 from sana_stream.cli.flags import with_flags
@@ -33,6 +34,7 @@ from sana_stream.streaming.run.config_values import LONGEST
 from sana_stream.streaming.run.messages import one_line
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.serving.job_files import JobFiles
+from sana_stream.streaming.serving.recorded import check_recordings
 from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 
 _OWN_FLAGS = {"(limit=)": "(--keep)", "(overcommit=True": "(--overcommit"}
@@ -166,6 +168,19 @@ def add_options(parser: Parser) -> None:
         action="store_true",
         help="with --record, do not continue the streams of an earlier server; their files stay",
     )
+    outputs = parser.add_argument_group("outputs")
+    add_option(outputs, "mark")
+    add_option(
+        outputs,
+        "audio",
+        help="audio file that becomes the sound of each stream, cut or repeated to its length",
+    )
+    add_option(
+        outputs,
+        "sign",
+        help="sign finished recordings (C2PA) with a PEM file that holds a certificate and its "
+        "private key; needs sana-stream[sign]",
+    )
     add_web_options(parser)
     add_fleet_options(parser)
     add_group(parser, FRAMES)
@@ -191,7 +206,10 @@ def run(args: Namespace) -> int:
         show_log(reporter.log, logging.INFO, with_own_flags),
         _folder(args.record) as folder,
     ):
-        recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))
+        limit = args.keep or (None if keep else TEMPORARY_BYTES)
+        sign = None if config.sign is None else expand_user(config.sign)
+        check_recordings(config)
+        recordings = Recordings(folder, keep, limit, sign)
         files = JobFiles(folder) if recordings.check() and keep else None
         chosen = ServerOptions(args.streams, args.overcommit, not args.fresh, web)
         if fleet is None:

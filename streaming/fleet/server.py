@@ -26,6 +26,7 @@ from .config import FleetConfig
 from .gateway import Gateway, GatewayStream
 
 if TYPE_CHECKING:
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.run.served import ServedOutputs
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,9 @@ class FleetServer(StreamServer):
 
         model = describe_files(config)
         given = with_size(config, model)
-        self._gateway = Gateway(fleet, given, model.preset.motion_score, end)
+        preset = model.preset
+        fps = float(preset.fps if given.fps is None else given.fps)
+        self._gateway = Gateway(fleet, given, preset.motion_score, fps, end)
         # the replicas' device, which this machine may not have
         own = replace(given, device="auto", dtype="auto", checkpoint=False)
         super().__init__(own, reporter, recordings, stop, options, self._gateway)
@@ -91,7 +94,7 @@ class FleetServer(StreamServer):
     def _maker(self, job: StreamJob) -> StreamMaker:
         maker = FleetStreamMaker(
             *(self._model, self._config, self._recordings, self._page, self._jobs),
-            *(self._files, self._device, self._starts),
+            *(self._files, self._device, self._starts, self._sounds),
         )
         maker.follow(self._gateway.stream(job), self._stop)
         return maker
@@ -144,10 +147,12 @@ class FleetStreamMaker(StreamMaker):
         self._remote.notice = self._set_notice
         return opened
 
-    def _record(self, run: Run, job: StreamJob, film: Path | None) -> Path:
+    def _record(
+        self, run: Run, job: StreamJob, film: Path | None, audio: AudioTrack | None
+    ) -> Path:
         if film is not None:
             try:
-                return super()._record(run, job, film)
+                return super()._record(run, job, film, audio)
             except (OSError, ValueError, SanaStreamError) as error:
                 logger.warning("%s is not continued, a new file is begun: %s", film, error)
-        return super()._record(run, job, None)
+        return super()._record(run, job, None, audio)

@@ -25,6 +25,7 @@ from sana_stream.streaming.web.options import NO_OPTIONS, WebOptions
 
 from .job_config import check_branch, check_job, job_config
 from .kept_jobs import KeptJobs
+from .recorded import Sounds
 from .reporters import ServerReporter
 from .shared_device import Device, OneStreamDevice, SharedDevice, StreamDemand
 from .starts import BranchStarts
@@ -79,6 +80,7 @@ class StreamServer:
         self._stop = stop
         self._options = options
         self._files = files
+        self._sounds = Sounds()
         self._model = describe_files(config)
         self._config = with_size(config, self._model)
         for line in size_notes(config, self._model):
@@ -201,7 +203,7 @@ class StreamServer:
         """What makes the stream of a job."""
         return StreamMaker(
             *(self._model, self._config, self._recordings, self._page, self._jobs),
-            *(self._files, self._device, self._starts),
+            *(self._files, self._device, self._starts, self._sounds),
         )
 
     def check(self, job: StreamJob) -> None:

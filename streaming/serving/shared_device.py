@@ -84,7 +84,7 @@ class SharedDevice:
         self._timed = not overcommit
         self._lock = Lock()
         self._beginning: int | None = None  # the thread whose stream is not attached yet
-        self._reason = ""  # why the next stream waits, as it was logged
+        self._said_why = False  # the next stream waits, and the reason is logged
 
     def __enter__(self) -> Self:
         """Measure the model; raises ConfigError where no stream fits."""
@@ -111,9 +111,9 @@ class SharedDevice:
             found = self._shared.admit(demand.settings, demand.fps, self._is_timed(demand))
             begins = found.fits or not found.possible  # `attach` refuses what never fits
             if begins:
-                self._beginning, self._reason = get_ident(), ""
-            elif found.reason != self._reason and not self._reason:
-                self._reason = found.reason
+                self._beginning, self._said_why = get_ident(), False
+            elif not self._said_why:
+                self._said_why = True
                 logger.info("the next stream waits: %s", found.reason)
             return begins
 

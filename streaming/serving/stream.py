@@ -20,11 +20,13 @@ from sana_stream.streaming.run.served import ServedOutputs
 
 from .job_config import branch_of
 from .kept_jobs import KeptJobs
+from .recorded import Sounds
 from .shared_device import StreamDemand
 from .starts import BranchStarts
 
 if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
+    from sana_stream.streaming.audio import AudioTrack
     from sana_stream.streaming.outputs.recording import LimitedRecording
     from sana_stream.streaming.web.registry import ActiveStream
 
@@ -52,6 +54,7 @@ class StreamMaker:
         files: KeptJobs | None,
         device: Device,
         starts: BranchStarts,
+        sounds: Sounds,
     ) -> None:
         self.run: Run | None = None
         self.may_be_resumed = False
@@ -63,6 +66,7 @@ class StreamMaker:
         self._files = files
         self._device = device
         self._starts = starts
+        self._sounds = sounds
         self._session: Session | None = None
         self._stream: ActiveStream | None = None
         self._recording: LimitedRecording | None = None
@@ -149,9 +153,9 @@ class StreamMaker:
         self, run: Run, job: StreamJob, film: Path | None, reporter: StreamReporter
     ) -> ServedOutputs:
         """Open the recording and show the stream."""
-        path, why = film, None
+        path, why, audio = film, None, self._sounds.of(run.config)
         try:
-            path = self._record(run, job, film)
+            path = self._record(run, job, film, audio)
         except (OSError, ValueError, SanaStreamError) as error:
             if film is not None:
                 raise ConfigError(f"{safe_text(film)} cannot be resumed: {error}") from error
@@ -160,24 +164,27 @@ class StreamMaker:
         written, is_kept = None if path is None else str(path), self._recordings.keep
         if self._files is not None and film is None:
             self._files.begin(job, path)
-        self._stream = self._page.begin(run.plan, run.control, path, job.id)
+        self._stream = self._page.begin(run.plan, run.control, path, job.id, audio)
         if why is not None:
             reporter.note(f"stream {job.id} is not recorded: {why}")
             self._set_notice(f"This stream is not recorded: {why}.")
         reporter.plan(run.plan, (written if written and is_kept else "the page",))
         return ServedOutputs(self._stream, self._attach, self._recording, written, is_kept)
 
-    def _record(self, run: Run, job: StreamJob, film: Path | None) -> Path:
+    def _record(
+        self, run: Run, job: StreamJob, film: Path | None, audio: AudioTrack | None
+    ) -> Path:
         """Open the recording of a stream; raises what `Recordings.begin` raises."""
         video, metadata = run.plan.video_format, metadata_of(run.plan)
         if film is None:
             path, self._recording = self._recordings.begin(
-                job.id, video, metadata, self._set_notice, run.locks
+                *(job.id, video, metadata, self._set_notice, run.locks), audio=audio
             )
             return path
         self._recording = self._recordings.open(
             *(film, job.id, video, metadata, self._set_notice, run.locks),
             resume_frames=run.plan.origin.frames,
+            audio=audio,
         )
         return film
 
