@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
 START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
+START_PICTURE_SUFFIX = ".start.png"  # of the pictures with which streams begin
 SPARE = 200 << 20  # bytes that stay free for other programs
-_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX)
+_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX, START_PICTURE_SUFFIX)
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
 
@@ -120,6 +121,12 @@ class Recordings:
         with self._lock:
             path = self._of_stream.get(stream_id, self._folder / f"stream-{stream_id:04}.mp4")
             return path if path in self._index.recordings() else None
+
+    def remove_film(self, stream_id: int) -> None:
+        """Remove the recording of a stream that has ended; nothing where there is none."""
+        with self._lock, suppress(OSError):
+            if (path := self.film(stream_id)) is not None and path not in self._running:
+                self.discard(path)
 
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""

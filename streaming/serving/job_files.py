@@ -81,6 +81,7 @@ class _JobFile(StreamRequest):
 
     version: Literal[1] = 1
     id: int = Field(ge=1, lt=10**9)
+    has_picture: bool = False
     film: str | None = Field(default=None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # once it has begun
     changes: list[_Change] = Field(default=[], max_length=_CHANGES_KEPT)
 
@@ -115,7 +116,9 @@ class JobFiles:
             files = [self._files[key] for key in sorted(self._files)]
             for file in files:
                 self._pictures.keep(file.id, _pictures_of(file))
-        return [StreamJob(file.id, stored_request(file)) for file in files]
+        return [
+            StreamJob(file.id, stored_request(file), has_picture=file.has_picture) for file in files
+        ]
 
     def drop(self) -> None:
         """Remove the files of the streams that `load` found; their recordings stay."""
@@ -126,7 +129,9 @@ class JobFiles:
     def save(self, job: StreamJob) -> None:
         """Keep a queued job."""
         with self._lock:
-            self._files[job.id] = _JobFile(id=job.id, **given_fields(job.request))
+            self._files[job.id] = _JobFile(
+                id=job.id, has_picture=job.has_picture, **given_fields(job.request)
+            )
             self._write(job.id)
 
     def begin(self, job: StreamJob, film: Path | None) -> None:

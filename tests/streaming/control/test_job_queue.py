@@ -191,7 +191,7 @@ def test_story_check_may_refuse_a_job() -> None:
         def check(self, job: StreamJob) -> None:
             raise ValueError(f"line 1: {job.request.story!r} is no story")
 
-        def prepare(self, job: StreamJob) -> StreamJob:
+        def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
             raise NotImplementedError
 
         def discard(self, job: StreamJob) -> None:

@@ -58,7 +58,7 @@ def test_every_change_that_is_recorded_is_repeated(tmp_path: Path) -> None:
     story = (ScheduledPrompt(12.5, "dusk", 2), ScheduledPrompt(20, "night"))
     values = {"prompt": "noon", "negative": "fog", "seed": 9, "blend": 4, "story": story}
     names = {field.name for field in fields(PendingChanges)}
-    assert names - set(values) == {"back", "back_to", "branch", "event", "superseded"}
+    assert names - set(values) == {"back", "back_to", "branch", "event", "superseded", "image"}
     control = files.control(job)
     control.prompt("noon", 4)
     control.negative("fog")
