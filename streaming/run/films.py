@@ -59,7 +59,10 @@ class RecordedFilms:
 
     def remove(self, film_id: int) -> bool:
         """As `Films.remove`."""
-        return self._recordings.remove_finished(film_id)
+        if film_id not in self._recordings.finished():
+            return False
+        self._recordings.remove_film(film_id)
+        return True
 
     def _kept(
         self, kept: OrderedDict[_Key, T], film_id: int, read: Callable[[Path], T]

@@ -32,8 +32,9 @@ logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
 PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
 START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
+START_PICTURE_SUFFIX = ".start.png"  # of the pictures with which streams begin
 SPARE = 200 << 20  # bytes that stay free for other programs
-_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX)
+_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX, START_PICTURE_SUFFIX)
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
 
@@ -140,23 +141,11 @@ class Recordings:
             numbers = {path: int(path.stem.removeprefix("stream-")) for path in paths}
             return {named.get(path, number): path for path, number in numbers.items()}
 
-    def remove_finished(self, stream_id: int) -> bool:
-        """Remove the recording of an ended stream with what is next to it.
-
-        Returns:
-            False where it has none. A file that another program has changed stays, and is no longer
-            listed.
-
-        Raises:
-            OSError: it cannot be removed.
-        """
-        with self._lock:
-            path = self.finished().get(stream_id)
-            if path is None:
-                return False
-            self._index.claim()
-            self._remove(path)
-            return True
+    def remove_film(self, stream_id: int) -> None:
+        """Remove the recording of a stream that has ended; nothing where there is none."""
+        with self._lock, suppress(OSError):
+            if (path := self.film(stream_id)) is not None and path not in self._running:
+                self.discard(path)
 
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""

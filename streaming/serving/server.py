@@ -28,7 +28,7 @@ from .kept_jobs import KeptJobs
 from .recorded import Sounds
 from .reporters import ServerReporter
 from .shared_device import Device, OneStreamDevice, SharedDevice, StreamDemand
-from .starts import BranchStarts
+from .starts import JobStarts
 from .stream import StreamMaker
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class StreamServer:
             reporter.note(line)
         self._makers: dict[int, StreamMaker] = {}  # of streams that run
         fps = float(config.fps or self._model.preset.fps)
-        self._starts = BranchStarts(recordings, self._running, fps)
+        self._starts = JobStarts(recordings, self._running, fps)
         self._jobs = JobQueue(self, recordings.first_id(), files, recordings.forget)
         self._device: Device = OneStreamDevice()
         self._fleet: FleetStatus | None = None
@@ -208,19 +208,21 @@ class StreamServer:
 
     def check(self, job: StreamJob) -> None:
         """As `JobPreparation.check`."""
-        if job.image is not None and not self._model.preset.image_start:
-            raise JobError("image: this model cannot begin with a picture; leave it out", "image")
+        if job.has_picture and not self._model.preset.image_start:
+            raise JobError("this model cannot begin with a picture: leave it out", "picture")
         check_job(job.request, self._config, self._model)
 
-    def prepare(self, job: StreamJob) -> StreamJob:
+    def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
         """As `JobPreparation.prepare`."""
+        if picture is not None:
+            self._starts.save_picture(job, picture)
         if (point := job.request.branch_from) is None:
             return job
         if not self._model.transformer.causal:
             raise BranchError("this model makes one clip at a time: leave branch_from out")
-        job = self._starts.create(job, point)
+        job = self._starts.save_moment(job, point)
         try:
-            check_branch(job.request, self._starts.path(job.id), self._config, self._model)
+            check_branch(job.request, self._starts.checkpoint(job.id), self._config, self._model)
         except BaseException:
             self._starts.remove(job)
             raise
@@ -239,7 +241,7 @@ class StreamServer:
         else:
             from sana_stream.engine.snapshot.file import read_header  # loads torch
 
-            settings = read_header(self._starts.path(job.id)).settings
+            settings = read_header(self._starts.checkpoint(job.id)).settings
         return StreamDemand(settings, fps, config.paced)
 
     def _running(self, stream_id: int) -> Run | None:

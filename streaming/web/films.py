@@ -62,7 +62,7 @@ class Films(Protocol):
         ...
 
     def remove(self, film_id: int) -> bool:
-        """Remove a film with what belongs to it; False where there is none. Raises OSError."""
+        """Remove a film with what belongs to it; False where there is none."""
         ...
 
 
@@ -107,11 +107,7 @@ class FilmHandlers:
     async def remove(self, request: Request) -> Response:
         """DELETE: remove a film."""
         require_control(request)
-        try:
-            removed = await run_in_threadpool(self._films.remove, request.path_params["id"])
-        except OSError as error:
-            raise HTTPException(503, "the film cannot be removed now") from error
-        if not removed:
+        if not await run_in_threadpool(self._films.remove, request.path_params["id"]):
             raise _missing()
         return Response(status_code=204)
 
