@@ -106,7 +106,7 @@ def test_viewer_and_film_are_those_of_one_engine_whatever_is_lost(
         watched: list[Any] = []
         actions = [
             at_block(0, lambda: watched.extend(viewer_of(served))),
-            at_block(3, lambda: served.ask("POST", "/prompt", {"text": PROMPT})),
+            at_block(3, lambda: served.ask("POST", "/prompt", {"prompt": PROMPT})),
             at_block(3, replicas.lose),
             at_block(5, replicas.lose),
         ]
@@ -155,7 +155,7 @@ def test_next_gateway_continues_streams_and_queue(
 ) -> None:
     undisturbed(tiny_engine, tmp_path / "plain.mp4")
     with serve() as (served, replicas):
-        ask = at_block(3, lambda: served.ask("POST", "/prompt", {"text": PROMPT}))
+        ask = at_block(3, lambda: served.ask("POST", "/prompt", {"prompt": PROMPT}))
         stop = at_block(4, served.stop.set)
 
         def on_call(method: str, arguments: tuple[Any, ...]) -> None:
@@ -254,7 +254,7 @@ def test_stream_waits_for_its_store(
             put(store, name, data)
 
         monkeypatch.setattr(StreamStore, "put", fail)
-        replicas.on_call = at_block(2, lambda: served.ask("POST", "/prompt", {"text": PROMPT}))
+        replicas.on_call = at_block(2, lambda: served.ask("POST", "/prompt", {"prompt": PROMPT}))
         assert served.ask("POST", "/streams", JOB)[0] == 201
         served.await_that(lambda: served.states() == ["finished"])
         assert served.json("/fleet")["retries"] == {"store": 1}
