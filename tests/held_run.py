@@ -15,7 +15,7 @@ from sana_stream.streaming.run.model import RunModel
 def hold(block: int, release: Path) -> None:
     """Block every session of this process before `block` until the file `release` exists.
 
-    Before block -1 the model is not loaded.
+    Before block -1 the model is not loaded. While a block is held there is a file `held`.
     """
     decode, load = Session.decode, RunModel.load
 
@@ -26,6 +26,7 @@ def hold(block: int, release: Path) -> None:
 
     def held(session: Session, latent_block: Any, before: Any) -> Any:
         while latent_block.span.index == block and not release.exists():
+            release.with_name("held").touch()
             time.sleep(0.01)
         return decode(session, latent_block, before)
 

@@ -48,7 +48,8 @@ SHARED = ("errors", "_text", "_files", "_lazy", "_arguments", "_prompts")
 FACES = {
     "sana_stream": {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),
-        *("HealthError", "InvalidOutputError", "JobError", "OutputCancelled", "OutputError"),
+        *("BranchError", "HealthError", "InvalidOutputError", "JobError", "OutputCancelled"),
+        "OutputError",
         *("ParallelEngine", "ParallelError", "Progress", "QueueFullError", "ReaderDisconnected"),
         *("Run", "RunConfig"),
         *("SanaStreamError", "Session", "Snapshot", "SnapshotError", "StoreError"),

@@ -56,10 +56,10 @@ class Tools:
         with _errors():
             return self._maker.start(story, seconds, endless, seed, name)
 
-    def prompt(self, text: Annotated[str, Field(description=LINE)]) -> VideoStatus:
+    def prompt(self, prompt: Annotated[str, Field(description=LINE)]) -> VideoStatus:
         """Change what the video shows from its next block on."""
         with _errors():
-            self._maker.prompt(text)
+            self._maker.prompt(prompt)
             return self._maker.status()
 
     def status(self) -> VideoStatus:

@@ -15,6 +15,7 @@ from threading import current_thread
 
 from rich.console import Console
 
+from sana_stream._files import expand_user
 from sana_stream.cli import argument_types
 from sana_stream.cli.console import PlainReporter
 from sana_stream.cli.flags import with_flags
@@ -29,9 +30,11 @@ from sana_stream.cli.parser import Parser, add_group, add_option, build_parser
 from sana_stream.cli.run_config import run_config
 from sana_stream.cli.signals import SignalHandler
 from sana_stream.cli.web_options import add_web_options, web_options
+from sana_stream.streaming.run.config_values import LONGEST
 from sana_stream.streaming.run.messages import one_line
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.serving.job_files import JobFiles
+from sana_stream.streaming.serving.recorded import check_recordings
 from sana_stream.streaming.serving.server import ServerOptions, StreamServer
 
 _OWN_FLAGS = {"(limit=)": "(--keep)", "(overcommit=True": "(--overcommit"}
@@ -96,7 +99,7 @@ examples:
   sana-stream serve --record films       keep every stream in the folder films
   sana-stream serve --streams 4          four streams at once, at http://127.0.0.1:8765/streams/1/
   sana-stream serve --fleet --store fleet --streams 4    two models, whose loss costs no frame
-  curl -d '{"story": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
+  curl -d '{"prompt": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
 
 Streams beyond --streams wait in a queue, up to 16. Ctrl-C finishes the current block of each
 stream, closes its file and stops the server. With --record the streams that had not ended, and the
@@ -165,6 +168,19 @@ def add_options(parser: Parser) -> None:
         action="store_true",
         help="with --record, do not continue the streams of an earlier server; their files stay",
     )
+    outputs = parser.add_argument_group("outputs")
+    add_option(outputs, "mark")
+    add_option(
+        outputs,
+        "audio",
+        help="audio file that becomes the sound of each stream, cut or repeated to its length",
+    )
+    add_option(
+        outputs,
+        "sign",
+        help="sign finished recordings (C2PA) with a PEM file that holds a certificate and its "
+        "private key; needs sana-stream[sign]",
+    )
     add_web_options(parser)
     add_fleet_options(parser)
     add_group(parser, FRAMES)
@@ -178,10 +194,9 @@ def run(args: Namespace) -> int:
     defaults = vars(build_parser("").parse([])) | {"prompt": ["-"], "web": args.port}
     options = Options.of(Namespace(**defaults | given))
     keep = args.record is not None
-    # a server without a folder of recordings has no place for checkpoints either
-    config = run_config(
-        options, outputs=(), directed=True, **({} if keep else {"checkpoint": False})
-    )
+    # branches begin at the checkpoint of a stream's end; a temporary one is written only there
+    rare = {} if keep else {"checkpoint_every": LONGEST}
+    config = run_config(options, outputs=(), directed=True, keep_checkpoint=True, **rare)
     log = json_log()
     reporter = ServeReporter(Console(stderr=True), args.streams)
     if log is not None:
@@ -191,7 +206,10 @@ def run(args: Namespace) -> int:
         show_log(reporter.log, logging.INFO, with_own_flags),
         _folder(args.record) as folder,
     ):
-        recordings = Recordings(folder, keep, args.keep or (None if keep else TEMPORARY_BYTES))
+        limit = args.keep or (None if keep else TEMPORARY_BYTES)
+        sign = None if config.sign is None else expand_user(config.sign)
+        check_recordings(config)
+        recordings = Recordings(folder, keep, limit, sign)
         files = JobFiles(folder) if recordings.check() and keep else None
         chosen = ServerOptions(args.streams, args.overcommit, not args.fresh, web)
         if fleet is None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
     from sana_stream.engine.snapshot.snapshot import Snapshot
     from sana_stream.errors import (
+        BranchError,
         CheckpointError,
         CommandError,
         ConfigError,
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Block",
     "BlockStats",
+    "BranchError",
     "CheckpointError",
     "CommandError",
     "ConfigError",
@@ -81,6 +83,7 @@ _HOMES = {
     "Engine": "sana_stream.engine.engine",
     "HealthError": "sana_stream.errors",
     "InvalidOutputError": "sana_stream.errors",
+    "BranchError": "sana_stream.errors",
     "JobError": "sana_stream.errors",
     "OutputCancelled": "sana_stream.errors",
     "OutputError": "sana_stream.errors",

@@ -73,7 +73,18 @@ class CommandError(SanaStreamError, ValueError):
 
 
 class JobError(SanaStreamError, ValueError):
-    """A job that a server cannot run: what was given and what is allowed."""
+    """A job that a server cannot run: what was given and what is allowed.
+
+    `field` names what is wrong in the request; None: nothing in particular.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BranchError(JobError):
+    """A stream that cannot be branched at the moment that was asked for."""
 
 
 class QueueFullError(JobError):

@@ -155,6 +155,10 @@ class History:
             raise LookupError(frame)
         return self._store.get(entry.key)
 
+    def has(self, start: int) -> bool:
+        """Whether the snapshot before the block that starts at a pixel frame is kept."""
+        return any(entry.start == start for entry in self._entries)
+
     def forget_from(self, start: int) -> None:
         """Remove the snapshots from pixel frame `start` on."""
         while self._entries and self._entries[-1].start >= start:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,12 +11,13 @@ from typing import Any, Self
 
 import torch
 
-from sana_stream._arguments import ARGUMENTS, shown
+from sana_stream._arguments import ARGUMENTS
 from sana_stream._prompts import MOST_BLOCKS
 from sana_stream.engine.block import Block, BlockPlan, BlockSpan
 from sana_stream.engine.loading.model import LoadedModel
 from sana_stream.engine.media.inputs import Picture
 from sana_stream.engine.noise import NoiseSource, check_noise, check_seed, counter_noise
+from sana_stream.engine.snapshot.extra import check_extra
 from sana_stream.engine.snapshot.file import save_snapshot
 from sana_stream.engine.snapshot.snapshot import Snapshot
 from sana_stream.errors import ConfigError
@@ -31,7 +31,6 @@ from .parts import TakePart
 from .settings import check_prompt
 
 HISTORY_BYTES = 1 << 30
-EXTRA_BYTES = 8 << 20
 LONGEST = 1e9  # seconds
 
 
@@ -60,6 +59,12 @@ class Session:
         self._history: History | None = None
         self._take_part: TakePart | None = None
 
+    def __repr__(self) -> str:
+        made = f"blocks={self.next_index}, frames={self.next_start}, device={str(self.device)!r}"
+        settings = self._snapshot.settings
+        size = f"{settings.width}x{settings.height}"
+        return f"Session({self.prompt!r}, {size}, seed={settings.seed}, {made})"
+
     @property
     def device(self) -> torch.device:
         """The device that the stream is generated on."""
@@ -84,6 +89,13 @@ class Session:
     def next_start(self) -> int:
         """First pixel frame of the next block."""
         return self._next.start
+
+    @property
+    def oldest_start(self) -> int:
+        """First pixel frame of the oldest block that the history reaches back to."""
+        with self._lock:
+            oldest = None if self._history is None else self._history.oldest
+            return self.next_start if oldest is None else oldest
 
     @property
     def next_frames(self) -> int:
@@ -178,19 +190,38 @@ class Session:
         """The stream before its next block; `Engine.session_from` resumes from it."""
         return self._snapshot
 
-    def save(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self, path: str | Path, extra: Mapping[str, Any] | None = None, *, start: int | None = None
+    ) -> None:
         """Write the stream to a checkpoint file, which `Engine.resume` reads.
 
         Args:
             path: an existing file is replaced atomically.
             extra: the caller's own values, anything that JSON can hold, at most 8 MiB.
+            start: save the moment before the block that starts at this pixel frame, from
+                `oldest_start` to `next_start`. None: the current one.
 
         Raises:
-            ConfigError: not a path, or values that JSON cannot hold.
+            ConfigError: not a path, values that JSON cannot hold, or a moment that is not kept.
             SnapshotError: the file cannot be written; an existing one is unchanged.
         """
-        path = ARGUMENTS.path("path", path)
-        save_snapshot(path, self._snapshot, self._model, check_extra(extra))
+        path, extra = ARGUMENTS.path("path", path), check_extra(extra)
+        if start is None:
+            save_snapshot(path, self._snapshot, self._model, extra)
+            return
+        with self._lock:
+            save_snapshot(path, self._before(start), self._model, extra)
+
+    def _before(self, start: int) -> Snapshot:
+        """The snapshot before the block that starts at a pixel frame."""
+        if start == self.next_start:
+            return self._snapshot
+        if self._history is None or not self._history.has(start):
+            raise ConfigError(
+                f"no block that starts at frame {start} is kept: give the start of one from frame"
+                f" {self.oldest_start} to {self.next_start}"
+            )
+        return self._history.before(start)
 
     def __iter__(self) -> Self:
         return self
@@ -367,23 +398,3 @@ class Session:
     @property
     def _next(self) -> BlockSpan:
         return self.plan.block(self._snapshot.next_index)
-
-
-def check_extra(extra: object) -> Mapping[str, Any] | None:
-    """Check the caller's values for a checkpoint.
-
-    Raises:
-        ConfigError: not a mapping with `str` keys, not JSON values, or more than 8 MiB.
-    """
-    if extra is None:
-        return None
-    wanted = "give a dict with str keys and JSON values"
-    if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
-        raise ConfigError(f"extra {shown(extra)}: {wanted}")
-    try:
-        size = len(json.dumps(dict(extra), allow_nan=False).encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"extra cannot be written as JSON: {wanted}") from error
-    if size > EXTRA_BYTES:
-        raise ConfigError(f"extra takes {size} bytes as JSON: at most {EXTRA_BYTES} are stored")
-    return extra

@@ -116,7 +116,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--loads", type=float, nargs="+", default=[0.4, 0.6, 0.75, 0.8, 0.9, 1.0, 1.1]
     )
     parser.add_argument("--costs", choices=sorted(COSTS), default="2b-480p")
-    parser.add_argument("--policy", choices=("fifo", "edf"), default="fifo")
+    parser.add_argument(
+        "--policy", choices=("edf", "fifo"), default="edf", help="earliest deadline, or first come"
+    )
     parser.add_argument("--every", type=int, default=8, help="blocks between two snapshots")
     parser.add_argument(
         "--lead", type=float, default=LEAD_SECONDS, help="seconds of video in reserve"

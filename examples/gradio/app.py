@@ -72,13 +72,13 @@ def write_chunk(block: Block, video: VideoFormat, path: Path) -> None:
     output.close()
 
 
-def change_prompt(text: str, request: gr.Request) -> str:
+def change_prompt(prompt: str, request: gr.Request) -> str:
     """Change the prompt of the visitor's video from its next block on."""
     run = runs.get(str(request.session_hash))
     if run is None:
         raise gr.Error("no video is being made: press Generate first", print_exception=False)
     try:
-        run.control.prompt(text)
+        run.control.prompt(prompt)
     except SanaStreamError as error:
         raise gr.Error(str(error), print_exception=False) from error
     return ""

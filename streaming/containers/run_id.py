@@ -45,6 +45,20 @@ def read_run(path: Path) -> str | None:
         return None
 
 
+def has_sound(path: Path) -> bool:
+    """Whether a video file of this program, complete or not, has sound; raises OSError."""
+    import av
+    from av.error import FFmpegError
+
+    if (name := _TAGGED.get(path.suffix.lower())) is None and path.suffix.lower() != ".ts":
+        return False
+    try:
+        with path.open("rb") as file, av.open(_tagged_part(file), format=name) as container:
+            return bool(container.streams.audio)
+    except (ValueError, FFmpegError):
+        return False
+
+
 def mark_png(png: bytes, run: str | None, xmp: bytes | None = None) -> bytes:
     """Add a run's id and an XMP packet to a PNG picture, after its header.
 

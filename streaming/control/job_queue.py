@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from threading import Condition, Event
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from sana_stream._text import LINE_BREAKS, find_control, safe_text
+from sana_stream._text import safe_text
 from sana_stream.errors import JobError, QueueFullError
 
 from .live_control import LiveControl
+from .stream_request import StreamRequest, parse_stream_request
 
-STORY_LIMIT = 16 << 10  # characters
 WAITING_LIMIT = 16  # jobs
 _ENDED_KEPT = 32  # ended jobs that are still listed
 _MESSAGE = 400  # characters of an error
-_ALLOWED = {
-    "story": f"must have 1 to {STORY_LIMIT} characters",
-    "seed": f"must be from 0 to {2**63 - 1}",
-    "seconds": "must be more than 0 and less than 1000000000",
-}
-
-
-class _Fields(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    story: str = Field(min_length=1, max_length=STORY_LIMIT)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    seconds: float | None = Field(None, gt=0, lt=1e9, allow_inf_nan=False)
 
 
 class JobState(StrEnum):
@@ -47,14 +33,13 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamJob:
-    """A requested stream: its story, as text in any format of stories."""
+    """A requested stream."""
 
     id: int
-    story: str
-    seed: int | None = None
-    seconds: float | None = None  # of video; None: endless
+    request: StreamRequest
     state: JobState = JobState.QUEUED
     message: str = ""  # why it failed
+    image: bytes | None = field(default=None, repr=False)  # a picture that it begins with
 
     @property
     def is_over(self) -> bool:
@@ -63,7 +48,12 @@ class StreamJob:
 
     def as_dict(self) -> dict[str, object]:
         """The fields by name, for JSON."""
-        return asdict(self)
+        return {
+            "id": self.id,
+            **self.request.model_dump(),
+            "state": self.state,
+            "message": self.message,
+        }
 
 
 class JobStore(Protocol):
@@ -82,14 +72,40 @@ class JobStore(Protocol):
         ...
 
 
+class JobPreparation(Protocol):
+    """Checks jobs, and keeps the files that they begin with."""
+
+    def check(self, job: StreamJob) -> None:
+        """Check a job before it gets its id; raises ValueError with the reason for a refusal."""
+        ...
+
+    def prepare(self, job: StreamJob) -> StreamJob:
+        """The job with the moment that a branch begins at; raises as `check`, or StoreError."""
+        ...
+
+    def discard(self, job: StreamJob) -> None:
+        """Remove what a job that is over began with; returns at once and never raises."""
+        ...
+
+
+class _NoPreparation:
+    def check(self, job: StreamJob) -> None:
+        pass
+
+    def prepare(self, job: StreamJob) -> StreamJob:
+        return job
+
+    def discard(self, job: StreamJob) -> None:
+        pass
+
+
 class JobQueue:
     """A queue of jobs between the web server and the runs.
 
     Holds at most 16 queued jobs and the last 32 ended ones. Ids ascend.
 
     Args:
-        check: called with each job before it is queued; raises ValueError with the reason for a
-            refusal.
+        preparation: of each job before it is queued; None: every job is taken.
         first: the id of the first job.
         store: keeps the jobs, or None.
         forgotten: called with the id of each ended job that is no longer listed.
@@ -100,12 +116,12 @@ class JobQueue:
 
     def __init__(
         self,
-        check: Callable[[StreamJob], None] = lambda _: None,
+        preparation: JobPreparation | None = None,
         first: int = 1,
         store: JobStore | None = None,
         forgotten: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._check = check
+        self._preparation = preparation or _NoPreparation()
         self._changed = Condition()
         self._jobs: dict[int, StreamJob] = {}
         self._controls: dict[int, LiveControl] = {}  # of running jobs
@@ -117,32 +133,37 @@ class JobQueue:
         self._closed = False
         self.ended: Counter[JobState] = Counter()
 
-    def submit(self, request: object, *, keep: bool = True) -> StreamJob:
-        """Queue a job from the fields of a JSON object: `story`, optionally `seed` and `seconds`.
+    def submit(self, fields: object, *, keep: bool = True, image: bytes | None = None) -> StreamJob:
+        """Queue a job from the fields of a JSON object, those of a `StreamRequest`.
 
         Args:
-            request: the JSON object.
+            fields: the JSON object.
             keep: continue the stream at the next start of the server. Otherwise it is cancelled
                 when the server ends, as a stream whose only client is connected.
+            image: the file of a picture that the video begins with.
 
         Raises:
-            JobError: a field is missing or wrong, `check` refuses the job, or the queue is full.
+            JobError: a field is missing or wrong, the job is refused, or the queue is full.
             StoreError: the job cannot be kept.
         """
-        job = _parse_job(self._next_id, request)
+        job = StreamJob(self._next_id, parse_stream_request(fields), image=image)
         self._require_room()
-        try:
-            self._check(job)
-        except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            raise JobError(safe_text(error, _MESSAGE)) from error
+        with _refusals():
+            self._preparation.check(job)
         with self._changed:
             self._require_room()
             job = replace(job, id=self._next_id)
             self._next_id += 1
             if not keep:
                 self._unkept.add(job.id)
+        with _refusals():
+            job = self._preparation.prepare(job)
         if keep and self._store is not None:
-            self._store.save(job)  # without the lock: it may take long
+            try:
+                self._store.save(job)  # without the lock: it may take long
+            except BaseException:
+                self._preparation.discard(job)
+                raise
         with self._changed:
             self._add(job)
         return job
@@ -154,13 +175,13 @@ class JobQueue:
                 self._add(replace(job, state=JobState.QUEUED))
 
     def next(
-        self, stop: Event, claim: Callable[[], bool] = lambda: True
+        self, stop: Event, claim: Callable[[StreamJob], bool] = lambda _: True
     ) -> tuple[StreamJob, LiveControl] | None:
         """Wait for the next job and set it to running; None when the server is to stop.
 
         Args:
             stop: set when the server is to stop.
-            claim: returns whether a job may begin now; called while there is one.
+            claim: returns whether the next job may begin now.
 
         Returns:
             The job, and the control that directs its stream.
@@ -168,10 +189,12 @@ class JobQueue:
         with self._changed:
             while not stop.is_set():
                 waiting = self._waiting()
-                if waiting and waiting[0].id not in self._controls and claim():
+                if waiting and waiting[0].id not in self._controls and claim(waiting[0]):
                     job = replace(waiting[0], state=JobState.RUNNING)
                     store = self._store
                     control = LiveControl() if store is None else store.control(job)
+                    control.begin_with(job.image)
+                    job = replace(job, image=None)  # the control has it
                     self._jobs[job.id], self._controls[job.id] = job, control
                     return job, control
                 self._changed.wait(0.2)
@@ -270,8 +293,10 @@ class JobQueue:
 
     def _over(self, job: StreamJob, keep: bool = False) -> None:
         self.ended[self._jobs[job.id].state] += 1
-        if self._store is not None and not keep:
-            self._store.remove(job)
+        if not keep:
+            self._preparation.discard(job)
+            if self._store is not None:
+                self._store.remove(job)
         for stream_id in [each.id for each in self._jobs.values() if each.is_over][:-_ENDED_KEPT]:
             del self._jobs[stream_id]
             self._unkept.discard(stream_id)
@@ -295,28 +320,12 @@ class JobQueue:
             raise QueueFullError(f"{why}; try again later")
 
 
-def _parse_job(stream_id: int, request: object) -> StreamJob:
-    if not isinstance(request, dict) or "story" not in request:
-        raise JobError('send JSON: {"story": "…", "seed": 0, "seconds": 60}')
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise JobError for a job that cannot be made."""
     try:
-        fields = _Fields.model_validate(request)
-    except ValidationError as error:
-        raise JobError(_first_error(error)) from error
-    if not fields.story.strip():
-        raise JobError(f"story: {_ALLOWED['story']}")
-    if find_control(fields.story, LINE_BREAKS):
-        raise JobError("story: has characters that are not text")
-    return StreamJob(stream_id, fields.story, fields.seed, fields.seconds)
-
-
-def _first_error(error: ValidationError) -> str:
-    """The first error: the field, its value, what is allowed."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = safe_text(first["loc"][0] if first["loc"] else "", 40)
-    if name not in _ALLOWED:
-        return f"{name!r}: a stream has {', '.join(_ALLOWED)}"
-    if first["type"] == "string_unicode":
-        return f"{name}: has characters that are not text"
-    if first["type"].endswith("_type") or "_parsing" in first["type"]:
-        return f"{name}: cannot be {safe_text(first['input'], 40)!r}; it {_ALLOWED[name]}"
-    return f"{name}: {_ALLOWED[name]}"
+        yield
+    except JobError:
+        raise
+    except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise JobError(safe_text(error, _MESSAGE)) from error

@@ -120,6 +120,8 @@ def _init(ray: Any, fleet: FleetConfig, folder: Path | None) -> None:
         options["address"] = fleet.address
     try:
         ray.init(**options)
+        # paragraphs about lost workers, which the gateway logs on a line of its own
+        ray._private.worker._worker_logs_enabled = False
     except Exception as error:
         line = safe_text(" ".join(str(error).split()), 200)
         raise ConfigError(

@@ -14,6 +14,7 @@ from sana_stream.streaming.run.model import describe_files
 from .device import MOST_CALLS
 from .order import StreamOrder
 from .replica import StreamBlocks
+from .replica_metrics import ReplicaMetrics
 from .reply import BlockReply
 from .store import StreamStore
 
@@ -37,29 +38,20 @@ class EngineReplica:
 
         name = serve.get_replica_context().replica_id.unique_id
         engine = describe_files(config).load(config)
+        self._metrics = ReplicaMetrics(metrics)
         self._blocks = StreamBlocks(engine, StreamStore(store), name, every, cached)
         self._blocks.snapshots.on_written = self._on_snapshot
         self._pool = ThreadPoolExecutor(MOST_CALLS, thread_name_prefix="sana-stream-call")
         self._running = 0
         self._progress = time.monotonic()  # when a call ended, or the first of several began
         self._draining = False
-        counter, histogram = metrics.Counter, metrics.Histogram
-        self._made = counter("sana_stream_blocks_made", "blocks made, repeated ones included")
-        self._loads = counter("sana_stream_stream_loads", "streams loaded from the store")
-        self._faults = counter("sana_stream_snapshot_faults", "snapshots that were not stored")
-        bounds = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30]
-        self._block_time = histogram("sana_stream_block_seconds", "seconds a block", bounds)
-        self._store_time = histogram("sana_stream_snapshot_seconds", "seconds a snapshot", bounds)
 
     async def block(
         self, stream: str, number: int, order: StreamOrder, due: float | None = None
     ) -> BlockReply:
         """As `StreamBlocks.block`."""
         reply = await self._in_pool(self._blocks.block, stream, number, order, due)
-        self._made.inc(reply.made)
-        if reply.loaded is not None:
-            self._loads.inc()
-        self._block_time.observe(reply.stats.total_seconds)
+        self._metrics.on_reply(reply)
         return reply
 
     async def checkpoint(
@@ -103,7 +95,6 @@ class EngineReplica:
             self._progress = time.monotonic()
 
     def _on_snapshot(self, seconds: float, fault: str | None) -> None:
-        self._store_time.observe(seconds)
+        self._metrics.on_snapshot(seconds, fault)
         if fault is not None:
-            self._faults.inc()
             logger.warning("%s", fault)

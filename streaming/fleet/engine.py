@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sana_stream._prompts import remove_suffix
 from sana_stream.engine.peers import SingleProcess
 from sana_stream.errors import ConfigError
-from sana_stream.streaming.control.live_control import LiveControl
-from sana_stream.streaming.control.pending_changes import PendingChanges
 
 from .order import StreamOrder
 from .session import BlockSource, RemoteSession, RemoteSnapshot
@@ -127,27 +124,3 @@ class RemoteGuard:
     def with_reference(self, snapshot: RemoteSnapshot) -> RemoteSnapshot:
         """The snapshot, whose reference is on the replica."""
         return snapshot
-
-
-class ReplayControl(LiveControl):
-    """Directs a continued stream: first by the changes that were stored, then by clients.
-
-    Args:
-        order: of the stream, as it was stored.
-        suffix: the model's own words after every prompt.
-    """
-
-    def __init__(self, order: StreamOrder, suffix: str = "") -> None:
-        super().__init__()
-        self._order, self._suffix = order, suffix
-        self._next = order.position.block
-        self._end = max((change.block for change in order.changes), default=-1)
-
-    def drain(self, frame: int | None = None) -> PendingChanges:
-        """The changes stored with the next block; after the last of them, those of clients."""
-        block, self._next = self._next, self._next + 1
-        if block > self._end:
-            return super().drain(frame)
-        change = self._order.change_at(block)
-        prompt = None if change.prompt is None else remove_suffix(change.prompt, self._suffix)
-        return PendingChanges(prompt, change.negative_prompt, change.seed, blend=change.blend)

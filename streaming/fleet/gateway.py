@@ -21,7 +21,14 @@ from .calls import FleetCounters, RetryingCalls
 from .claim import StoreClaim
 from .cluster import deployed
 from .config import FleetConfig, check_address
-from .engine import RemoteEngine, ReplayControl
+from .control import (
+    GatewayControl,
+    ReplayControl,
+    Schedule,
+    schedule_from_json,
+    schedule_to_json,
+)
+from .engine import RemoteEngine
 from .homes import HOMES
 from .jobs import StoredJobs, film_of, folder_of
 from .order import StreamOrder
@@ -53,12 +60,15 @@ class GatewayStream:
         self._recording: LimitedRecording | None = None
         self._unrecorded = 0  # frames before those of the recording
         self._stored: dict[str, Any] = {}
-        self.control = LiveControl()
+        self.control: LiveControl = GatewayControl(self._keep_schedule)
         self.origin, self.film = NEW_VIDEO, None
         self.notice: Callable[[str], None] = lambda _: None
         if order is not None:
-            self.control = ReplayControl(order, gateway.prompt_suffix)
             self._stored = dict(order.gateway or {})
+            schedule = schedule_from_json(self._stored.get("schedule"), self._name)
+            self.control = ReplayControl(
+                *(self._keep_schedule, order, schedule, gateway.prompt_suffix, gateway.fps)
+            )
         if order is not None and order.position.frames:
             run = self._stored.get("run")
             self.origin = RunOrigin(
@@ -100,7 +110,7 @@ class GatewayStream:
         self, run: str | None, film: Path | None, recording: LimitedRecording | None
     ) -> None:
         """Keep the run's id and its file, to continue them; called before the first block."""
-        self._stored = {"run": run, "film": None if film is None else str(film.absolute())}
+        self._stored |= {"run": run, "film": None if film is None else str(film.absolute())}
         self._recording = recording
         continued = film is not None and film == self.film
         self._unrecorded = 0 if continued else self.origin.frames
@@ -110,6 +120,11 @@ class GatewayStream:
         HOMES.forget(self._name)
         if self._engine is not None and self._engine.stream is not None:
             self._engine.stream.close(keep)
+
+    def _keep_schedule(self, schedule: Schedule) -> None:
+        self._stored["schedule"] = schedule_to_json(schedule)
+        if self._engine is not None and self._engine.stream is not None:
+            self._engine.stream.set_gateway_values(self._stored)
 
     def _saved(self) -> int:
         """How many frames the recording has; all of them where it has none or has ended."""
@@ -126,6 +141,7 @@ class Gateway:
         fleet: where it runs, and its store.
         config: what all streams have in common.
         prompt_suffix: the model's own words after every prompt.
+        fps: of the streams' videos.
         on_lost: called with a line when another fleet has taken the store.
 
     Raises:
@@ -138,6 +154,7 @@ class Gateway:
         fleet: FleetConfig,
         config: RunConfig,
         prompt_suffix: str,
+        fps: float,
         on_lost: Callable[[str], None],
     ) -> None:
         check_address(fleet.address)
@@ -148,7 +165,7 @@ class Gateway:
         model = str(config.model)
         model = _absolute(model) if expand_user(model).exists() else model
         self.fleet = fleet
-        self.guard, self.prompt_suffix = config.guard, prompt_suffix
+        self.guard, self.prompt_suffix, self.fps = config.guard, prompt_suffix, fps
         self._config = replace(config, web=None, token=None, model=model)
         self.store = StreamStore(self.fleet.store)
         self.store.check()

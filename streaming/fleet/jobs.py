@@ -6,15 +6,19 @@ import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from sana_stream._files import parse_json
 from sana_stream._text import safe_text
 from sana_stream.errors import SanaStreamError, StoreError
-from sana_stream.models.schema import Schema
-from sana_stream.streaming.control.job_queue import STORY_LIMIT, StreamJob
+from sana_stream.streaming.control.job_queue import StreamJob
+from sana_stream.streaming.control.stream_request import (
+    StreamRequest,
+    given_fields,
+    stored_request,
+)
 
 from .order import StreamOrder
 from .order_json import order_from_json
@@ -23,17 +27,15 @@ from .store import StreamStore
 
 logger = logging.getLogger(__name__)
 JOB = "job.json"
+IMAGE = "begin.png"  # the picture that a stream begins with
 _LIMIT = 1 << 20  # bytes
 _FOLDER = re.compile(r"stream-(\d{4,9})")
 
 
-class _Job(Schema):
+class _Job(StreamRequest):
     """A stream that was asked for and has not ended."""
 
     version: Literal[1]
-    story: Annotated[str, Field(min_length=1, max_length=STORY_LIMIT)]
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None
-    seconds: Annotated[float, Field(gt=0, lt=1e9)] | None
 
 
 def folder_of(stream_id: int) -> str:
@@ -78,6 +80,7 @@ class StoredJobs:
             try:
                 found = _Job.model_validate(parse_json(data, _LIMIT))
                 order = self._store.get(f"{name}/{ORDER}")
+                image = self._store.get(f"{name}/{IMAGE}") if order is None else None
                 if order is not None:
                     where = f"{self._store.url}/{name}/{ORDER}"
                     self._orders[stream_id] = order_from_json(order, where)
@@ -86,7 +89,7 @@ class StoredJobs:
                 logger.warning("%s is left as it is: it cannot be read%s", name, safe_text(reason))
                 continue
             self._found.append(stream_id)
-            jobs.append(StreamJob(stream_id, found.story, found.seed, found.seconds))
+            jobs.append(StreamJob(stream_id, stored_request(found), image=image))
         return sorted(jobs, key=lambda job: job.id)
 
     def film(self, job: StreamJob) -> Path | None:
@@ -105,8 +108,10 @@ class StoredJobs:
 
     def save(self, job: StreamJob) -> None:
         """Keep a queued job; raises StoreError."""
-        values = _Job(version=1, story=job.story, seed=job.seed, seconds=job.seconds)
-        self._store.put(f"{folder_of(job.id)}/{JOB}", values.model_dump_json().encode())
+        values = _Job(version=1, **given_fields(job.request)).model_dump_json(exclude_none=True)
+        if job.image is not None:
+            self._store.put(f"{folder_of(job.id)}/{IMAGE}", job.image)
+        self._store.put(f"{folder_of(job.id)}/{JOB}", values.encode())
 
     def remove(self, job: StreamJob) -> None:
         """Remove a job with its order and its snapshots, in the background."""

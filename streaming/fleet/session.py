@@ -189,6 +189,11 @@ class RemoteSession:
             new = None if seed == before else seed
             self._change(replace(self._order.change_at(self._next), seed=new))
 
+    def set_gateway_values(self, values: Mapping[str, Any]) -> None:
+        """Store the gateway's own values before the next block is asked for."""
+        with self._lock:
+            self._order, self._changed = replace(self._order, gateway=dict(values)), True
+
     def keep_history(self, seconds: float) -> None:
         """Let the stream be rewound by `seconds`; snapshots that this needs are kept."""
         frames = round(ARGUMENTS.number("seconds", seconds, most=1e9) * self._fps)
@@ -285,12 +290,15 @@ class RemoteSession:
         self._deadline = deadline
 
     def close(self, keep: bool) -> None:
-        """Wait for what is being stored; store how far the stream has come if it is to be kept."""
+        """Wait for what is being stored; store how far the stream has come if it is to be kept.
+
+        Where the store cannot be reached, it is continued from what was stored before.
+        """
         self._writer.shutdown()
         if keep:
             with self._lock:
                 self._advance()
-                self._store_order()
+                self._write(order_to_json(self._order))
 
     def _change(self, change: StreamChange) -> None:
         order = self._order.with_change(change)

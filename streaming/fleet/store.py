@@ -80,8 +80,12 @@ class StreamStore:
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; raises StoreError."""
         for name in names:
-            with suppress(FileNotFoundError):
-                self._call(lambda name=name: self._store.delete(name))
+            try:
+                self._store.delete(name)
+            except FileNotFoundError:
+                continue
+            except Exception as error:
+                raise self._failure(error) from error
 
     def delete_folder(self, folder: str) -> None:
         """Remove all objects of a folder; raises StoreError."""
@@ -102,8 +106,6 @@ class StreamStore:
     def _call(self, action: Callable[[], T]) -> T:
         try:
             return action()
-        except FileNotFoundError:
-            raise
         except Exception as error:  # the library's classes, which are of several kinds
             raise self._failure(error) from error
 

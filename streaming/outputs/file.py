@@ -11,6 +11,7 @@ from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
 from sana_stream.streaming.containers.registry import BY_SUFFIX, create_muxer
+from sana_stream.streaming.containers.run_id import has_sound
 from sana_stream.streaming.containers.truncate import find_cut, truncate_to_frames
 from sana_stream.streaming.video_format import StreamSpec
 
@@ -55,6 +56,7 @@ class FileOutput:
         self._header = self._muxer.header()
         self._video = spec.video
         self._run = spec.metadata.run
+        self._has_sound = spec.audio is not None
         self._source_type = DIGITAL_SOURCE_TYPE if spec.metadata.mark else None
         self._options = options
         self._metadata = spec.metadata
@@ -117,6 +119,9 @@ class FileOutput:
         try:
             with self._path.open("rb") as file:
                 find_cut(file, self._container, self._options.resume_frames)
+            if (found := has_sound(self._path)) != self._has_sound:
+                what = "it has sound and is continued without" if found else "it has no sound"
+                raise ValueError(what)
         except (OSError, ValueError) as error:
             raise InvalidOutputError(
                 f"{self.name}: cannot be resumed: {os_reason(error)}"

@@ -144,7 +144,7 @@ def _try(signer: ContentSigner) -> None:
 
     muxer, file = Mp4Muxer(StreamSpec(VideoFormat(32, 32, 1))), io.BytesIO()
     frames = np.zeros((1, 32, 32, 3), np.uint8)
-    block: BlockPart = SimpleNamespace(start=0, frames=frames)  # type: ignore[assignment]
+    block: BlockPart = SimpleNamespace(start=0, frames=frames, prompt="")  # type: ignore[assignment]
     file.write(muxer.header() + muxer.add(block))
     muxer.finish(file)
     file.seek(0)

@@ -162,10 +162,18 @@ class RunConfig:
             raise ConfigError("image and video are both given: a stream begins with one of them")
         if self.size is not None and self.aspect is not None:
             raise ConfigError("size and aspect are both given: a video has one of them")
-        if self.sign is not None and not self.mark:
-            raise ConfigError("sign= says that a model has made the video: leave mark=False out")
+        self.check_sign()
         self.check_watch()
         check_outputs(self.targets, self.container, self.segment, self.window)
+
+    def check_sign(self) -> None:
+        """Refuse to sign a video without its mark.
+
+        Raises:
+            ConfigError: what to leave out.
+        """
+        if self.sign is not None and not self.mark:
+            raise ConfigError("sign= says that a model has made the video: leave mark=False out")
 
     def check_watch(self) -> None:
         """Refuse to watch a story that is not read from a file.

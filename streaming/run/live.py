@@ -172,6 +172,7 @@ class LiveSession:
     watched: WatchedStory | None = None
     stream: ActiveStream | None = None
     is_recorded: Callable[[], bool] = lambda: True
+    keeps_files: bool = True  # after the end of the program
 
     def wait_for_use(self) -> None:
         """Wait while nothing records the stream and nobody has watched it for a minute."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
 from sana_stream.errors import InvalidOutputError
@@ -24,10 +25,15 @@ from .checkpoint_files import SUFFIX, checkpoint_of
 from .messages import format_bytes
 from .recordings_index import RecordingIndex
 
+if TYPE_CHECKING:
+    from sana_stream.streaming.audio import AudioTrack
+
 logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
 PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
+START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 SPARE = 200 << 20  # bytes that stay free for other programs
+_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX)
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
 
@@ -37,13 +43,17 @@ class Recordings:
     With `limit`, they take at most `limit` bytes together with their checkpoints: the oldest
     recording of an ended stream is removed for a newer one. Without `keep`, `forget` removes the
     recording of a stream. Files that this program has not written, or that were changed since, are
-    neither counted nor touched.
+    neither counted nor touched. With `sign`, the path of a certificate and its key, finished files
+    get content credentials.
 
     Its methods may be called from any thread.
     """
 
-    def __init__(self, folder: Path, keep: bool, limit: int | None) -> None:
+    def __init__(
+        self, folder: Path, keep: bool, limit: int | None, sign: Path | None = None
+    ) -> None:
         self.keep = keep
+        self._sign = sign
         self._folder = folder
         self._limit = limit
         self._index = RecordingIndex(folder, 0o777 if keep else 0o700)
@@ -82,6 +92,7 @@ class Recordings:
         metadata: Metadata,
         ended: Callable[[str], None],
         locks: OutputLocks | None = None,
+        audio: AudioTrack | None = None,
     ) -> tuple[Path, LimitedRecording]:
         """Begin the file of a stream, which exists from the first block.
 
@@ -93,6 +104,7 @@ class Recordings:
             metadata: of the file.
             ended: called with a notice for viewers when the recording ends early.
             locks: those of the run, whose checkpoint is next to the file.
+            audio: its sound.
 
         Raises:
             OSError, InvalidOutputError, ConfigError: nothing can be recorded now.
@@ -102,11 +114,23 @@ class Recordings:
             path = self._free_path(stream_id)
             while True:
                 try:
-                    return path, self.open(path, stream_id, video, metadata, ended, locks)
+                    own = self.open(*(path, stream_id, video, metadata, ended, locks), audio=audio)
+                    return path, own
                 except InvalidOutputError:
                     if (other := self._free_path(stream_id)) == path:
                         raise
                     path = other  # another program has taken the name meanwhile
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder
+
+    def film(self, stream_id: int) -> Path | None:
+        """The recording of a stream, also of an earlier server; None where there is none."""
+        with self._lock:
+            path = self._of_stream.get(stream_id, self._folder / f"stream-{stream_id:04}.mp4")
+            return path if path in self._index.recordings() else None
 
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""
@@ -121,14 +145,15 @@ class Recordings:
         ended: Callable[[str], None],
         locks: OutputLocks | None = None,
         resume_frames: int = 0,
+        audio: AudioTrack | None = None,
     ) -> LimitedRecording:
         """Open the file of a stream, to append after `resume_frames` frames; raises as `begin`."""
         with self._lock:
             self._index.check()
             if (why := self.full(path)) is not None:
                 raise InvalidOutputError(why)
-            spec = StreamSpec(video, metadata=metadata)
-            options = OutputOptions(resume_frames=resume_frames)
+            spec = StreamSpec(video, metadata=metadata, audio=audio)
+            options = OutputOptions(resume_frames=resume_frames, sign=self._sign)
             file = open_output(path, spec, options, locks=locks)
             self._running.add(path)
             self._of_stream[stream_id] = path
@@ -209,8 +234,7 @@ class Recordings:
 
     def _free_path(self, stream_id: int) -> Path:
         """The file named by an id, or by the next number where that name is taken."""
-        own = (JOB_SUFFIX, PICTURE_SUFFIX)
-        taken = {number for number, name in self._files() if not name.endswith(own)}
+        taken = {number for number, name in self._files() if not name.endswith(_OTHERS)}
         number = max(self.first_id(), stream_id) if stream_id in taken else stream_id
         return self._folder / f"stream-{number:04}.mp4"
 

@@ -48,7 +48,7 @@ OF_THE_CHECKPOINT = (  # a branch has these of its stream
     ),
     *("memory", "image", "video"),
 )
-_OF_THE_RUN = (  # a branch has these of the checkpoint's run, unless they are given
+OF_THE_RUN = (  # a branch has these of the checkpoint's run, unless they are given
     *("model", "parts", "device", "dtype", "fps", "loras", "decoder", "quantize"),
     "quantize_text",
 )
@@ -269,7 +269,7 @@ def _branched_config(
     """What is given now; what the stream is made with comes from the checkpoint."""
     values: dict[str, Any] = {}
     if stored is not None:
-        values = {name: getattr(stored.config, name) for name in _OF_THE_RUN}
+        values = {name: getattr(stored.config, name) for name in OF_THE_RUN}
     values |= {name: value for name, value in parameters.items() if value is not None}
     settings = header.settings
     values.setdefault("story", (header.prompt,))

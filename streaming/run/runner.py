@@ -24,6 +24,8 @@ from .inputs import VideoStart, check_pictures, read_video_start
 from .live import LiveSession, open_live
 from .messages import story_notes
 from .model import RunModel, describe
+from .moments import Moments
+from .notebook import DisplayedRun
 from .outputs import audio_of, open_outputs
 from .plan import (
     NEW_VIDEO,
@@ -41,7 +43,6 @@ from .start import begin_session, open_pump, schedule_prompts, watch_drift
 from .stored import with_engine, with_new_id
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Run:
+class Run(DisplayedRun):
     """Makes one video, block by block, and delivers it to its outputs.
 
     The configuration, the story, the model's settings and all inputs are checked when the run is
@@ -70,6 +71,7 @@ class Run:
         control: directs the run from any thread: prompts, seed, rewind, pause, end.
         progress: the newest record.
         block: the newest block, with its frames; None before the first one.
+        moments: save one of its moments, from which `branch` begins another video.
         locks: those of the run's files, which outputs that the caller opens share.
 
     Args:
@@ -236,7 +238,8 @@ class Run:
             *(float(plan.fps), plan.frames, plan.block_count, done, origin.frames),
             resumed_frames=origin.frames,
         )
-        self.block: Block | None = None
+        self.block = None
+        self.moments = Moments(plan)
         self._entered = False
         self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`
         self._outputs: Sequence[Output] | None = None
@@ -367,9 +370,9 @@ class Run:
             for block in blocks:
                 wanted = pump.write(block)
                 note = guard.check(block)
-                elapsed = time.perf_counter() - begun
-                self.progress = self.progress.after(block, elapsed, guard.drift)
+                self.progress = self.progress.after(block, time.perf_counter() - begun, guard.drift)
                 self.block = block
+                self.moments.on_block(self.progress.frames, session)
                 prompts.on_delivered(block)
                 if note is not None:
                     logger.warning("%s", note)

@@ -28,17 +28,19 @@ class ServedOutputs:
         attach: called with the session when the stream begins; returns the one that makes its
             blocks, such as one that shares its engine with others.
         recording: the file, as far as the video is recorded.
-        path: the file's name where it is kept: checkpoints are written next to it.
+        path: the file's name: checkpoints are written next to it.
+        is_kept: whether the file stays when the server has ended.
     """
 
     stream: ActiveStream
     attach: Callable[[Session], Session]
     recording: LimitedRecording | None = None
     path: str | None = None
+    is_kept: bool = True
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of the files that are kept."""
+        """The names of the files that are written."""
         return () if self.path is None else (self.path,)
 
     @property
@@ -50,7 +52,7 @@ class ServedOutputs:
         self, control: LiveControl, resolve: Callable[[Story, RunConfig], RunPlan]
     ) -> LiveSession:
         """What directs the run; `resolve` places a changed story on its blocks."""
-        return LiveSession(control, resolve, None, self.stream, self.is_recorded)
+        return LiveSession(control, resolve, None, self.stream, self.is_recorded, self.is_kept)
 
     def is_recorded(self) -> bool:
         """Whether further blocks are recorded."""

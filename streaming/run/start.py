@@ -79,7 +79,7 @@ def schedule_prompts(
     check = PromptCheck(engine.text_encoder)
     check.story(plan)
     pace = RealtimePacer(plan.video_format, stop) if plan.config.paced else None
-    picture, keep = partial(read_picture, plan=plan), partial(save_moment, plan)
+    picture, keep = partial(read_picture, plan=plan), partial(save_moment, plan, live)
     prompts = PromptScheduler(plan, picture, live, pace, keep, check)
     if frames := plan.origin.frames:
         prompts.rewound_frames = frames - session.next_start + plan.first_frame
@@ -94,7 +94,7 @@ def watch_drift(engine: Engine, plan: RunPlan, session: Session) -> DriftGuard:
     return engine.drift_guard(session, plan.config.guard, given)
 
 
-def save_moment(plan: RunPlan, session: Session, name: str) -> str:
+def save_moment(plan: RunPlan, live: LiveSession | None, session: Session, name: str) -> str:
     """Save a moment of a run as a checkpoint next to its video; returns a line about it.
 
     Raises:
@@ -103,7 +103,7 @@ def save_moment(plan: RunPlan, session: Session, name: str) -> str:
         SnapshotError: the checkpoint cannot be written.
     """
     own = checkpoint_path(plan.config.targets)
-    if own is None:
+    if own is None or (live is not None and not live.keeps_files):
         raise ConfigError(
             "/branch: this run keeps no video beside which the moment could stand: begin it with"
             " outputs=['film.mp4'], or record the streams of a server"

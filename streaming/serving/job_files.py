@@ -15,11 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sana_stream._files import atomic_write, parse_json, read_bounded
 from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
-from sana_stream.streaming.control.job_queue import STORY_LIMIT, StreamJob
+from sana_stream.streaming.control.job_queue import StreamJob
 from sana_stream.streaming.control.journal import JournaledControl
 from sana_stream.streaming.control.live_control import PROMPT_LIMIT
 from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.control.scheduled_prompt import SCHEDULE_LIMIT, ScheduledPrompt
+from sana_stream.streaming.control.stream_request import (
+    StreamRequest,
+    given_fields,
+    stored_request,
+)
 from sana_stream.streaming.run.recordings import JOB_SUFFIX
 
 from .job_pictures import PICTURE_NAME, JobPictures
@@ -71,17 +76,13 @@ class _Change(BaseModel):
 _REPEATED = set(_Change.model_fields) - {"frame"}  # of `PendingChanges`
 
 
-class _JobFile(BaseModel):
-    """One stream that has not ended."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
+class _JobFile(StreamRequest):
+    """One stream that has not ended: what was asked for, and what is made of it."""
 
     version: Literal[1] = 1
     id: int = Field(ge=1, lt=10**9)
-    story: str = Field(min_length=1, max_length=STORY_LIMIT)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
-    seconds: float | None = Field(default=None, gt=0, lt=1e9, allow_inf_nan=False)
     film: str | None = Field(default=None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # once it has begun
+    image: str | None = Field(default=None, pattern=PICTURE_NAME)  # that it begins with
     changes: list[_Change] = Field(default=[], max_length=_CHANGES_KEPT)
 
 
@@ -115,7 +116,10 @@ class JobFiles:
             files = [self._files[key] for key in sorted(self._files)]
             for file in files:
                 self._pictures.keep(file.id, _pictures_of(file))
-        return [StreamJob(file.id, file.story, file.seed, file.seconds) for file in files]
+        return [
+            StreamJob(file.id, stored_request(file), image=self._picture(file.image))
+            for file in files
+        ]
 
     def drop(self) -> None:
         """Remove the files of the streams that `load` found; their recordings stay."""
@@ -126,9 +130,8 @@ class JobFiles:
     def save(self, job: StreamJob) -> None:
         """Keep a queued job."""
         with self._lock:
-            self._files[job.id] = _JobFile(
-                id=job.id, story=job.story, seed=job.seed, seconds=job.seconds
-            )
+            image = None if job.image is None else self._pictures.save(job.id, job.image)
+            self._files[job.id] = _JobFile(id=job.id, image=image, **given_fields(job.request))
             self._write(job.id)
 
     def begin(self, job: StreamJob, film: Path | None) -> None:
@@ -169,12 +172,7 @@ class JobFiles:
         with self._lock:
             file = self._files.get(job.id)
             earlier = () if file is None else file.changes
-        repeated = {
-            each.frame: each.pending(
-                None if each.image is None else self._pictures.read(each.image)
-            )
-            for each in earlier
-        }
+        repeated = {each.frame: each.pending(self._picture(each.image)) for each in earlier}
         return JournaledControl(record, repeated)
 
     def _update(self, stream_id: int, change: Callable[[_JobFile], _JobFile]) -> None:
@@ -182,6 +180,9 @@ class JobFiles:
             if stream_id in self._files:
                 self._files[stream_id] = change(self._files[stream_id])
                 self._write(stream_id)
+
+    def _picture(self, name: str | None) -> bytes | None:
+        return None if name is None else self._pictures.read(name)
 
     def _keep_pictures(self, stream_id: int) -> None:
         with self._lock:
@@ -194,7 +195,9 @@ class JobFiles:
     def _write(self, stream_id: int) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            content = self._files[stream_id].model_dump_json(indent=1).encode() + b"\n"
+            content = (
+                self._files[stream_id].model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
+            )
             atomic_write(self._path(stream_id), content)
             self._failed = False
         except OSError as error:
@@ -214,8 +217,9 @@ class JobFiles:
 
 
 def _pictures_of(file: _JobFile) -> list[str]:
-    """The names of the pictures of a stream, newest last."""
-    return [change.image for change in file.changes if change.image is not None]
+    """The names of the pictures of a stream, in the order in which they may be removed."""
+    names = [*(change.image for change in file.changes), file.image]
+    return [name for name in names if name is not None]
 
 
 def _read(path: Path) -> _JobFile | None:

@@ -9,27 +9,25 @@ from dataclasses import dataclass, replace
 from threading import Event, Thread, current_thread
 
 from sana_stream._text import safe_text
-from sana_stream.engine.story.read import parse_story
-from sana_stream.errors import ConfigError, JobError
+from sana_stream.errors import BranchError, ConfigError, JobError, SanaStreamError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.model_facts import served_model
-from sana_stream.streaming.run.plan import (
-    check_settings,
-    resolve_plan,
-    size_notes,
-    with_size,
-)
+from sana_stream.streaming.run.plan import check_settings, size_notes, with_size
 from sana_stream.streaming.run.recordings import Recordings
+from sana_stream.streaming.run.runner import Run
 from sana_stream.streaming.web.fleet import FleetStatus
 from sana_stream.streaming.web.options import NO_OPTIONS, WebOptions
 
+from .job_config import check_branch, check_job, job_config
 from .kept_jobs import KeptJobs
+from .recorded import Sounds
 from .reporters import ServerReporter
-from .shared_device import Device, OneStreamDevice, SharedDevice
+from .shared_device import Device, OneStreamDevice, SharedDevice, StreamDemand
+from .starts import BranchStarts
 from .stream import StreamMaker
 
 logger = logging.getLogger(__name__)
@@ -81,11 +79,15 @@ class StreamServer:
         self._stop = stop
         self._options = options
         self._files = files
+        self._sounds = Sounds()
         self._model = describe_files(config)
         self._config = with_size(config, self._model)
         for line in size_notes(config, self._model):
             reporter.note(line)
-        self._jobs = JobQueue(self._check, recordings.first_id(), files, recordings.forget)
+        self._makers: dict[int, StreamMaker] = {}  # of streams that run
+        fps = float(config.fps or self._model.preset.fps)
+        self._starts = BranchStarts(recordings, self._running, fps)
+        self._jobs = JobQueue(self, recordings.first_id(), files, recordings.forget)
         self._device: Device = OneStreamDevice()
         self._fleet: FleetStatus | None = None
         self._serving = False
@@ -148,10 +150,8 @@ class StreamServer:
         if streams == 1:
             self._run_threads()
             return
-        settings, fps = check_settings(self._config, self._model), self._config.fps
-        fps = float(engine.preset.fps if fps is None else fps)
         overcommit = self._options.overcommit
-        with SharedDevice(engine, streams, settings, fps, overcommit) as self._device:
+        with SharedDevice(engine, streams, self._usual(), overcommit) as self._device:
             self._run_threads()
 
     def _run_threads(self) -> None:
@@ -175,7 +175,7 @@ class StreamServer:
     def _make_streams(self) -> None:
         thread = current_thread()
         name = thread.name
-        while (found := self._jobs.next(self._stop, self._device.claim)) is not None:
+        while (found := self._jobs.next(self._stop, self._claim)) is not None:
             thread.name = f"stream {found[0].id}"  # for the log
             self._make_stream(*found)
             thread.name = name
@@ -184,15 +184,17 @@ class StreamServer:
         reporter, failure, keep = self._reporter.stream(job.id), "", False
         if self._stop.is_set():
             self._jobs.interrupt()
-        maker = self._maker(job)
+        maker = self._makers[job.id] = self._maker(job)
         try:
-            maker.make(job, self._job_config(job), control, reporter)
+            config = job_config(job.request, self._config, self._model)
+            maker.make(job, config, control, reporter)
         except Exception as error:  # of any kind: the other streams continue
             failure, keep = self._reporter.describe(error), maker.may_be_resumed
             self._page.metrics.on_error(error)
             line = failure if self._options.streams > 1 else f"stream {job.id}: {failure}"
             reporter.failed(line, error)
         finally:
+            del self._makers[job.id]
             maker.close()
         self._jobs.end(job, failure, keep)
 
@@ -200,25 +202,60 @@ class StreamServer:
         """What makes the stream of a job."""
         return StreamMaker(
             *(self._model, self._config, self._recordings, self._page, self._jobs),
-            *(self._files, self._device),
+            *(self._files, self._device, self._starts, self._sounds),
         )
 
-    def _check(self, job: StreamJob) -> None:
-        config = self._job_config(job)
-        resolve_plan(config, config.read_story(), self._model)
+    def check(self, job: StreamJob) -> None:
+        """As `JobPreparation.check`."""
+        if job.image is not None and not self._model.preset.image_start:
+            raise JobError("image: this model cannot begin with a picture; leave it out", "image")
+        check_job(job.request, self._config, self._model)
 
-    def _job_config(self, job: StreamJob) -> RunConfig:
-        """A job as a run; `ConfigError` for a story that cannot be read or used."""
-        story = parse_story(job.story, "the story")
-        if any(cue.image is not None for cue in story.cues):
-            raise ConfigError("a story that is ordered cannot name pictures of this machine")
-        return replace(
-            self._config,
-            story=story,
-            seconds=job.seconds,
-            endless=job.seconds is None and self._model.transformer.causal,
-            seed=self._config.seed if job.seed is None else job.seed,
-        )
+    def prepare(self, job: StreamJob) -> StreamJob:
+        """As `JobPreparation.prepare`."""
+        if (point := job.request.branch_from) is None:
+            return job
+        if not self._model.transformer.causal:
+            raise BranchError("this model makes one clip at a time: leave branch_from out")
+        job = self._starts.create(job, point)
+        try:
+            check_branch(job.request, self._starts.path(job.id), self._config, self._model)
+        except BaseException:
+            self._starts.remove(job)
+            raise
+        return job
+
+    def discard(self, job: StreamJob) -> None:
+        """As `JobPreparation.discard`."""
+        self._starts.remove(job)
+
+    def _demand(self, job: StreamJob) -> StreamDemand:
+        """What a job needs of the device."""
+        config = job_config(job.request, self._config, self._model)
+        fps = float(config.fps or self._model.preset.fps)
+        if job.request.branch_from is None:
+            settings = check_settings(config, self._model)
+        else:
+            from sana_stream.engine.snapshot.file import read_header  # loads torch
+
+            settings = read_header(self._starts.path(job.id)).settings
+        return StreamDemand(settings, fps, config.paced)
+
+    def _running(self, stream_id: int) -> Run | None:
+        maker = self._makers.get(stream_id)
+        return None if maker is None else maker.run
+
+    def _claim(self, job: StreamJob) -> bool:
+        try:
+            demand = self._demand(job)
+        except SanaStreamError:  # its thread reports why it cannot be made
+            demand = self._usual()
+        return self._device.claim(demand)
+
+    def _usual(self) -> StreamDemand:
+        """What a job without settings needs of the device."""
+        fps = float(self._config.fps or self._model.preset.fps)
+        return StreamDemand(check_settings(self._config, self._model), fps)
 
     def _end_all(self) -> None:
         self._stop.wait()

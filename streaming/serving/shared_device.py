@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from threading import Lock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -17,14 +18,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamDemand:
+    """What a stream needs of the device."""
+
+    settings: SessionSettings
+    fps: float  # at which it is watched
+    paced: bool = True  # whether it is watched while it is made
+
+
 class Device(Protocol):
     """Runs the networks of a server's streams; methods are called from any thread."""
 
-    def claim(self) -> bool:
+    def claim(self, demand: StreamDemand) -> bool:
         """Whether a stream may begin now; the calling thread then makes it."""
         ...
 
-    def attach(self, session: Session) -> Session:
+    def attach(self, session: Session, demand: StreamDemand) -> Session:
         """Run the networks of a session that the calling thread has begun."""
         ...
 
@@ -36,10 +46,10 @@ class Device(Protocol):
 class OneStreamDevice:
     """The device of a server that makes one stream at a time."""
 
-    def claim(self) -> bool:
+    def claim(self, demand: StreamDemand) -> bool:
         return True
 
-    def attach(self, session: Session) -> Session:
+    def attach(self, session: Session, demand: StreamDemand) -> Session:
         return session
 
     def release(self, session: Session | None) -> None:
@@ -55,8 +65,7 @@ class SharedDevice:
     Args:
         engine: the loaded model.
         streams: the most streams that run at the same time.
-        settings: of a stream.
-        fps: at which it is watched.
+        usual: what a stream needs whose client asks for no other settings.
         overcommit: let streams begin for which the device has no time in real time.
 
     Raises:
@@ -64,21 +73,18 @@ class SharedDevice:
             memory.
     """
 
-    def __init__(
-        self, engine: Engine, streams: int, settings: SessionSettings, fps: float, overcommit: bool
-    ) -> None:
+    def __init__(self, engine: Engine, streams: int, usual: StreamDemand, overcommit: bool) -> None:
         from sana_stream.engine.scheduling import SharedEngine  # loads torch
 
         # batches change no frame on the CPU; elsewhere a stream would depend on its neighbours
         batch = None if engine.device.type == "cpu" else 1
-        self._shared = SharedEngine(engine, streams, streams, batch, settings)
+        self._shared = SharedEngine(engine, streams, streams, batch, usual.settings)
         self._streams = streams
-        self._settings = settings
-        self._fps = fps
+        self._usual = usual
         self._timed = not overcommit
         self._lock = Lock()
         self._beginning: int | None = None  # the thread whose stream is not attached yet
-        self._reason = ""  # why the next stream waits, as it was logged
+        self._said_why = False  # the next stream waits, and the reason is logged
 
     def __enter__(self) -> Self:
         """Measure the model; raises ConfigError where no stream fits."""
@@ -98,21 +104,23 @@ class SharedDevice:
     ) -> None:
         self._shared.__exit__(kind, error, trace)
 
-    def claim(self) -> bool:
+    def claim(self, demand: StreamDemand) -> bool:
         with self._lock:
             if self._beginning is not None:
                 return False
-            found = self._shared.admit(self._settings, self._fps, self._timed)
-            if found.fits:
-                self._beginning, self._reason = get_ident(), ""
-            elif found.reason != self._reason and not self._reason:
-                self._reason = found.reason
+            found = self._shared.admit(demand.settings, demand.fps, self._is_timed(demand))
+            begins = found.fits or not found.possible  # `attach` refuses what never fits
+            if begins:
+                self._beginning, self._said_why = get_ident(), False
+            elif not self._said_why:
+                self._said_why = True
                 logger.info("the next stream waits: %s", found.reason)
-            return found.fits
+            return begins
 
-    def attach(self, session: Session) -> Session:
+    def attach(self, session: Session, demand: StreamDemand) -> Session:
         try:
-            return self._shared.attach(session, fps=self._fps, paced=self._timed)
+            timed = self._is_timed(demand)
+            return self._shared.attach(session, fps=demand.fps, paced=timed)
         finally:
             self._begun()
 
@@ -121,15 +129,22 @@ class SharedDevice:
         if session is not None:
             self._shared.detach(session)
 
+    def _is_timed(self, demand: StreamDemand) -> bool:
+        """Whether a stream needs blocks in time; one that never gets them is made without."""
+        if not (self._timed and demand.paced):
+            return False
+        return self._shared.admit(demand.settings, demand.fps, paced=True).possible
+
     def _begun(self) -> None:
         with self._lock:
             if self._beginning == get_ident():
                 self._beginning = None
 
     def _check(self) -> None:
-        alone = self._shared.admit(self._settings, self._fps, paced=True)
+        usual = self._usual
+        alone = self._shared.admit(usual.settings, usual.fps, paced=True)
         used = alone.demand.utilization
-        if not self._shared.admit(self._settings, self._fps, paced=False).possible:
+        if not self._shared.admit(usual.settings, usual.fps, paced=False).possible:
             raise ConfigError(f"{alone.reason}; or run one stream at a time")
         if not alone.possible:
             logger.info(

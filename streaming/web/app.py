@@ -189,7 +189,7 @@ class _Handlers:
         if job is None or self._jobs is None:
             return JsonResponse({"state": "empty", **common})
         place = self._jobs.place(job)
-        state = {"state": job.state, "stream": job.id, "title": job.story, "place": place}
+        state = {"state": job.state, "stream": job.id, "title": job.request.title, "place": place}
         return JsonResponse({**state, **common})
 
     async def live(self, request: Request) -> Response:

@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from .options import WebOptions
 
-_METHODS = ("GET", "HEAD", "POST", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _EXPOSED = (  # headers that scripts of another origin may read
     *("Accept-Ranges", "Content-Disposition", "Content-Length", "Content-Range", "ETag"),
     *("Location", "Openai-Poll-After-Ms", "Retry-After"),

@@ -7,15 +7,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sana_stream.errors import JobError, QueueFullError, StoreError
+from sana_stream.errors import BranchError, JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 
 from .auth import require_control
-from .request_body import read_json
+from .pictures import check_picture, parse_field, read_form
+from .request_body import is_upload, read_json
 from .responses import JsonResponse
 from .root_path import root_of
 
 RETRY_SECONDS = 10  # after which a client may try again when the queue is full
+_TEXTS = ("prompt", "story", "negative_prompt", "size")  # fields that are no JSON in a form
 _LINKS = {
     "page": "",
     "live": "live.mp4",
@@ -36,7 +38,8 @@ class JobHandlers:
     async def list_or_submit(self, request: Request) -> Response:
         """GET: every job, oldest first. POST: add one.
 
-        A job is `{"story": "…", "seed": 0, "seconds": 60}`; only the story is required.
+        A job has the fields of a `StreamRequest`, such as `{"prompt": "…", "seconds": 60}`. A form
+        may have the same fields, with a picture that the video begins with as the file `image`.
         """
         require_control(request)
         if request.method == "POST":
@@ -65,11 +68,13 @@ class JobHandlers:
         return self._queue.place(job)
 
     async def _submit(self, request: Request) -> Response:
-        fields = await read_json(request)
+        fields, image = await _read_request(request)
         try:
-            job = await run_in_threadpool(self._queue.submit, fields)
+            job = await run_in_threadpool(self._queue.submit, fields, image=image)
         except (QueueFullError, StoreError) as error:
             raise HTTPException(503, str(error), {"Retry-After": str(RETRY_SECONDS)}) from error
+        except BranchError as error:
+            raise HTTPException(409, str(error)) from error
         except JobError as error:
             raise HTTPException(400, str(error)) from error
         root = root_of(request)
@@ -79,3 +84,17 @@ class JobHandlers:
     def _as_dict(self, job: StreamJob, root: str) -> dict[str, object]:
         links = {name: f"{root}/streams/{job.id}/{path}" for name, path in _LINKS.items()}
         return {**job.as_dict(), "place": self._queue.place(job), "links": links}
+
+
+async def _read_request(request: Request) -> tuple[object, bytes | None]:
+    """The fields of a job, and its picture."""
+    if not is_upload(request.headers.get("content-type", "")):
+        return await read_json(request), None
+    form = await read_form(request)
+    if form.files.keys() - {"image"}:
+        raise HTTPException(400, "the only file of the form is image")
+    fields = {
+        name: value if name in _TEXTS else parse_field(value) for name, value in form.fields.items()
+    }
+    image = form.files.get("image")
+    return fields, None if image is None else await check_picture(image)

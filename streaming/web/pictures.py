@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from sana_stream._files import parse_json
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 
@@ -63,6 +64,14 @@ async def read_form(request: Request) -> UploadForm:
         return UploadForm(fields, {name: await file.read() for name, file in uploads.items()})
     finally:
         await form.close()
+
+
+def parse_field(text: str) -> object:
+    """The value of a form's field that is JSON, such as a number; any other text as it is."""
+    try:
+        return parse_json(text, BODY_LIMIT, 4)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True, slots=True)

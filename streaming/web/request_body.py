@@ -21,7 +21,7 @@ UPLOAD_SECONDS = 60.0
 _DEPTH = 8  # nested lists and objects
 _EXPECTED = 'send text in UTF-8, or JSON: {"text": "…"}'
 _EXPECTED_PROMPT = (
-    'send a prompt in UTF-8, or JSON: {"text": "…", "transition_blocks": 4}, with a number from 0'
+    'send a prompt in UTF-8, or JSON: {"prompt": "…", "transition_blocks": 4}, with a number from 0'
     f" to {MOST_BLOCKS}"
 )
 # the types that curl and forms send are read as text, too
@@ -39,7 +39,10 @@ class _Text(BaseModel):
     text: str
 
 
-class _Prompt(_Text):
+class _Prompt(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    prompt: str
     transition_blocks: int | None = Field(None, ge=0, le=MOST_BLOCKS)
     transition_chunks: int | None = Field(None, ge=0, le=MOST_BLOCKS)  # as vLLM-Omni names it
 
@@ -80,7 +83,7 @@ async def upload_parts(request: Request) -> AsyncGenerator[bytes, None]:
 async def read_prompt(request: Request) -> tuple[str, int | None]:
     """A prompt as one line of text, and over how many blocks it is blended in.
 
-    The body is text, without a number; or a JSON object with `text` and optionally
+    The body is text, without a number; or a JSON object with `prompt` and optionally
     `transition_blocks`, or `transition_chunks` in its place.
     """
     if not _is_json(request):
@@ -94,7 +97,7 @@ async def read_prompt(request: Request) -> tuple[str, int | None]:
         raise HTTPException(
             400, "transition_blocks and transition_chunks are the same: leave one of them out"
         )
-    return " ".join(fields.text.split()), chunks if blocks is None else blocks
+    return " ".join(fields.prompt.split()), chunks if blocks is None else blocks
 
 
 async def read_text(request: Request) -> str:

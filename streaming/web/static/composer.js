@@ -1,9 +1,10 @@
 // The box for prompts: the next one of this stream, or the first one of another.
 
 import { isBad, say, tell } from "./answer.js";
-import { base, postJson } from "./api.js";
+import { base, postForm, postJson } from "./api.js";
 import { isAskedFor, isBeginning, toggleAskedFor } from "./beginning.js";
 import { $, setText } from "./dom.js";
+import { attached, detach } from "./picture.js";
 import { recall, remember } from "./prompt-history.js";
 import { newStreamSettings } from "./settings.js";
 import { isPlaying, player, video } from "./stage.js";
@@ -39,14 +40,16 @@ function render(now) {
 
 async function send() {
   const text = $("prompt").value.trim();
-  if (!text || $("send").disabled || (!isBeginning() && !$("blend").reportValidity())) return;
+  const enough = text || (attached() && !isBeginning()); // a running stream keeps its prompt
+  if (!enough || $("send").disabled || (!isBeginning() && !$("blend").reportValidity())) return;
   const [at, before] = [performance.now(), status().stream];
   const answer = await (isBeginning() ? begin(text) : direct(text));
   if (answer === null) return;
+  detach();
   const { prompt, from_frame_or_later: frame, links } = answer;
   const elsewhere = links && !isNewestPage();
-  if (!elsewhere) sent = { text: prompt ?? text, frame: frame ?? Infinity, at, before };
-  remember(text);
+  if (!elsewhere && text) sent = { text: prompt ?? text, frame: frame ?? Infinity, at, before };
+  if (text) remember(text);
   $("prompt").value = "";
   $("prompt").dispatchEvent(new Event("input", { bubbles: true }));
   if (elsewhere) location.href = links.page;
@@ -56,13 +59,17 @@ async function send() {
 const isNewestPage = () => !isAskedFor() && !/\/streams\/\d+\/$/.test(base);
 
 function begin(text) {
-  const content = { story: text, ...newStreamSettings() };
-  return tell(() => beginStream(content), "Sent. The stream begins in a moment.");
+  const content = { prompt: text, ...newStreamSettings() };
+  return tell(() => beginStream(content, attached()), "Sent. The stream begins in a moment.");
 }
 
 function direct(text) {
+  if (attached()) {
+    const done = "Sent. The video cuts to the picture with the next block.";
+    return tell(() => postForm(`${base}image`, text ? { prompt: text } : {}, attached()), done);
+  }
   const transition_blocks = $("blend").valueAsNumber;
-  const content = transition_blocks ? { text, transition_blocks } : { text };
+  const content = transition_blocks ? { prompt: text, transition_blocks } : { prompt: text };
   const done = "Sent. It takes effect with the next block.";
   return tell(() => postJson(`${base}prompt`, content), done);
 }

@@ -62,7 +62,7 @@ export function startControls() {
   subscribe(render);
   $("download").href = `${base}download`;
   $("back").addEventListener("click", goBack);
-  $("branch").addEventListener("click", () => branchFrom(isOver() ? null : player.time));
+  $("branch").addEventListener("click", () => branchFrom(isOver() || player.following ? null : player.time));
   $("pause").addEventListener("click", togglePause);
   $("stop").addEventListener("click", end);
 }

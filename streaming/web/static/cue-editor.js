@@ -22,7 +22,9 @@ const remove = make("button", { type: "button", className: "danger" }, "Delete")
 const cancel = make("button", { type: "button" }, "Cancel");
 const save = make("button", { type: "submit", className: "primary" }, "Save");
 
-card.append(
+const form = make(
+  "form",
+  {},
   heading,
   make("label", { htmlFor: "cue-prompt" }, "Prompt"),
   text,
@@ -35,7 +37,9 @@ card.append(
   answer,
   make("div", { className: "buttons" }, remove, cancel, save),
 );
+card.append(form);
 
+const tenth = (seconds) => Math.ceil(seconds * 10) / 10;
 const others = () => coming().filter((cue) => !edited || cue.at !== edited.at);
 
 // Open the card for a coming prompt, or for a new one at a time; `anchor` is an element or a point.
@@ -44,7 +48,7 @@ export function editCue(cue, time, anchor) {
   returnTo = anchor.focus ? anchor : document.activeElement;
   heading.textContent = cue ? `Prompt at ${clock(cue.at)}` : "New prompt";
   text.value = cue?.prompt ?? "";
-  at.value = (cue?.at ?? Math.max(time, earliest())).toFixed(1);
+  at.value = cue ? Number(cue.at.toFixed(3)) : tenth(Math.max(time, earliest()));
   blocks.value = cue?.blocks ?? 0;
   answer.textContent = "";
   remove.hidden = !cue;
@@ -65,13 +69,13 @@ async function store(cues, done) {
     say(done);
     close();
   } catch (error) {
-    if (error.status === 409) at.value = (earliest() + blockSeconds()).toFixed(1);
+    if (error.status === 409) at.value = tenth(earliest() + blockSeconds());
     answer.textContent = error.message;
   }
 }
 
 export function startCueEditor() {
-  card.addEventListener("submit", (event) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
     const cue = { at: at.valueAsNumber, prompt: text.value.trim(), blocks: blocks.valueAsNumber };
     if (cue.prompt) store([...others(), cue], `The prompt comes at ${clock(cue.at)}.`);
@@ -82,7 +86,7 @@ export function startCueEditor() {
     if (event.key === "Escape") close();
     else if (event.key === "Enter" && event.target === text && !event.shiftKey) {
       event.preventDefault();
-      card.requestSubmit();
+      form.requestSubmit();
     }
   });
   document.addEventListener("pointerdown", (event) => {

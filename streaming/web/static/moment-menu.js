@@ -6,7 +6,7 @@ import { compose } from "./composer.js";
 import { rewindTo } from "./controls.js";
 import { $, make } from "./dom.js";
 import { clock } from "./format.js";
-import { mayDirect, status } from "./state.js";
+import { isOver, mayDirect, status } from "./state.js";
 
 const card = $("moment");
 
@@ -44,7 +44,11 @@ export function showMoment(time, prompt, point) {
     if (why) content.push(make("p", { className: "hint" }, why));
   }
   if (now.may_begin && now.may_download) {
-    content.push(button("Branch from here as a new stream", () => branchFrom(time)));
+    content.push(
+      isOver()
+        ? button("Branch from the end as a new stream", () => branchFrom(null))
+        : button("Branch from here as a new stream", () => branchFrom(time)),
+    );
   }
   if (now.may_direct && prompt) content.push(button("Use this prompt again", () => compose(prompt)));
   if (content.length === 1) return;

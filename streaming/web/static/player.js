@@ -10,6 +10,7 @@ export class Player {
   #following = true;
   #jumping = false;
   #url;
+  #timer;
   speed = 1; // of the generation, relative to real time
 
   // `report` is called with "playing", "ended", "lost" or "unplayable".
@@ -21,7 +22,7 @@ export class Player {
       if (!this.#jumping) this.#following = this.#lead() < 3;
       this.#jumping = false;
     });
-    setInterval(() => this.#keepUp(), 200);
+    this.#timer = setInterval(() => this.#keepUp(), 200);
   }
 
   get following() {
@@ -35,6 +36,12 @@ export class Player {
   stop() {
     this.#abort?.abort();
     this.#abort = null;
+  }
+
+  // Stop for good.
+  close() {
+    this.stop();
+    clearInterval(this.#timer);
   }
 
   async play(mime) {

@@ -5,7 +5,7 @@ import { status, subscribe } from "./state.js";
 
 const MOST = 3; // times the native size outside theatre and full screen: more looks out of focus
 const PHONE = 640; // pixels
-const AROUND = { normal: 400, theatre: 190, full: 52 }; // pixels of height for everything else
+const AROUND = { normal: 400, theatre: 320, full: 52 }; // pixels of height for everything else
 const PLACEHOLDER = { width: 224, height: 126 };
 
 let sharp = localStorage.getItem("sharp") === "true";

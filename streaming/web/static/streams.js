@@ -1,11 +1,12 @@
 // Links to the streams that run, where there are several; beginning another one.
 
-import { postJson, root } from "./api.js";
+import { postForm, postJson, root } from "./api.js";
 import { $, make } from "./dom.js";
 import { subscribe } from "./state.js";
 
-// Ask the server for a new stream; returns its job, with `links`.
-export const beginStream = (fields) => postJson(`${root}streams`, fields);
+// Ask the server for a new stream, which may begin with a picture; returns its job, with `links`.
+export const beginStream = (fields, image = null) =>
+  image ? postForm(`${root}streams`, fields, image) : postJson(`${root}streams`, fields);
 
 function render({ streams = [], stream }) {
   const key = JSON.stringify(streams) + stream;

@@ -5,7 +5,7 @@ import { $, make, setText } from "./dom.js";
 import { clock } from "./format.js";
 import { showMoment } from "./moment-menu.js";
 import { promptOnScreen } from "./stage.js";
-import { mayDirect, status } from "./state.js";
+import { isOver, mayDirect, status } from "./state.js";
 import { blockSeconds, coming, earliest, tryToReplace } from "./story-edit.js";
 import { pixels, range, xOf } from "./strip-scale.js";
 
@@ -25,7 +25,7 @@ function ranges() {
     blocks: 0,
   }));
   const next = waiting ? [{ at: seconds, prompt: waiting, kind: "waiting", blocks: 0 }] : [];
-  const later = coming().map((cue) => ({ ...cue, kind: "coming" }));
+  const later = isOver() ? [] : coming().map((cue) => ({ ...cue, kind: "coming" }));
   const all = [...past, ...next, ...later].sort((a, b) => a.at - b.at);
   const { from, to } = range();
   return all
@@ -42,7 +42,8 @@ function describe(cue) {
 
 function option(cue, index) {
   const text = make("span", { className: "text" }, cue.prompt);
-  const element = make("div", { role: "option", id: `cue-${index}` }, text);
+  const edge = make("span", { className: "edge" }); // by which a coming prompt is dragged
+  const element = make("div", { role: "option", id: `cue-${index}` }, text, edge);
   element.addEventListener("pointerdown", onPointerDown);
   element.addEventListener("pointermove", onPointerMove);
   element.addEventListener("pointerup", onPointerUp);
@@ -108,7 +109,7 @@ function retime(cue, at) {
 function onPointerDown(event) {
   const element = event.currentTarget;
   if (event.button || !mayMove(element.cue)) return;
-  const onEdge = event.clientX - element.getBoundingClientRect().left < 16;
+  const onEdge = event.target.className === "edge";
   if (event.pointerType === "touch" && !onEdge) return; // the strip scrolls
   dragged = { element, cue: element.cue, from: event.clientX, moved: false };
   element.setPointerCapture(event.pointerId);

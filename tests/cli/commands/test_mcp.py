@@ -134,7 +134,7 @@ def test_client_makes_and_directs_a_video(tmp_path: Path, tiny_folder: Path) -> 
             again = await call("start", story="a blue train")
             assert again.is_error
             assert "a video is being made" in again.content[0].text
-            await call("prompt", text="night falls over the sea")
+            await call("prompt", prompt="night falls over the sea")
             await reach(lambda status: status["prompt"] == "night falls over the sea")
             await reach(lambda status: status["frames"] > 9)  # the first block may have it
             picture = (await call("frame")).content[0]

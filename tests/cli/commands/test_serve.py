@@ -82,7 +82,7 @@ def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_pa
     assert served.states() == ["running", "queued"]
     assert served.json("/status")["seed"] == 3
     assert served.json("/status")["coming"] == [{"start": 641, "prompt": "a fox"}]
-    assert served.ask("POST", "/prompt", {"text": "the night falls"})[0] == 202
+    assert served.ask("POST", "/prompt", {"prompt": "the night falls"})[0] == 202
     served.await_that(lambda: len(served.json("/status")["shown"]) == 2)
     turn = served.json("/status")["shown"][1]
     assert turn["prompt"] == "the night falls"

@@ -90,7 +90,7 @@ def test_streams_run_together_and_outlive_a_killed_server(
         assert (refused.status, int(refused.headers["Retry-After"]) > 0) == (503, True)
         with socket.create_connection(("127.0.0.1", served.port)) as stalled:  # it reads nothing
             stalled.sendall(f"GET /streams/{moon}/live.mp4 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            assert served.ask("POST", f"/streams/{boat}/prompt", {"text": "dusk"}).status == 202
+            assert served.ask("POST", f"/streams/{boat}/prompt", {"prompt": "dusk"}).status == 202
             assert served.ask("POST", f"/streams/{moon}/command", {"text": "/pause"}).status == 202
             shown = f"/streams/{boat}/status"
             served.await_that(lambda: len(served.json(shown)["shown"]) == 2)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from sana_stream.errors import JobError, QueueFullError
 from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.control.stream_request import StreamRequest
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 
-from ..http_client import TIMEOUT_SECONDS
+from ..http_client import TIMEOUT_SECONDS, ask
 
 
 def states(queue: JobQueue) -> dict[int, str]:
@@ -31,7 +34,7 @@ def test_jobs_run_in_order() -> None:
         found = queue.next(stop)
         assert found
         job, _ = found
-        assert (job.id, job.story, job.seed) == (number, story, 3)
+        assert (job.id, job.request.story, job.request.seed) == (number, story, 3)
         assert queue.place(job) is None
         assert queue.place(queue.jobs()[2]) == 3 - number
         queue.end(job, "no memory" if number == 2 else "")
@@ -45,7 +48,7 @@ def test_next_waits_for_a_job_or_stop() -> None:
     thread.start()
     queue.submit({"story": "dawn"})
     thread.join(TIMEOUT_SECONDS)
-    assert got[0][0].story == "dawn"
+    assert got[0][0].request.story == "dawn"
     queue.cancel(1)
     threading.Timer(0.1, stop.set).start()
     assert queue.next(stop) is None
@@ -97,10 +100,10 @@ def test_end_of_the_server_keeps_what_has_not_ended() -> None:
     stopped.end()
     queue.interrupt()
     assert all(control.stop.is_set() for control in (cancelled, stopped, interrupted))
-    over = [queue.settle(found[0], found[0].story == "whole") for found in running if found]
+    over = [queue.settle(found[0], found[0].request.story == "whole") for found in running if found]
     assert over == [True, True, True, False, False]
     for found in filter(None, running):
-        queue.end(found[0], "no memory" if found[0].story == "failed" else "")
+        queue.end(found[0], "no memory" if found[0].request.story == "failed" else "")
     assert list(states(queue).values()) == [
         *("finished", "cancelled", "finished", "failed", "queued", "queued")
     ]
@@ -114,7 +117,7 @@ def test_end_of_the_server_keeps_what_has_not_ended() -> None:
 def test_next_job_waits_until_it_is_claimed() -> None:
     queue, stop, answers = JobQueue(), threading.Event(), iter([False, False, True])
     queue.submit({"story": "dawn"})
-    found = queue.next(stop, lambda: next(answers))
+    found = queue.next(stop, lambda _: next(answers))
     assert found is not None
     assert next(answers, None) is None
 
@@ -162,7 +165,20 @@ def test_queued_and_past_jobs_are_bounded() -> None:
         ({"story": "x", "seed": -1}, "seed: must be from 0"),
         ({"story": "x", "seconds": 0}, "seconds: must be more than 0"),
         ({"story": "x", "seconds": float("nan")}, "seconds: must be more than 0"),
-        ({"story": "x", "path": "/etc"}, "'path': a stream has story, seed, seconds"),
+        ({"story": "x", "path": "/etc"}, "'path': a stream has prompt, story, seed, seconds"),
+        ({"text": "x"}, "'text': a stream has prompt, story"),
+        ({"prompt": "x", "story": "x"}, "prompt and story are both given"),
+        ({"prompt": "x" * 4001}, "prompt: must have 1 to 4000 characters"),
+        ({"prompt": " "}, "prompt: must have 1 to 4000 characters"),
+        ({"prompt": "x", "seconds": 1, "num_frames": 9}, "leave one of them out"),
+        ({"prompt": "x", "size": "224:128"}, "size: must be width and height"),
+        ({"prompt": "x", "fps": 0}, "fps: must be from 0.001 to 1000"),
+        ({"prompt": "x", "guidance_scale": -1}, "guidance_scale: must be from 0 to 100"),
+        ({"prompt": "x", "num_inference_steps": 0}, "num_inference_steps: must be from 1 to"),
+        ({"prompt": "x", "negative_prompt": "\x00"}, "negative_prompt: has characters"),
+        ({"prompt": "x", "branch_from": 3}, "branch_from: cannot be '3'; it must be such as"),
+        ({"branch_from": {"stream": 0}}, 'branch_from: must be such as {"stream": 3'),
+        ({"branch_from": {"stream": 1}, "size": "1x1"}, "size: a branch has that of its stream"),
     ],
 )
 def test_invalid_jobs_are_refused(request_: object, message: str) -> None:
@@ -173,11 +189,18 @@ def test_invalid_jobs_are_refused(request_: object, message: str) -> None:
 
 
 def test_story_check_may_refuse_a_job() -> None:
-    def check(job: StreamJob) -> None:
-        raise ValueError(f"line 1: {job.story!r} is no story")
+    class Preparation:
+        def check(self, job: StreamJob) -> None:
+            raise ValueError(f"line 1: {job.request.story!r} is no story")
+
+        def prepare(self, job: StreamJob) -> StreamJob:
+            raise NotImplementedError
+
+        def discard(self, job: StreamJob) -> None:
+            raise NotImplementedError
 
     with pytest.raises(JobError, match="line 1: 'x' is no story"):
-        JobQueue(check).submit({"story": "x"})
+        JobQueue(Preparation()).submit({"story": "x"})
 
 
 def test_jobs_over_http() -> None:
@@ -197,10 +220,14 @@ def test_jobs_over_http() -> None:
 
         code, job = ask("POST", "/streams", {"story": "dawn", "seed": 4, "seconds": 60})
         assert code == 201
-        assert job == {
-            **{"id": 1, "story": "dawn", "seed": 4, "seconds": 60, "state": "queued"},
+        given = {"id": 1, "story": "dawn", "seed": 4, "seconds": 60, "state": "queued"}
+        assert {name: value for name, value in job.items() if value is not None} == {
+            **given,
             **{"message": "", "place": 1, "links": job["links"]},
         }
+        assert set(job) - {"id", "state", "message", "place", "links"} == set(
+            StreamRequest.model_fields
+        )
         assert job["links"]["live"] == "/streams/1/live.mp4"
         assert ask("GET", job["links"]["status"])[1]["place"] == 1
         assert ask("GET", job["links"]["live"])[0] == 503
@@ -221,3 +248,37 @@ def test_jobs_over_http() -> None:
         assert ask("GET", "/streams" + query)[0] == 403
         assert ask("DELETE", "/streams/1" + query)[0] == 403
         assert ask("GET", "/status" + query)[1]["may_begin"] is False
+
+
+def form(content: bytes, **fields: str) -> tuple[bytes, str]:
+    """A form with fields and the file `image`; and its content type."""
+    head = b"--xyz\r\nContent-Disposition: form-data; name="
+    texts = [b'%s"%s"\r\n\r\n%s\r\n' % (head, *map(str.encode, each)) for each in fields.items()]
+    file = b'%s"image"; filename="a.png"\r\n\r\n%s\r\n' % (head, content)
+    return b"".join([*texts, file, b"--xyz--\r\n"]), "multipart/form-data; boundary=xyz"
+
+
+def test_a_stream_begins_with_an_uploaded_picture() -> None:
+    Image.new("RGB", (8, 6), (200, 20, 20)).save(data := BytesIO(), "png")
+    picture, queue = data.getvalue(), JobQueue()
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
+        body, kind = form(picture, prompt="123", seed="4", seconds="2.5", realtime="false")
+        code, answer = ask(server, "/streams", body, Content_Type=kind)
+        assert (code, json.loads(answer)["prompt"]) == (201, "123")
+        for content, fields, code in (
+            (picture[:40], {"prompt": "a"}, 400),
+            (picture, {"prompt": "a", "seed": "x"}, 400),
+            (picture, {"prompt": "a", "seed": "[" * 99}, 400),
+            (picture, {"prompt": "a", "colour": "red"}, 400),
+            (picture, {}, 400),
+        ):
+            body, kind = form(content, **fields)
+            status, reason = ask(server, "/streams", body, Content_Type=kind)
+            assert (status, reason.count(b"\n")) == (code, 1)
+    found = queue.next(threading.Event())
+    assert found is not None
+    job, control = found
+    request = job.request
+    assert (request.seed, request.seconds, request.realtime) == (4, 2.5, False)
+    assert control.drain(0).image is not None
+    assert control.drain(9).image is None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from sana_stream.streaming.fleet.homes import HomeTable
 from sana_stream.streaming.fleet.order import StreamOrder
 from sana_stream.streaming.fleet.order_json import order_from_json, order_to_json
 from sana_stream.streaming.fleet.replica import StreamBlocks
+from sana_stream.streaming.fleet.replica_metrics import ReplicaMetrics
 from sana_stream.streaming.fleet.session import RemoteSession
 from sana_stream.streaming.fleet.store import StreamStore
 
@@ -206,6 +208,20 @@ def test_a_repeated_call_returns_the_last_block(engine: Engine) -> None:
     assert not np.array_equal(other.frames[: len(back.frames)], back.frames[: len(other.frames)])
 
 
+def test_a_stream_ends_without_an_error_where_its_store_is_gone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = Fleet(engine, StreamStore("memory://")).session(order_of(engine))
+    next(remote)
+
+    def unreachable(store: StreamStore, name: str, data: bytes) -> None:
+        raise StoreError("s3://films: cannot be reached")
+
+    monkeypatch.setattr(StreamStore, "put", unreachable)
+    remote.close(keep=True)
+    assert "its position is not stored (s3://films: cannot be reached)" in caplog.text
+
+
 def test_deadlines_reach_the_replica_as_the_time_that_is_left(engine: Engine) -> None:
     """Clocks of machines differ; a repeated call has less time left."""
     fleet = Fleet(engine, StreamStore("memory://"))
@@ -250,6 +266,31 @@ def test_the_stream_that_runs_out_of_video_first_comes_first(
         assert all(np.array_equal(reply.result().frames, frames) for reply in asked)
     assert ran[0] == 1  # the second one that came
     assert set(ran) == {0, 1}
+
+
+class Counted:
+    """A counter or histogram as Ray has them: it refuses to count 0."""
+
+    def __init__(self, *_: object) -> None:
+        self.values: list[float] = []
+
+    def inc(self, value: float = 1.0) -> None:
+        assert value > 0
+        self.values.append(value)
+
+    observe = inc
+
+
+def test_a_repeated_call_can_be_counted(engine: Engine) -> None:
+    blocks, order = StreamBlocks(engine, StreamStore("memory://"), every=1), order_of(engine)
+    metrics = ReplicaMetrics(SimpleNamespace(Counter=Counted, Histogram=Counted))
+    blocks.snapshots.on_written = metrics.on_snapshot
+    for number in (0, 0, 1, 1):
+        metrics.on_reply(blocks.block(STREAM, number, order))
+        blocks.snapshots.wait(STREAM)
+    assert metrics._made.values == [1, 1]
+    assert metrics._loads.values == [1]
+    assert len(metrics._store.values) == 2
 
 
 def test_the_least_recently_used_stream_is_dropped(engine: Engine) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from sana_stream import Engine, Run, RunConfig
 from sana_stream.errors import StoreError
+from sana_stream.streaming.control.scheduled_prompt import ScheduledPrompt
 from sana_stream.streaming.fleet.config import FleetConfig
 from sana_stream.streaming.fleet.store import StreamStore
 
@@ -105,7 +106,7 @@ def test_viewer_and_film_are_those_of_one_engine_whatever_is_lost(
         watched: list[Any] = []
         actions = [
             at_block(0, lambda: watched.extend(viewer_of(served))),
-            at_block(3, lambda: served.ask("POST", "/prompt", {"text": PROMPT})),
+            at_block(3, lambda: served.ask("POST", "/prompt", {"prompt": PROMPT})),
             at_block(3, replicas.lose),
             at_block(5, replicas.lose),
         ]
@@ -154,7 +155,7 @@ def test_next_gateway_continues_streams_and_queue(
 ) -> None:
     undisturbed(tiny_engine, tmp_path / "plain.mp4")
     with serve() as (served, replicas):
-        ask = at_block(3, lambda: served.ask("POST", "/prompt", {"text": PROMPT}))
+        ask = at_block(3, lambda: served.ask("POST", "/prompt", {"prompt": PROMPT}))
         stop = at_block(4, served.stop.set)
 
         def on_call(method: str, arguments: tuple[Any, ...]) -> None:
@@ -176,6 +177,46 @@ def test_next_gateway_continues_streams_and_queue(
     assert np.array_equal(film, plain)
     assert len(pictures(tmp_path / "films/stream-0002.mp4")) == 16
     assert store.folders() == ["check"]
+
+
+def test_next_gateway_keeps_what_clients_scheduled(
+    serve: Serving, tiny_engine: Engine, tmp_path: Path
+) -> None:
+    """A scheduled prompt, one that a client gives after it, and one to come after the restart."""
+    cues = [(1.0625, "the moon", 0), (2.5, "a red fox", 0)]  # with blocks 2 and 5
+
+    def schedule(run: Run) -> None:
+        run.control.replace_story([ScheduledPrompt(*cue) for cue in cues])
+
+    config = RunConfig(STORY, [tmp_path / "plain.mp4"], seconds=3, seed=3, directed=True)
+    with Run(tiny_engine, config) as plain:
+        for progress in plain:
+            if progress.blocks == 2:
+                schedule(plain)
+            if progress.blocks == 3:
+                plain.control.prompt(PROMPT)
+    names = ("at_seconds", "prompt", "transition_blocks")
+    body = {"cues": [dict(zip(names, cue, strict=True)) for cue in cues]}
+    with serve() as (served, replicas):
+        actions = [
+            at_block(1, lambda: served.ask("PUT", "/streams/1/story", body)),
+            at_block(2, lambda: served.ask("POST", "/prompt", {"text": PROMPT})),
+            at_block(4, served.stop.set),
+        ]
+
+        def on_call(method: str, arguments: tuple[Any, ...]) -> None:
+            for action in actions:
+                action(method, arguments)
+
+        replicas.on_call = on_call
+        assert served.ask("POST", "/streams", JOB)[0] == 201
+        assert served.stop.wait(60)
+    with serve() as (served, _):
+        served.await_that(lambda: served.states() == ["finished"])
+        shown = served.json("/streams/1/status")["shown"]
+    assert [each["prompt"] for each in shown][-1] == "a red fox"
+    film, expected = (pictures(tmp_path / f) for f in ("films/stream-0001.mp4", "plain.mp4"))
+    assert np.array_equal(film, expected)
 
 
 def test_statuses_say_what_is_wrong(serve: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +254,7 @@ def test_stream_waits_for_its_store(
             put(store, name, data)
 
         monkeypatch.setattr(StreamStore, "put", fail)
-        replicas.on_call = at_block(2, lambda: served.ask("POST", "/prompt", {"text": PROMPT}))
+        replicas.on_call = at_block(2, lambda: served.ask("POST", "/prompt", {"prompt": PROMPT}))
         assert served.ask("POST", "/streams", JOB)[0] == 201
         served.await_that(lambda: served.states() == ["finished"])
         assert served.json("/fleet")["retries"] == {"store": 1}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -136,6 +138,23 @@ def test_objects_are_put_listed_and_removed(tmp_path: Path, kind: str) -> None:
     assert "s" in store.folders()
     store.delete(["s/x.ckpt", "s/none"])
     assert store.names("s") == ["order.json"]
+
+
+def test_a_store_that_is_removed_is_one_line_or_made_again(tmp_path: Path) -> None:
+    store = StreamStore(str(tmp_path / "store"))
+    store.put("s/order.json", b"1")
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").touch()
+    for call in (
+        lambda: store.put("s/order.json", b"2"),
+        lambda: store.create("s/x.ckpt", b"2"),
+        lambda: store.delete_folder("s"),
+        lambda: store.names("s"),
+        lambda: store.get("s/order.json"),
+        store.folders,
+    ):
+        with suppress(StoreError):  # and no other error
+            assert not call()
 
 
 @pytest.mark.parametrize(

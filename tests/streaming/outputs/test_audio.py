@@ -132,6 +132,19 @@ def test_resumed_file_equals_an_undisturbed_one(
     assert ours[ours.index(first) :] == theirs[theirs.index(first) :]
 
 
+@KINDS
+def test_a_file_with_sound_is_not_continued_without(tmp_path: Path, track: AudioTrack, suffix: str):
+    write(path := tmp_path / f"a{suffix}", track, count=1)
+    before = path.read_bytes()
+    with pytest.raises(InvalidOutputError, match="cannot be resumed: it has sound and is contin"):
+        open_output(path, StreamSpec(VIDEO), OutputOptions(resume_frames=17))
+    assert path.read_bytes() == before
+    output = open_output(silent := tmp_path / f"b{suffix}", StreamSpec(VIDEO))
+    pour(output, blocks(1))  # and is killed
+    with pytest.raises(InvalidOutputError, match="cannot be resumed: it has no sound"):
+        write(silent, track, resume_frames=17)
+
+
 def test_each_file_of_several_continues_the_sound(tmp_path: Path, track: AudioTrack):
     write(tmp_path / "a.mp4", track, segment_seconds=0.5)
     check_sound(tmp_path / "a-0001.mp4", track, 17 / FPS)

@@ -37,6 +37,7 @@ from .whip_receiver import Receiver, missing, whip_receiver
 FPS = 50
 VIDEO = VideoFormat(WIDTH, HEIGHT, FPS)
 SPEC = StreamSpec(VIDEO)
+pytestmark = pytest.mark.programs
 needs_ffmpeg = needs("ffmpeg")
 needs_receiver = pytest.mark.skipif(bool(missing()), reason=str(missing()))
 

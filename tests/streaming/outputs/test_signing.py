@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.signing import remove_signature
 
+from ...certificates import check_credentials, write_certificate
 from ...command import run
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, pour
 
@@ -27,46 +27,7 @@ SPEC = StreamSpec(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PEM file with a certificate for signing, that of its issuer, and the private key."""
-    pytest.importorskip("c2pa", reason="needs sana-stream[sign]")
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    def issue(name: str, issuer: Any = None, by: Any = None) -> tuple[Any, Any]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        words = [(NameOID.COMMON_NAME, name), (NameOID.ORGANIZATION_NAME, "Test")]
-        subject = x509.Name([x509.NameAttribute(*word) for word in words])
-        now, ca = datetime.datetime.now(datetime.UTC), issuer is None
-        signing = by or key
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
-        usage = x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False)
-        builder = (
-            x509.CertificateBuilder(issuer.subject if issuer else subject, subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=30))
-            .add_extension(x509.BasicConstraints(ca, None), True)
-            .add_extension(usage, True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-            .add_extension(identifier, False)
-        )
-        if not ca:
-            mail = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-            builder = builder.add_extension(mail, False)
-        return builder.sign(signing, hashes.SHA256()), key
-
-    root, root_key = issue("root")
-    leaf, key = issue("signer", root, root_key)
-    encoding = serialization.Encoding.PEM
-    text = leaf.public_bytes(encoding) + root.public_bytes(encoding)
-    text += key.private_bytes(
-        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (path := tmp_path_factory.mktemp("sign") / "sign.pem").write_bytes(text)
-    return path
+    return write_certificate(tmp_path_factory.mktemp("sign") / "sign.pem")
 
 
 def write(path: Path, count: int = 4, **options: Any) -> None:
@@ -76,26 +37,12 @@ def write(path: Path, count: int = 4, **options: Any) -> None:
     output.close()
 
 
-def check(path: Path, frames: int) -> dict[str, Any]:
-    """Check a file's credentials and return its active manifest."""
-    import c2pa
-
-    with c2pa.Reader(str(path)) as reader:
-        report = json.loads(reader.json())
-    assert report["validation_state"] == "Valid", report.get("validation_status")
-    failures = {each["code"] for each in report.get("validation_status", [])}
-    assert failures <= {"signingCredential.untrusted"}, "the root is this test's"
-    with av.open(str(path)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == frames
-    return report["manifests"][report["active_manifest"]]
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_finished_file_is_signed(tmp_path: Path, certificate: Path, suffix: str):
     output = open_output(path := tmp_path / f"a{suffix}", SPEC, OutputOptions(sign=certificate))
     pour(output, blocks(4, prompts=("a red boat", "night falls")))
     output.close()
-    manifest = check(path, 65)
+    manifest = check_credentials(path, 65)
     with av.open(str(path)) as container:
         titles = [each["metadata"]["title"] for each in container.chapters()]
     assert titles == ["a red boat", "night falls"]
@@ -129,7 +76,7 @@ def test_signed_file_is_resumed_byte_for_byte_and_signed_again(tmp_path: Path, c
     assert path.read_bytes() == whole.read_bytes()
     write(path, count=3, overwrite=True, sign=certificate)
     write(path, resume_frames=33, sign=certificate)
-    check(path, 65)
+    check_credentials(path, 65)
 
 
 def test_complete_signed_file_stays_signed(tmp_path: Path, certificate: Path):
@@ -143,8 +90,8 @@ def test_complete_signed_file_stays_signed(tmp_path: Path, certificate: Path):
 
 def test_each_file_of_several_is_signed(tmp_path: Path, certificate: Path):
     write(tmp_path / "a.mp4", segment_seconds=1.5, sign=certificate)
-    check(tmp_path / "a-0001.mp4", 33)
-    check(tmp_path / "a-0002.mp4", 32)
+    check_credentials(tmp_path / "a-0001.mp4", 33)
+    check_credentials(tmp_path / "a-0002.mp4", 32)
 
 
 def test_wrong_certificates_are_refused_before_anything_is_made(
@@ -174,7 +121,7 @@ def test_wrong_certificates_are_refused_before_anything_is_made(
 def test_signing_from_the_command_line(tiny: tuple[str, ...], certificate: Path):
     words = ("--prompt", "a fox", "--frames", "9", "--sign", certificate)
     assert run(*words, "--out", "a.mp4", "--out", "a.mkv", *tiny) == 0
-    check(Path("a.mp4"), 9)
+    check_credentials(Path("a.mp4"), 9)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sana_stream.engine.scheduling.admission import Limits
 from sana_stream.engine.scheduling.batch_size import measure_costs
 from sana_stream.engine.session.session import Session
 from sana_stream.errors import ConfigError
-from sana_stream.streaming.serving.shared_device import SharedDevice
+from sana_stream.streaming.serving.shared_device import SharedDevice, StreamDemand
 
 
 @pytest.fixture
@@ -34,19 +34,24 @@ def shared(
     engine: Engine, streams: int, share: float, *, overcommit: bool = False
 ) -> Iterator[SharedDevice]:
     """A device of which each stream needs a share of the time; other threads claim it, too."""
-    session = engine.session("a red boat")
-    settings = session.snapshot().settings
-    with SharedDevice(engine, streams, settings, 1.0, overcommit) as probe:
+    settings = engine.session("a red boat").snapshot().settings
+    with SharedDevice(engine, streams, StreamDemand(settings, 1.0), overcommit) as probe:
         used = probe._shared.admit(settings, 1.0, paced=True).demand.utilization
-    with SharedDevice(engine, streams, settings, share / used, overcommit) as device:
+    usual = StreamDemand(settings, share / used)
+    with SharedDevice(engine, streams, usual, overcommit) as device:
         yield device
 
 
-def begin(device: SharedDevice, engine: Engine) -> Session | None:
+def begin(
+    device: SharedDevice, engine: Engine, demand: StreamDemand | None = None
+) -> Session | None:
     """Begin a stream on a thread of its own, where the device lets it begin."""
 
+    demand = demand or device._usual
+
     def run() -> Session | None:
-        return device.attach(engine.session("a red boat")) if device.claim() else None
+        begins = device.claim(demand)
+        return device.attach(engine.session("a red boat"), demand) if begins else None
 
     with ThreadPoolExecutor(1) as threads:
         return threads.submit(run).result()
@@ -73,6 +78,18 @@ def test_streams_begin_as_far_as_there_is_time(
 
 
 @pytest.mark.usefixtures("unmeasured")
+def test_stream_that_is_not_watched_takes_the_time_that_is_left(tiny_engine: Engine) -> None:
+    with shared(tiny_engine, 4, 0.6) as device:
+        usual = device._usual
+        assert begin(device, tiny_engine) is not None
+        assert begin(device, tiny_engine) is None
+        film = StreamDemand(usual.settings, usual.fps, paced=False)
+        slow = StreamDemand(usual.settings, 2 * usual.fps)  # never in time, even alone
+        assert begin(device, tiny_engine, film) is not None
+        assert begin(device, tiny_engine, slow) is not None
+
+
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(("share", "overcommit"), [(0.4, True), (2.0, False)])
 def test_slow_device_runs_as_many_as_are_allowed(
     tiny_engine: Engine, caplog: pytest.LogCaptureFixture, share: float, overcommit: bool
@@ -90,7 +107,7 @@ def test_slow_device_runs_as_many_as_are_allowed(
 def test_one_stream_begins_at_a_time(tiny_engine: Engine) -> None:
     """The needs of one that begins are taken into account before the next one begins."""
     with shared(tiny_engine, 4, 0.4) as device:
-        assert device.claim()
+        assert device.claim(device._usual)
         assert begin(device, tiny_engine) is None
         device.release(None)  # it failed before it was attached
         assert begin(device, tiny_engine) is not None

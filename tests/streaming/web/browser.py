@@ -78,6 +78,26 @@ class Browser:
         found = self._call("POST", "/element", {"using": "css selector", "value": selector})
         self._call("POST", f"/element/{next(iter(found.values()))}/value", {"text": keys})
 
+    def click(self, x: int, y: int) -> None:
+        """Click on a point of the window."""
+        self.drag((x, y), (x, y))
+
+    def drag(self, begin: tuple[int, int], end: tuple[int, int], pointer: str = "mouse") -> None:
+        """Press at a point of the window, move to another one, and release."""
+        moves = [
+            {"type": "pointerMove", "duration": 0, "x": x, "y": y, "origin": "viewport"}
+            for x, y in (begin, ((begin[0] + end[0]) // 2, begin[1]), end)
+        ]
+        down, up = ({"type": f"pointer{name}", "button": 0} for name in ("Down", "Up"))
+        steps = [moves[0], down, *(moves[1:] if begin != end else ()), up]
+        source = {
+            "type": "pointer",
+            "id": pointer,
+            "parameters": {"pointerType": pointer},
+            "actions": steps,
+        }
+        self._call("POST", "/actions", {"actions": [source]})
+
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
 

@@ -31,7 +31,7 @@ def test_prompts_and_commands(current: StreamRegistry, server: WebServer) -> Non
     code, answer = ask(server, "/prompt", "a red  fox\n")
     assert (code, json.loads(answer)) == (202, {"prompt": "a red fox", "from_frame_or_later": 0})
     assert status(server)["waiting_prompt"] == "a red fox"
-    json_body = json.dumps({"text": "füchse"})
+    json_body = json.dumps({"prompt": "füchse"})
     assert ask(server, "/prompt", json_body, Content_Type="application/json")[0] == 202
     assert ask(server, "/command", "/seed 9")[0] == 202
     assert control.drain() == PendingChanges("füchse", None, 9)
@@ -48,9 +48,9 @@ def test_prompts_and_commands(current: StreamRegistry, server: WebServer) -> Non
     ("body", "kind"),
     [
         ("~3 a fox", "text/plain"),
-        ('{"text": "~3 a fox"}', "application/json"),
-        ('{"text": "a fox", "transition_blocks": 3}', "application/json"),
-        ('{"text": "a fox", "transition_chunks": 3}', "application/json"),
+        ('{"prompt": "~3 a fox"}', "application/json"),
+        ('{"prompt": "a fox", "transition_blocks": 3}', "application/json"),
+        ('{"prompt": "a fox", "transition_chunks": 3}', "application/json"),
     ],
 )
 def test_prompts_are_blended_in(
@@ -67,20 +67,20 @@ def test_prompts_are_blended_in(
         ("/prompt", "~3", "text/plain", 400),
         ("/prompt", "~3s a fox", "text/plain", 400),
         ("/prompt", "a fox :0.7 | a boat :0.7", "text/plain", 400),
-        ("/prompt", '{"text": "a fox", "transition_blocks": 1001}', "application/json", 400),
-        ("/prompt", '{"text": "a fox", "transition_blocks": "3"}', "application/json", 400),
-        ("/prompt", '{"text": "~3 a fox", "transition_blocks": 3}', "application/json", 400),
+        ("/prompt", '{"prompt": "a fox", "transition_blocks": 1001}', "application/json", 400),
+        ("/prompt", '{"prompt": "a fox", "transition_blocks": "3"}', "application/json", 400),
+        ("/prompt", '{"prompt": "~3 a fox", "transition_blocks": 3}', "application/json", 400),
         (
-            *("/prompt", '{"text": "a", "transition_blocks": 1, "transition_chunks": 1}'),
+            *("/prompt", '{"prompt": "a", "transition_blocks": 1, "transition_chunks": 1}'),
             *("application/json", 400),
         ),
         ("/prompt", "", "text/plain", 400),
         ("/prompt", b"\xff\xfe", "text/plain", 400),
         ("/prompt", "not json", "application/json", 400),
         ("/prompt", '{"texts": "x"}', "application/json", 400),
-        ("/prompt", '{"text": 5}', "application/json", 400),
+        ("/prompt", '{"prompt": 5}', "application/json", 400),
         ("/prompt", "[" * 60000, "application/json", 400),
-        ("/prompt", '{"text": ' + "9" * 5000 + "}", "application/json", 400),
+        ("/prompt", '{"prompt": ' + "9" * 5000 + "}", "application/json", 400),
         ("/prompt", "x" * 5000, "text/plain", 400),
         ("/prompt", "x" * 70000, "text/plain", 413),
         ("/command", "fox", "text/plain", 400),

@@ -30,14 +30,15 @@ COLOUR = """(() => {
 
 
 @contextlib.contextmanager
-def serving(*arguments: str) -> Iterator[str]:
-    """A server in a process of its own; gives its address."""
+def serving(*arguments: str, role: str = "at") -> Iterator[str]:
+    """A server in a process of its own; gives its address, for `watch` the one to look on only."""
     command = [sys.executable, str(Path(__file__).parents[1] / "page_server.py"), *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     try:
-        found = re.match(r"at (\S+)", process.stderr.readline())
-        assert found
+        lines = [process.stderr.readline() for _ in range(1 if role == "at" else 2)]
+        found = re.match(rf"{role} (\S+)", lines[-1])
+        assert found, lines
         yield found[1]
     finally:
         process.kill()
@@ -78,15 +79,15 @@ def test_a_typed_prompt_changes_the_picture(browser: Browser) -> None:
         browser.run("document.getElementById('blend').value = 3")
         browser.press("\ue007", "#prompt")
         browser.wait("document.getElementById('notice').textContent === 'over 3 blocks'")
-        browser.wait("document.querySelector('#story .now span').textContent.includes('Lanterns')")
+        browser.wait("document.querySelector('#cues .now').textContent.includes('Lanterns')")
         await_colour(browser, prompt)
         said = browser.wait("document.getElementById('answer').textContent.match(/^On .*/)")[0]
         waited = re.fullmatch(r"On screen (\d+\.\d) s after it was sent\.", said)
         assert waited
         assert float(waited[1]) > 0
         # What was typed is text, wherever it appears.
-        assert browser.run("return document.querySelector('#caption').textContent") == prompt
-        assert browser.run("return document.querySelectorAll('#story i, #story b').length") == 0
+        browser.wait(f"document.querySelector('#caption').textContent === '{prompt}'")
+        assert browser.run("return document.querySelectorAll('#cues i, #cues b').length") == 0
         # The arrow key brings it back.
         browser.press("\ue013", "#prompt")
         assert browser.run("return document.getElementById('prompt').value") == prompt
@@ -112,6 +113,22 @@ def test_a_second_viewer_joins_late_and_the_first_continues(browser: Browser) ->
             for window in (phone, browser)
         )
         assert dark != light
+
+
+def test_page_works_below_the_path_of_a_proxy(browser: Browser) -> None:
+    with serving("--second", "--root-path", "/video/v2") as url:
+        browser.open(f"{url}video/v2/")
+        browser.wait(MOVING.format(0.5))
+        browser.press("dusk\ue007", "#prompt")
+        await_colour(browser, "dusk")
+        asked = (
+            "performance.getEntriesByType('resource').map((each) => new URL(each.name).pathname)"
+        )
+        paths = browser.run(f"return {asked}")
+        assert {path for path in paths if not path.startswith("/video/v2/")} == set()
+        assert "/video/v2/status" in paths
+        browser.run("document.querySelector('#streams a').click()")
+        browser.wait("location.pathname === '/video/v2/streams/1/'")
 
 
 def test_each_stream_has_a_page_of_its_own(browser: Browser) -> None:
@@ -208,3 +225,49 @@ def test_a_browser_that_cannot_play_shows_what_can(browser: Browser) -> None:
         browser.press("A red fox\ue007", "#prompt")
         browser.wait("document.getElementById('overlay').textContent.includes('cannot play')")
         assert browser.run("return document.body.dataset.state") == "running"
+
+
+SIZE = "(() => {const {width, height} = document.getElementById('screen').getBoundingClientRect();"
+SIZE += " return [width, height];})()"
+
+
+def test_the_picture_is_as_large_as_is_asked_for() -> None:
+    """Next to the controls it is at most three times its size; sharp pixels are whole ones."""
+    with serving() as url, Browser(2600, 1900) as browser:
+        browser.open(url)
+        browser.wait(MOVING.format(0.3))
+        assert browser.run(f"return {SIZE}") == [3 * 384, 3 * 256]
+        browser.press("t", "body")
+        width, height = browser.run(f"return {SIZE}")
+        assert width > 4 * 384
+        assert abs(width / height - 1.5) < 0.01
+        browser.press("s", "body")
+        width, height = browser.run(f"return {SIZE}")
+        assert (width % 384, height % 256, width / height) == (0, 0, 1.5)
+        assert (
+            browser.run("return getComputedStyle(document.querySelector('video')).imageRendering")
+            == "pixelated"
+        )
+        browser.open(url)  # both are remembered
+        browser.wait(MOVING.format(0.3))
+        assert browser.run(f"return {SIZE}") == [width, height]
+        assert browser.run("return document.body.dataset.mode") == "theatre"
+        browser.press("?", "body")
+        browser.wait("document.querySelector('dialog kbd')")
+
+
+def test_who_may_only_look_on_sees_no_controls(browser: Browser) -> None:
+    with serving("--host", "0.0.0.0", role="watch") as url:
+        browser.open(url.replace("0.0.0.0", "127.0.0.1"))
+        browser.wait(MOVING.format(0.3))
+        browser.wait("document.querySelector('#film img')")
+        shown = browser.run(
+            "return [...document.querySelectorAll('button, textarea, input, a')]"
+            ".filter((each) => each.checkVisibility()).map((each) => each.id)"
+        )
+        allowed = {"play", "sharp", "theatre", "full", "help", "share", "live"}
+        allowed |= {"zoom-in", "zoom-out"}
+        assert set(shown) <= allowed
+        assert {"play", "zoom-in"} <= set(shown)
+        browser.run("document.querySelector('#cues [role=option]').click()")
+        assert not browser.run("return Boolean(document.querySelector(':popover-open'))")

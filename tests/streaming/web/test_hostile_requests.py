@@ -140,7 +140,9 @@ JSON = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.dictionaries(
-            st.one_of(st.sampled_from(["text", "story", "seed", "seconds"]), st.text(max_size=5)),
+            st.one_of(
+                st.sampled_from(["text", "prompt", "story", "seed", "seconds"]), st.text(max_size=5)
+            ),
             inner,
             max_size=4,
         ),
@@ -153,6 +155,7 @@ RAW_JSON = st.sampled_from(
         b'{"text":' * 5000,
         b'{"text": ' + b"9" * 50_000 + b"}",
         b'{"text": "a", "text": "b"}',
+        b'{"prompt": "a", "prompt": "b"}',
         b'{"story": "a", "seed": 1, "seed": 2}',
         b'{"story": "a", "seconds": NaN}',
         b'{"story": "a", "seconds": 1e999}',

@@ -1,0 +1,100 @@
+"""What jobs begin with: the checkpoints of the moments at which branches leave their streams."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from sana_stream._text import os_reason, safe_text
+from sana_stream.errors import BranchError, JobError, SnapshotError, StoreError
+from sana_stream.streaming.control.job_queue import StreamJob
+from sana_stream.streaming.control.stream_request import BranchPoint
+from sana_stream.streaming.run.checkpoint_files import checkpoint_of
+from sana_stream.streaming.run.recordings import SPARE, START_SUFFIX, Recordings
+from sana_stream.streaming.run.resume import read_checkpoint
+from sana_stream.streaming.run.runner import Run
+
+
+class BranchStarts:
+    """The checkpoints with which branches begin, next to the recordings.
+
+    Methods may be called from any thread.
+
+    Args:
+        recordings: of the streams.
+        running: returns the run of a stream; None where it does not run.
+        fps: of a stream whose client asks for no other rate.
+    """
+
+    def __init__(
+        self, recordings: Recordings, running: Callable[[int], Run | None], fps: float
+    ) -> None:
+        self._recordings = recordings
+        self._running = running
+        self._fps = fps
+
+    def path(self, stream_id: int) -> Path:
+        """The checkpoint with which a stream begins."""
+        return self._recordings.folder / f"stream-{stream_id:04}{START_SUFFIX}"
+
+    def create(self, job: StreamJob, point: BranchPoint) -> StreamJob:
+        """Save the moment at which a job begins, and return the job with it.
+
+        A running stream has the moments between its blocks as far back as its history reaches, of
+        which the last one at or before the requested time is taken. One that has ended has its end.
+
+        Raises:
+            BranchError: the stream has no such moment.
+            StoreError: it cannot be saved now.
+        """
+        path = self.path(job.id)
+        try:
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            if shutil.disk_usage(path.parent).free < SPARE:
+                raise StoreError("less than 200 MiB are free on the disk; try again later")
+            run = self._running(point.stream)
+            seconds = (
+                self._copy(path, point) if run is None else run.moments.save(path, point.seconds)
+            )
+        except (JobError, SnapshotError) as error:
+            path.unlink(missing_ok=True)
+            raise BranchError(f"stream {point.stream}: {error}", "branch_from") from error
+        except OSError as error:
+            raise StoreError(f"{safe_text(path)}: {os_reason(error)}; try again later") from error
+        found = point.model_copy(update={"seconds": seconds})
+        return replace(job, request=job.request.model_copy(update={"branch_from": found}))
+
+    def remove(self, job: StreamJob) -> None:
+        """Remove what a job began with; never raises."""
+        if job.request.branch_from is not None:
+            with suppress(OSError):
+                self.path(job.id).unlink(missing_ok=True)
+
+    def _copy(self, path: Path, point: BranchPoint) -> float:
+        """Save the end of a stream that has ended; returns it in seconds."""
+        film = self._recordings.film(point.stream)
+        own = None if film is None else checkpoint_of(film)
+        if own is None:
+            raise BranchError(
+                "no checkpoint of it is kept: give a stream that runs, or whose recording is listed"
+            )
+        saved, stored = read_checkpoint(own)
+        frames = saved.header.extra.get("kept")
+        if stored is None or not frames:
+            raise BranchError("its checkpoint is of no video")
+        fps = float(stored.config.fps or self._fps)
+        if point.seconds is not None and round(point.seconds * fps) < frames:
+            raise BranchError(
+                f"it has ended and can be branched at its end, {frames / fps:g} s: leave seconds"
+                " out"
+            )
+        path.unlink(missing_ok=True)
+        try:
+            os.link(own, path)  # checkpoints are replaced, never changed
+        except OSError:  # a file system without links
+            shutil.copyfile(own, path)
+        return frames / fps

@@ -1,0 +1,86 @@
+// Addresses at which other devices reach this page, with QR codes, for watching and for directing.
+
+import { base, getJson } from "./api.js";
+import { showDialog } from "./dialogs.js";
+import { $, make } from "./dom.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const COPIED_SECONDS = 2;
+const ROLES = {
+  view: ["To watch", "Whoever has this address may watch."],
+  direct: ["To direct", "Whoever has this address may also write prompts and end streams."],
+};
+
+// A QR code as an image; always dark on white, as cameras expect.
+function qrCode({ size, path }, label) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", label);
+  svg.setAttribute("class", "qr");
+  const modules = document.createElementNS(SVG, "path");
+  modules.setAttribute("d", path);
+  svg.append(modules);
+  return svg;
+}
+
+async function copy(box, button) {
+  try {
+    await navigator.clipboard.writeText(box.value);
+  } catch {
+    box.select(); // without https there is no clipboard interface
+    document.execCommand("copy");
+  }
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = "Copy"), COPIED_SECONDS * 1000);
+}
+
+function address({ role, url }) {
+  const label = `Address ${ROLES[role][0].toLowerCase()}`;
+  const box = make("input", { type: "text", readOnly: true, value: url, "aria-label": label });
+  box.addEventListener("focus", () => box.select());
+  const button = make("button", { type: "button", "aria-label": `Copy the address ${ROLES[role][0].toLowerCase()}` }, "Copy");
+  button.addEventListener("click", () => copy(box, button));
+  return make("div", { className: "address" }, box, button);
+}
+
+function card(link) {
+  const [title, hint] = ROLES[link.role];
+  return make(
+    "section",
+    {},
+    make("h3", {}, title),
+    qrCode(link.qr, `QR code of the address ${title.toLowerCase()}`),
+    make("p", { className: "hint" }, hint),
+    address(link),
+  );
+}
+
+function content(links) {
+  const origin = new URL(links[0].url).origin;
+  const isFirst = (link) => new URL(link.url).origin === origin;
+  const close = make("button", { type: "button" }, "Close");
+  close.addEventListener("click", () => close.closest("dialog").close(""));
+  const all = make("div", { className: "share" }, make("h2", {}, "Share this page"));
+  all.append(make("div", { className: "cards" }, ...links.filter(isFirst).map(card)));
+  const others = links.filter((link) => !isFirst(link));
+  if (others.length) {
+    all.append(
+      make("details", {}, make("summary", {}, "Other addresses of this machine"),
+        ...others.flatMap((link) => [make("p", { className: "hint" }, ROLES[link.role][0]), address(link)])),
+    );
+  }
+  all.append(make("div", { className: "buttons" }, close));
+  return all;
+}
+
+export async function startShare() {
+  let links = [];
+  try {
+    ({ links } = await getJson(`${base}share`));
+  } catch {
+    return; // the button stays hidden
+  }
+  $("share").hidden = !links.length;
+  $("share").addEventListener("click", () => showDialog(content(links), "Share this page"));
+}

@@ -1,0 +1,174 @@
+"""A film that is directed on the page of a real server, and the page's accessibility."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ...command import start
+from .browser import ABSENT, TIMEOUT_SECONDS, WHY_ABSENT, Browser
+
+pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)]
+
+STATUS = "return fetch('status').then((answer) => answer.json())"
+COMING = "[...document.querySelectorAll('#cues .coming')]"
+TAB, ENTER, ESCAPE, DELETE, RIGHT = "\ue004", "\ue007", "\ue00c", "\ue017", "\ue014"
+SHIFT = "\ue008"
+
+
+@contextlib.contextmanager
+def serving(folder: Path, model: Path) -> Iterator[str]:
+    """A server of the tiny model; gives its address."""
+    argv = ("serve", "--port", "0", "--model", model, "--record", "films", "--streams", "2")
+    process = start(*argv, "--overcommit", "--checkpoint-every", "0.1s", cwd=folder)
+    try:
+        line = process.stderr.readline().decode()  # type: ignore[union-attr]
+        assert "the page is at" in line, line
+        yield line.split()[-1]
+    finally:
+        process.kill()
+        process.communicate(timeout=TIMEOUT_SECONDS)
+
+
+def status(browser: Browser) -> dict[str, Any]:
+    return browser.run(STATUS)
+
+
+def prompts(browser: Browser, kind: str) -> list[str]:
+    script = f"return [...document.querySelectorAll('#cues .{kind}')].map((e) => e.textContent)"
+    return browser.run(script)
+
+
+def point(browser: Browser, script: str) -> tuple[int, int]:
+    """The middle of an element, or another point, in the window."""
+    x, y = browser.run(f"return (({script}))")
+    return round(x), round(y)
+
+
+AT = """(() => {{
+  const box = document.getElementById("track").getBoundingClientRect();
+  const cue = document.querySelector("#cues [role=option]");
+  const ruler = [...document.querySelectorAll("#ruler span")].slice(0, 2);
+  const seconds = (text) => text.split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
+  const [a, b] = ruler.map((tick) => [seconds(tick.textContent), tick.offsetLeft]);
+  const pixels = (b[1] - a[1]) / (b[0] - a[0]);
+  return [box.left + a[1] + ({0} - a[0]) * pixels, box.top + box.height * {1}];
+}})()"""
+
+
+def test_a_film_is_directed_by_pointer_and_keyboard(tmp_path: Path, tiny_folder: Path) -> None:
+    with serving(tmp_path, tiny_folder) as url, Browser(1440, 900) as browser:
+        browser.open(url)
+        browser.wait("document.body.dataset.state === 'empty'")
+        browser.run("document.getElementById('settings').open = true")
+        browser.press("300", "#length")
+        browser.press("7", "#seed")
+        browser.press("a red boat" + ENTER, "#prompt")
+        browser.wait("document.body.dataset.state === 'running'")
+        browser.wait(f"document.querySelector('#film img') && {COMING}.length === 0")
+        assert status(browser)["seed"] == 7
+        assert status(browser)["total_seconds"] == 300
+        # A prompt is typed at a place of the strip that is still to come.
+        browser.click(*point(browser, AT.format(20, 0.75)))
+        browser.press("the moon rises" + ENTER, "#cue-prompt")
+        browser.wait(f"{COMING}.length === 1")
+        (cue,) = status(browser)["coming"]
+        assert (cue["prompt"], abs(cue["start"] / 16 - 20) < 1) == ("the moon rises", True)
+        # Its edge is dragged ten seconds further, to the block that begins there.
+        browser.drag(point(browser, AT.format(20.2, 0.3)), point(browser, AT.format(30.2, 0.3)))
+        browser.wait("document.getElementById('answer').textContent.includes('0:30')")
+        browser.wait("fetch('status').then((a) => a.json()).then((s) => s.coming[0].start > 460)")
+        # By keyboard it is moved by a second, gets a blend, and another one is added and deleted.
+        before = status(browser)["coming"][0]["start"]
+        browser.run(f"{COMING}[0].focus()")
+        browser.press(SHIFT + RIGHT + SHIFT, "#cues .coming")
+        browser.wait(
+            f"fetch('status').then((a) => a.json()).then((s) => s.coming[0].start > {before})"
+        )
+        browser.press(ENTER, "#cues .coming")
+        browser.wait("document.activeElement.id === 'cue-prompt'")
+        browser.run("document.getElementById('cue-blend').value = 3")
+        browser.press(ENTER, "#cue-prompt")
+        browser.wait(
+            "fetch('status').then((a) => a.json()).then((s) => s.coming[0].transition_blocks === 3)"
+        )
+        browser.run("document.getElementById('add').click()")
+        browser.press("the sun" + ENTER, "#cue-prompt")
+        browser.wait(
+            f"{COMING}.length === 2 || {COMING}.length === 1 && "
+            "document.querySelector('#cues .now').textContent === 'the sun'"
+        )
+        browser.press(DELETE, "#cues .coming:last-child")
+        browser.wait(
+            "fetch('status').then((a) => a.json()).then((s) => s.coming.every("
+            "(cue) => cue.prompt !== 'the moon rises'))"
+        )
+        # A moment of the past is returned to: what came after it is left.
+        browser.wait("fetch('status').then((a) => a.json()).then((s) => s.seconds > 3)")
+        browser.click(*point(browser, AT.format(1.3, 0.75)))
+        browser.wait("document.querySelector('#moment:popover-open')")
+        browser.run("document.querySelector('#moment button').click()")
+        browser.wait("document.querySelector('#film .left-out')")
+        left = status(browser)["left_out"][0]
+        assert left[0] <= 1.3 * 16 < left[1]
+        assert "Sent" not in browser.run("return document.getElementById('answer').textContent")
+        browser.run("document.getElementById('stop').click()")
+        browser.run("document.querySelector('dialog [value=yes]').click()")
+        browser.wait("document.body.dataset.state === 'finished'")
+
+
+def test_a_film_is_branched_on_its_page(tmp_path: Path, tiny_folder: Path) -> None:
+    with serving(tmp_path, tiny_folder) as url, Browser(1024, 768) as browser:
+        browser.open(url)
+        browser.wait("document.body.dataset.state === 'empty'")
+        browser.press("a red boat" + ENTER, "#prompt")
+        browser.wait("document.querySelectorAll('#film img').length")
+        browser.wait("!document.getElementById('branch').hidden")
+        browser.run("document.getElementById('branch').click()")
+        browser.press(" sails", "#branch-prompt")
+        browser.run("document.querySelector('dialog form').requestSubmit()")
+        browser.wait("location.pathname.endsWith('/streams/2/')")
+        browser.wait("document.querySelector('#caption').textContent === 'a red boat sails'")
+
+
+VIEWS = [(1440, 900, False), (390, 844, True)]
+
+
+@pytest.mark.skipif(find_spec("axe_core_python") is None, reason="axe-core-python is not installed")
+def test_the_page_is_accessible(tmp_path: Path, tiny_folder: Path) -> None:
+    """axe finds no fault: on the empty page, while a film is made, with a card, with a dialog."""
+    spec = find_spec("axe_core_python")
+    assert spec is not None
+    assert spec.origin is not None
+    axe = Path(spec.origin).with_name("axe.min.js").read_text()
+
+    def check(browser: Browser) -> None:
+        found = browser.run(axe + "; return axe.run({resultTypes: ['violations']})")
+        faults = [
+            (fault["id"], node["html"][:200], node["failureSummary"][:400])
+            for fault in found["violations"]
+            for node in fault["nodes"]
+        ]
+        assert faults == [], json.dumps(faults, indent=1)
+
+    with serving(tmp_path, tiny_folder) as url:
+        for width, height, dark in VIEWS:
+            with Browser(width, height, dark) as browser:
+                browser.open(url)
+                browser.wait("document.body.dataset.state !== 'connecting'")
+                check(browser)
+                if browser.run("return document.body.dataset.state") == "empty":
+                    browser.press("a red boat" + ENTER, "#prompt")
+                browser.wait("document.querySelector('#film img')")
+                browser.run("document.getElementById('settings').open = true")
+                browser.run("document.getElementById('add').click()")
+                check(browser)
+                browser.press(ESCAPE, "#cue-prompt")
+                browser.run("document.getElementById('help').click()")
+                check(browser)
