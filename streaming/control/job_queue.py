@@ -124,6 +124,7 @@ class JobQueue:
 
     Attributes:
         ended: how many jobs ended, by state.
+        is_restored: whether the jobs of an earlier server are queued, where there may be any.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class JobQueue:
         self._next_id = first
         self._store = store
         self._forgotten = forgotten
+        self.is_restored = store is None
         self._watchers: list[Callable[[StreamJob], None]] = []
         self._closed = False
         self.ended: Counter[JobState] = Counter()
@@ -189,6 +191,7 @@ class JobQueue:
         with self._changed:
             for job in jobs:
                 self._add(replace(job, state=JobState.QUEUED))
+            self.is_restored = True
 
     def next(
         self, stop: Event, claim: Callable[[StreamJob], bool] = lambda _: True

@@ -23,6 +23,7 @@ from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
 from sana_stream.streaming.web.served_model import ANY_MODEL, ServedModel
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus, ShownPrompt
+from sana_stream.streaming.web.v1.videos import KeptRecordings
 
 from .config import RunConfig
 from .messages import one_line
@@ -90,6 +91,7 @@ class LivePage:
         fleet: the replicas that make the streams, where they do.
         web: keys, origins and root path.
         ready: finds why no stream could be made now; default: whether the run can be watched.
+        recordings: of the jobs; with them the videos API is served.
 
     Attributes:
         metrics: what the streams make.
@@ -111,6 +113,7 @@ class LivePage:
         ready: Readiness | None = None,
         model: ServedModel = ANY_MODEL,
         films: Films | None = None,
+        recordings: KeptRecordings | None = None,
     ) -> None:
         access = AccessPolicy.on(host, port, web)
         if token is not None:
@@ -118,7 +121,7 @@ class LivePage:
         self.metrics = ServerMetrics()
         self._streams = StreamRegistry(self.metrics.follow)
         self._server = WebServer(
-            self._streams, access, jobs, fleet, ready, self.metrics, model, films
+            *(self._streams, access, jobs, fleet, ready, self.metrics, model, films), recordings
         )
         access = self._server.access
         logger.info("the page is at %s", access.url())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from sana_stream._prompts import IMAGE_MARK, prompt_texts, split_blend, split_negative
 from sana_stream.streaming.web.served_model import ExamplePrompt, ServedModel, UnknownWord
@@ -48,10 +49,17 @@ def served_model(config: RunConfig, model: RunModel) -> ServedModel:
     from sana_stream.engine.loading.locate import EMBEDDED  # loads torch
 
     pictures, vocabulary = model.preset.image_start, model.vocabulary
+    width, height = config.size or (model.preset.width, model.preset.height)
+    facts: dict[str, Any] = {
+        "takes_pictures": pictures,
+        "name": PurePath(model.preset.name).name or model.preset.name,
+        "size": f"{width}x{height}",
+        "fps": float(model.preset.fps if config.fps is None else config.fps),
+    }
     if vocabulary is None:
-        return ServedModel(None, tuple(map(ExamplePrompt, _OF_ANY_MODEL)), pictures)
+        return ServedModel(None, tuple(map(ExamplePrompt, _OF_ANY_MODEL)), **facts)
     examples = EMBEDDED_EXAMPLES if str(config.model) == EMBEDDED else ()
-    return ServedModel(word_finder(vocabulary), examples, pictures)
+    return ServedModel(word_finder(vocabulary), examples, **facts)
 
 
 def word_finder(vocabulary: Vocabulary) -> Callable[[str], Sequence[UnknownWord]]:

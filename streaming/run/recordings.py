@@ -223,7 +223,7 @@ class Recordings:
                     self._remove(path)
 
     def discard(self, path: Path) -> None:
-        """Remove what an interrupted stream has recorded, where it begins again; raises OSError."""
+        """Remove a recording of a stream that does not run; raises OSError."""
         with self._lock:
             self._index.claim()
             self._remove(path)

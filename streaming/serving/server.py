@@ -98,7 +98,8 @@ class StreamServer:
         """Serve the page, which submits jobs, inside the context."""
         config = self._config
         page = (config.host, config.web or 0, config.token, self._jobs, self._fleet)
-        shown = (served_model(config, self._model), RecordedFilms(self._recordings))
+        recorded = (RecordedFilms(self._recordings), self._recordings)
+        shown = (served_model(config, self._model), *recorded)
         with LivePage(*page, self._options.web, self.unready, *shown) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
@@ -120,7 +121,7 @@ class StreamServer:
         jobs = self._files.load()
         if not self._options.resume:
             self._files.drop()
-            return
+            jobs = []
         for job in jobs:
             film = self._files.film(job)
             how = "waits in the queue" if film is None else f"is resumed: {safe_text(film)}"

@@ -12,10 +12,9 @@ unknown words of a prompt, `/examples` has prompts to begin with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
 from importlib import resources
-from math import ceil
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -31,25 +30,30 @@ from sana_stream.errors import CommandError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.outputs.hls_playlist import playlist_entry, playlist_head
 from sana_stream.streaming.web.realtime.endpoint import realtime_routes
+from sana_stream.streaming.web.v1.routes import video_routes
+from sana_stream.streaming.web.v1.videos import KeptRecordings, Videos
 
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .cors import cors_middleware
 from .cut import cut_handler
+from .docs import docs_routes
+from .errors import answer_error
 from .films import Films, film_routes
 from .fleet import FleetStatus, fleet_routes
 from .health import Readiness, health_routes, readiness_of
-from .jobs import RETRY_SECONDS, JobHandlers
+from .jobs import JobHandlers
 from .live_feed import LiveFeed
 from .metrics import ServerMetrics
 from .registry import ActiveStream, StreamRegistry
 from .request_body import read_prompt, read_text
 from .request_metrics import RequestMetricsMiddleware, metrics_route
-from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, answer_error
+from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, busy, hold
 from .root_path import RootPathMiddleware, relative_page
 from .served_model import ANY_MODEL, ServedModel, model_routes
 from .share import share_handler
 from .state_metrics import StateCollector
 from .story_request import read_schedule, require_future
+from .stream_status import coming_prompts, prompts_from_now, status_of
 
 _PAGE = "page.html"
 _KINDS = {  # of the files that the page loads
@@ -81,12 +85,13 @@ def create_app(
     metrics: ServerMetrics | None = None,
     model: ServedModel = ANY_MODEL,
     films: Films | None = None,
+    recordings: KeptRecordings | None = None,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
     With `jobs` it also serves `/streams`, with `fleet` also `/fleet`. `ready` finds why no stream
-    could be made now; `metrics` counts those of `streams`; `model` makes them;
-    `films` are served as `/films`.
+    could be made now; `metrics` counts those of `streams`; `model` makes them; `films` are served
+    as `/films`. With `jobs` and their `recordings` it also serves the videos API.
     """
     ready, metrics = ready or readiness_of(streams), metrics or ServerMetrics()
     metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
@@ -122,6 +127,9 @@ def create_app(
         routes += realtime_routes(jobs, streams)
     if films is not None:
         routes += film_routes(films, handlers.send_file)
+    routes += docs_routes(makes_videos=jobs is not None and recordings is not None)
+    if jobs is not None and recordings is not None:
+        routes += video_routes(Videos(recordings, jobs, streams), model, handlers.send_file)
     if fleet is not None:
         routes += fleet_routes(fleet)
     routes += [*health_routes(ready), metrics_route(metrics)]
@@ -192,10 +200,10 @@ class _Handlers:
             ],
         }
         if stream is not None:
-            coming = _coming(stream)
-            unknown = await self._model.unknown_of(_prompts_from_now(stream, coming))
+            coming = coming_prompts(stream)
+            unknown = await self._model.unknown_of(prompts_from_now(stream, coming))
             found = {"coming": coming, "unknown_words": unknown}
-            return JsonResponse({**_status_of(stream), **found, **common})
+            return JsonResponse({**status_of(stream), **found, **common})
         if job is None or self._jobs is None:
             return JsonResponse({"state": "empty", **common})
         place = self._jobs.place(job)
@@ -207,8 +215,8 @@ class _Handlers:
         if request.method == "HEAD":  # without a body, which would last until the stream ends
             return Response(media_type="video/mp4")
         if self._viewers >= self._limits.viewers:
-            raise _busy(f"{self._viewers} viewers are watching")
-        _hold(request)
+            raise busy(f"{self._viewers} viewers are watching")
+        hold(request)
         return StreamedResponse(self._watch(stream.feed), media_type="video/mp4")
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
@@ -274,7 +282,7 @@ class _Handlers:
             await run_in_threadpool(stream.control.replace_story, cues)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        return JsonResponse({"coming": _coming(stream)}, 202)
+        return JsonResponse({"coming": coming_prompts(stream)}, 202)
 
     async def thumbnail(self, request: Request) -> Response:
         thumbnails = self._require_stream(request).status.thumbnails
@@ -306,7 +314,7 @@ class _Handlers:
     async def send_file(self, request: Request, path: Path, complete: bool) -> Response:
         """A recording, or a part of it, as far as downloads are allowed."""
         if self._downloads >= self._limits.downloads:
-            raise _busy(f"{self._downloads} downloads are running")
+            raise busy(f"{self._downloads} downloads are running")
         ranges, if_range = (request.headers.get(name) for name in ("range", "if-range"))
         try:
             response = await run_in_threadpool(
@@ -316,7 +324,7 @@ class _Handlers:
         except (OSError, ValueError) as error:
             raise HTTPException(404, "this stream is not recorded") from error
         response.body_iterator = self._counted(response.body_iterator)
-        _hold(request)
+        hold(request)
         return response
 
     async def _counted(self, parts: AsyncIterable[Any]) -> AsyncIterator[Any]:
@@ -350,59 +358,9 @@ class _Handlers:
             raise HTTPException(404, f"this stream was {job.state} before it began")
         place = None if job is None or self._jobs is None else self._jobs.place(job)
         if place is not None:
-            raise _busy(f"this stream has not begun; its place in the queue is {place}")
-        raise _busy("no stream has begun")
+            raise busy(f"this stream has not begun; its place in the queue is {place}")
+        raise busy("no stream has begun")
 
     def require_control(self, request: Request) -> ActiveStream:
         require_control(request)
         return self._require_stream(request)
-
-
-def _status_of(stream: ActiveStream) -> dict[str, object]:
-    snapshot = stream.status.snapshot()
-    paused = stream.control.paused and snapshot.state != "finished"
-    return {
-        **snapshot.as_dict(),
-        "state": "paused" if paused else snapshot.state,
-        "stream": stream.id,
-        "waiting_prompt": stream.control.waiting_prompt,
-        "mime": stream.feed.mime,
-        "viewers": stream.feed.viewers,
-        "may_download": stream.recording is not None,
-    }
-
-
-def _prompts_from_now(stream: ActiveStream, coming: list[dict[str, object]]) -> Iterator[str]:
-    """The prompt of the newest block, the one that waits for the next, and those to come."""
-    yield from (cue.prompt for cue in stream.status.snapshot().shown[-1:])
-    yield from filter(None, [stream.control.waiting_prompt])
-    yield from (str(cue["prompt"]) for cue in coming)
-
-
-def _coming(stream: ActiveStream) -> list[dict[str, object]]:
-    """The prompts that are still to come, with those that a client has just scheduled."""
-    snapshot = stream.status.snapshot()
-    waiting = stream.control.waiting_story
-    if waiting is None:
-        return [asdict(cue) for cue in snapshot.coming]
-    return [
-        {
-            "start": max(ceil(cue.at_seconds * snapshot.fps - 0.01), 0),
-            "prompt": cue.prompt,
-            "transition_blocks": cue.transition_blocks,
-        }
-        for cue in waiting
-    ]
-
-
-def _busy(why: str) -> HTTPException:
-    """What cannot be answered now, but may be later."""
-    headers = {"Retry-After": str(RETRY_SECONDS)}
-    return HTTPException(503, f"{why}; try again later", headers)
-
-
-def _hold(request: Request) -> None:
-    """Mark the connection as one that stays open for long."""
-    hold = request.scope["state"].get("hold")
-    if hold is not None:
-        hold()

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import RedirectResponse, Response
 
 from sana_stream.errors import InvalidOutputError
 
+from .errors import refusal
 from .health import OPEN_PATHS
 from .options import NO_OPTIONS, WebOptions
 from .request_body import refused_body
@@ -150,20 +151,20 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        is_http = scope["type"] == "http"
+        path, is_http = scope["path"], scope["type"] == "http"
         if is_http:  # the endpoint of a WebSocket has a limit of its own
             send = _with_headers(_timed(send, scope.get("state", {}).get("abort")))
         if not self._access.knows_host(headers.get("host", "")):
-            await _refuse(400, "this address is not served here")(scope, receive, send)
+            await refusal(path, 400, "this address is not served here")(scope, receive, send)
             return
-        if is_http and (refusal := refused_body(scope["method"], headers)) is not None:
-            await _refuse(*refusal)(scope, receive, send)
+        if is_http and (refused := refused_body(scope["method"], headers)) is not None:
+            await refusal(path, *refused)(scope, receive, send)
             return
         foreign = _is_foreign(headers)
         if foreign and not self._access.web.allows_origin(headers.get("origin", "")):
-            await _refuse(403, "requests from other sites are refused")(scope, receive, send)
+            await refusal(path, 403, "requests from other sites are refused")(scope, receive, send)
             return
-        if scope["path"] in OPEN_PATHS:
+        if path in OPEN_PATHS:
             scope.setdefault("state", {}).update(role=Role.NONE, query="")
             await self._answer(scope, receive, send)
             return
@@ -175,9 +176,9 @@ class AccessMiddleware:
         if role is Role.NONE:
             if token or bearer:
                 await asyncio.sleep(WRONG_SECONDS)
-            await _unauthorized()(scope, receive, send)
+            await _unauthorized(path)(scope, receive, send)
             return
-        if given and is_http and _PAGE.fullmatch(scope["path"]):
+        if given and is_http and _PAGE.fullmatch(path):
             await self._keep_token(given, scope)(scope, receive, send)
             return
         query = f"?token={given}" if given else ""
@@ -231,18 +232,12 @@ def _bearer(headers: Headers) -> str | None:
     return key.strip() if scheme.lower() == "bearer" else None
 
 
-def _unauthorized() -> PlainTextResponse:
-    refusal = _refuse(
-        401,
+def _unauthorized(path: str) -> Response:
+    reason = (
         "the token or API key is missing or wrong: open the address with its token, or send "
-        "Authorization: Bearer KEY",
+        "Authorization: Bearer KEY"
     )
-    refusal.headers["www-authenticate"] = "Bearer"
-    return refusal
-
-
-def _refuse(status: int, reason: str) -> PlainTextResponse:
-    return PlainTextResponse(reason + "\n", status)
+    return refusal(path, 401, reason, {"WWW-Authenticate": "Bearer"})
 
 
 def _timed(send: Send, abort: Callable[[], None] | None) -> Send:

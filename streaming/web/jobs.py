@@ -13,10 +13,9 @@ from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from .auth import require_control
 from .pictures import check_picture, parse_field, read_form
 from .request_body import is_upload, read_json
-from .responses import JsonResponse
+from .responses import RETRY_SECONDS, JsonResponse
 from .root_path import root_of
 
-RETRY_SECONDS = 10  # after which a client may try again when the queue is full
 _TEXTS = ("prompt", "story", "negative_prompt", "size")  # fields that are no JSON in a form
 _LINKS = {
     "page": "",

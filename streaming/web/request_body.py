@@ -33,13 +33,17 @@ _ACCEPTED = {
 }
 
 
-class _Text(BaseModel):
+class TextBody(BaseModel):
+    """A line of text."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
     text: str
 
 
-class _Prompt(BaseModel):
+class PromptBody(BaseModel):
+    """A prompt, and over how many blocks it is blended in."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
     prompt: str
@@ -89,7 +93,7 @@ async def read_prompt(request: Request) -> tuple[str, int | None]:
     if not _is_json(request):
         return await read_text(request), None
     try:
-        fields = _Prompt.model_validate(await read_json(request))
+        fields = PromptBody.model_validate(await read_json(request))
     except ValidationError as error:
         raise HTTPException(400, _EXPECTED_PROMPT) from error
     blocks, chunks = fields.transition_blocks, fields.transition_chunks
@@ -105,7 +109,7 @@ async def read_text(request: Request) -> str:
     if not _is_json(request):
         return " ".join((await _decoded(request)).split())
     try:
-        return " ".join(_Text.model_validate(await read_json(request)).text.split())
+        return " ".join(TextBody.model_validate(await read_json(request)).text.split())
     except ValidationError as error:
         raise HTTPException(400, _EXPECTED) from error
 

@@ -16,13 +16,12 @@ from urllib.parse import quote
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Send
 
 from sana_stream._files import require_regular_file
-from sana_stream._text import safe_text
 
-_MESSAGE = 400  # characters
+RETRY_SECONDS = 10  # after which a client may try again when the queue is full
 
 
 class JsonResponse(JSONResponse):
@@ -42,12 +41,17 @@ class StreamedResponse(StreamingResponse):
             await super().stream_response(send)
 
 
-async def answer_error(request: Request, error: Exception) -> Response:
-    """The reason why a request was refused, on one line."""
-    assert isinstance(error, HTTPException)
-    return PlainTextResponse(
-        safe_text(error.detail, _MESSAGE) + "\n", error.status_code, error.headers
-    )
+def busy(why: str) -> HTTPException:
+    """The error for what cannot be answered now, but may be later."""
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return HTTPException(503, f"{why}; try again later", headers)
+
+
+def hold(request: Request) -> None:
+    """Mark the connection as one that stays open for long."""
+    found = request.scope["state"].get("hold")
+    if found is not None:
+        found()
 
 
 _CHUNK = 1 << 18  # bytes

@@ -30,6 +30,7 @@ from .http_protocol import HeaderTimeoutProtocol
 from .metrics import ServerMetrics
 from .registry import StreamRegistry
 from .served_model import ANY_MODEL, ServedModel
+from .v1.videos import KeptRecordings
 
 HEADER_SECONDS = 10.0  # for a connection to send a complete request
 _WAITING = 1024  # connections that the system queues
@@ -59,6 +60,7 @@ class WebServer:
         metrics: ServerMetrics | None = None,
         model: ServedModel = ANY_MODEL,
         films: Films | None = None,
+        recordings: KeptRecordings | None = None,
     ) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
@@ -75,7 +77,10 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(streams, self.access, jobs, limits, fleet, ready, metrics, model, films),
+                create_app(
+                    *(streams, self.access, jobs, limits, fleet, ready, metrics, model, films),
+                    recordings,
+                ),
                 log_config=None,
                 log_level="critical",
                 access_log=False,

@@ -1,0 +1,270 @@
+"""The videos API, as the real `openai` package speaks it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ...command import pictures
+from ..serving.local_server import LocalServer, serving
+
+SHORT = {"seconds": "1", "extra_body": {"seed": 7}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("films")
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, tiny_folder: Path) -> Iterator[LocalServer]:
+    with serving(folder, tiny_folder) as server:
+        yield server
+
+
+def client_of(served: LocalServer, **more: Any) -> Any:
+    openai = pytest.importorskip("openai")
+    base = f"http://127.0.0.1:{served.port}/v1"
+    return openai.OpenAI(base_url=base, api_key="sk-local", max_retries=0, **more)
+
+
+def picture(width: int = 96, height: int = 64) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(data, "png")
+    return data.getvalue()
+
+
+def create(served: LocalServer, **fields: object) -> tuple[int, dict[str, Any]]:
+    status, body, _ = served.ask("POST", "/v1/videos", fields)
+    return status, json.loads(body)
+
+
+def completed(served: LocalServer, **fields: object) -> str:
+    """The id of a film that is made."""
+    status, film = create(served, **{"prompt": "a red boat", "seconds": "1", **fields})
+    assert status == 200, film
+    path = f"/v1/videos/{film['id']}"
+    served.await_that(lambda: served.json(path)["status"] not in ("queued", "in_progress"))
+    assert served.json(path)["status"] == "completed", served.json(path)
+    return film["id"]
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_openai_creates_polls_downloads_lists_remixes_and_deletes(
+    served: LocalServer, folder: Path, tmp_path: Path
+) -> None:
+    client = client_of(served)
+    (model,) = client.models.list().data
+    film = client.videos.create_and_poll(
+        model=model.id, prompt="a red boat", size="48x32", poll_interval_ms=50, **SHORT
+    )
+    assert (film.status, film.progress, film.seconds, film.size) == ("completed", 100, "1", "48x32")
+    assert film.completed_at >= film.created_at
+    (made := tmp_path / "a.mp4").write_bytes(client.videos.download_content(film.id).read())
+    assert pictures(made).shape == (16, 32, 48, 3)
+    for variant, width in (("thumbnail", 48), ("spritesheet", 5 * 48)):
+        data = client.videos.download_content(film.id, variant=variant).read()
+        assert Image.open(io.BytesIO(data)).width == width
+    first = client.videos.create(
+        prompt="a fox", input_reference=("a.png", picture(), "image/png"), **SHORT
+    )
+    remix = client.videos.remix(film.id, prompt="night falls")
+    assert (remix.remixed_from_video_id, remix.prompt) == (film.id, "night falls")
+    for each in (first, remix):
+        assert client.videos.poll(each.id, poll_interval_ms=50).status == "completed"
+    listed = [each.id for each in client.videos.list(limit=2)]
+    assert listed[:3] == [remix.id, first.id, film.id]
+    plain = client.videos.create_and_poll(prompt="a fox", poll_interval_ms=50, **SHORT)
+    files = [folder / f"stream-{each.stream:04}.mp4" for each in (first, plain)]
+    assert not np.array_equal(*(pictures(file)[0] for file in files))
+    assert client.videos.delete(film.id).deleted
+    with pytest.raises(client_error("NotFoundError"), match="no film has this id"):
+        client.videos.retrieve(film.id)
+    assert film.id not in [each.id for each in client.videos.list()]
+    assert not list(folder.glob("*.start.*"))
+
+
+def client_error(name: str) -> type[Exception]:
+    return getattr(pytest.importorskip("openai"), name)
+
+
+def test_film_is_watched_as_a_stream_and_cancelled_by_deleting(
+    served: LocalServer, folder: Path
+) -> None:
+    _, film = create(served, prompt="a red boat", seconds="3600", fps=16)
+    path = f"/v1/videos/{film['id']}"
+    served.await_that(lambda: served.json(path)["status"] == "in_progress")
+    status, _, headers = served.ask("GET", path)
+    assert int(headers["openai-poll-after-ms"]) > 0
+    served.await_that(lambda: served.json(f"/streams/{film['stream']}/status").get("blocks", 0))
+    status, body, _ = served.ask("GET", f"{path}/content")
+    assert (status, json.loads(body)["error"]["code"]) == (409, "video_not_ready")
+    assert served.ask("POST", f"{path}/remix", {"prompt": "a fox"})[0] == 409
+    assert served.ask("DELETE", path)[0] == 200
+    assert served.ask("GET", path)[0] == 404
+    served.await_that(lambda: served.state(film["stream"]) == "cancelled")
+    served.await_that(lambda: not (folder / f"stream-{film['stream']:04}.mp4").exists())
+
+
+def test_sync_answers_with_the_file(served: LocalServer, tmp_path: Path) -> None:
+    fields = {"story": "0:00 a red boat\n0:01 a fox", "seconds": 2, "fps": 8}
+    status, body, headers = served.ask("POST", "/v1/videos/sync", fields)
+    assert (status, headers["content-type"]) == (200, "video/mp4")
+    (tmp_path / "a.mp4").write_bytes(body)
+    assert len(pictures(tmp_path / "a.mp4")) == 16
+
+
+def test_pages_of_a_list(served: LocalServer) -> None:
+    ids = [completed(served, num_frames=9, seconds=None) for _ in range(3)]
+    page = served.json("/v1/videos?limit=2")
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == (ids[:0:-1], True)
+    assert (page["first_id"], page["last_id"]) == (ids[2], ids[1])
+    later = served.json(f"/v1/videos?limit=1&after={ids[1]}")
+    assert [each["id"] for each in later["data"]] == [ids[0]]
+    upwards = served.json(f"/v1/videos?order=asc&after={ids[1]}")
+    assert ([each["id"] for each in upwards["data"]], upwards["has_more"]) == ([ids[2]], False)
+
+
+def form(boundary: str, *parts: tuple[str, bytes, bool]) -> bytes:
+    """A multipart body of (name, content, whether it is a file)."""
+    lines = []
+    for name, content, is_file in parts:
+        file = '; filename="a.png"\r\nContent-Type: image/png' if is_file else ""
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+        lines.append(head.encode() + content + b"\r\n")
+    return b"".join(lines) + f"--{boundary}--\r\n".encode()
+
+
+BOMB = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xff\xff\x00\x00\xff\xff\x08\x02\x00\x00\x00"
+PROMPT = ("prompt", b"a red boat", False)
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "param"),
+    [
+        ((PROMPT, ("input_reference", b"no picture", True)), 400, "input_reference"),
+        ((PROMPT, ("input_reference", b"", True)), 400, "input_reference"),
+        ((PROMPT, ("input_reference", BOMB, True)), 400, "input_reference"),
+        ((PROMPT, ("image", picture(), True)), 400, "'image'"),
+        ((PROMPT, ("input_reference", b"text", False)), 400, "input_reference"),
+        ((PROMPT, ("seed", b"seven", False)), 400, "seed"),
+        ((PROMPT, PROMPT), 400, None),
+        ((PROMPT, ("input_reference", bytes(17 << 20), True)), 413, None),
+    ],
+)
+def test_invalid_forms_are_refused(
+    served: LocalServer, parts: tuple[Any, ...], status: int, param: str | None
+) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    code, body, _ = served.ask("POST", "/v1/videos", form("x", *parts), kind)
+    assert (code, json.loads(body)["error"]["param"]) == (status, param and param.strip("'"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param", "words"),
+    [
+        ({}, 400, "prompt", "prompt: is missing"),
+        ({"prompt": ""}, 400, "prompt", "1 to 4000"),
+        ({"prompt": "x", "story": "y"}, 400, None, "leave one of them out"),
+        ({"prompt": "x", "model": "sora-2"}, 404, "model", "'sora-2' does not exist"),
+        ({"prompt": "x", "lora": "y"}, 400, "lora", "'lora': a film has prompt, story"),
+        ({"prompt": "x", "realtime": True}, 400, "realtime", "a film has"),
+        ({"prompt": "x", "seconds": "forever"}, 400, "seconds", "at most 3600"),
+        ({"prompt": "x", "seconds": "-1"}, 400, "seconds", "more than 0"),
+        ({"prompt": "x", "seconds": 4000}, 400, "seconds", "at most 3600"),
+        ({"prompt": "x", "num_frames": 10**9}, 400, "seconds", "at most 3600"),
+        ({"prompt": "x", "size": "65x32"}, 400, "size", "65"),
+        ({"prompt": "x", "size": "big"}, 400, "size", "width and height"),
+        ({"prompt": "x", "seed": 1.5}, 400, "seed", "1.5"),
+        ({"prompt": "x<image>/etc/passwd"}, 400, None, "cannot name pictures"),
+        ({"prompt": "x", "input_reference": "y"}, 400, "input_reference", "multipart form"),
+    ],
+)
+def test_invalid_films_are_refused(
+    served: LocalServer, fields: dict[str, object], status: int, param: str | None, words: str
+) -> None:
+    code, answer = create(served, **fields)
+    error = answer["error"]
+    assert (code, error["param"], words in error["message"]) == (status, param, True), error
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", f"/v1/videos/video_{'0' * 32}", 404),
+        ("GET", "/v1/videos/..%2fstream-0001.mp4", 404),
+        ("DELETE", f"/v1/videos/video_{'0' * 32}", 404),
+        ("GET", f"/v1/videos/video_{'0' * 32}/content", 404),
+        ("GET", "/v1/models/gpt-9", 404),
+        ("GET", "/v1/videos?limit=0", 400),
+        ("GET", "/v1/videos?limit=" + "9" * 5000, 400),
+        ("GET", "/v1/videos?order=up", 400),
+        ("GET", "/v1/videos?after=video_1", 400),
+        ("GET", "/v1/videos?first=1", 400),
+        ("GET", "/v1/nothing", 404),
+        ("PUT", "/v1/videos", 405),
+    ],
+)
+def test_other_refusals_have_the_same_form(
+    served: LocalServer, method: str, path: str, status: int
+) -> None:
+    code, body, headers = served.ask(method, path)
+    assert (code, headers["content-type"]) == (status, "application/json")
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+
+
+def test_bodies_of_other_kinds_are_refused(served: LocalServer) -> None:
+    for kind, body, status in (
+        ("text/plain", b"a red boat", 415),
+        ("application/json", b"{", 400),
+        ("application/json", b'{"prompt": "' + b"x" * 70_000 + b'"}', 413),
+        ("multipart/form-data", b"", 400),
+        ("image/png", picture(), 415),
+    ):
+        code, answer, _ = served.ask("POST", "/v1/videos", body, {"Content-Type": kind})
+        assert (code, "error" in json.loads(answer)) == (status, True), answer
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_bearer_key_is_required_where_there_is_a_token(tmp_path: Path, tiny_folder: Path) -> None:
+    with serving(tmp_path, tiny_folder, token="open sesame") as served:
+        code, body, _ = served.ask("GET", "/v1/models")
+        assert (code, json.loads(body)["error"]["code"]) == (401, "invalid_api_key")
+        with pytest.raises(client_error("AuthenticationError")):
+            client_of(served).videos.list()
+        key = {"Authorization": "Bearer open sesame"}
+        assert served.ask("GET", "/v1/videos", headers=key)[0] == 200
+
+
+def test_films_outlive_the_server(
+    tmp_path: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(tmp_path, tiny_folder) as served:
+        whole = completed(served)
+        removed = completed(served)
+        _, running = create(served, prompt="a red boat", seconds="6")
+        _, waiting = create(served, prompt="a fox", seconds="1")
+    (index := tmp_path / "videos.jsonl").open("a").write('{"id": "video_1"}\n\0oops\n')
+    (tmp_path / f"stream-{2:04}.mp4").unlink()
+    with serving(tmp_path, tiny_folder) as served:
+        assert "2 damaged lines are left out" in caplog.text
+        for film in (running, waiting):
+            path = f"/v1/videos/{film['id']}"
+            served.await_that(lambda p=path: served.json(p)["status"] == "completed")
+        ids = [each["id"] for each in served.json("/v1/videos?order=asc")["data"]]
+        assert ids == [whole, running["id"], waiting["id"]]
+        assert served.ask("GET", f"/v1/videos/{removed}")[0] == 404
+        status, remix, _ = served.ask("POST", f"/v1/videos/{whole}/remix", {"prompt": "night"})
+        assert status == 200, remix
+        assert served.ask("DELETE", f"/v1/videos/{whole}")[0] == 200
+        assert not (tmp_path / "stream-0001.mp4").exists()
+    assert index.read_text().count("\n") == 3
