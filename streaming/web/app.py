@@ -116,7 +116,7 @@ def create_app(
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
     if jobs is not None:
-        routes += realtime_routes(jobs, streams)
+        routes += realtime_routes(jobs, streams, model)
     if fleet is not None:
         routes += fleet_routes(fleet)
     routes += [*health_routes(ready), metrics_route(metrics)]

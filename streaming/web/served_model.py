@@ -41,11 +41,13 @@ class ServedModel:
             model reads any word.
         examples: prompts to begin with.
         takes_pictures: whether a stream can begin with a picture and cut to one.
+        name: by which clients ask for it.
     """
 
     unknown_words: Callable[[str], Sequence[UnknownWord]] | None = None
     examples: tuple[ExamplePrompt, ...] = ()
     takes_pictures: bool = True
+    name: str = "sana-stream"
 
 
 ANY_MODEL = ServedModel()
