@@ -119,7 +119,7 @@ def create_app(
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
     if jobs is not None:
-        routes += realtime_routes(jobs, streams)
+        routes += realtime_routes(jobs, streams, model)
     if films is not None:
         routes += film_routes(films, handlers.send_file)
     if fleet is not None:

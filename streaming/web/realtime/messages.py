@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from sana_stream._files import parse_json
 from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import safe_text
 from sana_stream.errors import SanaStreamError
 from sana_stream.streaming.control.live_control import PROMPT_LIMIT
+from sana_stream.streaming.control.stream_request import StreamRequest, given_fields
 from sana_stream.streaming.web.request_body import unique_keys
 
 CONTROL_BYTES = 128 << 10  # of one message of a client
@@ -47,15 +48,29 @@ class ExtraParams(_ClientMessage):
     pacing_lead_seconds: float = Field(0.0, ge=0, le=LEAD_LIMIT)
 
 
-class SessionStart(_ClientMessage):
-    """The first message of a client: what is generated."""
+class SessionStart(StreamRequest):
+    """The first message of a client: what is generated, and how it is sent."""
 
     type: Literal["session.start"]
-    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
     format: str = "m4s"
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    seconds: float | None = Field(None, gt=0, lt=1e9)
+    model: str | None = Field(None, max_length=500)
+    width: int | None = Field(None, ge=1, le=99_999)  # in place of `size`, with `height`
+    height: int | None = Field(None, ge=1, le=99_999)
     extra_params: ExtraParams = ExtraParams()
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height: give both, or none of them")
+        if self.width is not None and self.size is not None:
+            raise ValueError("width and size are both sizes: leave one of them out")
+        return self
+
+    @property
+    def job_fields(self) -> dict[str, object]:
+        """The fields of the job that makes the stream."""
+        fields = given_fields(self)
+        return fields if self.width is None else fields | {"size": f"{self.width}x{self.height}"}
 
 
 class PromptEvent(_ClientMessage):
@@ -120,7 +135,9 @@ def parse_message(text: str | None) -> ClientMessage:
 
 
 def _first_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
+    first: Any = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":
+        return safe_text(first["ctx"]["error"], 300)
     where = ".".join(str(step) for step in first["loc"][1:])
     return safe_text(f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}", 300)
 
