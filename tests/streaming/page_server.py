@@ -79,7 +79,7 @@ def model_and_films(folder: Path) -> dict[str, Any]:
 
     recordings = Recordings(folder, keep=True, limit=None)
     recordings.check()
-    words = Vocabulary(frozenset("a red boat sails over the sea".split()))
+    words = Vocabulary(frozenset(("red", "boat", "sails", "sea")))
     model = ServedModel(word_finder(words), EMBEDDED_EXAMPLES)
     return {"films": RecordedFilms(recordings), "model": model}
 

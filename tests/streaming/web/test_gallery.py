@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sana_stream.streaming.run.model_facts import EMBEDDED_EXAMPLES
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.video_format import Metadata
 
