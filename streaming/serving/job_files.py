@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import RLock
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -60,14 +60,14 @@ class _Change(BaseModel):
     @classmethod
     def of(cls, frame: int, changes: PendingChanges, image: str | None) -> Self:
         """What takes effect at a frame; `image` is the name of its picture."""
-        values = {name: getattr(changes, name) for name in _REPEATED}
+        values: dict[str, Any] = {name: getattr(changes, name) for name in _REPEATED}
         if changes.story is not None:
             values["story"] = [_Scheduled(**asdict(cue)) for cue in changes.story]
         return cls(frame=frame, **values | {"image": image})
 
     def pending(self, image: bytes | None) -> PendingChanges:
         """The same as a control takes it, with its picture."""
-        values = self.model_dump(include=_REPEATED)
+        values: dict[str, Any] = self.model_dump(include=_REPEATED)
         if self.story is not None:
             values["story"] = tuple(ScheduledPrompt(**cue.model_dump()) for cue in self.story)
         return PendingChanges(**values | {"image": image})

@@ -12,7 +12,7 @@ unknown words of a prompt, `/examples` has prompts to begin with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from math import ceil
@@ -91,7 +91,7 @@ def create_app(
     ready, metrics = ready or readiness_of(streams), metrics or ServerMetrics()
     metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
     job_handlers = None if jobs is None else JobHandlers(jobs)
-    handlers = _Handlers(streams, job_handlers, limits)
+    handlers = _Handlers(streams, job_handlers, limits, model)
     share, cut = share_handler(access), cut_handler(handlers.require_control, model)
     routes: list[BaseRoute] = [
         Route(path, handlers.file, methods=["GET"]) for path in handlers.files
@@ -156,7 +156,9 @@ class _Handlers:
         streams: StreamRegistry,
         jobs: JobHandlers | None,
         limits: Limits,
+        model: ServedModel,
     ) -> None:
+        self._model = model
         self._streams = streams
         self._jobs = jobs
         self._limits = limits
@@ -190,7 +192,10 @@ class _Handlers:
             ],
         }
         if stream is not None:
-            return JsonResponse({**_status_of(stream), **common})
+            coming = _coming(stream)
+            unknown = await self._model.unknown_of(_prompts_from_now(stream, coming))
+            found = {"coming": coming, "unknown_words": unknown}
+            return JsonResponse({**_status_of(stream), **found, **common})
         if job is None or self._jobs is None:
             return JsonResponse({"state": "empty", **common})
         place = self._jobs.place(job)
@@ -257,8 +262,9 @@ class _Handlers:
             raise HTTPException(400, str(error)) from error
         if not prompt:
             raise HTTPException(400, "the prompt is empty")
-        frame = stream.feed.frames
-        return JsonResponse({"prompt": prompt, "from_frame_or_later": frame}, 202)
+        unknown, frame = await self._model.unknown_in(prompt), stream.feed.frames
+        fields = {"prompt": prompt, "from_frame_or_later": frame, "unknown_words": unknown}
+        return JsonResponse(fields, 202)
 
     async def story(self, request: Request) -> Response:
         stream = self.require_control(request)
@@ -360,11 +366,17 @@ def _status_of(stream: ActiveStream) -> dict[str, object]:
         "state": "paused" if paused else snapshot.state,
         "stream": stream.id,
         "waiting_prompt": stream.control.waiting_prompt,
-        "coming": _coming(stream),
         "mime": stream.feed.mime,
         "viewers": stream.feed.viewers,
         "may_download": stream.recording is not None,
     }
+
+
+def _prompts_from_now(stream: ActiveStream, coming: list[dict[str, object]]) -> Iterator[str]:
+    """The prompt of the newest block, the one that waits for the next, and those to come."""
+    yield from (cue.prompt for cue in stream.status.snapshot().shown[-1:])
+    yield from filter(None, [stream.control.waiting_prompt])
+    yield from (str(cue["prompt"]) for cue in coming)
 
 
 def _coming(stream: ActiveStream) -> list[dict[str, object]]:

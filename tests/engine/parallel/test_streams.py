@@ -31,7 +31,7 @@ from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.parallel import world
 from sana_stream.engine.parallel.engine import ParallelEngine
 from sana_stream.engine.parallel.layout import Layout
-from sana_stream.engine.parallel.link import accept_all, connect, open_listener
+from sana_stream.engine.parallel.link import Lost, accept_all, connect, open_listener
 from sana_stream.engine.scheduling.shared_engine import SharedEngine
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
@@ -271,18 +271,22 @@ def test_stream_that_cannot_be_divided_is_refused(several: ParallelEngine) -> No
         ParallelEngine.load("pocket", "cpu", devices=2)
 
 
+def ignore(lost: Lost) -> None:
+    pass
+
+
 def test_strangers_do_not_keep_processes_out() -> None:
     """One that resets its connection, one that closes it, and one with another key."""
     key = b"k" * 32
     listener = open_listener("127.0.0.1", key)
-    address = listener.address
+    address: Any = listener.address
     with socket.create_connection(address) as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     socket.create_connection(address).close()
     with ThreadPoolExecutor(2) as threads:
-        refused = threads.submit(connect, address, b"x" * 32, 1, str)
-        joined = threads.submit(connect, address, key, 1, str)
-        link = accept_all(listener, 1, str, lambda: None)
+        refused = threads.submit(connect, address, b"x" * 32, 1, ignore)
+        joined = threads.submit(connect, address, key, 1, ignore)
+        link = accept_all(listener, 1, ignore, lambda: None)
         with pytest.raises(AuthenticationError):
             refused.result(20)
         joined.result(20).send("here")
