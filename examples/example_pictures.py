@@ -42,7 +42,7 @@ def encode_picture(picture: Image.Image) -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Make the pictures of the example prompts.")
     parser.add_argument("--seconds", type=float, default=4, help="time of the frame (default: 4)")
     parser.add_argument("--folder", type=Path, default=STATIC, help="where they are written")
     parser.add_argument("--model", default="pocket", help="model (default: the embedded one)")
