@@ -25,7 +25,7 @@ EMBEDDED_EXAMPLES = (  # made by examples/example_pictures.py, with the seeds 1,
     ExamplePrompt("a red fox walks in the forest, it snows", "example-fox.webp"),
     ExamplePrompt("a green boat sails past the mountains in the rain", "example-rain.webp"),
     ExamplePrompt(
-        "a yellow train crosses the desert at night, under the moon and the stars",
+        "a yellow train rolls across the desert at night, under the moon and the stars",
         "example-night.webp",
     ),
 )

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from math import ceil
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from starlette.applications import Starlette
@@ -35,6 +35,7 @@ from sana_stream.streaming.web.realtime.endpoint import realtime_routes
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .cors import cors_middleware
 from .cut import cut_handler
+from .films import Films, film_routes
 from .fleet import FleetStatus, fleet_routes
 from .health import Readiness, health_routes, readiness_of
 from .jobs import RETRY_SECONDS, JobHandlers
@@ -79,11 +80,13 @@ def create_app(
     ready: Readiness | None = None,
     metrics: ServerMetrics | None = None,
     model: ServedModel = ANY_MODEL,
+    films: Films | None = None,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
     With `jobs` it also serves `/streams`, with `fleet` also `/fleet`. `ready` finds why no stream
-    could be made now; `metrics` counts those of `streams`; `model` makes them.
+    could be made now; `metrics` counts those of `streams`; `model` makes them;
+    `films` are served as `/films`.
     """
     ready, metrics = ready or readiness_of(streams), metrics or ServerMetrics()
     metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
@@ -117,6 +120,8 @@ def create_app(
         ]
     if jobs is not None:
         routes += realtime_routes(jobs, streams)
+    if films is not None:
+        routes += film_routes(films, handlers.send_file)
     if fleet is not None:
         routes += fleet_routes(fleet)
     routes += [*health_routes(ready), metrics_route(metrics)]
@@ -292,16 +297,21 @@ class _Handlers:
         return PlainTextResponse("ok\n", 202)
 
     async def download(self, request: Request) -> Response:
-        stream, headers_only = self._require_stream(request), request.method == "HEAD"
+        stream = self._require_stream(request)
         if stream.recording is None:
             raise HTTPException(404, "this stream is not recorded")
+        complete = stream.status.snapshot().state == "finished"
+        return await self.send_file(request, stream.recording, complete)
+
+    async def send_file(self, request: Request, path: Path, complete: bool) -> Response:
+        """A recording, or a part of it, as far as downloads are allowed."""
         if self._downloads >= self._limits.downloads:
             raise _busy(f"{self._downloads} downloads are running")
-        complete = stream.status.snapshot().state == "finished"
         ranges, if_range = (request.headers.get(name) for name in ("range", "if-range"))
         try:
             response = await run_in_threadpool(
-                GrowingFileResponse, stream.recording, complete, ranges, if_range, headers_only
+                *(GrowingFileResponse, path, complete, ranges, if_range),
+                request.method == "HEAD",
             )
         except (OSError, ValueError) as error:
             raise HTTPException(404, "this stream is not recorded") from error
