@@ -24,6 +24,7 @@ from sana_stream._text import safe_text
 from sana_stream.streaming.audio import SAMPLE_RATE
 from sana_stream.streaming.containers.tracks import Tracks
 
+from .http_body import HttpBody
 from .relay_format import (
     BEGIN,
     BEGUN,
@@ -82,9 +83,10 @@ class Relay:
         """Relay a stream from its description to its end."""
         described = Description.read(self.read)
         _resolve(described.address)
+        body = HttpBody(described.address) if described.format == "mpegts" else None
         options = dict(described.options)
         with av.open(
-            described.address, "w", format=described.format, container_options=options
+            body or described.address, "w", format=described.format, container_options=options
         ) as container:
             container.metadata.update(described.tags)
             Tracks(described.spec, described.sound, described.encoder_options).add_to(container)
@@ -96,6 +98,8 @@ class Relay:
                 raise EOFError
             answer(BEGUN)
             self._relay(container, (described.spec.video.frame_time, Fraction(1, SAMPLE_RATE)))
+        if body is not None:
+            body.finish()
 
     def _relay(self, container: OutputContainer, units: tuple[Fraction, ...]) -> None:
         clock, begin = Clock(), None

@@ -7,10 +7,11 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
+from ...certificates import write_certificate
 from ...ports import await_taken, free_port
 from ...programs import needs
 from ..blocks import HEIGHT, WIDTH, blocks, number_of, pour
@@ -81,12 +83,17 @@ class Endpoint:
     """An HTTP server that answers everything with one status, and keeps what it got."""
 
     def __init__(self, status: int) -> None:
+        self.body = b""
+        endpoint = self
         self.requests: list[tuple[str, str, str | None]] = []
         requests = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 requests.append((self.command, self.path, self.headers["authorization"]))
+                if status < 400 or "?late" in self.path:
+                    while size := int(self.rfile.readline(), 16):
+                        endpoint.body += self.rfile.read(size + 2)[:-2]
                 self.send_response(status)
                 self.end_headers()
 
@@ -186,6 +193,39 @@ def test_an_endpoint_that_refuses_is_reported(
     ]
 
 
+def test_a_server_that_refuses_a_body_is_reported() -> None:
+    endpoint = Endpoint(403)
+    with pytest.raises(InvalidOutputError, match=r"^http://.*: server returned 403 forbidden$"):
+        open_output(f"http://user:pass@127.0.0.1:{endpoint.port}/in", SPEC)
+    assert endpoint.requests == [("POST", "/in", "Basic dXNlcjpwYXNz")]
+    output = open_output(f"http://127.0.0.1:{endpoint.port}/in?late", SPEC)
+    pour(output, blocks(1))
+    with pytest.raises(OutputError, match="server returned 403 forbidden"):
+        output.close()
+    taking = Endpoint(201)
+    output = open_output(f"http://127.0.0.1:{taking.port}/in", SPEC)
+    pour(output, blocks(1))
+    output.close()
+    with av.open(io.BytesIO(taking.body)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 17
+
+
+def test_a_certificate_that_nobody_has_issued_is_refused(tmp_path: Path) -> None:
+    (both := tmp_path / "both.pem").write_bytes(write_certificate(tmp_path / "a.pem").read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with suppress(OSError):
+            context.wrap_socket(connection, server_side=True)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with pytest.raises(InvalidOutputError, match=r"^https://[^ ]*: .*certificate"):
+        open_output(f"https://127.0.0.1:{server.getsockname()[1]}/in", SPEC)
+
+
 def test_an_endpoint_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "_CONNECTING", 0.3)
     silent = socket.create_server(("127.0.0.1", 0))
@@ -215,7 +255,7 @@ def test_a_connection_that_was_not_used_is_made_again(monkeypatch: pytest.Monkey
     pour(output, blocks(2))
     output.close()
     thread.join(TIMEOUT_SECONDS)
-    assert len(got[0]) < 1000 < len(got[1])
+    assert got[0].endswith(b"\r\n\r\n"), "nothing but the head"
     assert got[1].endswith(b"\r\n0\r\n\r\n"), "the body has not come to its end"
 
 

@@ -145,7 +145,6 @@ def test_nobody_at_the_address() -> None:
 @pytest.mark.parametrize("act", [close, reset])
 def test_a_server_that_hangs_up(scheme: str, act: Act) -> None:
     with pytest.raises((OutputError, InvalidOutputError)) as error:
-        # an upload is noticed when it sends again: libavformat does not wait for the answer
         send(f"{scheme}://127.0.0.1:{Server(act).port}/live/secret-key?pass=secret-pass", 4)
     assert "secret" not in str(error.value)
     assert str(error.value).isprintable()
