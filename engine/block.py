@@ -174,7 +174,7 @@ class Block:
     """A finished block: its frames and the latents that they were decoded from.
 
     Blocks of a CUDA device are in pinned memory, which is not swapped out: copy what you keep.
-    Printing one shows a line without its tensors.
+    Printing one shows a line without its tensors; a notebook shows its frames as an animation.
     """
 
     index: int  # number of the block in the stream, from 0
@@ -183,6 +183,7 @@ class Block:
     latents: torch.Tensor  # float32 (1, C, T', h, w) on the CPU, normalised
     prompt: str
     stats: BlockStats
+    fps: float | None = None  # frames per second of playback
 
     def __repr__(self) -> str:
         count, height, width, _ = self.frames.shape
@@ -190,3 +191,21 @@ class Block:
             f"Block(index={self.index}, start={self.start}, frames={count} of {width}x{height}, "
             f"prompt={self.prompt!r}, seconds={self.stats.total_seconds:.3f})"
         )
+
+    def _repr_html_(self) -> str:
+        """The block as a notebook shows it: frames, prompt, place in the stream and speed."""
+        from .notebook import figure
+
+        return figure(self.frames, self.fps or 16, self.prompt, self._facts())
+
+    def _facts(self) -> list[str]:
+        count, height, width, _ = self.frames.shape
+        took, end = self.stats.total_seconds, self.start + count
+        speed = count / took if took else 0.0
+        made = f"made in {took:.2f} s, {speed:.1f} frames/s"
+        if self.fps is None:
+            place = f"frames {self.start} to {end - 1}"
+        else:
+            place = f"{self.start / self.fps:.2f} to {end / self.fps:.2f} s"
+            made += f" ({speed / self.fps:.2f}x real time)"
+        return [f"block {self.index}", place, f"{count} frames of {width}x{height}", made]

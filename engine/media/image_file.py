@@ -130,7 +130,9 @@ def open_image(file: BinaryIO, suffix: str, name: str) -> Image.Image | None:
             raise ConfigError(f"{name} is an AVIF picture: pip install 'pillow>=11.3'")
     elif kinds & HEIF_BRANDS:
         return _within(_open_heif(file, name), name)
-    formats = (*FORMATS, "TGA") if suffix in (".tga", ".targa") else FORMATS
+    Image.init()  # formats that this Pillow does not have would raise KeyError
+    tga = ("TGA",) if suffix in (".tga", ".targa") else ()
+    formats = [each for each in (*FORMATS, *tga) if each in Image.OPEN]
     try:
         return _within(Image.open(file, formats=formats), name)
     except UnidentifiedImageError:

@@ -219,7 +219,7 @@ def _accept(listener: Listener, count: int, arrived: SimpleQueue[tuple[int, Conn
             connection = listener.accept()
             arrived.put((int(connection.recv_bytes()), connection))
             count -= 1
-        except (AuthenticationError, EOFError, ValueError):
+        except (AuthenticationError, ConnectionError, EOFError, ValueError):
             continue  # a stranger
         except OSError:
             return  # the listener was closed

@@ -35,12 +35,15 @@ class Limits:
     max_streams: int
     memory_bytes: int | None = None  # for streams, without weights; None: not limited
     utilization: float = MOST_UTILIZATION
+    always_one: bool = False  # a stream alone fits, whatever it needs
 
     def admit(self, demand: Demand, running: Iterable[Demand]) -> Admission:
         """Decide whether a stream fits next to the running ones."""
         running = list(running)
-        alone = self._reason(demand, [])
+        alone = "" if self.always_one else self._reason(demand, [])
         reason = alone or self._reason(demand, running)
+        if self.always_one and not running:
+            reason = ""
         return Admission(not reason, not alone, reason, demand)
 
     def fitting(self, utilization: float) -> int:

@@ -53,6 +53,8 @@ class SharedEngine:
         max_batch_size: the most network calls in one batch; 1 is time slicing. `None`: measured
             when the context is entered.
         settings: of a typical stream, for measuring the model's calls; default: the preset's.
+        always_one: run a stream that needs more memory than there is, by estimate, while no other
+            one runs, instead of refusing it.
 
     Raises:
         ConfigError: a number out of range, or a device that only one thread may use.
@@ -65,6 +67,7 @@ class SharedEngine:
         max_queue: int = 16,
         max_batch_size: int | None = 1,
         settings: SessionSettings | None = None,
+        always_one: bool = False,
     ) -> None:
         ARGUMENTS.whole("max_streams", max_streams, 1, 10_000)
         ARGUMENTS.whole("max_queue", max_queue, 0, 10_000)
@@ -80,7 +83,7 @@ class SharedEngine:
         self._runner = DeviceRunner(engine, max_batch_size or 1)
         self._measure_batches = max_batch_size is None
         self._settings = settings or resolve_settings(engine.preset, engine.size_multiple)
-        limits = Limits(max_streams, memory_for_streams(engine))
+        limits = Limits(max_streams, memory_for_streams(engine), always_one=always_one)
         self._scheduler = Scheduler(self._runner, limits, max_queue)
         self._text = TextCache(partial(embed_prompt, engine))
         self._swap = Swap(engine.device)

@@ -233,7 +233,8 @@ class BlockGenerator:
         if parts is not None:
             parts.restore(decoded.frames)
         frames = decoded.frames.numpy()
-        block = Block(span.index, span.start, frames, decoded.latents, prompt, measured)
+        fps = float(self._model.preset.fps)
+        block = Block(span.index, span.start, frames, decoded.latents, prompt, measured, fps)
         return block, after
 
     def _work(self, snapshot: Snapshot, span: BlockSpan) -> BlockWork:

@@ -59,6 +59,12 @@ class Session:
         self._history: History | None = None
         self._take_part: TakePart | None = None
 
+    def __repr__(self) -> str:
+        made = f"blocks={self.next_index}, frames={self.next_start}, device={str(self.device)!r}"
+        settings = self._snapshot.settings
+        size = f"{settings.width}x{settings.height}"
+        return f"Session({self.prompt!r}, {size}, seed={settings.seed}, {made})"
+
     @property
     def device(self) -> torch.device:
         """The device that the stream is generated on."""

@@ -113,16 +113,15 @@ class RetryingCalls:
 
         Args:
             deadline: when the viewer has nothing left to play, in seconds of `time.monotonic`;
-                None: as fast as possible, with what streams that have a deadline leave.
+                None: it has no viewer who waits. A block is due after half the limit at the latest,
+                so that streams with a deadline do not make others late.
 
         Raises:
             HealthError: the stream was stopped before a replica answered, or values are not finite.
             ConfigError, SnapshotError: as on the replica.
         """
         begun = time.monotonic()
-        reply, pause = self._repeat(
-            "block", stream, lambda: (number, order, _seconds_until(deadline))
-        )
+        reply, pause = self._repeat("block", stream, lambda: (number, order, self._due(deadline)))
         self._counters.on_reply(reply, time.monotonic() - begun, pause)
         if pause:
             logger.warning(
@@ -179,6 +178,11 @@ class RetryingCalls:
         self._notice("")
         return answer, time.monotonic() - failed
 
+    def _due(self, deadline: float | None) -> float:
+        """The seconds that are left, which machines with other clocks can use too."""
+        latest = self._limit / 2
+        return latest if deadline is None else min(latest, deadline - time.monotonic())
+
     def _pause(self, attempt: int, stream: str, reason: str) -> None:
         if self._stop.wait(_PAUSES[min(attempt, len(_PAUSES) - 1)]):
             raise HealthError(f"{stream}: stopped while {reason}")
@@ -196,11 +200,6 @@ class RetryingCalls:
             logging.WARNING if is_new else logging.DEBUG, "%s: %s; asking again", stream, line
         )
         self._notice(_STORE_NOTICE if reason == "store" else _NOTICE)
-
-
-def _seconds_until(deadline: float | None) -> float | None:
-    """The time that is left, which machines with other clocks can use too."""
-    return None if deadline is None else deadline - time.monotonic()
 
 
 def _reason(error: Exception) -> str:

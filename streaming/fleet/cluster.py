@@ -124,6 +124,8 @@ def _init(ray: Any, fleet: FleetConfig, folder: Path | None) -> None:
         ray._private.worker._worker_logs_enabled = False
     except Exception as error:
         line = safe_text(" ".join(str(error).split()), 200)
+        if fleet.address != LOCAL and isinstance(error, ConnectionError):
+            line = "no cluster is there; run `ray start --head` first, or give no address"
         raise ConfigError(
             f"--fleet {safe_text(fleet.address)}: Ray cannot be used: {line}"
         ) from error

@@ -34,7 +34,7 @@ class ReplicaDevice:
         self.shared: SharedEngine | None = None
         self.turn = Lock()  # held while a block is made, without a shared engine
         if not is_single_threaded(engine.device):
-            self.shared = SharedEngine(engine, MOST_CALLS, MOST_CALLS)
+            self.shared = SharedEngine(engine, MOST_CALLS, MOST_CALLS, always_one=True)
             self.shared.__enter__()
 
     def close(self) -> None:
@@ -65,9 +65,6 @@ class DeviceSession:
         Args:
             due: seconds from now until its viewer has nothing left to play; None: as fast as
                 possible, with what other sessions leave.
-
-        Raises:
-            ConfigError: the session does not fit the device.
         """
         shared = self._device.shared
         if shared is None:

@@ -67,7 +67,8 @@ class GatewayStream:
             self._stored = dict(order.gateway or {})
             schedule = schedule_from_json(self._stored.get("schedule"), self._name)
             self.control = ReplayControl(
-                *(self._keep_schedule, order, schedule, gateway.prompt_suffix, gateway.fps)
+                *(self._keep_schedule, order, schedule, gateway.prompt_suffix),
+                job.request.fps or gateway.fps,
             )
         if order is not None and order.position.frames:
             run = self._stored.get("run")

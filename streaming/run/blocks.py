@@ -40,8 +40,8 @@ class VideoBlocks:
     def generate(self) -> Generator[Block]:
         """The video's blocks; the last one is cut to the video's length.
 
-        A block carries the prompt as the story has it, without the model's suffix, and its start
-        in the video.
+        A block carries the prompt as the story has it, without the model's suffix, its start in the
+        video and the video's frame rate.
         """
         frames = self.plan.frames
         self._deliver_parts(self._next_frame)
@@ -56,7 +56,8 @@ class VideoBlocks:
                 self.prompts.on_block(len(block.frames), time.perf_counter() - begun)
                 end = None if frames is None else frames - start
                 prompt = remove_suffix(block.prompt, self.plan.prompt_suffix)
-                yield replace(block, start=start, frames=block.frames[:end], prompt=prompt)
+                changes = {"start": start, "prompt": prompt, "fps": float(self.plan.fps)}
+                yield replace(block, frames=block.frames[:end], **changes)
 
     def _deliver_parts(self, start: int) -> None:
         """Deliver the parts of the first block, which starts at this frame of the video.

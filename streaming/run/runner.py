@@ -25,6 +25,7 @@ from .live import LiveSession, open_live
 from .messages import story_notes
 from .model import RunModel, describe
 from .moments import Moments
+from .notebook import DisplayedRun
 from .outputs import audio_of, open_outputs
 from .plan import (
     NEW_VIDEO,
@@ -42,7 +43,6 @@ from .start import begin_session, open_pump, schedule_prompts, watch_drift
 from .stored import with_engine, with_new_id
 
 if TYPE_CHECKING:
-    from sana_stream.engine.block import Block
     from sana_stream.engine.engine import Engine
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Run:
+class Run(DisplayedRun):
     """Makes one video, block by block, and delivers it to its outputs.
 
     The configuration, the story, the model's settings and all inputs are checked when the run is
@@ -238,7 +238,7 @@ class Run:
             *(float(plan.fps), plan.frames, plan.block_count, done, origin.frames),
             resumed_frames=origin.frames,
         )
-        self.block: Block | None = None
+        self.block = None
         self.moments = Moments(plan)
         self._entered = False
         self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`

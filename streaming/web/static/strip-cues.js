@@ -5,7 +5,7 @@ import { $, make, setText } from "./dom.js";
 import { clock } from "./format.js";
 import { showMoment } from "./moment-menu.js";
 import { promptOnScreen } from "./stage.js";
-import { mayDirect, status } from "./state.js";
+import { isOver, mayDirect, status } from "./state.js";
 import { blockSeconds, coming, earliest, tryToReplace } from "./story-edit.js";
 import { pixels, range, xOf } from "./strip-scale.js";
 
@@ -25,7 +25,7 @@ function ranges() {
     blocks: 0,
   }));
   const next = waiting ? [{ at: seconds, prompt: waiting, kind: "waiting", blocks: 0 }] : [];
-  const later = coming().map((cue) => ({ ...cue, kind: "coming" }));
+  const later = isOver() ? [] : coming().map((cue) => ({ ...cue, kind: "coming" }));
   const all = [...past, ...next, ...later].sort((a, b) => a.at - b.at);
   const { from, to } = range();
   return all

@@ -5,6 +5,7 @@ import { $, make } from "./dom.js";
 import { pixels, range, xOf } from "./strip-scale.js";
 import { status } from "./state.js";
 
+const PART = 0.7; // of the width of a picture, whose middle is shown
 const slots = new Map(); // images by the number of their slot
 let layout = ""; // what the slots depend on
 
@@ -48,7 +49,7 @@ export function renderFilm() {
   const { thumbnails: starts = [], thumbnail_version: version, fps, seconds, stream } = status();
   const film = $("film");
   const { from } = range();
-  const width = (film.clientHeight * status().width) / status().height;
+  const width = (PART * film.clientHeight * status().width) / status().height;
   const current = [version, stream, from, pixels(), width].join();
   if (current !== layout) {
     film.replaceChildren();

@@ -1,6 +1,6 @@
 // How the time strip maps seconds of the video to pixels.
 
-import { status } from "./state.js";
+import { isOver, status } from "./state.js";
 
 const PAST = 300; // seconds of an endless stream that are shown
 const FUTURE = 45; // after the newest moment
@@ -26,6 +26,7 @@ export function range() {
   const { seconds = 0, total_seconds: total = null, coming = [], fps = 1 } = status();
   const isWhole = total !== null && total <= WHOLE;
   const from = isWhole ? 0 : Math.max(0, Math.floor((seconds - PAST) / STEP) * STEP);
+  if (isOver()) return { from, to: seconds };
   if (total !== null) return { from, to: total };
   const last = coming.length ? coming.at(-1).start / fps : 0;
   return { from, to: Math.max(seconds + FUTURE, last + AFTER_LAST) };

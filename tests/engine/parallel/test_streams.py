@@ -9,9 +9,12 @@ import hashlib
 import importlib.util
 import os
 import socket
+import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import AuthenticationError
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +31,7 @@ from sana_stream.engine.noise import counter_noise
 from sana_stream.engine.parallel import world
 from sana_stream.engine.parallel.engine import ParallelEngine
 from sana_stream.engine.parallel.layout import Layout
+from sana_stream.engine.parallel.link import Lost, accept_all, connect, open_listener
 from sana_stream.engine.scheduling.shared_engine import SharedEngine
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
@@ -265,6 +269,29 @@ def test_stream_that_cannot_be_divided_is_refused(several: ParallelEngine) -> No
         SharedEngine(several)
     with pytest.raises(ConfigError, match="initialized already"):
         ParallelEngine.load("pocket", "cpu", devices=2)
+
+
+def ignore(lost: Lost) -> None:
+    pass
+
+
+def test_strangers_do_not_keep_processes_out() -> None:
+    """One that resets its connection, one that closes it, and one with another key."""
+    key = b"k" * 32
+    listener = open_listener("127.0.0.1", key)
+    address: Any = listener.address
+    with socket.create_connection(address) as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    socket.create_connection(address).close()
+    with ThreadPoolExecutor(2) as threads:
+        refused = threads.submit(connect, address, b"x" * 32, 1, ignore)
+        joined = threads.submit(connect, address, key, 1, ignore)
+        link = accept_all(listener, 1, ignore, lambda: None)
+        with pytest.raises(AuthenticationError):
+            refused.result(20)
+        joined.result(20).send("here")
+    assert link.receive(1, 20) == "here"
+    link.close()
 
 
 def test_links_send_at_once_and_notice_lost_machines(several: ParallelEngine) -> None:

@@ -276,6 +276,17 @@ def test_admitted_streams_always_fit(demands: list[tuple[float, int, int]]):
         assert kept + max((each.working_bytes for each in running), default=0) <= 100
 
 
+def test_a_stream_that_is_too_large_runs_alone_where_one_always_fits():
+    device = Device(Limits(4, memory_bytes=100, always_one=True))
+    streams = [device.stream(0, memory) for memory in (60, 500, 30)]
+    assert [device.scheduler.add(each) for each in streams] == [0, 1, 2]
+    device.scheduler.pause(streams[0].id)
+    assert list(device.scheduler.running) == [streams[1].id]
+    assert device.scheduler.resume(streams[0].id) == 1
+    device.scheduler.pause(streams[1].id)
+    assert list(device.scheduler.running) == [streams[0].id, streams[2].id]
+
+
 def test_calls_of_one_form_share_a_batch():
     device = Device(batch=4)
     streams = [device.stream() for _ in range(6)]

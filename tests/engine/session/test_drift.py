@@ -70,6 +70,9 @@ def cut(session: Session) -> None:
 
 CHANGES: dict[str, Callable[[Session], object]] = {
     "prompt": switch_to_night,
+    "blend": lambda session: session.switch("night falls", transition_blocks=6),
+    "mixture": lambda session: session.switch("a boat :0.3 | night falls :0.7"),
+    "cut with a prompt": lambda session: session.cut(np.zeros((32, 48, 3), np.uint8), "night"),
     "negative prompt": lambda session: session.switch(session.prompt, "rain"),
     "seed": lambda session: session.reseed(5),
     "cut": cut,

@@ -200,7 +200,7 @@ def test_next_gateway_keeps_what_clients_scheduled(
     with serve() as (served, replicas):
         actions = [
             at_block(1, lambda: served.ask("PUT", "/streams/1/story", body)),
-            at_block(2, lambda: served.ask("POST", "/prompt", {"text": PROMPT})),
+            at_block(2, lambda: served.ask("POST", "/prompt", {"prompt": PROMPT})),
             at_block(4, served.stop.set),
         ]
 

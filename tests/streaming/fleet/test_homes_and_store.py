@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -18,7 +19,8 @@ from hypothesis.strategies import DataObject, data, integers, sampled_from, sets
 
 from sana_stream.errors import ConfigError, StoreError
 from sana_stream.streaming.fleet.claim import NAME, StoreClaim
-from sana_stream.streaming.fleet.config import check_address
+from sana_stream.streaming.fleet.cluster import _init
+from sana_stream.streaming.fleet.config import FleetConfig, check_address
 from sana_stream.streaming.fleet.homes import HomeTable
 from sana_stream.streaming.fleet.store import StreamStore
 
@@ -228,6 +230,17 @@ def test_the_claim_of_a_running_process_is_respected(
     monkeypatch.setattr(StoreClaim, "_is_renewed", lambda *_: True)
     with pytest.raises(ConfigError, match=f"used by another fleet .process {os.getpid()}"):
         StoreClaim(store)
+
+
+def test_a_cluster_that_is_not_there_is_one_line() -> None:
+    def init(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nGive an address.")
+
+    with pytest.raises(
+        ConfigError, match=r"^--fleet auto: .* run `ray start --head` first"
+    ) as caught:
+        _init(SimpleNamespace(init=init), FleetConfig("auto", "store"), None)
+    assert "\n" not in str(caught.value)
 
 
 def test_rays_client_is_refused() -> None:

@@ -21,6 +21,7 @@ from sana_stream.errors import ConfigError, InvalidOutputError, SanaStreamError,
 
 from ...command import pictures
 from ...command import run as command_line
+from ...shown_html import Shown
 from .folder_contents import FOREIGN, files
 
 STORY = ["a red boat", "night falls over the sea"]
@@ -84,6 +85,35 @@ def test_run_yields_progress_after_each_block(tiny_engine: Engine) -> None:
     assert run.block is not None
     assert (run.block.start, len(run.block.frames)) == (57, 3)
     assert np.array_equal(pictures("a.mp4"), whole(tiny_engine, "b.mp4"))
+
+
+def test_notebook_shows_progress_last_frame_and_files(tiny_engine: Engine) -> None:
+    asked = config(story="a <b>red</b> boat", outputs=["a & b.mp4"])
+    with Run(tiny_engine, asked) as run:
+        before = Shown(run._repr_html_())
+        assert repr(run) == "Run(0:00 of 0:03.75, block 0 of 8, to a & b.mp4)"
+        assert before.attributes["progress"]["value"] == "0"
+        assert "img" not in before.attributes
+        next(run)
+        after = Shown(run._repr_html_())
+        assert run.block is not None
+        assert run.block.fps == 16
+        np.testing.assert_array_equal(after.pictures[0], run.block.frames[-1:])
+    done = after.attributes["progress"]
+    assert (done["value"], done["max"]) == ("9", str(FRAMES))
+    assert "b" not in after.attributes
+    for text in ("a <b>red</b> boat", "block 1 of 8", "frames/s", "to a & b.mp4"):
+        assert text in after.text
+
+
+def test_printed_run_has_no_secret_of_an_address(tiny_engine: Engine) -> None:
+    run = Run(tiny_engine, config(outputs=["rtmp://host/live/secret"]))
+    assert "secret" not in repr(run) + run._repr_html_()
+    assert "rtmp://host" in repr(run)
+    assert (
+        "progress"
+        not in Shown(Run(tiny_engine, config(frames=None, endless=True))._repr_html_()).attributes
+    )
 
 
 def test_two_outputs_get_the_same_frames(tiny_engine: Engine) -> None:
