@@ -22,10 +22,11 @@ import pytest
 
 from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.audio import AudioLoop, AudioTrack
-from sana_stream.streaming.outputs import addresses, child, network, relay
+from sana_stream.streaming.outputs import addresses, child, network, relay, relay_protocols
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.outputs.relay_muxer import RelayMuxer
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
 from ...certificates import write_certificate
@@ -180,7 +181,7 @@ def test_an_endpoint_that_refuses_is_reported(
     status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = Endpoint(status)
-    monkeypatch.setenv(relay.TOKEN_VARIABLE, "of-the-environment")
+    monkeypatch.setenv(relay_protocols.TOKEN_VARIABLE, "of-the-environment")
     with pytest.raises(InvalidOutputError) as error:
         open_output(f"http://127.0.0.1:{endpoint.port}/live?whip&room=1", SPEC)
     with pytest.raises(InvalidOutputError):
@@ -237,7 +238,9 @@ def test_an_endpoint_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyPat
 
 def test_a_connection_that_was_not_used_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may have given it up, while the model was loaded."""
-    monkeypatch.setitem(relay.PROTOCOLS, "http", relay.Protocol("mpegts", idle=0.1))
+    monkeypatch.setitem(
+        relay_protocols.PROTOCOLS, "http", relay_protocols.Protocol("mpegts", idle=0.1)
+    )
     server = socket.create_server(("127.0.0.1", 0))
     got: list[bytes] = []
 
@@ -301,7 +304,7 @@ def test_settings_that_a_protocol_does_not_take() -> None:
 def test_a_pyav_without_the_muxer_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
-    monkeypatch.setattr(relay, "formats_available", {"flv", "mpegts"})
+    monkeypatch.setattr(av, "formats_available", {"flv", "mpegts"})
     program = tmp_path / "ffmpeg"
     program.write_text(f"#!{shutil.which('sh')}\necho ' E {'whip' if installed else 'flv'} WHIP'\n")
     program.chmod(0o755)
@@ -314,7 +317,7 @@ def test_a_pyav_without_the_muxer_is_reported(
 def test_every_block_of_whip_is_marked() -> None:
     """RTP has no place for metadata, so user data of H.264 has it."""
     spec = StreamSpec(VIDEO, EncoderSettings("h264"))
-    muxer = relay.RelayMuxer(relay.describe("whip://127.0.0.1/x", relay.PROTOCOLS["whip"], spec),
+    muxer = RelayMuxer(relay_protocols.describe("whip://127.0.0.1/x", relay_protocols.PROTOCOLS["whip"], spec),
                              spec)  # fmt: skip
     for block in blocks(2):
         assert b"trainedAlgorithmicMedia" in io.BytesIO(muxer.add(block)).read()
