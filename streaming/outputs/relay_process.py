@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import socket
+import ssl
 import sys
 import time
 from fractions import Fraction
@@ -136,6 +137,8 @@ def reason_of(error: Exception) -> str:
     """An error on one line: what the server said, or what libav has logged."""
     if isinstance(error, ProtocolNotFoundError):
         return f"this PyAV ({av.__version__}) lacks the protocol: pip install av has it"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of the server is not accepted: {error.verify_message}"
     text = str(getattr(error, "strerror", None) or error or type(error).__name__)
     log = error.log if isinstance(error, FFmpegError) else None
     if log is not None and text.lower().startswith(_VAGUE):
