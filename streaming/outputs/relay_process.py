@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import socket
 import ssl
 import sys
@@ -159,6 +160,7 @@ def main() -> int:
     global _answers
     _answers = os.dup(1)
     os.dup2(2, 1)  # no library may write between the answers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the connection is ended
     av.logging.set_level(av.logging.ERROR)
     logging.getLogger("libav").propagate = False
     try:

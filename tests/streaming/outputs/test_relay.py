@@ -20,7 +20,7 @@ import av
 import psutil
 import pytest
 
-from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError
 from sana_stream.streaming.audio import AudioLoop, AudioTrack
 from sana_stream.streaming.outputs import addresses, child, network, relay, relay_protocols
 from sana_stream.streaming.outputs.open import open_output
@@ -339,6 +339,21 @@ def test_whip_delivers_frames_and_sound_and_ends_its_session(track: AudioTrack) 
             ("POST", "/live", "Bearer token"),
             ("DELETE", "/session/1", "Bearer token"),
         ]
+
+
+@needs_receiver
+def test_whip_ends_its_session_when_the_run_is_stopped() -> None:
+    """Also while what was sent is still played."""
+    with whip_receiver() as receiver:
+        spec, stop = StreamSpec(VideoFormat(WIDTH, HEIGHT, 5)), threading.Event()
+        output = open_output(f"whip://127.0.0.1:{receiver.port}/live", spec, stop=stop)
+        pour(output, blocks(2))  # 6.6 seconds
+        stop.set()
+        with pytest.raises(OutputCancelled):
+            output.close()
+        await_that(lambda: len(receiver.requests()) == 2, "the session was not ended")
+        assert receiver.requests()[1][0] == "DELETE"
+    assert not children()
 
 
 @needs_receiver

@@ -156,8 +156,9 @@ def test_the_last_seconds_of_a_child_are_not_cut_off(monkeypatch: pytest.MonkeyP
     got: list[bytes] = []
 
     def keep(connection: socket.socket) -> None:
-        while part := connection.recv(1 << 16):
-            got.append(part)
+        while not (got and got[-1].endswith(b"0\r\n\r\n")):
+            got.append(connection.recv(1 << 16))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
         connection.close()
 
     output = open_output(
