@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Condition, Event
 from typing import Protocol
@@ -39,7 +39,7 @@ class StreamJob:
     request: StreamRequest
     state: JobState = JobState.QUEUED
     message: str = ""  # why it failed
-    image: bytes | None = field(default=None, repr=False)  # a picture that it begins with
+    has_picture: bool = False  # it begins with a picture that the client has sent
 
     @property
     def is_over(self) -> bool:
@@ -79,8 +79,20 @@ class JobPreparation(Protocol):
         """Check a job before it gets its id; raises ValueError with the reason for a refusal."""
         ...
 
-    def prepare(self, job: StreamJob) -> StreamJob:
-        """The job with the moment that a branch begins at; raises as `check`, or StoreError."""
+    def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
+        """Keep what a job begins with.
+
+        Args:
+            job: with its id.
+            picture: a PNG, where it begins with one.
+
+        Returns:
+            The job with the moment that a branch begins at.
+
+        Raises:
+            ValueError: as `check`.
+            StoreError: it cannot be kept now.
+        """
         ...
 
     def discard(self, job: StreamJob) -> None:
@@ -92,7 +104,7 @@ class _NoPreparation:
     def check(self, job: StreamJob) -> None:
         pass
 
-    def prepare(self, job: StreamJob) -> StreamJob:
+    def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
         return job
 
     def discard(self, job: StreamJob) -> None:
@@ -130,23 +142,27 @@ class JobQueue:
         self._next_id = first
         self._store = store
         self._forgotten = forgotten
+        self._watchers: list[Callable[[StreamJob], None]] = []
         self._closed = False
         self.ended: Counter[JobState] = Counter()
 
-    def submit(self, fields: object, *, keep: bool = True, image: bytes | None = None) -> StreamJob:
+    def submit(
+        self, fields: object, *, keep: bool = True, picture: bytes | None = None
+    ) -> StreamJob:
         """Queue a job from the fields of a JSON object, those of a `StreamRequest`.
 
         Args:
             fields: the JSON object.
             keep: continue the stream at the next start of the server. Otherwise it is cancelled
                 when the server ends, as a stream whose only client is connected.
-            image: the file of a picture that the video begins with.
+            picture: a PNG with which the video begins.
 
         Raises:
             JobError: a field is missing or wrong, the job is refused, or the queue is full.
             StoreError: the job cannot be kept.
         """
-        job = StreamJob(self._next_id, parse_stream_request(fields), image=image)
+        request = parse_stream_request(fields)
+        job = StreamJob(self._next_id, request, has_picture=picture is not None)
         self._require_room()
         with _refusals():
             self._preparation.check(job)
@@ -157,7 +173,7 @@ class JobQueue:
             if not keep:
                 self._unkept.add(job.id)
         with _refusals():
-            job = self._preparation.prepare(job)
+            job = self._preparation.prepare(job, picture)
         if keep and self._store is not None:
             try:
                 self._store.save(job)  # without the lock: it may take long
@@ -193,8 +209,6 @@ class JobQueue:
                     job = replace(waiting[0], state=JobState.RUNNING)
                     store = self._store
                     control = LiveControl() if store is None else store.control(job)
-                    control.begin_with(job.image)
-                    job = replace(job, image=None)  # the control has it
                     self._jobs[job.id], self._controls[job.id] = job, control
                     return job, control
                 self._changed.wait(0.2)
@@ -268,6 +282,10 @@ class JobQueue:
                     self._interrupted.add(stream_id)
                     control.end()
 
+    def watch(self, ended: Callable[[StreamJob], None]) -> None:
+        """Call a function with each job that ends, which must not call this queue."""
+        self._watchers.append(ended)
+
     def unfinished(self) -> tuple[StreamJob, ...]:
         """The jobs that are queued or running, oldest first."""
         return tuple(job for job in self.jobs() if not job.is_over)
@@ -297,6 +315,8 @@ class JobQueue:
             self._preparation.discard(job)
             if self._store is not None:
                 self._store.remove(job)
+        for ended in self._watchers:
+            ended(self._jobs[job.id])
         for stream_id in [each.id for each in self._jobs.values() if each.is_over][:-_ENDED_KEPT]:
             del self._jobs[stream_id]
             self._unkept.discard(stream_id)

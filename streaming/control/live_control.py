@@ -116,7 +116,6 @@ class LiveControl:
         self.check_story: Callable[[Sequence[ScheduledPrompt]], None] = lambda cues: None
         self._changed = Condition()
         self._pending = PendingChanges()
-        self._first_image: bytes | None = None
         self._branches = 0  # requested by remote clients
         self._paused = False
         self.events = PromptEvents()
@@ -208,10 +207,6 @@ class LiveControl:
             self._pending = replace(self._pending, image=image)
         return prompt
 
-    def begin_with(self, image: bytes | None) -> None:
-        """Begin the video with a picture, as `cut` takes it; a resumed video ignores it."""
-        self._first_image = image
-
     def negative(self, text: str) -> None:
         """Change the negative prompt; empty text removes it."""
         text = _checked(text)
@@ -296,10 +291,6 @@ class LiveControl:
         """
         with self._changed:
             changes, self._pending = self._pending, PendingChanges()
-            if frame is not None:
-                if frame == 0 and changes.image is None:
-                    changes = replace(changes, image=self._first_image)
-                self._first_image = None
             return changes
 
     def wait_while_paused(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,7 +16,7 @@ STORY_LIMIT = 16 << 10  # characters
 MOST_STEPS = 1000
 MOST_FPS = 1000
 _EXAMPLE = 'send JSON: {"prompt": "a red boat", "seconds": 60, "seed": 0}'
-_ALLOWED = {
+ALLOWED = {
     "prompt": f"must have 1 to {PROMPT_LIMIT} characters",
     "story": f"must have 1 to {STORY_LIMIT} characters",
     "seed": f"must be from 0 to {2**63 - 1}",
@@ -34,52 +35,27 @@ OF_THE_STREAM = (  # a branch has these of the stream that it begins in
     *("negative_prompt", "num_inference_steps", "guidance_scale", "flow_shift", "size"),
 )
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Seconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
-
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class BranchPoint(_Strict):
-    """A moment of a stream from which another one branches off."""
-
-    stream: int = Field(ge=1, lt=10**9, description="id of the stream")
-    seconds: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1e9,
-        allow_inf_nan=False,
-        description="of its recording; absent: its end",
-    )
-
-
-class StreamRequest(_Strict):
-    """A stream that is asked for; absent settings are those of the server.
-
-    It has `prompt` or `story`. A branch may have neither: it continues with the prompt of the
-    moment.
-    """
+class VideoSettings(_Strict):
+    """What a video shows, and how it is sampled; absent settings are those of the server."""
 
     prompt: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=PROMPT_LIMIT,
-        description="what the video shows",
+        default=None, min_length=1, max_length=PROMPT_LIMIT, description="what the video shows"
     )
     story: str | None = Field(
         default=None,
         min_length=1,
         max_length=STORY_LIMIT,
-        description="prompts in any form of a prompt file, such as one a line, each with its time",
+        description="in place of prompt: prompts in any form of a prompt file, such as one a line,"
+        " each with its time",
     )
-    seed: Seed | None = Field(default=None, description="of the noise")
-    seconds: Seconds | None = Field(
-        default=None, description="length of the video; absent, without num_frames: unlimited"
-    )
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="of the noise")
     num_frames: int | None = Field(
-        default=None, ge=1, le=10**9, description="length of the video in frames"
+        default=None, ge=1, le=10**9, description="length in frames, in place of seconds"
     )
     negative_prompt: str | None = Field(
         default=None,
@@ -111,25 +87,11 @@ class StreamRequest(_Strict):
         pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$",
         description='width and height in pixels, such as "224x128"',
     )
-    realtime: bool | None = Field(
-        default=None,
-        description="make blocks as fast as they play, for viewers; false: as fast as possible",
-    )
-    branch_from: BranchPoint | None = Field(
-        default=None, description="begin as a branch of another stream"
-    )
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        given = self.model_fields_set - {n for n in type(self).model_fields if not _has(self, n)}
-        if {"prompt", "story"} <= given:
+    def _check_words(self) -> Self:
+        if self.prompt is not None and self.story is not None:
             raise ValueError("prompt and story are both given: leave one of them out")
-        if not {"prompt", "story", "branch_from"} & given:
-            raise ValueError(_EXAMPLE)
-        if {"seconds", "num_frames"} <= given:
-            raise ValueError("seconds and num_frames are both lengths: leave one of them out")
-        if "branch_from" in given and (own := [n for n in OF_THE_STREAM if n in given]):
-            raise ValueError(f"{own[0]}: a branch has that of its stream; leave it out")
         for name in ("prompt", "story", "negative_prompt"):
             _check_text(name, getattr(self, name))
         return self
@@ -148,6 +110,53 @@ class StreamRequest(_Strict):
         return int(width), int(height)
 
 
+class BranchPoint(_Strict):
+    """A moment of a stream from which another one branches off."""
+
+    stream: int = Field(ge=1, lt=10**9, description="id of the stream")
+    seconds: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1e9,
+        allow_inf_nan=False,
+        description="of its recording; absent: its end",
+    )
+
+
+class StreamRequest(VideoSettings):
+    """A stream that is asked for.
+
+    It has `prompt` or `story`. A branch may have neither: it continues with the prompt of the
+    moment.
+    """
+
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1e9,
+        allow_inf_nan=False,
+        description="length of the video; absent, without num_frames: unlimited",
+    )
+    realtime: bool | None = Field(
+        default=None,
+        description="make blocks as fast as they play, for viewers; false: as fast as possible",
+    )
+    branch_from: BranchPoint | None = Field(
+        default=None, description="begin as a branch of another stream"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = given_fields(self).keys()
+        if not {"prompt", "story", "branch_from"} & given:
+            raise ValueError(_EXAMPLE)
+        if {"seconds", "num_frames"} <= given:
+            raise ValueError("seconds and num_frames are both lengths: leave one of them out")
+        if "branch_from" in given and (own := [n for n in OF_THE_STREAM if n in given]):
+            raise ValueError(f"{own[0]}: a branch has that of its stream; leave it out")
+        return self
+
+
 def parse_stream_request(fields: object) -> StreamRequest:
     """A request of the fields of a JSON object.
 
@@ -159,7 +168,7 @@ def parse_stream_request(fields: object) -> StreamRequest:
     try:
         return StreamRequest.model_validate(fields)
     except ValidationError as error:
-        raise JobError(*_first_error(error)) from error
+        raise JobError(*first_error(error, ALLOWED, "a stream")) from error
 
 
 def given_fields(request: StreamRequest) -> dict[str, Any]:
@@ -173,31 +182,35 @@ def stored_request(kept: StreamRequest) -> StreamRequest:
     return StreamRequest(**given_fields(kept))
 
 
-def _has(request: StreamRequest, name: str) -> bool:
-    return getattr(request, name) is not None
-
-
 def _check_text(name: str, text: str | None) -> None:
     if text is None:
         return
     if name != "negative_prompt" and not text.strip():
-        raise ValueError(f"{name}: {_ALLOWED[name]}")
+        raise ValueError(f"{name}: {ALLOWED[name]}")
     if find_control(text, LINE_BREAKS):
         raise ValueError(f"{name}: has characters that are not text")
 
 
-def _first_error(error: ValidationError) -> tuple[str, str | None]:
-    """The first error: the field, its value, what is allowed; and the field."""
+def first_error(
+    error: ValidationError, allowed: Mapping[str, str], what: str
+) -> tuple[str, str | None]:
+    """The first error: the field, its value, what is allowed; and the field.
+
+    Args:
+        error: of a request.
+        allowed: what each field may be, such as "must be true or false".
+        what: has these fields.
+    """
     first: Any = error.errors(include_url=False)[0]
     if not first["loc"]:
         reason = str(first["ctx"]["error"])
         name = reason.partition(":")[0]
-        return reason, name if name in _ALLOWED else None
+        return reason, name if name in allowed else None
     name = safe_text(first["loc"][0], 40)
-    if name not in _ALLOWED:
-        return f"{name!r}: a stream has {', '.join(_ALLOWED)}", name
+    if name not in allowed:
+        return f"{name!r}: {what} has {', '.join(allowed)}", name
     if first["type"] == "string_unicode":
         return f"{name}: has characters that are not text", name
     if first["type"].endswith("_type") or "_parsing" in first["type"]:
-        return f"{name}: cannot be {safe_text(first['input'], 40)!r}; it {_ALLOWED[name]}", name
-    return f"{name}: {_ALLOWED[name]}", name
+        return f"{name}: cannot be {safe_text(first['input'], 40)!r}; it {allowed[name]}", name
+    return f"{name}: {allowed[name]}", name

@@ -27,7 +27,6 @@ from .store import StreamStore
 
 logger = logging.getLogger(__name__)
 JOB = "job.json"
-IMAGE = "begin.png"  # the picture that a stream begins with
 _LIMIT = 1 << 20  # bytes
 _FOLDER = re.compile(r"stream-(\d{4,9})")
 
@@ -80,7 +79,6 @@ class StoredJobs:
             try:
                 found = _Job.model_validate(parse_json(data, _LIMIT))
                 order = self._store.get(f"{name}/{ORDER}")
-                image = self._store.get(f"{name}/{IMAGE}") if order is None else None
                 if order is not None:
                     where = f"{self._store.url}/{name}/{ORDER}"
                     self._orders[stream_id] = order_from_json(order, where)
@@ -89,7 +87,7 @@ class StoredJobs:
                 logger.warning("%s is left as it is: it cannot be read%s", name, safe_text(reason))
                 continue
             self._found.append(stream_id)
-            jobs.append(StreamJob(stream_id, stored_request(found), image=image))
+            jobs.append(StreamJob(stream_id, stored_request(found)))
         return sorted(jobs, key=lambda job: job.id)
 
     def film(self, job: StreamJob) -> Path | None:
@@ -109,8 +107,6 @@ class StoredJobs:
     def save(self, job: StreamJob) -> None:
         """Keep a queued job; raises StoreError."""
         values = _Job(version=1, **given_fields(job.request)).model_dump_json(exclude_none=True)
-        if job.image is not None:
-            self._store.put(f"{folder_of(job.id)}/{IMAGE}", job.image)
         self._store.put(f"{folder_of(job.id)}/{JOB}", values.encode())
 
     def remove(self, job: StreamJob) -> None:

@@ -85,8 +85,10 @@ class FleetServer(StreamServer):
         """Make streams until `stop` is set."""
         self._run_threads()
 
-    def prepare(self, job: StreamJob) -> StreamJob:
-        """As `StreamServer.prepare`; raises JobError for a branch."""
+    def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
+        """As `StreamServer.prepare`; raises JobError for a branch or a picture."""
+        if picture is not None:
+            raise JobError("a fleet begins no stream with a picture; leave it out", "picture")
         if job.request.branch_from is not None:
             raise JobError("branch_from: a fleet makes no branches; leave it out", "branch_from")
         return job

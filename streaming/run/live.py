@@ -14,6 +14,7 @@ from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl, WatchedFile
 from sana_stream.streaming.web.auth import AccessPolicy, Role
+from sana_stream.streaming.web.films import Films
 from sana_stream.streaming.web.health import Readiness
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.metrics import ServerMetrics
@@ -93,6 +94,7 @@ class LivePage:
     Attributes:
         metrics: what the streams make.
         model: what clients may know of the model.
+        films: the finished films, where they are kept.
 
     Raises:
         InvalidOutputError: the address cannot be used.
@@ -108,13 +110,16 @@ class LivePage:
         web: WebOptions = NO_OPTIONS,
         ready: Readiness | None = None,
         model: ServedModel = ANY_MODEL,
+        films: Films | None = None,
     ) -> None:
         access = AccessPolicy.on(host, port, web)
         if token is not None:
             access = replace(access, control_token=token)
         self.metrics = ServerMetrics()
         self._streams = StreamRegistry(self.metrics.follow)
-        self._server = WebServer(self._streams, access, jobs, fleet, ready, self.metrics, model)
+        self._server = WebServer(
+            self._streams, access, jobs, fleet, ready, self.metrics, model, films
+        )
         access = self._server.access
         logger.info("the page is at %s", access.url())
         if ANY_ORIGIN in web.cors_origins and access.control_token is None:

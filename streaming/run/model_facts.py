@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from sana_stream._prompts import IMAGE_MARK, prompt_texts, split_blend, split_negative
@@ -25,11 +25,12 @@ EMBEDDED_EXAMPLES = (  # made by examples/example_pictures.py, with the seeds 1,
     ExamplePrompt("a red fox walks in the forest, it snows", "example-fox.webp"),
     ExamplePrompt("a green boat sails past the mountains in the rain", "example-rain.webp"),
     ExamplePrompt(
-        "a yellow train crosses the desert at night, under the moon and the stars",
+        "a yellow train rolls across the desert at night, under the moon and the stars",
         "example-night.webp",
     ),
 )
 _MOST_WORDS = 20  # that are named
+_KEPT = 512  # prompts whose unknown words are kept: clients ask again every second
 _OF_ANY_MODEL = (
     "A red sailboat glides over a calm sea at dawn, soft golden light on the water",
     "A steam train crosses a high stone viaduct in the mountains, drone shot",
@@ -55,7 +56,7 @@ def served_model(config: RunConfig, model: RunModel) -> ServedModel:
 
 def word_finder(vocabulary: Vocabulary) -> Callable[[str], Sequence[UnknownWord]]:
     """What finds the words of a prompt that a vocabulary does not have."""
-    return partial(unknown_words, vocabulary)
+    return lru_cache(_KEPT)(partial(unknown_words, vocabulary))
 
 
 def unknown_words(vocabulary: Vocabulary, prompt: str) -> Sequence[UnknownWord]:

@@ -32,8 +32,9 @@ logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
 PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
 START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
+START_PICTURE_SUFFIX = ".start.png"  # of the pictures with which streams begin
 SPARE = 200 << 20  # bytes that stay free for other programs
-_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX)
+_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX, START_PICTURE_SUFFIX)
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
 
@@ -131,6 +132,20 @@ class Recordings:
         with self._lock:
             path = self._of_stream.get(stream_id, self._folder / f"stream-{stream_id:04}.mp4")
             return path if path in self._index.recordings() else None
+
+    def finished(self) -> dict[int, Path]:
+        """The recordings that are not written any more, also of earlier servers, by stream."""
+        with self._lock:
+            named = {path: stream_id for stream_id, path in self._of_stream.items()}
+            paths = set(self._index.recordings()) - self._running
+            numbers = {path: int(path.stem.removeprefix("stream-")) for path in paths}
+            return {named.get(path, number): path for path, number in numbers.items()}
+
+    def remove_film(self, stream_id: int) -> None:
+        """Remove the recording of a stream that has ended; nothing where there is none."""
+        with self._lock, suppress(OSError):
+            if (path := self.film(stream_id)) is not None and path not in self._running:
+                self.discard(path)
 
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""

@@ -81,8 +81,8 @@ class _JobFile(StreamRequest):
 
     version: Literal[1] = 1
     id: int = Field(ge=1, lt=10**9)
+    has_picture: bool = False
     film: str | None = Field(default=None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # once it has begun
-    image: str | None = Field(default=None, pattern=PICTURE_NAME)  # that it begins with
     changes: list[_Change] = Field(default=[], max_length=_CHANGES_KEPT)
 
 
@@ -117,8 +117,7 @@ class JobFiles:
             for file in files:
                 self._pictures.keep(file.id, _pictures_of(file))
         return [
-            StreamJob(file.id, stored_request(file), image=self._picture(file.image))
-            for file in files
+            StreamJob(file.id, stored_request(file), has_picture=file.has_picture) for file in files
         ]
 
     def drop(self) -> None:
@@ -130,8 +129,9 @@ class JobFiles:
     def save(self, job: StreamJob) -> None:
         """Keep a queued job."""
         with self._lock:
-            image = None if job.image is None else self._pictures.save(job.id, job.image)
-            self._files[job.id] = _JobFile(id=job.id, image=image, **given_fields(job.request))
+            self._files[job.id] = _JobFile(
+                id=job.id, has_picture=job.has_picture, **given_fields(job.request)
+            )
             self._write(job.id)
 
     def begin(self, job: StreamJob, film: Path | None) -> None:
@@ -217,9 +217,8 @@ class JobFiles:
 
 
 def _pictures_of(file: _JobFile) -> list[str]:
-    """The names of the pictures of a stream, in the order in which they may be removed."""
-    names = [*(change.image for change in file.changes), file.image]
-    return [name for name in names if name is not None]
+    """The names of the pictures of a stream, newest last."""
+    return [change.image for change in file.changes if change.image is not None]
 
 
 def _read(path: Path) -> _JobFile | None:

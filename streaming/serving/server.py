@@ -13,6 +13,7 @@ from sana_stream.errors import BranchError, ConfigError, JobError, SanaStreamErr
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.films import RecordedFilms
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import describe_files
 from sana_stream.streaming.run.model_facts import served_model
@@ -27,7 +28,7 @@ from .kept_jobs import KeptJobs
 from .recorded import Sounds
 from .reporters import ServerReporter
 from .shared_device import Device, OneStreamDevice, SharedDevice, StreamDemand
-from .starts import BranchStarts
+from .starts import JobStarts
 from .stream import StreamMaker
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class StreamServer:
             reporter.note(line)
         self._makers: dict[int, StreamMaker] = {}  # of streams that run
         fps = float(config.fps or self._model.preset.fps)
-        self._starts = BranchStarts(recordings, self._running, fps)
+        self._starts = JobStarts(recordings, self._running, fps)
         self._jobs = JobQueue(self, recordings.first_id(), files, recordings.forget)
         self._device: Device = OneStreamDevice()
         self._fleet: FleetStatus | None = None
@@ -97,8 +98,8 @@ class StreamServer:
         """Serve the page, which submits jobs, inside the context."""
         config = self._config
         page = (config.host, config.web or 0, config.token, self._jobs, self._fleet)
-        model = served_model(config, self._model)
-        with LivePage(*page, self._options.web, self.unready, model) as self._page:
+        shown = (served_model(config, self._model), RecordedFilms(self._recordings))
+        with LivePage(*page, self._options.web, self.unready, *shown) as self._page:
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 
@@ -207,19 +208,21 @@ class StreamServer:
 
     def check(self, job: StreamJob) -> None:
         """As `JobPreparation.check`."""
-        if job.image is not None and not self._model.preset.image_start:
-            raise JobError("image: this model cannot begin with a picture; leave it out", "image")
+        if job.has_picture and not self._model.preset.image_start:
+            raise JobError("this model cannot begin with a picture: leave it out", "picture")
         check_job(job.request, self._config, self._model)
 
-    def prepare(self, job: StreamJob) -> StreamJob:
+    def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
         """As `JobPreparation.prepare`."""
+        if picture is not None:
+            self._starts.save_picture(job, picture)
         if (point := job.request.branch_from) is None:
             return job
         if not self._model.transformer.causal:
             raise BranchError("this model makes one clip at a time: leave branch_from out")
-        job = self._starts.create(job, point)
+        job = self._starts.save_moment(job, point)
         try:
-            check_branch(job.request, self._starts.path(job.id), self._config, self._model)
+            check_branch(job.request, self._starts.checkpoint(job.id), self._config, self._model)
         except BaseException:
             self._starts.remove(job)
             raise
@@ -238,7 +241,7 @@ class StreamServer:
         else:
             from sana_stream.engine.snapshot.file import read_header  # loads torch
 
-            settings = read_header(self._starts.path(job.id)).settings
+            settings = read_header(self._starts.checkpoint(job.id)).settings
         return StreamDemand(settings, fps, config.paced)
 
     def _running(self, stream_id: int) -> Run | None:

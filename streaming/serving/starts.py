@@ -1,4 +1,4 @@
-"""What jobs begin with: the checkpoints of the moments at which branches leave their streams."""
+"""What jobs begin with: the pictures that clients send, and the checkpoints of branches."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from sana_stream._files import atomic_write
 from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import BranchError, JobError, SnapshotError, StoreError
 from sana_stream.streaming.control.job_queue import StreamJob
 from sana_stream.streaming.control.stream_request import BranchPoint
 from sana_stream.streaming.run.checkpoint_files import checkpoint_of
-from sana_stream.streaming.run.recordings import SPARE, START_SUFFIX, Recordings
+from sana_stream.streaming.run.recordings import (
+    SPARE,
+    START_PICTURE_SUFFIX,
+    START_SUFFIX,
+    Recordings,
+)
 from sana_stream.streaming.run.resume import read_checkpoint
 from sana_stream.streaming.run.runner import Run
 
 
-class BranchStarts:
-    """The checkpoints with which branches begin, next to the recordings.
+class JobStarts:
+    """The pictures and the checkpoints with which streams begin, next to the recordings.
 
     Methods may be called from any thread.
 
@@ -37,11 +43,30 @@ class BranchStarts:
         self._running = running
         self._fps = fps
 
-    def path(self, stream_id: int) -> Path:
-        """The checkpoint with which a stream begins."""
+    def checkpoint(self, stream_id: int) -> Path:
+        """The checkpoint with which a branch begins."""
         return self._recordings.folder / f"stream-{stream_id:04}{START_SUFFIX}"
 
-    def create(self, job: StreamJob, point: BranchPoint) -> StreamJob:
+    def picture(self, stream_id: int) -> Path:
+        """The picture with which a stream begins."""
+        return self._recordings.folder / f"stream-{stream_id:04}{START_PICTURE_SUFFIX}"
+
+    def save_picture(self, job: StreamJob, picture: bytes) -> None:
+        """Keep the picture with which a job begins; raises StoreError."""
+        path = self.picture(job.id)
+        try:
+            self._make_room()
+            atomic_write(path, picture)
+        except OSError as error:
+            raise StoreError(f"{safe_text(path)}: {os_reason(error)}; try again later") from error
+
+    def _make_room(self) -> None:
+        """Create the folder; raises OSError, or StoreError where the disk is full."""
+        self._recordings.folder.mkdir(0o700, parents=True, exist_ok=True)
+        if shutil.disk_usage(self._recordings.folder).free < SPARE:
+            raise StoreError("less than 200 MiB are free on the disk; try again later")
+
+    def save_moment(self, job: StreamJob, point: BranchPoint) -> StreamJob:
         """Save the moment at which a job begins, and return the job with it.
 
         A running stream has the moments between its blocks as far back as its history reaches, of
@@ -51,11 +76,9 @@ class BranchStarts:
             BranchError: the stream has no such moment.
             StoreError: it cannot be saved now.
         """
-        path = self.path(job.id)
+        path = self.checkpoint(job.id)
         try:
-            path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            if shutil.disk_usage(path.parent).free < SPARE:
-                raise StoreError("less than 200 MiB are free on the disk; try again later")
+            self._make_room()
             run = self._running(point.stream)
             seconds = (
                 self._copy(path, point) if run is None else run.moments.save(path, point.seconds)
@@ -70,9 +93,13 @@ class BranchStarts:
 
     def remove(self, job: StreamJob) -> None:
         """Remove what a job began with; never raises."""
-        if job.request.branch_from is not None:
-            with suppress(OSError):
-                self.path(job.id).unlink(missing_ok=True)
+        for given, path in (
+            (job.request.branch_from is not None, self.checkpoint(job.id)),
+            (job.has_picture, self.picture(job.id)),
+        ):
+            if given:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def _copy(self, path: Path, point: BranchPoint) -> float:
         """Save the end of a stream that has ended; returns it in seconds."""

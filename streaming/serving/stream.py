@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.live import LivePage
 from sana_stream.streaming.run.model import RunModel
 from sana_stream.streaming.run.outputs import metadata_of
+from sana_stream.streaming.run.plan import with_first_image
 from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.run.runner import Run
 from sana_stream.streaming.run.served import ServedOutputs
@@ -22,7 +24,7 @@ from .job_config import branch_of
 from .kept_jobs import KeptJobs
 from .recorded import Sounds
 from .shared_device import StreamDemand
-from .starts import BranchStarts
+from .starts import JobStarts
 
 if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
@@ -53,7 +55,7 @@ class StreamMaker:
         jobs: JobQueue,
         files: KeptJobs | None,
         device: Device,
-        starts: BranchStarts,
+        starts: JobStarts,
         sounds: Sounds,
     ) -> None:
         self.run: Run | None = None
@@ -130,8 +132,11 @@ class StreamMaker:
     def _begun(self, job: StreamJob, config: RunConfig, control: LiveControl) -> Run:
         """The run of a stream from its beginning."""
         if job.request.branch_from is None:
-            return Run.planned(self._model, config, config.read_story(), control=control)
-        start = self._starts.path(job.id)
+            if job.has_picture:
+                config = replace(config, image=str(self._starts.picture(job.id)))
+            story = with_first_image(config, config.read_story())
+            return Run.planned(self._model, config, story, control=control)
+        start = self._starts.checkpoint(job.id)
         found = branch_of(job.request, start, self._config, self._model)
         return Run.planned(*(found.model, found.config, found.story, found.origin), control=control)
 

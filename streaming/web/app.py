@@ -12,11 +12,11 @@ unknown words of a prompt, `/examples` has prompts to begin with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from math import ceil
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from starlette.applications import Starlette
@@ -35,6 +35,7 @@ from sana_stream.streaming.web.realtime.endpoint import realtime_routes
 from .auth import AccessMiddleware, AccessPolicy, Role, require_control
 from .cors import cors_middleware
 from .cut import cut_handler
+from .films import Films, film_routes
 from .fleet import FleetStatus, fleet_routes
 from .health import Readiness, health_routes, readiness_of
 from .jobs import RETRY_SECONDS, JobHandlers
@@ -79,16 +80,18 @@ def create_app(
     ready: Readiness | None = None,
     metrics: ServerMetrics | None = None,
     model: ServedModel = ANY_MODEL,
+    films: Films | None = None,
 ) -> Starlette:
     """The web application that shows streams to clients that have access.
 
     With `jobs` it also serves `/streams`, with `fleet` also `/fleet`. `ready` finds why no stream
-    could be made now; `metrics` counts those of `streams`; `model` makes them.
+    could be made now; `metrics` counts those of `streams`; `model` makes them;
+    `films` are served as `/films`.
     """
     ready, metrics = ready or readiness_of(streams), metrics or ServerMetrics()
     metrics.registry.register(StateCollector(streams, ready, jobs, fleet))
     job_handlers = None if jobs is None else JobHandlers(jobs)
-    handlers = _Handlers(streams, job_handlers, limits)
+    handlers = _Handlers(streams, job_handlers, limits, model)
     share, cut = share_handler(access), cut_handler(handlers.require_control, model)
     routes: list[BaseRoute] = [
         Route(path, handlers.file, methods=["GET"]) for path in handlers.files
@@ -117,6 +120,8 @@ def create_app(
         ]
     if jobs is not None:
         routes += realtime_routes(jobs, streams)
+    if films is not None:
+        routes += film_routes(films, handlers.send_file)
     if fleet is not None:
         routes += fleet_routes(fleet)
     routes += [*health_routes(ready), metrics_route(metrics)]
@@ -151,7 +156,9 @@ class _Handlers:
         streams: StreamRegistry,
         jobs: JobHandlers | None,
         limits: Limits,
+        model: ServedModel,
     ) -> None:
+        self._model = model
         self._streams = streams
         self._jobs = jobs
         self._limits = limits
@@ -185,7 +192,10 @@ class _Handlers:
             ],
         }
         if stream is not None:
-            return JsonResponse({**_status_of(stream), **common})
+            coming = _coming(stream)
+            unknown = await self._model.unknown_of(_prompts_from_now(stream, coming))
+            found = {"coming": coming, "unknown_words": unknown}
+            return JsonResponse({**_status_of(stream), **found, **common})
         if job is None or self._jobs is None:
             return JsonResponse({"state": "empty", **common})
         place = self._jobs.place(job)
@@ -252,8 +262,9 @@ class _Handlers:
             raise HTTPException(400, str(error)) from error
         if not prompt:
             raise HTTPException(400, "the prompt is empty")
-        frame = stream.feed.frames
-        return JsonResponse({"prompt": prompt, "from_frame_or_later": frame}, 202)
+        unknown, frame = await self._model.unknown_in(prompt), stream.feed.frames
+        fields = {"prompt": prompt, "from_frame_or_later": frame, "unknown_words": unknown}
+        return JsonResponse(fields, 202)
 
     async def story(self, request: Request) -> Response:
         stream = self.require_control(request)
@@ -286,16 +297,21 @@ class _Handlers:
         return PlainTextResponse("ok\n", 202)
 
     async def download(self, request: Request) -> Response:
-        stream, headers_only = self._require_stream(request), request.method == "HEAD"
+        stream = self._require_stream(request)
         if stream.recording is None:
             raise HTTPException(404, "this stream is not recorded")
+        complete = stream.status.snapshot().state == "finished"
+        return await self.send_file(request, stream.recording, complete)
+
+    async def send_file(self, request: Request, path: Path, complete: bool) -> Response:
+        """A recording, or a part of it, as far as downloads are allowed."""
         if self._downloads >= self._limits.downloads:
             raise _busy(f"{self._downloads} downloads are running")
-        complete = stream.status.snapshot().state == "finished"
         ranges, if_range = (request.headers.get(name) for name in ("range", "if-range"))
         try:
             response = await run_in_threadpool(
-                GrowingFileResponse, stream.recording, complete, ranges, if_range, headers_only
+                *(GrowingFileResponse, path, complete, ranges, if_range),
+                request.method == "HEAD",
             )
         except (OSError, ValueError) as error:
             raise HTTPException(404, "this stream is not recorded") from error
@@ -350,11 +366,17 @@ def _status_of(stream: ActiveStream) -> dict[str, object]:
         "state": "paused" if paused else snapshot.state,
         "stream": stream.id,
         "waiting_prompt": stream.control.waiting_prompt,
-        "coming": _coming(stream),
         "mime": stream.feed.mime,
         "viewers": stream.feed.viewers,
         "may_download": stream.recording is not None,
     }
+
+
+def _prompts_from_now(stream: ActiveStream, coming: list[dict[str, object]]) -> Iterator[str]:
+    """The prompt of the newest block, the one that waits for the next, and those to come."""
+    yield from (cue.prompt for cue in stream.status.snapshot().shown[-1:])
+    yield from filter(None, [stream.control.waiting_prompt])
+    yield from (str(cue["prompt"]) for cue in coming)
 
 
 def _coming(stream: ActiveStream) -> list[dict[str, object]]:

@@ -39,7 +39,8 @@ def cut_handler(
             prompt = stream.control.cut(upload.picture, upload.fields.get("prompt", ""))
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        frame = stream.feed.frames
-        return JsonResponse({"prompt": prompt or None, "from_frame_or_later": frame}, 202)
+        unknown, frame = await model.unknown_in(prompt), stream.feed.frames
+        fields = {"prompt": prompt or None, "from_frame_or_later": frame, "unknown_words": unknown}
+        return JsonResponse(fields, 202)
 
     return cut

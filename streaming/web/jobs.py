@@ -68,9 +68,9 @@ class JobHandlers:
         return self._queue.place(job)
 
     async def _submit(self, request: Request) -> Response:
-        fields, image = await _read_request(request)
+        fields, picture = await _read_request(request)
         try:
-            job = await run_in_threadpool(self._queue.submit, fields, image=image)
+            job = await run_in_threadpool(self._queue.submit, fields, picture=picture)
         except (QueueFullError, StoreError) as error:
             raise HTTPException(503, str(error), {"Retry-After": str(RETRY_SECONDS)}) from error
         except BranchError as error:

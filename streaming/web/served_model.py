@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -14,6 +14,8 @@ from starlette.routing import Route
 from sana_stream.streaming.control.live_control import PROMPT_LIMIT
 
 from .responses import JsonResponse
+
+_MOST_PROMPTS = 50  # whose unknown words are found for one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,18 @@ class ServedModel:
     examples: tuple[ExamplePrompt, ...] = ()
     takes_pictures: bool = True
 
+    async def unknown_in(self, prompt: str) -> list[dict[str, object]]:
+        """The unknown words of a prompt for JSON; none for a model that reads any word."""
+        find = self.unknown_words
+        found = [] if find is None else await run_in_threadpool(find, prompt)
+        return [asdict(each) for each in found]
+
+    async def unknown_of(self, prompts: Iterable[str]) -> dict[str, list[dict[str, object]]]:
+        """The unknown words of each of the first 50 prompts that have some, by prompt."""
+        asked = list(dict.fromkeys(prompts))[:_MOST_PROMPTS]
+        found = {prompt: await self.unknown_in(prompt) for prompt in asked}
+        return {prompt: words for prompt, words in found.items() if words}
+
 
 ANY_MODEL = ServedModel()
 
@@ -62,10 +76,9 @@ class ModelHandlers:
         prompt = request.query_params.get("prompt", "")
         if len(prompt) > PROMPT_LIMIT:
             raise HTTPException(400, f"a prompt has at most {PROMPT_LIMIT} characters")
-        find = self._model.unknown_words
-        found = [] if find is None else await run_in_threadpool(find, prompt)
-        unknown = [{"word": each.word, "nearest": each.nearest} for each in found]
-        return JsonResponse({"closed_vocabulary": find is not None, "unknown": unknown})
+        closed = self._model.unknown_words is not None
+        unknown = await self._model.unknown_in(prompt)
+        return JsonResponse({"closed_vocabulary": closed, "unknown": unknown})
 
     async def examples(self, request: Request) -> Response:
         """GET: prompts to begin with; `picture` is a path below the root of the server, or null."""

@@ -23,6 +23,7 @@ from sana_stream.streaming.web.realtime.connection import (
 from .app import Limits, create_app
 from .auth import AccessPolicy
 from .connections import Connections, connection_limit, notice_dead_peers, refuse
+from .films import Films
 from .fleet import FleetStatus
 from .health import Readiness
 from .http_protocol import HeaderTimeoutProtocol
@@ -57,6 +58,7 @@ class WebServer:
         ready: Readiness | None = None,
         metrics: ServerMetrics | None = None,
         model: ServedModel = ANY_MODEL,
+        films: Films | None = None,
     ) -> None:
         try:
             family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
@@ -73,7 +75,7 @@ class WebServer:
         limits = Limits(max(2, self._connections.limit // 2), max(1, self._connections.limit // 8))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(streams, self.access, jobs, limits, fleet, ready, metrics, model),
+                create_app(streams, self.access, jobs, limits, fleet, ready, metrics, model, films),
                 log_config=None,
                 log_level="critical",
                 access_log=False,

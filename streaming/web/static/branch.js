@@ -1,4 +1,4 @@
-// A new stream that begins as a branch of this one.
+// A new stream that begins as a branch of this one, or of a finished film.
 
 import { showDialog } from "./dialogs.js";
 import { make } from "./dom.js";
@@ -8,10 +8,10 @@ import { status } from "./state.js";
 import { beginStream } from "./streams.js";
 
 // Ask for the prompt of a branch from a time of the video, or from its end, and open its page.
-export async function branchFrom(seconds) {
+export async function branchFrom(seconds, film = thisStream()) {
   const where = seconds === null ? "the end" : clock(seconds);
   const prompt = make("textarea", { id: "branch-prompt", rows: 3, maxLength: 4000, required: true });
-  prompt.value = promptOnScreen()?.prompt ?? "";
+  prompt.value = film.prompt;
   const answer = make("p", { className: "bad", role: "alert" });
   const cancel = make("button", { type: "button" }, "Cancel");
   const form = make(
@@ -29,7 +29,7 @@ export async function branchFrom(seconds) {
     event.preventDefault();
     answer.textContent = "";
     try {
-      location.href = (await begin(prompt.value.trim(), seconds)).links.page;
+      location.href = (await begin(prompt.value.trim(), seconds, film.stream)).links.page;
     } catch (error) {
       answer.textContent = `The stream cannot be branched: ${error.message}`;
     }
@@ -37,8 +37,10 @@ export async function branchFrom(seconds) {
   await showDialog(form, `Branch from ${where}`);
 }
 
-function begin(prompt, seconds) {
-  const from = { stream: status().stream };
+const thisStream = () => ({ stream: status().stream, prompt: promptOnScreen()?.prompt ?? "" });
+
+function begin(prompt, seconds, stream) {
+  const from = { stream };
   if (seconds !== null) from.seconds = Math.round(seconds * 1000) / 1000;
   return beginStream({ prompt, branch_from: from });
 }

@@ -2,6 +2,7 @@
 
 import { startComposer } from "./composer.js";
 import { startControls } from "./controls.js";
+import { startGallery } from "./gallery.js";
 import { startKeyboard } from "./keyboard.js";
 import { startPicture } from "./picture.js";
 import { startPolling } from "./poll.js";
@@ -30,6 +31,7 @@ startWords();
 startPicture();
 startStart();
 startWall();
+startGallery();
 startShare();
 startKeyboard();
 startPolling();

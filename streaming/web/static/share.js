@@ -4,7 +4,7 @@ import { base, getJson } from "./api.js";
 import { showDialog } from "./dialogs.js";
 import { $, make } from "./dom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
+const MODULE = 8; // pixels of the drawing
 const COPIED_SECONDS = 2;
 const ROLES = {
   view: ["To watch", "Whoever has this address may watch."],
@@ -13,15 +13,16 @@ const ROLES = {
 
 // A QR code as an image; always dark on white, as cameras expect.
 function qrCode({ size, path }, label) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", label);
-  svg.setAttribute("class", "qr");
-  const modules = document.createElementNS(SVG, "path");
-  modules.setAttribute("d", path);
-  svg.append(modules);
-  return svg;
+  const canvas = make("canvas", { className: "qr", width: size * MODULE, height: size * MODULE });
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", label);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.scale(MODULE, MODULE);
+  context.fillStyle = "#000";
+  context.fill(new Path2D(path));
+  return canvas;
 }
 
 async function copy(box, button) {
@@ -39,7 +40,7 @@ function address({ role, url }) {
   const label = `Address ${ROLES[role][0].toLowerCase()}`;
   const box = make("input", { type: "text", readOnly: true, value: url, "aria-label": label });
   box.addEventListener("focus", () => box.select());
-  const button = make("button", { type: "button", "aria-label": `Copy the address ${ROLES[role][0].toLowerCase()}` }, "Copy");
+  const button = make("button", { type: "button", autofocus: role === "view", "aria-label": `Copy the address ${ROLES[role][0].toLowerCase()}` }, "Copy");
   button.addEventListener("click", () => copy(box, button));
   return make("div", { className: "address" }, box, button);
 }

@@ -193,7 +193,7 @@ def test_story_check_may_refuse_a_job() -> None:
         def check(self, job: StreamJob) -> None:
             raise ValueError(f"line 1: {job.request.story!r} is no story")
 
-        def prepare(self, job: StreamJob) -> StreamJob:
+        def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
             raise NotImplementedError
 
         def discard(self, job: StreamJob) -> None:
@@ -277,8 +277,6 @@ def test_a_stream_begins_with_an_uploaded_picture() -> None:
             assert (status, reason.count(b"\n")) == (code, 1)
     found = queue.next(threading.Event())
     assert found is not None
-    job, control = found
-    request = job.request
+    request = found[0].request
     assert (request.seed, request.seconds, request.realtime) == (4, 2.5, False)
-    assert control.drain(0).image is not None
-    assert control.drain(9).image is None
+    assert found[0].has_picture

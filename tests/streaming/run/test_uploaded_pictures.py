@@ -54,10 +54,8 @@ def test_a_cut_is_that_of_a_session(
     tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    image, control = png(1), LiveControl()
-    if at == 0:
-        control.begin_with(image)
-    made(tiny_engine, "live", control, {at: image} if at else {})
+    image = png(1)
+    made(tiny_engine, "live", LiveControl(), {at: image})
     session, frames = tiny_engine.session("a red boat"), []
     for count in range(BLOCKS):
         if count == at:
@@ -69,34 +67,21 @@ def test_a_cut_is_that_of_a_session(
 def test_a_resumed_stream_equals_an_undisturbed_one(
     tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The journal holds all pictures, the checkpoint is from before the last two."""
     monkeypatch.chdir(tmp_path)
-    files = JobFiles(tmp_path / "jobs")
-    queue = JobQueue(store=files)
-    job = queue.submit({"prompt": "a red boat"}, image=png(1))
+    folder, cuts = tmp_path / "jobs", {0: png(1), 2: png(2), 3: png(3)}
+    files = JobFiles(folder)
+    job = JobQueue(store=files).submit({"prompt": "a red boat"})
     files.begin(job, None)
-    made(tiny_engine, "whole", begun(files), {2: png(2), 3: png(3)})
-    made(tiny_engine, "killed", begun(JobFiles(tmp_path / "jobs"), drop=True), {}, blocks=1)
-    again = JobFiles(tmp_path / "jobs")
-    with Run.resume(tiny_engine, "killed/%04d.png", control=begun(again)) as run:
-        follow(run, {}, BLOCKS - 1)
+    made(tiny_engine, "whole", files.control(job), cuts)
+    made(tiny_engine, "killed", LiveControl(), cuts, blocks=2)
+    again = JobFiles(folder)
+    again.load()
+    with Run.resume(tiny_engine, "killed/%04d.png", control=again.control(job)) as run:
+        follow(run, {}, BLOCKS - run.progress.blocks)
     assert np.array_equal(pictures(tmp_path / "killed"), pictures(tmp_path / "whole"))
     again.remove(job)
-    assert not list((tmp_path / "jobs").iterdir())
-
-
-def begun(files: JobFiles, drop: bool = False) -> LiveControl:
-    """The control of the only job, as a server that has just started gets it."""
-    from threading import Event
-
-    queue = JobQueue(store=files)
-    queue.restore(files.load())
-    found = queue.next(Event())
-    assert found is not None
-    if not drop:
-        return found[1]
-    control = LiveControl()  # its changes are recorded already
-    control.begin_with(png(1))
-    return control
+    assert not list(folder.iterdir())
 
 
 def test_a_damaged_picture_changes_nothing(

@@ -57,13 +57,15 @@ def test_every_change_that_is_recorded_is_repeated(tmp_path: Path) -> None:
     files.load()
     story = (ScheduledPrompt(12.5, "dusk", 2), ScheduledPrompt(20, "night"))
     values = {"prompt": "noon", "negative": "fog", "seed": 9, "blend": 4, "story": story}
+    values["image"] = b"a picture"
     names = {field.name for field in fields(PendingChanges)}
-    assert names - set(values) == {"back", "back_to", "branch", "event", "superseded"}
+    assert names - set(values) == {"back", "back_to", "branch", "event", "superseded", "image"}
     control = files.control(job)
     control.prompt("noon", 4)
     control.negative("fog")
     control.seed(9)
     control.replace_story(story)
+    control.cut(b"a picture")
     taken = control.drain(17)
     assert taken == PendingChanges(**values)  # type: ignore[arg-type]
     again = JobFiles(tmp_path)

@@ -29,7 +29,8 @@ STATIC = [  # the files that the page loads
 def test_prompts_and_commands(current: StreamRegistry, server: WebServer) -> None:
     control = stream_of(current).control
     code, answer = ask(server, "/prompt", "a red  fox\n")
-    assert (code, json.loads(answer)) == (202, {"prompt": "a red fox", "from_frame_or_later": 0})
+    expected = {"prompt": "a red fox", "from_frame_or_later": 0, "unknown_words": []}
+    assert (code, json.loads(answer)) == (202, expected)
     assert status(server)["waiting_prompt"] == "a red fox"
     json_body = json.dumps({"prompt": "füchse"})
     assert ask(server, "/prompt", json_body, Content_Type="application/json")[0] == 202

@@ -28,6 +28,8 @@ from ..http_client import VIDEO, ask, stream_of
 WORDS = Vocabulary(frozenset(("boat", "red", "rolls", "sails", "train", "trains")))
 EXAMPLES = (ExamplePrompt("a red boat", "example-boat.webp"), ExamplePrompt("a train"))
 
+CUT = {"prompt": None, "from_frame_or_later": 0, "unknown_words": []}
+
 
 @pytest.fixture
 def closed() -> Iterator[WebServer]:
@@ -73,7 +75,7 @@ def form(**files: bytes) -> tuple[bytes, str]:
         ("a red boot sails", [("boot", ["boat"])]),
         ("~4 a rad train", [("rad", [])]),
         ("a boat :0.5 | a trian :0.5", [("trian", ["train"])]),
-        ("a boat :0.5 | a trainz", [("trainz", ["trains", "train"])]),
+        ("a boat :0.5 | a trainz", [("trainz", ["train", "trains"])]),
         ("a boat --neg zebra", []),
         ("zebra zebra", [("zebra", [])]),
     ],
@@ -119,7 +121,7 @@ def test_examples_of_the_embedded_model_are_small_pictures(server: WebServer) ->
 def test_a_stream_cuts_to_a_picture(current: StreamRegistry, server: WebServer) -> None:
     control = stream_of(current).control
     code, content = ask(server, "/image", png(), Content_Type="image/png")
-    assert (code, json.loads(content)) == (202, {"prompt": None, "from_frame_or_later": 0})
+    assert (code, json.loads(content)) == (202, CUT)
     changes = control.drain(5)
     assert changes.prompt is None
     assert changes.image is not None
@@ -175,3 +177,20 @@ def test_a_picture_needs_the_role_control(current: StreamRegistry) -> None:
             path = f"/image?token={token}"
             assert ask(server, path, png(), Content_Type="image/png")[0] == code
         assert ask(server, "/words?prompt=x&token=view")[0] == 200
+
+
+def test_status_and_answers_name_unknown_words_also_beside_known_ones(closed: WebServer) -> None:
+    assert answer(closed, "/status")["unknown_words"] == {}
+    trian = {"word": "trian", "nearest": ["train"]}
+    far = {"word": "zeppelin", "nearest": []}
+    code, content = ask(closed, "/prompt", "~2 a red trian")
+    assert code == 202
+    assert json.loads(content)["unknown_words"] == [trian]
+    assert answer(closed, "/status")["unknown_words"] == {"a red trian": [trian]}
+    assert stream_prompts(closed, "a zeppelin :0.5 | a trian :0.5") == [far, trian]
+    assert stream_prompts(closed, "a red train") == []
+
+
+def stream_prompts(server: WebServer, prompt: str) -> Any:
+    """The unknown words in the answer to a prompt."""
+    return json.loads(ask(server, "/prompt", prompt)[1])["unknown_words"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event, Semaphore, Thread
 from typing import Any
@@ -131,12 +131,13 @@ class Client:
             pass
         return message
 
-    def closed(self) -> int | None:
+    def closed(self) -> int:
         """Wait for the connection to close, and return the code."""
-        with suppress(ConnectionClosed):
+        try:
             while True:
                 self.socket.recv(TIMEOUT_SECONDS)
-        return self.socket.close_code
+        except ConnectionClosed as end:
+            return 1006 if end.rcvd is None else end.rcvd.code
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from sana_stream.streaming.control.job_queue import WAITING_LIMIT, JobQueue
 from sana_stream.streaming.web.auth import AccessPolicy
+from sana_stream.streaming.web.options import WebOptions
 from sana_stream.streaming.web.realtime.connection import MESSAGE_BYTES
 from sana_stream.streaming.web.realtime.messages import CONTROL_BYTES, SessionError, parse_message
 from sana_stream.streaming.web.registry import StreamRegistry
@@ -156,6 +157,12 @@ def test_connections_are_counted_until_they_close(
                 with suppress(Exception):
                     each.__exit__(None, None, None)
         await_that(lambda: server._connections.count == 0, "closed ones are still counted")
+
+
+def test_sessions_are_served_below_a_root_path(streams: StreamRegistry, jobs: JobQueue) -> None:
+    access = AccessPolicy.on("127.0.0.1", 0, WebOptions(root_path="/video"))
+    with WebServer(streams, access, jobs) as server:
+        assert handshake(server.access.port, "/video/v1/realtime/video") == 101
 
 
 VALUES = st.recursive(
