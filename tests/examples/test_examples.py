@@ -241,7 +241,7 @@ def test_compare_prints_ratio_of_versions(
 
 
 def test_first_picture_prints_a_ratio(light: None, capfd: pytest.CaptureFixture[str]):
-    few = ("--repeats", "1", "--decode-frames", "1")
+    few = ("--repeats", "1", "--seconds", "0.5", "--decode-frames", "1")
     run("first_picture", EXAMPLES.parent, *few)
     assert re.search(r"[0-9]+\.[0-9]+", capfd.readouterr().out)
 
