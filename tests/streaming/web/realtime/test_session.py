@@ -118,8 +118,9 @@ def test_the_stream_of_a_client_that_disconnects_is_cancelled(
         viewer.until("video.start")
         viewer.socket.socket.close()  # without a closing handshake
     await_that(lambda: jobs.jobs()[0].state is JobState.CANCELLED, "it is still made")
-    assert streams.newest is not None
-    await_that(lambda: not streams.newest.feed.viewers, "it is still watched")
+    stream = streams.newest
+    assert stream is not None
+    await_that(lambda: not stream.feed.viewers, "it is still watched")
 
 
 @pytest.mark.parametrize("end", ["cancelled", "server", "failed"])
