@@ -83,7 +83,7 @@ class RealtimeSession:
         except SessionEnded:
             pass
         finally:
-            if self._job is not None:
+            if self._job is not None and not self._stopped:
                 self._jobs.cancel(self._job.id)
 
     async def _until_first(self, *coroutines: Coroutine[Any, Any, None]) -> None:

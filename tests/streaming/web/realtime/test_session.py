@@ -123,6 +123,15 @@ def test_the_stream_of_a_client_that_disconnects_is_cancelled(
     await_that(lambda: not stream.feed.viewers, "it is still watched")
 
 
+def test_a_client_may_leave_after_its_stop(server: WebServer, jobs: JobQueue, maker: Maker) -> None:
+    with client(server.access.port) as viewer:
+        viewer.begin()
+        viewer.until("video.start")
+        viewer.send("session.stop")
+    await_that(lambda: jobs.jobs()[0].is_over, "it is still made")
+    assert jobs.jobs()[0].state is JobState.FINISHED
+
+
 @pytest.mark.parametrize("end", ["cancelled", "server", "failed"])
 def test_what_others_end_is_reported(
     viewer: Client, maker: Maker, jobs: JobQueue, end: str
