@@ -45,7 +45,7 @@ class ExtraParams(_ClientMessage):
     """How chunks are sent."""
 
     pace_to_media_time: bool = False
-    pacing_lead_seconds: float = Field(0.0, ge=0, le=LEAD_LIMIT)
+    pacing_lead_seconds: float = Field(default=0.0, ge=0, le=LEAD_LIMIT)
 
 
 class SessionStart(StreamRequest):
@@ -67,7 +67,7 @@ class SessionStart(StreamRequest):
         return self
 
     @property
-    def job_fields(self) -> dict[str, object]:
+    def job_fields(self) -> dict[str, Any]:
         """The fields of the job that makes the stream."""
         fields = given_fields(self)
         return fields if self.width is None else fields | {"size": f"{self.width}x{self.height}"}
@@ -159,31 +159,34 @@ class ServerMessage(BaseModel):
         return json.dumps(self.model_dump(), separators=(",", ":"))
 
 
-class SessionQueued(ServerMessage):
+class SessionMessage(ServerMessage):
+    """A message about a session that was accepted."""
+
+    request_id: str
+
+
+class SessionQueued(SessionMessage):
     """The session waits for its turn."""
 
     type: Literal["session.queued"] = "session.queued"
-    request_id: str
     stream_id: int
     place: int  # 1 for the next one
 
 
-class VideoStart(ServerMessage):
+class VideoStart(SessionMessage):
     """The stream begins."""
 
     type: Literal["video.start"] = "video.start"
-    request_id: str
     stream_id: int  # its page is /streams/ID/
     format: Literal["m4s"] = "m4s"
     mime: str  # for Media Source Extensions
     config: dict[str, object]
 
 
-class ChunkMetadata(ServerMessage):
+class ChunkMetadata(SessionMessage):
     """Describes the binary message that follows."""
 
     type: Literal["video.chunk_metadata"] = "video.chunk_metadata"
-    request_id: str
     kind: Literal["media"] = "media"
     num_frames: int
     byte_length: int
@@ -194,11 +197,10 @@ class ChunkMetadata(ServerMessage):
     completed_event_ids: tuple[str, ...] = ()
 
 
-class InteractionQueued(ServerMessage):
+class InteractionQueued(SessionMessage):
     """An interaction takes effect with the next block."""
 
     type: Literal["session.interaction.queued"] = "session.interaction.queued"
-    request_id: str
     event_id: str
 
 
@@ -208,11 +210,10 @@ class SessionPong(ServerMessage):
     type: Literal["session.pong"] = "session.pong"
 
 
-class SessionDone(ServerMessage):
+class SessionDone(SessionMessage):
     """The last message of a session."""
 
     type: Literal["session.done"] = "session.done"
-    request_id: str
     chunks: int
     stopped: bool  # before its whole length
 

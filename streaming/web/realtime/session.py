@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 from starlette.concurrency import run_in_threadpool
@@ -20,10 +22,10 @@ from .interactions import Interactions
 from .messages import (
     ErrorMessage,
     InteractionQueued,
-    ServerMessage,
     SessionDone,
     SessionError,
     SessionInteraction,
+    SessionMessage,
     SessionPing,
     SessionPong,
     SessionQueued,
@@ -81,10 +83,10 @@ class RealtimeSession:
         except SessionEnded:
             pass
         finally:
-            if self._job is not None:
+            if self._job is not None and not self._stopped:
                 self._jobs.cancel(self._job.id)
 
-    async def _until_first(self, *coroutines) -> None:
+    async def _until_first(self, *coroutines: Coroutine[Any, Any, None]) -> None:
         """Run until one ends, cancel the others, and raise what it raised."""
         tasks = [asyncio.create_task(each) for each in coroutines]
         try:
@@ -212,7 +214,7 @@ class RealtimeSession:
     def _find(self, job: StreamJob) -> StreamJob | None:
         return next((each for each in self._jobs.jobs() if each.id == job.id), None)
 
-    async def _send(self, kind: type[ServerMessage], **fields: object) -> None:
+    async def _send(self, kind: type[SessionMessage], **fields: Any) -> None:
         await self._connection.send(kind(request_id=self._request_id, **fields))
 
     async def _report(self, error: SessionError) -> None:

@@ -63,7 +63,7 @@ def until(socket: ClientConnection, kind: str) -> dict[str, Any]:
 
 
 def decoded(video: bytes) -> np.ndarray:
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
@@ -84,7 +84,7 @@ def expected(engine: Engine, seed: int, switch: int, frames: int) -> np.ndarray:
 def test_frames_are_those_of_a_plain_run_and_of_the_recording(
     served: Served, tmp_path: Path, tiny_engine: Engine
 ) -> None:
-    chunks, video = [], b""
+    chunks, video, fields = [], b"", {}
     with session(served, seed=5, seconds=1.25) as socket:
         for message in socket:
             if isinstance(message, bytes):
