@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from sana_stream._prompts import IMAGE_MARK, prompt_texts, split_blend, split_negative
@@ -48,10 +49,11 @@ def served_model(config: RunConfig, model: RunModel) -> ServedModel:
     from sana_stream.engine.loading.locate import EMBEDDED  # loads torch
 
     pictures, vocabulary = model.preset.image_start, model.vocabulary
+    name = PurePath(model.preset.name).name or model.preset.name
     if vocabulary is None:
-        return ServedModel(None, tuple(map(ExamplePrompt, _OF_ANY_MODEL)), pictures)
+        return ServedModel(None, tuple(map(ExamplePrompt, _OF_ANY_MODEL)), pictures, name)
     examples = EMBEDDED_EXAMPLES if str(config.model) == EMBEDDED else ()
-    return ServedModel(word_finder(vocabulary), examples, pictures)
+    return ServedModel(word_finder(vocabulary), examples, pictures, name)
 
 
 def word_finder(vocabulary: Vocabulary) -> Callable[[str], Sequence[UnknownWord]]:

@@ -12,10 +12,9 @@ unknown words of a prompt, `/examples` has prompts to begin with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
 from importlib import resources
-from math import ceil
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -49,6 +48,7 @@ from .root_path import RootPathMiddleware, relative_page
 from .served_model import ANY_MODEL, ServedModel, model_routes
 from .share import share_handler
 from .state_metrics import StateCollector
+from .status_json import coming_of, prompts_from_now, status_of
 from .story_request import read_schedule, require_future
 
 _PAGE = "page.html"
@@ -119,7 +119,7 @@ def create_app(
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
     if jobs is not None:
-        routes += realtime_routes(jobs, streams)
+        routes += realtime_routes(jobs, streams, model)
     if films is not None:
         routes += film_routes(films, handlers.send_file)
     if fleet is not None:
@@ -192,10 +192,10 @@ class _Handlers:
             ],
         }
         if stream is not None:
-            coming = _coming(stream)
-            unknown = await self._model.unknown_of(_prompts_from_now(stream, coming))
+            coming = coming_of(stream)
+            unknown = await self._model.unknown_of(prompts_from_now(stream, coming))
             found = {"coming": coming, "unknown_words": unknown}
-            return JsonResponse({**_status_of(stream), **found, **common})
+            return JsonResponse({**status_of(stream), **found, **common})
         if job is None or self._jobs is None:
             return JsonResponse({"state": "empty", **common})
         place = self._jobs.place(job)
@@ -274,7 +274,7 @@ class _Handlers:
             await run_in_threadpool(stream.control.replace_story, cues)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        return JsonResponse({"coming": _coming(stream)}, 202)
+        return JsonResponse({"coming": coming_of(stream)}, 202)
 
     async def thumbnail(self, request: Request) -> Response:
         thumbnails = self._require_stream(request).status.thumbnails
@@ -356,43 +356,6 @@ class _Handlers:
     def require_control(self, request: Request) -> ActiveStream:
         require_control(request)
         return self._require_stream(request)
-
-
-def _status_of(stream: ActiveStream) -> dict[str, object]:
-    snapshot = stream.status.snapshot()
-    paused = stream.control.paused and snapshot.state != "finished"
-    return {
-        **snapshot.as_dict(),
-        "state": "paused" if paused else snapshot.state,
-        "stream": stream.id,
-        "waiting_prompt": stream.control.waiting_prompt,
-        "mime": stream.feed.mime,
-        "viewers": stream.feed.viewers,
-        "may_download": stream.recording is not None,
-    }
-
-
-def _prompts_from_now(stream: ActiveStream, coming: list[dict[str, object]]) -> Iterator[str]:
-    """The prompt of the newest block, the one that waits for the next, and those to come."""
-    yield from (cue.prompt for cue in stream.status.snapshot().shown[-1:])
-    yield from filter(None, [stream.control.waiting_prompt])
-    yield from (str(cue["prompt"]) for cue in coming)
-
-
-def _coming(stream: ActiveStream) -> list[dict[str, object]]:
-    """The prompts that are still to come, with those that a client has just scheduled."""
-    snapshot = stream.status.snapshot()
-    waiting = stream.control.waiting_story
-    if waiting is None:
-        return [asdict(cue) for cue in snapshot.coming]
-    return [
-        {
-            "start": max(ceil(cue.at_seconds * snapshot.fps - 0.01), 0),
-            "prompt": cue.prompt,
-            "transition_blocks": cue.transition_blocks,
-        }
-        for cue in waiting
-    ]
 
 
 def _busy(why: str) -> HTTPException:

@@ -43,11 +43,13 @@ class ServedModel:
             model reads any word.
         examples: prompts to begin with.
         takes_pictures: whether a stream can begin with a picture and cut to one.
+        name: by which clients ask for it.
     """
 
     unknown_words: Callable[[str], Sequence[UnknownWord]] | None = None
     examples: tuple[ExamplePrompt, ...] = ()
     takes_pictures: bool = True
+    name: str = "sana-stream"
 
     async def unknown_in(self, prompt: str) -> list[dict[str, object]]:
         """The unknown words of a prompt for JSON; none for a model that reads any word."""

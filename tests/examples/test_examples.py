@@ -17,6 +17,7 @@ from PIL import Image
 from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.story.read import read_story
+from sana_stream.streaming.run.model_facts import EMBEDDED_EXAMPLES
 
 from ..command import light_environment
 from ..forked import popen
@@ -219,6 +220,15 @@ def test_kill_and_resume_gives_identical_video(
     assert checkpoint == "1 kills within a write of the checkpoint"
     assert whole.startswith("2 kills, 288 of 288 frames, pixels identical (md5 ")
     assert "files identical" in whole
+
+
+def test_example_pictures_are_small_stills(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    run("example_pictures", *tiny, "--folder", tmp_path)
+    made = {path.name: path for path in tmp_path.glob("*.webp")}
+    assert set(made) == {example.picture for example in EMBEDDED_EXAMPLES}
+    for path in made.values():
+        assert path.stat().st_size <= 8192
+        assert Image.open(path).format == "WEBP"
 
 
 def test_every_example_has_a_test() -> None:

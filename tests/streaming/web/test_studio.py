@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT
 
 STATUS = "return fetch('status').then((answer) => answer.json())"
 COMING = "[...document.querySelectorAll('#cues .coming')]"
-TAB, ENTER, ESCAPE, DELETE, RIGHT = "\ue004", "\ue007", "\ue00c", "\ue017", "\ue014"
+ENTER, ESCAPE, DELETE, RIGHT = "\ue007", "\ue00c", "\ue017", "\ue014"
 SHIFT = "\ue008"
 
 
@@ -44,11 +44,6 @@ def status(browser: Browser) -> dict[str, Any]:
     return browser.run(STATUS)
 
 
-def prompts(browser: Browser, kind: str) -> list[str]:
-    script = f"return [...document.querySelectorAll('#cues .{kind}')].map((e) => e.textContent)"
-    return browser.run(script)
-
-
 def point(browser: Browser, script: str) -> tuple[int, int]:
     """The middle of an element, or another point, in the window."""
     x, y = browser.run(f"return (({script}))")
@@ -57,7 +52,6 @@ def point(browser: Browser, script: str) -> tuple[int, int]:
 
 AT = """(() => {{
   const box = document.getElementById("track").getBoundingClientRect();
-  const cue = document.querySelector("#cues [role=option]");
   const ruler = [...document.querySelectorAll("#ruler span")].slice(0, 2);
   const seconds = (text) => text.split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
   const [a, b] = ruler.map((tick) => [seconds(tick.textContent), tick.offsetLeft]);
