@@ -108,8 +108,9 @@ class Options(LiveOptions, ModelOptions):
         parse=argument_types.filled,
         metavar="OUTPUT",
         help="file (.mp4 .mkv .mov .ts .webm .y4m), PNG files (frames/%%06d.png), HLS playlist "
-        "(.m3u8), - for standard output, or URL (tcp:// unix:// udp:// rtmp:// srt://); repeat "
-        "the option for several (default: a new .mp4 file named after the prompt file or prompt)",
+        "(.m3u8), - for standard output, or URL (tcp:// unix:// udp:// rtmp:// whip:// srt://); "
+        "repeat the option for several (default: a new .mp4 file named after the prompt file or "
+        "prompt)",
     )
     overwrite: bool = switch("--overwrite", group=OUTPUT, help="replace existing files")
     container: str | None = option(

@@ -7,6 +7,7 @@ it again when the embedded model or a prompt has changed.
 """
 
 import argparse
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -40,12 +41,13 @@ def encode_picture(picture: Image.Image) -> bytes:
     raise ValueError(f"the picture does not fit in {BYTES} bytes")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Make the pictures of the example prompts.")
     parser.add_argument("--seconds", type=float, default=4, help="time of the frame (default: 4)")
     parser.add_argument("--folder", type=Path, default=STATIC, help="where they are written")
-    args = parser.parse_args()
-    engine = Engine.load()
+    parser.add_argument("--model", default="pocket", help="model (default: the embedded one)")
+    args = parser.parse_args(argv)
+    engine = Engine.load(args.model)
     for seed, example in enumerate(EMBEDDED_EXAMPLES, 1):
         data = make_picture(engine, example.prompt, seed, args.seconds)
         (args.folder / str(example.picture)).write_bytes(data)

@@ -43,6 +43,14 @@ _BLEND_LIKE = re.compile(r"~\s?\d+(?:\.\d+)?\s?(?:s|sec|seconds?|b|blocks?)?(?:\
 _ESCAPED = re.compile(r"\\+~\s?\d")
 
 
+def blocks_of_chunks(chunks: int) -> int:
+    """The blocks of a blend whose length is given as `transition_chunks`.
+
+    In vLLM-Omni's protocol these count the block that has the new prompt alone, too.
+    """
+    return max(0, chunks - 1)
+
+
 def split_blend(prompt: str) -> tuple[int, str]:
     """Split a prompt from the number of blocks over which it is blended in: `~2 night falls`.
 

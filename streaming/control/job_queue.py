@@ -172,8 +172,6 @@ class JobQueue:
             self._require_room()
             job = replace(job, id=self._next_id)
             self._next_id += 1
-            if not keep:
-                self._unkept.add(job.id)
         with _refusals():
             job = self._preparation.prepare(job, picture)
         if keep and self._store is not None:
@@ -183,6 +181,8 @@ class JobQueue:
                 self._preparation.discard(job)
                 raise
         with self._changed:
+            if not keep:
+                self._unkept.add(job.id)
             self._add(job)
         return job
 

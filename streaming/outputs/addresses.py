@@ -19,15 +19,9 @@ from .base import redact_url
 from .ffmpeg_transport import FORMATS, FFmpegTransport, find_ffmpeg
 from .network import NetworkOutput
 from .options import OutputOptions
-from .relay import (
-    PROTOCOLS,
-    Protocol,
-    RelayConnector,
-    RelayMuxer,
-    describe,
-    protocol_of,
-    require_muxer,
-)
+from .relay import RelayConnector
+from .relay_muxer import RelayMuxer
+from .relay_protocols import PROTOCOLS, Protocol, describe, protocol_of, require_muxer
 from .sockets import Listener, UdpTransport, connect_tcp, connect_unix
 from .transports import Transport
 

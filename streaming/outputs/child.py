@@ -15,6 +15,7 @@ from sana_stream.errors import OutputCancelled
 from .transports import PIPE_CHUNK, wait_until_ready
 
 CLOSING = 10.0  # seconds for the child to deliver the rest, after it has played
+_TERMINATING = 0.5  # seconds for the child to take leave of the other side
 _STOPPING = 1.0  # seconds for that when the run is to stop
 
 
@@ -114,11 +115,13 @@ class ChildTransport:
         if self._child is None:
             return
         self._close_input()
-        try:
-            self._child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        for seconds, end in ((timeout, self._child.terminate), (_TERMINATING, self._child.kill)):
+            try:
+                self._child.wait(seconds)
+                return
+            except subprocess.TimeoutExpired:
+                end()
+        self._child.wait()
 
 
 def secrets_of(address: str) -> tuple[str, ...]:

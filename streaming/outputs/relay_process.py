@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import socket
+import ssl
 import sys
 import time
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import av
@@ -24,6 +26,7 @@ from sana_stream._text import safe_text
 from sana_stream.streaming.audio import SAMPLE_RATE
 from sana_stream.streaming.containers.tracks import Tracks
 
+from .http_body import HttpBody
 from .relay_format import (
     BEGIN,
     BEGUN,
@@ -82,9 +85,10 @@ class Relay:
         """Relay a stream from its description to its end."""
         described = Description.read(self.read)
         _resolve(described.address)
+        body = HttpBody(described.address) if described.format == "mpegts" else None
         options = dict(described.options)
         with av.open(
-            described.address, "w", format=described.format, container_options=options
+            body or described.address, "w", format=described.format, container_options=options
         ) as container:
             container.metadata.update(described.tags)
             Tracks(described.spec, described.sound, described.encoder_options).add_to(container)
@@ -96,6 +100,8 @@ class Relay:
                 raise EOFError
             answer(BEGUN)
             self._relay(container, (described.spec.video.frame_time, Fraction(1, SAMPLE_RATE)))
+        if body is not None:
+            body.finish()
 
     def _relay(self, container: OutputContainer, units: tuple[Fraction, ...]) -> None:
         clock, begin = Clock(), None
@@ -132,10 +138,12 @@ def reason_of(error: Exception) -> str:
     """An error on one line: what the server said, or what libav has logged."""
     if isinstance(error, ProtocolNotFoundError):
         return f"this PyAV ({av.__version__}) lacks the protocol: pip install av has it"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of the server is not accepted: {error.verify_message}"
     text = str(getattr(error, "strerror", None) or error or type(error).__name__)
-    log = error.log if isinstance(error, FFmpegError) else None
+    log: Any = error.log if isinstance(error, FFmpegError) else None  # level, part, message
     if log is not None and text.lower().startswith(_VAGUE):
-        text = log[2].strip().splitlines()[0]
+        text = str(log[-1]).strip().partition("\n")[0] or text
     return safe_text(text).rstrip(".")
 
 
@@ -152,6 +160,7 @@ def main() -> int:
     global _answers
     _answers = os.dup(1)
     os.dup2(2, 1)  # no library may write between the answers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the connection is ended
     av.logging.set_level(av.logging.ERROR)
     logging.getLogger("libav").propagate = False
     try:

@@ -37,7 +37,7 @@ class RunConfig:
             one prompt an item.
         outputs: where the video goes: files (`.mp4 .mkv .mov .ts .webm .y4m`), PNG files
             (`frames/%06d.png`), playlists (`.m3u8`), `-` for standard output, and URLs (`tcp://
-            unix:// udp:// rtmp:// srt://`).
+            unix:// udp:// rtmp:// http:// whip:// srt://`).
         minutes, seconds, frames, endless: the length, one of them. Default: 10 seconds a prompt.
         every: seconds between prompts without times. Default: they share the length evenly.
         overwrite: replace output files that exist.

@@ -45,7 +45,7 @@ def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
         raise ConfigError(f"{name}: its ending names no format; use one of {' '.join(FORMATS)}")
     if os.path.lexists(target) and not overwrite:
         raise ConfigError(f"{name} exists; choose another name or set overwrite=True")
-    video_format, frames = _probe(video)
+    video_format, frames, sound = _probe(video)
     if suffix == ".edl" and video_format.rate not in _EDL_RATES:
         raise ConfigError(
             f"{name}: an EDL cannot express {float(video_format.rate):g} frames a second: make the"
@@ -53,15 +53,15 @@ def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
         )
     cues = _read_cues(video, video_format.frame_time)
     if suffix == ".fcpxml":
-        text = fcpxml_text(video, cues, video_format, frames)
+        text = fcpxml_text(video, cues, video_format, frames, sound)
     else:
         text = _otio_text(video, cues, float(video_format.rate), frames, ADAPTERS[suffix])
     atomic_write(target, text.encode())
     return len(cues)
 
 
-def _probe(video: Path) -> tuple[VideoFormat, int]:
-    """The size, the frame rate and the number of frames of a video."""
+def _probe(video: Path) -> tuple[VideoFormat, int, bool]:
+    """The size and rate of a video, the number of its frames, and whether it has sound."""
     import av
     from av.error import FFmpegError
 
@@ -69,10 +69,11 @@ def _probe(video: Path) -> tuple[VideoFormat, int]:
         with video.open("rb") as file, av.open(file, "r") as container:
             stream = container.streams.video[0]
             found = VideoFormat(stream.width, stream.height, Fraction(stream.average_rate or 0))
+            sound = bool(container.streams.audio)
             frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
     except (OSError, ValueError, IndexError, FFmpegError) as error:
         raise ConfigError(f"{safe_text(video)}: {os_reason(error)}: give a video file") from error
-    return found, frames
+    return found, frames, sound
 
 
 def _read_cues(video: Path, frame_time: Fraction) -> tuple[Chapter, ...]:

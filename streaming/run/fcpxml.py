@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sana_stream.streaming.containers.chapters import Chapter
     from sana_stream.streaming.video_format import VideoFormat
 
+_SOUND = {"hasAudio": "1", "audioSources": "1", "audioChannels": "2", "audioRate": "48000"}
 _LONGEST_NAME = 200  # characters of a cue
 
 
@@ -22,7 +23,7 @@ def cue_name(cue: Chapter) -> str:
 
 
 def fcpxml_text(
-    video: Path, cues: Sequence[Chapter], video_format: VideoFormat, frames: int
+    video: Path, cues: Sequence[Chapter], video_format: VideoFormat, frames: int, sound: bool
 ) -> str:
     """A project with one clip of the video for each cue.
 
@@ -31,6 +32,7 @@ def fcpxml_text(
         cues: in order, in frames.
         video_format: of the video.
         frames: of the video.
+        sound: whether the video has some, in stereo at 48 kHz.
     """
 
     def time(count: int) -> str:
@@ -44,8 +46,8 @@ def fcpxml_text(
         *(resources, "format"), id="r1", frameDuration=time(1), width=width, height=height
     )
     asset = ElementTree.SubElement(
-        *(resources, "asset"), id="r2", name=video.name, start="0s", duration=time(frames),
-        hasVideo="1", format="r1",
+        *(resources, "asset", _SOUND if sound else {}), id="r2", name=video.name, start="0s",
+        duration=time(frames), hasVideo="1", format="r1",
     )  # fmt: skip
     ElementTree.SubElement(
         *(asset, "media-rep"), kind="original-media", src=video.absolute().as_uri()

@@ -63,14 +63,16 @@ class _Change(BaseModel):
         values: dict[str, Any] = {name: getattr(changes, name) for name in _REPEATED}
         if changes.story is not None:
             values["story"] = [_Scheduled(**asdict(cue)) for cue in changes.story]
-        return cls(frame=frame, **values | {"image": image})
+        values["image"] = image
+        return cls(frame=frame, **values)
 
     def pending(self, image: bytes | None) -> PendingChanges:
         """The same as a control takes it, with its picture."""
         values: dict[str, Any] = self.model_dump(include=_REPEATED)
         if self.story is not None:
             values["story"] = tuple(ScheduledPrompt(**cue.model_dump()) for cue in self.story)
-        return PendingChanges(**values | {"image": image})
+        values["image"] = image
+        return PendingChanges(**values)
 
 
 _REPEATED = set(_Change.model_fields) - {"frame"}  # of `PendingChanges`

@@ -52,8 +52,8 @@ from .root_path import RootPathMiddleware, relative_page
 from .served_model import ANY_MODEL, ServedModel, model_routes
 from .share import share_handler
 from .state_metrics import StateCollector
+from .status_json import coming_of, prompts_from_now, status_of
 from .story_request import read_schedule, require_future
-from .stream_status import coming_prompts, prompts_from_now, status_of
 
 _PAGE = "page.html"
 _KINDS = {  # of the files that the page loads
@@ -124,7 +124,7 @@ def create_app(
             Route(_OF_STREAM, job_handlers.show_or_cancel, methods=["GET", "DELETE"]),
         ]
     if jobs is not None:
-        routes += realtime_routes(jobs, streams)
+        routes += realtime_routes(jobs, streams, model)
     if films is not None:
         routes += film_routes(films, handlers.send_file)
     routes += docs_routes(makes_videos=jobs is not None and recordings is not None)
@@ -200,7 +200,7 @@ class _Handlers:
             ],
         }
         if stream is not None:
-            coming = coming_prompts(stream)
+            coming = coming_of(stream)
             unknown = await self._model.unknown_of(prompts_from_now(stream, coming))
             found = {"coming": coming, "unknown_words": unknown}
             return JsonResponse({**status_of(stream), **found, **common})
@@ -282,7 +282,7 @@ class _Handlers:
             await run_in_threadpool(stream.control.replace_story, cues)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        return JsonResponse({"coming": coming_prompts(stream)}, 202)
+        return JsonResponse({"coming": coming_of(stream)}, 202)
 
     async def thumbnail(self, request: Request) -> Response:
         thumbnails = self._require_stream(request).status.thumbnails

@@ -154,6 +154,8 @@ class AccessMiddleware:
         path, is_http = scope["path"], scope["type"] == "http"
         if is_http:  # the endpoint of a WebSocket has a limit of its own
             send = _with_headers(_timed(send, scope.get("state", {}).get("abort")))
+        else:
+            send = _without_length(send)
         if not self._access.knows_host(headers.get("host", "")):
             await refusal(path, 400, "this address is not served here")(scope, receive, send)
             return
@@ -230,6 +232,18 @@ def _bearer(headers: Headers) -> str | None:
     """The key in `Authorization: Bearer KEY`; None for a request without that header."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _without_length(send: Send) -> Send:
+    """Send the refusal of a WebSocket without its length, which versions of uvicorn add again."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "websocket.http.response.start":
+            others = [each for each in message["headers"] if each[0].lower() != b"content-length"]
+            message = {**message, "headers": others}
+        await send(message)
+
+    return sent
 
 
 def _unauthorized(path: str) -> Response:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from sana_stream._files import parse_json
-from sana_stream._prompts import MOST_BLOCKS
+from sana_stream._prompts import MOST_BLOCKS, blocks_of_chunks
 
 BODY_LIMIT = 64 << 10  # bytes
 UPLOAD_LIMIT = 16 << 20  # bytes of a request with a file
@@ -88,7 +88,7 @@ async def read_prompt(request: Request) -> tuple[str, int | None]:
     """A prompt as one line of text, and over how many blocks it is blended in.
 
     The body is text, without a number; or a JSON object with `prompt` and optionally
-    `transition_blocks`, or `transition_chunks` in its place.
+    `transition_blocks`, or in its place `transition_chunks`, which counts one more.
     """
     if not _is_json(request):
         return await read_text(request), None
@@ -99,9 +99,11 @@ async def read_prompt(request: Request) -> tuple[str, int | None]:
     blocks, chunks = fields.transition_blocks, fields.transition_chunks
     if blocks is not None and chunks is not None:
         raise HTTPException(
-            400, "transition_blocks and transition_chunks are the same: leave one of them out"
+            400, "transition_blocks and transition_chunks are both lengths: leave one of them out"
         )
-    return " ".join(fields.prompt.split()), chunks if blocks is None else blocks
+    if chunks is not None:
+        blocks = blocks_of_chunks(chunks)
+    return " ".join(fields.prompt.split()), blocks
 
 
 async def read_text(request: Request) -> str:

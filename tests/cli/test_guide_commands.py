@@ -24,6 +24,8 @@ from sana_stream.cli.run_config import run_config
 from ..command import environment
 from ..ports import await_taken, free_port
 from ..programs import need
+from ..streaming.outputs.test_audio import write_sound
+from ..streaming.outputs.whip_receiver import missing, whip_receiver
 
 pytestmark = pytest.mark.programs
 HERE = Path(__file__).parent
@@ -48,9 +50,10 @@ def streaming_lines(program: str = "sana-stream") -> list[str]:
 
 LINES = streaming_lines()
 PIPES = [line for line in LINES if "|" in line]
-ADDRESSES = [line for line in LINES if "://" in line]
+WHIP = [line for line in LINES if "whip://" in line]
+ADDRESSES = [line for line in LINES if "://" in line and line not in WHIP]
 FILES = [line for line in LINES if line not in PIPES + ADDRESSES and "--endless" in line]
-LIVE = [line for line in LINES if line not in PIPES + ADDRESSES + FILES]
+LIVE = [line for line in LINES if line not in PIPES + ADDRESSES + WHIP + FILES]
 
 
 @pytest.fixture
@@ -133,6 +136,18 @@ def test_address_receives_the_stream(tmp_path: Path, shell: dict[str, str], line
     assert count(out) >= FRAMES - (LOST if scheme == "srt" else 0)
     if "story.mp4" in line:
         assert count(tmp_path / "story.mp4") == FRAMES
+
+
+@pytest.mark.skipif(bool(missing()), reason=str(missing()))
+def test_whip_endpoint_receives_the_stream(tmp_path: Path, shell: dict[str, str]) -> None:
+    need("bash")
+    (line,) = WHIP
+    write_sound(tmp_path / "music.mp3")
+    with whip_receiver() as receiver:
+        command = ["bash", "-c", line.replace(":8889", f":{receiver.port}")]
+        subprocess.run(command, cwd=tmp_path, env=shell, check=True, timeout=TIMEOUT_SECONDS)
+        assert sum(packet["marker"] for packet in receiver.packets("video")) == FRAMES
+        assert receiver.packets("audio")
 
 
 def test_segments_and_playlist_have_all_frames(tmp_path: Path, shell: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from sana_stream import Run, RunConfig
 from sana_stream.engine.engine import Engine
 from sana_stream.engine.story.read import read_story
+from sana_stream.streaming.run.model_facts import EMBEDDED_EXAMPLES
 
 from ..command import light_environment
 from ..forked import popen
@@ -221,6 +222,15 @@ def test_kill_and_resume_gives_identical_video(
     assert "files identical" in whole
 
 
+def test_example_pictures_are_small_stills(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    run("example_pictures", *tiny, "--folder", tmp_path)
+    made = {path.name: path for path in tmp_path.glob("*.webp")}
+    assert set(made) == {example.picture for example in EMBEDDED_EXAMPLES}
+    for path in made.values():
+        assert path.stat().st_size <= 8192
+        assert Image.open(path).format == "WEBP"
+
+
 def test_every_example_has_a_test() -> None:
     tests = Path(__file__).parents[1]
     files = (*tests.glob("examples/test_*.py"), *tests.glob("gpu/test_*.py"))
@@ -241,7 +251,7 @@ def test_compare_prints_ratio_of_versions(
 
 
 def test_first_picture_prints_a_ratio(light: None, capfd: pytest.CaptureFixture[str]):
-    few = ("--repeats", "1", "--decode-frames", "1")
+    few = ("--repeats", "1", "--seconds", "0.5", "--decode-frames", "1")
     run("first_picture", EXAMPLES.parent, *few)
     assert re.search(r"[0-9]+\.[0-9]+", capfd.readouterr().out)
 

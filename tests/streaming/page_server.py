@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from blocks import colour, make_block
 
@@ -47,11 +48,13 @@ def main() -> None:
     parser.add_argument("--jobs", action="store_true", help="wait for jobs")
     parser.add_argument("--second", action="store_true", help="next to a stream without blocks")
     parser.add_argument("--root-path", default="", help="below which the page is served")
+    parser.add_argument("--films", type=Path, help="with finished films, and words of a model")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     current, queue = StreamRegistry(), JobQueue() if options.jobs else None
     access = AccessPolicy.on(options.host, options.port, WebOptions(root_path=options.root_path))
-    with WebServer(current, access, queue) as server:
+    more = {} if options.films is None else model_and_films(options.films)
+    with WebServer(current, access, queue, **more) as server:
         say(f"at {server.access.url()}")
         say(f"watch {server.access.url(Role.VIEW)}")
         if options.second:
@@ -64,6 +67,21 @@ def main() -> None:
             queue.end(job)
         run(current, LiveControl(), options.record, options.blocks, STORY)
         Event().wait()
+
+
+def model_and_films(folder: Path) -> dict[str, Any]:
+    """What a server of the embedded model shows besides its streams."""
+    from sana_stream.engine.loading.vocabulary import Vocabulary
+    from sana_stream.streaming.run.films import RecordedFilms
+    from sana_stream.streaming.run.model_facts import EMBEDDED_EXAMPLES, word_finder
+    from sana_stream.streaming.run.recordings import Recordings
+    from sana_stream.streaming.web.served_model import ServedModel
+
+    recordings = Recordings(folder, keep=True, limit=None)
+    recordings.check()
+    words = Vocabulary(frozenset(("red", "boat", "sails", "sea")))
+    model = ServedModel(word_finder(words), EMBEDDED_EXAMPLES)
+    return {"films": RecordedFilms(recordings), "model": model}
 
 
 def run(
@@ -97,6 +115,8 @@ def run(
             prompt = changes.prompt or (planned[-1] if planned else prompt)
             if changes.blend:
                 run_status.set_notice(f"over {changes.blend} blocks")
+            if changes.image is not None:
+                run_status.set_notice(f"a picture of {len(changes.image)} bytes")
             block = make_block(index, start, 16 + (index == 0), prompt)
             frames = block.frames.repeat(SCALE, 1).repeat(SCALE, 2)
             frames[:, 9 * SCALE :] = colour(prompt)

@@ -150,7 +150,7 @@ OPENERS: dict[str, Opener] = {
     "tcp, listening": tcp_listening,
     "unix": unix,
     "udp": udp,
-    **({"rtmp through ffmpeg": rtmp} if shutil.which("ffmpeg") else {}),
+    **({"rtmp": rtmp} if shutil.which("ffmpeg") else {}),
     "page": page,
 }
 

@@ -9,17 +9,19 @@ from starlette.websockets import WebSocket
 from sana_stream.streaming.control.job_queue import JobQueue
 from sana_stream.streaming.web.auth import Role
 from sana_stream.streaming.web.registry import StreamRegistry
+from sana_stream.streaming.web.served_model import ServedModel
 
 from .connection import RealtimeConnection
 from .session import RealtimeSession
 
 
-def realtime_routes(jobs: JobQueue, streams: StreamRegistry) -> list[BaseRoute]:
+def realtime_routes(jobs: JobQueue, streams: StreamRegistry, model: ServedModel) -> list[BaseRoute]:
     """The route of sessions over a WebSocket.
 
     Args:
         jobs: the queue that sessions submit to.
         streams: those that have begun.
+        model: makes them.
     """
 
     async def serve(websocket: WebSocket) -> None:
@@ -28,6 +30,6 @@ def realtime_routes(jobs: JobQueue, streams: StreamRegistry) -> list[BaseRoute]:
             await websocket.send_denial_response(refusal)
             return
         await websocket.accept()
-        await RealtimeSession(RealtimeConnection(websocket), jobs, streams).run()
+        await RealtimeSession(RealtimeConnection(websocket), jobs, streams, model).run()
 
     return [WebSocketRoute("/v1/realtime/video", serve)]

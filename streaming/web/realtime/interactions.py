@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import uuid4
 
-from sana_stream._prompts import IMAGE_MARK
+from sana_stream._prompts import IMAGE_MARK, blocks_of_chunks
 from sana_stream.errors import CommandError
 from sana_stream.streaming.control.live_control import LiveControl
 
@@ -60,8 +60,7 @@ class Interactions:
 
     def _change(self, interaction: Interaction, event_id: str) -> None:
         chunks, text = interaction.transition_chunks, interaction.event.prompt
-        # the protocol counts the chunk that has the new prompt alone, a blend does not
-        blocks = None if chunks is None else max(0, chunks - 1)
+        blocks = None if chunks is None else blocks_of_chunks(chunks)
         try:
             if IMAGE_MARK in text:
                 raise CommandError(f"{IMAGE_MARK} names a picture, which a prompt here cannot have")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from sana_stream._files import parse_json
 from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import safe_text
 from sana_stream.errors import SanaStreamError
 from sana_stream.streaming.control.live_control import PROMPT_LIMIT
+from sana_stream.streaming.control.stream_request import StreamRequest, given_fields
 from sana_stream.streaming.web.request_body import unique_keys
 
 CONTROL_BYTES = 128 << 10  # of one message of a client
@@ -44,18 +45,32 @@ class ExtraParams(_ClientMessage):
     """How chunks are sent."""
 
     pace_to_media_time: bool = False
-    pacing_lead_seconds: float = Field(0.0, ge=0, le=LEAD_LIMIT)
+    pacing_lead_seconds: float = Field(default=0.0, ge=0, le=LEAD_LIMIT)
 
 
-class SessionStart(_ClientMessage):
-    """The first message of a client: what is generated."""
+class SessionStart(StreamRequest):
+    """The first message of a client: what is generated, and how it is sent."""
 
     type: Literal["session.start"]
-    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
     format: str = "m4s"
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    seconds: float | None = Field(None, gt=0, lt=1e9)
+    model: str | None = Field(None, max_length=500)
+    width: int | None = Field(None, ge=1, le=99_999)  # in place of `size`, with `height`
+    height: int | None = Field(None, ge=1, le=99_999)
     extra_params: ExtraParams = ExtraParams()
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height: give both, or none of them")
+        if self.width is not None and self.size is not None:
+            raise ValueError("width and size are both sizes: leave one of them out")
+        return self
+
+    @property
+    def job_fields(self) -> dict[str, Any]:
+        """The fields of the job that makes the stream."""
+        fields = given_fields(self)
+        return fields if self.width is None else fields | {"size": f"{self.width}x{self.height}"}
 
 
 class PromptEvent(_ClientMessage):
@@ -120,7 +135,9 @@ def parse_message(text: str | None) -> ClientMessage:
 
 
 def _first_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
+    first: Any = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":
+        return safe_text(first["ctx"]["error"], 300)
     where = ".".join(str(step) for step in first["loc"][1:])
     return safe_text(f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}", 300)
 
@@ -142,31 +159,34 @@ class ServerMessage(BaseModel):
         return json.dumps(self.model_dump(), separators=(",", ":"))
 
 
-class SessionQueued(ServerMessage):
+class SessionMessage(ServerMessage):
+    """A message about a session that was accepted."""
+
+    request_id: str
+
+
+class SessionQueued(SessionMessage):
     """The session waits for its turn."""
 
     type: Literal["session.queued"] = "session.queued"
-    request_id: str
     stream_id: int
     place: int  # 1 for the next one
 
 
-class VideoStart(ServerMessage):
+class VideoStart(SessionMessage):
     """The stream begins."""
 
     type: Literal["video.start"] = "video.start"
-    request_id: str
     stream_id: int  # its page is /streams/ID/
     format: Literal["m4s"] = "m4s"
     mime: str  # for Media Source Extensions
     config: dict[str, object]
 
 
-class ChunkMetadata(ServerMessage):
+class ChunkMetadata(SessionMessage):
     """Describes the binary message that follows."""
 
     type: Literal["video.chunk_metadata"] = "video.chunk_metadata"
-    request_id: str
     kind: Literal["media"] = "media"
     num_frames: int
     byte_length: int
@@ -177,11 +197,10 @@ class ChunkMetadata(ServerMessage):
     completed_event_ids: tuple[str, ...] = ()
 
 
-class InteractionQueued(ServerMessage):
+class InteractionQueued(SessionMessage):
     """An interaction takes effect with the next block."""
 
     type: Literal["session.interaction.queued"] = "session.interaction.queued"
-    request_id: str
     event_id: str
 
 
@@ -191,11 +210,10 @@ class SessionPong(ServerMessage):
     type: Literal["session.pong"] = "session.pong"
 
 
-class SessionDone(ServerMessage):
+class SessionDone(SessionMessage):
     """The last message of a session."""
 
     type: Literal["session.done"] = "session.done"
-    request_id: str
     chunks: int
     stopped: bool  # before its whole length
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 from starlette.concurrency import run_in_threadpool
 
+from sana_stream._text import safe_text
 from sana_stream.errors import JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
 from sana_stream.streaming.web.registry import ActiveStream, StreamRegistry
+from sana_stream.streaming.web.served_model import ServedModel
 
 from .connection import RealtimeConnection, SessionEnded
 from .delivery import ChunkDelivery
@@ -18,10 +22,10 @@ from .interactions import Interactions
 from .messages import (
     ErrorMessage,
     InteractionQueued,
-    ServerMessage,
     SessionDone,
     SessionError,
     SessionInteraction,
+    SessionMessage,
     SessionPing,
     SessionPong,
     SessionQueued,
@@ -43,12 +47,18 @@ class RealtimeSession:
         connection: of the client, accepted.
         jobs: the queue.
         streams: those that have begun.
+        model: makes them.
     """
 
     def __init__(
-        self, connection: RealtimeConnection, jobs: JobQueue, streams: StreamRegistry
+        self,
+        connection: RealtimeConnection,
+        jobs: JobQueue,
+        streams: StreamRegistry,
+        model: ServedModel,
     ) -> None:
         self._connection = connection
+        self._model = model
         self._jobs = jobs
         self._streams = streams
         self._request_id = f"video_stream-{uuid4().hex}"
@@ -73,10 +83,10 @@ class RealtimeSession:
         except SessionEnded:
             pass
         finally:
-            if self._job is not None:
+            if self._job is not None and not self._stopped:
                 self._jobs.cancel(self._job.id)
 
-    async def _until_first(self, *coroutines) -> None:
+    async def _until_first(self, *coroutines: Coroutine[Any, Any, None]) -> None:
         """Run until one ends, cancel the others, and raise what it raised."""
         tasks = [asyncio.create_task(each) for each in coroutines]
         try:
@@ -107,9 +117,12 @@ class RealtimeSession:
         return start
 
     async def _submit(self, start: SessionStart) -> StreamJob:
-        fields = {"prompt": start.prompt, "seed": start.seed, "seconds": start.seconds}
+        if start.model not in (None, self._model.name):
+            asked = safe_text(start.model, 80)
+            message = f"the model {asked!r} does not exist: this server has {self._model.name!r}"
+            raise SessionError("model_not_found", message, close=_POLICY)
         try:
-            return await run_in_threadpool(self._jobs.submit, fields, keep=False)
+            return await run_in_threadpool(self._jobs.submit, start.job_fields, keep=False)
         except (QueueFullError, StoreError) as error:
             raise SessionError("queue_full", str(error), close=_LATER) from error
         except JobError as error:
@@ -201,7 +214,7 @@ class RealtimeSession:
     def _find(self, job: StreamJob) -> StreamJob | None:
         return next((each for each in self._jobs.jobs() if each.id == job.id), None)
 
-    async def _send(self, kind: type[ServerMessage], **fields: object) -> None:
+    async def _send(self, kind: type[SessionMessage], **fields: Any) -> None:
         await self._connection.send(kind(request_id=self._request_id, **fields))
 
     async def _report(self, error: SessionError) -> None:

@@ -4,7 +4,7 @@ export const root = new URL(".", import.meta.url).pathname; // of the server
 export const base = location.pathname.match(/^.*\/streams\/\d+\//)?.[0] ?? root; // of the stream
 
 // A request that was refused or not answered; its message is the server's reason.
-export class RequestError extends Error {
+class RequestError extends Error {
   constructor(message, status = 0) {
     super(message);
     this.status = status; // 0: no answer
@@ -29,7 +29,7 @@ export async function getJson(path, seconds) {
 }
 
 // Send an object as JSON; returns the answer as JSON, or null where it has no content.
-export async function sendJson(method, path, content) {
+async function sendJson(method, path, content) {
   const headers = { "Content-Type": "application/json" };
   const response = await request(path, { method, headers, body: JSON.stringify(content) });
   const text = await response.text();

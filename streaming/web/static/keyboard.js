@@ -4,6 +4,7 @@ import { goBack, togglePause } from "./controls.js";
 import { showDialog } from "./dialogs.js";
 import { $, make } from "./dom.js";
 import { toggleFull, toggleSharp, toggleTheatre } from "./screen-size.js";
+import { toggleSound } from "./sound.js";
 import { player, togglePlay } from "./stage.js";
 
 const STEP = 5; // seconds
@@ -19,6 +20,7 @@ const KEYS = [
   [["B"], "Go back 10 seconds", goBack],
   [["F"], "Full screen", toggleFull],
   [["T"], "Theatre mode", toggleTheatre],
+  [["M"], "Sound on or off, where the stream has some", toggleSound],
   [["S"], "Sharp or smooth pixels", toggleSharp],
   [["?"], "This list", showKeys],
 ];

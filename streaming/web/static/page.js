@@ -10,6 +10,7 @@ import { startRing } from "./ring.js";
 import { startScreenSize } from "./screen-size.js";
 import { startSettings } from "./settings.js";
 import { startShare } from "./share.js";
+import { startSound } from "./sound.js";
 import { startStage } from "./stage.js";
 import { startStart } from "./start.js";
 import { startStatusLine } from "./status-line.js";
@@ -20,6 +21,7 @@ import { startWords } from "./words.js";
 
 startStatusLine();
 startStage();
+startSound();
 startScreenSize();
 startRing();
 startComposer();

@@ -28,6 +28,8 @@ function fit() {
   screen.style.width = `${width * scale}px`;
   screen.style.height = `${height * scale}px`;
   $("video").classList.toggle("sharp", sharp);
+  const above = isPhone ? `${$("stage").offsetHeight + 8}px` : ""; // where the stage stays
+  document.documentElement.style.scrollPaddingTop = above;
 }
 
 function render() {

@@ -18,7 +18,7 @@ const REST_SECONDS = 8; // after the user has scrolled, before the strip follows
 const strip = $("strip");
 let restUntil = 0;
 let fromBefore = 0;
-let scrollTo = null; // where the strip was scrolled to by itself
+let scrolledTo = 0; // where the strip was scrolled to last
 
 function renderRuler() {
   const { from, to } = range();
@@ -36,13 +36,23 @@ function renderRuler() {
   ruler.replaceChildren(...ticks);
 }
 
+function scrollTo(x) {
+  strip.scrollLeft = x;
+  scrolledTo = strip.scrollLeft; // inside its limits
+}
+
+function noticeScroll() {
+  if (Math.abs(strip.scrollLeft - scrolledTo) < 2) return;
+  scrolledTo = strip.scrollLeft;
+  restUntil = performance.now() + REST_SECONDS * 1000;
+}
+
 function follow() {
+  noticeScroll();
   const busy = performance.now() < restUntil || strip.contains(document.activeElement);
   if (busy || document.querySelector(":popover-open")) return;
   const wanted = Math.max(0, Math.round(xOf(earliest()) - strip.clientWidth * EDGE));
-  if (Math.abs(strip.scrollLeft - wanted) < 2) return;
-  scrollTo = wanted;
-  strip.scrollLeft = wanted;
+  if (Math.abs(strip.scrollLeft - wanted) >= 2) scrollTo(wanted);
 }
 
 function render(now) {
@@ -53,7 +63,7 @@ function render(now) {
   $("track").style.setProperty("--made", `${xOf(now.seconds)}px`);
   $("track").classList.toggle("directed", mayDirect());
   $("add").hidden = !mayDirect();
-  if (from !== fromBefore) strip.scrollLeft -= (from - fromBefore) * pixels();
+  if (from !== fromBefore) scrollTo(strip.scrollLeft - (from - fromBefore) * pixels());
   fromBefore = from;
   renderRuler();
   renderFilm();
@@ -115,8 +125,7 @@ function zoomBy(step) {
   const middle = timeAt(strip.scrollLeft + strip.clientWidth / 2);
   if (!zoom(step)) return;
   render(status());
-  scrollTo = Math.max(0, Math.round(xOf(middle) - strip.clientWidth / 2));
-  strip.scrollLeft = scrollTo;
+  scrollTo(xOf(middle) - strip.clientWidth / 2);
 }
 
 function addPrompt(event) {
@@ -138,11 +147,6 @@ export function startStrip() {
   $("zoom-in").addEventListener("click", () => zoomBy(1));
   $("zoom-out").addEventListener("click", () => zoomBy(-1));
   $("add").addEventListener("click", addPrompt);
-  strip.addEventListener("scroll", () => {
-    if (scrollTo === null || Math.abs(strip.scrollLeft - scrollTo) > 2) {
-      restUntil = performance.now() + REST_SECONDS * 1000;
-    }
-    scrollTo = null;
-  });
+  strip.addEventListener("scroll", noticeScroll);
   addEventListener("resize", () => render(status()));
 }

@@ -11,10 +11,12 @@ from xml.etree import ElementTree
 import pytest
 
 from sana_stream.streaming import OutputOptions, StreamSpec, VideoFormat
+from sana_stream.streaming.audio import AudioLoop, AudioTrack
 from sana_stream.streaming.outputs.open import open_output
 
 from ...command import run
 from ...streaming.blocks import HEIGHT, WIDTH, blocks, pour
+from ...streaming.outputs.test_audio import write_sound
 
 PROMPTS = ("a red boat", "a red boat", "rain & <wind>", "night falls")
 
@@ -69,6 +71,18 @@ def test_final_cut_gets_each_prompt_with_its_frames(here: Path, fps: float):
     assert (form.get("width"), form.get("height")) == (str(WIDTH), str(HEIGHT))
     assert frames(asset.get("duration")) == 65
     assert asset[0].get("src") == (here / "film.mp4").as_uri()
+
+
+def test_final_cut_gets_the_sound(here: Path):
+    write_sound(here / "a.wav")
+    spec = StreamSpec(VideoFormat(WIDTH, HEIGHT, 16), audio=AudioTrack(AudioLoop(here / "a.wav")))
+    output = open_output("film.mp4", spec)
+    pour(output, blocks(1))
+    output.close()
+    assert run("cues", "film.mp4", "--out", "film.fcpxml") == 0
+    (asset,) = ElementTree.parse("film.fcpxml").getroot().iter("asset")
+    assert (asset.get("hasAudio"), asset.get("audioChannels")) == ("1", "2")
+    assert asset.get("audioRate") == "48000"
 
 
 def _clips(otio: Any, found: Any) -> list[Any]:

@@ -63,7 +63,7 @@ def until(socket: ClientConnection, kind: str) -> dict[str, Any]:
 
 
 def decoded(video: bytes) -> np.ndarray:
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
@@ -84,7 +84,7 @@ def expected(engine: Engine, seed: int, switch: int, frames: int) -> np.ndarray:
 def test_frames_are_those_of_a_plain_run_and_of_the_recording(
     served: Served, tmp_path: Path, tiny_engine: Engine
 ) -> None:
-    chunks, video = [], b""
+    chunks, video, fields = [], b"", {}
     with session(served, seed=5, seconds=1.25) as socket:
         for message in socket:
             if isinstance(message, bytes):
@@ -131,8 +131,22 @@ def test_sessions_end_with_their_client_or_with_the_server(
         "stream-0002.mp4",
     ]
     assert len(pictures(films / "stream-0002.mp4")) % 8 == 1, "whole blocks"
-    assert not list(films.glob("*.job.json"))
-    assert not list(films.glob("*.ckpt")), "the next server does not continue them"
+    assert not list(films.glob("*.job.json")), "the next server does not continue them"
+
+
+def test_settings_of_a_session_are_those_of_its_stream(served: Served) -> None:
+    asked = {"width": 64, "height": 48, "fps": 32, "num_frames": 5, "model": "tiny"}
+    with session(served, **asked, num_inference_steps=2, negative_prompt="fog") as socket:
+        refused = until(socket, "error")
+        assert refused["code"] == "invalid_request"
+        assert "guidance" in refused["message"]
+    with session(served, **asked, num_inference_steps=2, guidance_scale=4) as socket:
+        config = until(socket, "video.start")["config"]
+        assert config == {**config, **asked, "num_inference_steps": 2, "guidance_scale": 4}
+        video = b"".join(part for part in socket if isinstance(part, bytes))
+    assert decoded(video).shape == (5, 48, 64, 3)
+    with session(served, width=33, height=48) as socket:
+        assert until(socket, "error")["code"] == "invalid_request"
 
 
 def test_the_example_saves_a_video(

@@ -140,7 +140,8 @@ def test_a_file_with_sound_is_not_continued_without(tmp_path: Path, track: Audio
         open_output(path, StreamSpec(VIDEO), OutputOptions(resume_frames=17))
     assert path.read_bytes() == before
     output = open_output(silent := tmp_path / f"b{suffix}", StreamSpec(VIDEO))
-    pour(output, blocks(1))  # and is killed
+    pour(output, blocks(1))
+    del output  # as killed: its lock is free
     with pytest.raises(InvalidOutputError, match="cannot be resumed: it has no sound"):
         write(silent, track, resume_frames=17)
 

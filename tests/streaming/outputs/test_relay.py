@@ -7,10 +7,11 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -19,14 +20,16 @@ import av
 import psutil
 import pytest
 
-from sana_stream.errors import InvalidOutputError, OutputError
+from sana_stream.errors import InvalidOutputError, OutputCancelled, OutputError
 from sana_stream.streaming.audio import AudioLoop, AudioTrack
-from sana_stream.streaming.outputs import addresses, child, network, relay
+from sana_stream.streaming.outputs import addresses, child, network, relay, relay_protocols
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.pump import OutputPump
+from sana_stream.streaming.outputs.relay_muxer import RelayMuxer
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
+from ...certificates import write_certificate
 from ...ports import await_taken, free_port
 from ...programs import needs
 from ..blocks import HEIGHT, WIDTH, blocks, number_of, pour
@@ -81,16 +84,21 @@ class Endpoint:
     """An HTTP server that answers everything with one status, and keeps what it got."""
 
     def __init__(self, status: int) -> None:
+        self.body = b""
+        endpoint = self
         self.requests: list[tuple[str, str, str | None]] = []
         requests = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 requests.append((self.command, self.path, self.headers["authorization"]))
+                if status < 400 or "?late" in self.path:
+                    while size := int(self.rfile.readline(), 16):
+                        endpoint.body += self.rfile.read(size + 2)[:-2]
                 self.send_response(status)
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002
                 pass
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -114,7 +122,7 @@ def test_a_server_gets_every_frame_and_the_sound(
     assert frames_of(out) == list(range(65))
     with av.open(str(out)) as container:
         packets = [p for p in container.demux(audio=0) if p.pts is not None]
-    times = [float(p.pts * p.time_base) for p in packets]
+    times = [float((p.pts or 0) * (p.time_base or 0)) for p in packets]
     assert times[-1] - times[0] == pytest.approx(65 / FPS - 1024 / 48000, abs=0.025)
     steps = {round(b - a, 2) for a, b in pairwise(times)}
     assert steps == {0.02}, "no gap between blocks"
@@ -173,7 +181,7 @@ def test_an_endpoint_that_refuses_is_reported(
     status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = Endpoint(status)
-    monkeypatch.setenv(relay.TOKEN_VARIABLE, "of-the-environment")
+    monkeypatch.setenv(relay_protocols.TOKEN_VARIABLE, "of-the-environment")
     with pytest.raises(InvalidOutputError) as error:
         open_output(f"http://127.0.0.1:{endpoint.port}/live?whip&room=1", SPEC)
     with pytest.raises(InvalidOutputError):
@@ -184,6 +192,39 @@ def test_an_endpoint_that_refuses_is_reported(
         ("POST", "/live?room=1", "Bearer of-the-environment"),
         ("POST", "/live", "Bearer s ecret"),
     ]
+
+
+def test_a_server_that_refuses_a_body_is_reported() -> None:
+    endpoint = Endpoint(403)
+    with pytest.raises(InvalidOutputError, match=r"^http://.*: server returned 403 forbidden$"):
+        open_output(f"http://user:pass@127.0.0.1:{endpoint.port}/in", SPEC)
+    assert endpoint.requests == [("POST", "/in", "Basic dXNlcjpwYXNz")]
+    output = open_output(f"http://127.0.0.1:{endpoint.port}/in?late", SPEC)
+    pour(output, blocks(1))
+    with pytest.raises(OutputError, match="server returned 403 forbidden"):
+        output.close()
+    taking = Endpoint(201)
+    output = open_output(f"http://127.0.0.1:{taking.port}/in", SPEC)
+    pour(output, blocks(1))
+    output.close()
+    with av.open(io.BytesIO(taking.body), "r") as container:
+        assert sum(1 for _ in container.decode(video=0)) == 17
+
+
+def test_a_certificate_that_nobody_has_issued_is_refused(tmp_path: Path) -> None:
+    (both := tmp_path / "both.pem").write_bytes(write_certificate(tmp_path / "a.pem").read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with suppress(OSError):
+            context.wrap_socket(connection, server_side=True)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with pytest.raises(InvalidOutputError, match=r"^https://[^ ]*: .*certificate"):
+        open_output(f"https://127.0.0.1:{server.getsockname()[1]}/in", SPEC)
 
 
 def test_an_endpoint_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +238,9 @@ def test_an_endpoint_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyPat
 
 def test_a_connection_that_was_not_used_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may have given it up, while the model was loaded."""
-    monkeypatch.setitem(relay.PROTOCOLS, "http", relay.Protocol("mpegts", idle=0.1))
+    monkeypatch.setitem(
+        relay_protocols.PROTOCOLS, "http", relay_protocols.Protocol("mpegts", idle=0.1)
+    )
     server = socket.create_server(("127.0.0.1", 0))
     got: list[bytes] = []
 
@@ -215,7 +258,7 @@ def test_a_connection_that_was_not_used_is_made_again(monkeypatch: pytest.Monkey
     pour(output, blocks(2))
     output.close()
     thread.join(TIMEOUT_SECONDS)
-    assert len(got[0]) < 1000 < len(got[1])
+    assert got[0].endswith(b"\r\n\r\n"), "nothing but the head"
     assert got[1].endswith(b"\r\n0\r\n\r\n"), "the body has not come to its end"
 
 
@@ -261,7 +304,7 @@ def test_settings_that_a_protocol_does_not_take() -> None:
 def test_a_pyav_without_the_muxer_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
-    monkeypatch.setattr(relay, "formats_available", {"flv", "mpegts"})
+    monkeypatch.setattr(av, "formats_available", {"flv", "mpegts"})
     program = tmp_path / "ffmpeg"
     program.write_text(f"#!{shutil.which('sh')}\necho ' E {'whip' if installed else 'flv'} WHIP'\n")
     program.chmod(0o755)
@@ -274,10 +317,10 @@ def test_a_pyav_without_the_muxer_is_reported(
 def test_every_block_of_whip_is_marked() -> None:
     """RTP has no place for metadata, so user data of H.264 has it."""
     spec = StreamSpec(VIDEO, EncoderSettings("h264"))
-    muxer = relay.RelayMuxer(relay.describe("whip://127.0.0.1/x", relay.PROTOCOLS["whip"], spec),
-                             spec)  # fmt: skip
+    whip = relay_protocols.PROTOCOLS["whip"]
+    muxer = RelayMuxer(relay_protocols.describe("whip://127.0.0.1/x", whip, spec), spec)
     for block in blocks(2):
-        assert b"trainedAlgorithmicMedia" in io.BytesIO(muxer.add(block)).read()
+        assert b"trainedAlgorithmicMedia" in muxer.add(block)
 
 
 @needs_receiver
@@ -296,6 +339,21 @@ def test_whip_delivers_frames_and_sound_and_ends_its_session(track: AudioTrack) 
             ("POST", "/live", "Bearer token"),
             ("DELETE", "/session/1", "Bearer token"),
         ]
+
+
+@needs_receiver
+def test_whip_ends_its_session_when_the_run_is_stopped() -> None:
+    """Also while what was sent is still played."""
+    with whip_receiver() as receiver:
+        spec, stop = StreamSpec(VideoFormat(WIDTH, HEIGHT, 5)), threading.Event()
+        output = open_output(f"whip://127.0.0.1:{receiver.port}/live", spec, stop=stop)
+        pour(output, blocks(2))  # 6.6 seconds
+        stop.set()
+        with pytest.raises(OutputCancelled):
+            output.close()
+        await_that(lambda: len(receiver.requests()) == 2, "the session was not ended")
+        assert receiver.requests()[1][0] == "DELETE"
+    assert not children()
 
 
 @needs_receiver

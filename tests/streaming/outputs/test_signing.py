@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sana_stream.streaming.outputs.signing import remove_signature
 
 from ...certificates import check_credentials, write_certificate
 from ...command import run
+from ...programs import need
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, pour
 
 SPEC = StreamSpec(
@@ -142,3 +145,15 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(InvalidOutputError, match=r"pip install 'sana-stream\[sign\]'"):
         open_output(tmp_path / "a.mp4", SPEC, OutputOptions(sign=tmp_path / "c.pem"))
+
+
+@pytest.mark.programs
+def test_certificate_of_the_guide_signs(tmp_path: Path):
+    need("bash", "openssl")
+    pytest.importorskip("c2pa", reason="needs sana-stream[sign]")
+    guide = Path(__file__).parents[3] / "examples" / "guides" / "marking.md"
+    (block,) = re.findall(r"```sh\n(openssl .*?)```", guide.read_text("utf-8"), re.DOTALL)
+    done = subprocess.run(["bash", "-ec", block], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    write(path := tmp_path / "a.mp4", count=1, sign=tmp_path / "sign.pem")
+    check_credentials(path, 17)

@@ -275,10 +275,10 @@ def test_file_created_meanwhile_is_not_overwritten(
 ) -> None:
     recordings, opened = Recordings(tmp_path, keep=True, limit=None), Recordings.open
 
-    def late(self: Recordings, path: Path, *more: Any) -> LimitedRecording:
+    def late(self: Recordings, path: Path, *more: Any, **named: Any) -> LimitedRecording:
         if path.name == "stream-0001.mp4":
             path.write_bytes(b"theirs")
-        return opened(self, path, *more)
+        return opened(self, path, *more, **named)
 
     monkeypatch.setattr(Recordings, "open", late)
     path, recording = recordings.begin(1, VIDEO, Metadata(), print)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from sana_stream.streaming.run.runner import Run
 from ...command import pictures, run
 from ...interruptions import LIVE, at_block, interrupt, posix
 
-Change = Callable[[LiveControl], None]
+Change = Callable[[LiveControl], object]
 
 
 def submit_at(monkeypatch: pytest.MonkeyPatch, changes: dict[int, Change]) -> None:
@@ -35,7 +36,7 @@ def submit_at(monkeypatch: pytest.MonkeyPatch, changes: dict[int, Change]) -> No
     monkeypatch.setattr(LiveControl, "drain", drained)
 
 
-def story(*cues: tuple[float, str] | tuple[float, str, int]) -> Change:
+def story(*cues: tuple[Any, ...]) -> Change:
     return lambda control: control.replace_story([ScheduledPrompt(*cue) for cue in cues])
 
 
@@ -53,7 +54,7 @@ def frames_of(engine: Engine, blocks: int, turns: dict[int, tuple[str, int]]) ->
 EDITS: dict[int, Change] = {
     # blocks start at frames 0, 9, 17, 25 ..., at 16 frames a second
     9: story((2.0, "the moon")),
-    17: lambda control: (control.prompt("a fox"), None)[1],
+    17: lambda control: control.prompt("a fox"),
     25: story((33 / 16, "the night falls", 2), (3.5, "the sun"), (4.0, "never")),
     41: story((0.1, "skipped"), (0.2, "the hill")),
 }
@@ -88,7 +89,7 @@ def test_changed_story_is_resumed(
     """A checkpoint holds the story as it was changed, by a client or in its file."""
     monkeypatch.setattr("secrets.token_hex", lambda size: "ab" * size)  # the id of a live run
     file = Path("story.txt")
-    watched = {9: lambda _: file.write_text("a red boat\n0:02 the moon\n")}
+    watched: dict[int, Change] = {9: lambda _: file.write_text("a red boat\n0:02 the moon\n")}
     changes: dict[int, Change] = watched if kind == "watched" else {9: story((2.0, "the moon"))}
     for name in ("b.mp4", "a.mp4"):
         file.write_text("a red boat\n")
@@ -116,7 +117,7 @@ def test_changed_story_is_resumed(
     ],
 )
 def test_schedule_that_does_not_fit_is_refused(
-    cues: list[tuple[float, str]], message: str, tiny_engine: Engine, tmp_path: Path
+    cues: list[tuple[Any, ...]], message: str, tiny_engine: Engine, tmp_path: Path
 ) -> None:
     config = RunConfig(
         story="a red boat",

@@ -31,7 +31,9 @@ def pixels_of(data: bytes) -> np.ndarray:
 
 
 def config(folder: str) -> RunConfig:
-    return RunConfig("a red boat", [f"{folder}/%04d.png"], seconds=30, directed=True)
+    return RunConfig(
+        "a red boat", [f"{folder}/%04d.png"], seconds=30, directed=True, checkpoint=True
+    )
 
 
 def made(

@@ -51,7 +51,7 @@ def test_prompts_and_commands(current: StreamRegistry, server: WebServer) -> Non
         ("~3 a fox", "text/plain"),
         ('{"prompt": "~3 a fox"}', "application/json"),
         ('{"prompt": "a fox", "transition_blocks": 3}', "application/json"),
-        ('{"prompt": "a fox", "transition_chunks": 3}', "application/json"),
+        ('{"prompt": "a fox", "transition_chunks": 4}', "application/json"),
     ],
 )
 def test_prompts_are_blended_in(

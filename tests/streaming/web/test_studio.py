@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from ...command import start
+from ..outputs.test_audio import write_sound
 from .browser import ABSENT, TIMEOUT_SECONDS, WHY_ABSENT, Browser
 
 pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)]
 
 STATUS = "return fetch('status').then((answer) => answer.json())"
 COMING = "[...document.querySelectorAll('#cues .coming')]"
-TAB, ENTER, ESCAPE, DELETE, RIGHT = "\ue004", "\ue007", "\ue00c", "\ue017", "\ue014"
+ENTER, ESCAPE, DELETE, RIGHT = "\ue007", "\ue00c", "\ue017", "\ue014"
 SHIFT = "\ue008"
 
 
@@ -26,7 +27,10 @@ SHIFT = "\ue008"
 def serving(folder: Path, model: Path) -> Iterator[str]:
     """A server of the tiny model; gives its address."""
     argv = ("serve", "--port", "0", "--model", model, "--record", "films", "--streams", "2")
-    process = start(*argv, "--overcommit", "--checkpoint-every", "0.1s", cwd=folder)
+    write_sound(folder / "a.wav")
+    process = start(
+        *argv, "--audio", "a.wav", "--overcommit", "--checkpoint-every", "0.1s", cwd=folder
+    )
     try:
         line = process.stderr.readline().decode()  # type: ignore[union-attr]
         assert "the page is at" in line, line
@@ -40,11 +44,6 @@ def status(browser: Browser) -> dict[str, Any]:
     return browser.run(STATUS)
 
 
-def prompts(browser: Browser, kind: str) -> list[str]:
-    script = f"return [...document.querySelectorAll('#cues .{kind}')].map((e) => e.textContent)"
-    return browser.run(script)
-
-
 def point(browser: Browser, script: str) -> tuple[int, int]:
     """The middle of an element, or another point, in the window."""
     x, y = browser.run(f"return (({script}))")
@@ -53,7 +52,6 @@ def point(browser: Browser, script: str) -> tuple[int, int]:
 
 AT = """(() => {{
   const box = document.getElementById("track").getBoundingClientRect();
-  const cue = document.querySelector("#cues [role=option]");
   const ruler = [...document.querySelectorAll("#ruler span")].slice(0, 2);
   const seconds = (text) => text.split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
   const [a, b] = ruler.map((tick) => [seconds(tick.textContent), tick.offsetLeft]);
@@ -73,6 +71,11 @@ def test_a_film_is_directed_by_pointer_and_keyboard(tmp_path: Path, tiny_folder:
         browser.wait("document.body.dataset.state === 'running'")
         browser.wait(f"document.querySelector('#film img') && {COMING}.length === 0")
         assert status(browser)["seed"] == 7
+        # Its sound is off at first.
+        browser.press("m", "body")
+        browser.wait("!document.getElementById('video').muted")
+        browser.run("document.getElementById('sound').click()")
+        browser.wait("document.getElementById('video').muted")
         assert status(browser)["total_seconds"] == 300
         # A prompt is typed at a place of the strip that is still to come.
         browser.click(*point(browser, AT.format(20, 0.75)))

@@ -67,8 +67,9 @@ class Maker:
             self._jobs.end(job, failure)
 
     def _make(self, job: StreamJob, control: LiveControl) -> None:
-        frames = None if job.seconds is None else round(job.seconds * FPS)
-        feed, status = LiveFeed(VIDEO), RunStatus(VIDEO, job.story, job.seed, frames)
+        request = job.request
+        frames = None if request.seconds is None else round(request.seconds * FPS)
+        feed, status = LiveFeed(VIDEO), RunStatus(VIDEO, request.title, request.seed, frames)
         self.prepare(feed)
         self._current.begin(feed, control, status, None, job.id)
         allowed = self.allowed.setdefault(job.id, Semaphore(0))

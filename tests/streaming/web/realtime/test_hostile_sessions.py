@@ -38,7 +38,14 @@ FIRST = [
     ('{"type": "session.start", "prompt": "x", "lora": {}}', "invalid_message"),
     ('{"type": "session.start", "prompt": "x", "extra_params": {"a": 1}}', "invalid_message"),
     ('{"type": "session.start", "prompt": "x", "format": "mp4"}', "unsupported_format"),
-    ('{"type": "session.start", "prompt": " "}', "invalid_request"),
+    ('{"type": "session.start", "prompt": " "}', "invalid_message"),
+    ('{"type": "session.start", "prompt": "x", "width": 96}', "invalid_message"),
+    (
+        '{"type": "session.start", "prompt": "x", "size": "9x9", "width": 9, "height": 9}',
+        "invalid_message",
+    ),
+    ('{"type": "session.start", "prompt": "x", "seconds": 1, "num_frames": 9}', "invalid_message"),
+    ('{"type": "session.start", "prompt": "x", "model": "gpt-9"}', "model_not_found"),
     (b"\x00\x01", "invalid_message"),
     (json.dumps({"type": "session.start", "prompt": "x" * CONTROL_BYTES}), "message_too_large"),
 ]
@@ -91,7 +98,7 @@ def test_a_message_beyond_all_limits_closes_the_connection(
 
 def test_a_full_queue_is_reported(server: WebServer, jobs: JobQueue, viewer: Client) -> None:
     for _ in range(WAITING_LIMIT):
-        jobs.submit({"story": "a boat"})
+        jobs.submit({"prompt": "a boat"})
     viewer.begin()
     assert viewer.message()["code"] == "queue_full"
     assert viewer.closed() == 1013

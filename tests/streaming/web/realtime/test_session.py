@@ -118,8 +118,18 @@ def test_the_stream_of_a_client_that_disconnects_is_cancelled(
         viewer.until("video.start")
         viewer.socket.socket.close()  # without a closing handshake
     await_that(lambda: jobs.jobs()[0].state is JobState.CANCELLED, "it is still made")
-    assert streams.newest is not None
-    await_that(lambda: not streams.newest.feed.viewers, "it is still watched")
+    stream = streams.newest
+    assert stream is not None
+    await_that(lambda: not stream.feed.viewers, "it is still watched")
+
+
+def test_a_client_may_leave_after_its_stop(server: WebServer, jobs: JobQueue, maker: Maker) -> None:
+    with client(server.access.port) as viewer:
+        viewer.begin()
+        viewer.until("video.start")
+        viewer.send("session.stop")
+    await_that(lambda: jobs.jobs()[0].is_over, "it is still made")
+    assert jobs.jobs()[0].state is JobState.FINISHED
 
 
 @pytest.mark.parametrize("end", ["cancelled", "server", "failed"])

@@ -15,6 +15,7 @@ from sana_stream.streaming.web.realtime.connection import RealtimeConnection, Se
 from sana_stream.streaming.web.realtime.messages import SessionPong
 from sana_stream.streaming.web.realtime.session import RealtimeSession
 from sana_stream.streaming.web.registry import StreamRegistry
+from sana_stream.streaming.web.served_model import ANY_MODEL
 from sana_stream.streaming.web.status import RunStatus
 
 from ...blocks import blocks
@@ -29,7 +30,7 @@ class Served:
         self.socket, self.jobs, self.streams = FakeSocket(), JobQueue(), StreamRegistry()
         self.feed, self.control = LiveFeed(VIDEO), LiveControl()
         connection = RealtimeConnection(self.socket)  # type: ignore[arg-type]
-        session = RealtimeSession(connection, self.jobs, self.streams)
+        session = RealtimeSession(connection, self.jobs, self.streams, ANY_MODEL)
         self.task = asyncio.create_task(session.run())
 
     async def begin(self, made: int, **params: object) -> None:

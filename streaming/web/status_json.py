@@ -1,4 +1,4 @@
-"""The state of a stream as JSON, with what clients have requested since its last block."""
+"""The state of a stream as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .registry import ActiveStream
 
 
 def status_of(stream: ActiveStream) -> dict[str, object]:
-    """What the page shows of a stream, for JSON."""
+    """The state of a stream as `/status` has it, without what depends on the client."""
     snapshot = stream.status.snapshot()
     paused = stream.control.paused and snapshot.state != "finished"
     return {
@@ -31,7 +31,7 @@ def prompts_from_now(stream: ActiveStream, coming: list[dict[str, object]]) -> I
     yield from (str(cue["prompt"]) for cue in coming)
 
 
-def coming_prompts(stream: ActiveStream) -> list[dict[str, object]]:
+def coming_of(stream: ActiveStream) -> list[dict[str, object]]:
     """The prompts that are still to come, with those that a client has just scheduled."""
     snapshot = stream.status.snapshot()
     waiting = stream.control.waiting_story
