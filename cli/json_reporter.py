@@ -28,7 +28,7 @@ class JsonReporter(PlainReporter):
     """
 
     def __init__(self, log: JsonLog, stream: int | None = None) -> None:
-        super().__init__(Console(file=log))
+        super().__init__(Console(stderr=True))
         self._log = log
         self._stream = stream
 

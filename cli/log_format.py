@@ -88,7 +88,7 @@ class JsonLog(io.TextIOBase):
         return True
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - read only
         """That of the stream below."""
         return self.file.encoding
 

@@ -80,7 +80,7 @@ class JsonServeReporter(ServeReporter):
     """Writes a server's lines as JSON objects, with the stream of each."""
 
     def __init__(self, log: JsonLog) -> None:
-        super().__init__(Console(file=log), 1)
+        super().__init__(Console(stderr=True), 1)
         self._json = log
 
     def note(self, line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import av
@@ -83,7 +83,9 @@ class SingleBlockContainer:
             container.mux([*pictures, *samples])
         return buffer.getvalue()
 
-    def _explained(self, kind: type[OutputError] | type[InvalidOutputError]):
+    def _explained(
+        self, kind: type[OutputError] | type[InvalidOutputError]
+    ) -> AbstractContextManager[None]:
         return explain_encoder_errors(self._tracks.codec, self._tracks.video, kind)
 
     @contextmanager

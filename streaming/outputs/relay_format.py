@@ -103,5 +103,5 @@ def pack_packets(packets: Iterable[tuple[int, Packet]]) -> bytes:
 def read_packets(read: Callable[[int], bytes]) -> Iterator[RelayedPacket]:
     """The packets up to the end of the stream; raises EOFError where it breaks off."""
     while read(1) == PACKET:
-        *head, key, size = _HEAD.unpack(read(_HEAD.size))
-        yield RelayedPacket(*head, bool(key), read(size))
+        track, pts, dts, duration, key, size = _HEAD.unpack(read(_HEAD.size))
+        yield RelayedPacket(track, pts, dts, duration, bool(key), read(size))

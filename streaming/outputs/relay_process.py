@@ -16,7 +16,7 @@ import ssl
 import sys
 import time
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import av
@@ -141,9 +141,9 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of the server is not accepted: {error.verify_message}"
     text = str(getattr(error, "strerror", None) or error or type(error).__name__)
-    log = error.log if isinstance(error, FFmpegError) else None
+    log: Any = error.log if isinstance(error, FFmpegError) else None  # level, part, message
     if log is not None and text.lower().startswith(_VAGUE):
-        text = log[2].strip().splitlines()[0]
+        text = str(log[-1]).strip().partition("\n")[0] or text
     return safe_text(text).rstrip(".")
 
 

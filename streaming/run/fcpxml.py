@@ -46,8 +46,8 @@ def fcpxml_text(
         *(resources, "format"), id="r1", frameDuration=time(1), width=width, height=height
     )
     asset = ElementTree.SubElement(
-        *(resources, "asset"), id="r2", name=video.name, start="0s", duration=time(frames),
-        hasVideo="1", format="r1", **(_SOUND if sound else {}),
+        *(resources, "asset", _SOUND if sound else {}), id="r2", name=video.name, start="0s",
+        duration=time(frames), hasVideo="1", format="r1",
     )  # fmt: skip
     ElementTree.SubElement(
         *(asset, "media-rep"), kind="original-media", src=video.absolute().as_uri()

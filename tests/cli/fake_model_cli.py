@@ -22,7 +22,7 @@ from sana_stream.engine.block import BlockPlan
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.pipe import claim_stdout
 from sana_stream.streaming.outputs.pump import OutputPump
-from sana_stream.streaming.run.outputs import open_outputs
+from sana_stream.streaming.run.outputs import audio_of, open_outputs
 from sana_stream.streaming.run.plan import NEW_VIDEO
 from sana_stream.streaming.video_format import VideoFormat
 
@@ -51,7 +51,7 @@ def main() -> None:
     )
     with (
         OutputLocks() as locks,
-        open_outputs(plan, locks, Event(), stdout) as outputs,
+        open_outputs(plan, locks, Event(), stdout, audio_of(config)) as outputs,
         OutputPump(outputs) as pump,
     ):
         for block in blocks(BLOCKS):

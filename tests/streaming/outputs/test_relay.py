@@ -98,7 +98,7 @@ class Endpoint:
                 self.send_response(status)
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002
                 pass
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -122,7 +122,7 @@ def test_a_server_gets_every_frame_and_the_sound(
     assert frames_of(out) == list(range(65))
     with av.open(str(out)) as container:
         packets = [p for p in container.demux(audio=0) if p.pts is not None]
-    times = [float(p.pts * p.time_base) for p in packets]
+    times = [float((p.pts or 0) * (p.time_base or 0)) for p in packets]
     assert times[-1] - times[0] == pytest.approx(65 / FPS - 1024 / 48000, abs=0.025)
     steps = {round(b - a, 2) for a, b in pairwise(times)}
     assert steps == {0.02}, "no gap between blocks"
@@ -207,7 +207,7 @@ def test_a_server_that_refuses_a_body_is_reported() -> None:
     output = open_output(f"http://127.0.0.1:{taking.port}/in", SPEC)
     pour(output, blocks(1))
     output.close()
-    with av.open(io.BytesIO(taking.body)) as container:
+    with av.open(io.BytesIO(taking.body), "r") as container:
         assert sum(1 for _ in container.decode(video=0)) == 17
 
 

@@ -51,11 +51,11 @@ def fetch(
 def test_addresses_hold_below_the_path_of_a_proxy(current: StreamRegistry, prefix: str) -> None:
     """The proxy may remove the path or pass it on."""
     stream_of(current).feed.write(next(blocks()))
+    order = json.dumps({"story": "a fox"})
     with serving(current, WebOptions(root_path=prefix)) as server:
         for before in {"", prefix}:
             assert ask(server, f"{before}/status")[0] == 200
             assert ask(server, f"{before}/streams/1/status")[0] == 200
-            order = json.dumps({"story": "a fox"})
             code, answer = ask(server, f"{before}/streams", order, Content_Type="application/json")
             assert code == 201
             links = json.loads(answer)["links"]
