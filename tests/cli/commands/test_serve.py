@@ -81,7 +81,8 @@ def test_streams_are_queued_controlled_ended_and_recorded(served: Served, tmp_pa
     served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
     assert served.states() == ["running", "queued"]
     assert served.json("/status")["seed"] == 3
-    assert served.json("/status")["coming"] == [{"start": 641, "prompt": "a fox"}]
+    coming = {"start": 641, "prompt": "a fox", "transition_blocks": 0}
+    assert served.json("/status")["coming"] == [coming]
     assert served.ask("POST", "/prompt", {"prompt": "the night falls"})[0] == 202
     served.await_that(lambda: len(served.json("/status")["shown"]) == 2)
     turn = served.json("/status")["shown"][1]
