@@ -193,9 +193,9 @@ def _plan_row(placement: Placement, plan: RunPlan) -> tuple[str, str, Text]:
     how = f" (picture {image})" if image is not None else ""
     how += f" (blended in over {_count(blend, 'block')})" if blend else ""
     shown_prompt = Text(safe_text(prompt + how, MESSAGE_LIMIT))
-    if placement.frame is None:
+    if placement.frame is None or placement.block is None:
         return asked, "never: no block starts while it is due", shown_prompt
-    shown = f"{format_time(plan.seconds_of(placement.frame))} (block {placement.block})"
+    shown = f"{format_time(plan.seconds_of(placement.frame))} (block {placement.block + 1})"
     return asked, shown, shown_prompt
 
 

@@ -208,4 +208,4 @@ class Block:
         else:
             place = f"{self.start / self.fps:.2f} to {end / self.fps:.2f} s"
             made += f" ({speed / self.fps:.2f}x real time)"
-        return [f"block {self.index}", place, f"{count} frames of {width}x{height}", made]
+        return [f"block {self.index + 1}", place, f"{count} frames of {width}x{height}", made]

@@ -43,13 +43,13 @@ def sample_until_finite(
         states_healthy, finite = torch.stack((healthy, is_finite(latents))).cpu().tolist()
         if not states_healthy:
             raise HealthError(
-                f"the memory before block {span.index} (from frame {span.start}) is not finite;"
+                f"the memory before block {span.index + 1} (from frame {span.start}) is not finite;"
                 f" {_ADVICE}"
             )
         if finite:
             return latents, attempt + 1
     raise HealthError(
-        f"block {span.index} (from frame {span.start}) has non-finite latents after {ATTEMPTS}"
+        f"block {span.index + 1} (from frame {span.start}) has non-finite latents after {ATTEMPTS}"
         f" attempts with different noise; {_ADVICE}"
     )
 
@@ -66,7 +66,8 @@ def check_frames(finite: Tensor, span: BlockSpan) -> None:
     """
     if not finite.tolist():
         raise HealthError(
-            f"the frames of block {span.index} (from frame {span.start}) are not finite; {_ADVICE}"
+            f"the frames of block {span.index + 1} (from frame {span.start}) are not finite;"
+            f" {_ADVICE}"
         )
 
 
@@ -84,7 +85,7 @@ def are_healthy(states: tuple[StreamState, ...]) -> Tensor:
 def out_of_memory(span: BlockSpan) -> HealthError:
     """The error for a device without enough memory for a block."""
     return HealthError(
-        f"the device has no memory left for block {span.index} (from frame {span.start});"
+        f"the device has no memory left for block {span.index + 1} (from frame {span.start});"
         " end other programs on it and resume from the checkpoint, or start again with a smaller"
         " size or shorter blocks"
     )

@@ -161,7 +161,7 @@ class DriftGuard:
             return None
         self._reference = replace(current, cooldown=BEGINNING_BLOCKS, last=stats)
         action = self._act(current.recovery)
-        return f"block {block.index} has drifted by a factor of {self.drift:.1f}; {action}"
+        return f"block {block.index + 1} has drifted by a factor of {self.drift:.1f}; {action}"
 
     def with_reference(self, snapshot: Snapshot) -> Snapshot:
         """The session's snapshot with the drift reference, to be saved."""

@@ -42,7 +42,7 @@ def test_block_is_shown_as_its_frames(block: Block) -> None:
     assert np.abs(pictures.astype(int) - frames).max() < 12
     assert sum(times) == round(1000 * len(frames) / 16)
     assert shown.attributes["img"]["alt"] == "a red boat"
-    for text in ("a red boat", "block 0", "0.00 to 0.56 s", "9 frames of 48x32", "made in"):
+    for text in ("a red boat", "block 1", "0.00 to 0.56 s", "9 frames of 48x32", "made in"):
         assert text in shown.text
     assert "frames 0 to 8" in Shown(replace(block, fps=None)._repr_html_()).text
     assert "\n" not in repr(block)

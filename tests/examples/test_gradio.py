@@ -23,7 +23,8 @@ from ..programs import needs
 
 pytestmark = [
     pytest.mark.skipif(
-        importlib.util.find_spec("gradio") is None, reason="the package gradio is not installed"
+        importlib.util.find_spec("gradio") is None,
+        reason="gradio and its packages take 180 MB, so no extra has them: pip install gradio",
     ),
     pytest.mark.programs,
     needs("ffmpeg", "ffprobe"),

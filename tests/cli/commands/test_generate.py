@@ -178,9 +178,9 @@ def test_run_logs_prompts_and_summary(
     assert lines[1] == "to story.mp4"
     rows = [" ".join(line.split()) for line in lines[3:6]]
     assert rows == [
-        "0:00 0:00 (block 0) a red boat",
+        "0:00 0:00 (block 1) a red boat",
         "0:00.9 never: no block starts while it is due the [bold]night",
-        "0:01 0:01.062 (block 2) a fox",
+        "0:01 0:01.062 (block 3) a fox",
     ]
     assert "from frame 17 (0:01.062): a fox" in lines
     assert any(line.startswith("block 4/4, 0:02 of 0:02, ") for line in lines)

@@ -48,7 +48,7 @@ def test_guard_acts_once_and_waits(tiny_engine: Engine, action: str, words: str)
     good = session.snapshot()
     block = with_brightness(session, 0.8)
     before = session.snapshot()
-    assert guard.check(block) == f"block 2 has drifted by a factor of {0.82 / 0.27:.1f}; {words}"
+    assert guard.check(block) == f"block 3 has drifted by a factor of {0.82 / 0.27:.1f}; {words}"
     match action:
         case "warn":
             assert session.snapshot() is before

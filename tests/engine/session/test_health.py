@@ -55,7 +55,7 @@ def test_always_non_finite_block_leaves_session_unchanged(tiny_engine: Engine):
     take(session, 2)
     before = session.snapshot()
     with pytest.raises(
-        HealthError, match=r"block 2 \(from frame 17\) has non-finite latents after 3"
+        HealthError, match=r"block 3 \(from frame 17\) has non-finite latents after 3"
     ):
         next(session)
     assert session.snapshot() is before
@@ -75,7 +75,7 @@ def test_invalid_attention_memory_is_refused(tiny_engine: Engine, value: float):
     bad = replace(slot, sums=AttentionState(slot.sums.S, torch.full_like(slot.sums.z, value)))
     memory = replace(state.memory, slots=(bad,))
     session.advance_to(replace(session.snapshot(), states=(replace(state, memory=memory),)))
-    with pytest.raises(HealthError, match=r"memory before block 2 \(from frame 17\)"):
+    with pytest.raises(HealthError, match=r"memory before block 3 \(from frame 17\)"):
         next(session)
 
 
@@ -85,7 +85,7 @@ def test_non_finite_frames_are_refused(tiny_engine: Engine, monkeypatch: pytest.
     monkeypatch.setattr(
         tiny_engine.vae, "decode", lambda *given: (decode(*given)[0] * float("inf"), VAECache(()))
     )
-    with pytest.raises(HealthError, match="the frames of block 0"):
+    with pytest.raises(HealthError, match="the frames of block 1 "):
         next(session)
 
 
@@ -124,7 +124,7 @@ def test_out_of_memory_leaves_session_unchanged(
 
     with monkeypatch.context() as patch:
         patch.setattr(*part, raise_out_of_memory)
-        with pytest.raises(HealthError, match=r"no memory left for block 1 \(from frame 9\)"):
+        with pytest.raises(HealthError, match=r"no memory left for block 2 \(from frame 9\)"):
             next(session)
     assert session.snapshot() is before
     assert same(take(session, 2), take(tiny_engine.session("a red boat"), 3)[1:])

@@ -133,7 +133,7 @@ def test_device_out_of_memory_ends_run(
         at_block(patch, 3, lambda: patch.setattr(WanVAE, "decode", raise_out_of_memory))
         assert make("a.mp4", *tiny) == 1
     said = capfd.readouterr().err.splitlines()
-    assert "the device has no memory left for block 3 (from frame 25)" in said[-1]
+    assert "the device has no memory left for block 4 (from frame 25)" in said[-1]
     assert "resume it with: sana-stream resume a.mp4" in said
     assert len(pictures("a.mp4")) == 25
     assert same_when_resumed(tiny)
