@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,12 +21,9 @@ ALLOWED_IN_VIDEOS = {
 }
 
 
-class CreateVideo(VideoSettings):
-    """A film that is asked for; it has `prompt` or `story`."""
-
-    model: str | None = Field(default=None, max_length=500, description="as /v1/models lists it")
-    seconds: str | float | None = Field(
-        default=None,
+Length = Annotated[
+    str | float | None,
+    Field(
         union_mode="left_to_right",
         description=f"length of the video; absent, without num_frames: {SECONDS}",
         json_schema_extra={
@@ -36,7 +33,15 @@ class CreateVideo(VideoSettings):
                 {"type": "null"},
             ]
         },
-    )
+    ),
+]
+
+
+class CreateVideo(VideoSettings):
+    """A film that is asked for; it has `prompt` or `story`."""
+
+    model: str | None = Field(default=None, max_length=500, description="as /v1/models lists it")
+    seconds: Length = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -53,7 +58,7 @@ class RemixVideo(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
-    seconds: str | float | None = CreateVideo.model_fields["seconds"]
+    seconds: Length = None
 
 
 class VideoError(BaseModel):

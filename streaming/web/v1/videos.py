@@ -79,13 +79,9 @@ class Videos:
             JobError, StoreError: as `JobQueue.submit`.
         """
         job = self._jobs.submit(fields, keep=keep, picture=picture)
-        film = KeptVideo(
-            id=f"video_{secrets.token_hex(16)}",
-            stream=job.id,
-            created_at=int(time.time()),
-            remixed_from=remixed_from,
-            **facts,
-        )
+        made = {"id": f"video_{secrets.token_hex(16)}", "created_at": int(time.time())}
+        made |= {"stream": job.id, "remixed_from": remixed_from}
+        film = KeptVideo.model_validate(made | facts)
         self._index.put(film)
         job = self._job(film) or job
         if job.is_over:  # it ended before it was in the index

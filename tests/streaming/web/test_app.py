@@ -22,7 +22,7 @@ from ..http_client import VIDEO, ask, status, stream_of
 STATIC = [  # the files that the page loads
     f"/{file.name}"
     for file in resources.files("sana_stream.streaming.web").joinpath("static").iterdir()
-    if file.name != "page.html"
+    if not file.name.endswith(".html")
 ]
 
 

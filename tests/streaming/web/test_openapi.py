@@ -55,7 +55,7 @@ def test_answers_conform_to_the_description(served: LocalServer, mode: str) -> N
         max_examples=10,
         deadline=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         database=None,
         derandomize=True,
     )
