@@ -77,7 +77,7 @@ def test_every_route_is_described_or_named(tmp_path: Path) -> None:
     document = openapi_document(app.routes)
     described = {(method, path) for path, found in document["paths"].items() for method in found}
     served = {
-        (method.lower(), re.sub(r":\w+}", "}", route.path))
+        (method.lower(), re.sub(r":\w+}", "}", getattr(route, "path", "")))
         for route in app.routes
         for method in (getattr(route, "methods", None) or {"WEBSOCKET"}) - {"HEAD"}
     }
