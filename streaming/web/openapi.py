@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from sana_stream.streaming.control.stream_request import StreamRequest
 
-from .request_body import PromptBody, TextBody
+from .request_body import CommandBody, PromptBody
 from .v1 import schema
 
 _JSON, _TEXT = "application/json", "text/plain"
@@ -108,7 +108,7 @@ STREAMS = (
         status=202,
     ),
     Operation(
-        *("post", f"{_STREAM}/command", "Give a command such as /pause", _TEXT, TextBody),
+        *("post", f"{_STREAM}/command", "Give a command such as /pause", _TEXT, CommandBody),
         errors=_MADE,
         status=202,
     ),
