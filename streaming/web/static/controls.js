@@ -33,13 +33,13 @@ export function rewindTo(seconds) {
 
 export async function end() {
   const question = {
-    title: "End the stream?",
+    title: "Stop the stream?",
     text: "The video so far is kept.",
-    yes: "End the stream",
+    yes: "Stop the stream",
     danger: true,
   };
   if (await confirmed(question)) {
-    tell(() => command("/stop"), "The stream ends after the current block.");
+    tell(() => command("/stop"), "The stream stops after the current block.");
   }
 }
 
