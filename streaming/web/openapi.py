@@ -81,7 +81,9 @@ VIDEOS = (
         file="input_reference",
     ),
     Operation("get", _FILM, "Show how far a film is", schema.Video, errors=_READ),
-    Operation("delete", _FILM, "Remove or cancel a film", schema.DeletedVideo, errors=_READ),
+    Operation(
+        *("delete", _FILM, "Remove or cancel a film", schema.DeletedVideo), errors=(*_READ, 503)
+    ),
     Operation(
         *("get", f"{_FILM}/content", "Get the file of a film, or a picture of it", "video/mp4"),
         errors=(400, 401, 403, 404, 409, 503),

@@ -57,15 +57,15 @@ class ServedModel:
 
     async def unknown_in(self, prompt: str) -> list[dict[str, object]]:
         """The unknown words of a prompt for JSON; none for a model that reads any word."""
-        find = self.unknown_words
-        found = [] if find is None else await run_in_threadpool(find, prompt)
-        return [asdict(each) for each in found]
+        return (await self.unknown_of([prompt])).get(prompt, [])
 
     async def unknown_of(self, prompts: Iterable[str]) -> dict[str, list[dict[str, object]]]:
         """The unknown words of each of the first 50 prompts that have some, by prompt."""
+        if (find := self.unknown_words) is None:
+            return {}
         asked = list(dict.fromkeys(prompts))[:_MOST_PROMPTS]
-        found = {prompt: await self.unknown_in(prompt) for prompt in asked}
-        return {prompt: words for prompt, words in found.items() if words}
+        found = await run_in_threadpool(lambda: {prompt: find(prompt) for prompt in asked})
+        return {prompt: list(map(asdict, words)) for prompt, words in found.items() if words}
 
 
 ANY_MODEL = ServedModel()

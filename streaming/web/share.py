@@ -9,6 +9,7 @@ from contextlib import suppress
 from urllib.parse import quote
 
 import psutil
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,13 +32,16 @@ def share_handler(access: AccessPolicy) -> Callable[[Request], Awaitable[Respons
         """
         tokens = _tokens(access, request.state.role)
         path = root_of(request) + request.scope["path"].removesuffix("share")
-        links = [
-            {"role": role, "url": url, "qr": qr_path(url)}
-            for origin in _origins(access, request)
-            for role, token in tokens
-            for url in [f"{origin}{path}" + (f"?token={quote(token)}" if token else "")]
-        ]
-        return JsonResponse({"links": links})
+
+        def links() -> list[dict[str, object]]:
+            return [
+                {"role": role, "url": url, "qr": qr_path(url)}
+                for origin in _origins(access, request)
+                for role, token in tokens
+                for url in [f"{origin}{path}" + (f"?token={quote(token)}" if token else "")]
+            ]
+
+        return JsonResponse({"links": await run_in_threadpool(links)})
 
     return share
 
