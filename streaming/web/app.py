@@ -182,12 +182,12 @@ class _Handlers:
         }
 
     async def file(self, request: Request) -> Response:
-        content, kind = self.files[request.url.path]
+        content, kind = self.files[request.scope["path"]]
         return Response(content, media_type=kind)
 
     async def page(self, request: Request) -> Response:
         self._find(request)
-        page = relative_page(self._page, request.url.path)
+        page = relative_page(self._page, request.scope["path"])
         return Response(page, media_type="text/html")
 
     async def status(self, request: Request) -> Response:

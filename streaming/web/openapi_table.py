@@ -93,7 +93,9 @@ _VIDEOS = (
         **_PICTURE,
     ),
     Operation("get", _FILM, "Show how far a film is", schema.Video, errors=_READ),
-    Operation("delete", _FILM, "Remove or cancel a film", schema.DeletedVideo, errors=_READ),
+    Operation(
+        *("delete", _FILM, "Remove or cancel a film", schema.DeletedVideo), errors=(*_READ, 503)
+    ),
     Operation(
         *("get", f"{_FILM}/content", "Get the file of a film, or a picture of it"),
         "video/mp4, image/webp",
