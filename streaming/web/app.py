@@ -46,7 +46,7 @@ from .live_feed import LiveFeed
 from .metrics import ServerMetrics
 from .prompt_answer import answer_accepted
 from .registry import ActiveStream, StreamRegistry
-from .request_body import read_prompt, read_text
+from .request_body import read_command, read_prompt
 from .request_metrics import RequestMetricsMiddleware, metrics_route
 from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, busy, hold
 from .root_path import RootPathMiddleware, relative_page
@@ -182,12 +182,12 @@ class _Handlers:
         }
 
     async def file(self, request: Request) -> Response:
-        content, kind = self.files[request.url.path]
+        content, kind = self.files[request.scope["path"]]
         return Response(content, media_type=kind)
 
     async def page(self, request: Request) -> Response:
         self._find(request)
-        page = relative_page(self._page, request.url.path)
+        page = relative_page(self._page, request.scope["path"])
         return Response(page, media_type="text/html")
 
     async def status(self, request: Request) -> Response:
@@ -264,9 +264,9 @@ class _Handlers:
 
     async def prompt(self, request: Request) -> Response:
         stream = self.require_control(request)
-        text, blocks = await read_prompt(request)
+        prompt, blocks = await read_prompt(request)
         try:
-            prompt = stream.control.prompt(text, blocks)
+            prompt = stream.control.prompt(prompt, blocks)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
         if not prompt:
@@ -294,11 +294,11 @@ class _Handlers:
 
     async def command(self, request: Request) -> Response:
         stream = self.require_control(request)
-        text = await read_text(request)
-        if not text.startswith("/"):
+        command = await read_command(request)
+        if not command.startswith("/"):
             raise HTTPException(400, "a command begins with a slash, such as /pause")
         try:
-            stream.control.submit(text, remote=True)
+            stream.control.submit(command, remote=True)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
         return PlainTextResponse("ok\n", 202)

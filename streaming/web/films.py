@@ -13,8 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sana_stream._text import os_reason
+from sana_stream.errors import ConfigError
+
 from .auth import Role, require_control
-from .responses import JsonResponse
+from .responses import JsonResponse, busy
 
 PAGE = 24  # films of one answer, unless the request asks for fewer
 _MOST = 100
@@ -71,12 +74,16 @@ class Films(Protocol):
         ...
 
     def remove(self, film_id: int) -> bool:
-        """Remove a film with what belongs to it; False where there is none."""
+        """Remove a film with what belongs to it; False where there is none.
+
+        Raises:
+            OSError, ConfigError: it cannot be removed.
+        """
         ...
 
 
 SendFile = Callable[[Request, Path, bool], Awaitable[Response]]
-"""Sends a file, of which one knows whether it is complete, as far as downloads are allowed."""
+"""Sends a file, as far as downloads are allowed; the last argument: whether it is complete."""
 
 
 class FilmHandlers:
@@ -110,7 +117,11 @@ class FilmHandlers:
     async def remove(self, request: Request) -> Response:
         """DELETE: remove a film."""
         require_control(request)
-        if not await run_in_threadpool(self._films.remove, request.path_params["id"]):
+        try:
+            found = await run_in_threadpool(self._films.remove, request.path_params["id"])
+        except (OSError, ConfigError) as error:
+            raise busy(f"the film cannot be removed: {os_reason(error)}") from error
+        if not found:
             raise _missing()
         return Response(status_code=204)
 

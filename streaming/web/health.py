@@ -14,7 +14,7 @@ from starlette.routing import Route
 from .registry import StreamRegistry
 from .responses import JsonResponse
 
-OPEN_PATHS = frozenset({"/health", "/ready"})  # for everybody, without a token
+OPEN_PATHS = frozenset({"/health", "/ready"})  # for any client, without a token
 RETRY_SECONDS = 5
 Readiness = Callable[[], str | None]  # why no stream could be made now; None if one could
 

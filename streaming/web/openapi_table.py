@@ -15,7 +15,7 @@ from .cut import CutForm
 from .films import FilmList
 from .health import Health, Ready, Unavailable
 from .prompt_answer import AcceptedPrompt, ComingPrompts
-from .request_body import PromptBody, TextBody
+from .request_body import CommandBody, PromptBody, ReplicaBody
 from .served_model import Examples, KnownWords
 from .share import ShareLinks
 from .story_request import StoryBody
@@ -93,7 +93,9 @@ _VIDEOS = (
         **_PICTURE,
     ),
     Operation("get", _FILM, "Show how far a film is", schema.Video, errors=_READ),
-    Operation("delete", _FILM, "Remove or cancel a film", schema.DeletedVideo, errors=_READ),
+    Operation(
+        *("delete", _FILM, "Remove or cancel a film", schema.DeletedVideo), errors=(*_READ, 503)
+    ),
     Operation(
         *("get", f"{_FILM}/content", "Get the file of a film, or a picture of it"),
         "video/mp4, image/webp",
@@ -138,7 +140,7 @@ _OF_A_STREAM = (
     ),
     Operation(
         *("post", f"{_STREAM}/command", "Give a command such as /pause", "text/plain"),
-        *(TextBody, _MADE),
+        *(CommandBody, _MADE),
         status=202,
     ),
     Operation("get", f"{_STREAM}/live.mp4", "Watch a stream", "video/mp4", errors=_WATCHED),
@@ -191,7 +193,7 @@ _OPERATIONS = (
 _FLEET = (
     Operation("get", "/fleet", "Show the replicas and the counters", errors=(401, 403)),
     Operation(
-        *("post", "/fleet/drain", "Move the streams of a replica away", None, TextBody, _MADE),
+        *("post", "/fleet/drain", "Move the streams of a replica away", None, ReplicaBody, _MADE),
         status=202,
     ),
 )

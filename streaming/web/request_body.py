@@ -21,7 +21,7 @@ BODY_SECONDS = 10.0
 UPLOAD_SECONDS = 60.0
 _DEPTH = 8  # nested lists and objects
 _DATA_URL_PATHS = {"/v1/videos", "/v1/videos/sync"}  # whose JSON may have a picture
-_EXPECTED = 'send text in UTF-8, or JSON: {"text": "…"}'
+_EXPECTED = "send text in UTF-8, or JSON"
 _EXPECTED_PROMPT = (
     'send a prompt in UTF-8, or JSON: {"prompt": "…", "transition_blocks": 4}, with a number from 0'
     f" to {MOST_BLOCKS}"
@@ -35,18 +35,24 @@ _ACCEPTED = {
 }
 
 
-class TextBody(BaseModel):
-    """A line of text."""
-
+class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    text: str
+
+class CommandBody(_Body):
+    """A command of live control, such as `/pause`."""
+
+    command: str
 
 
-class PromptBody(BaseModel):
+class ReplicaBody(_Body):
+    """The name of a replica of a fleet."""
+
+    replica: str
+
+
+class PromptBody(_Body):
     """A prompt, and over how many blocks it is blended in."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     prompt: str
     transition_blocks: int | None = Field(None, ge=0, le=MOST_BLOCKS)
@@ -94,7 +100,7 @@ async def read_prompt(request: Request) -> tuple[str, int | None]:
     `transition_blocks`, or in its place `transition_chunks`, which counts one more.
     """
     if not _is_json(request):
-        return await read_text(request), None
+        return await _read_line(request), None
     try:
         fields = PromptBody.model_validate(await read_json(request))
     except ValidationError as error:
@@ -109,14 +115,14 @@ async def read_prompt(request: Request) -> tuple[str, int | None]:
     return " ".join(fields.prompt.split()), blocks
 
 
-async def read_text(request: Request) -> str:
-    """The body as one line of text, or the field `text` of a JSON object."""
-    if not _is_json(request):
-        return " ".join((await _decoded(request)).split())
-    try:
-        return " ".join(TextBody.model_validate(await read_json(request)).text.split())
-    except ValidationError as error:
-        raise HTTPException(400, _EXPECTED) from error
+async def read_command(request: Request) -> str:
+    """The body as one line of text, or the field `command` of a JSON object."""
+    return await _read_field(request, CommandBody, "command")
+
+
+async def read_replica(request: Request) -> str:
+    """The body as one line of text, or the field `replica` of a JSON object."""
+    return await _read_field(request, ReplicaBody, "replica")
 
 
 async def read_json(request: Request, *, data_url: bool = False) -> object:
@@ -152,6 +158,20 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         raise ValueError("a key is repeated")
     return fields
+
+
+async def _read_line(request: Request) -> str:
+    return " ".join((await _decoded(request)).split())
+
+
+async def _read_field(request: Request, body: type[_Body], name: str) -> str:
+    if not _is_json(request):
+        return await _read_line(request)
+    try:
+        fields = body.model_validate(await read_json(request))
+    except ValidationError as error:
+        raise HTTPException(400, f'{_EXPECTED}: {{"{name}": "…"}}') from error
+    return " ".join(getattr(fields, name).split())
 
 
 def _is_accepted(content_type: str) -> bool:

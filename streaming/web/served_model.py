@@ -82,8 +82,10 @@ class ServedModel:
 
     async def unknown_of(self, prompts: Iterable[str]) -> dict[str, list[dict[str, object]]]:
         """The unknown words of each of the first 50 prompts that have some, by prompt."""
+        if (find := self.unknown_words) is None:
+            return {}
         asked = list(dict.fromkeys(prompts))[:_MOST_PROMPTS]
-        found = {prompt: await self.unknown_in(prompt) for prompt in asked}
+        found = await run_in_threadpool(lambda: {prompt: find(prompt) for prompt in asked})
         return {
             prompt: [asdict(word) for word in words] for prompt, words in found.items() if words
         }

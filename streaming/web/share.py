@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from urllib.parse import quote
 
 import psutil
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -55,13 +56,16 @@ def share_handler(access: AccessPolicy) -> Callable[[Request], Awaitable[Respons
         """
         tokens = _tokens(access, request.state.role)
         path = root_of(request) + request.scope["path"].removesuffix("share")
-        links = [
-            ShareLink(role, url, qr_path(url))
-            for origin in _origins(access, request)
-            for role, token in tokens
-            for url in [f"{origin}{path}" + (f"?token={quote(token)}" if token else "")]
-        ]
-        return JsonResponse(asdict(ShareLinks(links)))
+
+        def links() -> list[ShareLink]:
+            return [
+                ShareLink(role, url, qr_path(url))
+                for origin in _origins(access, request)
+                for role, token in tokens
+                for url in [f"{origin}{path}" + (f"?token={quote(token)}" if token else "")]
+            ]
+
+        return JsonResponse(asdict(ShareLinks(await run_in_threadpool(links))))
 
     return share
 

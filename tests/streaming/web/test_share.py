@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -74,3 +75,20 @@ def test_a_qr_code_draws_every_dark_module(text: str) -> None:
         if begin == back
     }
     assert drawn == {(x, y) for y, row in enumerate(rows) for x, dark in enumerate(row) if dark}
+
+
+def test_codes_are_not_drawn_in_the_event_loop(
+    current: StreamRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take tens of milliseconds, during which no viewer would get video."""
+    threads: list[str] = []
+
+    def draw(text: str) -> dict[str, object]:
+        threads.append(threading.current_thread().name)
+        return qr_path(text)
+
+    monkeypatch.setattr(share, "qr_path", draw)
+    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
+        assert links(server, f"/share?token={server.access.control_token}", Host="a.example")
+    assert threads
+    assert "web server" not in threads

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sana_stream.streaming.web.v1.video_index import KeptVideo
+
 from ...command import pictures
 from ..serving.local_server import LocalServer, serving
 
@@ -335,3 +337,45 @@ def test_films_outlive_the_server(
         assert served.ask("DELETE", f"/v1/videos/{whole}")[0] == 200
         assert not (tmp_path / "stream-0001.mp4").exists()
     assert index.read_text().count("\n") == 3
+
+
+def test_ids_of_streams_without_a_file_are_not_given_again(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    """A film of an earlier server may have failed, or lost its recording since."""
+    kept = {"created_at": 1, "model": "m", "prompt": "p", "seconds": "1", "size": ""}
+    failed = KeptVideo(id=f"video_{1:032x}", stream=1, error_code="failed", error="e", **kept)
+    interrupted = KeptVideo(id=f"video_{2:032x}", stream=2, **kept)
+    lines = [film.model_dump_json(exclude_none=True) for film in (failed, interrupted)]
+    (tmp_path / "videos.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    with serving(tmp_path, tiny_folder) as served:
+        film = completed(served)
+        assert served.json(f"/v1/videos/{film}")["stream"] == 3
+        states = [each["status"] for each in served.json("/v1/videos?order=asc")["data"]]
+    assert states == ["failed", "failed", "completed"]
+
+
+def test_film_that_cannot_be_removed_stays(
+    served: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = completed(served)
+    stream = served.json(f"/v1/videos/{film}")["stream"]
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "unlink", fail)
+        for path in (f"/v1/videos/{film}", f"/films/{stream}"):
+            status, body, _ = served.ask("DELETE", path)
+            assert (status, b"cannot be removed: permission denied" in body) == (503, True), body
+    assert served.json(f"/v1/videos/{film}")["status"] == "completed"
+    assert served.ask("DELETE", f"/v1/videos/{film}")[0] == 200
+
+
+def test_a_branch_with_a_picture_is_refused(served: LocalServer, folder: Path) -> None:
+    body = form("xyz", ("branch_from", b'{"stream": 1}', False), ("image", picture(), True))
+    kind = {"Content-Type": "multipart/form-data; boundary=xyz"}
+    status, answer, _ = served.ask("POST", "/streams", body, kind)
+    assert (status, b"leave the picture out" in answer) == (400, True), answer
+    assert not list(folder.glob("*.start.*"))
