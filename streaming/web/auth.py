@@ -159,7 +159,7 @@ class AccessMiddleware:
         if not self._access.knows_host(headers.get("host", "")):
             await refusal(path, 400, "this address is not served here")(scope, receive, send)
             return
-        if is_http and (refused := refused_body(scope["method"], headers)) is not None:
+        if is_http and (refused := refused_body(scope["method"], path, headers)) is not None:
             await refusal(path, *refused)(scope, receive, send)
             return
         foreign = _is_foreign(headers)

@@ -45,6 +45,15 @@ class Film:
     may_branch: bool  # whether a stream can begin as a branch of its end
 
 
+@dataclass(frozen=True, slots=True)
+class FilmList:
+    """A part of the films, newest first."""
+
+    films: list[Film]
+    more: bool  # whether there are older ones
+    may_delete: bool
+
+
 class Films(Protocol):
     """The finished films of a server; methods are called from any thread."""
 
@@ -89,13 +98,7 @@ class FilmHandlers:
         limit = _whole(request, "limit", PAGE, _MOST)
         before = _whole(request, "before", 10**9, 10**9)
         films, more = await run_in_threadpool(self._page, before, limit)
-        return JsonResponse(
-            {
-                "films": [asdict(film) for film in films],
-                "more": more,
-                "may_delete": request.state.role is Role.CONTROL,
-            }
-        )
+        return JsonResponse(asdict(FilmList(films, more, request.state.role is Role.CONTROL)))
 
     async def file(self, request: Request) -> Response:
         """GET: the video."""

@@ -7,15 +7,15 @@ import { isOver, publish, status, subscribe } from "./state.js";
 
 const OVERLAYS = {
   connecting: "Connecting …",
-  empty: "No stream has begun yet.", // replaced for clients that may begin one
+  empty: "No stream has started yet.", // replaced for clients that may begin one
   queued: "This stream waits in the queue.",
-  cancelled: "This stream was cancelled before it began.",
-  failed: "This stream could not begin.",
+  cancelled: "This stream was cancelled before it started.",
+  failed: "This stream could not start.",
   starting: "The first block is being generated …",
   disconnected: "Disconnected. Trying again …",
 };
 const UNPLAYABLE = `This browser cannot play the stream. Open ${base}live.mp4 in a video player.`;
-const BEGIN = "Write a prompt to begin a stream.";
+const BEGIN = "Write a prompt to start a stream.";
 const RETRY_SECONDS = 1;
 
 export const video = $("video");
@@ -41,7 +41,7 @@ function overlay({ state, may_begin: mayBegin, place }) {
   }
   const text = OVERLAYS[state] ?? "";
   if (!text && unplayable) return UNPLAYABLE;
-  return state === "queued" && place ? `${text} Its place is ${place}.` : text;
+  return state === "queued" && place ? `${text.slice(0, -1)}, at place ${place}.` : text;
 }
 
 function render(now) {
@@ -84,7 +84,8 @@ export function startStage() {
   $("play").addEventListener("click", togglePlay);
   $("live").addEventListener("click", () => player.follow());
   setInterval(() => {
-    $("live").hidden = (player.following && !video.paused) || !status().mime || isOver();
+    const nothing = !status().mime || !video.buffered.length; // to return from
+    $("live").hidden = (player.following && !video.paused) || nothing || isOver();
     setText($("caption"), promptOnScreen()?.prompt ?? "");
   }, 250);
 }

@@ -20,8 +20,8 @@ from sana_stream.streaming.web.responses import RETRY_SECONDS, JsonResponse, hol
 from sana_stream.streaming.web.served_model import ServedModel
 
 from .media import MediaCache, spritesheet, thumbnail
-from .request import PICTURE, read_create, read_fields, seconds_of
-from .schema import CreateVideo, DeletedVideo, RemixVideo, VideoList
+from .request import read_create, read_fields, seconds_of
+from .schema import PICTURE, CreateVideo, DeletedVideo, RemixVideo, VideoList
 from .video_index import KeptVideo
 from .videos import Videos
 

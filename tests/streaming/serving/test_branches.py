@@ -113,7 +113,7 @@ def test_running_stream_is_branched_at_an_earlier_block(tmp_path: Path, tiny_fol
     with serving(tmp_path, tiny_folder, streams=2) as served:
         film = served.submit(prompt="a red boat", seed=5)
         served.await_that(lambda: served.json(f"/streams/{film}/status").get("blocks", 0) > 3)
-        assert served.ask("POST", f"/streams/{film}/command", {"text": "/pause"})[0] == 202
+        assert served.ask("POST", f"/streams/{film}/command", {"command": "/pause"})[0] == 202
         point = {"stream": film, "seconds": 1.2}
         status, body, _ = served.ask(
             "POST", "/streams", {"branch_from": point, "prompt": "a fox", "seconds": 1}

@@ -67,10 +67,10 @@ def test_addresses_of_this_machine_are_those_of_its_networks() -> None:
 def test_a_qr_code_draws_every_dark_module(text: str) -> None:
     code = qr_path(text)
     rows = [list(row) for row in segno.make_qr(text, error="m").matrix_iter(border=4)]
-    assert code["size"] == len(rows)
+    assert code.size == len(rows)
     drawn = {
         (x, int(y))
-        for begin, y, width, back in re.findall(r"M(\d+) (\d+)h(\d+)v1H(\d+)z", str(code["path"]))
+        for begin, y, width, back in re.findall(r"M(\d+) (\d+)h(\d+)v1H(\d+)z", code.path)
         for x in range(int(begin), int(begin) + int(width))
         if begin == back
     }
