@@ -23,29 +23,29 @@ def add_fleet_options(parser: Parser) -> None:
         type=argument_types.filled,
         const=LOCAL,
         metavar="ADDRESS",
-        help="generate on replicas of Ray Serve, whose loss costs a pause and no frame; this "
-        "process serves the page. Without ADDRESS Ray is started on this machine; auto or "
-        "HOST:6379 joins a cluster that this machine belongs to",
+        help="generate on replicas of Ray Serve: when one is lost, its streams pause but lose "
+        "no frame; this process serves the page. Without ADDRESS Ray is started on this machine; "
+        "auto or HOST:6379 joins a cluster that this machine belongs to",
     )
     group.add_argument(
         "--replicas",
         type=argument_types.positive_count,
         metavar="N",
-        help="loaded models, one on a GPU (default: 2)",
+        help="number of replicas, each with its own model and GPU (default: 2)",
     )
     group.add_argument(
         "--store",
         type=argument_types.filled,
         metavar="URL",
-        help="what must survive: a folder that all machines share, or s3://BUCKET/FOLDER, gs://, "
-        "az://; a gateway started again on it continues its streams",
+        help="where the streams' snapshots are stored: a folder that all machines share, or "
+        "s3://BUCKET/FOLDER, gs://, az://; a server that is started with it again continues them",
     )
     group.add_argument(
         "--snapshot-every",
         type=argument_types.positive_count,
         metavar="BLOCKS",
-        help="blocks between two snapshots of a stream, the most that are made again after a loss "
-        "(default: 8)",
+        help="blocks between two snapshots of a stream; at most this many are generated again "
+        "when a replica is lost (default: 8)",
     )
     group.add_argument(
         "--block-timeout",

@@ -59,7 +59,7 @@ class ModelOptions:
         "--negative-prompt",
         group=FRAMES,
         metavar="TEXT",
-        help="what guidance steers away from; needs a guidance other than 1",
+        help="what the video should not show; needs --guidance other than 1",
     )
     steps: int | tuple[float, ...] | None = option(
         "--steps",
@@ -81,7 +81,8 @@ class ModelOptions:
         group=FRAMES,
         parse=argument_types.positive_number,
         metavar="S",
-        help="shift of the noise schedule: 1 spaces the steps evenly, more puts them at high noise",
+        help="shift of the noise schedule: 1 spaces the steps evenly, larger values put more of "
+        "them at high noise",
     )
     model: str = option(
         "--model",
@@ -192,5 +193,6 @@ class ModelOptions:
         group=MODEL,
         parse=argument_types.positive_count,
         metavar="N",
-        help="latent frames decoded at once; fewer need less memory (default: as fit, on CUDA 2)",
+        help="latent frames decoded at once; fewer need less memory (default: as many as fit; "
+        "2 on CUDA)",
     )

@@ -153,7 +153,8 @@ class Options(LiveOptions, ModelOptions):
         group=OUTPUT,
         parse=argument_types.positive_count,
         metavar="N",
-        help="bits of a colour, 8 or 10; 10 for h265 and av1 (default: 8; prores and dnxhr: 10)",
+        help="bits per colour channel, 8 or 10; 10 for h265 and av1 (default: 8; prores and "
+        "dnxhr: 10)",
     )
     segment: float | None = option(  # seconds
         "--segment",
@@ -177,7 +178,7 @@ class Options(LiveOptions, ModelOptions):
         action=BooleanOptionalAction,
         default=True,
         help="mark every output as generated, with the model, the seed and the prompts (default: "
-        "on, as the law of the EU asks)",
+        "on, as EU law requires)",
     )
     audio: str | None = option(
         "--audio",

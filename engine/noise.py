@@ -70,7 +70,7 @@ def check_noise(noise: object) -> NoiseSource | None:
 
     def checked(block: int, step: int, shape: tuple[int, ...]) -> Tensor:
         drawn = noise(block, step, shape)
-        name = f"noise of block {block}, step {step}"
+        name = f"noise for block_index {block}, step_index {step}"
         if not isinstance(drawn, Tensor) or not drawn.is_floating_point():
             kind = drawn.dtype if isinstance(drawn, Tensor) else shown(drawn)
             raise ConfigError(f"{name} is {kind}: give a tensor of floating-point numbers")

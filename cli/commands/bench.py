@@ -227,7 +227,7 @@ def _tell(
 
 
 def _rows(figures: BenchmarkResult, fps: float, encode: float) -> Iterator[tuple[str, str]]:
-    yield "first picture", _ms(figures.first_picture)
+    yield "first frame", _ms(figures.first_picture)
     yield "prompt to keys and values", _ms(figures.text)
     yield "one denoising call", _ms(figures.denoise_call)
     yield "commit", _ms(figures.commit)
@@ -236,9 +236,9 @@ def _rows(figures: BenchmarkResult, fps: float, encode: float) -> Iterator[tuple
     yield "block, stages in turn", _ms(figures.block)
     yield "block, stages overlapped", _ms(figures.block_overlapped)
     for index, seconds in figures.at_block.items():
-        yield f"block at number {index:,}", _ms(seconds)
+        yield f"block after {index:,} others", _ms(seconds)
     rate = figures.frames_a_second
-    yield "pictures a second", f"{rate:.1f} ({rate / fps:.2f} x real time)"
+    yield "frames per second", f"{rate:.1f} ({rate / fps:.2f} x real time)"
     yield "memory, peak", f"{format_bytes(figures.memory)}, {format_bytes(figures.peak_memory)}"
     yield "kept for the next block", format_bytes(figures.state)
     yield "operations a block", f"{figures.cost.flop / 1e12:.3f} TFLOP"

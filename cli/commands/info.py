@@ -183,6 +183,6 @@ def _memory_rows(expected: MemoryEstimate | None) -> Iterator[tuple[str, str]]:
     yield "kept for the next block", format_bytes(memory.kept)
     yield "while denoising", format_bytes(memory.denoise)
     yield "while decoding", f"{format_bytes(memory.decode)}, {expected.decode_frames} latent frames"
-    without = f"{format_bytes(memory.floor)} while the text encoder rests elsewhere"
-    yield "at the most", f"{format_bytes(memory.peak)}, {without}"
+    without = f"{format_bytes(memory.floor)} with the text encoder offloaded"
+    yield "peak", f"{format_bytes(memory.peak)}, {without}"
     yield "free now", format_bytes(expected.free)

@@ -98,7 +98,7 @@ examples:
   sana-stream serve --host 0.0.0.0       for the whole network; prints URLs with tokens
   sana-stream serve --record films       keep every stream in the folder films
   sana-stream serve --streams 4          four streams at once, at http://127.0.0.1:8765/streams/1/
-  sana-stream serve --fleet --store fleet --streams 4    two models, whose loss costs no frame
+  sana-stream serve --fleet --store fleet --streams 4    two replicas; a lost one costs no frame
   curl -d '{"prompt": "a red boat", "seconds": 60}' http://127.0.0.1:8765/streams
 
 Streams beyond --streams wait in a queue, up to 16. Ctrl-C finishes the current block of each
@@ -134,13 +134,13 @@ def add_options(parser: Parser) -> None:
         type=argument_types.positive_count,
         default=1,
         metavar="N",
-        help="how many streams run at the same time and share the model, as far as the device has "
-        "time for them in real time, and memory (default: 1)",
+        help="most streams that run at the same time and share the model; fewer where the device "
+        "is too slow for real time or has too little memory (default: 1)",
     )
     streams.add_argument(
         "--overcommit",
         action="store_true",
-        help="run all --streams at the same time, also where they are then slower than they play",
+        help="run all --streams at the same time, even if they are then slower than real time",
     )
     streams.add_argument(
         "--record",

@@ -210,7 +210,7 @@ class _Reader:
         prompts = item.get("prompts")
         texts = [_weighted_text(prompt) for prompt in prompts] if isinstance(prompts, list) else []
         if not texts or None in texts:
-            raise StoryError(f'{where}: prompts must be a list of {{"text": "...", "weight": 1}}')
+            raise StoryError(f'{where}: prompts must be a list of {{"prompt": "...", "weight": 1}}')
         shown = [text for text in texts if text and text[0]]
         if len(shown) < 2:
             return "".join(text for text, _ in shown)
@@ -281,9 +281,10 @@ def _first_of_range(text: str) -> str:
 
 def _weighted_text(prompt: Any) -> tuple[str, float] | None:
     """Text of a weighted prompt, empty at weight 0, and its weight; `None` for anything else."""
-    if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
+    text = prompt.get("prompt", prompt.get("text")) if isinstance(prompt, dict) else None
+    if not isinstance(text, str):
         return None
     weight = prompt.get("weight", 1)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e9:
         return None
-    return "" if weight == 0 else prompt["text"].strip(), float(weight)
+    return "" if weight == 0 else text.strip(), float(weight)

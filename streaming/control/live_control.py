@@ -141,8 +141,8 @@ class LiveControl:
                 self.end()
             case "/seed", number if _SEED.fullmatch(number):
                 self.seed(int(number))
-            case "/negative", text:
-                self.negative(text)
+            case "/negative", prompt:
+                self.negative(prompt)
             case "/back", seconds if _SECONDS.fullmatch(seconds):
                 self.back(float(seconds))
             case "/back", time if found := _TO_SECONDS.fullmatch(time):
@@ -164,13 +164,13 @@ class LiveControl:
             self._branches += remote
 
     def prompt(
-        self, text: str, transition_blocks: int | None = None, event: str | None = None
+        self, prompt: str, transition_blocks: int | None = None, event: str | None = None
     ) -> str:
-        """Change the prompt, and return it without its blend; empty text does nothing.
+        """Change the prompt, and return it without its blend; an empty one does nothing.
 
         Args:
-            text: one prompt, or several at weights: `a boat :0.7 | a train :0.3`. With `~4` before
-                it, it is blended in over 4 blocks.
+            prompt: one, or several at weights: `a boat :0.7 | a train :0.3`. With `~4` before it,
+                it is blended in over 4 blocks.
             transition_blocks: 0 to 1000, in place of that notation.
             event: an id under which `events` has the blocks in which the prompt takes effect.
 
@@ -178,8 +178,8 @@ class LiveControl:
             CommandError: more than 4000 characters, weights that do not add up to 1, not a number
                 of blocks, both notations of a blend, or too many events between two blocks.
         """
-        text, blend = _checked_prompt(text, transition_blocks)
-        if text:
+        prompt, blend = _checked_prompt(prompt, transition_blocks)
+        if prompt:
             with self._changed:
                 superseded = self._pending.superseded
                 if self._pending.event is not None:
@@ -188,9 +188,9 @@ class LiveControl:
                     raise CommandError(
                         f"{EVENT_LIMIT} prompts wait for the next block; send this one after it"
                     )
-                changed = {"prompt": text, "blend": blend, "event": event}
+                changed = {"prompt": prompt, "blend": blend, "event": event}
                 self._pending = replace(self._pending, **changed, superseded=superseded)
-        return text
+        return prompt
 
     def cut(self, image: bytes, prompt: str = "") -> str:
         """Cut to a picture with the next block; returns the new prompt, as `prompt` does.
@@ -207,11 +207,11 @@ class LiveControl:
             self._pending = replace(self._pending, image=image)
         return prompt
 
-    def negative(self, text: str) -> None:
-        """Change the negative prompt; empty text removes it."""
-        text = _checked(text)
+    def negative(self, prompt: str) -> None:
+        """Change the negative prompt; an empty one removes it."""
+        prompt = _checked(prompt)
         with self._changed:
-            self._pending = replace(self._pending, negative=text)
+            self._pending = replace(self._pending, negative=prompt)
 
     def seed(self, number: int) -> None:
         """Change the seed of the noise."""

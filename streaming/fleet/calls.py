@@ -126,7 +126,7 @@ class RetryingCalls:
         if pause:
             logger.warning(
                 "%s: block %d came %.1f s after the failed call, from %s",
-                *(stream, number, pause, reply.replica),
+                *(stream, number + 1, pause, reply.replica),
             )
         return reply
 

@@ -100,7 +100,7 @@ class StreamSnapshots:
             self.write(stream, number, order.digest(number), snapshot)
             self._prune(stream, number, order)
         except Exception as error:  # of any kind: the stream continues without it
-            fault = f"no snapshot before block {number}: {error}"
+            fault = f"no snapshot before block {number + 1}: {error}"
         finally:
             with self._lock:
                 del self._writing[stream]

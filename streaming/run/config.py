@@ -46,7 +46,7 @@ class RunConfig:
         segment: seconds after which a new video file begins.
         window: blocks that a playlist keeps, 3 or more. Default: all.
         mark: write into every output that a model has generated it: IPTC's digital source type,
-            the model, the seed and the prompts, which the law of the EU asks for.
+            the model, the seed and the prompts, which EU law requires.
         sign: a PEM file with a certificate and its private key, with which finished `.mp4` and
             `.mov` files get content credentials (C2PA). Checkpoints do not store it.
         audio: the path of an audio file that becomes the sound of the video, cut or repeated to its

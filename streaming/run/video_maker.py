@@ -30,7 +30,7 @@ class VideoStatus:
     state: str = "idle"
     file: str | None = None
     prompt: str | None = None  # of the newest block
-    next_prompt: str | None = None  # of the next block, where it was changed
+    waiting_prompt: str | None = None  # of the next block, where it was changed
     frames: int = 0
     seconds: float = 0.0  # of video
     total_seconds: float | None = None  # None: endless
@@ -191,7 +191,7 @@ class VideoMaker:
             state=self._state(run),
             file=run.config.targets[0],
             prompt=progress.prompt or None,
-            next_prompt=run.control.waiting_prompt,
+            waiting_prompt=run.control.waiting_prompt,
             frames=progress.frames,
             seconds=round(progress.seconds, 3),
             total_seconds=progress.total_seconds,

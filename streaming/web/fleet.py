@@ -15,7 +15,7 @@ from starlette.routing import Route
 from sana_stream._text import safe_text
 
 from .auth import require_control
-from .request_body import read_text
+from .request_body import read_replica
 from .responses import JsonResponse
 
 
@@ -62,10 +62,10 @@ class FleetHandlers:
     async def drain(self, request: Request) -> Response:
         """POST: move the streams of a replica away, and let Ray Serve replace it.
 
-        The name is sent as text, or as JSON `{"text": "…"}`.
+        The name is sent as text, or as JSON `{"replica": "…"}`.
         """
         require_control(request)
-        name = await read_text(request)
+        name = await read_replica(request)
         stored = await run_in_threadpool(self._fleet.drain, name)
         if stored is None:
             raise HTTPException(404, f"no replica is named {safe_text(name, 60)!r}: see /fleet")

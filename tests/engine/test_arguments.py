@@ -181,7 +181,7 @@ def test_refused_call_changes_nothing(tiny_engine: Engine, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("drawn", "message"),
     [
-        (lambda shape: torch.zeros(1), r"noise of block 0, step 0 has shape \(1,\)"),
+        (lambda shape: torch.zeros(1), r"noise for block_index 0, step_index 0 has shape \(1,\)"),
         (lambda shape: torch.zeros(shape, dtype=torch.int32), "is torch.int32: give a tensor"),
         (lambda shape: np.zeros(shape), "of type ndarray: give a tensor"),
         (lambda shape: None, "is None: give a tensor"),

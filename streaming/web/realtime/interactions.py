@@ -59,12 +59,12 @@ class Interactions:
         return tuple(self._open)
 
     def _change(self, interaction: Interaction, event_id: str) -> None:
-        chunks, text = interaction.transition_chunks, interaction.event.prompt
+        chunks, prompt = interaction.transition_chunks, interaction.event.prompt
         blocks = None if chunks is None else blocks_of_chunks(chunks)
         try:
-            if IMAGE_MARK in text:
+            if IMAGE_MARK in prompt:
                 raise CommandError(f"{IMAGE_MARK} names a picture, which a prompt here cannot have")
-            if not self._control.prompt(text, blocks, event_id):
+            if not self._control.prompt(prompt, blocks, event_id):
                 raise CommandError("the prompt is empty")
         except CommandError as error:
             raise SessionError("interaction_failed", str(error), event_id) from error

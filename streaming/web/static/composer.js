@@ -34,7 +34,7 @@ function render(now) {
   $("new").setAttribute("aria-pressed", isAskedFor());
   setText($("new"), isAskedFor() ? "Back to this stream" : "New stream");
   setText($("label"), first ? "First prompt of a new stream" : "What happens next");
-  setText($("send"), first ? "Begin" : "Send");
+  setText($("send"), first ? "Start" : "Send");
   watchForSent(now);
 }
 
@@ -60,7 +60,7 @@ const isNewestPage = () => !isAskedFor() && !/\/streams\/\d+\/$/.test(base);
 
 function begin(text) {
   const content = { prompt: text, ...newStreamSettings() };
-  return tell(() => beginStream(content, attached()), "Sent. The stream begins in a moment.");
+  return tell(() => beginStream(content, attached()), "Sent. The stream starts in a moment.");
 }
 
 function direct(text) {

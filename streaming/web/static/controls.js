@@ -44,13 +44,13 @@ function cancel() {
 export async function end() {
   if (status().state === "queued") return void cancel();
   const question = {
-    title: "End the stream?",
+    title: "Stop the stream?",
     text: "The video so far is kept.",
-    yes: "End the stream",
+    yes: "Stop the stream",
     danger: true,
   };
   if (await confirmed(question)) {
-    tell(() => command("/stop"), "The stream ends after the current block.");
+    tell(() => command("/stop"), "The stream stops after the current block.");
   }
 }
 

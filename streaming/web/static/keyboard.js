@@ -55,10 +55,10 @@ function list(title, keys) {
 function showKeys() {
   const close = make("button", { value: "" }, "Close");
   const buttons = make("div", { className: "buttons" }, close);
-  const form = make("form", { method: "dialog" }, make("h2", {}, "Keys"));
+  const form = make("form", { method: "dialog" }, make("h2", {}, "Keyboard shortcuts"));
   form.append(list("The page", KEYS), list("The box for prompts", OF_BOXES));
   form.append(list("A prompt of the timeline", OF_STRIP), buttons);
-  showDialog(form, "Keys");
+  showDialog(form, "Keyboard shortcuts");
 }
 
 function onKey(event) {

@@ -21,7 +21,7 @@ function obstacle(time) {
     .filter(([begin]) => begin >= frame)
     .reduce((sum, [begin, end]) => sum + end - begin, 0);
   const back = seconds - time - left / fps;
-  return back > kept ? `The stream remembers ${Math.round(kept)} seconds.` : "";
+  return back > kept ? `The stream can be rewound by ${Math.round(kept)} seconds at most.` : "";
 }
 
 function button(words, action, properties = {}) {

@@ -25,7 +25,7 @@ async function apply() {
   if (!$("negative").disabled && $("negative").dataset.changed) given.push(`/negative ${negative}`);
   await tell(async () => {
     for (const line of given) await command(line.trim());
-  }, given.length ? "The settings hold from the next block on." : "Nothing was changed.");
+  }, given.length ? "The settings take effect with the next block." : "Nothing was changed.");
   delete $("negative").dataset.changed;
 }
 

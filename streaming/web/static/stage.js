@@ -7,15 +7,15 @@ import { isOver, publish, status, subscribe } from "./state.js";
 
 const OVERLAYS = {
   connecting: "Connecting …",
-  empty: "No stream has begun yet.", // replaced for clients that may begin one
+  empty: "No stream has started yet.", // replaced for clients that may begin one
   queued: "This stream waits in the queue.",
-  cancelled: "This stream was cancelled before it began.",
-  failed: "This stream could not begin.",
+  cancelled: "This stream was cancelled before it started.",
+  failed: "This stream could not start.",
   starting: "The first block is being generated …",
   disconnected: "Disconnected. Trying again …",
 };
 const UNPLAYABLE = `This browser cannot play the stream. Open ${base}live.mp4 in a video player.`;
-const BEGIN = "Write a prompt to begin a stream.";
+const BEGIN = "Write a prompt to start a stream.";
 const RETRY_SECONDS = 1;
 
 export const video = $("video");

@@ -18,7 +18,7 @@ async function load() {
     return;
   }
   $("start").replaceChildren(
-    make("h2", {}, "Begin with one of these, or write a prompt"),
+    make("h2", {}, "Start with one of these, or write a prompt"),
     make("ul", { className: examples.some((each) => each.picture) ? "pictures" : "texts" },
       ...examples.map(item)),
   );
@@ -35,7 +35,7 @@ function item({ prompt, picture }) {
 
 async function begin(prompt, button) {
   button.disabled = true; // one stream a click
-  const answer = await tell(() => beginStream({ prompt }), "Sent. The stream begins in a moment.");
+  const answer = await tell(() => beginStream({ prompt }), "Sent. The stream starts in a moment.");
   button.disabled = false;
   const shownHere = !isAskedFor() && base === root; // the page of the newest stream
   if (!answer) return;

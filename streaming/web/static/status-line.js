@@ -21,7 +21,7 @@ function render(now) {
   setText($("speed"), now.blocks ? `${now.speed.toFixed(2)} × real time` : "–");
   setText($("made"), clock(now.seconds) + total);
   setText($("memory"), now.blocks ? bytes(now.memory_bytes) : "–");
-  $("memory").title = now.blocks ? `at the most ${bytes(now.peak_memory_bytes)}` : "";
+  $("memory").title = now.blocks ? `peak ${bytes(now.peak_memory_bytes)}` : "";
   setText($("viewers"), String(now.viewers));
   setText($("notice"), now.notice);
 }

@@ -7,7 +7,7 @@ import { subscribe } from "./state.js";
 
 const MOST_PLAYING = 3; // a browser holds six connections to a server; the page itself needs three
 const SECONDS = 2; // between two questions for the state of a stream
-const STATES = { starting: "begins", running: "live", paused: "paused", finished: "finished" };
+const STATES = { starting: "starting", running: "live", paused: "paused", finished: "finished" };
 const tiles = new Map(); // by id
 
 class Tile {

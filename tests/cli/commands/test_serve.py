@@ -160,12 +160,12 @@ def test_moments_are_saved_next_to_the_recording_only(served: Served, tmp_path: 
     served.await_that(lambda: served.json("/status").get("blocks", 0) > 1)
     (tmp_path / "films" / "mine.ckpt").write_text("a foreign file")
     codes = [
-        served.ask("POST", "/command", {"text": f"/branch {name}"})[0]
+        served.ask("POST", "/command", {"command": f"/branch {name}"})[0]
         for name in ("../up", "/etc/x", ".hidden", "con", "nul.a", "a" * 101, "a/b", "a\\b", "é")
     ]
     assert codes == [400] * 9
     for name in ("mine", "stream-0001", "dusk"):
-        assert served.ask("POST", "/command", {"text": f"/branch {name}"})[0] == 202
+        assert served.ask("POST", "/command", {"command": f"/branch {name}"})[0] == 202
         blocks = served.json("/status")["blocks"]
         served.await_that(lambda n=blocks: served.json("/status")["blocks"] > n + 2)
     assert (tmp_path / "films" / "dusk.ckpt").stat().st_size
@@ -173,7 +173,7 @@ def test_moments_are_saved_next_to_the_recording_only(served: Served, tmp_path: 
     names = {path.name for path in (tmp_path / "films").glob("*.ckpt")}
     assert names == {"mine.ckpt", "dusk.ckpt", "stream-0001.ckpt"}
     assert not list(tmp_path.glob("*.ckpt"))
-    codes = [served.ask("POST", "/command", {"text": "/branch a"})[0] for _ in range(30)]
+    codes = [served.ask("POST", "/command", {"command": "/branch a"})[0] for _ in range(30)]
     assert codes == [202] * 17 + [400] * 13
 
 

@@ -82,7 +82,7 @@ def test_streams_run_together_and_outlive_a_killed_server(
         film = served.submit(FILM)
         queued = served.submit({"story": "night", "seconds": 1})
         served.await_that(lambda: served.blocks(film) > 2)
-        assert served.ask("POST", f"/streams/{film}/command", {"text": "/pause"}).status == 202
+        assert served.ask("POST", f"/streams/{film}/command", {"command": "/pause"}).status == 202
         served.await_that(lambda: min(served.blocks(boat), served.blocks(moon)) > 1)
         assert list(served.states().values()) == ["running"] * 3 + ["queued"]
         assert served.json(f"/streams/{queued}/status")["place"] == 1
@@ -91,7 +91,9 @@ def test_streams_run_together_and_outlive_a_killed_server(
         with socket.create_connection(("127.0.0.1", served.port)) as stalled:  # it reads nothing
             stalled.sendall(f"GET /streams/{moon}/live.mp4 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert served.ask("POST", f"/streams/{boat}/prompt", {"prompt": "dusk"}).status == 202
-            assert served.ask("POST", f"/streams/{moon}/command", {"text": "/pause"}).status == 202
+            assert (
+                served.ask("POST", f"/streams/{moon}/command", {"command": "/pause"}).status == 202
+            )
             shown = f"/streams/{boat}/status"
             served.await_that(lambda: len(served.json(shown)["shown"]) == 2)
             served.await_that(lambda: served.json(f"/streams/{moon}/status")["state"] == "paused")

@@ -100,6 +100,21 @@ def test_planned_change_is_not_drift(
     assert said is not None
 
 
+@pytest.mark.parametrize("prompt", ["a red boat", "night falls"])
+def test_branch_is_not_drift(tiny_engine: Engine, prompt: str):
+    """A branch under another prompt or seed has its own look, from which it is judged."""
+    session, guard = watched(tiny_engine, "warn")
+    judged(session, guard, (0.8,) * 6)
+    saved = guard.with_reference(session.snapshot())
+    branch = tiny_engine.session_from(replace(saved, settings=replace(saved.settings, seed=9)))
+    guard = DriftGuard(branch, tiny_engine, "warn", limit=2)
+    branch.switch(prompt)
+    lights = (0.75, 0.5, 0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.1, *(0.1,) * 20)
+    assert all(said is None for said, _ in judged(branch, guard, lights))
+    (said, _), *_ = judged(branch, guard, (0.8,))
+    assert said is not None
+
+
 @given(
     looks=st.lists(st.floats(0.02, 0.9), min_size=2, max_size=6),
     pace=st.floats(0.3, 1),

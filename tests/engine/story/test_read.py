@@ -67,7 +67,7 @@ SCOPE = json.dumps(
             {
                 "startTime": 5,
                 "endTime": 9,
-                "prompts": [{"text": "the sun sets"}, {"text": "rain", "weight": 0}],
+                "prompts": [{"prompt": "the sun sets"}, {"text": "rain", "weight": 0}],
             },
             {"startTime": 65.5, "endTime": 99, "prompts": [{"text": "night <3 & stars"}]},
         ]

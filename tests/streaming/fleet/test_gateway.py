@@ -222,7 +222,7 @@ def test_next_gateway_keeps_what_clients_scheduled(
 def test_statuses_say_what_is_wrong(serve: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve() as (served, replicas):
         assert served.ask("DELETE", "/streams/7")[0] == 404
-        assert served.ask("POST", "/fleet/drain", {"text": "c"})[0] == 404
+        assert served.ask("POST", "/fleet/drain", {"replica": "c"})[0] == 404
         monkeypatch.setattr(StreamStore, "put", unreachable)
         status, reason, headers = served.ask("POST", "/streams", JOB)
         assert (status, headers["Retry-After"]) == (503, "10")
@@ -258,7 +258,7 @@ def test_stream_waits_for_its_store(
         assert served.ask("POST", "/streams", JOB)[0] == 201
         served.await_that(lambda: served.states() == ["finished"])
         assert served.json("/fleet")["retries"] == {"store": 1}
-        drained = served.ask("POST", "/fleet/drain", {"text": "a"})
+        drained = served.ask("POST", "/fleet/drain", {"replica": "a"})
     assert failed.is_set()
     assert drained[0] == 202
     assert len(pictures(tmp_path / "films/stream-0001.mp4")) == 48

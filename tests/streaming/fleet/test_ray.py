@@ -116,10 +116,10 @@ def test_lost_replicas_cost_no_frame(
             await_blocks(served, number)
             os.kill(int(home(served)[1]["place"].rpartition(":")[2]), loss)
         await_blocks(served, 14)
-        served.ask("POST", "/streams/1/command", {"text": "/pause"})
+        served.ask("POST", "/streams/1/command", {"command": "/pause"})
         served.await_that(lambda: len(served.json("/fleet")["replicas"]) == 2)
-        assert served.ask("POST", "/fleet/drain", {"text": home(served)[0]})[0] == 202
-        served.ask("POST", "/streams/1/command", {"text": "/resume"})
+        assert served.ask("POST", "/fleet/drain", {"replica": home(served)[0]})[0] == 202
+        served.ask("POST", "/streams/1/command", {"command": "/resume"})
         served.await_that(lambda: served.states() == ["finished", "finished"])
         counters = served.json("/fleet")
         viewer.join(60)

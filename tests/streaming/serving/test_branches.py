@@ -113,7 +113,7 @@ def test_running_stream_is_branched_at_an_earlier_block(tmp_path: Path, tiny_fol
     with serving(tmp_path, tiny_folder, streams=2) as served:
         film = served.submit(prompt="a red boat", seed=5)
         served.await_that(lambda: served.json(f"/streams/{film}/status").get("blocks", 0) > 3)
-        assert served.ask("POST", f"/streams/{film}/command", {"text": "/pause"})[0] == 202
+        assert served.ask("POST", f"/streams/{film}/command", {"command": "/pause"})[0] == 202
         point = {"stream": film, "seconds": 1.2}
         status, body, _ = served.ask(
             "POST", "/streams", {"branch_from": point, "prompt": "a fox", "seconds": 1}
@@ -137,6 +137,19 @@ def test_branch_that_waits_outlives_a_restart(tmp_path: Path, tiny_folder: Path)
         served.await_that(lambda: served.state(branch) == "finished")
     assert not (tmp_path / f"stream-{branch:04}.start.ckpt").exists()
     assert len(pictures(tmp_path / f"stream-{branch:04}.mp4")) == 16
+
+
+def test_streams_that_are_not_resumed_leave_nothing_that_they_begin_with(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    with serving(tmp_path, tiny_folder) as served:
+        film = served.submit(prompt="a red boat", seed=5)
+        served.await_that(lambda: served.json(f"/streams/{film}/status").get("blocks", 0) > 0)
+        served.submit(branch_from={"stream": film}, prompt="a fox", seconds=1)
+    assert list(tmp_path.glob("*.start.*"))
+    with serving(tmp_path, tiny_folder, resume=False) as served:
+        assert served.json("/streams") == []
+    assert not list(tmp_path.glob("*.start.*"))
 
 
 @pytest.fixture(scope="module")

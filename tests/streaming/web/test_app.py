@@ -38,7 +38,8 @@ def test_prompts_and_commands(current: StreamRegistry, server: WebServer) -> Non
     assert control.drain() == PendingChanges("füchse", None, 9)
     assert ask(server, "/command", "/pause")[0] == 202
     assert status(server)["state"] == "paused"
-    assert ask(server, "/command", "/resume")[0] == 202
+    resume = json.dumps({"command": "/resume"})
+    assert ask(server, "/command", resume, Content_Type="application/json")[0] == 202
     assert status(server)["state"] == "starting"
     assert not control.stop.is_set()
     assert ask(server, "/command", "/stop")[0] == 202
@@ -85,6 +86,7 @@ def test_prompts_are_blended_in(
         ("/prompt", "x" * 5000, "text/plain", 400),
         ("/prompt", "x" * 70000, "text/plain", 413),
         ("/command", "fox", "text/plain", 400),
+        ("/command", '{"text": "/pause"}', "application/json", 400),
         ("/command", "/dance", "text/plain", 400),
         ("/command", "/seed " + "9" * 5000, "text/plain", 400),
         ("/command", "/branch ../../x", "text/plain", 400),

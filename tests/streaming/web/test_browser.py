@@ -202,7 +202,7 @@ def test_streams_are_begun_from_the_page_one_after_the_other(browser: Browser) -
     with serving("--jobs", "--blocks", "3") as url:
         browser.open(url)
         browser.wait("document.body.dataset.state === 'empty'")
-        assert browser.run("return document.getElementById('send').textContent") == "Begin"
+        assert browser.run("return document.getElementById('send').textContent") == "Start"
         overlay = browser.run("return document.getElementById('overlay').textContent")
         assert overlay.startswith("Write a prompt")
         assert not browser.run("return document.querySelector('video').controls")

@@ -141,7 +141,8 @@ JSON = st.recursive(
         st.lists(inner, max_size=4),
         st.dictionaries(
             st.one_of(
-                st.sampled_from(["text", "prompt", "story", "seed", "seconds"]), st.text(max_size=5)
+                st.sampled_from(["command", "prompt", "story", "seed", "seconds"]),
+                st.text(max_size=5),
             ),
             inner,
             max_size=4,
@@ -152,9 +153,9 @@ JSON = st.recursive(
 RAW_JSON = st.sampled_from(
     [
         b"[" * 30_000,
-        b'{"text":' * 5000,
-        b'{"text": ' + b"9" * 50_000 + b"}",
-        b'{"text": "a", "text": "b"}',
+        b'{"prompt":' * 5000,
+        b'{"prompt": ' + b"9" * 50_000 + b"}",
+        b'{"command": "/pause", "command": "/stop"}',
         b'{"prompt": "a", "prompt": "b"}',
         b'{"story": "a", "seed": 1, "seed": 2}',
         b'{"story": "a", "seconds": NaN}',
@@ -162,10 +163,10 @@ RAW_JSON = st.sampled_from(
         b'{"story": "a", "seconds": -Infinity}',
         b'{"story": "a", "seed": 1e30}',
         b'{"story": "a", "seed": 1.0}',
-        b'{"text": "\\ud800"}',
-        b'{"text": "\xff"}',
-        b'\xef\xbb\xbf{"text": "bom"}',
-        b'"text"',
+        b'{"command": "\\ud800"}',
+        b'{"command": "\xff"}',
+        b'\xef\xbb\xbf{"command": "bom"}',
+        b'"prompt"',
         b"",
         b"null",
     ]
