@@ -8,7 +8,9 @@ export function clock(seconds) {
   return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
 }
 
+// A size in the unit in which it is at least 1.
 export function bytes(count) {
   const mib = count / 2 ** 20;
+  if (mib < 1) return `${Math.ceil(mib * 1024)} KiB`;
   return mib < 1024 ? `${Math.round(mib)} MiB` : `${(mib / 1024).toFixed(1)} GiB`;
 }
