@@ -23,6 +23,8 @@ from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
 from sana_stream.streaming.video_format import EncoderSettings, StreamSpec, VideoFormat
 
+from .priority import keep_priority
+
 if TYPE_CHECKING:
     from av.packet import Packet
 
@@ -168,7 +170,9 @@ def encode(
     for number, rgb in enumerate(frames, start):
         frame = to_yuv709(rgb, pixels)
         frame.pts, frame.time_base = number, video.frame_time
-        yield from context.encode(frame)
+        with keep_priority():  # the first frame opens the encoder
+            packets = context.encode(frame)
+        yield from packets
     yield from context.encode(None)
 
 

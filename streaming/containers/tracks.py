@@ -18,6 +18,7 @@ from .encoder import (
     encoder_options,
     pixel_format,
 )
+from .priority import keep_priority
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -71,7 +72,8 @@ class Tracks:
         if self.sound is not None:
             sound = cast("AudioStream", container.add_stream(self.sound, SAMPLE_RATE))
             configure_audio(sound.codec_context, self.sound)
-        container.start_encoding()
+        with keep_priority():
+            container.start_encoding()
         return stream
 
     def encoder(self, flags: int) -> VideoCodecContext:

@@ -96,7 +96,10 @@ class JobPreparation(Protocol):
         ...
 
     def discard(self, job: StreamJob) -> None:
-        """Remove what a job that is over began with; returns at once and never raises."""
+        """Remove what a job began with that is over, or that `prepare` or the store has refused.
+
+        Returns at once and never raises.
+        """
         ...
 
 
@@ -172,19 +175,26 @@ class JobQueue:
             self._require_room()
             job = replace(job, id=self._next_id)
             self._next_id += 1
-        with _refusals():
-            job = self._preparation.prepare(job, picture)
-        if keep and self._store is not None:
-            try:
+        try:
+            with _refusals():
+                job = self._preparation.prepare(job, picture)
+            if keep and self._store is not None:
                 self._store.save(job)  # without the lock: it may take long
-            except BaseException:
-                self._preparation.discard(job)
-                raise
+        except BaseException:
+            self._preparation.discard(job)
+            raise
         with self._changed:
             if not keep:
                 self._unkept.add(job.id)
             self._add(job)
+            if self._closed and not keep:  # `interrupt` came meanwhile
+                self.cancel(job.id)
         return job
+
+    def reserve(self, stream_id: int) -> None:
+        """Give further jobs ids above this one."""
+        with self._changed:
+            self._next_id = max(self._next_id, stream_id + 1)
 
     def restore(self, jobs: Iterable[StreamJob]) -> None:
         """Queue jobs of an earlier server, which keep their ids, whatever the limit."""

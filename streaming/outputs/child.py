@@ -15,7 +15,7 @@ from sana_stream.errors import OutputCancelled
 from .transports import PIPE_CHUNK, wait_until_ready
 
 CLOSING = 10.0  # seconds for the child to deliver the rest, after it has played
-_TERMINATING = 0.5  # seconds for the child to take leave of the other side
+_TERMINATING = 0.5  # seconds for the child to end its connection
 _STOPPING = 1.0  # seconds for that when the run is to stop
 
 
@@ -81,7 +81,7 @@ class ChildTransport:
             raise OSError(reason) from error
 
     def _reason(self) -> str:
-        """Why the child has ended, in its words."""
+        """Why the child has ended, as it has reported."""
         raise NotImplementedError
 
     def _redacted(self, text: str) -> str:

@@ -2,7 +2,7 @@
 
 `python -m sana_stream.streaming.outputs.relay_process` reads a description and packets from
 standard input and answers on standard output. libavformat holds Python's interpreter lock while it
-connects and while it ends, for as long as the other side likes; here nobody else needs it.
+connects and while it ends, which may take long; in a process of its own no other thread waits.
 """
 
 from __future__ import annotations

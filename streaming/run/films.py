@@ -59,9 +59,9 @@ class RecordedFilms:
 
     def remove(self, film_id: int) -> bool:
         """As `Films.remove`."""
-        if film_id not in self._recordings.finished():
+        if (path := self.path(film_id)) is None:
             return False
-        self._recordings.remove_film(film_id)
+        self._recordings.discard(path)
         return True
 
     def _kept(

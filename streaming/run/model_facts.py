@@ -59,7 +59,8 @@ def served_model(config: RunConfig, model: RunModel) -> ServedModel:
     if vocabulary is None:
         return ServedModel(None, tuple(map(ExamplePrompt, _OF_ANY_MODEL)), **facts)
     examples = EMBEDDED_EXAMPLES if str(config.model) == EMBEDDED else ()
-    return ServedModel(word_finder(vocabulary), examples, **facts)
+    topics = vocabulary.by_topic or {"words": vocabulary.content_words}
+    return ServedModel(word_finder(vocabulary), examples, topics, **facts)
 
 
 def word_finder(vocabulary: Vocabulary) -> Callable[[str], Sequence[UnknownWord]]:

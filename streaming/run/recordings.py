@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not ended
-PICTURE_SUFFIX = ".job.png"  # of the pictures that clients have sent for them
+CUT_PICTURE_SUFFIX = ".job.png"  # of the pictures that clients cut them to
 START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 START_PICTURE_SUFFIX = ".start.png"  # of the pictures with which streams begin
 SPARE = 200 << 20  # bytes that stay free for other programs
-_OTHERS = (JOB_SUFFIX, PICTURE_SUFFIX, START_SUFFIX, START_PICTURE_SUFFIX)
+_OTHERS = (JOB_SUFFIX, CUT_PICTURE_SUFFIX, START_SUFFIX, START_PICTURE_SUFFIX)
 _NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
 
 
@@ -141,12 +141,6 @@ class Recordings:
             numbers = {path: int(path.stem.removeprefix("stream-")) for path in paths}
             return {named.get(path, number): path for path, number in numbers.items()}
 
-    def remove_film(self, stream_id: int) -> None:
-        """Remove the recording of a stream that has ended; nothing where there is none."""
-        with self._lock, suppress(OSError):
-            if (path := self.film(stream_id)) is not None and path not in self._running:
-                self.discard(path)
-
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""
         return path.parent.absolute() == self._folder.absolute() and path.exists()
@@ -223,7 +217,12 @@ class Recordings:
                     self._remove(path)
 
     def discard(self, path: Path) -> None:
-        """Remove a recording of a stream that does not run; raises OSError."""
+        """Remove a recording of a stream that does not run.
+
+        Raises:
+            OSError: it cannot be removed.
+            ConfigError: another server uses the folder.
+        """
         with self._lock:
             self._index.claim()
             self._remove(path)

@@ -105,8 +105,8 @@ def save_moment(plan: RunPlan, live: LiveSession | None, session: Session, name:
     own = checkpoint_path(plan.config.targets)
     if own is None or (live is not None and not live.keeps_files):
         raise ConfigError(
-            "/branch: this run keeps no video beside which the moment could stand: begin it with"
-            " outputs=['film.mp4'], or record the streams of a server"
+            "/branch: this run writes no video that stays, and a checkpoint is saved next to one:"
+            " begin it with outputs=['film.mp4'], or record the streams of a server"
         )
     path = own.with_name(name + SUFFIX)
     if path.name.casefold() == own.name.casefold():

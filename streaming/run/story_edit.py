@@ -58,7 +58,7 @@ def _cue(given: ScheduledPrompt, earliest: float, coming: dict[str, Cue]) -> Cue
 
 
 def _begun(plan: RunPlan, frame: int, shown: str | None, new: Sequence[Cue]) -> list[Cue]:
-    """What was shown before the frame; blends that have begun are the stream's own matter."""
+    """What was shown before the frame, without blends, which the session continues by itself."""
     begun = [
         replace(place.cue, blend=0)
         for place in plan.placements

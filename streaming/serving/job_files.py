@@ -27,7 +27,7 @@ from sana_stream.streaming.control.stream_request import (
 )
 from sana_stream.streaming.run.recordings import JOB_SUFFIX
 
-from .job_pictures import PICTURE_NAME, JobPictures
+from .cut_pictures import PICTURE_NAME, CutPictures
 
 logger = logging.getLogger(__name__)
 _BYTES = 32 << 20  # of one file
@@ -97,7 +97,7 @@ class JobFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pictures = JobPictures(folder)
+        self._pictures = CutPictures(folder)
         self._lock = RLock()
         self._files: dict[int, _JobFile] = {}
         self._failed = False

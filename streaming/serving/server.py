@@ -121,6 +121,8 @@ class StreamServer:
         jobs = self._files.load()
         if not self._options.resume:
             self._files.drop()
+            for job in jobs:
+                self._starts.remove(job)
             jobs = []
         for job in jobs:
             film = self._files.film(job)
@@ -211,6 +213,10 @@ class StreamServer:
         """As `JobPreparation.check`."""
         if job.has_picture and not self._model.preset.image_start:
             raise JobError("this model cannot begin with a picture: leave it out", "picture")
+        if job.has_picture and job.request.branch_from is not None:
+            raise JobError(
+                "a branch begins with a moment of its stream: leave the picture out", "picture"
+            )
         check_job(job.request, self._config, self._model)
 
     def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
@@ -222,11 +228,7 @@ class StreamServer:
         if not self._model.transformer.causal:
             raise BranchError("this model makes one clip at a time: leave branch_from out")
         job = self._starts.save_moment(job, point)
-        try:
-            check_branch(job.request, self._starts.checkpoint(job.id), self._config, self._model)
-        except BaseException:
-            self._starts.remove(job)
-            raise
+        check_branch(job.request, self._starts.checkpoint(job.id), self._config, self._model)
         return job
 
     def discard(self, job: StreamJob) -> None:

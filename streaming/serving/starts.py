@@ -72,6 +72,8 @@ class JobStarts:
         A running stream has the moments between its blocks as far back as its history reaches, of
         which the last one at or before the requested time is taken. One that has ended has its end.
 
+        `remove` is to be called also after an error.
+
         Raises:
             BranchError: the stream has no such moment.
             StoreError: it cannot be saved now.
@@ -84,7 +86,6 @@ class JobStarts:
                 self._copy(path, point) if run is None else run.moments.save(path, point.seconds)
             )
         except (JobError, SnapshotError) as error:
-            path.unlink(missing_ok=True)
             raise BranchError(f"stream {point.stream}: {error}", "branch_from") from error
         except OSError as error:
             raise StoreError(f"{safe_text(path)}: {os_reason(error)}; try again later") from error

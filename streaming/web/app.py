@@ -44,6 +44,7 @@ from .health import Readiness, health_routes, readiness_of
 from .jobs import JobHandlers
 from .live_feed import LiveFeed
 from .metrics import ServerMetrics
+from .prompt_answer import answer_accepted
 from .registry import ActiveStream, StreamRegistry
 from .request_body import read_command, read_prompt
 from .request_metrics import RequestMetricsMiddleware, metrics_route
@@ -127,12 +128,12 @@ def create_app(
         routes += realtime_routes(jobs, streams, model)
     if films is not None:
         routes += film_routes(films, handlers.send_file)
-    routes += docs_routes(makes_videos=jobs is not None and recordings is not None)
     if jobs is not None and recordings is not None:
         routes += video_routes(Videos(recordings, jobs, streams), model, handlers.send_file)
     if fleet is not None:
         routes += fleet_routes(fleet)
     routes += [*health_routes(ready), metrics_route(metrics)]
+    routes += docs_routes(routes)
     app = Starlette(
         routes=routes,
         middleware=[
@@ -181,12 +182,12 @@ class _Handlers:
         }
 
     async def file(self, request: Request) -> Response:
-        content, kind = self.files[request.url.path]
+        content, kind = self.files[request.scope["path"]]
         return Response(content, media_type=kind)
 
     async def page(self, request: Request) -> Response:
         self._find(request)
-        page = relative_page(self._page, request.url.path)
+        page = relative_page(self._page, request.scope["path"])
         return Response(page, media_type="text/html")
 
     async def status(self, request: Request) -> Response:
@@ -270,9 +271,7 @@ class _Handlers:
             raise HTTPException(400, str(error)) from error
         if not prompt:
             raise HTTPException(400, "the prompt is empty")
-        unknown, frame = await self._model.unknown_in(prompt), stream.feed.frames
-        fields = {"prompt": prompt, "from_frame_or_later": frame, "unknown_words": unknown}
-        return JsonResponse(fields, 202)
+        return await answer_accepted(self._model, stream, prompt)
 
     async def story(self, request: Request) -> Response:
         stream = self.require_control(request)

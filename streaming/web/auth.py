@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SEND_SECONDS = 30.0  # without progress, after which a viewer is disconnected
 WRONG_SECONDS = 0.5  # before a wrong token is refused, to slow guessing
-_PAGE = re.compile(r"/(streams/[0-9]{1,18}/)?")  # paths that move a token into a cookie
+_PAGE = re.compile(r"/(docs|streams/[0-9]{1,18}/)?")  # paths that move a token into a cookie
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -159,7 +159,7 @@ class AccessMiddleware:
         if not self._access.knows_host(headers.get("host", "")):
             await refusal(path, 400, "this address is not served here")(scope, receive, send)
             return
-        if is_http and (refused := refused_body(scope["method"], headers)) is not None:
+        if is_http and (refused := refused_body(scope["method"], path, headers)) is not None:
             await refusal(path, *refused)(scope, receive, send)
             return
         foreign = _is_foreign(headers)

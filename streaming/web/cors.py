@@ -18,7 +18,7 @@ _PREFLIGHT_SECONDS = 600
 def cors_middleware(options: WebOptions) -> list[Middleware]:
     """The middleware that answers preflight requests, which carry no token; none without origins.
 
-    It stands before the check of tokens. Cookies are not allowed: a page of another origin sends
+    It runs before tokens are checked. Cookies are not allowed: a page of another origin sends
     its key as a header, so any header may be sent.
     """
     if not options.cors_origins:

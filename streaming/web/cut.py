@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,9 +12,15 @@ from starlette.responses import Response
 from sana_stream.errors import CommandError
 
 from .pictures import read_picture
+from .prompt_answer import answer_accepted
 from .registry import ActiveStream
-from .responses import JsonResponse
 from .served_model import ServedModel
+
+
+class CutForm(BaseModel):
+    """The text fields of a form with the picture `image`."""
+
+    prompt: str = ""
 
 
 def cut_handler(
@@ -34,13 +41,11 @@ def cut_handler(
         stream = require_control(request)
         if not model.takes_pictures:
             raise HTTPException(400, "this model cannot cut to a picture")
-        upload = await read_picture(request, fields=("prompt",))
+        upload = await read_picture(request, fields=CutForm.model_fields)
         try:
             prompt = stream.control.cut(upload.picture, upload.fields.get("prompt", ""))
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        unknown, frame = await model.unknown_in(prompt), stream.feed.frames
-        fields = {"prompt": prompt or None, "from_frame_or_later": frame, "unknown_words": unknown}
-        return JsonResponse(fields, 202)
+        return await answer_accepted(model, stream, prompt)
 
     return cut

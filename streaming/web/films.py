@@ -13,8 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sana_stream._text import os_reason
+from sana_stream.errors import ConfigError
+
 from .auth import Role, require_control
-from .responses import JsonResponse
+from .responses import JsonResponse, busy
 
 PAGE = 24  # films of one answer, unless the request asks for fewer
 _MOST = 100
@@ -42,6 +45,15 @@ class Film:
     may_branch: bool  # whether a stream can begin as a branch of its end
 
 
+@dataclass(frozen=True, slots=True)
+class FilmList:
+    """A part of the films, newest first."""
+
+    films: list[Film]
+    more: bool  # whether there are older ones
+    may_delete: bool
+
+
 class Films(Protocol):
     """The finished films of a server; methods are called from any thread."""
 
@@ -62,12 +74,16 @@ class Films(Protocol):
         ...
 
     def remove(self, film_id: int) -> bool:
-        """Remove a film with what belongs to it; False where there is none."""
+        """Remove a film with what belongs to it; False where there is none.
+
+        Raises:
+            OSError, ConfigError: it cannot be removed.
+        """
         ...
 
 
 SendFile = Callable[[Request, Path, bool], Awaitable[Response]]
-"""Sends a file, of which one knows whether it is complete, as far as downloads are allowed."""
+"""Sends a file, as far as downloads are allowed; the last argument: whether it is complete."""
 
 
 class FilmHandlers:
@@ -82,13 +98,7 @@ class FilmHandlers:
         limit = _whole(request, "limit", PAGE, _MOST)
         before = _whole(request, "before", 10**9, 10**9)
         films, more = await run_in_threadpool(self._page, before, limit)
-        return JsonResponse(
-            {
-                "films": [asdict(film) for film in films],
-                "more": more,
-                "may_delete": request.state.role is Role.CONTROL,
-            }
-        )
+        return JsonResponse(asdict(FilmList(films, more, request.state.role is Role.CONTROL)))
 
     async def file(self, request: Request) -> Response:
         """GET: the video."""
@@ -107,7 +117,11 @@ class FilmHandlers:
     async def remove(self, request: Request) -> Response:
         """DELETE: remove a film."""
         require_control(request)
-        if not await run_in_threadpool(self._films.remove, request.path_params["id"]):
+        try:
+            found = await run_in_threadpool(self._films.remove, request.path_params["id"])
+        except (OSError, ConfigError) as error:
+            raise busy(f"the film cannot be removed: {os_reason(error)}") from error
+        if not found:
             raise _missing()
         return Response(status_code=204)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,9 +14,31 @@ from starlette.routing import Route
 from .registry import StreamRegistry
 from .responses import JsonResponse
 
-OPEN_PATHS = frozenset({"/health", "/ready"})  # for everybody, without a token
+OPEN_PATHS = frozenset({"/health", "/ready"})  # for any client, without a token
 RETRY_SECONDS = 5
 Readiness = Callable[[], str | None]  # why no stream could be made now; None if one could
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The server answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A stream could be made now."""
+
+    status: Literal["ready"] = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """No stream could be made now."""
+
+    reason: str
+    status: Literal["unavailable"] = "unavailable"
 
 
 def readiness_of(streams: StreamRegistry) -> Readiness:
@@ -33,14 +57,13 @@ def health_routes(ready: Readiness) -> list[Route]:
     """The routes of health checks; they answer in JSON."""
 
     async def show_health(request: Request) -> Response:
-        return JsonResponse({"status": "ok"})
+        return JsonResponse(asdict(Health()))
 
     async def show_ready(request: Request) -> Response:
         reason = await run_in_threadpool(ready)
         if reason is None:
-            return JsonResponse({"status": "ready"})
-        answer = {"status": "unavailable", "reason": reason}
-        return JsonResponse(answer, 503, {"Retry-After": str(RETRY_SECONDS)})
+            return JsonResponse(asdict(Ready()))
+        return JsonResponse(asdict(Unavailable(reason)), 503, {"Retry-After": str(RETRY_SECONDS)})
 
     return [
         Route("/health", show_health, methods=["GET"]),

@@ -54,7 +54,7 @@ class JobHandlers:
             raise HTTPException(404, "no stream has this id")
         if request.method != "DELETE":
             return JsonResponse(self._as_dict(job, root_of(request)))
-        if not self._queue.cancel(job.id):
+        if not await run_in_threadpool(self._queue.cancel, job.id):
             raise HTTPException(404, "no stream with this id is queued or running")
         return Response(status_code=204)
 

@@ -1,19 +1,17 @@
-"""The OpenAPI document of the server, made of the models of its requests and answers."""
+"""The OpenAPI document of the server, made of its routes and the models of its operations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
+from starlette.routing import BaseRoute, Route
 
-from sana_stream.streaming.control.stream_request import StreamRequest
-
-from .request_body import CommandBody, PromptBody
-from .v1 import schema
+from .openapi_table import GROUPS, Operation
+from .v1.schema import ApiErrorBody
 
 _JSON, _TEXT = "application/json", "text/plain"
 _ERRORS = {
@@ -21,184 +19,124 @@ _ERRORS = {
     401: "The token or key is missing or wrong",
     403: "The token allows watching only",
     404: "There is none of this name or id",
-    409: "It is not complete, or cannot be branched there",
+    409: "It is not complete, or cannot begin there",
     413: "The body is too large",
     415: "A body of another type",
-    503: "Too many are waiting or connected; Retry-After says when to try again",
+    503: "Not possible now; Retry-After says when to try again",
 }
+_NAME = re.compile(r"{(\w+)(?::(\w+))?}")  # of a parameter in the path of a route, and its type
+_MODE: Literal["validation"] = "validation"
+_Schemas = Mapping[type, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One operation of one path.
+def openapi_document(routes: Sequence[BaseRoute], root: str = "") -> dict[str, Any]:
+    """The document of the operations that routes serve.
 
     Args:
-        method, path: in small letters; as OpenAPI writes it.
-        summary: what it does.
-        answer: the model, or the media type, of its answer; None: a JSON object or no body.
-        body: the model of its JSON body.
-        errors: the statuses of refusals.
-        query: the parameters of its address, with their schemas.
-        status: of its answer.
-        file: the field of a form that is a file.
+        routes: of the server.
+        root: the path below which the server is reached.
     """
-
-    method: str
-    path: str
-    summary: str
-    answer: type[BaseModel] | str | None = None
-    body: type[BaseModel] | None = None
-    errors: tuple[int, ...] = (401, 404)
-    query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    status: int = 200
-    file: str | None = None
-
-
-_PAGE = {
-    "after": {"type": "string", "description": "id of the last film of the page before"},
-    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
-    "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
-}
-_VARIANT = {"type": "string", "enum": ["video", "thumbnail", "spritesheet"], "default": "video"}
-_MADE = (400, 401, 403, 404, 413, 415, 503)
-_READ = (401, 403, 404)
-_FILM, _STREAM = "/v1/videos/{id}", "/streams/{id}"
-VIDEOS = (
-    Operation("get", "/v1/models", "List the model", schema.ModelList, errors=(401,)),
-    Operation("get", "/v1/models/{id}", "Show the model", schema.Model),
-    Operation(
-        *("get", "/v1/videos", "List films", schema.VideoList),
-        errors=(400, 401, 403),
-        query=_PAGE,
-    ),
-    Operation(
-        *("post", "/v1/videos", "Ask for a film", schema.Video, schema.CreateVideo, _MADE),
-        file="input_reference",
-    ),
-    Operation(
-        *("post", "/v1/videos/sync", "Make a film and wait for its file", "video/mp4"),
-        *(schema.CreateVideo, (*_MADE, 409)),
-        file="input_reference",
-    ),
-    Operation("get", _FILM, "Show how far a film is", schema.Video, errors=_READ),
-    Operation("delete", _FILM, "Remove or cancel a film", schema.DeletedVideo, errors=_READ),
-    Operation(
-        *("get", f"{_FILM}/content", "Get the file of a film, or a picture of it", "video/mp4"),
-        errors=(400, 401, 403, 404, 409, 503),
-        query={"variant": _VARIANT},
-    ),
-    Operation(
-        *("post", f"{_FILM}/remix", "Continue a film under a new prompt", schema.Video),
-        *(schema.RemixVideo, (*_MADE, 409)),
-    ),
-)
-STREAMS = (
-    Operation("get", "/streams", "List the streams", errors=(401, 403)),
-    Operation(
-        *("post", "/streams", "Ask for a stream", None, StreamRequest),
-        errors=(*_MADE, 409),
-        status=201,
-    ),
-    Operation("get", _STREAM, "Show a stream", errors=_READ),
-    Operation("delete", _STREAM, "End or cancel a stream", errors=_READ, status=204),
-    Operation("get", f"{_STREAM}/status", "Show the state of a stream"),
-    Operation(
-        *("post", f"{_STREAM}/prompt", "Change the prompt", None, PromptBody),
-        errors=(*_MADE,),
-        status=202,
-    ),
-    Operation(
-        *("post", f"{_STREAM}/command", "Give a command such as /pause", _TEXT, CommandBody),
-        errors=_MADE,
-        status=202,
-    ),
-    Operation("get", f"{_STREAM}/", "The page of a stream", "text/html"),
-    Operation("get", f"{_STREAM}/live.mp4", "Watch a stream", "video/mp4", errors=(401, 404, 503)),
-    Operation(
-        *("get", f"{_STREAM}/live.m3u8", "Watch a stream as HLS", "application/vnd.apple.mpegurl"),
-        errors=(401, 404, 503),
-    ),
-    Operation(
-        *("get", f"{_STREAM}/download", "Get the recording so far", "video/mp4"),
-        errors=(401, 404, 503),
-    ),
-)
-
-
-def openapi_document(operations: tuple[Operation, ...], root: str = "") -> dict[str, Any]:
-    """The document of these operations; `root` is the path below which the server is reached."""
-    models = {each for operation in operations for each in (operation.answer, operation.body)}
-    named = [(m, "validation") for m in models if isinstance(m, type)]
-    named.append((schema.ApiErrorBody, "validation"))
-    _, schemas = models_json_schema(
-        sorted(named, key=lambda pair: pair[0].__name__),  # pyright: ignore[reportArgumentType]
-        ref_template="#/components/schemas/{model}",
-    )
+    served = {key: path for route in routes for key, path in _served(route)}
+    found = [
+        (group, each)
+        for group, operations in GROUPS.items()
+        for each in operations
+        if (each.method, each.path) in served
+    ]
+    schemas, definitions = _schemas([each for _, each in found])
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    for group, each in found:
+        route = served[each.method, each.path]
+        paths.setdefault(each.path, {})[each.method] = _operation(each, group, route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "sana-stream", "version": metadata.version("sana-stream")},
         "servers": [{"url": root or "/"}],
         "security": [{}, {"key": []}],
+        "tags": [{"name": group} for group in dict.fromkeys(group for group, _ in found)],
         "paths": paths,
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": definitions,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _served(route: BaseRoute) -> Iterator[tuple[tuple[str, str], str]]:
+    """Method and path of a route as OpenAPI writes them, and the path as it is routed."""
+    if isinstance(route, Route):
+        path = _NAME.sub(r"{\1}", route.path)
+        yield from (((method.lower(), path), route.path) for method in route.methods or ())
+
+
+def _schemas(operations: Sequence[Operation]) -> tuple[_Schemas, dict[str, Any]]:
+    """The schemas of the models of operations, and their definitions by name."""
+    parts = [
+        part
+        for each in operations
+        for part in (each.answer, each.body, each.form, each.unavailable)
+    ]
+    models = {part for part in (*parts, ApiErrorBody) if isinstance(part, type)}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    found, definitions = TypeAdapter.json_schemas(
+        [(model, _MODE, TypeAdapter(model)) for model in ordered],
+        ref_template="#/components/schemas/{model}",
+    )
+    return {model: found[model, _MODE] for model in ordered}, definitions["$defs"]
+
+
+def _operation(operation: Operation, group: str, route: str, schemas: _Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {
+        "tags": [group],
         "summary": operation.summary,
-        "parameters": _parameters(operation),
-        "responses": {str(operation.status): _answer(operation)},
+        "parameters": _parameters(operation, route),
+        "responses": {str(operation.status): _answer(operation, schemas)},
     }
     is_v1 = operation.path.startswith("/v1/")
-    error = _ref(schema.ApiErrorBody) if is_v1 else {"type": "string"}
+    error = schemas[ApiErrorBody] if is_v1 else {"type": "string"}
     for status in sorted({*operation.errors, 405}):
         content = {_JSON if is_v1 else _TEXT: {"schema": error}}
+        if status == 503 and operation.unavailable is not None:
+            content = {_JSON: {"schema": schemas[operation.unavailable]}}
         reason = _ERRORS.get(status, "Another method")
         found["responses"][str(status)] = {"description": reason, "content": content}
-    if operation.body is not None:
-        found["requestBody"] = {"required": True, "content": _bodies(operation)}
+    if bodies := _bodies(operation, schemas):
+        found["requestBody"] = {"required": True, "content": bodies}
     return found
 
 
-def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    if "{id}" in operation.path:
-        name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-        found.append(name)
-    for name, each in operation.query.items():
-        found.append({"name": name, "in": "query", "schema": each})
-    return found
+def _parameters(operation: Operation, route: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _typed(kind)}
+        for name, kind in _NAME.findall(route)
+    ] + [{"name": name, "in": "query", "schema": each} for name, each in operation.query.items()]
 
 
-def _answer(operation: Operation) -> dict[str, Any]:
+def _typed(kind: str) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 0} if kind == "int" else {"type": "string"}
+
+
+def _answer(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": operation.summary}
     if operation.status == 204:
         return answer
     if isinstance(operation.answer, str):
-        kinds = [operation.answer, *(["image/webp"] if "variant" in operation.query else [])]
-        answer["content"] = {kind: {"schema": {}} for kind in kinds}
+        answer["content"] = {kind: {"schema": {}} for kind in operation.answer.split(", ")}
     else:
         model = operation.answer
-        answer["content"] = {_JSON: {"schema": {} if model is None else _ref(model)}}
+        answer["content"] = {_JSON: {"schema": {} if model is None else schemas[model]}}
     return answer
 
 
-def _bodies(operation: Operation) -> dict[str, Any]:
-    assert operation.body is not None
-    bodies: dict[str, Any] = {_JSON: {"schema": _ref(operation.body)}}
-    if operation.file is not None:
+def _bodies(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    bodies: dict[str, Any] = {}
+    if operation.body is not None:
+        bodies[_JSON] = {"schema": schemas[operation.body]}
+    if operation.file is not None and operation.form is not None:
         file = {"type": "string", "contentMediaType": "image/*"}
-        form = {"type": "object", "properties": {operation.file: file}}
-        bodies["multipart/form-data"] = {"schema": {"allOf": [_ref(operation.body), form]}}
+        form: dict[str, Any] = {"type": "object", "properties": {operation.file: file}}
+        if operation.body is None:  # the picture is what is sent
+            form["required"] = [operation.file]
+            bodies["image/*"] = {"schema": {}}
+        bodies["multipart/form-data"] = {"schema": {"allOf": [schemas[operation.form], form]}}
     return bodies
-
-
-def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +20,7 @@ UPLOAD_LIMIT = 16 << 20  # bytes of a request with a file
 BODY_SECONDS = 10.0
 UPLOAD_SECONDS = 60.0
 _DEPTH = 8  # nested lists and objects
+_DATA_URL_PATHS = {"/v1/videos", "/v1/videos/sync"}  # whose JSON may have a picture
 _EXPECTED = "send text in UTF-8, or JSON"
 _EXPECTED_PROMPT = (
     'send a prompt in UTF-8, or JSON: {"prompt": "…", "transition_blocks": 4}, with a number from 0'
@@ -57,11 +59,12 @@ class PromptBody(_Body):
     transition_chunks: int | None = Field(None, ge=0, le=MOST_BLOCKS)  # as vLLM-Omni names it
 
 
-def refused_body(method: str, headers: Headers) -> tuple[int, str] | None:
+def refused_body(method: str, path: str, headers: Headers) -> tuple[int, str] | None:
     """The status and reason if the headers announce a body that is refused; None otherwise."""
     content_type = headers.get("content-type", "")
     upload = method == "POST" and is_upload(content_type)
-    limit = UPLOAD_LIMIT if upload else BODY_LIMIT
+    is_large = upload or (method == "POST" and path in _DATA_URL_PATHS)
+    limit = UPLOAD_LIMIT if is_large else BODY_LIMIT
     length = headers.get("content-length", "0")
     if len(length) > 9 or int(length) > limit:
         return 413, f"a request has at most {limit} bytes"
@@ -122,12 +125,32 @@ async def read_replica(request: Request) -> str:
     return await _read_field(request, ReplicaBody, "replica")
 
 
-async def read_json(request: Request) -> object:
-    """The body as JSON of limited depth; a repeated key is refused."""
+async def read_json(request: Request, *, data_url: bool = False) -> object:
+    """The body as JSON of limited depth; a repeated key is refused.
+
+    With `data_url` the limit of an upload applies to one string that is a `data:` URL; the rest of
+    the body has the usual limit.
+    """
+    text = await _decoded(request, data_url)
+    if len(text) <= BODY_LIMIT:
+        return _parsed(text)
+    if _without_data_url(text) > BODY_LIMIT:
+        raise HTTPException(413, f"a request without its data: URL has at most {BODY_LIMIT} bytes")
+    return await run_in_threadpool(_parsed, text)
+
+
+def _parsed(text: str) -> object:
     try:
-        return parse_json(await _decoded(request), BODY_LIMIT, _DEPTH, pairs=unique_keys)
+        return parse_json(text, UPLOAD_LIMIT, _DEPTH, pairs=unique_keys)
     except ValueError as error:
         raise HTTPException(400, f"this is not JSON: {error}") from error
+
+
+def _without_data_url(text: str) -> int:
+    """The characters of JSON besides its longest string, if that is a `data:` URL."""
+    longest = max(text.split('"', BODY_LIMIT), key=len)
+    is_data = longest[:5].lower() == "data:"
+    return len(text) - (len(longest) if is_data else 0)
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -170,21 +193,22 @@ def _kind(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-async def _decoded(request: Request) -> str:
+async def _decoded(request: Request, data_url: bool = False) -> str:
     if is_upload(request.headers.get("content-type", "")):
         raise HTTPException(415, f"no file is taken here: {_EXPECTED}")
     try:
-        return (await asyncio.wait_for(_body(request), BODY_SECONDS)).decode()
+        limit, seconds = (UPLOAD_LIMIT, UPLOAD_SECONDS) if data_url else (BODY_LIMIT, BODY_SECONDS)
+        return (await asyncio.wait_for(_body(request, limit), seconds)).decode()
     except TimeoutError as error:
         raise HTTPException(408, "the request took too long") from error
     except UnicodeDecodeError as error:
         raise HTTPException(400, _EXPECTED) from error
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
+async def _body(request: Request, limit: int) -> bytes:
+    body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > BODY_LIMIT:
-            raise HTTPException(413, f"a request has at most {BODY_LIMIT} bytes")
-    return body
+        if len(body) > limit:
+            raise HTTPException(413, f"a request has at most {limit} bytes")
+    return bytes(body)

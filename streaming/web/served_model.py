@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -35,6 +36,23 @@ class ExamplePrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownWords:
+    """The unknown words of a prompt; without a prompt, what the model knows."""
+
+    closed_vocabulary: bool
+    unknown: list[UnknownWord]
+    topics: dict[str, list[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Prompts to begin with; a picture is a path below the root of the server."""
+
+    examples: list[ExamplePrompt]
+    takes_pictures: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
     """The model of a server.
 
@@ -42,6 +60,7 @@ class ServedModel:
         unknown_words: finds the unknown words of a prompt, in any notation of prompts. None: the
             model reads any word.
         examples: prompts to begin with.
+        topics: phrases that it knows, by topic.
         takes_pictures: whether a stream can begin with a picture and cut to one.
         name: by which clients ask for it.
         size: of a stream whose client asks for no other, such as "224x128".
@@ -50,22 +69,26 @@ class ServedModel:
 
     unknown_words: Callable[[str], Sequence[UnknownWord]] | None = None
     examples: tuple[ExamplePrompt, ...] = ()
+    topics: Mapping[str, Sequence[str]] = field(default_factory=dict)
     takes_pictures: bool = True
     name: str = "sana-stream"
     size: str = ""
     fps: float = 16.0
 
-    async def unknown_in(self, prompt: str) -> list[dict[str, object]]:
-        """The unknown words of a prompt for JSON; none for a model that reads any word."""
+    async def unknown_in(self, prompt: str) -> list[UnknownWord]:
+        """The unknown words of a prompt; none for a model that reads any word."""
         find = self.unknown_words
-        found = [] if find is None else await run_in_threadpool(find, prompt)
-        return [asdict(each) for each in found]
+        return [] if find is None else list(await run_in_threadpool(find, prompt))
 
     async def unknown_of(self, prompts: Iterable[str]) -> dict[str, list[dict[str, object]]]:
         """The unknown words of each of the first 50 prompts that have some, by prompt."""
+        if (find := self.unknown_words) is None:
+            return {}
         asked = list(dict.fromkeys(prompts))[:_MOST_PROMPTS]
-        found = {prompt: await self.unknown_in(prompt) for prompt in asked}
-        return {prompt: words for prompt, words in found.items() if words}
+        found = await run_in_threadpool(lambda: {prompt: find(prompt) for prompt in asked})
+        return {
+            prompt: [asdict(word) for word in words] for prompt, words in found.items() if words
+        }
 
 
 ANY_MODEL = ServedModel()
@@ -78,21 +101,22 @@ class ModelHandlers:
         self._model = model
 
     async def words(self, request: Request) -> Response:
-        """GET: the unknown words of the query parameter `prompt`."""
+        """GET: the unknown words of the query parameter `prompt`; without it, the known ones."""
         prompt = request.query_params.get("prompt", "")
         if len(prompt) > PROMPT_LIMIT:
             raise HTTPException(400, f"a prompt has at most {PROMPT_LIMIT} characters")
         closed = self._model.unknown_words is not None
-        unknown = await self._model.unknown_in(prompt)
-        return JsonResponse({"closed_vocabulary": closed, "unknown": unknown})
+        answer: dict[str, Any] = asdict(KnownWords(closed, await self._model.unknown_in(prompt)))
+        if "prompt" in request.query_params:  # the page asks at each key: keep it short
+            del answer["topics"]
+        else:
+            answer["topics"] = {name: list(words) for name, words in self._model.topics.items()}
+        return JsonResponse(answer)
 
     async def examples(self, request: Request) -> Response:
-        """GET: prompts to begin with; `picture` is a path below the root of the server, or null."""
-        examples = [
-            {"prompt": each.prompt, "picture": each.picture} for each in self._model.examples
-        ]
-        pictures = self._model.takes_pictures
-        return JsonResponse({"examples": examples, "takes_pictures": pictures})
+        """GET: prompts to begin with."""
+        answer = Examples(list(self._model.examples), self._model.takes_pictures)
+        return JsonResponse(asdict(answer))
 
 
 def model_routes(model: ServedModel) -> list[Route]:

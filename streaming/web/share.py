@@ -6,9 +6,11 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from urllib.parse import quote
 
 import psutil
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,34 +22,56 @@ _MOST = 4  # addresses of this machine that are listed
 _ANY = ("0.0.0.0", "::", "")
 
 
+@dataclass(frozen=True, slots=True)
+class QrCode:
+    """A QR code as the path of an SVG: its dark modules."""
+
+    size: int  # units across and down
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShareLink:
+    """An address of the page, with a token."""
+
+    role: str
+    url: str
+    qr: QrCode
+
+
+@dataclass(frozen=True, slots=True)
+class ShareLinks:
+    """The addresses that a client may hand on."""
+
+    links: list[ShareLink]
+
+
 def share_handler(access: AccessPolicy) -> Callable[[Request], Awaitable[Response]]:
     """What answers requests for the addresses of the page."""
 
     async def share(request: Request) -> Response:
         """GET: the links that this client may hand on; none where only this machine has access.
 
-        A client that may only watch gets no link that directs. Each link has a QR code as the path
-        of an SVG of `size` units.
+        A client that may only watch gets no link that directs.
         """
         tokens = _tokens(access, request.state.role)
         path = root_of(request) + request.scope["path"].removesuffix("share")
-        links = [
-            {"role": role, "url": url, "qr": qr_path(url)}
-            for origin in _origins(access, request)
-            for role, token in tokens
-            for url in [f"{origin}{path}" + (f"?token={quote(token)}" if token else "")]
-        ]
-        return JsonResponse({"links": links})
+
+        def links() -> list[ShareLink]:
+            return [
+                ShareLink(role, url, qr_path(url))
+                for origin in _origins(access, request)
+                for role, token in tokens
+                for url in [f"{origin}{path}" + (f"?token={quote(token)}" if token else "")]
+            ]
+
+        return JsonResponse(asdict(ShareLinks(await run_in_threadpool(links))))
 
     return share
 
 
-def qr_path(text: str) -> dict[str, object]:
-    """A QR code (ISO/IEC 18004) with its quiet zone, as the path of an SVG.
-
-    Returns:
-        `size`, the units across and down, and `path`, the dark modules.
-    """
+def qr_path(text: str) -> QrCode:
+    """A QR code (ISO/IEC 18004) with its quiet zone."""
     import segno
 
     rows = [list(row) for row in segno.make_qr(text, error="m").matrix_iter(border=4)]
@@ -56,7 +80,7 @@ def qr_path(text: str) -> dict[str, object]:
         for y, row in enumerate(rows)
         for begin, end in _runs(row)
     ]
-    return {"size": len(rows), "path": "".join(runs)}
+    return QrCode(len(rows), "".join(runs))
 
 
 def lan_addresses() -> list[str]:

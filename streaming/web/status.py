@@ -164,7 +164,15 @@ class RunStatus:
     def plan(self, story: Sequence[ShownPrompt]) -> None:
         """Replace the prompts that are still to come."""
         with self._lock:
-            self._coming = tuple(cue for cue in story if cue.start >= self._frames)
+            self._coming = tuple(
+                cue for cue in story if cue.start >= self._frames and not self._continues(cue)
+            )
+
+    def _continues(self, cue: ShownPrompt) -> bool:
+        """Whether the next block has this prompt only because the last one has it."""
+        return (
+            cue.start == self._frames and bool(self._shown) and self._shown[-1].prompt == cue.prompt
+        )
 
     def reseed(self, seed: int) -> None:
         """Set the seed of further blocks."""

@@ -20,7 +20,9 @@ _EXPECTED = (
 )
 
 
-class _Cue(BaseModel):
+class CueBody(BaseModel):
+    """A prompt and when it is first shown."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
     at_seconds: float = Field(ge=0, le=_LATEST, allow_inf_nan=False)
@@ -28,10 +30,12 @@ class _Cue(BaseModel):
     transition_blocks: int = Field(0, ge=0, le=MOST_BLOCKS)
 
 
-class _Story(BaseModel):
+class StoryBody(BaseModel):
+    """The prompts to come, in the order of their times."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    cues: list[_Cue]
+    cues: list[CueBody]
 
 
 async def read_schedule(request: Request) -> tuple[ScheduledPrompt, ...]:
@@ -41,7 +45,7 @@ async def read_schedule(request: Request) -> tuple[ScheduledPrompt, ...]:
         HTTPException: anything else than such a list.
     """
     try:
-        story = _Story.model_validate(await read_json(request))
+        story = StoryBody.model_validate(await read_json(request))
     except ValidationError as error:
         raise HTTPException(400, _EXPECTED) from error
     return tuple(

@@ -4,8 +4,9 @@ import { say } from "./answer.js";
 import { placeCard } from "./card.js";
 import { $, make } from "./dom.js";
 import { clock } from "./format.js";
-import { blockSeconds, coming, earliest, replaceComing } from "./story-edit.js";
+import { blockSeconds, comesAt, coming, earliest, replaceComing } from "./story-edit.js";
 import { subscribe } from "./state.js";
+import { markWords } from "./words.js";
 
 const card = $("cue");
 let edited = null; // the coming prompt as it was; null: a new one
@@ -13,6 +14,7 @@ let returnTo = null; // the element that gets the focus back
 
 const heading = make("h3", { id: "cue-heading" });
 const text = make("textarea", { id: "cue-prompt", rows: 2, maxLength: 4000, required: true });
+const notes = make("div", { className: "word-notes", "aria-live": "polite" });
 const at = make("input", { id: "cue-at", type: "number", step: "any", min: 0, required: true });
 const blocks = make("input", {
   ...{ id: "cue-blend", type: "number", min: 0, max: 1000, step: 1, required: true },
@@ -28,6 +30,7 @@ const form = make(
   heading,
   make("label", { htmlFor: "cue-prompt" }, "Prompt"),
   text,
+  notes,
   make(
     "div",
     { className: "row" },
@@ -45,9 +48,10 @@ const others = () => coming().filter((cue) => !edited || cue.at !== edited.at);
 // Open the card for a coming prompt, or for a new one at a time; `anchor` is an element or a point.
 export function editCue(cue, time, anchor) {
   edited = cue;
-  returnTo = anchor.focus ? anchor : document.activeElement;
+  returnTo = anchor.focus ? anchor : $("add");
   heading.textContent = cue ? `Prompt at ${clock(cue.at)}` : "New prompt";
   text.value = cue?.prompt ?? "";
+  text.dispatchEvent(new Event("input"));
   at.value = cue ? Number(cue.at.toFixed(3)) : tenth(Math.max(time, earliest()));
   blocks.value = cue?.blocks ?? 0;
   answer.textContent = "";
@@ -75,10 +79,11 @@ async function store(cues, done) {
 }
 
 export function startCueEditor() {
+  markWords(text, notes);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const cue = { at: at.valueAsNumber, prompt: text.value.trim(), blocks: blocks.valueAsNumber };
-    if (cue.prompt) store([...others(), cue], `The prompt comes at ${clock(cue.at)}.`);
+    if (cue.prompt) store([...others(), cue], comesAt(cue));
   });
   remove.addEventListener("click", () => store(others(), "The prompt was deleted."));
   cancel.addEventListener("click", close);

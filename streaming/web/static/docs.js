@@ -9,21 +9,30 @@ async function show() {
   if (!response.ok) throw new Error(await response.text());
   const document = await response.json();
   schemas = document.components.schemas;
-  const entries = Object.entries(document.paths).flatMap(([path, operations]) =>
-    Object.entries(operations).map(([method, operation]) => entry(method, path, operation)),
+  const all = Object.entries(document.paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, operation]) => ({ method, path, operation })),
   );
-  $("operations").replaceChildren(...entries);
+  const groups = document.tags.map(({ name }) =>
+    group(name, all.filter(({ operation }) => operation.tags.includes(name))),
+  );
+  $("operations").replaceChildren(...groups);
+}
+
+function group(name, operations) {
+  const entries = operations.map(({ method, path, operation }) => entry(method, path, operation));
+  return make("section", {}, make("h2", {}, name), ...entries);
 }
 
 function entry(method, path, operation) {
   const name = make("code", {}, make("span", { className: "method" }, method), path);
-  const details = make("details", {}, make("summary", {}, name, ` ${operation.summary}`));
+  const summary = make("summary", {}, name, make("span", {}, operation.summary));
+  const details = make("details", {}, summary);
   for (const [kind, { schema }] of Object.entries(operation.requestBody?.content ?? {})) {
-    details.append(make("h3", {}, `Body: ${kind}`), fields(schema));
+    details.append(make("h3", {}, `Body: ${kind}`), ...fields(schema));
   }
   if (operation.parameters.length) {
     const rows = operation.parameters.map(({ name, schema }) => [name, type(schema), note(schema)]);
-    details.append(make("h3", {}, "Parameters"), table(["name", "type", ""], rows));
+    details.append(make("h3", {}, "Parameters"), table(["name", "type", "meaning"], rows));
   }
   const answers = Object.entries(operation.responses).map(([status, answer]) => {
     const kinds = Object.entries(answer.content ?? {}).map(([kind, { schema }]) =>
@@ -31,13 +40,13 @@ function entry(method, path, operation) {
     );
     return [status, kinds.join(", "), answer.description];
   });
-  details.append(make("h3", {}, "Answers"), table(["status", "type", ""], answers));
+  details.append(make("h3", {}, "Answers"), table(["status", "type", "meaning"], answers));
   return details;
 }
 
 function fields(schema) {
   const rows = properties(schema).map(([name, each]) => [name, type(each), note(each)]);
-  return table(["field", "type", ""], rows);
+  return rows.length ? [table(["field", "type", "meaning"], rows)] : [];
 }
 
 function properties(schema) {
@@ -49,6 +58,7 @@ function properties(schema) {
 function type(schema) {
   if (schema.$ref) return target(schema);
   if (schema.anyOf) return schema.anyOf.map(type).filter((each) => each !== "null").join(" or ");
+  if (schema.type === "array") return `list of ${type(schema.items)}`;
   if (schema.enum) return schema.enum.join(", ");
   return schema.contentMediaType ? "file" : (schema.type ?? "any");
 }

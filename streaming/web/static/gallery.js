@@ -90,6 +90,12 @@ function buttons(film) {
   return row;
 }
 
+// The button that had the focus is gone with its film: the next film gets it, or the heading.
+function focusFilm(place) {
+  const watch = [...$("gallery-films").querySelectorAll(".watch")];
+  (watch[Math.min(place, watch.length - 1)] ?? $("gallery-heading")).focus();
+}
+
 async function removeFilm(film) {
   const question = {
     title: "Delete this film?",
@@ -101,7 +107,9 @@ async function removeFilm(film) {
   try {
     await request(path(film, ""), { method: "DELETE" });
     say("");
+    const place = shown.findIndex(({ id }) => id === film.id);
     show(shown.filter(({ id }) => id !== film.id), !$("gallery-more").hidden);
+    focusFilm(place);
   } catch (error) {
     say(`Not deleted: ${error.message}`);
   }
@@ -139,7 +147,7 @@ export function startGallery() {
   const more = make("button", { id: "gallery-more", type: "button", hidden: true }, "Show more");
   more.addEventListener("click", showMore);
   $("gallery").append(
-    make("h2", {}, "Finished films"),
+    make("h2", { id: "gallery-heading", tabIndex: -1 }, "Finished films"),
     make("p", { id: "gallery-answer", className: "bad", role: "status" }),
     make("p", { id: "gallery-empty", className: "hint", hidden: true }, "Films that have ended are kept here."),
     make("ul", { id: "gallery-films" }),

@@ -41,7 +41,7 @@ function overlay({ state, may_begin: mayBegin, place }) {
   }
   const text = OVERLAYS[state] ?? "";
   if (!text && unplayable) return UNPLAYABLE;
-  return state === "queued" && place ? `${text} Its place is ${place}.` : text;
+  return state === "queued" && place ? `${text.slice(0, -1)}, at place ${place}.` : text;
 }
 
 function render(now) {
@@ -84,7 +84,8 @@ export function startStage() {
   $("play").addEventListener("click", togglePlay);
   $("live").addEventListener("click", () => player.follow());
   setInterval(() => {
-    $("live").hidden = (player.following && !video.paused) || !status().mime || isOver();
+    const nothing = !status().mime || !video.buffered.length; // to return from
+    $("live").hidden = (player.following && !video.paused) || nothing || isOver();
     setText($("caption"), promptOnScreen()?.prompt ?? "");
   }, 250);
 }

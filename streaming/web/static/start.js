@@ -38,7 +38,9 @@ async function begin(prompt, button) {
   const answer = await tell(() => beginStream({ prompt }), "Sent. The stream starts in a moment.");
   button.disabled = false;
   const shownHere = !isAskedFor() && base === root; // the page of the newest stream
-  if (answer && !shownHere) location.href = answer.links.page;
+  if (!answer) return;
+  if (shownHere) $("play").focus({ preventScroll: true }); // the list of examples disappears
+  else location.href = answer.links.page;
 }
 
 function render({ state }) {

@@ -2,6 +2,7 @@
 
 import { say } from "./answer.js";
 import { base, putJson } from "./api.js";
+import { clock } from "./format.js";
 import { hurry } from "./poll.js";
 import { publish, status } from "./state.js";
 
@@ -15,6 +16,15 @@ export const coming = () =>
 
 // The earliest second that a new prompt can have.
 export const earliest = () => status().seconds ?? 0;
+
+// Whether the block that a coming prompt starts with is being generated.
+export const hasStarted = (cue) => status().state === "running" && cue.at < earliest() + 0.001;
+
+// What is said of a prompt in its place.
+export function comesAt({ at, blocks }) {
+  const unit = blocks === 1 ? "block" : "blocks";
+  return `The prompt comes at ${clock(at)}${blocks ? `, blended over ${blocks} ${unit}` : ""}.`;
+}
 
 // Replace the coming prompts; throws the server's reason.
 export async function replaceComing(cues) {

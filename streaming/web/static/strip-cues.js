@@ -1,12 +1,13 @@
 // The prompts of the time strip as ranges: a list box whose coming ones can be moved and changed.
 
+import { say } from "./answer.js";
 import { editCue } from "./cue-editor.js";
 import { $, make, setText } from "./dom.js";
 import { clock } from "./format.js";
 import { showMoment } from "./moment-menu.js";
 import { promptOnScreen } from "./stage.js";
 import { isOver, mayDirect, status } from "./state.js";
-import { blockSeconds, coming, earliest, tryToReplace } from "./story-edit.js";
+import { blockSeconds, comesAt, coming, earliest, hasStarted, tryToReplace } from "./story-edit.js";
 import { pixels, range, xOf } from "./strip-scale.js";
 
 const THRESHOLD = 4; // pixels of movement that make a drag
@@ -25,7 +26,7 @@ function ranges() {
     blocks: 0,
   }));
   const next = waiting ? [{ at: seconds, prompt: waiting, kind: "waiting", blocks: 0 }] : [];
-  const later = isOver() ? [] : coming().map((cue) => ({ ...cue, kind: "coming" }));
+  const later = isOver() ? [] : coming().map((cue) => ({ ...cue, kind: hasStarted(cue) ? "waiting" : "coming" }));
   const all = [...past, ...next, ...later].sort((a, b) => a.at - b.at);
   const { from, to } = range();
   return all
@@ -33,10 +34,11 @@ function ranges() {
     .filter((cue) => cue.end > from && cue.end > cue.at);
 }
 
+const STARTING = "This prompt is starting: it cannot be moved or deleted any more.";
 const KINDS = { shown: "shown", now: "on screen", waiting: "next", coming: "coming" };
 
 function describe(cue) {
-  const blend = cue.blocks ? `, blended over ${cue.blocks} blocks` : "";
+  const blend = cue.blocks ? `, blended over ${cue.blocks} ${cue.blocks === 1 ? "block" : "blocks"}` : "";
   return `${clock(cue.at)}, ${KINDS[cue.kind]}${blend}: ${cue.prompt}`;
 }
 
@@ -65,6 +67,7 @@ function place(element, cue) {
 export function renderCues() {
   if (dragged) return;
   const all = ranges();
+  const focused = list.contains(document.activeElement);
   while (list.children.length > all.length) list.lastChild.remove();
   active = Math.min(active, Math.max(0, all.length - 1));
   all.forEach((cue, index) => {
@@ -74,11 +77,12 @@ export function renderCues() {
     setText(element.firstChild, cue.prompt);
     const words = describe(cue);
     if (element.getAttribute("aria-label") !== words) element.setAttribute("aria-label", words);
-    element.title = cue.prompt;
+    element.title = words;
     element.setAttribute("aria-selected", cue.kind === "now");
     element.tabIndex = index === active ? 0 : -1;
     place(element, cue);
   });
+  if (focused && !list.contains(document.activeElement)) list.children[active]?.focus();
 }
 
 const mayMove = (cue) => cue.kind === "coming" && mayDirect();
@@ -87,7 +91,8 @@ const original = (cue) => coming().find((each) => each.at === cue.at);
 function open(element) {
   const { cue } = element;
   if (mayMove(cue)) editCue(original(cue), cue.at, element);
-  else if (cue.kind !== "waiting") {
+  else if (cue.kind === "waiting") say(STARTING);
+  else {
     const box = element.getBoundingClientRect();
     const strip = $("strip").getBoundingClientRect();
     const x = Math.min(Math.max(box.left, strip.left), strip.right);
@@ -102,8 +107,8 @@ function retime(cue, at) {
   const others = coming().filter((each) => each.at !== cue.at);
   let moved = Math.min(Math.max(at, earliest()), latest);
   while (others.some((each) => each.at === moved)) moved += 0.1;
-  const cues = [...others, { ...original(cue), at: moved }];
-  return tryToReplace(cues, `The prompt comes at ${clock(moved)}.`);
+  const changed = { ...original(cue), at: moved };
+  return tryToReplace([...others, changed], comesAt(changed));
 }
 
 function onPointerDown(event) {
@@ -171,7 +176,8 @@ function onKey(event) {
   else if (event.key === "Enter" || event.key === " ") open(element);
   else if (["Delete", "Backspace"].includes(event.key) && mayMove(cue)) {
     tryToReplace(coming().filter((each) => each.at !== cue.at), "The prompt was deleted.");
-  } else return;
+  } else if (["Delete", "Backspace"].includes(event.key) && cue.kind === "waiting") say(STARTING);
+  else return;
   event.preventDefault();
   event.stopPropagation();
 }

@@ -1,5 +1,6 @@
 // How the time strip maps seconds of the video to pixels.
 
+import { $ } from "./dom.js";
 import { isOver, status } from "./state.js";
 
 const PAST = 300; // seconds of an endless stream that are shown
@@ -29,7 +30,8 @@ export function range() {
   if (isOver()) return { from, to: seconds };
   if (total !== null) return { from, to: total };
   const last = coming.length ? coming.at(-1).start / fps : 0;
-  return { from, to: Math.max(seconds + FUTURE, last + AFTER_LAST) };
+  const filled = from + $("strip").clientWidth / pixels(); // an endless stream has no edge in view
+  return { from, to: Math.max(seconds + FUTURE, last + AFTER_LAST, filled) };
 }
 
 export const xOf = (time) => (time - range().from) * pixels();

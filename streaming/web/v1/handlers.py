@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sana_stream._text import safe_text
-from sana_stream.errors import BranchError, JobError, QueueFullError, StoreError
+from sana_stream._text import os_reason, safe_text
+from sana_stream.errors import BranchError, ConfigError, JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.stream_request import VideoSettings
 from sana_stream.streaming.web.auth import require_control
 from sana_stream.streaming.web.errors import ApiError
@@ -20,8 +20,8 @@ from sana_stream.streaming.web.responses import RETRY_SECONDS, JsonResponse, hol
 from sana_stream.streaming.web.served_model import ServedModel
 
 from .media import MediaCache, spritesheet, thumbnail
-from .request import PICTURE, read_create, read_fields, seconds_of
-from .schema import CreateVideo, DeletedVideo, RemixVideo, VideoList
+from .request import read_create, read_fields, seconds_of
+from .schema import PICTURE, CreateVideo, DeletedVideo, RemixVideo, VideoList
 from .video_index import KeptVideo
 from .videos import Videos
 
@@ -96,7 +96,11 @@ class VideoHandlers:
     async def delete(self, request: Request) -> Response:
         """DELETE: remove a film and its file; one that is being made is cancelled."""
         film = await self._require(request)
-        await run_in_threadpool(self._films.remove, film)
+        try:
+            await run_in_threadpool(self._films.remove, film)
+        except (OSError, ConfigError) as error:
+            message = f"the film cannot be removed: {os_reason(error)}; try again later"
+            raise ApiError(503, message, code="not_removed") from error
         return JsonResponse(DeletedVideo(id=film.id).model_dump())
 
     async def content(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Reading requests for films: JSON, or a form with a picture."""
+"""Reading requests for films: JSON or a form, each with or without a picture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -16,13 +17,13 @@ from sana_stream.streaming.web.pictures import check_picture, read_form
 from sana_stream.streaming.web.request_body import read_json
 from sana_stream.streaming.web.served_model import ServedModel
 
-from .schema import ALLOWED_IN_VIDEOS, MOST_SECONDS, SECONDS, CreateVideo
+from .input_reference import check_reference, decode_data_url
+from .schema import ALLOWED_IN_VIDEOS, MOST_SECONDS, PICTURE, SECONDS, CreateVideo
 
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _WHOLE_FIELDS = ("seed", "num_frames", "num_inference_steps")
 _NUMBER_FIELDS = ("guidance_scale", "flow_shift", "fps")
-PICTURE = "input_reference"
 _JSON, _FORM = "application/json", "multipart/form-data"
 M = TypeVar("M", bound=BaseModel)
 
@@ -45,10 +46,13 @@ async def read_create(request: Request, model: ServedModel) -> tuple[CreateVideo
         fields: object = {name: _typed(name, text) for name, text in form.fields.items()}
         picture = form.files.get(PICTURE)
     else:
-        fields = await read_json(request)
+        fields = await read_json(request, data_url=True)
+        check_reference(fields)
     wanted = parse(CreateVideo, fields)
     if wanted.model not in (None, model.name):
         raise unknown_model(str(wanted.model), model)
+    if wanted.input_reference is not None:
+        picture = await run_in_threadpool(decode_data_url, wanted.input_reference.image_url)
     return wanted, None if picture is None else await _checked(picture, model)
 
 
@@ -61,9 +65,6 @@ def parse(model: type[M], fields: object) -> M:
     """Check the fields of a request; raises ApiError, which names the first that is wrong."""
     if not isinstance(fields, dict):
         raise ApiError(400, 'send a JSON object such as {"prompt": "a red boat"}')
-    if PICTURE in fields:
-        message = f"{PICTURE}: {ALLOWED_IN_VIDEOS[PICTURE]}"
-        raise ApiError(400, message, PICTURE, "invalid_value")
     allowed = {name: ALLOWED_IN_VIDEOS[name] for name in model.model_fields}
     try:
         return model.model_validate(fields)

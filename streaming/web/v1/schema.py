@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sana_stream.streaming.control.live_control import PROMPT_LIMIT
 from sana_stream.streaming.control.stream_request import ALLOWED, VideoSettings
 
+PICTURE = "input_reference"  # the field of the picture with which a film begins
 SECONDS = "4"  # of a film whose length is not given
 MOST_SECONDS = 3600
 _SECONDS = r"^[0-9]{1,5}(\.[0-9]{1,3})?$"
@@ -17,7 +18,8 @@ ALLOWED_IN_VIDEOS = {
     "model": "must be the name of the model that /v1/models lists",
     **{name: ALLOWED[name] for name in VideoSettings.model_fields},
     "seconds": _LENGTH,
-    "input_reference": "must be a picture, the file of a multipart form",
+    PICTURE: 'must be a picture: the file of a multipart form, or in JSON {"image_url": '
+    '"data:image/png;base64,…"}',
 }
 
 
@@ -37,8 +39,18 @@ Length = Annotated[
 ]
 
 
-class CreateVideo(VideoSettings):
-    """A film that is asked for; it has `prompt` or `story`."""
+class ImageReference(BaseModel):
+    """A picture with which a film begins."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    image_url: str = Field(
+        pattern=r"^[Dd][Aa][Tt][Aa]:", description="the picture in base64, as a data: URL"
+    )
+
+
+class CreateVideoForm(VideoSettings):
+    """The text fields of a form that asks for a film; it has `prompt` or `story`."""
 
     model: str | None = Field(default=None, max_length=500, description="as /v1/models lists it")
     seconds: Length = None
@@ -50,6 +62,12 @@ class CreateVideo(VideoSettings):
         if self.seconds is not None and self.num_frames is not None:
             raise ValueError("seconds: num_frames is a length, too; leave one of them out")
         return self
+
+
+class CreateVideo(CreateVideoForm):
+    """A film that is asked for; it has `prompt` or `story`."""
+
+    input_reference: ImageReference | None = None
 
 
 class RemixVideo(BaseModel):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from sana_stream._text import os_reason
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
 from sana_stream.streaming.web.registry import StreamRegistry
@@ -15,6 +16,7 @@ from sana_stream.streaming.web.registry import StreamRegistry
 from .schema import Video, VideoError
 from .video_index import KeptVideo, VideoIndex
 
+logger = logging.getLogger(__name__)
 _UNRECORDED = "the film was made, but could not be recorded: free space on the server's disk"
 _ENDINGS = {
     JobState.CANCELLED: ("cancelled", "the film was cancelled"),
@@ -55,6 +57,8 @@ class Videos:
         self._streams = streams
         self._index = VideoIndex(recordings.folder)
         self._removed: set[int] = set()  # streams whose recording goes when they end
+        for film in self._index.all():  # some have no file from which the queue knows their id
+            jobs.reserve(film.stream)
         jobs.watch(self._end)
 
     def submit(
@@ -101,22 +105,21 @@ class Videos:
         """The recording of a whole film."""
         return None if film.file is None else self._recordings.folder / film.file
 
-    def cancel(self, film: KeptVideo) -> None:
-        """End a film that is not whole yet."""
-        self._jobs.cancel(film.stream)
-
     def remove(self, film: KeptVideo) -> None:
-        """Remove a film, with its recording; one that is not whole is cancelled."""
+        """Remove a film, with its recording; one that is not whole is cancelled.
+
+        Raises:
+            OSError, ConfigError: the recording cannot be removed; the film stays.
+        """
         self._removed.add(film.stream)
-        self._index.remove(film.id)
         if not self._jobs.cancel(film.stream):
             self._removed.discard(film.stream)
             self._discard(self.path(film) or self._recordings.film(film.stream))
+        self._index.remove(film.id)
 
     def _discard(self, path: Path | None) -> None:
         if path is not None:
-            with suppress(OSError, ConfigError):  # the folder is gone, or another server's
-                self._recordings.discard(path)
+            self._recordings.discard(path)
 
     def describe(self, film: KeptVideo) -> Video:
         """A film as the API shows it."""
@@ -170,7 +173,12 @@ class Videos:
         """Take note of a stream that has ended; called by the queue."""
         if job.id in self._removed:
             self._removed.discard(job.id)
-            self._discard(self._recordings.film(job.id))
+            try:
+                self._discard(self._recordings.film(job.id))
+            except (OSError, ConfigError) as error:
+                logger.warning(
+                    "stream %d was cancelled, its recording stays: %s", job.id, os_reason(error)
+                )
         elif (film := self._index.of_stream(job.id)) is not None and not film.is_over:
             self._settle(film, job)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sana_stream.errors import JobError, QueueFullError
+from sana_stream.errors import BranchError, JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.control.stream_request import StreamRequest
@@ -201,6 +201,74 @@ def test_story_check_may_refuse_a_job() -> None:
 
     with pytest.raises(JobError, match="line 1: 'x' is no story"):
         JobQueue(Preparation()).submit({"story": "x"})
+
+
+class Prepared:
+    """Prepares nothing, or fails; records which jobs were discarded, and in which thread."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.discarded: list[int] = []
+        self.threads: list[str] = []
+
+    def check(self, job: StreamJob) -> None:
+        pass
+
+    def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
+        if self.error is not None:
+            raise self.error
+        return job
+
+    def discard(self, job: StreamJob) -> None:
+        self.discarded.append(job.id)
+        self.threads.append(threading.current_thread().name)
+
+
+class FullStore:
+    """Has no room for a job."""
+
+    def save(self, job: StreamJob) -> None:
+        raise StoreError("the disk is full")
+
+    def remove(self, job: StreamJob) -> None:
+        raise NotImplementedError
+
+    def control(self, job: StreamJob) -> LiveControl:
+        raise NotImplementedError
+
+
+def test_what_was_prepared_of_a_refused_job_is_discarded() -> None:
+    """A picture may be saved when the moment of its branch turns out to be missing."""
+    for error in (BranchError("stream 1: no such moment"), StoreError("the disk is full")):
+        prepared = Prepared(error)
+        with pytest.raises(type(error)):
+            JobQueue(prepared).submit({"story": "dawn"})
+        assert prepared.discarded == [1]
+    prepared = Prepared()
+    with pytest.raises(StoreError):
+        JobQueue(prepared, store=FullStore()).submit({"story": "dawn"})
+    assert prepared.discarded == [1]
+
+
+def test_job_of_a_client_that_comes_as_the_server_ends_is_cancelled() -> None:
+    class Slow(Prepared):
+        def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
+            queue.interrupt()
+            return job
+
+    queue = JobQueue(prepared := Slow())
+    queue.submit({"story": "dawn"}, keep=False)
+    assert states(queue) == {1: "cancelled"}
+    assert prepared.discarded == [1]
+
+
+def test_files_are_not_removed_in_the_event_loop() -> None:
+    queue = JobQueue(prepared := Prepared())
+    queue.submit({"story": "dawn"})
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), queue) as server:
+        assert ask(server, "/streams/1", method="DELETE")[0] == 204
+    assert prepared.discarded == [1]
+    assert "web server" not in prepared.threads
 
 
 def test_jobs_over_http() -> None:

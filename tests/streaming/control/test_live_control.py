@@ -236,7 +236,8 @@ def test_status_lists_shown_and_coming_prompts() -> None:
     assert now.coming == (ShownPrompt(49, "night"),)
     assert (now.seconds, now.total_seconds) == (49 / 16, 5.0)
     assert now.speed == pytest.approx(49 / 16 / 0.6), "each block took 0.2 s"
-    run_status.plan((ShownPrompt(0, "dawn"), ShownPrompt(60, "storm")))
+    # The next block has the prompt of the last one: that is not a prompt to come.
+    run_status.plan((ShownPrompt(0, "dawn"), ShownPrompt(49, "noon"), ShownPrompt(60, "storm")))
     run_status.finish()
     assert run_status.snapshot().coming == (ShownPrompt(60, "storm"),)
     assert run_status.snapshot().state == "finished"

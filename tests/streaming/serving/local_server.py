@@ -68,7 +68,13 @@ class LocalServer:
 
 @contextmanager
 def serving(
-    folder: Path, model: Path, *, keep: bool = True, streams: int = 1, **config: Any
+    folder: Path,
+    model: Path,
+    *,
+    keep: bool = True,
+    streams: int = 1,
+    resume: bool = True,
+    **config: Any,
 ) -> Iterator[LocalServer]:
     """A server that records in a folder.
 
@@ -77,6 +83,7 @@ def serving(
         model: its folder.
         keep: whether recordings and jobs stay, as with `--record`.
         streams: how many run at the same time.
+        resume: whether the streams of an earlier server are resumed.
         config: further parameters of the runs.
     """
     stop, recordings = Event(), Recordings(folder, keep, None)
@@ -88,7 +95,7 @@ def serving(
         ServeReporter(Console(quiet=True), streams),
         recordings,
         stop,
-        ServerOptions(streams, overcommit=True),
+        ServerOptions(streams, overcommit=True, resume=resume),
         JobFiles(folder) if keep else None,
     )
     with closing(recordings), server.page():

@@ -139,6 +139,19 @@ def test_branch_that_waits_outlives_a_restart(tmp_path: Path, tiny_folder: Path)
     assert len(pictures(tmp_path / f"stream-{branch:04}.mp4")) == 16
 
 
+def test_streams_that_are_not_resumed_leave_nothing_that_they_begin_with(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    with serving(tmp_path, tiny_folder) as served:
+        film = served.submit(prompt="a red boat", seed=5)
+        served.await_that(lambda: served.json(f"/streams/{film}/status").get("blocks", 0) > 0)
+        served.submit(branch_from={"stream": film}, prompt="a fox", seconds=1)
+    assert list(tmp_path.glob("*.start.*"))
+    with serving(tmp_path, tiny_folder, resume=False) as served:
+        assert served.json("/streams") == []
+    assert not list(tmp_path.glob("*.start.*"))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path):
     with serving(tmp_path_factory.mktemp("films"), tiny_folder) as server:

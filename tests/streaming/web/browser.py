@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -25,26 +24,13 @@ TIMEOUT_SECONDS = 120  # seconds for what a busy machine does late
 WHY_ABSENT = "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
 
 
-def _usual_priority() -> tuple[str, ...]:
-    """What lets a program keep the usual priority.
-
-    Chromium, run by root, takes real-time priority. On two processors its threads have then waited
-    forever for others that never ran.
-    """
-    command = ("setpriv", "--bounding-set=-sys_nice")
-    if os.geteuid() != 0 or shutil.which(command[0]) is None:
-        return ()
-    allowed = subprocess.run([*command, "true"], stderr=subprocess.DEVNULL).returncode == 0
-    return command if allowed else ()
-
-
 class Browser:
     """One browser window of a size; `dark` is the colour scheme that the reader prefers."""
 
     def __init__(self, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._driver = subprocess.Popen(
-            [*_usual_priority(), "chromedriver", "--port=0"],
+            ["chromedriver", "--port=0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -77,13 +77,25 @@ def answer_of(server: WebServer, path: str) -> tuple[int, HTTPMessage]:
 
 def test_a_token_moves_from_the_address_into_a_cookie(current: StreamRegistry) -> None:
     with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
-        code, headers = answer_of(server, f"/?token={server.access.control_token}")
-        assert (code, headers["location"]) == (303, "/")
-        assert headers["set-cookie"].startswith(
-            f"{server.access.cookie}={server.access.control_token};"
-        )
-        assert "HttpOnly" in headers["set-cookie"]
-        assert "SameSite=strict" in headers["set-cookie"]
+        for page in ("/", "/docs", "/streams/1/"):
+            code, headers = answer_of(server, f"{page}?token={server.access.control_token}")
+            assert (code, headers["location"]) == (303, page)
+            assert headers["set-cookie"].startswith(
+                f"{server.access.cookie}={server.access.control_token};"
+            )
+            assert "HttpOnly" in headers["set-cookie"]
+            assert "SameSite=strict" in headers["set-cookie"]
+
+
+def test_files_of_the_page_are_found_whatever_the_name_of_the_server(
+    current: StreamRegistry,
+) -> None:
+    """A proxy may pass a name on that is no valid part of a URL."""
+    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
+        for path in ("/page.js", "/streams/1/"):
+            for name in ("studio.example", "a/b", "[", "a?b"):
+                authorization = f"Bearer {server.access.view_token}"
+                assert ask(server, path, Host=name, Authorization=authorization)[0] == 200, name
 
 
 def test_where_no_token_is_needed_one_in_the_address_means_nothing(

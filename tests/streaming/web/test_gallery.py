@@ -93,6 +93,10 @@ def test_a_film_begins_is_shared_and_deleted(
         click(browser, "#start li:nth-child(3) button")
         browser.wait("location.pathname === '/streams/1/'")
         browser.wait("document.querySelector('video').currentTime > 0.2")
+        click(browser, "#add")  # each box for a prompt marks unknown words
+        browser.press("a zebraa", "#cue-prompt")
+        browser.wait("document.querySelector('#cue .word-notes p')")
+        browser.press("\ue00c", "#cue-prompt")
         assert browser.run("return document.title") == "A harbour"
         browser.run(PICTURE)
         browser.wait("document.getElementById('picture-chip').offsetHeight")

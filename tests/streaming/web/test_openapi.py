@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+
+from sana_stream.streaming.control.job_queue import JobQueue
+from sana_stream.streaming.run.films import RecordedFilms
+from sana_stream.streaming.run.recordings import Recordings
+from sana_stream.streaming.web.app import create_app
+from sana_stream.streaming.web.auth import AccessPolicy
+from sana_stream.streaming.web.fleet import FleetMetrics
+from sana_stream.streaming.web.openapi import openapi_document
+from sana_stream.streaming.web.openapi_table import GROUPS, NOT_DESCRIBED
+from sana_stream.streaming.web.registry import StreamRegistry
 
 from ..serving.local_server import LocalServer, serving
 
@@ -31,10 +44,50 @@ def test_described_paths_are_those_of_the_server(served: LocalServer) -> None:
     described = served.json("/openapi.json")
     assert described["openapi"].startswith("3.1")
     del described["paths"]["/v1/videos/sync"]  # where another method means a film of that id
+    assert {"/films", "/words", "/health", "/ready", "/metrics"} <= described["paths"].keys()
     for path, operations in described["paths"].items():
-        for method in ("get", "post", "delete"):
-            status = served.ask(method.upper(), path.replace("{id}", "999"), {})[0]
+        for method in ("get", "post", "put", "delete"):
+            status = served.ask(method.upper(), re.sub(r"{\w+}", "999", path), {})[0]
             assert (status != 405) == (method in operations), (method, path, status)
+
+
+class _Fleet:
+    """A fleet without replicas."""
+
+    def describe(self) -> dict[str, object]:
+        return {}
+
+    def metrics(self) -> FleetMetrics:
+        return FleetMetrics(0, 0, 0, 0, 0.0, 0.0, {})
+
+    def drain(self, replica: str) -> int | None:
+        return None
+
+
+def test_every_route_is_described_or_named(tmp_path: Path) -> None:
+    recordings = Recordings(tmp_path, keep=True, limit=None)
+    recordings.check()
+    with closing(recordings):
+        app = create_app(
+            *(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), JobQueue()),
+            fleet=_Fleet(),
+            films=RecordedFilms(recordings),
+            recordings=recordings,
+        )
+    document = openapi_document(app.routes)
+    described = {(method, path) for path, found in document["paths"].items() for method in found}
+    served = {
+        (method.lower(), re.sub(r":\w+}", "}", route.path))
+        for route in app.routes
+        for method in (getattr(route, "methods", None) or {"WEBSOCKET"}) - {"HEAD"}
+    }
+    others = {path for _, path in served - described}
+    files = {path for path in others if re.fullmatch(r"/[a-z-]+\.(css|js|webp)", path)}
+    assert others - files == set(NOT_DESCRIBED)
+    assert described <= served
+    table = [(each.method, each.path) for group in GROUPS.values() for each in group]
+    assert sorted(table) == sorted(described)
+    assert {path for _, path in described} >= {"/fleet/drain", "/streams/{id}/story", "/image"}
 
 
 CHECKS = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
@@ -74,3 +127,19 @@ def test_answers_conform_to_the_description(served: LocalServer, mode: str) -> N
 
         check()
     assert served.ask("GET", "/v1/models")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/films", "/words", "/words?prompt=x", "/examples", "/share", "/health", "/ready"]
+)
+def test_answer_has_the_described_fields(served: LocalServer, path: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    document = served.json("/openapi.json")
+    operation = document["paths"][path.partition("?")[0]]["get"]
+    status, body, headers = served.ask("GET", path)
+    assert headers["content-type"] == "application/json"
+    schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+    assert "$ref" in schema
+    name = schema["$ref"].rpartition("/")[2]
+    assert json.loads(body).keys() <= document["components"]["schemas"][name]["properties"].keys()
+    jsonschema.validate(json.loads(body), {**schema, "components": document["components"]})

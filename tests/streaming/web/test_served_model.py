@@ -15,7 +15,9 @@ from PIL import Image
 
 from sana_stream.engine.loading.vocabulary import Vocabulary
 from sana_stream.streaming.control.live_control import LiveControl
-from sana_stream.streaming.run.model_facts import EMBEDDED_EXAMPLES, word_finder
+from sana_stream.streaming.run.config import RunConfig
+from sana_stream.streaming.run.model import describe_files
+from sana_stream.streaming.run.model_facts import EMBEDDED_EXAMPLES, served_model, word_finder
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.registry import StreamRegistry
@@ -91,6 +93,22 @@ def test_unknown_words_come_with_the_nearest_known_ones(
 def test_a_model_that_reads_any_word_names_none(server: WebServer) -> None:
     assert answer(server, "/words?prompt=zebra") == {"closed_vocabulary": False, "unknown": []}
     assert answer(server, "/examples") == {"examples": [], "takes_pictures": True}
+
+
+def test_words_without_a_prompt_are_those_that_the_model_knows() -> None:
+    topics = {"animals": ("fox", "hare"), "other words": ["red"]}
+    model = ServedModel(word_finder(WORDS), topics=topics)
+    with WebServer(StreamRegistry(), AccessPolicy.on("127.0.0.1", 0), model=model) as server:
+        known = {"animals": ["fox", "hare"], "other words": ["red"]}
+        expected = {"closed_vocabulary": True, "unknown": [], "topics": known}
+        assert answer(server, "/words") == expected
+        assert "topics" not in answer(server, "/words?prompt=")
+
+
+def test_embedded_model_has_its_words_by_topic() -> None:
+    config = RunConfig(["-"])
+    model = served_model(config, describe_files(config))
+    assert "fox" in model.topics["subjects"]
 
 
 def test_many_words_are_limited(closed: WebServer) -> None:

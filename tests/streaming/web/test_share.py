@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -66,11 +67,28 @@ def test_addresses_of_this_machine_are_those_of_its_networks() -> None:
 def test_a_qr_code_draws_every_dark_module(text: str) -> None:
     code = qr_path(text)
     rows = [list(row) for row in segno.make_qr(text, error="m").matrix_iter(border=4)]
-    assert code["size"] == len(rows)
+    assert code.size == len(rows)
     drawn = {
         (x, int(y))
-        for begin, y, width, back in re.findall(r"M(\d+) (\d+)h(\d+)v1H(\d+)z", str(code["path"]))
+        for begin, y, width, back in re.findall(r"M(\d+) (\d+)h(\d+)v1H(\d+)z", code.path)
         for x in range(int(begin), int(begin) + int(width))
         if begin == back
     }
     assert drawn == {(x, y) for y, row in enumerate(rows) for x, dark in enumerate(row) if dark}
+
+
+def test_codes_are_not_drawn_in_the_event_loop(
+    current: StreamRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take tens of milliseconds, during which no viewer would get video."""
+    threads: list[str] = []
+
+    def draw(text: str) -> dict[str, object]:
+        threads.append(threading.current_thread().name)
+        return qr_path(text)
+
+    monkeypatch.setattr(share, "qr_path", draw)
+    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
+        assert links(server, f"/share?token={server.access.control_token}", Host="a.example")
+    assert threads
+    assert "web server" not in threads

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import io
 import json
 from collections.abc import Iterator
@@ -12,9 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sana_stream.streaming.web.v1.video_index import KeptVideo
+
 from ...command import pictures
 from ..serving.local_server import LocalServer, serving
 
+PICTURE = "input_reference"
 SHORT = {"seconds": "1", "extra_body": {"seed": 7}}
 
 
@@ -121,6 +126,57 @@ def test_sync_answers_with_the_file(served: LocalServer, tmp_path: Path) -> None
     assert len(pictures(tmp_path / "a.mp4")) == 16
 
 
+def test_picture_in_json_is_that_of_a_form(served: LocalServer, folder: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    Image.fromarray(noise).save(data := io.BytesIO(), "png")
+    url = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    body = json.dumps({**by_url(url), "num_frames": 9, "seed": 1})
+    assert len(body) > 100_000
+    body = body.replace("/", "\\/")  # as PHP writes it
+    parts = (("prompt", b"x"), ("num_frames", b"9"), ("seed", b"1"))
+    upload = form("x", *((*part, False) for part in parts), (PICTURE, data.getvalue(), True))
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    films = []
+    for content, headers in ((body.encode(), {}), (upload, kind)):
+        status, answer, _ = served.ask("POST", "/v1/videos", content, headers)
+        assert status == 200, answer
+        films.append(json.loads(answer))
+    served.await_that(lambda: served.json(f"/v1/videos/{films[1]['id']}")["status"] == "completed")
+    first, second = (pictures(folder / f"stream-{film['stream']:04}.mp4") for film in films)
+    assert np.array_equal(first, second)
+
+
+def test_only_the_picture_of_a_json_body_may_be_large(served: LocalServer) -> None:
+    large = "data:" + "x" * (70 << 10)
+    kind = {"Content-Type": "application/json"}
+    for path, fields, status in (
+        ("/v1/videos", {**by_url("data:,"), "prompt": "x" * (70 << 10)}, 413),
+        ("/v1/videos", {**by_url(large), "story": large}, 413),
+        ("/v1/videos", by_url("data:" + "x" * (17 << 20)), 413),
+        ("/v1/videos", by_url(large), 400),
+        ("/streams", by_url(large), 413),
+        ("/v1/videos/video_1/remix", by_url(large), 413),
+    ):
+        content = json.dumps(fields).encode()
+        assert served.ask("POST", path, content, kind)[0] == status, (path, len(content))
+
+
+def test_client_that_leaves_cancels_its_film(served: LocalServer) -> None:
+    body = json.dumps({"prompt": "a red boat", "seconds": 3600}).encode()
+    kind = {"Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    connection.request("POST", "/v1/videos/sync", body, kind)
+
+    def running() -> list[int]:
+        return [each["id"] for each in served.json("/streams") if each["state"] == "running"]
+
+    served.await_that(lambda: bool(running()))
+    (stream,) = running()
+    connection.close()
+    served.await_that(lambda: served.state(stream) == "cancelled")
+    assert stream not in [each["stream"] for each in served.json("/v1/videos")["data"]]
+
+
 def test_pages_of_a_list(served: LocalServer) -> None:
     ids = [completed(served, num_frames=9, seconds=None) for _ in range(3)]
     page = served.json("/v1/videos?limit=2")
@@ -167,6 +223,11 @@ def test_invalid_forms_are_refused(
     assert (code, json.loads(body)["error"]["param"]) == (status, param and param.strip("'"))
 
 
+def by_url(url: str, **more: object) -> dict[str, object]:
+    """A film that begins with the picture at a URL."""
+    return {"prompt": "x", "input_reference": {"image_url": url, **more}}
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "param", "words"),
     [
@@ -185,6 +246,14 @@ def test_invalid_forms_are_refused(
         ({"prompt": "x", "seed": 1.5}, 400, "seed", "1.5"),
         ({"prompt": "x<image>/etc/passwd"}, 400, None, "cannot name pictures"),
         ({"prompt": "x", "input_reference": "y"}, 400, "input_reference", "multipart form"),
+        ({"prompt": "x", "input_reference": {}}, 400, "input_reference", "multipart form"),
+        (by_url("http://a/b.png"), 400, "input_reference", "fetches no pictures"),
+        (by_url("file:///etc/passwd"), 400, "input_reference", "fetches no pictures"),
+        (by_url("data:image/png,abc"), 400, "input_reference", "not in base64"),
+        (by_url("data:image/png;base64,a"), 400, "input_reference", "base64 is damaged"),
+        (by_url("data:image/png;base64,"), 400, "input_reference", "picture is empty"),
+        (by_url("data:image/png;base64,AAAA"), 400, "input_reference", "input_reference: "),
+        (by_url("data:", file_id="f"), 400, "input_reference", "keeps no files"),
     ],
 )
 def test_invalid_films_are_refused(
@@ -268,3 +337,45 @@ def test_films_outlive_the_server(
         assert served.ask("DELETE", f"/v1/videos/{whole}")[0] == 200
         assert not (tmp_path / "stream-0001.mp4").exists()
     assert index.read_text().count("\n") == 3
+
+
+def test_ids_of_streams_without_a_file_are_not_given_again(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    """A film of an earlier server may have failed, or lost its recording since."""
+    kept = {"created_at": 1, "model": "m", "prompt": "p", "seconds": "1", "size": ""}
+    failed = KeptVideo(id=f"video_{1:032x}", stream=1, error_code="failed", error="e", **kept)
+    interrupted = KeptVideo(id=f"video_{2:032x}", stream=2, **kept)
+    lines = [film.model_dump_json(exclude_none=True) for film in (failed, interrupted)]
+    (tmp_path / "videos.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    with serving(tmp_path, tiny_folder) as served:
+        film = completed(served)
+        assert served.json(f"/v1/videos/{film}")["stream"] == 3
+        states = [each["status"] for each in served.json("/v1/videos?order=asc")["data"]]
+    assert states == ["failed", "failed", "completed"]
+
+
+def test_film_that_cannot_be_removed_stays(
+    served: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = completed(served)
+    stream = served.json(f"/v1/videos/{film}")["stream"]
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "unlink", fail)
+        for path in (f"/v1/videos/{film}", f"/films/{stream}"):
+            status, body, _ = served.ask("DELETE", path)
+            assert (status, b"cannot be removed: permission denied" in body) == (503, True), body
+    assert served.json(f"/v1/videos/{film}")["status"] == "completed"
+    assert served.ask("DELETE", f"/v1/videos/{film}")[0] == 200
+
+
+def test_a_branch_with_a_picture_is_refused(served: LocalServer, folder: Path) -> None:
+    body = form("xyz", ("branch_from", b'{"stream": 1}', False), ("image", picture(), True))
+    kind = {"Content-Type": "multipart/form-data; boundary=xyz"}
+    status, answer, _ = served.ask("POST", "/streams", body, kind)
+    assert (status, b"leave the picture out" in answer) == (400, True), answer
+    assert not list(folder.glob("*.start.*"))

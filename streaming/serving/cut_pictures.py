@@ -1,4 +1,4 @@
-"""The pictures that clients have sent for a server's streams, next to their recordings."""
+"""The pictures that clients cut a server's streams to, next to their recordings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from sana_stream._files import atomic_write, read_bounded
 from sana_stream._text import os_reason, safe_text
-from sana_stream.streaming.run.recordings import PICTURE_SUFFIX
+from sana_stream.streaming.run.recordings import CUT_PICTURE_SUFFIX
 
 logger = logging.getLogger(__name__)
-PICTURE_NAME = r"^stream-[0-9]{4,9}\.[0-9a-f]{16}" + re.escape(PICTURE_SUFFIX) + "$"
+PICTURE_NAME = r"^stream-[0-9]{4,9}\.[0-9a-f]{16}" + re.escape(CUT_PICTURE_SUFFIX) + "$"
 _BYTES = 64 << 20  # of one picture
 _KEPT = 32  # newest of a stream; older ones are in the checkpoint
 
 
-class JobPictures:
+class CutPictures:
     """One file for each picture of a stream that has not ended, named by its content.
 
     A file that cannot be written or read is logged; the stream continues.
@@ -31,7 +31,7 @@ class JobPictures:
     def save(self, stream_id: int, image: bytes) -> str | None:
         """Keep a picture; returns the name of its file, or None where it cannot be written."""
         digest = hashlib.blake2b(image, digest_size=8).hexdigest()
-        path = self._folder / f"stream-{stream_id:04}.{digest}{PICTURE_SUFFIX}"
+        path = self._folder / f"stream-{stream_id:04}.{digest}{CUT_PICTURE_SUFFIX}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not path.exists():
@@ -58,6 +58,6 @@ class JobPictures:
         """Remove the pictures of a stream except the newest of those named, which come last."""
         kept = set(list(dict.fromkeys(reversed(names)))[:_KEPT])
         with suppress(OSError):
-            for path in self._folder.glob(f"stream-{stream_id:04}.*{PICTURE_SUFFIX}"):
+            for path in self._folder.glob(f"stream-{stream_id:04}.*{CUT_PICTURE_SUFFIX}"):
                 if re.fullmatch(PICTURE_NAME, path.name) and path.name not in kept:
                     path.unlink(missing_ok=True)
