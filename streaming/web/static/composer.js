@@ -70,8 +70,16 @@ function direct(text) {
   }
   const transition_blocks = $("blend").valueAsNumber;
   const content = transition_blocks ? { prompt: text, transition_blocks } : { prompt: text };
-  const done = "Sent. It takes effect with the next block.";
+  const done = isRunning(text)
+    ? "This prompt is running already: nothing changes."
+    : "Sent. It takes effect with the next block.";
   return tell(() => postJson(`${base}prompt`, content), done);
+}
+
+// Whether a prompt is that of the newest block, and no other one waits for the next.
+function isRunning(text) {
+  const { shown = [], waiting_prompt: waiting } = status();
+  return !waiting && shown.at(-1)?.prompt === text;
 }
 
 // Show how long a prompt took from sending to the screen.

@@ -10,6 +10,12 @@ const WORDS = {
   running: "live",
 };
 
+// A sentence with the words that the model does not know, of the prompts from now on.
+function unknownWords({ unknown_words: found = {} }) {
+  const words = new Set(Object.values(found).flatMap((each) => each.map(({ word }) => word)));
+  return words.size ? `This model does not know: ${[...words].join(", ")}.` : "";
+}
+
 function render(now) {
   document.body.dataset.state = now.state;
   setText($("state"), WORDS[now.state] ?? now.state);
@@ -23,7 +29,7 @@ function render(now) {
   setText($("memory"), now.blocks ? bytes(now.memory_bytes) : "–");
   $("memory").title = now.blocks ? `peak ${bytes(now.peak_memory_bytes)}` : "";
   setText($("viewers"), String(now.viewers));
-  setText($("notice"), now.notice);
+  setText($("notice"), now.notice || unknownWords(now));
 }
 
 export function startStatusLine() {

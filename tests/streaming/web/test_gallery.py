@@ -98,6 +98,12 @@ def test_a_film_begins_is_shared_and_deleted(
         browser.wait("document.querySelector('#cue .word-notes p')")
         browser.press("\ue00c", "#cue-prompt")
         assert browser.run("return document.title") == "A harbour"
+        unknown = "document.getElementById('notice').textContent.startsWith('This model does not')"
+        browser.wait(unknown)
+        browser.wait("document.getElementById('caption').textContent")
+        running = browser.run("return document.getElementById('caption').textContent")
+        browser.press(running + "\ue007", "#prompt")
+        browser.wait("document.getElementById('answer').textContent.includes('running already')")
         browser.run(PICTURE)
         browser.wait("document.getElementById('picture-chip').offsetHeight")
         assert "a <b>boat</b>.png" in browser.run(f"return {TEXTS.format('#picture-chip')}")[0]
