@@ -83,7 +83,7 @@ def test_codes_are_not_drawn_in_the_event_loop(
     """They take tens of milliseconds, during which no viewer would get video."""
     threads: list[str] = []
 
-    def draw(text: str) -> dict[str, object]:
+    def draw(text: str) -> share.QrCode:
         threads.append(threading.current_thread().name)
         return qr_path(text)
 
