@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, TextIO
 
+from sana_stream._clock import wall_time
+
 from .log_file import LogFile
 
 LOGGER = "sana_stream.cli"  # of lines that no logger wrote
@@ -24,7 +26,8 @@ _STREAM = re.compile(r"stream ([0-9]{1,18})")  # the thread of a stream on a ser
 
 def json_line(level: str, logger: str, message: str, **fields: Any) -> str:
     """One line of the log, in ASCII; fields that are None are left out."""
-    time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = datetime.fromtimestamp(wall_time(), UTC).isoformat(timespec="milliseconds")
+    time = now.replace("+00:00", "Z")
     given = {name: value for name, value in fields.items() if value is not None}
     line = {"time": time, "level": level, "logger": logger, "message": message} | given
     return json.dumps(line, default=str) + "\n"

@@ -44,7 +44,7 @@ streaming > cli.options > cli.parser, cli.console > cli.commands > cli.main > cl
 cli.parser > cli.fleet_options > cli.commands
 """
 # may be imported by every module
-SHARED = ("errors", "_text", "_files", "_lazy", "_arguments", "_prompts")
+SHARED = ("errors", "_text", "_files", "_clock", "_lazy", "_arguments", "_prompts")
 FACES = {
     "sana_stream": {
         *("Block", "BlockStats", "CheckpointError", "CommandError", "ConfigError", "Engine"),

@@ -233,7 +233,8 @@ def test_example_pictures_are_small_stills(tiny: tuple[str, ...], tmp_path: Path
 
 def test_every_example_has_a_test() -> None:
     tests = Path(__file__).parents[1]
-    files = (*tests.glob("examples/test_*.py"), *tests.glob("gpu/test_*.py"))
+    folders = ("examples", "gpu", "cli")
+    files = [path for name in folders for path in tests.glob(f"{name}/**/test_*.py")]
     here = "".join(path.read_text("utf-8") for path in files)
     for path in (*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py"), *EXAMPLES.glob("*.sh")):
         named = f'"{path.stem}' in here or f"import {path.stem}" in here

@@ -48,7 +48,7 @@ for width, height, fps, crf, preset in json.loads(sys.argv[3]):
     file.write(muxer.header())
     for count in (5, 4, 1):
         frames = noise.integers(0, 255, (count, video.height, video.width, 3), dtype=np.uint8)
-        file.write(muxer.add(SimpleNamespace(start=start, frames=frames)))
+        file.write(muxer.add(SimpleNamespace(start=start, frames=frames, prompt="")))
         start += count
     muxer.finish(file)
     file.seek(0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sana_stream._clock import wall_time
 from sana_stream.streaming.web.films import SendFile
 from sana_stream.streaming.web.responses import JsonResponse
 from sana_stream.streaming.web.served_model import ServedModel
@@ -46,7 +45,7 @@ class _ModelHandlers:
 
     def __init__(self, model: ServedModel) -> None:
         self._served = model
-        self._model = Model(id=model.name, created=int(time.time()))
+        self._model = Model(id=model.name, created=int(wall_time()))
 
     async def list(self, request: Request) -> Response:
         """GET: the model of the server."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from pathlib import Path
 from typing import Protocol
 
+from sana_stream._clock import wall_time
 from sana_stream._text import os_reason
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.job_queue import JobQueue, JobState, StreamJob
@@ -83,7 +83,7 @@ class Videos:
             JobError, StoreError: as `JobQueue.submit`.
         """
         job = self._jobs.submit(fields, keep=keep, picture=picture)
-        made = {"id": f"video_{secrets.token_hex(16)}", "created_at": int(time.time())}
+        made = {"id": f"video_{secrets.token_hex(16)}", "created_at": int(wall_time())}
         made |= {"stream": job.id, "remixed_from": remixed_from}
         film = KeptVideo.model_validate(made | facts)
         self._index.put(film)
@@ -184,7 +184,7 @@ class Videos:
 
     def _settle(self, film: KeptVideo, job: StreamJob | None) -> bool:
         """Store how a film has ended; None: its job is not known any more."""
-        now = {"completed_at": int(time.time())}
+        now = {"completed_at": int(wall_time())}
         path = self._recordings.film(film.stream)
         if job is not None and job.state is JobState.FINISHED and path is not None:
             return self._index.replace(film.model_copy(update={**now, "file": path.name}))

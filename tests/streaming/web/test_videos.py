@@ -6,6 +6,7 @@ import base64
 import http.client
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,21 @@ def completed(served: LocalServer, **fields: object) -> str:
     served.await_that(lambda: served.json(path)["status"] not in ("queued", "in_progress"))
     assert served.json(path)["status"] == "completed", served.json(path)
     return film["id"]
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_client_of_the_guide_makes_a_film(
+    served: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.chdir(tmp_path)
+    guide = Path(__file__).parents[3] / "examples" / "guides" / "server.md"
+    (snippet,) = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
+    assert "127.0.0.1:8765" in snippet
+    names: dict[str, Any] = {}
+    exec(snippet.replace("127.0.0.1:8765", f"127.0.0.1:{served.port}"), names)
+    assert len(pictures(tmp_path / "boat.mp4")) == 64
+    assert names["night"].remixed_from_video_id == names["film"].id
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")

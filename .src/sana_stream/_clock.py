@@ -1,0 +1,1 @@
+../../engine/public/_clock.py
