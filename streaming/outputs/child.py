@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from threading import Event
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +20,7 @@ _TERMINATING = 0.5  # seconds for the child to end its connection
 _STOPPING = 1.0  # seconds for that when the run is to stop
 
 
-class ChildTransport:
+class ChildTransport(ABC):
     """Feeds a child process, which sends to an address as fast as the stream plays.
 
     A child that has ended, or accepts no data for `timeout` seconds, is an OSError with the reason
@@ -80,9 +81,9 @@ class ChildTransport:
             reason = self._reason() or ended or error.strerror or str(error)
             raise OSError(reason) from error
 
+    @abstractmethod
     def _reason(self) -> str:
         """Why the child has ended, as it has reported."""
-        raise NotImplementedError
 
     def _redacted(self, text: str) -> str:
         """A line of the child without the secret parts of the address."""

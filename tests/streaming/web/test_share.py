@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import pytest
+import segno
 
 from sana_stream.streaming.web import share
 from sana_stream.streaming.web.auth import AccessPolicy
@@ -16,8 +17,6 @@ from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.share import lan_addresses, qr_path
 
 from ..http_client import ask
-
-segno = pytest.importorskip("segno")
 
 
 def links(server: WebServer, path: str = "/share", **headers: str) -> list[dict[str, Any]]:
