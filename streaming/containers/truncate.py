@@ -5,10 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
-
-import av
 
 from . import matroska, mp4, mpegts
 from .ebml import length
@@ -74,12 +71,6 @@ def truncate_to_frames(file: BinaryIO, container: str, frames: int) -> None:
             matroska.remove_index(file)
     file.seek(cut.position)
     file.truncate()
-
-
-def count_frames(path: Path) -> int:
-    """Count the frames of a complete video file."""
-    with path.open("rb") as file, av.open(file, "r") as container:
-        return sum(1 for packet in container.demux(video=0) if packet.size)
 
 
 def _units(file: BinaryIO, container: str) -> Iterator[Unit]:

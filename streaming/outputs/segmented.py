@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sana_stream._text import safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
-from sana_stream.streaming.containers.truncate import count_frames
+from sana_stream.streaming.containers.probe import count_frames, open_video
 from sana_stream.streaming.video_format import StreamSpec
 
 from .existing_files import check_companion, check_own
@@ -135,7 +135,8 @@ class SegmentedOutput:
     def _skip_complete_files(self, kept: int) -> None:
         """Skip to the file that has the last frame to keep."""
         while self._segment_path(self._number + 1).exists():
-            frames = count_frames(self._segment_path(self._number))
+            with self._segment_path(self._number).open("rb") as file, open_video(file) as opened:
+                frames = count_frames(opened)
             if self._before + frames >= kept:
                 return
             self._before += frames

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sana_stream._files import atomic_write, read_bounded
 from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import ConfigError
+from sana_stream.streaming.containers.probe import count_frames, frame_rate, open_video
 from sana_stream.streaming.outputs.captions import read_chapters
 from sana_stream.streaming.video_format import VideoFormat
 
@@ -62,16 +63,13 @@ def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
 
 def _probe(video: Path) -> tuple[VideoFormat, int, bool]:
     """The size and rate of a video, the number of its frames, and whether it has sound."""
-    import av
-    from av.error import FFmpegError
-
     try:
-        with video.open("rb") as file, av.open(file, "r") as container:
-            stream = container.streams.video[0]
-            found = VideoFormat(stream.width, stream.height, Fraction(stream.average_rate or 0))
-            sound = bool(container.streams.audio)
-            frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
-    except (OSError, ValueError, IndexError, FFmpegError) as error:
+        with video.open("rb") as file, open_video(file) as opened:
+            stream = opened.streams.video[0]
+            found = VideoFormat(stream.width, stream.height, frame_rate(opened))
+            sound = bool(opened.streams.audio)
+            frames = count_frames(opened)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{safe_text(video)}: {os_reason(error)}: give a video file") from error
     return found, frames, sound
 

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sana_stream._files import read_bounded
+from sana_stream.streaming.containers.probe import count_frames, frame_rate, open_video
 from sana_stream.streaming.outputs.captions import read_chapters
+from sana_stream.streaming.web.file_cache import FileCache
+from sana_stream.streaming.web.film_pictures import FilmPictures, poster
 from sana_stream.streaming.web.films import Film, FilmPrompt
 
 from .checkpoint_files import SUFFIX, checkpoint_of
 from .recordings import Recordings
 
-if TYPE_CHECKING:
-    from av.container import InputContainer
-
 logger = logging.getLogger(__name__)
-_KEPT = 256  # films and thumbnails in memory
+_KEPT = 256  # films in memory
 _MOST_PROMPTS = 100  # of one film that are listed
 _CAPTIONS = 4 << 20  # bytes
-_HEIGHT = 180  # pixels of a thumbnail
-_PLACE = Fraction(1, 3)  # of a film, where its thumbnail is
 T = TypeVar("T")
-_Key = tuple[Path, int, int, bool]  # with the size and the time of the file, and its checkpoint
 
 
 class RecordedFilms:
@@ -37,9 +31,8 @@ class RecordedFilms:
 
     def __init__(self, recordings: Recordings) -> None:
         self._recordings = recordings
-        self._lock = Lock()
-        self._films: OrderedDict[_Key, Film] = OrderedDict()
-        self._thumbnails: OrderedDict[_Key, bytes] = OrderedDict()
+        self._films: FileCache[Film] = FileCache(_KEPT)
+        self._pictures = FilmPictures()
 
     def ids(self) -> list[int]:
         """As `Films.ids`."""
@@ -51,11 +44,16 @@ class RecordedFilms:
 
     def describe(self, film_id: int) -> Film | None:
         """As `Films.describe`."""
-        return self._kept(self._films, film_id, lambda path: _read(film_id, path))
+
+        def get(path: Path) -> Film:
+            own = path.with_suffix(SUFFIX).exists()
+            return self._films.get(path, lambda path: _read(film_id, path), film_id, own)
+
+        return self._of(film_id, get)
 
     def thumbnail(self, film_id: int) -> bytes | None:
         """As `Films.thumbnail`."""
-        return self._kept(self._thumbnails, film_id, _read_thumbnail)
+        return self._of(film_id, lambda path: self._pictures.get(path, poster))
 
     def remove(self, film_id: int) -> bool:
         """As `Films.remove`."""
@@ -64,53 +62,31 @@ class RecordedFilms:
         self._recordings.discard(path)
         return True
 
-    def _kept(
-        self, kept: OrderedDict[_Key, T], film_id: int, read: Callable[[Path], T]
-    ) -> T | None:
-        """What `read` returned for a film, read again when its files have changed."""
+    def _of(self, film_id: int, get: Callable[[Path], T]) -> T | None:
+        """What `get` returns for a film; None where there is none, or none that can be read."""
         if (path := self.path(film_id)) is None:
             return None
         try:
-            found = path.stat()
-            own = path.with_suffix(SUFFIX).exists()
-            key = (path, found.st_size, found.st_mtime_ns, own)
-            with self._lock:
-                if key in kept:
-                    kept.move_to_end(key)
-                    return kept[key]
-            value = read(path)
-        except (OSError, ValueError, ArithmeticError) as error:  # FFmpegError is one of both
+            return get(path)
+        except (OSError, ValueError) as error:
             logger.debug("%s cannot be read: %s", path, error)
             return None
-        with self._lock:
-            kept[key] = value
-            while len(kept) > _KEPT:
-                kept.popitem(last=False)
-        return value
 
 
 def _read(film_id: int, path: Path) -> Film:
-    import av
-
     found = path.stat()
-    with path.open("rb") as file, av.open(file, "r", format="mp4") as container:
-        stream = container.streams.video[0]
-        rate = Fraction(stream.average_rate or 0)
+    with path.open("rb") as file, open_video(file, "mp4") as opened:
+        rate, stream = frame_rate(opened), opened.streams.video[0]
         return Film(
             id=film_id,
             prompts=_prompts(path, rate),
-            seconds=float(_frames(container) / rate),
+            seconds=float(count_frames(opened) / rate),
             width=stream.width,
             height=stream.height,
             bytes=found.st_size,
             finished_at=int(found.st_mtime),
             may_branch=checkpoint_of(path) is not None,
         )
-
-
-def _frames(container: InputContainer) -> int:
-    stream = container.streams.video[0]
-    return stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
 
 
 def _prompts(path: Path, rate: Fraction) -> tuple[FilmPrompt, ...]:
@@ -121,17 +97,3 @@ def _prompts(path: Path, rate: Fraction) -> tuple[FilmPrompt, ...]:
             FilmPrompt(float(each.start / rate), each.title) for each in chapters[:_MOST_PROMPTS]
         )
     return ()
-
-
-def _read_thumbnail(path: Path) -> bytes:
-    import av
-
-    with path.open("rb") as file, av.open(file, "r", format="mp4") as container:
-        stream = container.streams.video[0]
-        if stream.duration:
-            container.seek(int(stream.duration * _PLACE), stream=stream)
-        image = next(container.decode(stream)).to_image()
-    if image.height > _HEIGHT:
-        image = image.resize((max(1, round(image.width * _HEIGHT / image.height)), _HEIGHT))
-    image.save(data := BytesIO(), "jpeg", quality=80)
-    return data.getvalue()

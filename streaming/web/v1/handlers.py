@@ -15,11 +15,11 @@ from sana_stream.errors import BranchError, ConfigError, JobError, QueueFullErro
 from sana_stream.streaming.control.stream_request import VideoSettings
 from sana_stream.streaming.web.auth import require_control
 from sana_stream.streaming.web.errors import ApiError
+from sana_stream.streaming.web.film_pictures import FilmPictures, spritesheet, thumbnail
 from sana_stream.streaming.web.films import SendFile
 from sana_stream.streaming.web.responses import RETRY_SECONDS, JsonResponse, hold
 from sana_stream.streaming.web.served_model import ServedModel
 
-from .media import MediaCache, spritesheet, thumbnail
 from .request import read_create, read_fields, seconds_of
 from .schema import PICTURE, CreateVideo, DeletedVideo, RemixVideo, VideoList
 from .video_index import KeptVideo
@@ -46,7 +46,7 @@ class VideoHandlers:
         self._films = films
         self._model = model
         self._send_file = send_file
-        self._media = MediaCache()
+        self._pictures = FilmPictures()
 
     async def create(self, request: Request) -> Response:
         """POST: queue a film."""
@@ -114,7 +114,7 @@ class VideoHandlers:
             return await self._video(request, film)
         path = self._require_file(film)
         try:
-            picture = await run_in_threadpool(self._media.get, _PICTURES[variant], path)
+            picture = await run_in_threadpool(self._pictures.get, path, _PICTURES[variant])
         except (OSError, ValueError) as error:
             raise ApiError(404, "the film cannot be decoded", code="video_not_found") from error
         return Response(picture, media_type="image/webp")

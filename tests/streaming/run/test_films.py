@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -152,3 +153,18 @@ def test_other_requests_are_refused(
     (tmp_path / "stream-0001.mp4").write_bytes(b"damaged")
     assert answer(server, "/films")["films"] == []
     assert ask(server, "/films/1.jpg?token=c")[0] == 404
+
+
+def test_a_film_without_a_video_does_not_hide_the_others(
+    recordings: Recordings, server: WebServer, tmp_path: Path
+) -> None:
+    for stream_id in (1, 2):
+        record(recordings, stream_id, "a boat")
+    with av.open(str(tmp_path / "stream-0002.mp4"), "w", format="mp4") as container:
+        sound = container.add_stream("aac", 16000)
+        sound.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        container.mux([*sound.encode(frame), *sound.encode()])
+    assert [film["id"] for film in answer(server, "/films")["films"]] == [1]
+    assert ask(server, "/films/2.jpg?token=c")[0] == 404
