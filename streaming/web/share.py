@@ -20,6 +20,11 @@ from .root_path import root_of
 
 _MOST = 4  # addresses of this machine that are listed
 _ANY = ("0.0.0.0", "::", "")
+_LOCAL = (
+    "Only this machine reaches this page. Start the server with --host 0.0.0.0 to open it to the"
+    " network: here are then an address to watch and one to direct, each with its token."
+)
+_NO_NETWORK = "This machine has no address in a network: connect it, and load this page again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,14 @@ class ShareLinks:
     """The addresses that a client may hand on."""
 
     links: list[ShareLink]
+    note: str  # why there are none, and what to do; empty where there are some
 
 
 def share_handler(access: AccessPolicy) -> Callable[[Request], Awaitable[Response]]:
     """What answers requests for the addresses of the page."""
 
     async def share(request: Request) -> Response:
-        """GET: the links that this client may hand on; none where only this machine has access.
+        """GET: the links that this client may hand on; a note where only this machine has access.
 
         A client that may only watch gets no link that directs.
         """
@@ -65,7 +71,9 @@ def share_handler(access: AccessPolicy) -> Callable[[Request], Awaitable[Respons
                 for url in [f"{origin}{path}" + (f"?token={quote(token)}" if token else "")]
             ]
 
-        return JsonResponse(asdict(ShareLinks(await run_in_threadpool(links))))
+        found = await run_in_threadpool(links)
+        note = "" if found else _LOCAL if is_loopback(access.host) else _NO_NETWORK
+        return JsonResponse(asdict(ShareLinks(found, note)))
 
     return share
 
@@ -105,13 +113,11 @@ def _tokens(access: AccessPolicy, role: Role) -> list[tuple[str, str | None]]:
 
 def _origins(access: AccessPolicy, request: Request) -> list[str]:
     """Where other devices reach this server, such as http://192.168.1.5:8765."""
-    if is_loopback(access.host):
-        return []
-    if access.host in _ANY:
+    if access.host in _ANY or is_loopback(access.host):
         named = request.url.hostname or ""
         if named and not is_loopback(named) and named not in _ANY:  # also the name of a proxy
             return [f"{request.url.scheme}://{request.url.netloc}"]
-        hosts = lan_addresses()
+        hosts = [] if is_loopback(access.host) else lan_addresses()
     else:
         hosts = [access.host]
     names = (f"[{host}]" if ":" in host else host for host in hosts)

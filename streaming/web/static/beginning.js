@@ -1,6 +1,6 @@
 // Whether the box for prompts takes the next prompt of this stream or the first one of another.
 
-import { isOver, publish, status } from "./state.js";
+import { isOver, status, update } from "./state.js";
 
 let asksNew = false;
 
@@ -11,5 +11,5 @@ export const isAskedFor = () => asksNew;
 
 export function toggleAskedFor() {
   asksNew = !asksNew;
-  publish(status());
+  update();
 }

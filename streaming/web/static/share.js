@@ -57,31 +57,42 @@ function card(link) {
   );
 }
 
-function content(links) {
+const TITLE = "Share this page";
+
+function addresses(links) {
   const origin = new URL(links[0].url).origin;
   const isFirst = (link) => new URL(link.url).origin === origin;
-  const close = make("button", { type: "button" }, "Close");
-  close.addEventListener("click", () => close.closest("dialog").close(""));
-  const all = make("div", { className: "share" }, make("h2", {}, "Share this page"));
-  all.append(make("div", { className: "cards" }, ...links.filter(isFirst).map(card)));
+  const all = [make("div", { className: "cards" }, ...links.filter(isFirst).map(card))];
   const others = links.filter((link) => !isFirst(link));
   if (others.length) {
-    all.append(
+    all.push(
       make("details", {}, make("summary", {}, "Other addresses of this machine"),
         ...others.flatMap((link) => [make("p", { className: "hint" }, ROLES[link.role][0]), address(link)])),
     );
   }
-  all.append(make("div", { className: "buttons" }, close));
   return all;
 }
 
+// The addresses, or why there are none.
+function content({ links, note }) {
+  const close = make("button", { type: "button" }, "Close");
+  close.addEventListener("click", () => close.closest("dialog").close(""));
+  return make(
+    "div",
+    { className: "share" },
+    make("h2", {}, TITLE),
+    ...(links.length ? addresses(links) : [make("p", { className: "hint" }, note)]),
+    make("div", { className: "buttons" }, close),
+  );
+}
+
 export async function startShare() {
-  let links = [];
+  let answer;
   try {
-    ({ links } = await getJson(`${base}share`));
+    answer = await getJson(`${base}share`);
   } catch {
     return; // the button stays hidden
   }
-  $("share").hidden = !links.length;
-  $("share").addEventListener("click", () => showDialog(content(links), "Share this page"));
+  $("share").hidden = false;
+  $("share").addEventListener("click", () => showDialog(content(answer), TITLE));
 }

@@ -3,7 +3,7 @@
 import { base } from "./api.js";
 import { $, setText } from "./dom.js";
 import { Player } from "./player.js";
-import { isOver, publish, status, subscribe } from "./state.js";
+import { isOver, status, subscribe, update } from "./state.js";
 
 const OVERLAYS = {
   connecting: "Connecting …",
@@ -32,7 +32,7 @@ function onPlayer(what) {
   if (what === "playing" || unplayable) return;
   retryAt = Date.now() + RETRY_SECONDS * 1000;
   if (what === "lost" || status().state !== "finished") playing = null;
-  if (what === "lost") publish({ ...status(), state: "disconnected" });
+  if (what === "lost") update({ state: "disconnected" });
 }
 
 function overlay({ state, may_begin: mayBegin, place }) {

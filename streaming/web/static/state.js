@@ -1,7 +1,9 @@
 // The newest status of the stream, published to every module of the page.
 
 const listeners = new Set();
-let current = { state: "connecting" };
+let received = { state: "connecting" }; // from the server
+let changed = {}; // fields as the user has changed them, until the server has answered
+let current = received;
 
 // States in which another stream may begin here.
 const OVER = ["empty", "finished", "cancelled", "failed"];
@@ -21,6 +23,22 @@ export function subscribe(listener) {
 }
 
 export function publish(status) {
-  current = status;
+  received = status;
+  current = { ...received, ...changed };
   for (const listener of listeners) listener(current);
+}
+
+// Publish the newest status with other fields.
+export const update = (fields = {}) => publish({ ...received, ...fields });
+
+// Show fields as the user has changed them, whatever the server says meanwhile. Returns what ends
+// that, to be called with the fields of its answer; without any they become what they were.
+export function change(fields) {
+  changed = fields;
+  update();
+  return (answer = {}) => {
+    if (changed !== fields) return; // changed again meanwhile
+    changed = {};
+    update(answer);
+  };
 }

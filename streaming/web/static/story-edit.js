@@ -4,7 +4,7 @@ import { say } from "./answer.js";
 import { base, putJson } from "./api.js";
 import { clock } from "./format.js";
 import { hurry } from "./poll.js";
-import { publish, status } from "./state.js";
+import { change, status } from "./state.js";
 
 // The coming prompts, as they are edited: seconds, text, blocks of the blend.
 export const coming = () =>
@@ -26,7 +26,7 @@ export function comesAt({ at, blocks }) {
   return `The prompt comes at ${clock(at)}${blocks ? `, blended over ${blocks} ${unit}` : ""}.`;
 }
 
-// Replace the coming prompts; throws the server's reason.
+// Replace the coming prompts, which are shown in their new places at once; throws the server's reason.
 export async function replaceComing(cues) {
   const sorted = [...cues].sort((a, b) => a.at - b.at);
   const content = sorted.map(({ at, prompt, blocks }) => ({
@@ -34,9 +34,20 @@ export async function replaceComing(cues) {
     prompt,
     transition_blocks: blocks,
   }));
-  const answer = await putJson(`${base}story`, { cues: content });
-  publish({ ...status(), coming: answer.coming });
-  hurry(3);
+  const shown = sorted.map(({ at, prompt, blocks }) => ({
+    start: at * status().fps,
+    prompt,
+    transition_blocks: blocks,
+  }));
+  const end = change({ coming: shown });
+  let answer = {};
+  try {
+    const { coming: kept } = await putJson(`${base}story`, { cues: content });
+    answer = { coming: kept };
+  } finally {
+    hurry(3); // before the end: an older status does not replace the answer
+    end(answer);
+  }
 }
 
 // The same, with the reason of an error under the box for prompts; returns whether it was done.
@@ -47,7 +58,6 @@ export async function tryToReplace(cues, done) {
     return true;
   } catch (error) {
     say(`Not changed: ${error.message}`, true);
-    publish(status()); // as it was
     return false;
   }
 }

@@ -134,7 +134,7 @@ function onPointerMove(event) {
   dragged.at = at;
 }
 
-async function onPointerUp(event) {
+function onPointerUp(event) {
   if (!dragged || dragged.element !== event.currentTarget) return;
   const { element, cue, moved, at } = dragged;
   if (!moved) {
@@ -144,8 +144,7 @@ async function onPointerUp(event) {
   element.dataset.moved = "yes";
   element.classList.remove("moving");
   dragged = null;
-  await retime(cue, at);
-  renderCues();
+  retime(cue, at);
 }
 
 function onClick(event) {

@@ -12,6 +12,7 @@ import segno
 
 from sana_stream.streaming.web import share
 from sana_stream.streaming.web.auth import AccessPolicy
+from sana_stream.streaming.web.options import WebOptions
 from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.share import lan_addresses, qr_path
@@ -25,8 +26,24 @@ def links(server: WebServer, path: str = "/share", **headers: str) -> list[dict[
     return json.loads(content)["links"]
 
 
-def test_a_page_of_this_machine_has_no_link(server: WebServer) -> None:
-    assert links(server) == []
+def test_a_page_of_this_machine_has_no_link_and_says_why(server: WebServer) -> None:
+    found = json.loads(ask(server, "/share")[1])
+    assert found["links"] == []
+    assert "--host 0.0.0.0" in found["note"]
+
+
+def test_a_machine_without_network_says_so(
+    current: StreamRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+    monkeypatch.setattr(share, "lan_addresses", lambda: addresses)
+    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
+        path = f"/share?token={server.access.view_token}"
+        found = json.loads(ask(server, path)[1])
+        assert (found["links"], "network" in found["note"]) == ([], True)
+        addresses.append("192.168.1.5")
+        found = json.loads(ask(server, path)[1])
+        assert (len(found["links"]), found["note"]) == (1, "")
 
 
 def test_links_hold_the_tokens_that_a_client_may_hand_on(
@@ -48,8 +65,11 @@ def test_links_hold_the_tokens_that_a_client_may_hand_on(
         assert ask(server, "/share")[0] == 401
 
 
-def test_the_name_by_which_a_client_came_is_used(current: StreamRegistry) -> None:
-    with WebServer(current, AccessPolicy.on("0.0.0.0", 0)) as server:
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_the_name_by_which_a_client_came_is_used(current: StreamRegistry, host: str) -> None:
+    """On a loopback address it is that of a proxy, which needs keys."""
+    access = AccessPolicy.on(host, 0, WebOptions(api_keys=("a-key-of-the-server",)))
+    with WebServer(current, access) as server:
         path = f"/share?token={server.access.view_token}"
         for name in ("studio.example", "10.0.0.7:8765", "[fd00::1]:80"):
             found = links(server, path, Host=name)

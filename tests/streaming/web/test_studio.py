@@ -21,6 +21,11 @@ STATUS = "return fetch('status').then((answer) => answer.json())"
 COMING = "[...document.querySelectorAll('#cues .coming')]"
 ENTER, ESCAPE, DELETE, RIGHT = "\ue007", "\ue00c", "\ue017", "\ue014"
 SHIFT = "\ue008"
+HELD = """window.plain = fetch;
+window.fetch = (path, options) =>
+  options?.method !== "PUT" ? plain(path, options)
+    : new Promise((done) => (window.release = done));"""
+A_WHILE = "await new Promise((done) => setTimeout(done, 1300))"  # a status is published meanwhile
 
 
 @contextlib.contextmanager
@@ -83,7 +88,16 @@ def test_a_film_is_directed_by_pointer_and_keyboard(tmp_path: Path, tiny_folder:
         browser.wait(f"{COMING}.length === 1")
         (cue,) = status(browser)["coming"]
         assert (cue["prompt"], abs(cue["start"] / 16 - 20) < 1) == ("the moon rises", True)
-        # Its edge is dragged ten seconds further, to the block that begins there.
+        # Its edge is dragged ten seconds further, to the block that begins there. It is shown there
+        # at once, whatever the server says before its answer, and not where it was refused.
+        browser.run(HELD)
+        browser.drag(point(browser, AT.format(20.2, 0.3)), point(browser, AT.format(30.2, 0.3)))
+        label = f"{COMING}[0].getAttribute('aria-label')"
+        assert browser.run(f"{A_WHILE}; return {label}").startswith("0:30")
+        browser.run("release(new Response('it is too late', { status: 409 }))")
+        browser.wait("document.getElementById('answer').textContent.includes('it is too late')")
+        assert browser.run(f"return {label}").startswith("0:20")
+        browser.run("window.fetch = plain")
         browser.drag(point(browser, AT.format(20.2, 0.3)), point(browser, AT.format(30.2, 0.3)))
         browser.wait("document.getElementById('answer').textContent.includes('0:30')")
         browser.wait("fetch('status').then((a) => a.json()).then((s) => s.coming[0].start > 460)")
@@ -130,6 +144,13 @@ def test_a_film_is_branched_on_its_page(tmp_path: Path, tiny_folder: Path) -> No
     with serving(tmp_path, tiny_folder) as url, Browser(1024, 768) as browser:
         browser.open(url)
         browser.wait("document.body.dataset.state === 'empty'")
+        browser.run(
+            "document.getElementById('share').click()"
+        )  # only this machine reaches the page
+        assert "--host 0.0.0.0" in browser.run(
+            "return document.querySelector('dialog').textContent"
+        )
+        browser.press(ESCAPE)
         browser.press("a red boat" + ENTER, "#prompt")
         browser.wait("document.querySelectorAll('#film img').length")
         browser.wait("!document.getElementById('branch').hidden")
