@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sana_stream.engine.block import Block, BlockPart
 
 
-_SPARE = 16  # bytes after the file type: a `free` box, later the header of the `mdat`
+SPARE = 16  # bytes after the file type: a `free` box, later the header of the `mdat`
 
 
 def write_index(file: BinaryIO, frame_time: Fraction, chapters: Sequence[Chapter] = ()) -> None:
@@ -59,7 +59,7 @@ def remove_index(file: BinaryIO) -> None:
     """Turn a finished file back into a file of fragments that can be appended to."""
     if (whole := _finished(file)) is not None:
         file.seek(whole.start)
-        file.write(box("free", bytes(_SPARE - 8)))
+        file.write(box("free", bytes(SPARE - 8)))
         file.truncate(whole.end)
         file.flush()
 
@@ -67,7 +67,7 @@ def remove_index(file: BinaryIO) -> None:
 def all_fragments(file: BinaryIO) -> Iterator[Fragment]:
     """The complete fragments of a file, finished or growing; the file is only read."""
     if (whole := _finished(file)) is not None:
-        return fragments(file, whole.start + _SPARE, whole.end)
+        return fragments(file, whole.start + SPARE, whole.end)
     return fragments(file)
 
 

@@ -14,7 +14,7 @@ Unit = tuple[int, int]
 """A number of frames that can only be kept together, and the position after them."""
 
 # errors of the container readers on damaged files
-_UNREADABLE = (
+UNREADABLE = (
     struct.error,
     KeyError,
     IndexError,
@@ -50,7 +50,7 @@ def find_cut(file: BinaryIO, container: str, frames: int) -> Cut:
                 return Cut(end, last=next(units, None) is None)
             if found > frames:
                 raise ValueError(f"no block ends after {frames} frames")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"it is damaged after {found} frames") from error
     raise ValueError(f"only {found} whole frames are in it, {frames} are needed")
 

@@ -154,6 +154,8 @@ class LivePage:
             history_seconds=plan.config.history,
             guidance=plan.guidance,
         )
+        if recording is not None and made:
+            status.thumbnails.add_earlier(recording, made)
         return self._streams.begin(feed, control, status, recording, stream_id)
 
     def __enter__(self) -> Self:

@@ -285,7 +285,7 @@ class _Handlers:
 
     async def thumbnail(self, request: Request) -> Response:
         thumbnails = self._require_stream(request).status.thumbnails
-        picture = thumbnails.find(request.path_params["start"])
+        picture = await run_in_threadpool(thumbnails.find, request.path_params["start"])
         if picture is None:
             raise HTTPException(404, "this block has no thumbnail, or not any more")
         is_named = request.query_params.get("v") == thumbnails.version

@@ -8,11 +8,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_stream.streaming.containers.mp4_blocks import StoredBlock, read_block
 from sana_stream.streaming.containers.probe import frame_rate, open_video
 
 from .file_cache import FileCache
 
 if TYPE_CHECKING:
+    import numpy as np
     from av.container import InputContainer
     from PIL.Image import Image
 
@@ -52,6 +54,20 @@ def spritesheet(path: Path) -> bytes:
     for number, frame in enumerate(frames):
         sheet.paste(frame, (number % COLUMNS * width, number // COLUMNS * height))
     return _encode(sheet, "webp")
+
+
+def block_frame(path: Path, block: StoredBlock) -> np.ndarray:
+    """The first frame of a block in a recording, uint8 (H, W, 3).
+
+    Raises:
+        OSError, ValueError: it cannot be decoded.
+    """
+    with path.open("rb") as file:
+        data = read_block(file, block)
+    with open_video(BytesIO(data), "mp4") as opened:
+        if (frame := next(opened.decode(video=0), None)) is None:
+            raise ValueError("no frame is in it")
+        return frame.to_ndarray(format="rgb24")
 
 
 class FilmPictures:

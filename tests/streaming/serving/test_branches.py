@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sana_stream.engine.engine import Engine
 from sana_stream.errors import BranchError, ConfigError
@@ -192,3 +194,22 @@ def test_what_the_model_cannot_make_is_refused_before_it_waits(
     assert (status, words in body.decode()) == (400, True), body
     assert body.count(b"\n") == 1
     assert served.json("/streams") == before
+
+
+def test_timeline_has_pictures_from_before_a_restart(tmp_path: Path, tiny_folder: Path) -> None:
+    with serving(tmp_path, tiny_folder) as served:
+        film = served.submit(prompt="a red boat")
+        status = f"/streams/{film}/status"
+        served.await_that(lambda: served.json(status).get("blocks", 0) > 2)
+    with serving(tmp_path, tiny_folder) as served:
+        served.await_that(lambda: served.json(status).get("blocks", 0) > 0)
+        found = served.json(status)
+        starts = found["thumbnails"]
+        assert (starts[0], starts == sorted(set(starts)), len(starts) > 3) == (0, True, True)
+        before = [start for start in starts if start < found["seconds"] * found["fps"]]
+        for start in (before[0], before[2]):
+            code, data, _ = served.ask("GET", f"/streams/{film}/thumbnails/{start}.jpg")
+            assert code == 200
+            shown = np.asarray(Image.open(io.BytesIO(data)), np.int64)
+            frames = pictures(tmp_path / f"stream-{film:04}.mp4")
+            assert np.abs(shown - frames).mean(axis=(1, 2, 3)).argmin() == start

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import http.client
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.outputs.open import open_output
+from sana_stream.streaming.outputs.options import OutputOptions
+from sana_stream.streaming.video_format import Metadata, StreamSpec
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.registry import StreamRegistry
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus
 from sana_stream.streaming.web.thumbnails import HEIGHT, KEPT, Thumbnails
 
-from ..blocks import make_block, picture
+from ..blocks import blocks, make_block, number_of, picture, pour
 from ..http_client import VIDEO, ask, status, stream_of
 
 
@@ -35,6 +39,50 @@ def test_picture_is_that_of_the_middle_of_the_block(height: int) -> None:
     quarter = found.shape[1] // 4
     assert np.abs(found[:, quarter] - (200, 40, 90)).max() < 24
     assert found[:, 3 * quarter].max() < 24
+
+
+@pytest.mark.parametrize("state", ["growing", "finished", "continued"])
+def test_pictures_of_earlier_blocks_are_decoded_from_the_recording(
+    tmp_path: Path, state: str
+) -> None:
+    spec, options = StreamSpec(VIDEO, metadata=Metadata("A day")), OutputOptions()
+    output = open_output(path := tmp_path / "a.mp4", spec, options)
+    pour(output, blocks(5))
+    if state == "finished":
+        output.close()
+    thumbnails = Thumbnails()
+    thumbnails.add_earlier(path, 65)
+    assert thumbnails.starts == (0, 17, 33, 49)
+    if state == "continued":
+        output.close()  # its index comes after the blocks were found
+    thumbnails.add(65, make_block(4, 65, 16).frames)
+    for start in thumbnails.starts[:-1]:
+        file = thumbnails.find(start)
+        assert file is not None
+        assert number_of(np.asarray(Image.open(io.BytesIO(file)))) == start
+        assert thumbnails.find(start) is file  # it is decoded once
+    output.close()
+
+
+def test_a_recording_that_is_gone_or_damaged_gives_no_pictures(tmp_path: Path) -> None:
+    thumbnails = Thumbnails()
+    for name, content in (("a.mp4", b"damaged"), ("a.mkv", b""), ("b.mp4", b"")):
+        (tmp_path / name).write_bytes(content)
+        thumbnails.add_earlier(tmp_path / name, 17)
+    thumbnails.add_earlier(tmp_path / "c.mp4", 17)
+    assert thumbnails.starts == ()
+    pour(
+        output := open_output(path := tmp_path / "d.mp4", StreamSpec(VIDEO), OutputOptions()),
+        blocks(2),
+    )
+    output.close()
+    whole = path.read_bytes()
+    thumbnails.add_earlier(path, 33)
+    path.write_bytes(whole[:200])
+    assert thumbnails.find(17) is None
+    path.unlink()
+    assert thumbnails.find(0) is None
+    assert thumbnails.starts == ()  # they are not named any more
 
 
 def test_number_is_bounded_and_the_newest_are_complete() -> None:
