@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_stream.streaming.containers.mp4_blocks import StoredBlock, read_block
-from sana_stream.streaming.containers.probe import frame_rate, open_video
+from sana_stream.streaming.containers.probe import open_video
 
 from .file_cache import FileCache
 
@@ -93,7 +93,7 @@ def _frames(path: Path, most: int) -> list[Image]:
     """The key frames before places at even distances, one for each frame of a short film."""
     with path.open("rb") as file, open_video(file, "mp4") as opened:
         seconds = Fraction(opened.duration or 0, _TIME_BASE)
-        count = max(1, min(most, int(seconds * frame_rate(opened))))
+        count = max(1, min(most, int(seconds * (opened.streams.video[0].average_rate or 1))))
         frames = [_frame_at(opened, Fraction(number, count)) for number in range(count)]
     found = [frame for frame in frames if frame is not None]
     if not found:
