@@ -17,16 +17,14 @@ from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.outputs.locks import OutputLocks
 
 from .blocks import VideoBlocks
-from .checkpoints import Checkpoints
 from .clip import check_page
 from .config import RunConfig
+from .delivery import RunDelivery
 from .inputs import VideoStart, check_pictures, read_video_start
-from .live import LiveSession, open_live
 from .messages import story_notes
 from .model import RunModel, describe
 from .moments import Moments
 from .notebook import DisplayedRun
-from .outputs import audio_of, open_outputs
 from .plan import (
     NEW_VIDEO,
     RunOrigin,
@@ -39,7 +37,7 @@ from .plan import (
 from .progress import Progress
 from .resume import Continuation, branch_run, resume_run
 from .served import ServedOutputs
-from .start import begin_session, open_pump, schedule_prompts, watch_drift
+from .start import begin_session, schedule_prompts, watch_drift
 from .stored import with_engine, with_new_id
 
 if TYPE_CHECKING:
@@ -229,8 +227,8 @@ class Run(DisplayedRun):
         self.config = config
         self.control = control or LiveControl()
         self.locks = OutputLocks() if locks is None else locks
-        self._model, self._clip, self._stdout = model, clip, stdout
-        self._origin = origin
+        self._model, self._clip, self._origin = model, clip, origin
+        self._delivery = RunDelivery(self.control, self.locks, self._resolve, stdout)
         plan = self._resolve(story, config)
         self.plan = plan if origin.frames else with_new_id(plan)
         done = plan.blocks.blocks_for(origin.frames) if origin.frames else 0
@@ -242,10 +240,6 @@ class Run(DisplayedRun):
         self.moments = Moments(plan)
         self._entered = False
         self._opened: ExitStack | None = None  # between `__enter__` and `__exit__`
-        self._outputs: Sequence[Output] | None = None
-        self._served: ServedOutputs | None = None
-        self._live: LiveSession | None = None
-        self._checkpoints: Checkpoints | None = None
         self._session: Session | None = None
         self._generated: Generator[Progress] | None = None
 
@@ -266,19 +260,18 @@ class Run(DisplayedRun):
             outputs: as `open_output` returns them.
             files: their paths; `/branch` saves its checkpoints next to the first one.
         """
-        self._outputs = outputs
+        self._delivery.use_outputs(outputs)
         self.config = replace(self.config, outputs=files)
         self.plan = replace(self.plan, config=self.config)
 
     def use_served(self, served: ServedOutputs) -> None:
         """As `use_outputs`, with what a server has opened, whose page directs the run."""
         self.use_outputs(served.outputs, served.files)
-        self._served, self._live = served, served.live(self.control, self._resolve)
+        self._delivery.use_served(served)
 
     def finish(self) -> None:
         """Take the video as complete, whatever its length: it leaves no checkpoint."""
-        if self._checkpoints is not None:
-            self._checkpoints.finish()
+        self._delivery.finish()
 
     def __enter__(self) -> Self:
         """Check, lock and open every output; with a loaded model, begin the stream.
@@ -291,29 +284,11 @@ class Run(DisplayedRun):
             raise ConfigError("a run is entered once: make another Run for another video")
         self._entered = True
         with ExitStack() as opened:
-            self._open(opened)
+            self._delivery.open(opened, self.config, self.plan)
             if self._model.engine is not None:
                 self.load()
             self._opened = opened.pop_all()
         return self
-
-    def _open(self, opened: ExitStack) -> None:
-        locks, stop = opened.enter_context(self.locks), self.control.stop
-        self._checkpoints = opened.enter_context(Checkpoints(self.plan, locks))
-        audio = None
-        if self._outputs is None or (self._live is None and self.config.web is not None):
-            audio = audio_of(self.config)
-        if self._outputs is None:
-            if not self.config.outputs and self.config.web is None:
-                raise ConfigError("outputs is empty: name a file, such as outputs=['film.mp4']")
-            opening = open_outputs(self.plan, locks, stop, self._stdout, audio)
-            self._outputs = opened.enter_context(opening)
-        else:
-            for output in self._outputs:
-                opened.callback(output.close)
-        if self._live is None:
-            opening = open_live(self.plan, self.control, self._resolve, audio)
-            self._live = opened.enter_context(opening)
 
     def load(self) -> None:
         """Load the model, unless one was given, and begin the stream.
@@ -331,7 +306,7 @@ class Run(DisplayedRun):
             self._opened.callback(engine.close)
         self._model = replace(self._model, engine=engine)
         session = begin_session(engine, self.plan, self._clip)
-        self._session = session if self._served is None else self._served.attach(session)
+        self._session = self._delivery.attach(session)
         self._origin = replace(self._origin, saved=None)  # its tensors are the session's now
         self.plan = replace(self.plan, origin=self._origin)
 
@@ -349,19 +324,14 @@ class Run(DisplayedRun):
 
     def _generate(self) -> Generator[Progress]:
         plan, session, stop = self.plan, self._session, self.control.stop
-        engine, checkpoints, opened = self._model.engine, self._checkpoints, self._opened
+        engine, opened = self._model.engine, self._opened
         assert engine is not None
         assert session is not None
-        assert checkpoints is not None
         assert opened is not None
-        assert self._outputs is not None
-        pump = open_pump(opened, engine, self._outputs, self._live)
+        pump, checkpoints = self._delivery.begin(opened, engine)
         if self._generated is not None:
             opened.callback(self._generated.close)
-        served = self._served
-        kept = (lambda: pump.saved_frames) if served is None else served.saved_frames
-        checkpoints.begin(engine, kept)
-        prompts = schedule_prompts(engine, plan, session, self._live, stop)
+        prompts = schedule_prompts(engine, plan, session, self._delivery.live, stop)
         guard = watch_drift(engine, plan, session)
         if at := plan.origin.frames:
             logger.info("continuing from frame %d (%s)", at, format_time(plan.seconds_of(at)))
