@@ -21,7 +21,7 @@ from sana_stream.engine.loading.memory_estimate import TEXT_TOKENS, meta_denoise
 from sana_stream.engine.session.clips import check_streaming
 from sana_stream.engine.session.lookahead import generate_ahead
 from sana_stream.engine.session.session import Session
-from sana_stream.engine.snapshot.snapshot import Snapshot
+from sana_stream.engine.snapshot.snapshot import SessionSettings, Snapshot
 from sana_stream.models.memory_policy import MemorySlot
 from sana_stream.models.registry import VideoTransformerConfig
 from sana_stream.models.state import StreamState
@@ -69,6 +69,19 @@ def block_cost(
     longer = torch.cat((first, latents), dim=2)
     decode = _count(lambda: network.decode(longer)) - _count(lambda: network.decode(first))
     return BlockCost(denoise, decode, steps + 1)
+
+
+def session_cost(engine: Engine, settings: SessionSettings) -> BlockCost:
+    """Count the operations of a block of a session with the longest prompt."""
+    return block_cost(
+        engine.transformer.config,
+        engine.decoder.config,
+        settings.block_frames,
+        settings.height,
+        settings.width,
+        len(settings.timesteps),
+        engine.preset.max_text_tokens,
+    )
 
 
 def _count(call: Callable[[], object]) -> int:
@@ -172,15 +185,7 @@ def run_benchmark(
     with closing(generate_ahead(stream)) as ahead:
         _run(ahead, warmup)
         overlap = [_timed(lambda: next(ahead))[0] for _ in range(repeats)]
-    cost = block_cost(
-        engine.transformer.config,
-        engine.decoder.config,
-        settings.block_frames,
-        settings.height,
-        settings.width,
-        len(settings.timesteps),
-        engine.preset.max_text_tokens,
-    )
+    cost = session_cost(engine, settings)
     return BenchmarkResult(
         machine=machine(engine.device, engine.dtype),
         width=settings.width,

@@ -149,17 +149,9 @@ class Meter:
 
     def _emit_share(self, name: str, stream: Session, seconds: float) -> None:
         """Print the time of the counted operations at the peak rate as a share of the block's."""
-        from sana_stream.engine.performance.benchmark import block_cost
+        from sana_stream.engine.performance.benchmark import session_cost
 
         engine, settings = self._engine, stream.snapshot().settings
-        cost = block_cost(
-            engine.transformer.config,
-            engine.decoder.config,
-            settings.block_frames,
-            settings.height,
-            settings.width,
-            len(settings.timesteps),
-            engine.preset.max_text_tokens,
-        )
+        cost = session_cost(engine, settings)
         rate = Bench(engine.device, small=not self._on_gpu).matrix_rate(engine.dtype)
         emit("speed", name, share=100 * cost.flop / rate / seconds, tflop=cost.flop / 1e12)
