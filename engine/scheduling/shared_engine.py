@@ -7,7 +7,6 @@ from concurrent.futures import CancelledError
 from functools import partial
 from itertools import count
 from threading import Condition, Thread, current_thread
-from types import TracebackType
 from typing import Self, TypeVar
 
 import torch
@@ -113,12 +112,7 @@ class SharedEngine:
         self._engine.lane = self
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Detach all sessions and end the thread."""
         if self._engine.lane is self:
             self._engine.lane = DirectLane()

@@ -15,6 +15,7 @@ from sana_stream.streaming.control.job_queue import StreamJob
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.plan import NEW_VIDEO, RunOrigin
+from sana_stream.streaming.stream_name import stream_name
 from sana_stream.streaming.web.fleet import FleetMetrics
 
 from .calls import FleetCounters, RetryingCalls
@@ -30,7 +31,7 @@ from .control import (
 )
 from .engine import RemoteEngine
 from .homes import HOMES
-from .jobs import StoredJobs, film_of, folder_of
+from .jobs import StoredJobs, film_of
 from .order import StreamOrder
 from .store import StreamStore, unknown_store
 
@@ -55,7 +56,7 @@ class GatewayStream:
     """
 
     def __init__(self, gateway: Gateway, job: StreamJob, order: StreamOrder | None) -> None:
-        self._gateway, self._name, self._order = gateway, folder_of(job.id), order
+        self._gateway, self._name, self._order = gateway, stream_name(job.id), order
         self._engine: RemoteEngine | None = None
         self._recording: LimitedRecording | None = None
         self._unrecorded = 0  # frames before those of the recording

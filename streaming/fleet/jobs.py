@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,7 @@ from sana_stream.streaming.control.stream_request import (
     given_fields,
     stored_request,
 )
+from sana_stream.streaming.stream_name import stream_name, stream_of
 
 from .order import StreamOrder
 from .order_json import order_from_json
@@ -28,18 +28,12 @@ from .store import StreamStore
 logger = logging.getLogger(__name__)
 JOB = "job.json"
 _LIMIT = 1 << 20  # bytes
-_FOLDER = re.compile(r"stream-(\d{4,9})")
 
 
 class _Job(StreamRequest):
     """A stream that was asked for and has not ended."""
 
     version: Literal[1]
-
-
-def folder_of(stream_id: int) -> str:
-    """The folder of a stream in the store."""
-    return f"stream-{stream_id:04d}"
 
 
 def film_of(order: StreamOrder) -> Path | None:
@@ -71,11 +65,10 @@ class StoredJobs:
         """
         jobs = []
         for name in self._store.folders():
-            if (match := _FOLDER.fullmatch(name)) is None:
+            if (stream_id := stream_of(name)) is None:
                 continue
             if (data := self._store.get(f"{name}/{JOB}")) is None:
                 continue  # it has ended, and some of its objects could not be removed
-            stream_id = int(match[1])
             try:
                 found = _Job.model_validate(parse_json(data, _LIMIT))
                 order = self._store.get(f"{name}/{ORDER}")
@@ -102,16 +95,16 @@ class StoredJobs:
     def drop(self) -> None:
         """Remove the jobs that `load` found."""
         for stream_id in self._found:
-            self._remover.submit(self._remove, folder_of(stream_id))
+            self._remover.submit(self._remove, stream_name(stream_id))
 
     def save(self, job: StreamJob) -> None:
         """Keep a queued job; raises StoreError."""
         values = _Job(version=1, **given_fields(job.request)).model_dump_json(exclude_none=True)
-        self._store.put(f"{folder_of(job.id)}/{JOB}", values.encode())
+        self._store.put(f"{stream_name(job.id)}/{JOB}", values.encode())
 
     def remove(self, job: StreamJob) -> None:
         """Remove a job with its order and its snapshots, in the background."""
-        self._remover.submit(self._remove, folder_of(job.id))
+        self._remover.submit(self._remove, stream_name(job.id))
 
     def close(self) -> None:
         """Wait for what is being removed."""

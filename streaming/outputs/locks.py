@@ -17,7 +17,6 @@ import sys
 from io import FileIO
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 from sana_stream._files import parse_json
@@ -112,12 +111,7 @@ class OutputLocks:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release_all()
 
     def _open(self, path: Path, output: Path) -> FileIO | None:

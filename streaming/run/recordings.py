@@ -19,6 +19,7 @@ from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.open import open_output
 from sana_stream.streaming.outputs.options import OutputOptions
 from sana_stream.streaming.outputs.recording import LimitedRecording
+from sana_stream.streaming.stream_name import STREAM_NAME, stream_name, stream_of
 from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 
 from .checkpoint_files import SUFFIX, checkpoint_of
@@ -35,7 +36,7 @@ START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 START_PICTURE_SUFFIX = ".start.png"  # of the pictures with which streams begin
 SPARE = 200 << 20  # bytes that stay free for other programs
 _OTHERS = (JOB_SUFFIX, CUT_PICTURE_SUFFIX, START_SUFFIX, START_PICTURE_SUFFIX)
-_NAME = re.compile(r"stream-(\d{4,9})\b.*", re.IGNORECASE)
+_NAME = re.compile(rf"{STREAM_NAME}\b.*", re.IGNORECASE)
 
 
 class Recordings:
@@ -130,7 +131,7 @@ class Recordings:
     def film(self, stream_id: int) -> Path | None:
         """The recording of a stream, also of an earlier server; None where there is none."""
         with self._lock:
-            path = self._of_stream.get(stream_id, self._folder / f"stream-{stream_id:04}.mp4")
+            path = self._of_stream.get(stream_id, self._folder / stream_name(stream_id, ".mp4"))
             return path if path in self._index.recordings() else None
 
     def finished(self) -> dict[int, Path]:
@@ -138,8 +139,12 @@ class Recordings:
         with self._lock:
             named = {path: stream_id for stream_id, path in self._of_stream.items()}
             paths = set(self._index.recordings()) - self._running
-            numbers = {path: int(path.stem.removeprefix("stream-")) for path in paths}
-            return {named.get(path, number): path for path, number in numbers.items()}
+            numbers = {path: stream_of(path.stem) for path in paths}
+            return {
+                named.get(path, number): path
+                for path, number in numbers.items()
+                if number is not None
+            }
 
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""
@@ -250,7 +255,7 @@ class Recordings:
         """The file named by an id, or by the next number where that name is taken."""
         taken = {number for number, name in self._files() if not name.endswith(_OTHERS)}
         number = max(self.first_id(), stream_id) if stream_id in taken else stream_id
-        return self._folder / f"stream-{number:04}.mp4"
+        return self._folder / stream_name(number, ".mp4")
 
     def _files(self) -> Iterator[tuple[int, str]]:
         """The files that are named as those of streams, with their numbers."""

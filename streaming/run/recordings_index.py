@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sana_stream._files import atomic_write, parse_json, read_bounded, require_regular_file
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.locks import lock_file
+from sana_stream.streaming.stream_name import STREAM_NAME
 
 INDEX = "recordings.json"
 LOCK = ".sana-stream.lock"
 _LIMIT = 4 << 20  # bytes of the index
-_NAME = r"^stream-[0-9]{4,9}\.(mp4|vtt)$"
+_NAME = rf"^{STREAM_NAME}\.(mp4|vtt)$"
 
 
 class _Made(BaseModel):

@@ -12,9 +12,10 @@ from pathlib import Path
 from sana_stream._files import atomic_write, read_bounded
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.run.recordings import CUT_PICTURE_SUFFIX
+from sana_stream.streaming.stream_name import STREAM_NAME, stream_name
 
 logger = logging.getLogger(__name__)
-PICTURE_NAME = r"^stream-[0-9]{4,9}\.[0-9a-f]{16}" + re.escape(CUT_PICTURE_SUFFIX) + "$"
+PICTURE_NAME = rf"^{STREAM_NAME}\.[0-9a-f]{{16}}" + re.escape(CUT_PICTURE_SUFFIX) + "$"
 _BYTES = 64 << 20  # of one picture
 _KEPT = 32  # newest of a stream; older ones are in the checkpoint
 
@@ -31,7 +32,7 @@ class CutPictures:
     def save(self, stream_id: int, image: bytes) -> str | None:
         """Keep a picture; returns the name of its file, or None where it cannot be written."""
         digest = hashlib.blake2b(image, digest_size=8).hexdigest()
-        path = self._folder / f"stream-{stream_id:04}.{digest}{CUT_PICTURE_SUFFIX}"
+        path = self._folder / stream_name(stream_id, f".{digest}{CUT_PICTURE_SUFFIX}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not path.exists():
@@ -58,6 +59,6 @@ class CutPictures:
         """Remove the pictures of a stream except the newest of those named, which come last."""
         kept = set(list(dict.fromkeys(reversed(names)))[:_KEPT])
         with suppress(OSError):
-            for path in self._folder.glob(f"stream-{stream_id:04}.*{CUT_PICTURE_SUFFIX}"):
+            for path in self._folder.glob(stream_name(stream_id, f".*{CUT_PICTURE_SUFFIX}")):
                 if re.fullmatch(PICTURE_NAME, path.name) and path.name not in kept:
                     path.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from sana_stream.streaming.control.stream_request import (
     stored_request,
 )
 from sana_stream.streaming.run.recordings import JOB_SUFFIX
+from sana_stream.streaming.stream_name import FILM_NAME, stream_name
 
 from .cut_pictures import PICTURE_NAME, CutPictures
 
@@ -84,7 +85,7 @@ class _JobFile(StreamRequest):
     version: Literal[1] = 1
     id: int = Field(ge=1, lt=10**9)
     has_picture: bool = False
-    film: str | None = Field(default=None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # once it has begun
+    film: str | None = Field(default=None, pattern=FILM_NAME)  # once it has begun
     changes: list[_Change] = Field(default=[], max_length=_CHANGES_KEPT)
 
 
@@ -192,7 +193,7 @@ class JobFiles:
                 self._pictures.keep(stream_id, _pictures_of(file))
 
     def _path(self, stream_id: int) -> Path:
-        return self._folder / f"stream-{stream_id:04}{JOB_SUFFIX}"
+        return self._folder / stream_name(stream_id, JOB_SUFFIX)
 
     def _write(self, stream_id: int) -> None:
         try:

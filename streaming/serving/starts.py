@@ -23,6 +23,7 @@ from sana_stream.streaming.run.recordings import (
 )
 from sana_stream.streaming.run.resume import read_checkpoint
 from sana_stream.streaming.run.runner import Run
+from sana_stream.streaming.stream_name import stream_name
 
 
 class JobStarts:
@@ -45,11 +46,11 @@ class JobStarts:
 
     def checkpoint(self, stream_id: int) -> Path:
         """The checkpoint with which a branch begins."""
-        return self._recordings.folder / f"stream-{stream_id:04}{START_SUFFIX}"
+        return self._recordings.folder / stream_name(stream_id, START_SUFFIX)
 
     def picture(self, stream_id: int) -> Path:
         """The picture with which a stream begins."""
-        return self._recordings.folder / f"stream-{stream_id:04}{START_PICTURE_SUFFIX}"
+        return self._recordings.folder / stream_name(stream_id, START_PICTURE_SUFFIX)
 
     def save_picture(self, job: StreamJob, picture: bytes) -> None:
         """Keep the picture with which a job begins; raises StoreError."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sana_stream._files import atomic_write, parse_json, read_bounded
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.control.stream_request import STORY_LIMIT
+from sana_stream.streaming.stream_name import FILM_NAME
 
 logger = logging.getLogger(__name__)
 INDEX = "videos.jsonl"
@@ -33,7 +34,7 @@ class KeptVideo(BaseModel):
     size: str = Field(max_length=20)
     remixed_from: str | None = Field(default=None, pattern=_ID)
     completed_at: int | None = Field(default=None, ge=0, lt=2**53)
-    file: str | None = Field(default=None, pattern=r"^stream-[0-9]{4,9}\.mp4$")  # of a whole film
+    file: str | None = Field(default=None, pattern=FILM_NAME)  # of a whole film
     error_code: str | None = Field(default=None, max_length=100)
     error: str | None = Field(default=None, max_length=1000)
 
