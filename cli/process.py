@@ -11,7 +11,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.engine.cpu_share import choose_waiting
 
 from .log_file import LogFile, open_log, unblock
@@ -117,7 +117,7 @@ def lost_answer(error: OSError) -> int:
     """The exit code for a result that could not be written: 0 if its reader has closed the pipe."""
     if isinstance(error, BrokenPipeError):
         return 0
-    reason = (error.strerror or str(error)).lower()
+    reason = os_reason(error)
     print_message(f"standard output: {reason}", "error", error=type(error).__name__)
     return 1
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
+from sana_stream._text import os_reason
+
 if TYPE_CHECKING:
     from av.container import InputContainer
 
@@ -32,7 +34,7 @@ def open_video(file: BinaryIO, container: str | None = None) -> Iterator[InputCo
                 raise ValueError("no video is in it")
             yield opened
     except FFmpegError as error:  # not each of its classes is an OSError or a ValueError
-        raise ValueError(error.strerror) from error
+        raise ValueError(os_reason(error)) from error
 
 
 def frame_rate(opened: InputContainer) -> Fraction:

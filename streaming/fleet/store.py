@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sana_stream._files import expand_user
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import ConfigError, StoreError
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ def _open(url: str) -> Any:
             path.mkdir(parents=True, exist_ok=True)
             return LocalStore(path.absolute(), automatic_cleanup=False)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os_reason(error)
             raise StoreError(f"{safe_text(url)}: {reason}; give another folder") from error
     if not rest.strip("/"):
         raise ConfigError(f"--store {safe_text(url)}: the bucket is missing: {scheme}://BUCKET/...")

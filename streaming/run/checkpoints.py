@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sana_stream._files import sync_file
+from sana_stream._text import os_reason
 from sana_stream.streaming.outputs.existing_files import may_write
 from sana_stream.streaming.outputs.targets import is_image_pattern, is_live, is_video_file
 
@@ -210,8 +211,7 @@ class Checkpoints:
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            logger.warning("%s cannot be removed (%s)%s", self._path, reason, more)
+            logger.warning("%s cannot be removed (%s)%s", self._path, os_reason(error), more)
 
     def _safe(self) -> tuple[int, Snapshot, RunPlan] | None:
         """The newest snapshot that is no further than the files; older ones are dropped."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -13,7 +12,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from sana_stream._text import safe_text
+from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.outputs.locks import OutputLocks
 from sana_stream.streaming.outputs.open import open_output
@@ -23,6 +22,7 @@ from sana_stream.streaming.stream_name import STREAM_NAME, stream_name, stream_o
 from sana_stream.streaming.video_format import Metadata, StreamSpec, VideoFormat
 
 from .checkpoint_files import SUFFIX, checkpoint_of
+from .disk_space import SPARE, free_bytes
 from .messages import format_bytes
 from .recordings_index import RecordingIndex
 
@@ -34,7 +34,6 @@ JOB_SUFFIX = ".job.json"  # of the files that keep the streams that have not end
 CUT_PICTURE_SUFFIX = ".job.png"  # of the pictures that clients cut them to
 START_SUFFIX = ".start.ckpt"  # of the checkpoints with which branches begin
 START_PICTURE_SUFFIX = ".start.png"  # of the pictures with which streams begin
-SPARE = 200 << 20  # bytes that stay free for other programs
 _OTHERS = (JOB_SUFFIX, CUT_PICTURE_SUFFIX, START_SUFFIX, START_PICTURE_SUFFIX)
 _NAME = re.compile(rf"{STREAM_NAME}\b.*", re.IGNORECASE)
 
@@ -75,7 +74,7 @@ class Recordings:
                 self._index.claim()
             except OSError as error:
                 logger.warning(
-                    "%s: %s; streams are not recorded meanwhile", self._folder, _reason(error)
+                    "%s: %s; streams are not recorded meanwhile", self._folder, os_reason(error)
                 )
                 return False
         return True
@@ -201,10 +200,10 @@ class Recordings:
                 folder = next(
                     each for each in (self._folder, *self._folder.parents) if each.exists()
                 )
-                free = shutil.disk_usage(folder).free
+                free = free_bytes(folder)
                 older = set(self._index.recordings()) - self._running
             except OSError as error:
-                return f"the folder of recordings: {_reason(error)}"
+                return f"the folder of recordings: {os_reason(error)}"
             if not os.access(folder, os.W_OK | os.X_OK):
                 return "the folder of recordings cannot be written"
             if free < SPARE:
@@ -264,7 +263,7 @@ class Recordings:
                 yield int(match[1]), name
 
     def _why_full(self, running: Path) -> str | None:
-        free = shutil.disk_usage(self._folder).free
+        free = free_bytes(self._folder)
         if free < SPARE:
             return f"only {format_bytes(free)} are free on the disk of {safe_text(self._folder)}"
         if self._limit is not None and self._taken(running) >= self._limit:
@@ -281,7 +280,3 @@ def _size(path: Path) -> int:
     with suppress(OSError):  # another program removes it just now
         return path.stat().st_size
     return 0
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,10 +11,12 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from sana_stream._prompts import add_suffix
+from sana_stream._text import os_reason
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.pacing import RealtimePacer
 
 from .checkpoint_files import SUFFIX, checkpoint_path
+from .disk_space import SPARE_TEXT, is_full
 from .inputs import VideoStart, read_picture
 from .live import LiveSession
 from .plan import RunPlan
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from sana_stream.engine.session.session import Session
     from sana_stream.streaming.outputs.base import Output
     from sana_stream.streaming.outputs.pump import OutputPump
-
-BRANCH_SPARE = 200 << 20  # bytes that stay free for other programs
 
 
 def begin_session(engine: Engine, plan: RunPlan, clip: VideoStart) -> Session:
@@ -112,14 +111,13 @@ def save_moment(plan: RunPlan, live: LiveSession | None, session: Session, name:
     if path.name.casefold() == own.name.casefold():
         raise ConfigError(f"{path} is the run's own checkpoint: give another name")
     try:
-        if shutil.disk_usage(path.parent).free < BRANCH_SPARE:
-            raise ConfigError(f"/branch: less than 200 MiB are free in {path.parent}")
+        if is_full(path.parent):
+            raise ConfigError(f"/branch: less than {SPARE_TEXT} are free in {path.parent}")
         path.open("xb").close()  # no other program can get the name meanwhile
     except FileExistsError as error:
         raise ConfigError(f"{path} exists: give another name") from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"{path} cannot be written: {reason}") from error
+        raise ConfigError(f"{path} cannot be written: {os_reason(error)}") from error
     try:
         session.save(path, {"run": run_to_json(plan)})
     except BaseException:

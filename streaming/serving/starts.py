@@ -15,8 +15,8 @@ from sana_stream.errors import BranchError, JobError, SnapshotError, StoreError
 from sana_stream.streaming.control.job_queue import StreamJob
 from sana_stream.streaming.control.stream_request import BranchPoint
 from sana_stream.streaming.run.checkpoint_files import checkpoint_of
+from sana_stream.streaming.run.disk_space import SPARE_TEXT, is_full
 from sana_stream.streaming.run.recordings import (
-    SPARE,
     START_PICTURE_SUFFIX,
     START_SUFFIX,
     Recordings,
@@ -64,8 +64,8 @@ class JobStarts:
     def _make_room(self) -> None:
         """Create the folder; raises OSError, or StoreError where the disk is full."""
         self._recordings.folder.mkdir(0o700, parents=True, exist_ok=True)
-        if shutil.disk_usage(self._recordings.folder).free < SPARE:
-            raise StoreError("less than 200 MiB are free on the disk; try again later")
+        if is_full(self._recordings.folder):
+            raise StoreError(f"less than {SPARE_TEXT} are free on the disk; try again later")
 
     def save_moment(self, job: StreamJob, point: BranchPoint) -> StreamJob:
         """Save the moment at which a job begins, and return the job with it.
