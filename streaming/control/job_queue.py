@@ -127,7 +127,6 @@ class JobQueue:
 
     Attributes:
         ended: how many jobs ended, by state.
-        is_restored: whether the jobs of an earlier server are queued, where there may be any.
     """
 
     def __init__(
@@ -146,7 +145,7 @@ class JobQueue:
         self._next_id = first
         self._store = store
         self._forgotten = forgotten
-        self.is_restored = store is None
+        self._left: dict[int, StreamJob] = {}  # failed jobs that the store keeps
         self._watchers: list[Callable[[StreamJob], None]] = []
         self._closed = False
         self.ended: Counter[JobState] = Counter()
@@ -201,7 +200,6 @@ class JobQueue:
         with self._changed:
             for job in jobs:
                 self._add(replace(job, state=JobState.QUEUED))
-            self.is_restored = True
 
     def next(
         self, stop: Event, claim: Callable[[StreamJob], bool] = lambda _: True
@@ -281,6 +279,15 @@ class JobQueue:
                 self._over(job)
             return True
 
+    def abandon(self, stream_id: int) -> bool:
+        """Let no server resume a job that does not run; False for one that runs."""
+        with self._changed:
+            if stream_id in self._controls:
+                return False
+            if not self.cancel(stream_id) and (job := self._left.pop(stream_id, None)):
+                self._discard(job)
+            return True
+
     def interrupt(self) -> None:
         """End the running jobs because the server ends; they stay queued for its next start.
 
@@ -324,16 +331,21 @@ class JobQueue:
 
     def _over(self, job: StreamJob, keep: bool = False) -> None:
         self.ended[self._jobs[job.id].state] += 1
-        if not keep:
-            self._preparation.discard(job)
-            if self._store is not None:
-                self._store.remove(job)
+        if keep:
+            self._left[job.id] = job
+        else:
+            self._discard(job)
         for ended in self._watchers:
             ended(self._jobs[job.id])
         for stream_id in [each.id for each in self._jobs.values() if each.is_over][:-_ENDED_KEPT]:
             del self._jobs[stream_id]
             self._unkept.discard(stream_id)
             self._forgotten(stream_id)
+
+    def _discard(self, job: StreamJob) -> None:
+        self._preparation.discard(job)
+        if self._store is not None:
+            self._store.remove(job)
 
     def refusal(self) -> str | None:
         """Why no job can be submitted now; None if one can."""

@@ -1,4 +1,4 @@
-"""The finished recordings of a server as films, also those of earlier servers."""
+"""The recordings of a server as films, also those of earlier servers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from sana_stream._files import read_bounded
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.captions import read_chapters
 from sana_stream.streaming.web.films import Film, FilmPrompt
 
@@ -33,25 +35,36 @@ _Key = tuple[Path, int, int, bool]  # with the size and the time of the file, an
 
 
 class RecordedFilms:
-    """Reads what the page shows of finished recordings, and keeps the newest answers in memory."""
+    """Reads what the page shows of recordings, and keeps the newest answers in memory.
 
-    def __init__(self, recordings: Recordings) -> None:
+    Args:
+        recordings: of the server.
+        abandon: lets no server resume a stream; returns False for one that runs.
+    """
+
+    def __init__(
+        self, recordings: Recordings, abandon: Callable[[int], bool] = lambda _: True
+    ) -> None:
         self._recordings = recordings
+        self._abandon = abandon
         self._lock = Lock()
         self._films: OrderedDict[_Key, Film] = OrderedDict()
         self._thumbnails: OrderedDict[_Key, bytes] = OrderedDict()
 
     def ids(self) -> list[int]:
         """As `Films.ids`."""
-        return sorted(self._recordings.finished(), reverse=True)
+        return sorted(self._paths(), reverse=True)
 
     def path(self, film_id: int) -> Path | None:
         """As `Films.path`."""
-        return self._recordings.finished().get(film_id)
+        return self._paths().get(film_id)
 
     def describe(self, film_id: int) -> Film | None:
         """As `Films.describe`."""
-        return self._kept(self._films, film_id, lambda path: _read(film_id, path))
+        film = self._kept(self._films, film_id, lambda path: _read(film_id, path))
+        if film is None or film_id not in self._recordings.interrupted():
+            return film
+        return replace(film, state="interrupted")
 
     def thumbnail(self, film_id: int) -> bytes | None:
         """As `Films.thumbnail`."""
@@ -61,8 +74,13 @@ class RecordedFilms:
         """As `Films.remove`."""
         if (path := self.path(film_id)) is None:
             return False
+        if film_id in self._recordings.interrupted() and not self._abandon(film_id):
+            raise ConfigError("its stream is being resumed")
         self._recordings.discard(path)
         return True
+
+    def _paths(self) -> dict[int, Path]:
+        return self._recordings.finished() | self._recordings.interrupted()
 
     def _kept(
         self, kept: OrderedDict[_Key, T], film_id: int, read: Callable[[Path], T]
