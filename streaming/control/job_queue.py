@@ -46,15 +46,6 @@ class StreamJob:
         """Whether it is neither queued nor running."""
         return self.state not in (JobState.QUEUED, JobState.RUNNING)
 
-    def as_dict(self) -> dict[str, object]:
-        """The fields by name, for JSON."""
-        return {
-            "id": self.id,
-            **self.request.model_dump(),
-            "state": self.state,
-            "message": self.message,
-        }
-
 
 class JobStore(Protocol):
     """Keeps the jobs that have not ended, for the next start of the server."""

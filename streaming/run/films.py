@@ -123,6 +123,7 @@ def _read(film_id: int, path: Path) -> Film:
             bytes=found.st_size,
             finished_at=int(found.st_mtime),
             may_branch=checkpoint_of(path) is not None,
+            state="finished",
         )
 
 

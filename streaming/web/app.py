@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any
@@ -44,7 +44,7 @@ from .health import Readiness, health_routes, readiness_of
 from .jobs import JobHandlers
 from .live_feed import LiveFeed
 from .metrics import ServerMetrics
-from .prompt_answer import answer_accepted
+from .prompt_answer import ComingPrompts, answer_accepted
 from .registry import ActiveStream, StreamRegistry
 from .request_body import read_command, read_prompt
 from .request_metrics import RequestMetricsMiddleware, metrics_route
@@ -53,7 +53,15 @@ from .root_path import RootPathMiddleware, relative_page
 from .served_model import ANY_MODEL, ServedModel, model_routes
 from .share import share_handler
 from .state_metrics import StateCollector
-from .status_json import coming_of, prompts_from_now, status_of
+from .status_json import (
+    ClientStatus,
+    EmptyStatus,
+    RunningStream,
+    WaitingStatus,
+    coming_of,
+    prompts_from_now,
+    status_of,
+)
 from .story_request import read_schedule, require_future
 
 _PAGE = "page.html"
@@ -193,23 +201,17 @@ class _Handlers:
     async def status(self, request: Request) -> Response:
         stream, job = self._find(request)
         may_control = request.state.role is Role.CONTROL
-        common = {
-            "may_direct": may_control,
-            "may_begin": may_control and self._jobs is not None,
-            "streams": [
-                {"id": each.id, "title": each.status.title} for each in self._streams.running
-            ],
-        }
+        running = [RunningStream(each.id, each.status.title) for each in self._streams.running]
+        client = ClientStatus(may_control, may_control and self._jobs is not None, running)
         if stream is not None:
             coming = coming_of(stream)
             unknown = await self._model.unknown_of(prompts_from_now(stream, coming))
-            found = {"coming": coming, "unknown_words": unknown}
-            return JsonResponse({**status_of(stream), **found, **common})
+            return JsonResponse(asdict(status_of(stream, client, coming, unknown)))
         if job is None or self._jobs is None:
-            return JsonResponse({"state": "empty", **common})
-        place = self._jobs.place(job)
-        state = {"state": job.state, "stream": job.id, "title": job.request.title, "place": place}
-        return JsonResponse({**state, **common})
+            return JsonResponse(asdict(EmptyStatus(**vars(client))))
+        facts = {"state": job.state, "stream": job.id, "title": job.request.title}
+        waiting = WaitingStatus(**vars(client), **facts, place=self._jobs.place(job))
+        return JsonResponse(asdict(waiting))
 
     async def live(self, request: Request) -> Response:
         stream = self._require_stream(request)
@@ -281,7 +283,7 @@ class _Handlers:
             await run_in_threadpool(stream.control.replace_story, cues)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        return JsonResponse({"coming": coming_of(stream)}, 202)
+        return JsonResponse(asdict(ComingPrompts(list(coming_of(stream)))), 202)
 
     async def thumbnail(self, request: Request) -> Response:
         thumbnails = self._require_stream(request).status.thumbnails

@@ -47,7 +47,7 @@ class Film:
     bytes: int
     finished_at: int  # when it was last written, in seconds since 1970
     may_branch: bool  # whether a stream can begin as a branch of its end
-    state: Literal["finished", "interrupted"] = "finished"
+    state: Literal["finished", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
