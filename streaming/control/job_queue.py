@@ -137,6 +137,7 @@ class JobQueue:
         self._store = store
         self._forgotten = forgotten
         self._left: dict[int, StreamJob] = {}  # failed jobs that the store keeps
+        self._preparing = 0  # jobs that have an id and are not queued yet; they count as queued
         self._watchers: list[Callable[[StreamJob], None]] = []
         self._closed = False
         self.ended: Counter[JobState] = Counter()
@@ -165,15 +166,19 @@ class JobQueue:
             self._require_room()
             job = replace(job, id=self._next_id)
             self._next_id += 1
+            self._preparing += 1
         try:
             with _refusals():
                 job = self._preparation.prepare(job, picture)
             if keep and self._store is not None:
                 self._store.save(job)  # without the lock: it may take long
         except BaseException:
+            with self._changed:
+                self._preparing -= 1
             self._preparation.discard(job)
             raise
         with self._changed:
+            self._preparing -= 1
             if not keep:
                 self._unkept.add(job.id)
             self._add(job)
@@ -340,16 +345,18 @@ class JobQueue:
 
     def refusal(self) -> str | None:
         """Why no job can be submitted now; None if one can."""
-        if self._closed:
-            return "the server is shutting down"
-        if self.waiting >= WAITING_LIMIT:
-            return f"{WAITING_LIMIT} streams are waiting"
-        return None
+        with self._changed:
+            if self._closed:
+                return "the server is shutting down"
+            if len(self._waiting()) + self._preparing >= WAITING_LIMIT:
+                return f"{WAITING_LIMIT} streams are waiting"
+            return None
 
     @property
     def waiting(self) -> int:
         """The number of queued jobs."""
-        return sum(job.state is JobState.QUEUED for job in self.jobs())
+        with self._changed:
+            return len(self._waiting())
 
     def _require_room(self) -> None:
         if (why := self.refusal()) is not None:
