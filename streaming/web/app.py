@@ -12,11 +12,10 @@ unknown words of a prompt, `/examples` has prompts to begin with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path, PurePath
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -52,6 +51,7 @@ from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, busy
 from .root_path import RootPathMiddleware, relative_page
 from .served_model import ANY_MODEL, ServedModel, model_routes
 from .share import share_handler
+from .slots import Slots
 from .state_metrics import StateCollector
 from .status_json import (
     ClientStatus,
@@ -178,9 +178,8 @@ class _Handlers:
         self._model = model
         self._streams = streams
         self._jobs = jobs
-        self._limits = limits
-        self._downloads = 0
-        self._viewers = 0  # of all streams
+        self._downloads = Slots(limits.downloads, "downloads are running")
+        self._viewers = Slots(limits.viewers, "viewers are watching")  # all streams
         folder = resources.files(__package__ or "").joinpath("static")
         self._page = folder.joinpath(_PAGE).read_bytes()
         self.files = {  # by path
@@ -217,13 +216,12 @@ class _Handlers:
         stream = self._require_stream(request)
         if request.method == "HEAD":  # without a body, which would last until the stream ends
             return Response(media_type="video/mp4")
-        if self._viewers >= self._limits.viewers:
-            raise busy(f"{self._viewers} viewers are watching")
+        self._viewers.take()
         hold(request)
-        return StreamedResponse(self._watch(stream.feed), media_type="video/mp4")
+        response = StreamedResponse(self._watch(stream.feed), media_type="video/mp4")
+        return self._viewers.hold(response)
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
-        self._viewers += 1
         feed.viewers += 1
         try:
             yield feed.init
@@ -233,7 +231,6 @@ class _Handlers:
                     yield part
                 number = segment.number
         finally:
-            self._viewers -= 1
             feed.viewers -= 1
             feed.touch()
 
@@ -314,27 +311,20 @@ class _Handlers:
 
     async def send_file(self, request: Request, path: Path, complete: bool) -> Response:
         """A recording, or a part of it, as far as downloads are allowed."""
-        if self._downloads >= self._limits.downloads:
-            raise busy(f"{self._downloads} downloads are running")
+        self._downloads.take()
         ranges, if_range = (request.headers.get(name) for name in ("range", "if-range"))
         try:
             response = await run_in_threadpool(
                 *(GrowingFileResponse, path, complete, ranges, if_range),
                 request.method == "HEAD",
             )
-        except (OSError, ValueError) as error:
-            raise HTTPException(404, "this stream is not recorded") from error
-        response.body_iterator = self._counted(response.body_iterator)
+        except BaseException as error:
+            self._downloads.give_back()
+            if isinstance(error, OSError | ValueError):
+                raise HTTPException(404, "this stream is not recorded") from error
+            raise
         hold(request)
-        return response
-
-    async def _counted(self, parts: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        self._downloads += 1
-        try:
-            async for part in parts:
-                yield part
-        finally:
-            self._downloads -= 1
+        return self._downloads.hold(response)
 
     def _find(self, request: Request) -> tuple[ActiveStream | None, StreamJob | None]:
         """The stream that the address names; its job, where it has not begun.
