@@ -82,10 +82,11 @@ def status_of(
     """
     snapshot = stream.status.snapshot()
     values: dict[str, Any] = {each.name: getattr(snapshot, each.name) for each in fields(snapshot)}
+    values |= {**vars(client), "coming": coming}
     if stream.control.paused and snapshot.state != "finished":
         values["state"] = "paused"
     return StreamStatus(
-        **(values | vars(client) | {"coming": coming}),
+        **values,
         stream=stream.id,
         waiting_prompt=stream.control.waiting_prompt,
         mime=stream.feed.mime,
