@@ -219,7 +219,6 @@ def run(args: Namespace) -> int:
 
             server = FleetServer(config, reporter, recordings, stop.requested, chosen, fleet)
         with closing(recordings), server.page():
-            server.restore()
             server.submit(args.prompt or [])
             with stop.interruptible():
                 server.load()

@@ -46,15 +46,6 @@ class StreamJob:
         """Whether it is neither queued nor running."""
         return self.state not in (JobState.QUEUED, JobState.RUNNING)
 
-    def as_dict(self) -> dict[str, object]:
-        """The fields by name, for JSON."""
-        return {
-            "id": self.id,
-            **self.request.model_dump(),
-            "state": self.state,
-            "message": self.message,
-        }
-
 
 class JobStore(Protocol):
     """Keeps the jobs that have not ended, for the next start of the server."""
@@ -127,7 +118,6 @@ class JobQueue:
 
     Attributes:
         ended: how many jobs ended, by state.
-        is_restored: whether the jobs of an earlier server are queued, where there may be any.
     """
 
     def __init__(
@@ -146,7 +136,8 @@ class JobQueue:
         self._next_id = first
         self._store = store
         self._forgotten = forgotten
-        self.is_restored = store is None
+        self._left: dict[int, StreamJob] = {}  # failed jobs that the store keeps
+        self._preparing = 0  # jobs that have an id and are not queued yet; they count as queued
         self._watchers: list[Callable[[StreamJob], None]] = []
         self._closed = False
         self.ended: Counter[JobState] = Counter()
@@ -175,15 +166,19 @@ class JobQueue:
             self._require_room()
             job = replace(job, id=self._next_id)
             self._next_id += 1
+            self._preparing += 1
         try:
             with _refusals():
                 job = self._preparation.prepare(job, picture)
             if keep and self._store is not None:
                 self._store.save(job)  # without the lock: it may take long
         except BaseException:
+            with self._changed:
+                self._preparing -= 1
             self._preparation.discard(job)
             raise
         with self._changed:
+            self._preparing -= 1
             if not keep:
                 self._unkept.add(job.id)
             self._add(job)
@@ -201,7 +196,6 @@ class JobQueue:
         with self._changed:
             for job in jobs:
                 self._add(replace(job, state=JobState.QUEUED))
-            self.is_restored = True
 
     def next(
         self, stop: Event, claim: Callable[[StreamJob], bool] = lambda _: True
@@ -281,6 +275,15 @@ class JobQueue:
                 self._over(job)
             return True
 
+    def abandon(self, stream_id: int) -> bool:
+        """Let no server resume a job that does not run; False for one that runs."""
+        with self._changed:
+            if stream_id in self._controls:
+                return False
+            if not self.cancel(stream_id) and (job := self._left.pop(stream_id, None)):
+                self._discard(job)
+            return True
+
     def interrupt(self) -> None:
         """End the running jobs because the server ends; they stay queued for its next start.
 
@@ -324,10 +327,10 @@ class JobQueue:
 
     def _over(self, job: StreamJob, keep: bool = False) -> None:
         self.ended[self._jobs[job.id].state] += 1
-        if not keep:
-            self._preparation.discard(job)
-            if self._store is not None:
-                self._store.remove(job)
+        if keep:
+            self._left[job.id] = job
+        else:
+            self._discard(job)
         for ended in self._watchers:
             ended(self._jobs[job.id])
         for stream_id in [each.id for each in self._jobs.values() if each.is_over][:-_ENDED_KEPT]:
@@ -335,18 +338,25 @@ class JobQueue:
             self._unkept.discard(stream_id)
             self._forgotten(stream_id)
 
+    def _discard(self, job: StreamJob) -> None:
+        self._preparation.discard(job)
+        if self._store is not None:
+            self._store.remove(job)
+
     def refusal(self) -> str | None:
         """Why no job can be submitted now; None if one can."""
-        if self._closed:
-            return "the server is shutting down"
-        if self.waiting >= WAITING_LIMIT:
-            return f"{WAITING_LIMIT} streams are waiting"
-        return None
+        with self._changed:
+            if self._closed:
+                return "the server is shutting down"
+            if len(self._waiting()) + self._preparing >= WAITING_LIMIT:
+                return f"{WAITING_LIMIT} streams are waiting"
+            return None
 
     @property
     def waiting(self) -> int:
         """The number of queued jobs."""
-        return sum(job.state is JobState.QUEUED for job in self.jobs())
+        with self._changed:
+            return len(self._waiting())
 
     def _require_room(self) -> None:
         if (why := self.refusal()) is not None:

@@ -63,17 +63,6 @@ class FleetCounters:
             self.places[reply.replica] = reply.place
             self.longest_pause = max(self.longest_pause, pause)
 
-    def as_dict(self) -> dict[str, object]:
-        """The counts by name, for JSON."""
-        with self.lock:
-            return {
-                "blocks": self.blocks,
-                "remade": self.remade,
-                "retries": dict(self.retries),
-                "longest_pause": round(self.longest_pause, 2),
-                "seconds_per_block": round(self.block_seconds / max(1, self.blocks), 3),
-            }
-
     def on_retry(self, reason: str) -> None:
         """Count an attempt that failed."""
         with self.lock:

@@ -16,7 +16,7 @@ from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.run.config import RunConfig
 from sana_stream.streaming.run.plan import NEW_VIDEO, RunOrigin
 from sana_stream.streaming.stream_name import stream_name
-from sana_stream.streaming.web.fleet import FleetMetrics
+from sana_stream.streaming.web.fleet import FleetMetrics, FleetReplica, FleetState
 
 from .calls import FleetCounters, RetryingCalls
 from .claim import StoreClaim
@@ -237,17 +237,22 @@ class Gateway:
         """The stream of a job that runs, from its beginning or from where it was before."""
         return self._streams[job.id]
 
-    def describe(self) -> dict[str, object]:
+    def describe(self) -> FleetState:
         """The replicas with their streams, and the counters of this gateway."""
-        return {
-            "store": self.fleet.store,
-            "replicas": {
-                name: {"place": self.counters.places.get(name), **facts}
+        counted = self.metrics()
+        return FleetState(
+            store=self.fleet.store,
+            replicas={
+                name: FleetReplica(self.counters.places.get(name), **facts)
                 for name, facts in HOMES.replicas().items()
             },
-            "moves": HOMES.moves,
-            **self.counters.as_dict(),
-        }
+            moves=counted.moves,
+            blocks=counted.blocks,
+            remade=counted.remade,
+            retries=dict(counted.retries),
+            longest_pause=round(counted.longest_pause, 2),
+            seconds_per_block=round(counted.block_seconds / max(1, counted.blocks), 3),
+        )
 
     def unready(self) -> str | None:
         """Why no replica could make a stream now; None: one could."""

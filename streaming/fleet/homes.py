@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from math import inf
 from threading import Lock
+from typing import Any
 
 SUSPECT_SECONDS = 60.0  # longer than Ray Serve takes to replace a replica that hangs
 
@@ -108,8 +109,8 @@ class HomeTable:
         with self._lock:
             return self._pins.get(session, self._homes.get(session))
 
-    def replicas(self) -> dict[str, dict[str, object]]:
-        """The running replicas, each with its sessions and whether it is avoided."""
+    def replicas(self) -> dict[str, dict[str, Any]]:
+        """The running replicas, each with the fields of a `FleetReplica` except its place."""
         with self._lock:
             now = self._clock()
             return {

@@ -1,15 +1,17 @@
-"""The finished recordings of a server as films, also those of earlier servers."""
+"""The recordings of a server as films, also those of earlier servers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
 from sana_stream._files import read_bounded
+from sana_stream.errors import ConfigError
 from sana_stream.streaming.containers.probe import count_frames, frame_rate, open_video
 from sana_stream.streaming.outputs.captions import read_chapters
 from sana_stream.streaming.web.file_cache import FileCache
@@ -27,20 +29,28 @@ T = TypeVar("T")
 
 
 class RecordedFilms:
-    """Reads what the page shows of finished recordings, and keeps the newest answers in memory."""
+    """Reads what the page shows of recordings, and keeps the newest answers in memory.
 
-    def __init__(self, recordings: Recordings) -> None:
+    Args:
+        recordings: of the server.
+        abandon: lets no server resume a stream; returns False for one that runs.
+    """
+
+    def __init__(
+        self, recordings: Recordings, abandon: Callable[[int], bool] = lambda _: True
+    ) -> None:
         self._recordings = recordings
+        self._abandon = abandon
         self._films: FileCache[Film] = FileCache(_KEPT)
         self._pictures = FilmPictures()
 
     def ids(self) -> list[int]:
         """As `Films.ids`."""
-        return sorted(self._recordings.finished(), reverse=True)
+        return sorted(self._paths(), reverse=True)
 
     def path(self, film_id: int) -> Path | None:
         """As `Films.path`."""
-        return self._recordings.finished().get(film_id)
+        return self._paths().get(film_id)
 
     def describe(self, film_id: int) -> Film | None:
         """As `Films.describe`."""
@@ -49,7 +59,10 @@ class RecordedFilms:
             own = path.with_suffix(SUFFIX).exists()
             return self._films.get(path, lambda path: _read(film_id, path), film_id, own)
 
-        return self._of(film_id, get)
+        film = self._of(film_id, get)
+        if film is None or film_id not in self._recordings.interrupted():
+            return film
+        return replace(film, state="interrupted")
 
     def thumbnail(self, film_id: int) -> bytes | None:
         """As `Films.thumbnail`."""
@@ -59,8 +72,13 @@ class RecordedFilms:
         """As `Films.remove`."""
         if (path := self.path(film_id)) is None:
             return False
+        if film_id in self._recordings.interrupted() and not self._abandon(film_id):
+            raise ConfigError("its stream is being resumed")
         self._recordings.discard(path)
         return True
+
+    def _paths(self) -> dict[int, Path]:
+        return self._recordings.finished() | self._recordings.interrupted()
 
     def _of(self, film_id: int, get: Callable[[Path], T]) -> T | None:
         """What `get` returns for a film; None where there is none, or none that can be read."""
@@ -86,6 +104,7 @@ def _read(film_id: int, path: Path) -> Film:
             bytes=found.st_size,
             finished_at=int(found.st_mtime),
             may_branch=checkpoint_of(path) is not None,
+            state="finished",
         )
 
 

@@ -42,10 +42,10 @@ class Recordings:
     """A file for each stream in one folder; streams may run at the same time.
 
     With `limit`, they take at most `limit` bytes together with their checkpoints: the oldest
-    recording of an ended stream is removed for a newer one. Without `keep`, `forget` removes the
-    recording of a stream. Files that this program has not written, or that were changed since, are
-    neither counted nor touched. With `sign`, the path of a certificate and its key, finished files
-    get content credentials.
+    recording of an ended stream is removed for a newer one, never that of a stream that runs or is
+    to be resumed. Without `keep`, `forget` removes the recording of a stream. Files that this
+    program has not written, or that were changed since, are neither counted nor touched. With
+    `sign`, the path of a certificate and its key, finished files get content credentials.
 
     Its methods may be called from any thread.
     """
@@ -61,6 +61,7 @@ class Recordings:
         self._lock = RLock()
         self._running: set[Path] = set()
         self._of_stream: dict[int, Path] = {}
+        self._held: set[int] = set()  # streams that are to be resumed
 
     def check(self) -> bool:
         """Claim the folder before any stream; raises ConfigError when another server uses it.
@@ -134,16 +135,38 @@ class Recordings:
             return path if path in self._index.recordings() else None
 
     def finished(self) -> dict[int, Path]:
-        """The recordings that are not written any more, also of earlier servers, by stream."""
+        """The recordings of streams that have ended, also of earlier servers, by stream."""
         with self._lock:
             named = {path: stream_id for stream_id, path in self._of_stream.items()}
-            paths = set(self._index.recordings()) - self._running
-            numbers = {path: stream_of(path.stem) for path in paths}
+            numbers = {path: stream_of(path.stem) for path in self._ended()}
             return {
                 named.get(path, number): path
                 for path, number in numbers.items()
                 if number is not None
             }
+
+    def interrupted(self) -> dict[int, Path]:
+        """The recordings of streams that are still to be resumed, by stream."""
+        with self._lock:
+            paths = set(self._index.recordings()) - self._running
+            return {each: path for each, path in self._held_paths().items() if path in paths}
+
+    def hold(self, stream_id: int, path: Path | None = None) -> None:
+        """Keep the recording of a stream that is to be resumed, until `release`.
+
+        Args:
+            stream_id: its id.
+            path: of its recording; None: the one that was opened for it.
+        """
+        with self._lock:
+            if path is not None:
+                self._of_stream[stream_id] = self._folder / path.name
+            self._held.add(stream_id)
+
+    def release(self, stream_id: int) -> None:
+        """Treat the recording of a stream that is not resumed as that of an ended one."""
+        with self._lock:
+            self._held.discard(stream_id)
 
     def holds(self, path: Path) -> bool:
         """Whether a file is in this folder."""
@@ -161,6 +184,7 @@ class Recordings:
         audio: AudioTrack | None = None,
     ) -> LimitedRecording:
         """Open the file of a stream, to append after `resume_frames` frames; raises as `begin`."""
+        path = self._folder / path.name  # as the index names it
         with self._lock:
             self._index.check()
             if (why := self.full(path)) is not None:
@@ -182,11 +206,7 @@ class Recordings:
     def full(self, running: Path) -> str | None:
         """Why no more can be written to a file; None when there is space or some could be freed."""
         with self._lock:
-            older = [
-                path
-                for path in self._index.recordings()
-                if path != running and path not in self._running
-            ]
+            older = [path for path in self._ended() if path != running]
             while (why := self._why_full(running)) is not None:
                 if self._limit is None or not older:
                     return why
@@ -201,7 +221,7 @@ class Recordings:
                     each for each in (self._folder, *self._folder.parents) if each.exists()
                 )
                 free = free_bytes(folder)
-                older = set(self._index.recordings()) - self._running
+                older = self._ended()
             except OSError as error:
                 return f"the folder of recordings: {os_reason(error)}"
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -235,6 +255,14 @@ class Recordings:
         """Release the folder."""
         with self._lock:
             self._index.release()
+
+    def _ended(self) -> list[Path]:
+        """The recordings that no stream continues, the oldest first; raises OSError."""
+        others = {*self._running, *self._held_paths().values()}
+        return [path for path in self._index.recordings() if path not in others]
+
+    def _held_paths(self) -> dict[int, Path]:
+        return {each: self._of_stream[each] for each in self._held if each in self._of_stream}
 
     def _add(self, path: Path) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from sana_stream._prompts import MOST_BLOCKS
 from sana_stream._text import os_reason, safe_text
 from sana_stream.streaming.control.job_queue import StreamJob
 from sana_stream.streaming.control.journal import JournaledControl
-from sana_stream.streaming.control.live_control import PROMPT_LIMIT
+from sana_stream.streaming.control.live_control import PROMPT_LIMIT, LiveControl
 from sana_stream.streaming.control.pending_changes import PendingChanges
 from sana_stream.streaming.control.scheduled_prompt import SCHEDULE_LIMIT, ScheduledPrompt
 from sana_stream.streaming.control.stream_request import (
@@ -29,6 +29,7 @@ from sana_stream.streaming.run.recordings import JOB_SUFFIX
 from sana_stream.streaming.stream_name import FILM_NAME, stream_name
 
 from .cut_pictures import PICTURE_NAME, CutPictures
+from .leftovers import remove_leftovers
 
 logger = logging.getLogger(__name__)
 _BYTES = 32 << 20  # of one file
@@ -104,10 +105,12 @@ class JobFiles:
         self._failed = False
 
     def load(self) -> list[StreamJob]:
-        """The streams of an earlier server, oldest first.
+        """The streams of an earlier server, oldest first; to be called before any other begins.
 
-        A file that is not of this program is logged and left as it is.
+        What a crash has left of other streams is removed. A file that is not of this program is
+        logged and left as it is.
         """
+        remove_leftovers(self._folder)
         with self._lock:
             for path in sorted(self._folder.glob(f"stream-*{JOB_SUFFIX}")):
                 if (found := _read(path)) is not None and self._path(found.id) == path:
@@ -156,8 +159,14 @@ class JobFiles:
         with self._lock:
             self._remove(job.id)
 
-    def control(self, job: StreamJob) -> JournaledControl:
-        """A control that keeps what clients change, and repeats what they changed before."""
+    def control(self, job: StreamJob) -> LiveControl:
+        """A control that keeps what clients change, and repeats what they changed before.
+
+        That of a job that was not saved keeps nothing.
+        """
+        with self._lock:
+            if (file := self._files.get(job.id)) is None:
+                return LiveControl()
 
         def record(frame: int, changes: PendingChanges) -> None:
             image = changes.image
@@ -172,10 +181,7 @@ class JobFiles:
             if image is not None:
                 self._keep_pictures(job.id)
 
-        with self._lock:
-            file = self._files.get(job.id)
-            earlier = () if file is None else file.changes
-        repeated = {each.frame: each.pending(self._picture(each.image)) for each in earlier}
+        repeated = {each.frame: each.pending(self._picture(each.image)) for each in file.changes}
         return JournaledControl(record, repeated)
 
     def _update(self, stream_id: int, change: Callable[[_JobFile], _JobFile]) -> None:

@@ -95,12 +95,16 @@ class StreamServer:
 
     @contextmanager
     def page(self) -> Iterator[None]:
-        """Serve the page, which submits jobs, inside the context."""
-        config = self._config
+        """Serve the page, which submits jobs, inside the context.
+
+        The streams of an earlier server are queued before, or are dropped.
+        """
+        config, earlier = self._config, self._restore()
         page = (config.host, config.web or 0, config.token, self._jobs, self._fleet)
-        recorded = (RecordedFilms(self._recordings), self._recordings)
+        recorded = (RecordedFilms(self._recordings, self._jobs.abandon), self._recordings)
         shown = (served_model(config, self._model), *recorded)
         with LivePage(*page, self._options.web, self.unready, *shown) as self._page:
+            self._report(earlier)
             Thread(target=self._end_all, name="end of serving", daemon=True).start()
             yield
 
@@ -114,21 +118,32 @@ class StreamServer:
             return f"streams cannot be recorded: {why}"
         return self._jobs.refusal()
 
-    def restore(self) -> None:
-        """Queue the streams of an earlier server, or drop them; to be called once."""
+    def _restore(self) -> list[StreamJob]:
+        """The streams of an earlier server, queued where they are to be resumed."""
+        if self._files is None:
+            return []
+        jobs = self._files.load()
+        if self._options.resume:
+            for job in jobs:
+                film = self._files.film(job)
+                if film is not None and self._recordings.holds(film):
+                    self._recordings.hold(job.id, film)
+            self._jobs.restore(jobs)
+        return jobs
+
+    def _report(self, jobs: list[StreamJob]) -> None:
+        """Log which streams of an earlier server are resumed, or drop them."""
         if self._files is None:
             return
-        jobs = self._files.load()
         if not self._options.resume:
             self._files.drop()
-            for job in jobs:
-                self._starts.remove(job)
-            jobs = []
         for job in jobs:
+            if not self._options.resume:
+                self._starts.remove(job)
+                continue
             film = self._files.film(job)
             how = "waits in the queue" if film is None else f"is resumed: {safe_text(film)}"
             logger.info("stream %d of an earlier server %s", job.id, how)
-        self._jobs.restore(jobs)
 
     def submit(self, prompts: Sequence[str]) -> None:
         """Submit a stream of prompts, unless there are none; raises ConfigError."""
@@ -234,6 +249,7 @@ class StreamServer:
     def discard(self, job: StreamJob) -> None:
         """As `JobPreparation.discard`."""
         self._starts.remove(job)
+        self._recordings.release(job.id)
 
     def _demand(self, job: StreamJob) -> StreamDemand:
         """What a job needs of the device."""

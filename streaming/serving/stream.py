@@ -102,6 +102,8 @@ class StreamMaker:
                 over = self._jobs.settle(job, run.progress.complete)
                 if over or not self._recordings.keep:  # no later server resumes it
                     run.finish()
+                else:
+                    self._recordings.hold(job.id)
         finally:
             run.locks.release_all()
             if self._recording is not None:

@@ -12,11 +12,10 @@ unknown words of a prompt, `/examples` has prompts to begin with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path, PurePath
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -44,7 +43,7 @@ from .health import Readiness, health_routes, readiness_of
 from .jobs import JobHandlers
 from .live_feed import LiveFeed
 from .metrics import ServerMetrics
-from .prompt_answer import answer_accepted
+from .prompt_answer import ComingPrompts, answer_accepted
 from .registry import ActiveStream, StreamRegistry
 from .request_body import read_command, read_prompt
 from .request_metrics import RequestMetricsMiddleware, metrics_route
@@ -52,8 +51,17 @@ from .responses import GrowingFileResponse, JsonResponse, StreamedResponse, busy
 from .root_path import RootPathMiddleware, relative_page
 from .served_model import ANY_MODEL, ServedModel, model_routes
 from .share import share_handler
+from .slots import Slots
 from .state_metrics import StateCollector
-from .status_json import coming_of, prompts_from_now, status_of
+from .status_json import (
+    ClientStatus,
+    EmptyStatus,
+    RunningStream,
+    WaitingStatus,
+    coming_of,
+    prompts_from_now,
+    status_of,
+)
 from .story_request import read_schedule, require_future
 
 _PAGE = "page.html"
@@ -170,9 +178,8 @@ class _Handlers:
         self._model = model
         self._streams = streams
         self._jobs = jobs
-        self._limits = limits
-        self._downloads = 0
-        self._viewers = 0  # of all streams
+        self._downloads = Slots(limits.downloads, "downloads are running")
+        self._viewers = Slots(limits.viewers, "viewers are watching")  # all streams
         folder = resources.files(__package__ or "").joinpath("static")
         self._page = folder.joinpath(_PAGE).read_bytes()
         self.files = {  # by path
@@ -193,35 +200,28 @@ class _Handlers:
     async def status(self, request: Request) -> Response:
         stream, job = self._find(request)
         may_control = request.state.role is Role.CONTROL
-        common = {
-            "may_direct": may_control,
-            "may_begin": may_control and self._jobs is not None,
-            "streams": [
-                {"id": each.id, "title": each.status.title} for each in self._streams.running
-            ],
-        }
+        running = [RunningStream(each.id, each.status.title) for each in self._streams.running]
+        client = ClientStatus(may_control, may_control and self._jobs is not None, running)
         if stream is not None:
             coming = coming_of(stream)
             unknown = await self._model.unknown_of(prompts_from_now(stream, coming))
-            found = {"coming": coming, "unknown_words": unknown}
-            return JsonResponse({**status_of(stream), **found, **common})
+            return JsonResponse(asdict(status_of(stream, client, coming, unknown)))
         if job is None or self._jobs is None:
-            return JsonResponse({"state": "empty", **common})
-        place = self._jobs.place(job)
-        state = {"state": job.state, "stream": job.id, "title": job.request.title, "place": place}
-        return JsonResponse({**state, **common})
+            return JsonResponse(asdict(EmptyStatus(**vars(client))))
+        facts = {"state": job.state, "stream": job.id, "title": job.request.title}
+        waiting = WaitingStatus(**vars(client), **facts, place=self._jobs.place(job))
+        return JsonResponse(asdict(waiting))
 
     async def live(self, request: Request) -> Response:
         stream = self._require_stream(request)
         if request.method == "HEAD":  # without a body, which would last until the stream ends
             return Response(media_type="video/mp4")
-        if self._viewers >= self._limits.viewers:
-            raise busy(f"{self._viewers} viewers are watching")
+        self._viewers.take()
         hold(request)
-        return StreamedResponse(self._watch(stream.feed), media_type="video/mp4")
+        response = StreamedResponse(self._watch(stream.feed), media_type="video/mp4")
+        return self._viewers.hold(response)
 
     async def _watch(self, feed: LiveFeed) -> AsyncIterator[bytes]:
-        self._viewers += 1
         feed.viewers += 1
         try:
             yield feed.init
@@ -231,7 +231,6 @@ class _Handlers:
                     yield part
                 number = segment.number
         finally:
-            self._viewers -= 1
             feed.viewers -= 1
             feed.touch()
 
@@ -281,7 +280,7 @@ class _Handlers:
             await run_in_threadpool(stream.control.replace_story, cues)
         except CommandError as error:
             raise HTTPException(400, str(error)) from error
-        return JsonResponse({"coming": coming_of(stream)}, 202)
+        return JsonResponse(asdict(ComingPrompts(list(coming_of(stream)))), 202)
 
     async def thumbnail(self, request: Request) -> Response:
         thumbnails = self._require_stream(request).status.thumbnails
@@ -312,27 +311,20 @@ class _Handlers:
 
     async def send_file(self, request: Request, path: Path, complete: bool) -> Response:
         """A recording, or a part of it, as far as downloads are allowed."""
-        if self._downloads >= self._limits.downloads:
-            raise busy(f"{self._downloads} downloads are running")
+        self._downloads.take()
         ranges, if_range = (request.headers.get(name) for name in ("range", "if-range"))
         try:
             response = await run_in_threadpool(
                 *(GrowingFileResponse, path, complete, ranges, if_range),
                 request.method == "HEAD",
             )
-        except (OSError, ValueError) as error:
-            raise HTTPException(404, "this stream is not recorded") from error
-        response.body_iterator = self._counted(response.body_iterator)
+        except BaseException as error:
+            self._downloads.give_back()
+            if isinstance(error, OSError | ValueError):
+                raise HTTPException(404, "this stream is not recorded") from error
+            raise
         hold(request)
-        return response
-
-    async def _counted(self, parts: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        self._downloads += 1
-        try:
-            async for part in parts:
-                yield part
-        finally:
-            self._downloads -= 1
+        return self._downloads.hold(response)
 
     def _find(self, request: Request) -> tuple[ActiveStream | None, StreamJob | None]:
         """The stream that the address names; its job, where it has not begun.

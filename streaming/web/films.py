@@ -1,11 +1,11 @@
-"""The finished films of a server: a list with prompts, their files and thumbnails, removal."""
+"""The films of a server: a list with prompts, their files and thumbnails, removal."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -33,7 +33,11 @@ class FilmPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A finished recording."""
+    """A recording that is not written now.
+
+    It is `finished` once its stream has ended, and `interrupted` while its stream, of an earlier
+    server, is still to be resumed.
+    """
 
     id: int  # of its stream
     prompts: tuple[FilmPrompt, ...]
@@ -41,8 +45,9 @@ class Film:
     width: int
     height: int
     bytes: int
-    finished_at: int  # seconds since 1970
+    finished_at: int  # when it was last written, in seconds since 1970
     may_branch: bool  # whether a stream can begin as a branch of its end
+    state: Literal["finished", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class FilmList:
 
 
 class Films(Protocol):
-    """The finished films of a server; methods are called from any thread."""
+    """The films of a server; methods are called from any thread."""
 
     def ids(self) -> list[int]:
         """The ids of the films, newest first."""
@@ -76,6 +81,8 @@ class Films(Protocol):
     def remove(self, film_id: int) -> bool:
         """Remove a film with what belongs to it; False where there is none.
 
+        The stream of an interrupted one is not resumed.
+
         Raises:
             OSError, ConfigError: it cannot be removed.
         """
@@ -87,7 +94,7 @@ SendFile = Callable[[Request, Path, bool], Awaitable[Response]]
 
 
 class FilmHandlers:
-    """Answers requests about finished films; every client with access may watch them."""
+    """Answers requests about films; every client with access may watch them."""
 
     def __init__(self, films: Films, send_file: SendFile) -> None:
         self._films = films
@@ -150,4 +157,4 @@ def _whole(request: Request, name: str, default: int, most: int) -> int:
 
 
 def _missing() -> HTTPException:
-    return HTTPException(404, "no finished film has this id")
+    return HTTPException(404, "no film has this id, or it is being written")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from starlette.concurrency import run_in_threadpool
@@ -32,10 +32,42 @@ class FleetMetrics:
     retries: Mapping[str, int]  # repeated calls by reason: lost, late, store
 
 
+@dataclass(frozen=True, slots=True)
+class FleetReplica:
+    """A replica that runs."""
+
+    place: str | None  # HOST:PID, once it has made a block
+    streams: list[str]  # whose blocks it makes
+    draining: bool  # its streams are moved away
+    suspected: bool  # it was late or lost, and is avoided for a while
+
+
+@dataclass(frozen=True, slots=True)
+class FleetState:
+    """The replicas by name, and what the gateway has counted since it was started."""
+
+    store: str
+    replicas: dict[str, FleetReplica]
+    moves: int  # of streams to another replica
+    blocks: int
+    remade: int  # blocks that were made again after a move
+    retries: dict[str, int]  # repeated calls by reason: lost, late, store
+    longest_pause: float  # seconds, from a failed call until the block
+    seconds_per_block: float  # that a block was waited for, on average
+
+
+@dataclass(frozen=True, slots=True)
+class DrainedReplica:
+    """A replica whose streams move away."""
+
+    replica: str
+    stored: int  # streams
+
+
 class FleetStatus(Protocol):
     """The replicas of a fleet, as the web server needs them."""
 
-    def describe(self) -> dict[str, object]:
+    def describe(self) -> FleetState:
         """The replicas with their streams, and the counters of the gateway."""
         ...
 
@@ -57,7 +89,7 @@ class FleetHandlers:
     async def show(self, request: Request) -> Response:
         """GET: the replicas and the counters."""
         require_control(request)
-        return JsonResponse(self._fleet.describe())
+        return JsonResponse(asdict(self._fleet.describe()))
 
     async def drain(self, request: Request) -> Response:
         """POST: move the streams of a replica away, and let Ray Serve replace it.
@@ -69,7 +101,7 @@ class FleetHandlers:
         stored = await run_in_threadpool(self._fleet.drain, name)
         if stored is None:
             raise HTTPException(404, f"no replica is named {safe_text(name, 60)!r}: see /fleet")
-        return JsonResponse({"replica": name, "stored": stored}, 202)
+        return JsonResponse(asdict(DrainedReplica(name, stored)), 202)
 
 
 def fleet_routes(fleet: FleetStatus) -> list[Route]:

@@ -11,21 +11,13 @@ from sana_stream.errors import BranchError, JobError, QueueFullError, StoreError
 from sana_stream.streaming.control.job_queue import JobQueue, StreamJob
 
 from .auth import require_control
+from .job_answer import Stream, StreamList
 from .pictures import check_picture, parse_field, read_form
 from .request_body import is_upload, read_json
 from .responses import RETRY_SECONDS, JsonResponse
 from .root_path import root_of
 
 _TEXTS = ("prompt", "story", "negative_prompt", "size")  # fields that are no JSON in a form
-_LINKS = {
-    "page": "",
-    "live": "live.mp4",
-    "playlist": "live.m3u8",
-    "status": "status",
-    "prompt": "prompt",
-    "command": "command",
-    "download": "download",
-}
 
 
 class JobHandlers:
@@ -44,7 +36,8 @@ class JobHandlers:
         if request.method == "POST":
             return await self._submit(request)
         root = root_of(request)
-        return JsonResponse([self._as_dict(job, root) for job in self._queue.jobs()])
+        found = StreamList([self._shown(job, root) for job in self._queue.jobs()])
+        return JsonResponse(found.model_dump())
 
     async def show_or_cancel(self, request: Request) -> Response:
         """GET: the job with this id. DELETE: cancel it."""
@@ -53,7 +46,7 @@ class JobHandlers:
         if job is None:
             raise HTTPException(404, "no stream has this id")
         if request.method != "DELETE":
-            return JsonResponse(self._as_dict(job, root_of(request)))
+            return JsonResponse(self._shown(job, root_of(request)).model_dump())
         if not await run_in_threadpool(self._queue.cancel, job.id):
             raise HTTPException(404, "no stream with this id is queued or running")
         return Response(status_code=204)
@@ -77,12 +70,11 @@ class JobHandlers:
         except JobError as error:
             raise HTTPException(400, str(error)) from error
         root = root_of(request)
-        answer = self._as_dict(job, root)
+        answer = self._shown(job, root).model_dump()
         return JsonResponse(answer, 201, {"Location": f"{root}/streams/{job.id}"})
 
-    def _as_dict(self, job: StreamJob, root: str) -> dict[str, object]:
-        links = {name: f"{root}/streams/{job.id}/{path}" for name, path in _LINKS.items()}
-        return {**job.as_dict(), "place": self._queue.place(job), "links": links}
+    def _shown(self, job: StreamJob, root: str) -> Stream:
+        return Stream.of(job, self._queue.place(job), root)
 
 
 async def _read_request(request: Request) -> tuple[object, bytes | None]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from starlette.routing import BaseRoute, Route
 
-from .openapi_table import GROUPS, Operation
+from .openapi_table import GROUPS, NOTHING, Operation
 from .v1.schema import ApiErrorBody
 
 _JSON, _TEXT = "application/json", "text/plain"
@@ -118,13 +118,12 @@ def _typed(kind: str) -> dict[str, Any]:
 
 def _answer(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": operation.summary}
-    if operation.status == 204:
+    if operation.answer == NOTHING:
         return answer
     if isinstance(operation.answer, str):
         answer["content"] = {kind: {"schema": {}} for kind in operation.answer.split(", ")}
     else:
-        model = operation.answer
-        answer["content"] = {_JSON: {"schema": {} if model is None else schemas[model]}}
+        answer["content"] = {_JSON: {"schema": schemas[operation.answer]}}
     return answer
 
 

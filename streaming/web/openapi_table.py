@@ -13,11 +13,14 @@ from sana_stream.streaming.control.stream_request import StreamRequest
 
 from .cut import CutForm
 from .films import FilmList
+from .fleet import DrainedReplica, FleetState
 from .health import Health, Ready, Unavailable
+from .job_answer import Stream, StreamList
 from .prompt_answer import AcceptedPrompt, ComingPrompts
 from .request_body import CommandBody, PromptBody, ReplicaBody
 from .served_model import Examples, KnownWords
 from .share import ShareLinks
+from .status_json import Status
 from .story_request import StoryBody
 from .v1 import schema
 
@@ -34,7 +37,7 @@ class Operation:
     Args:
         method, path: in small letters; as OpenAPI writes it.
         summary: what it does.
-        answer: the model of its answer, or its media types with commas; None: any JSON.
+        answer: the model of its answer, or its media types with commas.
         body: the model of its JSON body.
         errors: the statuses of refusals.
         query: the parameters of its address, with their schemas.
@@ -47,7 +50,7 @@ class Operation:
     method: str
     path: str
     summary: str
-    answer: type | str | None = None
+    answer: type | str
     body: type[BaseModel] | None = None
     errors: tuple[int, ...] = (401, 404)
     query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
@@ -57,6 +60,7 @@ class Operation:
     unavailable: type | None = None
 
 
+NOTHING = ""  # the answer of an operation without one
 _PAGE = {
     "after": {"type": "string", "description": "id of the last film of the page before"},
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
@@ -108,20 +112,20 @@ _VIDEOS = (
     ),
 )
 _JOBS = (
-    Operation("get", "/streams", "List the streams", errors=(401, 403)),
+    Operation("get", "/streams", "List the streams", StreamList, errors=(401, 403)),
     Operation(
-        *("post", "/streams", "Ask for a stream", None, StreamRequest),
+        *("post", "/streams", "Ask for a stream", Stream, StreamRequest),
         errors=(*_MADE, 409),
         status=201,
         file="image",
         form=StreamRequest,
     ),
-    Operation("get", _STREAM, "Show a stream", errors=_READ),
-    Operation("delete", _STREAM, "End or cancel a stream", errors=_READ, status=204),
+    Operation("get", _STREAM, "Show a stream", Stream, errors=_READ),
+    Operation("delete", _STREAM, "End or cancel a stream", NOTHING, errors=_READ, status=204),
 )
 _OF_A_STREAM = (
     Operation("get", f"{_STREAM}/", "The page of a stream", "text/html"),
-    Operation("get", f"{_STREAM}/status", "Show the state of a stream"),
+    Operation("get", f"{_STREAM}/status", "Show the state of a stream", Status),
     Operation(
         *("post", f"{_STREAM}/prompt", "Change the prompt", AcceptedPrompt, PromptBody, _MADE),
         status=202,
@@ -164,10 +168,14 @@ _OF_A_STREAM = (
     Operation("get", f"{_STREAM}/share", "List addresses for other devices", ShareLinks),
 )
 _GALLERY = (
-    Operation(*("get", "/films", "List finished films", FilmList), errors=(400, 401), query=_FILMS),
+    Operation(
+        *("get", "/films", "List films that are not written now", FilmList),
+        errors=(400, 401),
+        query=_FILMS,
+    ),
     Operation("get", "/films/{id}.mp4", "Get a film", "video/mp4", errors=_WATCHED),
     Operation("get", "/films/{id}.jpg", "Get a frame of a film", "image/jpeg"),
-    Operation("delete", "/films/{id}", "Remove a film", errors=_READ, status=204),
+    Operation("delete", "/films/{id}", "Remove a film", NOTHING, errors=(*_READ, 503), status=204),
 )
 _MODEL = (
     Operation(
@@ -191,9 +199,12 @@ _OPERATIONS = (
     ),
 )
 _FLEET = (
-    Operation("get", "/fleet", "Show the replicas and the counters", errors=(401, 403)),
     Operation(
-        *("post", "/fleet/drain", "Move the streams of a replica away", None, ReplicaBody, _MADE),
+        *("get", "/fleet", "Show the replicas and the counters", FleetState), errors=(401, 403)
+    ),
+    Operation(
+        *("post", "/fleet/drain", "Move the streams of a replica away", DrainedReplica),
+        *(ReplicaBody, _MADE),
         status=202,
     ),
 )

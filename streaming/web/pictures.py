@@ -35,15 +35,23 @@ class UploadForm:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-async def read_form(request: Request) -> UploadForm:
+async def read_form(request: Request, data_url: str | None = None) -> UploadForm:
     """Read a multipart form (RFC 7578) with at most one file.
+
+    Args:
+        request: its body is the form.
+        data_url: the text field that may be a `data:` URL, which has the limit of an upload; the
+            other fields have the usual limit together.
 
     Raises:
         HTTPException: 400 for a damaged form or a repeated field, 408 for a slow one, 413 for one
             that is too large.
     """
     parser = MultiPartParser(
-        request.headers, upload_parts(request), max_files=1, max_fields=_FIELDS
+        *(request.headers, upload_parts(request)),
+        max_files=1,
+        max_fields=_FIELDS,
+        max_part_size=UPLOAD_LIMIT,
     )
     try:
         form = await asyncio.wait_for(parser.parse(), UPLOAD_SECONDS)
@@ -58,7 +66,9 @@ async def read_form(request: Request) -> UploadForm:
         if len({name for name, _ in items}) < len(items):
             raise HTTPException(400, "the form repeats a field: send each once")
         fields = {name: value for name, value in items if isinstance(value, str)}
-        if sum(len(value) for value in fields.values()) > BODY_LIMIT:
+        url = "" if data_url is None else fields.get(data_url, "")
+        free = len(url) if url[:5].lower() == "data:" else 0
+        if sum(len(value) for value in fields.values()) - free > BODY_LIMIT:
             raise HTTPException(413, f"the fields of a form have at most {BODY_LIMIT} characters")
         uploads = {name: value for name, value in items if isinstance(value, UploadFile)}
         return UploadForm(fields, {name: await file.read() for name, file in uploads.items()})

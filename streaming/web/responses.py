@@ -6,7 +6,7 @@ import json
 import mimetypes
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from sana_stream._files import require_regular_file
 
@@ -33,7 +33,21 @@ class JsonResponse(JSONResponse):
 
 
 class StreamedResponse(StreamingResponse):
-    """Closes its generator when it ends, instead of leaving that to the garbage collector."""
+    """Closes its generator when it ends, instead of leaving that to the garbage collector.
+
+    Attributes:
+        on_end: is called when the response ends, in any way.
+    """
+
+    on_end: Callable[[], None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.on_end is not None:
+                self.on_end()
 
     async def stream_response(self, send: Send) -> None:
         """Send the parts of the generator."""

@@ -80,15 +80,13 @@ class ServedModel:
         find = self.unknown_words
         return [] if find is None else list(await run_in_threadpool(find, prompt))
 
-    async def unknown_of(self, prompts: Iterable[str]) -> dict[str, list[dict[str, object]]]:
+    async def unknown_of(self, prompts: Iterable[str]) -> dict[str, list[UnknownWord]]:
         """The unknown words of each of the first 50 prompts that have some, by prompt."""
         if (find := self.unknown_words) is None:
             return {}
         asked = list(dict.fromkeys(prompts))[:_MOST_PROMPTS]
         found = await run_in_threadpool(lambda: {prompt: find(prompt) for prompt in asked})
-        return {
-            prompt: [asdict(word) for word in words] for prompt, words in found.items() if words
-        }
+        return {prompt: list(words) for prompt, words in found.items() if words}
 
 
 ANY_MODEL = ServedModel()

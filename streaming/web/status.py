@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from sana_stream.streaming.video_format import VideoFormat
 
@@ -35,7 +35,7 @@ class ShownPrompt:
 class StatusSnapshot:
     """The state of a run at one moment; times in seconds of video, memory in bytes."""
 
-    state: str  # "starting", "running" or "finished"; /status adds "paused" and "empty"
+    state: Literal["starting", "running", "paused", "finished"]  # paused: in /status only
     title: str
     fps: float
     width: int
@@ -57,10 +57,6 @@ class StatusSnapshot:
     since_block_seconds: float  # since the last block, or since the beginning
     thumbnails: tuple[int, ...]  # first frames of the blocks that have one
     thumbnail_version: str  # for the address
-
-    def as_dict(self) -> dict[str, object]:
-        """The fields by name, for JSON."""
-        return asdict(self)
 
 
 class StatusObserver(Protocol):

@@ -1,4 +1,4 @@
-// Finished films: thumbnail, prompts, length; watch, download, branch from the end, delete.
+// Films that are not written now: thumbnail, prompts, length; watch, download, branch from the end, delete.
 
 import { getJson, request, root } from "./api.js";
 import { branchFrom } from "./branch.js";
@@ -13,6 +13,7 @@ let available = true; // whether this server has films
 let streamsBefore = null;
 
 const path = (film, end) => `${root}films/${film.id}${end}`;
+const isInterrupted = (film) => film.state === "interrupted"; // its stream waits for its turn
 const title = (film) => film.prompts[0]?.prompt ?? `Stream ${film.id}`;
 
 async function fetchFilms(before) {
@@ -68,7 +69,10 @@ function item(film) {
   const further = film.prompts.length - 1;
   const name = make("p", { className: "name", title: title(film) }, title(film));
   const day = new Date(film.finished_at * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-  const facts = [day, bytes(film.bytes), ...(further > 0 ? [`${further + 1} prompts`] : [])].join(" · ");
+  const facts = [
+    ...(isInterrupted(film) ? ["Interrupted, will be resumed"] : []),
+    day, bytes(film.bytes), ...(further > 0 ? [`${further + 1} prompts`] : []),
+  ].join(" · ");
   return make("li", {}, watch, name, make("p", { className: "hint" }, facts), buttons(film));
 }
 
@@ -99,7 +103,7 @@ function focusFilm(place) {
 async function removeFilm(film) {
   const question = {
     title: "Delete this film?",
-    text: `“${title(film)}”, ${clock(film.seconds)}. Its file is removed from the server.`,
+    text: `“${title(film)}”, ${clock(film.seconds)}. Its file is removed from the server${isInterrupted(film) ? ", and its stream is not resumed" : ""}.`,
     yes: "Delete the film",
     danger: true,
   };

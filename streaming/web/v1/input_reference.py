@@ -1,14 +1,40 @@
-"""The picture with which a film begins, in a JSON body: a `data:` URL (RFC 2397)."""
+"""The picture with which a film begins, as a `data:` URL (RFC 2397) in JSON or in a form."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 from sana_stream._text import safe_text
 from sana_stream.streaming.web.errors import ApiError
 
 from .schema import ALLOWED_IN_VIDEOS, PICTURE
+
+
+def join_reference(fields: dict[str, Any], has_file: bool) -> dict[str, Any]:
+    """The fields of a form as JSON has them: `input_reference[image_url]` becomes a nested field.
+
+    Args:
+        fields: of the form, by name.
+        has_file: whether the form has the picture as a file.
+
+    Raises:
+        ApiError: 400 for a form with both.
+    """
+    begin = f"{PICTURE}["
+    nested = {
+        name.removeprefix(begin).removesuffix("]"): value
+        for name, value in fields.items()
+        if name.startswith(begin) and name.endswith("]")
+    }
+    if not nested:
+        return fields
+    if has_file:
+        message = f"{PICTURE}: is given as a file and as {begin}…]; leave one of them out"
+        raise ApiError(400, message, PICTURE, "invalid_value")
+    others = {name: value for name, value in fields.items() if not name.startswith(begin)}
+    return {PICTURE: nested} | others
 
 
 def check_reference(fields: object) -> None:

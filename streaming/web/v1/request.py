@@ -17,8 +17,8 @@ from sana_stream.streaming.web.pictures import check_picture, read_form
 from sana_stream.streaming.web.request_body import read_json
 from sana_stream.streaming.web.served_model import ServedModel
 
-from .input_reference import check_reference, decode_data_url
-from .schema import ALLOWED_IN_VIDEOS, MOST_SECONDS, PICTURE, SECONDS, CreateVideo
+from .input_reference import check_reference, decode_data_url, join_reference
+from .schema import ALLOWED_IN_VIDEOS, IMAGE_URL, MOST_SECONDS, PICTURE, SECONDS, CreateVideo
 
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
@@ -39,15 +39,16 @@ async def read_create(request: Request, model: ServedModel) -> tuple[CreateVideo
         raise ApiError(415, f"send {_JSON}, or {_FORM} with a picture as the file {PICTURE}")
     picture = None
     if kind == _FORM:
-        form = await read_form(request)
+        form = await read_form(request, data_url=IMAGE_URL)
         if other := form.files.keys() - {PICTURE}:
             name = safe_text(min(other), 40)
             raise ApiError(400, f"{name!r}: a film has one file, {PICTURE}", name, "unknown_file")
-        fields: object = {name: _typed(name, text) for name, text in form.fields.items()}
         picture = form.files.get(PICTURE)
+        given = {name: _typed(name, text) for name, text in form.fields.items()}
+        fields: object = join_reference(given, has_file=picture is not None)
     else:
         fields = await read_json(request, data_url=True)
-        check_reference(fields)
+    check_reference(fields)
     wanted = parse(CreateVideo, fields)
     if wanted.model not in (None, model.name):
         raise unknown_model(str(wanted.model), model)

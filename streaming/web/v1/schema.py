@@ -10,16 +10,18 @@ from sana_stream.streaming.control.live_control import PROMPT_LIMIT
 from sana_stream.streaming.control.stream_request import ALLOWED, VideoSettings
 
 PICTURE = "input_reference"  # the field of the picture with which a film begins
+IMAGE_URL = f"{PICTURE}[image_url]"  # as OpenAI's clients write a nested field in a form
 SECONDS = "4"  # of a film whose length is not given
 MOST_SECONDS = 3600
 _SECONDS = r"^[0-9]{1,5}(\.[0-9]{1,3})?$"
+_DATA_URL = r"^[Dd][Aa][Tt][Aa]:"
 _LENGTH = f'must be more than 0 and at most {MOST_SECONDS}, such as "{SECONDS}"'
 ALLOWED_IN_VIDEOS = {
     "model": "must be the name of the model that /v1/models lists",
     **{name: ALLOWED[name] for name in VideoSettings.model_fields},
     "seconds": _LENGTH,
-    PICTURE: 'must be a picture: the file of a multipart form, or in JSON {"image_url": '
-    '"data:image/png;base64,…"}',
+    PICTURE: "must be a picture: the file of a multipart form, or a data: URL, in JSON as "
+    f'{{"image_url": "data:image/png;base64,…"}} and in a form as {IMAGE_URL}',
 }
 
 
@@ -39,18 +41,19 @@ Length = Annotated[
 ]
 
 
+_PICTURE_AS_URL = "the picture in base64, as a data: URL"
+
+
 class ImageReference(BaseModel):
     """A picture with which a film begins."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    image_url: str = Field(
-        pattern=r"^[Dd][Aa][Tt][Aa]:", description="the picture in base64, as a data: URL"
-    )
+    image_url: str = Field(pattern=_DATA_URL, description=_PICTURE_AS_URL)
 
 
-class CreateVideoForm(VideoSettings):
-    """The text fields of a form that asks for a film; it has `prompt` or `story`."""
+class VideoFields(VideoSettings):
+    """What every request for a film has: `prompt` or `story`, and settings."""
 
     model: str | None = Field(default=None, max_length=500, description="as /v1/models lists it")
     seconds: Length = None
@@ -64,7 +67,18 @@ class CreateVideoForm(VideoSettings):
         return self
 
 
-class CreateVideo(CreateVideoForm):
+class CreateVideoForm(VideoFields):
+    """The text fields of a form that asks for a film; it has `prompt` or `story`."""
+
+    image_url: str | None = Field(
+        default=None,
+        alias=IMAGE_URL,
+        pattern=_DATA_URL,
+        description=f"{_PICTURE_AS_URL}, in place of a file",
+    )
+
+
+class CreateVideo(VideoFields):
     """A film that is asked for; it has `prompt` or `story`."""
 
     input_reference: ImageReference | None = None

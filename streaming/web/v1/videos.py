@@ -114,6 +114,7 @@ class Videos:
         self._removed.add(film.stream)
         if not self._jobs.cancel(film.stream):
             self._removed.discard(film.stream)
+            self._jobs.abandon(film.stream)
             self._discard(self.path(film) or self._recordings.film(film.stream))
         self._index.remove(film.id)
 
@@ -158,7 +159,7 @@ class Videos:
 
     def _current(self, film: KeptVideo) -> KeptVideo | None:
         """A film as it is now; None where its recording was removed."""
-        if not film.is_over and self._jobs.is_restored and self._job(film) is None:
+        if not film.is_over and self._job(film) is None:
             return self._index.get(film.id) if self._settle(film, None) else None
         path = self.path(film)
         if path is not None and not path.exists():

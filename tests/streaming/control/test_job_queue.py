@@ -136,6 +136,60 @@ def test_full_queue_says_when_to_try_again() -> None:
         connection.close()
 
 
+class SlowPreparation:
+    """Keeps each job until all of `count` requests are prepared or refused."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier = threading.Barrier(count)
+        self.fail = False
+        self.discarded: list[int] = []
+
+    def check(self, job: StreamJob) -> None:
+        self.barrier.wait(TIMEOUT_SECONDS)  # all have been let in by the first look at the queue
+
+    def prepare(self, job: StreamJob, picture: bytes | None) -> StreamJob:
+        if self.fail:
+            raise StoreError("the disk is full")
+        self.barrier.wait(TIMEOUT_SECONDS)
+        return job
+
+    def discard(self, job: StreamJob) -> None:
+        self.discarded.append(job.id)
+
+
+def test_concurrent_requests_do_not_exceed_the_limit() -> None:
+    """24 requests at the same time, none of which is queued before all have been looked at."""
+    preparation = SlowPreparation(24)
+    queue, refused = JobQueue(preparation), []
+
+    def submit() -> None:
+        try:
+            queue.submit({"story": "dawn"})
+        except QueueFullError:
+            refused.append(queue.waiting)
+            preparation.barrier.wait(TIMEOUT_SECONDS)
+
+    threads = [threading.Thread(target=submit, daemon=True) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT_SECONDS)
+    assert (queue.waiting, refused) == (16, [0] * 8)
+    assert sorted(states(queue)) == list(range(1, 17))
+
+
+def test_requests_that_fail_leave_room() -> None:
+    preparation = SlowPreparation(1)
+    queue, preparation.fail = JobQueue(preparation), True
+    for _ in range(20):
+        with pytest.raises(StoreError):
+            queue.submit({"story": "dawn"})
+    preparation.fail = False
+    for _ in range(16):
+        queue.submit({"story": "dawn"})
+    assert queue.waiting == 16
+
+
 def test_queued_and_past_jobs_are_bounded() -> None:
     forgotten: list[int] = []
     queue = JobQueue(forgotten=forgotten.append)

@@ -134,7 +134,6 @@ def serving(
     options, reporter = ServerOptions(streams), ServeReporter(console, streams)
     server = FleetServer(config, reporter, recordings, stop, options, fleet)
     with server.page():
-        server.restore()
         server.load()
         thread = Thread(target=server.serve, daemon=True)
         thread.start()

@@ -18,6 +18,7 @@ from sana_stream.streaming.fleet.config import FleetConfig
 from sana_stream.streaming.fleet.store import StreamStore
 
 from ...command import pictures, run
+from ..web.described import check_described
 from .local_fleet import KeptFeed, LocalReplicas, Served, serving
 
 pytest.importorskip("obstore", reason="obstore is not installed: pip install 'sana-stream[fleet]'")
@@ -98,6 +99,11 @@ def at_block(number: int, action: Callable[[], object]) -> Callable[[str, tuple[
     return act
 
 
+def described(served: Served, method: str, path: str, status: int, body: bytes) -> Any:
+    """The content of an answer that conforms to the server's description."""
+    return check_described(served.json("/openapi.json"), method, path, status, body)
+
+
 def test_viewer_and_film_are_those_of_one_engine_whatever_is_lost(
     serve: Serving, tiny_engine: Engine, tmp_path: Path
 ) -> None:
@@ -118,7 +124,7 @@ def test_viewer_and_film_are_those_of_one_engine_whatever_is_lost(
         replicas.on_call = on_call
         assert served.ask("POST", "/streams", JOB)[0] == 201
         served.await_that(lambda: served.states() == ["finished"])
-        facts = served.json("/fleet")
+        facts = described(served, "get", "/fleet", 200, served.ask("GET", "/fleet")[1])
         watched[1].join(60)
     (tmp_path / "watched.mp4").write_bytes(watched[0][0])
     (tmp_path / "seen.mp4").write_bytes(seen)  # its marks do not name the model
@@ -259,8 +265,9 @@ def test_stream_waits_for_its_store(
         served.await_that(lambda: served.states() == ["finished"])
         assert served.json("/fleet")["retries"] == {"store": 1}
         drained = served.ask("POST", "/fleet/drain", {"replica": "a"})
+        assert drained[0] == 202
+        described(served, "post", "/fleet/drain", 202, drained[1])
     assert failed.is_set()
-    assert drained[0] == 202
     assert len(pictures(tmp_path / "films/stream-0001.mp4")) == 48
 
 

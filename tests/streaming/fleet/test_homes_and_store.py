@@ -28,7 +28,7 @@ SESSIONS = [f"s{n}" for n in range(8)]
 
 
 def spread(table: HomeTable) -> dict[str, int]:
-    return {name: len(each["streams"]) for name, each in table.replicas().items()}  # type: ignore[arg-type]
+    return {name: len(each["streams"]) for name, each in table.replicas().items()}
 
 
 def test_sessions_spread_evenly_and_stay() -> None:

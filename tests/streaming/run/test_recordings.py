@@ -67,6 +67,24 @@ def test_oldest_is_deleted_first_and_current_one_never(tmp_path: Path) -> None:
     assert [second.exists(), running.exists(), other.exists()] == [False, True, True]
 
 
+def test_recording_of_a_stream_that_is_to_be_resumed_is_kept(tmp_path: Path) -> None:
+    waiting, ended = earlier_recording(tmp_path, 1, 100), earlier_recording(tmp_path, 2, 100)
+    recordings = Recordings(tmp_path, keep=True, limit=150)
+    recordings.check()
+    recordings.hold(1, waiting)
+    assert (recordings.interrupted(), recordings.finished()) == ({1: waiting}, {2: ended})
+    running, file = recordings.begin(3, VIDEO, Metadata(), print)
+    assert [waiting.exists(), ended.exists()] == [True, False]
+    recordings._limit = 50
+    assert recordings.full(running) == "recordings may take 0 MiB (limit=)"
+    assert "their limit" in str(recordings.unavailable())
+    recordings.release(1)
+    assert recordings.full(running) is None
+    assert not waiting.exists()
+    file.close()
+    recordings.close()
+
+
 def test_recordings_live_as_long_as_their_streams_are_listed(tmp_path: Path) -> None:
     """Of streams that run at the same time none is removed, not by the limit either."""
     recordings = Recordings(tmp_path, keep=False, limit=100_000)

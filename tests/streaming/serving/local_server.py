@@ -99,7 +99,6 @@ def serving(
         JobFiles(folder) if keep else None,
     )
     with closing(recordings), server.page():
-        server.restore()
         server.load()
         thread = Thread(target=server.serve, daemon=True)
         thread.start()

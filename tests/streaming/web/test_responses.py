@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPMessage
 from pathlib import Path
+from threading import Event, Thread
 
 import av
 import psutil
@@ -21,7 +22,7 @@ from sana_stream.streaming.video_format import StreamSpec
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.registry import StreamRegistry
-from sana_stream.streaming.web.responses import GrowingFileResponse
+from sana_stream.streaming.web.responses import GrowingFileResponse, RecordedPart
 from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus
 
@@ -126,6 +127,38 @@ def fetch(server: WebServer, method: str = "GET", **headers: str) -> tuple[int, 
     content = answer.read()
     connection.close()
     return answer.status, answer.headers, content
+
+
+def test_concurrent_downloads_do_not_exceed_the_limit(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the file of the first one is opened; a download that ends leaves room."""
+    monkeypatch.setattr("sana_stream.streaming.web.server.connection_limit", lambda: 16)
+    open_file, opening, go = RecordedPart.at, [], Event()
+
+    def opened(path: Path, complete: bool) -> RecordedPart:
+        opening.append(path)
+        assert go.wait(TIMEOUT_SECONDS)
+        return open_file(path, complete)
+
+    monkeypatch.setattr(RecordedPart, "at", opened)
+    current, codes = StreamRegistry(), []
+    current.begin(LiveFeed(VIDEO), LiveControl(), RunStatus(VIDEO), film)
+    with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
+        threads = [
+            Thread(target=lambda: codes.append(fetch(server)[0]), daemon=True) for _ in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        await_that(lambda: len(opening) + len(codes) == 5, "a request is lost")
+        assert (len(opening), codes) == (2, [503] * 3)
+        go.set()
+        for thread in threads:
+            thread.join(TIMEOUT_SECONDS)
+        assert sorted(codes) == [200, 200, 503, 503, 503]
+        film.unlink()
+        for _ in range(3):
+            await_that(lambda: fetch(server)[0] == 404, "an error keeps its slot")
 
 
 @pytest.mark.parametrize("finished", [False, True])

@@ -47,6 +47,10 @@ def picture(width: int = 96, height: int = 64) -> bytes:
     return data.getvalue()
 
 
+def data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
 def create(served: LocalServer, **fields: object) -> tuple[int, dict[str, Any]]:
     status, body, _ = served.ask("POST", "/v1/videos", fields)
     return status, json.loads(body)
@@ -96,15 +100,19 @@ def test_openai_creates_polls_downloads_lists_remixes_and_deletes(
     first = client.videos.create(
         prompt="a fox", input_reference=("a.png", picture(), "image/png"), **SHORT
     )
+    nested = {PICTURE: {"image_url": data_url(picture())}}  # sent as input_reference[image_url]
+    second = client.videos.create(prompt="a fox", seconds="1", extra_body={"seed": 7, **nested})
     remix = client.videos.remix(film.id, prompt="night falls")
     assert (remix.remixed_from_video_id, remix.prompt) == (film.id, "night falls")
-    for each in (first, remix):
+    for each in (first, second, remix):
         assert client.videos.poll(each.id, poll_interval_ms=50).status == "completed"
     listed = [each.id for each in client.videos.list(limit=2)]
-    assert listed[:3] == [remix.id, first.id, film.id]
+    assert listed[:4] == [remix.id, second.id, first.id, film.id]
     plain = client.videos.create_and_poll(prompt="a fox", poll_interval_ms=50, **SHORT)
     files = [folder / f"stream-{each.stream:04}.mp4" for each in (first, plain)]
     assert not np.array_equal(*(pictures(file)[0] for file in files))
+    same = folder / f"stream-{second.stream:04}.mp4"
+    assert np.array_equal(pictures(files[0]), pictures(same))
     assert client.videos.delete(film.id).deleted
     with pytest.raises(client_error("NotFoundError"), match="no film has this id"):
         client.videos.retrieve(film.id)
@@ -145,24 +153,25 @@ def test_sync_answers_with_the_file(served: LocalServer, tmp_path: Path) -> None
 def test_picture_in_json_is_that_of_a_form(served: LocalServer, folder: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     Image.fromarray(noise).save(data := io.BytesIO(), "png")
-    url = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    url = data_url(data.getvalue())
     body = json.dumps({**by_url(url), "num_frames": 9, "seed": 1})
     assert len(body) > 100_000
     body = body.replace("/", "\\/")  # as PHP writes it
-    parts = (("prompt", b"x"), ("num_frames", b"9"), ("seed", b"1"))
-    upload = form("x", *((*part, False) for part in parts), (PICTURE, data.getvalue(), True))
+    parts = [(*part, False) for part in (("prompt", b"x"), ("num_frames", b"9"), ("seed", b"1"))]
+    upload = form("x", *parts, (PICTURE, data.getvalue(), True))
+    nested = form("x", *parts, (f"{PICTURE}[image_url]", url.encode(), False))
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     films = []
-    for content, headers in ((body.encode(), {}), (upload, kind)):
+    for content, headers in ((body.encode(), {}), (nested, kind), (upload, kind)):
         status, answer, _ = served.ask("POST", "/v1/videos", content, headers)
         assert status == 200, answer
         films.append(json.loads(answer))
-    served.await_that(lambda: served.json(f"/v1/videos/{films[1]['id']}")["status"] == "completed")
-    first, second = (pictures(folder / f"stream-{film['stream']:04}.mp4") for film in films)
-    assert np.array_equal(first, second)
+    served.await_that(lambda: served.json(f"/v1/videos/{films[2]['id']}")["status"] == "completed")
+    first, *others = (pictures(folder / f"stream-{film['stream']:04}.mp4") for film in films)
+    assert all(np.array_equal(first, other) for other in others)
 
 
-def test_only_the_picture_of_a_json_body_may_be_large(served: LocalServer) -> None:
+def test_only_the_picture_of_a_body_may_be_large(served: LocalServer) -> None:
     large = "data:" + "x" * (70 << 10)
     kind = {"Content-Type": "application/json"}
     for path, fields, status in (
@@ -175,6 +184,18 @@ def test_only_the_picture_of_a_json_body_may_be_large(served: LocalServer) -> No
     ):
         content = json.dumps(fields).encode()
         assert served.ask("POST", path, content, kind)[0] == status, (path, len(content))
+    forms = {"Content-Type": "multipart/form-data; boundary=x"}
+    url = f"{PICTURE}[image_url]"
+    for path, name, value, status in (
+        ("/v1/videos", url, "x" * (70 << 10), 413),
+        ("/v1/videos", url, "data:" + "x" * (17 << 20), 413),
+        ("/v1/videos", url, large, 400),
+        ("/v1/videos", "story", large, 413),
+        ("/streams", url, large, 413),
+        ("/streams", "story", large, 413),
+    ):
+        content = form("x", PROMPT, (name, value.encode(), False))
+        assert served.ask("POST", path, content, forms)[0] == status, (path, name)
 
 
 def test_client_that_leaves_cancels_its_film(served: LocalServer) -> None:
@@ -270,6 +291,7 @@ def by_url(url: str, **more: object) -> dict[str, object]:
         (by_url("data:image/png;base64,"), 400, "input_reference", "picture is empty"),
         (by_url("data:image/png;base64,AAAA"), 400, "input_reference", "input_reference: "),
         (by_url("data:", file_id="f"), 400, "input_reference", "keeps no files"),
+        (by_url("data:", other="f"), 400, "input_reference", "in a form as input_reference["),
     ],
 )
 def test_invalid_films_are_refused(
@@ -280,6 +302,23 @@ def test_invalid_films_are_refused(
     assert (code, error["param"], words in error["message"]) == (status, param, True), error
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
+    if isinstance(reference := fields.get(PICTURE), dict) and reference:  # the same as a form
+        nested = ((f"{PICTURE}[{name}]", text.encode(), False) for name, text in reference.items())
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        code, body, _ = served.ask("POST", "/v1/videos", form("x", PROMPT, *nested), kind)
+        assert (code, json.loads(body)["error"]) == (status, error)
+
+
+def test_a_picture_is_given_once(served: LocalServer) -> None:
+    url = (f"{PICTURE}[image_url]", data_url(picture()).encode(), False)
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for other, words in (
+        ((PICTURE, picture(), True), "given as a file and as input_reference["),
+        ((PICTURE, b"text", False), "cannot be 'text'"),
+        (url, "repeats a field"),
+    ):
+        code, body, _ = served.ask("POST", "/v1/videos", form("x", PROMPT, url, other), kind)
+        assert (code, words in json.loads(body)["error"]["message"]) == (400, True), body
 
 
 @pytest.mark.parametrize(
