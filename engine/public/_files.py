@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,21 @@ def atomic_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         raise
     if sync:
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def rewritten_file(path: Path) -> Iterator[BinaryIO]:
+    """Open the file that replaces an existing one, as `atomic_file` does.
+
+    A link still leads to the file, which keeps its permissions.
+
+    Raises:
+        OSError: the file does not exist or cannot be written.
+    """
+    real = path.resolve(strict=True)
+    with atomic_file(real) as file:
+        yield file
+        shutil.copymode(real, partial_path(real))
 
 
 def sync_file(path: Path) -> None:

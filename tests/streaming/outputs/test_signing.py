@@ -91,6 +91,19 @@ def test_complete_signed_file_stays_signed(tmp_path: Path, certificate: Path):
     assert len(path.read_bytes()) < len(before)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes are those of POSIX")
+def test_signing_keeps_links_and_permissions(tmp_path: Path, certificate: Path):
+    (disk := tmp_path / "disk").mkdir()
+    (path := tmp_path / "a.mp4").symlink_to(disk / "film.mp4")
+    (disk / "film.mp4").touch(0o640)
+    write(path, count=3, overwrite=True, sign=certificate)
+    for count in (49, 65):  # signed, then resumed without its old signature
+        assert path.is_symlink()
+        assert (disk / "film.mp4").stat().st_mode & 0o777 == 0o640
+        check_credentials(disk / "film.mp4", count)
+        write(path, resume_frames=count, sign=certificate)
+
+
 def test_each_file_of_several_is_signed(tmp_path: Path, certificate: Path):
     write(tmp_path / "a.mp4", segment_seconds=1.5, sign=certificate)
     check_credentials(tmp_path / "a-0001.mp4", 33)
