@@ -21,12 +21,14 @@ from av.error import FFmpegError, InvalidDataError
 
 from sana_stream._files import require_regular_file
 from sana_stream._text import os_reason, safe_text
+from sana_stream.engine.media.files import SEALED
 from sana_stream.errors import InvalidOutputError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from av.audio.codeccontext import AudioCodecContext
+    from av.container import InputContainer
     from av.packet import Packet
 
 logger = logging.getLogger(__name__)
@@ -53,8 +55,7 @@ class AudioLoop:
         self._decoded = 0
         self._damaged = False
         try:
-            require_regular_file(path)
-            self._container = av.open(f"file:{path}", "r")
+            self._container = _open(path)
             if not self._container.streams.audio:
                 raise ValueError("no sound is in it")
             self._blocks = self._decode()
@@ -135,6 +136,16 @@ class AudioLoop:
         if not self._damaged:
             logger.warning("audio: %s: damaged parts are left out", self._name)
         self._damaged = True
+
+
+def _open(path: Path) -> InputContainer:
+    require_regular_file(path)
+    file = path.open("rb")
+    try:
+        return av.open(file, "r", options=SEALED, metadata_errors="replace")
+    except BaseException:
+        file.close()
+        raise
 
 
 def _new_resampler() -> av.AudioResampler:

@@ -19,6 +19,8 @@ from av.video.stream import VideoStream
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError, UnknownClipError
 
+from .files import SEALED
+
 # Containers with their own content: no playlists, lists of other files, or scripts.
 FORMATS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "nut", "mxf", "ogg", "yuv4mpegpipe",
@@ -144,7 +146,7 @@ def open_clip(file: BinaryIO, name: str) -> OpenClip:
     """
     limits = {
         "format_whitelist": ",".join(FORMATS),
-        "protocol_whitelist": "none",  # it cannot open other files or addresses
+        **SEALED,
         "max_pixels": str(PIXELS),
     }
     try:

@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sana_stream._files import atomic_write, read_bounded
-from sana_stream._text import os_reason, safe_text
+from sana_stream._files import atomic_write, read_bounded, require_regular_file
+from sana_stream._text import os_reason, safe_text, xml_text
+from sana_stream.engine.media.files import SEALED
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.captions import read_chapters
 from sana_stream.streaming.video_format import VideoFormat
@@ -66,7 +67,11 @@ def _probe(video: Path) -> tuple[VideoFormat, int, bool]:
     from av.error import FFmpegError
 
     try:
-        with video.open("rb") as file, av.open(file, "r") as container:
+        require_regular_file(video)
+        with (
+            video.open("rb") as file,
+            av.open(*(file, "r"), options=SEALED, metadata_errors="replace") as container,
+        ):
             stream = container.streams.video[0]
             found = VideoFormat(stream.width, stream.height, Fraction(stream.average_rate or 0))
             sound = bool(container.streams.audio)
@@ -110,13 +115,13 @@ def _otio_text(video: Path, cues: Sequence[Chapter], rate: float, frames: int, a
 def _timeline(otio: Any, video: Path, cues: Sequence[Chapter], rate: float, frames: int) -> Any:
     """A timeline with one track, on which each cue is a clip of the video."""
     time, span = otio.opentime.RationalTime, otio.opentime.TimeRange
-    timeline = otio.schema.Timeline(video.stem)
+    timeline = otio.schema.Timeline(xml_text(video.stem))
     track = otio.schema.Track("prompts", kind=otio.schema.TrackKind.Video)
     url = video.absolute().as_uri()
     for cue in cues:
         whole = span(time(0, rate), time(frames, rate))
         media = otio.schema.ExternalReference(url, whole)
-        media.name = video.name
+        media.name = xml_text(video.name)
         part = span(time(cue.start, rate), time(cue.end - cue.start, rate))
         track.append(otio.schema.Clip(cue_name(cue), media, part))
     timeline.tracks.append(track)

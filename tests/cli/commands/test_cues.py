@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -119,6 +120,38 @@ def test_what_cannot_be_written_is_refused(here: Path, capfd: pytest.CaptureFixt
     assert not Path("a.fcpxml").exists()
     assert run("cues", "film.mp4", "--out", "there.fcpxml", "--overwrite", "--quiet") == 0
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names and pipes of POSIX")
+def test_names_and_prompts_of_any_text_become_valid_xml(here: Path):
+    write("film.mp4")
+    name = b"f\x01\xff.mp4".decode("utf-8", "surrogateescape")
+    Path("film.mp4").rename(name)
+    Path("film.vtt").rename(Path(name).with_suffix(".vtt"))
+    captions = Path(name).with_suffix(".vtt")
+    captions.write_text(captions.read_text().replace("a red boat", "a \uffff \u0085 boat"))
+    for suffix in (".fcpxml", ".otio"):
+        if suffix == ".otio" and not pytest.importorskip("opentimelineio"):
+            continue
+        assert run("cues", name, "--out", f"film{suffix}") == 0
+    root = ElementTree.parse("film.fcpxml").getroot()
+    (asset,) = root.iter("asset")
+    assert asset.get("name") == "f  .mp4"
+    assert (root.findall(".//asset-clip")[0].get("name") or "").split() == ["a", "boat"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names and pipes of POSIX")
+def test_a_pipe_and_a_playlist_are_no_videos(here: Path, capfd: pytest.CaptureFixture[str]):
+    os.mkfifo("pipe.mp4")
+    write("film.mp4")
+    names = "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nfilm.mp4\n#EXT-X-ENDLIST\n"
+    Path("other.mp4").write_text(names)
+    Path("other.vtt").write_bytes(Path("film.vtt").read_bytes())
+    for name, reason in (("pipe.mp4", "it is not a regular file"), ("other.mp4", "")):
+        assert run("cues", name, "--out", "a.fcpxml") == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert f"{name}: {reason}" in line
+        assert "give a video file" in line
 
 
 def test_missing_package_is_named(

@@ -255,6 +255,19 @@ def test_damaged_parts_and_other_rates_end_no_sound(
     assert np.array_equal(again.read(0, SAMPLE_RATE), found.read(0, SAMPLE_RATE))
 
 
+def test_tags_of_any_encoding_and_playlists(tmp_path: Path):
+    path = write_sound(tmp_path / "a.wav")
+    title = "Café".encode("latin-1") + b"\0\0\0\0"
+    tags = b"INFOINAM" + len(title).to_bytes(4, "little") + title
+    data = path.read_bytes() + b"LIST" + len(tags).to_bytes(4, "little") + tags
+    path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    assert AudioLoop(path).read(0, 4800).any()
+    names = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{path}\n#EXT-X-ENDLIST\n"
+    (playlist := tmp_path / "music.mp3").write_text(names)  # names other files
+    with pytest.raises(InvalidOutputError, match=r"audio: .*music\.mp3"):
+        AudioLoop(playlist)
+
+
 def test_containers_without_sound_are_refused(track: AudioTrack):
     with pytest.raises(InvalidOutputError, match="'y4m' takes no sound here: use mp4, mov"):
         create_muxer("y4m", StreamSpec(VIDEO, audio=track))
