@@ -19,9 +19,8 @@ import av
 import numpy as np
 from av.error import FFmpegError, InvalidDataError
 
-from sana_stream._files import require_regular_file
+from sana_stream._files import SEALED, require_regular_file
 from sana_stream._text import os_reason, safe_text
-from sana_stream.engine.media.files import SEALED
 from sana_stream.errors import InvalidOutputError, OutputError
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from sana_stream.errors import ConfigError
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
 _STILL = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"8BPS")
-SEALED = {"protocol_whitelist": "none"}  # of libav: a file opens no other files or addresses
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 

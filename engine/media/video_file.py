@@ -16,10 +16,9 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from sana_stream._files import SEALED
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError, UnknownClipError
-
-from .files import SEALED
 
 # Containers with their own content: no playlists, lists of other files, or scripts.
 FORMATS = (

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 JSON_BYTES = 16 << 20
 JSON_DEPTH = 32
+SEALED = {"protocol_whitelist": "none"}  # for libav: a file opens no other files or addresses
 PARTIAL = ".sana-stream.part"
 _MAX_NAME_BYTES = 200
 # a string without a closing quote matches to the end of the text, which keeps matching linear

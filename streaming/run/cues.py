@@ -8,9 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sana_stream._files import atomic_write, read_bounded, require_regular_file
+from sana_stream._files import SEALED, atomic_write, read_bounded, require_regular_file
 from sana_stream._text import os_reason, safe_text, xml_text
-from sana_stream.engine.media.files import SEALED
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.captions import read_chapters
 from sana_stream.streaming.video_format import VideoFormat
