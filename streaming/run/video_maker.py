@@ -95,8 +95,7 @@ class VideoMaker:
         self, text: str, seconds: float | None, endless: bool, seed: int | None, name: str | None
     ) -> RunConfig:
         story = parse_story(text, "the story")
-        if any(cue.image is not None for cue in story.cues):
-            raise ConfigError("a story from a client cannot name pictures of this machine")
+        story.check_no_images()
         config = replace(
             self._config,
             story=story,
