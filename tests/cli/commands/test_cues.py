@@ -154,6 +154,12 @@ def test_a_pipe_and_a_playlist_are_no_videos(here: Path, capfd: pytest.CaptureFi
         assert "give a video file" in line
 
 
+def test_message_names_the_file_that_was_given(here: Path, capfd: pytest.CaptureFixture[str]):
+    write("film.mp4")
+    assert run("cues", "film.mp4", "--out", "nowhere/a.fcpxml") == 1
+    assert capfd.readouterr().err == "sana-stream: nowhere/a.fcpxml: no such file or directory\n"
+
+
 def test_missing_package_is_named(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
