@@ -72,12 +72,19 @@ def _probe(video: Path) -> tuple[VideoFormat, int, bool]:
             av.open(*(file, "r"), options=SEALED, metadata_errors="replace") as container,
         ):
             stream = container.streams.video[0]
-            found = VideoFormat(stream.width, stream.height, Fraction(stream.average_rate or 0))
+            found = VideoFormat(stream.width, stream.height, _exact(stream.average_rate))
             sound = bool(container.streams.audio)
             frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
     except (OSError, ValueError, IndexError, FFmpegError) as error:
         raise ConfigError(f"{safe_text(video)}: {os_reason(error)}: give a video file") from error
     return found, frames, sound
+
+
+def _exact(rate: Fraction | None) -> Fraction:
+    """A rate as it was asked for: Matroska keeps nanoseconds, from which libav estimates it."""
+    found = Fraction(rate or 0)
+    whole = (Fraction(round(found)), Fraction(round(found * 1001 / 1000) * 1000, 1001))
+    return next((each for each in whole if abs(found - each) < each / 10**6), found)
 
 
 def _read_cues(video: Path, frame_time: Fraction) -> tuple[Chapter, ...]:

@@ -74,6 +74,17 @@ def test_final_cut_gets_each_prompt_with_its_frames(here: Path, fps: float):
     assert asset[0].get("src") == (here / "film.mp4").as_uri()
 
 
+@pytest.mark.parametrize(
+    "fps", [Fraction(60000, 1001), Fraction(24000, 1001), 60, Fraction(73, 10)]
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_rates_of_matroska_are_exact(here: Path, fps: Fraction, suffix: str):
+    write(f"film{suffix}", fps)
+    assert run("cues", f"film{suffix}", "--out", "film.fcpxml") == 0
+    (form,) = ElementTree.parse("film.fcpxml").getroot().iter("format")
+    assert 1 / Fraction((form.get("frameDuration") or "")[:-1]) == fps
+
+
 def test_final_cut_gets_the_sound(here: Path):
     write_sound(here / "a.wav")
     spec = StreamSpec(VideoFormat(WIDTH, HEIGHT, 16), audio=AudioTrack(AudioLoop(here / "a.wav")))
