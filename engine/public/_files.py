@@ -18,8 +18,14 @@ JSON_DEPTH = 32
 SEALED = {"protocol_whitelist": "none"}  # for libav: a file opens no other files or addresses
 PARTIAL = ".sana-stream.part"
 _MAX_NAME_BYTES = 200
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE | re.DOTALL)
 # a string without a closing quote matches to the end of the text, which keeps matching linear
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
+
+
+def is_device_name(name: str) -> bool:
+    """Whether Windows takes a file name for a device, which it does with any suffix."""
+    return _DEVICE.fullmatch(name) is not None
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
