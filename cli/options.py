@@ -242,6 +242,7 @@ class Options(LiveOptions, ModelOptions):
         )
         check_outputs(values["outputs"], args.format, args.segment, args.window)
         check_live(args)
+        check_checkpoint(args)
         options = cls(length=Length(**read_options(Length, args)), **values)
         if options.live and options.length == Length():
             return replace(options, length=Length(endless=True))
@@ -271,3 +272,19 @@ def check_live(args: Namespace) -> None:
         raise ConfigError("--watch needs a prompt file: add --prompt-file story.txt")
     if args.web is None and (args.token or args.host != DEFAULT_HOST):
         raise ConfigError("--host and --token need a page: add --web")
+    live = args.interactive or args.watch or args.web is not None
+    if not live and args.history != OPTIONS["history"].arguments["default"]:
+        raise ConfigError("--history is how far /back rewinds: add --interactive or --web")
+
+
+def check_checkpoint(args: Namespace) -> None:
+    """Check the options for checkpoints in a parsed namespace.
+
+    Raises:
+        ConfigError: options that exclude each other.
+    """
+    if args.keep_checkpoint and not args.checkpoint_every:
+        raise ConfigError(
+            "--keep-checkpoint keeps what --checkpoint-every off does not write: leave one of them"
+            " out"
+        )

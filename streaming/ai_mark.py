@@ -6,16 +6,15 @@ Metadata Standard 2025.1 and Video Metadata Hub. Packets: ISO 16684-1 (XMP), 7.3
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from sana_stream import __version__
+from sana_stream._text import xml_text
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 SOFTWARE = f"sana-stream {__version__}"
 _NAMESPACE = "https://github.com/sana-stream/sana-stream/ns/1.0/"
-_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")  # XML 1.0, 2.2
 _PACKET = """\
 <?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -64,7 +63,7 @@ class AiMark:
             "sana:Seed": "" if self.seed is None else str(self.seed),
         }
         lines = (
-            f"<{name}>{escape(_NO_XML.sub(' ', text))}</{name}>"
+            f"<{name}>{escape(xml_text(text))}</{name}>"
             for name, text in properties.items()
             if text
         )

@@ -7,6 +7,7 @@ therefore has the same sound as an undisturbed one.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 
-from sana_stream._files import require_regular_file
+from sana_stream._files import SEALED, require_regular_file
 from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError, OutputError
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from av.audio.codeccontext import AudioCodecContext
+    from av.container import InputContainer
     from av.packet import Packet
 
+logger = logging.getLogger(__name__)
 SAMPLE_RATE = 48_000
 AAC_FRAME = 1024  # samples of a packet
 _CHANNELS, _WIDTH = 2, 2  # stereo, bytes of a sample
@@ -37,7 +40,8 @@ _WARM_UP, _LEFT = 4, 3  # packets that are encoded before and after those that a
 class AudioLoop:
     """An audio file as endless stereo of 48000 samples per second, repeated after its end.
 
-    It is decoded as far as it is needed, into a temporary file. Several threads may read it.
+    It is decoded as far as it is needed, into a temporary file. What is damaged in it is left out,
+    with a warning. Several threads may read it.
 
     Raises:
         InvalidOutputError: the file cannot be read or has no sound.
@@ -48,9 +52,9 @@ class AudioLoop:
         self._lock = Lock()
         self._length: int | None = None  # samples, once the end was decoded
         self._decoded = 0
+        self._damaged = False
         try:
-            require_regular_file(path)
-            self._container = av.open(f"file:{path}", "r")
+            self._container = _open(path)
             if not self._container.streams.audio:
                 raise ValueError("no sound is in it")
             self._blocks = self._decode()
@@ -101,12 +105,58 @@ class AudioLoop:
             self._decoded += len(block)
 
     def _decode(self) -> Iterator[np.ndarray]:
-        resampler = av.AudioResampler("s16", "stereo", SAMPLE_RATE)
-        for frame in self._container.decode(audio=0):
-            for part in resampler.resample(frame):
-                yield part.to_ndarray().reshape(-1, _CHANNELS)
-        for part in resampler.resample(None):
-            yield part.to_ndarray().reshape(-1, _CHANNELS)
+        """All samples. Rate and layout may change in the middle, as in files that were joined."""
+        resampler, format_before = None, None
+        for frame in self._frames():
+            found = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if resampler is None or found != format_before:
+                yield from _resampled(resampler, None)
+                resampler, format_before = _new_resampler(), found
+            yield from _resampled(resampler, frame)
+        yield from _resampled(resampler, None)
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        """The frames that can be decoded; damaged ones are left out, as players do."""
+        packets = self._container.demux(audio=0)
+        while True:
+            try:
+                packet = next(packets, None)
+            except InvalidDataError:
+                self._warn_damaged()
+                packet = None
+            if packet is None:
+                return
+            try:
+                yield from cast("list[av.AudioFrame]", packet.decode())
+            except InvalidDataError:
+                self._warn_damaged()
+
+    def _warn_damaged(self) -> None:
+        if not self._damaged:
+            logger.warning("audio: %s: damaged parts are left out", self._name)
+        self._damaged = True
+
+
+def _open(path: Path) -> InputContainer:
+    require_regular_file(path)
+    file = path.open("rb")
+    try:
+        return av.open(file, "r", options=SEALED, metadata_errors="replace")
+    except BaseException:
+        file.close()
+        raise
+
+
+def _new_resampler() -> av.AudioResampler:
+    return av.AudioResampler("s16", "stereo", SAMPLE_RATE)
+
+
+def _resampled(
+    resampler: av.AudioResampler | None, frame: av.AudioFrame | None
+) -> Iterator[np.ndarray]:
+    """The samples (N, 2) of a frame; without a frame those that the resampler has kept."""
+    for part in () if resampler is None else resampler.resample(frame):
+        yield part.to_ndarray().reshape(-1, _CHANNELS)
 
 
 @dataclass(frozen=True, slots=True)

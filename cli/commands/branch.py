@@ -6,7 +6,15 @@ from argparse import Namespace
 from pathlib import Path
 
 from sana_stream.cli import argument_types
-from sana_stream.cli.options import LENGTH, OUTPUT, PROMPTS, SAFETY, STDOUT, check_story
+from sana_stream.cli.options import (
+    LENGTH,
+    OUTPUT,
+    PROMPTS,
+    SAFETY,
+    STDOUT,
+    check_checkpoint,
+    check_story,
+)
 from sana_stream.cli.parser import Parser, add_device, add_devices, add_group, add_option
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.control.live_control import LiveControl
@@ -37,6 +45,7 @@ def run(args: Namespace) -> int:
     if not args.out:
         raise ConfigError("a branch is a video of its own: give it a name with --out FILE")
     check_story(args)
+    check_checkpoint(args)
     stdout = claim_stdout() if STDOUT in args.out else None
     from sana_stream.streaming.run.runner import Run  # imports torch
 

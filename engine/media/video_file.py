@@ -16,6 +16,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from sana_stream._files import SEALED
 from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError, UnknownClipError
 
@@ -144,7 +145,7 @@ def open_clip(file: BinaryIO, name: str) -> OpenClip:
     """
     limits = {
         "format_whitelist": ",".join(FORMATS),
-        "protocol_whitelist": "none",  # it cannot open other files or addresses
+        **SEALED,
         "max_pixels": str(PIXELS),
     }
     try:

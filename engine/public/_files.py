@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,17 @@ from typing import Any, BinaryIO
 
 JSON_BYTES = 16 << 20
 JSON_DEPTH = 32
+SEALED = {"protocol_whitelist": "none"}  # for libav: a file opens no other files or addresses
 PARTIAL = ".sana-stream.part"
 _MAX_NAME_BYTES = 200
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE | re.DOTALL)
 # a string without a closing quote matches to the end of the text, which keeps matching linear
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
+
+
+def is_device_name(name: str) -> bool:
+    """Whether Windows takes a file name for a device, which it does with any suffix."""
+    return _DEVICE.fullmatch(name) is not None
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
@@ -151,12 +159,29 @@ def atomic_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(partial):
+            error.filename = str(path)  # the name that the user has given
         raise
     if sync:
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def rewritten_file(path: Path) -> Iterator[BinaryIO]:
+    """Open the file that replaces an existing one, as `atomic_file` does.
+
+    A link still leads to the file, which keeps its permissions.
+
+    Raises:
+        OSError: the file does not exist or cannot be written.
+    """
+    real = path.resolve(strict=True)
+    with atomic_file(real) as file:
+        yield file
+        shutil.copymode(real, partial_path(real))
 
 
 def sync_file(path: Path) -> None:

@@ -12,6 +12,7 @@ _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 # C0 and C1 controls, which could control a terminal, and surrogates of bytes that were not UTF-8
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 LINE_BREAKS = "\t\n\r"
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")  # XML 1.0, 2.2
 
 
 def find_control(text: str, allowed: str = "") -> re.Match[str] | None:
@@ -38,6 +39,11 @@ def safe_text(text: object, limit: int = LIMIT) -> str:
         return shown
     head = (limit - 3) * 2 // 3
     return f"{shown[:head]}...{shown[len(shown) - (limit - 3 - head) :]}"
+
+
+def xml_text(text: str) -> str:
+    """Text with a space in place of each character that XML 1.0 cannot hold."""
+    return _NO_XML.sub(" ", text)
 
 
 def os_reason(error: Exception) -> str:

@@ -31,7 +31,8 @@ _NUMBER = re.compile(r"\s*\d{1,9}\s*")
 
 _TAG = re.compile(rf"(?!{IMAGE_MARK})<(?:/?[A-Za-z][^<>]*|[\d:.]+|/)>")
 _RUBY = re.compile(r"<rt>[^<>]*</rt>")  # pronunciation, shown above a word
-_DRAWN = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}[^{}]*")  # a vector drawing of SubStation
+# a vector drawing of SubStation; the first \p1 of the braces is as good as any other
+_DRAWN = re.compile(r"\{(?>[^{}]*?\\p[1-9])[^{}]*\}[^{}]*")
 _BRACES = re.compile(r"\{(?:\\|[yYfFsScCpP]:)[^{}]*\}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|\w{1,32});")
 

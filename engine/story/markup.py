@@ -66,5 +66,6 @@ def without_quotes(prompt: str) -> str:
 
 def without_settings(prompt: str) -> str:
     """Remove the syntax of other programs: weights, networks, `--ar 16:9`."""
-    bare = _SETTING.sub("", _NETWORK.sub("", _WEIGHT.sub(r"\1", prompt))).strip(" ,")
-    return bare if bare and bare != prompt.strip(" ,") else prompt
+    line = " ".join(prompt.split())  # patterns take quadratic time on long white space
+    bare = _SETTING.sub("", _NETWORK.sub("", _WEIGHT.sub(r"\1", line))).strip(" ,")
+    return bare if bare and bare != line.strip(" ,") else prompt

@@ -84,6 +84,19 @@ class Story:
 
         return replace(self, cues=tuple(resolved(cue) for cue in self.cues))
 
+    def check_no_images(self) -> None:
+        """Refuse a story that names images, for stories from clients: they would read local files.
+
+        Raises:
+            StoryError: which prompt.
+        """
+        for cue in self.cues:
+            if cue.image is not None:
+                raise StoryError(
+                    f"{self.where(cue)}: a story from a client cannot name pictures of this"
+                    f" machine: leave {IMAGE_MARK} out"
+                )
+
     @property
     def timed(self) -> bool:
         """Whether the prompts have starts."""

@@ -160,7 +160,8 @@ def _dedented(lines: list[str]) -> list[str]:
         return lines
     written = [line for line in lines if line.strip()]
     widths = [len(line) - len(line.lstrip()) for line in written]
-    return [line[min(widths) :] for line in lines] if widths[0] == min(widths) else lines
+    common = min(widths)
+    return [line[common:] for line in lines] if widths[0] == common else lines
 
 
 def _entries(lines: list[str], name: str) -> Iterator[_Entry]:

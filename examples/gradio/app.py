@@ -20,6 +20,7 @@ from pathlib import Path
 import gradio as gr
 
 from sana_stream import Block, Engine, Run, RunConfig, SanaStreamError
+from sana_stream.engine import Story
 from sana_stream.streaming import StreamSpec, VideoFormat, open_output
 
 MODEL = os.environ.get("SANA_STREAM_MODEL", "pocket")
@@ -36,19 +37,19 @@ def load_model() -> Engine:
     return Engine.load(MODEL)
 
 
-def generate(story: str, seconds: float, seed: float, request: gr.Request) -> Iterator[Shown]:
+def generate(
+    story: str, seconds: float | None, seed: float | None, request: gr.Request
+) -> Iterator[Shown]:
     """Make a video; each block is a chunk that the page plays, the last item is the file."""
     session = str(request.session_hash)
     with tempfile.TemporaryDirectory() as folder:
         film = str(Path(folder, "film.mp4"))
         try:
-            config = RunConfig(
-                # prompts as a list: text from a visitor is never the name of a file
-                [line for line in story.splitlines() if line.strip()],
-                [film],
-                seconds=min(seconds, LONGEST),
-                seed=int(seed),
-            )
+            # text from a visitor is never the name of a file
+            prompts = Story.of([line for line in story.splitlines() if line.strip()], "the story")
+            prompts.check_no_images()
+            length = min(seconds or LONGEST, LONGEST)  # an empty field is None
+            config = RunConfig(prompts, [film], seconds=length, seed=int(seed or 0))
             with Run(load_model(), config) as run:
                 runs[session] = run
                 for progress in run:

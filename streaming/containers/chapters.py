@@ -62,11 +62,12 @@ def text_track(
         ticks: ticks of a second.
         references: the content of a `dinf` box that refers to the file itself.
     """
-    ends = [each.end * tick for each in chapters]
-    durations = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    length = chapters[-1].end * tick
+    unit, durations = _durations([each.end * tick for each in chapters], ticks)
     sizes = [len(sample) for sample in text_samples(chapters)]
-    head = struct.pack(">IQQIIQ", 1 << 24 | 2, 0, 0, number, 0, ends[-1])
-    media = struct.pack(">IQQIQHH", 1 << 24, 0, 0, ticks, ends[-1], _UNDEFINED_LANGUAGE, 0)
+    head = struct.pack(">IQQIIQ", 1 << 24 | 2, 0, 0, number, 0, length)
+    times = struct.pack(">IQQIQ", 1 << 24, 0, 0, unit, sum(durations))
+    media = times + struct.pack(">HH", _UNDEFINED_LANGUAGE, 0)
     samples = box(
         "stbl",
         table("stsd", [], box("text", struct.pack(">6xH", 1), bytes(43))),
@@ -84,3 +85,17 @@ def text_track(
         box("tkhd", head, bytes(16), _MATRIX, bytes(8)),
         box("mdia", box("mdhd", media), handler, information),
     )
+
+
+def _durations(ends: list[int], ticks: int) -> tuple[int, list[int]]:
+    """The track's ticks of a second and the duration of each sample in them.
+
+    A duration has 32 bits: where a prompt was shown for longer, the ticks are milliseconds, or
+    seconds.
+    """
+    for unit in (ticks, 1000, 1):
+        places = [end * unit // ticks for end in ends]
+        found = [end - start for start, end in zip([0, *places], places, strict=False)]
+        if max(found) < 1 << 32:
+            return unit, found
+    raise ValueError("a chapter of more than a century")

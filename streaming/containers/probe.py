@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
+from sana_stream._files import SEALED
 from sana_stream._text import os_reason
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def open_video(file: BinaryIO, container: str | None = None) -> Iterator[InputCo
     from av.error import FFmpegError
 
     try:
-        with av.open(file, "r", format=container) as opened:
+        with av.open(
+            file, "r", format=container, options=SEALED, metadata_errors="replace"
+        ) as opened:
             if not opened.streams.video:
                 raise ValueError("no video is in it")
             yield opened

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 
+from sana_stream._files import is_device_name
 from sana_stream._prompts import (
     IMAGE_MARK,
     MOST_BLOCKS,
@@ -92,9 +93,6 @@ _VALUES = {
 BRANCH_LIMIT = 20  # checkpoints of one stream that remote clients may save
 EVENT_LIMIT = 64  # prompts with an event id between two blocks
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")  # of a file
-_DEVICE = re.compile(  # device names of Windows, with any suffix
-    r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE
-)
 _SEED = re.compile(r"[0-9]{1,30}")  # Python refuses to parse thousands of digits
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 _TO_SECONDS = re.compile(r"to +([0-9]{1,8}(?:\.[0-9]{1,3})?)")
@@ -147,7 +145,7 @@ class LiveControl:
                 self.back(float(seconds))
             case "/back", time if found := _TO_SECONDS.fullmatch(time):
                 self.back_to(float(found[1]))
-            case "/branch", word if _NAME.fullmatch(word) and not _DEVICE.fullmatch(word):
+            case "/branch", word if _NAME.fullmatch(word) and not is_device_name(word):
                 self._count_branch(remote)
                 self.branch(word)
             case _:

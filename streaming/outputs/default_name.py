@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from sana_stream._files import is_device_name
+
 from .locks import lock_path
 from .targets import STDOUT, first_segment
 
@@ -51,7 +53,7 @@ def _words_as_name(text: str) -> str:
         if len(longer.encode("utf-8", "replace")) > NAME_BYTES:
             break
         name = longer
-    return name
+    return f"{name}-video" if is_device_name(name) else name
 
 
 def _is_taken(name: str) -> bool:

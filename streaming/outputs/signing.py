@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from sana_stream import __version__
-from sana_stream._files import atomic_file, read_bounded
+from sana_stream._files import read_bounded, rewritten_file
 from sana_stream._text import os_reason, safe_text
 from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
@@ -46,7 +46,7 @@ class ContentSigner:
         Raises:
             OSError: it cannot be signed; the file is unchanged.
         """
-        with path.open("rb") as source, atomic_file(path) as signed:
+        with path.open("rb") as source, rewritten_file(path) as signed:
             self.sign(source, signed, path.suffix.lower(), metadata, path.name)
 
     def sign(
@@ -172,7 +172,7 @@ def remove_signature(path: Path) -> None:
         if (found := _credentials(file)) is None:
             return
         start, end = found
-        with atomic_file(path) as plain:
+        with rewritten_file(path) as plain:
             file.seek(0)
             plain.write(file.read(start))
             file.seek(end)

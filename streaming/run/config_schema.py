@@ -144,3 +144,4 @@ class StoredJob(_Stored):
     take: Annotated[list[Count], Field(min_length=2, max_length=2)] = [0, 0]
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
     checkpoint: PathText | None = None
+    signed: bool = False

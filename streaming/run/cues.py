@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sana_stream._files import atomic_write, read_bounded
-from sana_stream._text import os_reason, safe_text
+from sana_stream._files import atomic_write, read_bounded, require_regular_file
+from sana_stream._text import os_reason, safe_text, xml_text
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.containers.probe import count_frames, frame_rate, open_video
 from sana_stream.streaming.outputs.captions import read_chapters
@@ -64,14 +64,21 @@ def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
 def _probe(video: Path) -> tuple[VideoFormat, int, bool]:
     """The size and rate of a video, the number of its frames, and whether it has sound."""
     try:
+        require_regular_file(video)
         with video.open("rb") as file, open_video(file) as opened:
             stream = opened.streams.video[0]
-            found = VideoFormat(stream.width, stream.height, frame_rate(opened))
+            found = VideoFormat(stream.width, stream.height, _exact(frame_rate(opened)))
             sound = bool(opened.streams.audio)
             frames = count_frames(opened)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{safe_text(video)}: {os_reason(error)}: give a video file") from error
     return found, frames, sound
+
+
+def _exact(rate: Fraction) -> Fraction:
+    """A rate as it was asked for: Matroska keeps nanoseconds, from which libav estimates it."""
+    whole = (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001))
+    return next((each for each in whole if abs(rate - each) < each / 10**6), rate)
 
 
 def _read_cues(video: Path, frame_time: Fraction) -> tuple[Chapter, ...]:
@@ -108,13 +115,13 @@ def _otio_text(video: Path, cues: Sequence[Chapter], rate: float, frames: int, a
 def _timeline(otio: Any, video: Path, cues: Sequence[Chapter], rate: float, frames: int) -> Any:
     """A timeline with one track, on which each cue is a clip of the video."""
     time, span = otio.opentime.RationalTime, otio.opentime.TimeRange
-    timeline = otio.schema.Timeline(video.stem)
+    timeline = otio.schema.Timeline(xml_text(video.stem))
     track = otio.schema.Track("prompts", kind=otio.schema.TrackKind.Video)
     url = video.absolute().as_uri()
     for cue in cues:
         whole = span(time(0, rate), time(frames, rate))
         media = otio.schema.ExternalReference(url, whole)
-        media.name = video.name
+        media.name = xml_text(video.name)
         part = span(time(cue.start, rate), time(cue.end - cue.start, rate))
         track.append(otio.schema.Clip(cue_name(cue), media, part))
     timeline.tracks.append(track)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from sana_stream._text import CONTROL
+from sana_stream._text import CONTROL, xml_text
 
 if TYPE_CHECKING:
     from sana_stream.streaming.containers.chapters import Chapter
@@ -19,7 +19,7 @@ _LONGEST_NAME = 200  # characters of a cue
 
 def cue_name(cue: Chapter) -> str:
     """A prompt as the name of a clip: one line of at most 200 characters."""
-    return CONTROL.sub(" ", " ".join(cue.title.split()))[:_LONGEST_NAME]
+    return xml_text(CONTROL.sub(" ", " ".join(cue.title.split())))[:_LONGEST_NAME]
 
 
 def fcpxml_text(
@@ -46,14 +46,14 @@ def fcpxml_text(
         *(resources, "format"), id="r1", frameDuration=time(1), width=width, height=height
     )
     asset = ElementTree.SubElement(
-        *(resources, "asset", _SOUND if sound else {}), id="r2", name=video.name, start="0s",
-        duration=time(frames), hasVideo="1", format="r1",
+        *(resources, "asset", _SOUND if sound else {}), id="r2", name=xml_text(video.name),
+        start="0s", duration=time(frames), hasVideo="1", format="r1",
     )  # fmt: skip
     ElementTree.SubElement(
         *(asset, "media-rep"), kind="original-media", src=video.absolute().as_uri()
     )
     event = ElementTree.SubElement(ElementTree.SubElement(root, "library"), "event", name="prompts")
-    project = ElementTree.SubElement(event, "project", name=video.stem)
+    project = ElementTree.SubElement(event, "project", name=xml_text(video.stem))
     length = sum(cue.end - cue.start for cue in cues)
     sequence = ElementTree.SubElement(project, "sequence", format="r1", duration=time(length))
     spine, offset = ElementTree.SubElement(sequence, "spine"), 0

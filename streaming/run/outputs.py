@@ -18,7 +18,6 @@ from sana_stream.engine.story.story import Story
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.targets import (
     STDOUT,
-    first_segment,
     is_address,
     is_image_pattern,
     is_live,
@@ -183,22 +182,37 @@ def _would_replace(output: str, path: Path, config: RunConfig) -> bool:
     try:
         if not path.is_file():
             return False
+        if _is_numbered(output, path, config):
+            return True
         if is_image_pattern(output):
-            same_folder = path.parent.resolve() == Path(output).parent.resolve()
-            return same_folder and _is_of_pattern(path.name, Path(output).name)
+            return False
         written = [Path(output), Path(output).with_suffix(".vtt"), Path(output + ".vtt")]
         if (checkpoint := checkpoint_path([output])) is not None:
             written.append(checkpoint)
-        if config.segment is not None:
-            written.append(Path(first_segment(output)))
         return any(each.exists() and each.samefile(path) for each in written)
     except (OSError, ValueError):
         return False
 
 
-def _is_of_pattern(name: str, pattern: str) -> bool:
-    before, _, after = re.sub(r"%(0\d+)?d", "\0", pattern).partition("\0")
-    return re.fullmatch(re.escape(before) + r"\d+" + re.escape(after), name) is not None
+def _is_numbered(output: str, path: Path, config: RunConfig) -> bool:
+    """Whether a file has the name of a numbered one that an output writes, or that it removes as
+    one of an earlier run."""
+    folder = Path(output).parent.resolve()
+    names = [each.name for each in (path, path.resolve()) if each.parent.resolve() == folder]
+    patterns = _numbered_names(output, config)
+    return any(re.fullmatch(pattern, name) for pattern in patterns for name in names)
+
+
+def _numbered_names(output: str, config: RunConfig) -> Iterator[str]:
+    """Patterns of the names of an output's numbered files."""
+    path = Path(output)
+    if is_image_pattern(output):
+        before, _, after = re.sub(r"%(0\d+)?d", "\0", path.name).partition("\0")
+        yield re.escape(before) + r"\d+" + re.escape(after)
+    elif is_playlist(output):
+        yield r"segment\d+\.m4s|init\.mp4"
+    elif config.segment is not None:
+        yield rf"{re.escape(path.stem)}-\d+(?:{re.escape(path.suffix)}|\.vtt)"
 
 
 def check_disk_space(output: str) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sana_stream._files import atomic_write, parse_json, read_bounded, require_regular_file
+from sana_stream._text import safe_text
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.locks import lock_file
 from sana_stream.streaming.stream_name import STREAM_NAME
 
+logger = logging.getLogger(__name__)
 INDEX = "recordings.json"
 LOCK = ".sana-stream.lock"
-_LIMIT = 4 << 20  # bytes of the index
+_LIMIT = 32 << 20  # bytes of the index
+_MOST = 100_000  # files in it, of which the oldest are forgotten first
 _NAME = rf"^{STREAM_NAME}\.(mp4|vtt)$"
 
 
@@ -34,7 +38,7 @@ class _Made(BaseModel):
 class _Index(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    recordings: list[_Made] = Field(max_length=20_000)
+    recordings: list[_Made] = Field(max_length=_MOST)
 
 
 class RecordingIndex:
@@ -127,6 +131,17 @@ class RecordingIndex:
             return False
         return (found.st_size, found.st_mtime_ns) == (made.size, made.changed)
 
+    def _forget_oldest(self) -> None:
+        """Make room for a tenth of the files; those that are gone are forgotten first."""
+        there = [name for name in self._made if (self._folder / name).exists()]
+        kept = there[-(_MOST - _MOST // 10) :]
+        self._made = {name: self._made[name] for name in kept}
+        if len(there) > len(kept):
+            logger.warning(
+                "%s: more than %d files: the oldest are left in the folder, and count no more",
+                *(safe_text(self._folder), _MOST),
+            )
+
     def _holds(self, lock: int) -> bool:
         """Whether the lock is still that of the folder, which may be another one by now."""
         with contextlib.suppress(OSError):
@@ -147,6 +162,8 @@ class RecordingIndex:
         return {made.name: made for made in index.recordings}
 
     def _write(self) -> None:
+        if len(self._made) > _MOST:
+            self._forget_oldest()
         index = _Index(recordings=list(self._made.values()))
         atomic_write(self._folder / INDEX, index.model_dump_json(indent=1).encode() + b"\n")
 

@@ -226,6 +226,8 @@ def _resumed_config(
     check_outputs(targets, changes.get("container"), before.segment, before.window)
     for output in left:
         logger.warning("%s is left out: give it again with outputs=", redact_url(output))
+    if stored.signed and config.sign is None:
+        logger.warning("it was to be signed and is not now: give sign= again")
     if before.live and not (config.live or config.directed):
         logger.warning("nobody can direct it now: give interactive=, watch= or web= again")
     return config

@@ -54,6 +54,7 @@ class StoredRun:
     shot: Shot = FIRST_SHOT
     checkpoint: Path | None = None  # where the checkpoint was when it was written
     id: str | None = None
+    signed: bool = False  # whether it was to be signed; with what is not stored
 
     @classmethod
     def from_json(cls, values: Any) -> Self:
@@ -92,6 +93,7 @@ class StoredRun:
             Shot(*stored.take),
             None if before is None else Path(before),
             stored.id,
+            stored.signed,
         )
 
 
@@ -110,7 +112,8 @@ def run_to_json(plan: RunPlan) -> dict[str, Any]:
         ]
         for cue in plan.story.cues
     ]
-    return {
+    signed = {} if plan.config.sign is None else {"signed": True}  # earlier versions read the rest
+    return signed | {
         "options": json.loads(json.dumps(_options(plan.config), default=str)),
         "story": {"name": plan.story.name, "cues": cues},
         "first_block": plan.origin.first_block,
@@ -132,6 +135,7 @@ def with_new_id(plan: RunPlan) -> RunPlan:
     options = facts["options"]
     facts["options"] = {key: options[key] for key in options.keys() - _NOT_OF_THE_VIDEO}
     del facts["story"]["name"]
+    facts.pop("signed", None)
     saved = plan.origin.saved
     facts |= {"checkpoint": None, "from": None if saved is None else saved.checksum}
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8)

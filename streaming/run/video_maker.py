@@ -9,7 +9,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread
 
-from sana_stream._text import safe_text
+from sana_stream._files import is_device_name
+from sana_stream._text import find_control, safe_text
 from sana_stream.engine.story.read import parse_story
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.outputs.default_name import default_output
@@ -95,8 +96,7 @@ class VideoMaker:
         self, text: str, seconds: float | None, endless: bool, seed: int | None, name: str | None
     ) -> RunConfig:
         story = parse_story(text, "the story")
-        if any(cue.image is not None for cue in story.cues):
-            raise ConfigError("a story from a client cannot name pictures of this machine")
+        story.check_no_images()
         config = replace(
             self._config,
             story=story,
@@ -116,7 +116,8 @@ class VideoMaker:
             return default_output(None, prompts, folder=self._folder)
         from sana_stream.streaming.containers.registry import BY_SUFFIX
 
-        if os.path.basename(name) != name or Path(name).suffix.lower() not in BY_SUFFIX:
+        plain = os.path.basename(name) == name and not (is_device_name(name) or find_control(name))
+        if not plain or Path(name).suffix.lower() not in BY_SUFFIX:
             raise ConfigError(
                 f"name {safe_text(name, 80)}: give a file name without a folder, such as film.mp4"
             )

@@ -72,8 +72,7 @@ def read_job_story(request: StreamRequest) -> Story | None:
         story = parse_story(request.story, "the story")
     else:
         return None
-    if any(cue.image is not None for cue in story.cues):
-        raise ConfigError("a story that is ordered cannot name pictures of this machine")
+    story.check_no_images()
     return story
 
 

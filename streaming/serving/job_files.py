@@ -34,6 +34,7 @@ from .leftovers import remove_leftovers
 logger = logging.getLogger(__name__)
 _BYTES = 32 << 20  # of one file
 _CHANGES_KEPT = 1000  # newest; older ones are in the checkpoint
+_CHARACTERS_KEPT = 2 << 20  # of all changes, far more than are made between two checkpoints
 
 
 class _Scheduled(BaseModel):
@@ -67,6 +68,12 @@ class _Change(BaseModel):
             values["story"] = [_Scheduled(**asdict(cue)) for cue in changes.story]
         values["image"] = image
         return cls(frame=frame, **values)
+
+    @property
+    def characters(self) -> int:
+        """About how many characters it has in a file."""
+        cues = sum(len(cue.prompt) + 80 for cue in self.story or ())
+        return 200 + len(self.prompt or "") + len(self.negative or "") + cues
 
     def pending(self, image: bytes | None) -> PendingChanges:
         """The same as a control takes it, with its picture."""
@@ -174,9 +181,7 @@ class JobFiles:
             change = _Change.of(frame, changes, name)
             self._update(
                 job.id,
-                lambda file: file.model_copy(
-                    update={"changes": [*file.changes, change][-_CHANGES_KEPT:]}
-                ),
+                lambda file: file.model_copy(update={"changes": _newest([*file.changes, change])}),
             )
             if image is not None:
                 self._keep_pictures(job.id)
@@ -223,6 +228,17 @@ class JobFiles:
             with suppress(OSError):
                 self._path(stream_id).unlink(missing_ok=True)
             self._pictures.keep(stream_id, [])
+
+
+def _newest(changes: list[_Change]) -> list[_Change]:
+    """The newest changes, as many as the file of a stream may hold."""
+    room, kept = _CHARACTERS_KEPT, 0
+    for change in reversed(changes[-_CHANGES_KEPT:]):
+        room -= change.characters
+        if room < 0 and kept:
+            break
+        kept += 1
+    return changes[-kept:]
 
 
 def _pictures_of(file: _JobFile) -> list[str]:

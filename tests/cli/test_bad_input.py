@@ -15,6 +15,7 @@ from sana_stream.engine.loading.inspect import inspect_model
 from ..command import run
 
 PROMPT = ("--prompt", "a red boat")
+NOTHING_KEPT = ("--keep-checkpoint", "--checkpoint-every", "off")
 FILE = ("--prompt-file", "story.txt")
 
 
@@ -92,6 +93,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "--interactive and --prompt-file - both read standard",
         ),
         ((*PROMPT, "--host", "0.0.0.0"), "--host and --token need a page: add --web"),
+        ((*PROMPT, "--history", "5m"), "--history is how far /back rewinds: add --interactive"),
+        ((*PROMPT, *NOTHING_KEPT), "--keep-checkpoint keeps what --checkpoint-every off does not"),
+        (
+            ("branch", "a.mp4", "--out", "b.mp4", *PROMPT, *NOTHING_KEPT),
+            "--keep-checkpoint keeps what --checkpoint-every off does not",
+        ),
         ((*PROMPT, "--web", "0", "--token", "a b"), "--token: give at least 8 letters or digits"),
         ((*PROMPT, "--web", "65536"), "--web: 65536 is not possible: give 0 to 65535"),
         ((*PROMPT, "--segment", "0"), "--segment: 0 is not possible: give more than 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_final_cut_gets_each_prompt_with_its_frames(here: Path, fps: float):
     assert asset[0].get("src") == (here / "film.mp4").as_uri()
 
 
+@pytest.mark.parametrize(
+    "fps", [Fraction(60000, 1001), Fraction(24000, 1001), 60, Fraction(73, 10)]
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_rates_of_matroska_are_exact(here: Path, fps: Fraction, suffix: str):
+    write(f"film{suffix}", fps)
+    assert run("cues", f"film{suffix}", "--out", "film.fcpxml") == 0
+    (form,) = ElementTree.parse("film.fcpxml").getroot().iter("format")
+    assert 1 / Fraction((form.get("frameDuration") or "")[:-1]) == fps
+
+
 def test_final_cut_gets_the_sound(here: Path):
     write_sound(here / "a.wav")
     spec = StreamSpec(VideoFormat(WIDTH, HEIGHT, 16), audio=AudioTrack(AudioLoop(here / "a.wav")))
@@ -119,6 +131,44 @@ def test_what_cannot_be_written_is_refused(here: Path, capfd: pytest.CaptureFixt
     assert not Path("a.fcpxml").exists()
     assert run("cues", "film.mp4", "--out", "there.fcpxml", "--overwrite", "--quiet") == 0
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names and pipes of POSIX")
+def test_names_and_prompts_of_any_text_become_valid_xml(here: Path):
+    write("film.mp4")
+    name = b"f\x01\xff.mp4".decode("utf-8", "surrogateescape")
+    Path("film.mp4").rename(name)
+    Path("film.vtt").rename(Path(name).with_suffix(".vtt"))
+    captions = Path(name).with_suffix(".vtt")
+    captions.write_text(captions.read_text().replace("a red boat", "a \uffff \u0085 boat"))
+    for suffix in (".fcpxml", ".otio"):
+        if suffix == ".otio" and not pytest.importorskip("opentimelineio"):
+            continue
+        assert run("cues", name, "--out", f"film{suffix}") == 0
+    root = ElementTree.parse("film.fcpxml").getroot()
+    (asset,) = root.iter("asset")
+    assert asset.get("name") == "f  .mp4"
+    assert (root.findall(".//asset-clip")[0].get("name") or "").split() == ["a", "boat"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names and pipes of POSIX")
+def test_a_pipe_and_a_playlist_are_no_videos(here: Path, capfd: pytest.CaptureFixture[str]):
+    os.mkfifo("pipe.mp4")
+    write("film.mp4")
+    names = "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nfilm.mp4\n#EXT-X-ENDLIST\n"
+    Path("other.mp4").write_text(names)
+    Path("other.vtt").write_bytes(Path("film.vtt").read_bytes())
+    for name, reason in (("pipe.mp4", "it is not a regular file"), ("other.mp4", "")):
+        assert run("cues", name, "--out", "a.fcpxml") == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert f"{name}: {reason}" in line
+        assert "give a video file" in line
+
+
+def test_message_names_the_file_that_was_given(here: Path, capfd: pytest.CaptureFixture[str]):
+    write("film.mp4")
+    assert run("cues", "film.mp4", "--out", "nowhere/a.fcpxml") == 1
+    assert capfd.readouterr().err == "sana-stream: nowhere/a.fcpxml: no such file or directory\n"
 
 
 def test_missing_package_is_named(

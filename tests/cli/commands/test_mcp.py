@@ -66,7 +66,7 @@ def test_maker_refuses_what_it_cannot_make(maker: VideoMaker, tmp_path: Path) ->
     for call in (maker.stop, maker.frame, lambda: maker.prompt("night")):
         with pytest.raises(ConfigError, match=r"no video is being made|no frame yet"):
             call()
-    for name in ("../film.mp4", "/film.mp4", "film", "film.png"):
+    for name in ("../film.mp4", "/film.mp4", "film", "film.png", "con.mp4", "a\0.mp4"):
         with pytest.raises(ConfigError, match="give a file name without a folder"):
             maker.start("a red boat", name=name)
     with pytest.raises(ConfigError, match="pictures of this machine"):

@@ -193,8 +193,13 @@ MIB = MAX_BYTES - 100
         ("x.json", json.dumps({str(n): "a" for n in range(60_000)})),
         ("x.ass", "[Events]\nDialogue: " + "," * MIB),
         ("x.ass", "[Events]\n" + "{" * MIB),
+        # white space in a prompt, lines that are all indented, and drawing commands without an end
+        ("x.txt", "a" + " " * MIB + "b"),
+        ("x.json", '["a' + " " * MIB + 'b"]'),
+        ("x.txt", " a\n" * (MIB // 3)),
+        ("x.ass", "[Events]\nDialogue: 0,0:00:00.00,0:00:01.00,,,0,0,0,,{" + "\\p1" * (MIB // 3)),
     ],
-    ids=range(26),
+    ids=range(30),
 )
 def test_largest_story_parses_in_bounded_time(name: str, data: str):
     start = time.process_time()

@@ -218,6 +218,56 @@ def test_loop_is_exact_wherever_it_is_read(tmp_path: Path):
     assert np.array_equal(early[5:], whole[:5])
 
 
+def mp3_of(path: Path, rate: int) -> bytes:
+    """A tone of half a second as MP3."""
+    tone = (8000 * np.sin(np.arange(rate // 2) * 2000 / rate)).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libmp3lame", rate=rate)
+        stream.format, stream.layout = "s16p", "mono"
+        for start in range(0, len(tone) - 1152, 1152):
+            frame = av.AudioFrame.from_ndarray(tone[None, start : start + 1152], "s16p", "mono")
+            frame.sample_rate = rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_damaged_parts_and_other_rates_end_no_sound(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "a.mp3"
+    tones = [mp3_of(path, rate) for rate in (44_100, 32_000)]
+    path.write_bytes(b"".join(tones))  # joined, as `cat` does it
+    whole = AudioLoop(path).read(0, SAMPLE_RATE)
+    assert whole[-SAMPLE_RATE // 4 :].any()
+    path.write_bytes(tones[0])
+    whole = AudioLoop(path).read(0, SAMPLE_RATE)
+    caplog.clear()
+    middle = len(tones[0]) // 2
+    path.write_bytes(tones[0][:middle] + bytes(600) + tones[0][middle + 600 :])
+    found = AudioLoop(path)
+    assert np.array_equal(found.read(0, 4800), whole[:4800])
+    assert len(found.read(0, 2 * SAMPLE_RATE)) == 2 * SAMPLE_RATE
+    assert [r.getMessage() for r in caplog.records] == [
+        f"audio: {path}: damaged parts are left out"
+    ]
+    again = AudioLoop(path)
+    assert np.array_equal(again.read(0, SAMPLE_RATE), found.read(0, SAMPLE_RATE))
+
+
+def test_tags_of_any_encoding_and_playlists(tmp_path: Path):
+    path = write_sound(tmp_path / "a.wav")
+    title = "Café".encode("latin-1") + b"\0\0\0\0"
+    tags = b"INFOINAM" + len(title).to_bytes(4, "little") + title
+    data = path.read_bytes() + b"LIST" + len(tags).to_bytes(4, "little") + tags
+    path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    assert AudioLoop(path).read(0, 4800).any()
+    names = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{path}\n#EXT-X-ENDLIST\n"
+    (playlist := tmp_path / "music.mp3").write_text(names)  # names other files
+    with pytest.raises(InvalidOutputError, match=r"audio: .*music\.mp3"):
+        AudioLoop(playlist)
+
+
 def test_containers_without_sound_are_refused(track: AudioTrack):
     with pytest.raises(InvalidOutputError, match="'y4m' takes no sound here: use mp4, mov"):
         create_muxer("y4m", StreamSpec(VIDEO, audio=track))

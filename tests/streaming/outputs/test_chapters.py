@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import av
 import pytest
 
 from sana_stream.streaming import OutputOptions, StreamSpec, VideoFormat
+from sana_stream.streaming.containers.mp4_boxes import children, find, walk
 from sana_stream.streaming.outputs.open import open_output
 
 from ...programs import need
@@ -106,3 +108,22 @@ def test_ffprobe_reads_the_chapters(tmp_path: Path, suffix: str):
     facts = json.loads(found.stdout)
     assert [each["tags"]["title"] for each in facts["chapters"]] == [c[2] for c in CHAPTERS]
     assert float(facts["format"]["duration"]) == pytest.approx(65 / FPS, abs=0.001)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_prompt_that_is_shown_for_weeks_is_a_chapter(tmp_path: Path, suffix: str):
+    start = 800 * 3600 * FPS
+    output = open_output(path := tmp_path / f"a{suffix}", SPEC)
+    for number, (first, prompt) in enumerate([(0, "a red boat"), (start, "night falls")]):
+        output.write(make_block(number, first, 16, prompt))
+    output.close()
+    with path.open("rb") as file:
+        moov = next(part for part in walk(file) if part.kind == "moov")
+        file.seek(moov.content)
+        *_, (_, track) = [
+            each for each in children(file.read(moov.end - moov.content)) if each[0] == "trak"
+        ]
+    unit, length = struct.unpack_from(">IQ", find(track, "mdia", "mdhd"), 20)
+    assert length / unit == start / FPS + 1
+    rows = struct.unpack(">4I", find(track, "mdia", "minf", "stbl", "stts")[8:])
+    assert rows == (1, unit, 1, length - unit)

@@ -24,6 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (None, ("Über den Dächern",), "über-den-dächern.mp4"),
         (None, ("../../etc/passwd",), "etc-passwd.mp4"),
         (None, ("?!",), "sana-stream.mp4"),
+        (None, ("NUL",), "nul-video.mp4"),  # a device of Windows
         (None, ("one " * 40,), "-".join(["one"] * 15) + ".mp4"),
         ("-", (), "sana-stream.mp4"),
         ("stories/night.txt", (), "night.mp4"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,11 @@ from sana_stream.errors import InvalidOutputError
 from sana_stream.streaming import Metadata, OutputOptions, StreamSpec, VideoFormat
 from sana_stream.streaming.ai_mark import DIGITAL_SOURCE_TYPE
 from sana_stream.streaming.outputs.open import open_output
-from sana_stream.streaming.outputs.signing import remove_signature
+from sana_stream.streaming.outputs.signing import is_signed, remove_signature
 
 from ...certificates import check_credentials, write_certificate
 from ...command import run
+from ...interruptions import make_interrupted
 from ...programs import need
 from ..blocks import FPS, HEIGHT, WIDTH, blocks, pour
 
@@ -91,6 +93,19 @@ def test_complete_signed_file_stays_signed(tmp_path: Path, certificate: Path):
     assert len(path.read_bytes()) < len(before)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes are those of POSIX")
+def test_signing_keeps_links_and_permissions(tmp_path: Path, certificate: Path):
+    (disk := tmp_path / "disk").mkdir()
+    (path := tmp_path / "a.mp4").symlink_to(disk / "film.mp4")
+    (disk / "film.mp4").touch(0o640)
+    write(path, count=3, overwrite=True, sign=certificate)
+    for count in (49, 65):  # signed, then resumed without its old signature
+        assert path.is_symlink()
+        assert (disk / "film.mp4").stat().st_mode & 0o777 == 0o640
+        check_credentials(disk / "film.mp4", count)
+        write(path, resume_frames=count, sign=certificate)
+
+
 def test_each_file_of_several_is_signed(tmp_path: Path, certificate: Path):
     write(tmp_path / "a.mp4", segment_seconds=1.5, sign=certificate)
     check_credentials(tmp_path / "a-0001.mp4", 33)
@@ -125,6 +140,30 @@ def test_signing_from_the_command_line(tiny: tuple[str, ...], certificate: Path)
     words = ("--prompt", "a fox", "--frames", "9", "--sign", certificate)
     assert run(*words, "--out", "a.mp4", "--out", "a.mkv", *tiny) == 0
     check_credentials(Path("a.mp4"), 9)
+
+
+def test_resuming_without_the_certificate_is_noticed(
+    tiny: tuple[str, ...],
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    message = "it was to be signed and is not now: give --sign again"
+    for signed in (True, False):
+        more = ("--sign", str(certificate)) if signed else ()
+        make_interrupted(monkeypatch, 2, "a.mp4", *more, "--overwrite", *tiny, frames=33)
+        assert is_signed(Path("a.mp4")) == signed
+        shutil.copy("a.mp4", "b.mp4")
+        for name in ("a.ckpt", "a.vtt"):
+            shutil.copy(name, f"b{name[1:]}")
+        capfd.readouterr()
+        assert run("resume", "a.mp4") == 0
+        assert (message in capfd.readouterr().err) == signed
+        assert not is_signed(Path("a.mp4"))
+        if signed:
+            assert run("resume", "b.mp4", "--sign", certificate) == 0
+            assert message not in capfd.readouterr().err
+            check_credentials(Path("b.mp4"), 33)
 
 
 @pytest.mark.parametrize(

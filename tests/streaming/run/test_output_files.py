@@ -109,6 +109,27 @@ def test_input_file_is_not_overwritten(
     assert files() == before
 
 
+def test_input_among_numbered_files_is_not_removed(
+    tiny: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+):
+    words = ("--prompt", "a fox", "--frames", "33")
+    parts = ("--out", "b.mp4", "--segment", "1")
+    assert run(*words, *parts, *tiny) == 0
+    assert run(*words, "--out", "live/a.m3u8", *tiny) == 0
+    os.link("b-0002.mp4", "live/segment000009.m4s")
+    before = files()
+    for given, output in (
+        (("--video", "b-0002.mp4", "--prompt", "a fox"), parts),  # would be removed
+        (("--prompt-file", "b-0002.vtt"), parts),
+        (("--video", "live/segment000009.m4s", "--prompt", "a fox"), ("--out", "live/a.m3u8")),
+    ):
+        assert run(*given, "--frames", "9", *output, "--overwrite", *tiny) == 2
+        assert f"would write over the {'prompt' if '--prompt-file' in given else 'clip'}" in (
+            capfd.readouterr().err
+        )
+        assert files() == before
+
+
 @pytest.mark.parametrize(
     "name", ["50%.mp4", "100%d.mkv", "a:b.mp4", "ü 🎬.mp4", "%.ts", "[x]*.mp4"]
 )

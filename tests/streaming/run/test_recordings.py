@@ -47,6 +47,26 @@ def earlier_recording(folder: Path, number: int, size: int) -> Path:
     return path
 
 
+def test_files_of_any_number_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sana_stream.streaming.run.recordings_index._MOST", 20)
+    made = [earlier_recording(tmp_path, number, 10) for number in range(1, 10)]
+    made[0].unlink()  # a user has removed it
+    index = RecordingIndex(tmp_path)
+    index.claim()
+    assert index.recordings() == made[1:]
+    index.release()
+    made += [earlier_recording(tmp_path, number, 10) for number in range(10, 14)]
+    index.claim()
+    found = index.recordings()
+    assert 8 <= len(found) <= 10
+    assert found == made[-len(found) :]
+    assert all(path.exists() for path in made[1:])
+    assert "the oldest are left in the folder" in caplog.text
+    index.release()
+
+
 def test_oldest_is_deleted_first_and_current_one_never(tmp_path: Path) -> None:
     other = tmp_path / "holiday.mp4"
     other.write_bytes(bytes(1000))

@@ -164,6 +164,25 @@ def test_a_blend_is_repeated(tmp_path: Path) -> None:
     assert files.control(job).drain(17) == PendingChanges("noon", blend=3)
 
 
+def test_many_long_stories_do_not_fill_the_file(tmp_path: Path) -> None:
+    before = JobFiles(tmp_path)
+    job = JobQueue(store=before).submit({"story": "a red boat"})
+    before.begin(job, tmp_path / "stream-0001.mp4")
+    control = before.control(job)
+    prompt = "\u96e8" * 3900
+    for frame in range(1, 16):
+        cues = [ScheduledPrompt(time, f"{frame}{prompt}") for time in range(frame, frame + 200)]
+        control.replace_story(cues)
+        control.drain(frame)
+    (file,) = tmp_path.glob("*.job.json")
+    assert file.stat().st_size < 16 << 20
+    files = JobFiles(tmp_path)
+    assert files.load() == [job]
+    found = files.control(job).drain(15).story
+    assert found is not None
+    assert found[0].prompt == f"15{prompt}"
+
+
 def test_pictures_of_a_stream_are_limited(tmp_path: Path) -> None:
     before = JobFiles(tmp_path)
     job = JobQueue(store=before).submit({"story": "a red boat"})
