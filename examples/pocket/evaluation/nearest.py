@@ -1,16 +1,13 @@
 """Distance of a frame to the rendered world: errors against the nearest frame that can be drawn.
 
-The world is small enough for an exhaustive search over phases, layouts and quarters of a second of
-a cycle. Blurred, doubled or incomplete frames are far from all of them.
+The world is small enough for an exhaustive search over phases and quarters of a second of a cycle.
+Blurred, doubled or incomplete frames are far from all of them.
 """
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 
-from storybook.land import LAYOUTS
 from storybook.motion import CYCLE, PHASES, Path
 from storybook.scenes import SceneRenderer
 from storybook.world import Scene
@@ -26,8 +23,8 @@ def nearest(frame: np.ndarray, scene: Scene) -> tuple[float, float]:
     """
     values = frame.astype(np.float32) / 255
     errors = []
-    for phase, layout in product(PHASES, range(LAYOUTS)):
-        renderer = SceneRenderer(scene, Path(phase), layout)
+    for phase in PHASES.values():
+        renderer = SceneRenderer(scene, Path(phase))
         for seconds in QUARTERS:
             truth, mask = renderer.frame(float(seconds))
             error = np.square(values - truth.astype(np.float32) / 255).mean(axis=2)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import cos, pi, sin
 
-import numpy as np
-
-from .world import WIDTH
+from .world import STAGE_WIDTH, Scene
 
 SIZE = {"far": 0.72, "middle": 1.0, "near": 1.2}
-PHASES = (-0.6, 0.0, 0.6)  # start of the swing: left of the middle, in it, or right of it
+PHASES = {"middle": 0.0, "left": -0.9, "right": pi - 0.9}  # of the swing, by where it begins
 CYCLE = 8.0  # seconds; the period of every movement, except clouds, which have two cycles
 
 
@@ -21,7 +19,7 @@ class Path:
     phase: float
 
     def x(self, seconds: float) -> float:
-        return WIDTH * (0.5 + 0.2 * sin(self._angle(seconds)))
+        return STAGE_WIDTH * (0.5 + 0.2 * sin(self._angle(seconds)))
 
     def facing(self, seconds: float) -> float:
         """Direction in [-1, 1]; the figure is narrow for a moment while it turns."""
@@ -32,9 +30,9 @@ class Path:
         return self.phase + turns(1, seconds)
 
 
-def draw_path(rng: np.random.Generator) -> Path:
-    """Choose a random path; it begins by moving right."""
-    return Path(float(rng.choice(PHASES)))
+def path_of(scene: Scene) -> Path:
+    """Return the path that the scene's labels name; from the middle, a subject moves right."""
+    return Path(PHASES[scene.side])
 
 
 def turns(count: int, seconds: float) -> float:
@@ -43,7 +41,7 @@ def turns(count: int, seconds: float) -> float:
 
 
 def height_and_tilt(subject: str, seconds: float) -> tuple[float, float]:
-    """Height of the subject's origin in frame pixels from the top, and its tilt in radians."""
+    """Height of the subject's origin in units from the top, and its tilt in radians."""
     if subject == "balloon":
         return 48 + 9 * cos(turns(1, seconds)), 0.05 * sin(turns(2, seconds))
     if subject == "kite":
