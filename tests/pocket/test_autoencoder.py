@@ -83,8 +83,9 @@ def test_encoder_moves_frames_to_its_device(weights: dict[str, Tensor]) -> None:
 
 
 def test_training_changes_decoder_only_and_resumes(
-    tmp_path: Path, weights: dict[str, Tensor]
+    tmp_path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(autoencoder, "CLIPS", 2)
     torch.save(weights, tmp_path / "encoder.pt")
     autoencoder.train(tmp_path, minutes=0.001)
     state = torch.load(tmp_path / "autoencoder.pt", weights_only=False)

@@ -11,7 +11,7 @@ from storybook.captions import caption
 from storybook.scenes import draw_clip
 from storybook.world import FPS, Scene, change_scene, draw_scene
 
-from .doubles import DoubleDetector, detector_figures
+from .doubles import SubjectFinder, detector_figures
 from .nearest import nearest
 from .probe import Probe, accuracy
 
@@ -78,7 +78,7 @@ def word_figures(engine: Engine, probe: Probe, count: int, seed: int = 70) -> Fi
 
 
 def double_figures(
-    engine: Engine, detector: DoubleDetector, count: int, blocks: int = 8, seed: int = 80
+    engine: Engine, finder: SubjectFinder, count: int, blocks: int = 8, seed: int = 80
 ) -> tuple[Figures, np.ndarray | None]:
     """Share of frames with a doubled subject, from a stream's first on; and a sheet of them.
 
@@ -90,11 +90,11 @@ def double_figures(
         session = engine.session(caption(draw_scene(rng), rng, full=True), seed=i)
         for _, block in zip(range(blocks), session, strict=False):
             frames = block.frames[:: FPS // 4]
-            found = detector.doubled(frames)
+            found = finder.doubled(frames)
             (later if block.index else first).extend(found)
             kept.extend(frames[found])
     figures = {
-        **detector_figures(detector),
+        **detector_figures(finder),
         "first block, doubled": float(np.mean(first)),
         f"blocks 2 to {blocks}, doubled": float(np.mean(later)),
     }

@@ -55,7 +55,7 @@ def convolutions() -> nn.Sequential:
 
 def prepare(frames: np.ndarray) -> Tensor:
     """Convert frames uint8 (n, H, W, 3) to the probe's input."""
-    x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = torch.tensor(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
     return F.interpolate(x, (64, 112), mode="area")
 
 

@@ -47,6 +47,7 @@ SUBJECT = 10.0  # additional weight of the subject's pixels
 SQUARES = 12.0  # weight of the squared error relative to the absolute one
 LONG, SHORT = 33, 17
 CROP = (HEIGHT // 2, WIDTH // 2)
+CLIPS = 72  # rendered at a time, to crop from
 SKELETON = 0.04  # share of the time for the decoder without residual branches
 WHOLE = 0.6  # share of the rest after which whole frames replace crops
 
@@ -62,7 +63,7 @@ class Batch:
 class Pool:
     """Rendered clips, one of which is replaced at every third batch; batches are crops."""
 
-    def __init__(self, seed: int, device: str, size: int = 72) -> None:
+    def __init__(self, seed: int, device: str, size: int) -> None:
         self.device, self.batches = device, 0
         self.rng = np.random.default_rng(seed)
         self.clips = [self._render() for _ in range(size)]
@@ -222,7 +223,7 @@ def _train(
         optimizer.load(state["optimizer"])
     if not run.has_time:
         return
-    pool = Pool(seed + run.steps, str(vae.quant_conv.weight.device))
+    pool = Pool(seed + run.steps, str(vae.quant_conv.weight.device), CLIPS)
     mean: float | None = None
     while run.has_time:
         batch = pool.batch(*shape(run))
