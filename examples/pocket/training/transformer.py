@@ -45,7 +45,7 @@ class Plan:
 
     def further(self) -> Plan:
         """Return the plan for trained weights: longer clips sooner, lower rates."""
-        return replace(self, picture_until=0.15, short_until=0.4, short_every=3, rate=0.5)
+        return replace(self, picture_until=0.1, short_until=0.25, short_every=3, rate=0.5)
 
     def kind(self, share: float, steps: int) -> str:
         """Return the kind of the next step."""
