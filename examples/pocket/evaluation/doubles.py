@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from storybook.motion import Path as Swing
-from storybook.motion import path_of
 from storybook.scenes import SceneRenderer
 from storybook.world import HEIGHT, WIDTH, draw_scene
 
@@ -87,7 +86,7 @@ class SubjectFinder(nn.Module):
 def single_and_double(renderer: SceneRenderer, rng: np.random.Generator) -> tuple[Example, Example]:
     """Render a frame of a scene, and one in which its subject is doubled."""
     seconds = float(rng.uniform(0, 16))
-    renderer.path = path_of(renderer.scene) if rng.random() < 0.5 else _any_swing(rng)
+    renderer.path = Swing() if rng.random() < 0.5 else _any_swing(rng)
     first, mask = renderer.frame(seconds)
     middle, width = _middle(mask)
     other, moment, there = middle, seconds, mask

@@ -1,6 +1,6 @@
 """Distance of a frame to the rendered world: errors against the nearest frame that can be drawn.
 
-The world is small enough for an exhaustive search over phases and quarters of a second of a cycle.
+The world is small enough for an exhaustive search over the quarters of a second of two cycles.
 Blurred, doubled or incomplete frames are far from all of them.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from storybook.motion import CYCLE, PHASES, Path
+from storybook.motion import CYCLE
 from storybook.scenes import SceneRenderer
 from storybook.world import Scene
 
@@ -23,10 +23,9 @@ def nearest(frame: np.ndarray, scene: Scene) -> tuple[float, float]:
     """
     values = frame.astype(np.float32) / 255
     errors = []
-    for phase in PHASES.values():
-        renderer = SceneRenderer(scene, Path(phase))
-        for seconds in QUARTERS:
-            truth, mask = renderer.frame(float(seconds))
-            error = np.square(values - truth.astype(np.float32) / 255).mean(axis=2)
-            errors.append((float(error.mean()), float(error[mask > 128].mean())))
+    renderer = SceneRenderer(scene)
+    for seconds in QUARTERS:
+        truth, mask = renderer.frame(float(seconds))
+        error = np.square(values - truth.astype(np.float32) / 255).mean(axis=2)
+        errors.append((float(error.mean()), float(error[mask > 128].mean())))
     return min(errors, key=sum)

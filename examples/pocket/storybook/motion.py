@@ -1,22 +1,26 @@
-"""Position of a subject over time: always inside the frame, mirrored when it turns."""
+"""Position of a subject over time: always inside the frame, mirrored when it turns.
+
+Streams begin at whole seconds of a cycle, and blocks last a second. Thus a block shows one of eight
+moments of a subject's movement (of two cycles, where there are clouds), and its past shows which.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, pi, sin
 
-from .world import STAGE_WIDTH, Scene
+from .world import STAGE_WIDTH
 
 SIZE = {"far": 0.72, "middle": 1.0, "near": 1.2}
-PHASES = {"middle": 0.0, "left": -0.9, "right": pi - 0.9}  # of the swing, by where it begins
 CYCLE = 8.0  # seconds; the period of every movement, except clouds, which have two cycles
+BEGINNINGS = {"middle": 0.0, "left": 7.0, "right": 3.0}  # seconds, by where the subject begins
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A swing about the middle: phase 0 moves right, phase pi moves left."""
+    """A swing about the middle, which begins there and moves right if its phase is zero."""
 
-    phase: float
+    phase: float = 0.0
 
     def x(self, seconds: float) -> float:
         return STAGE_WIDTH * (0.5 + 0.2 * sin(self._angle(seconds)))
@@ -28,11 +32,6 @@ class Path:
 
     def _angle(self, seconds: float) -> float:
         return self.phase + turns(1, seconds)
-
-
-def path_of(scene: Scene) -> Path:
-    """Return the path that the scene's labels name; from the middle, a subject moves right."""
-    return Path(PHASES[scene.side])
 
 
 def turns(count: int, seconds: float) -> float:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from .creatures import draw_bird, draw_fox, draw_kite
 from .land import REDUCED, SCALE, draw_land, water_line
 from .light import SUBJECT_RGB, light_of
-from .motion import SIZE, Path, height_and_tilt, path_of
+from .motion import BEGINNINGS, SIZE, Path, height_and_tilt
 from .pen import Pen
 from .sky import (
     CLOUD_BOTTOM,
@@ -25,7 +25,7 @@ from .subjects import draw_balloon, draw_boat, draw_train
 from .world import FPS, HEIGHT, WIDTH, Scene
 
 # A blur: an autoencoder spends more on edges of one pixel than on the areas inside them.
-SOFT = ImageFilter.BoxBlur(1)
+SOFT = ImageFilter.BoxBlur(1.5)
 
 _DRAW = {
     "balloon": draw_balloon,
@@ -51,8 +51,8 @@ class SceneRenderer:
     """Renderer of one scene, frame by frame; still layers are drawn once."""
 
     def __init__(self, scene: Scene, path: Path | None = None) -> None:
-        """`path` replaces the one that the labels name."""
-        self.scene, self.path = scene, path or path_of(scene)
+        """`path` replaces the swing of the world, which the evaluation needs."""
+        self.scene, self.path = scene, path or Path()
         self.light = light_of(scene.time, scene.weather)
         sky = draw_sky(scene.time, scene.weather, self.light)
         self.cloud = draw_cloud(self.light, scene.weather)
@@ -63,7 +63,10 @@ class SceneRenderer:
         self.background = sky
 
     def frame(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """Render a frame uint8 (H, W, 3) and its mask uint8 (H, W)."""
+        """Render a frame uint8 (H, W, 3) and its mask uint8 (H, W).
+
+        `seconds` count from the beginning of the cycle, not of a stream.
+        """
         scene = self.scene
         canvas = self.background.copy()
         if CLOUDS[scene.weather]:
@@ -108,18 +111,19 @@ def draw_clip(
 ) -> Clip:
     """Render a clip of `frames` frames; scene k fades in over `dissolve` frames from `starts[k]`.
 
-    All scenes follow `path`, or that of the first scene. The clip begins `offset` seconds after the
-    beginning of the scene's movements.
+    The clip begins `offset` seconds after a stream of the first scene; the later scenes go on with
+    its movements.
     """
-    renderers = [SceneRenderer(scene, path or path_of(scenes[0])) for scene in scenes]
+    begin = offset + BEGINNINGS[scenes[0].side]
+    renderers = [SceneRenderer(scene, path) for scene in scenes]
     drawn = np.empty((frames, HEIGHT, WIDTH, 3), np.uint8)
     masks = np.empty((frames, HEIGHT, WIDTH), np.uint8)
     for t in range(frames):
         current = max(k for k, start in enumerate(starts) if start <= t)
-        frame, mask = renderers[current].frame(offset + t / FPS)
+        frame, mask = renderers[current].frame(begin + t / FPS)
         share = (t - starts[current] + 1) / dissolve
         if current and share < 1:
-            old, old_mask = renderers[current - 1].frame(offset + t / FPS)
+            old, old_mask = renderers[current - 1].frame(begin + t / FPS)
             frame, mask = _mix(old, frame, share), _mix(old_mask, mask, share)
         drawn[t], masks[t] = frame, mask
     return Clip(drawn, masks, scenes, starts)

@@ -16,7 +16,6 @@ from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.layers import AttentionBlock, ResidualBlock, RMSNorm
 from sana_stream.models.vae.wan import Upsample, WanVAE
 from storybook.motion import Path as Swing
-from storybook.motion import path_of
 from storybook.scenes import Clip, draw_clip
 from storybook.world import HEIGHT, WIDTH, change_scene, draw_scene
 
@@ -42,7 +41,7 @@ CONFIG = WanVAEConfig(
     patch_size=FOLD,
 )
 Encode = Callable[[Tensor], tuple[Tensor, object]]  # frames (B, 3, T, H, W) to latents first
-NOISE = 0.1  # maximal noise added to latents, so that neighbouring latents decode similarly
+NOISE = 0.2  # maximal noise added to latents, for those of the transformer are not exact
 SUBJECT = 10.0  # additional weight of the subject's pixels
 SQUARES = 12.0  # weight of the squared error relative to the absolute one
 LONG, SHORT = 33, 17
@@ -83,12 +82,13 @@ class Pool:
     def _render(self) -> Clip:
         rng = self.rng
         scene = draw_scene(rng, held_out=rng.random() < 0.05)
-        path = Swing(float(rng.uniform(0, 2 * pi))) if rng.random() < 0.25 else path_of(scene)
+        path = Swing(float(rng.uniform(0, 2 * pi))) if rng.random() < 0.25 else None
         if rng.random() < 0.3:
             scenes, starts = (scene, change_scene(scene, rng)), (0, int(rng.integers(4, 17)))
         else:
             scenes, starts = (scene,), (0,)
-        return draw_clip(scenes, starts, LONG, path, offset=float(rng.uniform(0, 16)))
+        offset = float(rng.uniform(0, 16) if path else rng.integers(16))  # or as in streams
+        return draw_clip(scenes, starts, LONG, path, offset=offset)
 
     def _cut(self, frames: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         rng, (height, width) = self.rng, size
@@ -229,7 +229,7 @@ def _train(
         batch = pool.batch(*shape(run))
         with torch.no_grad():
             z, _ = encode(batch.frames)
-        spread = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=z.device)
+        spread = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=z.device).square()
         decoded, _ = decode(z + spread * torch.randn_like(z), clamp=False)
         loss = loss_of(decoded, batch)
         loss.backward()
