@@ -31,7 +31,7 @@ def test_opening_example_makes_the_stated_blocks(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     starts = [int(line.split()[0]) for line in lines]
     assert starts == [0, 17, 33, 49]
-    assert all("128, 224, 3)" in line for line in lines)
+    assert all("256, 448, 3)" in line for line in lines)
     boat, balloon = "a red boat on the sea at sunset", "a yellow balloon over the hills at night"
     assert [line.endswith(balloon) for line in lines] == [False, False, True, True]
     assert all(line.endswith(boat) for line in lines[:2])

@@ -15,11 +15,15 @@ import torch
 from PIL import Image
 
 from evaluation import measures
+from evaluation.doubles import load_detector
 from evaluation.probe import Probe, accuracy, load_probe, rendered
 from sana_stream import Engine
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("autoencoder", "probe", "prompts", "nearest", "switches", "drift", "constant")
+PARTS = (
+    *("autoencoder", "probe", "prompts", "words", "doubles", "nearest", "switches", "drift"),
+    "constant",
+)
 CONSTANT = "a red balloon floats over the hills by day under a clear sky"
 
 
@@ -30,7 +34,7 @@ def main() -> None:
     engine = Engine.load(args.model)
     probe = load_probe(args.out / "probe.pt")
     for part in PARTS if args.part == "all" else (args.part,):
-        figures, image = _measure(part, engine, probe, args.quick)
+        figures, image = _measure(part, engine, probe, args.quick, args.out)
         print(f"{part}:")
         for name, value in figures.items():
             print(f"  {name:34} {value:.3f}")
@@ -40,7 +44,7 @@ def main() -> None:
 
 
 def _measure(
-    part: str, engine: Engine, probe: Probe, quick: bool
+    part: str, engine: Engine, probe: Probe, quick: bool, out: Path
 ) -> tuple[measures.Figures, np.ndarray | None]:
     if part == "autoencoder":
         return measures.autoencoder_figures(engine, 12 if quick else 60)
@@ -49,6 +53,11 @@ def _measure(
         return accuracy(probe.read(frames), scenes), None
     if part == "prompts":
         return measures.prompt_figures(engine, probe, *((40, 4) if quick else (200, 8)))
+    if part == "words":
+        return measures.word_figures(engine, probe, 40 if quick else 200), None
+    if part == "doubles":
+        detector = load_detector(out / "doubles.pt")
+        return measures.double_figures(engine, detector, *((20, 4) if quick else (100, 8)))
     if part == "nearest":
         return measures.nearest_figures(engine, 10 if quick else 40), None
     if part == "switches":

@@ -34,7 +34,7 @@ def main() -> None:
     common = (args.device, args.seed, args.compile)
     if args.stage in ("autoencoder", "all"):
         share = AUTOENCODER_SHARE if args.stage == "all" else 1
-        autoencoder.train(args.work, share * args.minutes, *common)
+        autoencoder.train(args.work, share * args.minutes, *common, args.begin_smaller)
     if args.stage in ("transformer", "all"):
         share = 1 - AUTOENCODER_SHARE if args.stage == "all" else 1
         plan = CPU if args.device == "cpu" else GPU
@@ -66,6 +66,12 @@ def _arguments() -> argparse.Namespace:
         type=Path,
         metavar="FOLDER",
         help="a model to fine-tune: its weights, longer clips from the start, lower rates",
+    )
+    parser.add_argument(
+        "--begin-smaller",
+        type=Path,
+        metavar="FOLDER",
+        help="a model of half the height and width whose autoencoder is enlarged",
     )
     parser.add_argument("--compile", action="store_true", help="compile layers: a slower start")
     parser.add_argument("--work", type=Path, default=ROOT / ".work" / "pocket")

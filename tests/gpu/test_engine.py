@@ -104,7 +104,7 @@ def test_suspect_cudnn_is_compared_when_a_model_is_loaded(
     with fake_cuda():
         engine_of(SHAPES["pocket"], DEVICE, dtype)
     kind = torch.bfloat16
-    assert calls == ([(48, 8, 32, 56, kind, DEVICE)] if checked else [])
+    assert calls == ([(32, 8, 32, 56, kind, DEVICE)] if checked else [])
 
 
 @pytest.mark.parametrize("frame", [None, 0, 4, 8])

@@ -76,15 +76,16 @@ def test_shortened_encoder_equals_full_encoder(weights: dict[str, Tensor], batch
 
 
 def test_encoder_moves_frames_to_its_device(weights: dict[str, Tensor]) -> None:
-    frames = torch.zeros(1, 3, 5, 32, 48)
+    frames = torch.zeros(1, 3, 5, 64, 96)
     latents, _ = autoencoder.encoder(weights, "meta")(frames)
     assert latents.device.type == "meta"
     assert latents.shape == (1, autoencoder.CHANNELS, 2, 2, 3)
 
 
 def test_training_changes_decoder_only_and_resumes(
-    tmp_path: Path, weights: dict[str, Tensor]
+    tmp_path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(autoencoder, "CLIPS", 2)
     torch.save(weights, tmp_path / "encoder.pt")
     autoencoder.train(tmp_path, minutes=0.001)
     state = torch.load(tmp_path / "autoencoder.pt", weights_only=False)
@@ -108,13 +109,13 @@ def _best_linear(z: Tensor, frames: Tensor) -> Tensor:
 
 def _cells(frames: Tensor) -> Tensor:
     b, _, t, h, w = frames[:, :, 1:].shape
-    cells = frames[:, :, 1:].reshape(b, 3, t // 4, 4, h // 16, 16, w // 16, 16)
+    cells = frames[:, :, 1:].reshape(b, 3, t // 4, 4, h // 32, 32, w // 32, 32)
     return cells.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(0, 3)
 
 
 def _unfold(cells: Tensor, frames: Tensor) -> Tensor:
     b, _, t, h, w = frames[:, :, 1:].shape
-    cells = cells.view(b, t // 4, h // 16, w // 16, 3, 4, 16, 16)
+    cells = cells.view(b, t // 4, h // 32, w // 32, 3, 4, 32, 32)
     later = cells.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(b, 3, t, h, w)
     return torch.cat((frames[:, :, :1], later), 2)
 

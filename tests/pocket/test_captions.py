@@ -13,9 +13,10 @@ from storybook.words import (
     SUBJECT_WORDS,
     TIME_WORDS,
     WEATHER_WORDS,
+    synonyms,
     vocabulary,
 )
-from storybook.world import ATTRIBUTES, draw_scene
+from storybook.world import ATTRIBUTES, completed, draw_scene
 from training.text import build_tokenizer
 
 TABLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -43,6 +44,25 @@ def test_full_caption_names_every_attribute() -> None:
             phrases = TABLES[name][getattr(scene, name)]
             heads = [p.split(" ", 1)[-1] for p in phrases]  # lists drop a leading preposition
             assert any(f" {p} " in text for p in (*phrases, *heads)), (name, scene, text)
+
+
+def test_captions_of_few_words_leave_out_what_follows_from_the_rest() -> None:
+    rng = np.random.default_rng(2)
+    seen = {"boat": 0, "none": 0}
+    for _ in range(400):
+        scene = completed({"place": "sea", "time": "night"})
+        text = f" {caption(scene, rng)} "
+        named = any(f" {p} " in text for p in SUBJECT_WORDS["boat"])
+        assert named or any(f" {p} " in text for p in PLACE_WORDS["sea"]), text
+        seen["boat" if named else "none"] += 1
+    assert min(seen.values()) > 50
+
+
+def test_synonyms_name_one_value() -> None:
+    words = synonyms()
+    wanted = {"ship": "boat", "beach": "sea", "city": "town", "evening": "sunset"}
+    assert {word: words[word] for word in wanted} == wanted
+    assert not {"a", "the", ",", "with", "on"} & set(words)
 
 
 def test_caption_uses_vocabulary_only() -> None:

@@ -20,21 +20,21 @@ def two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUARTERS", np.arange(0, 2, 0.5))
 
 
-def _drawn(phase: float, seconds: float) -> np.ndarray:
-    return SceneRenderer(SCENE, Path(phase), 1).frame(seconds)[0]
+def _drawn(seconds: float, phase: float = 0.0) -> np.ndarray:
+    return SceneRenderer(SCENE, Path(phase)).frame(seconds)[0]
 
 
 def test_nearest_of_rendered_frame_is_zero() -> None:
-    assert nearest(_drawn(0.6, 1.5), SCENE) == (0.0, 0.0)
+    assert nearest(_drawn(1.5), SCENE) == (0.0, 0.0)
 
 
 def test_nearest_of_blurred_frame_is_larger_inside_subject() -> None:
-    soft = Image.fromarray(_drawn(0.6, 1.5)).filter(ImageFilter.GaussianBlur(3))
+    soft = Image.fromarray(_drawn(1.5)).filter(ImageFilter.GaussianBlur(6))
     overall, inside = nearest(np.asarray(soft), SCENE)
     assert 0 < overall < inside
 
 
 def test_nearest_of_doubled_subject_is_large() -> None:
-    left, right = (_drawn(phase, 0).astype(float) for phase in (-0.6, 0.6))
+    left, right = (_drawn(0, phase).astype(float) for phase in (-0.9, 0.0))
     doubled = ((left + right) / 2).astype(np.uint8)
     assert nearest(doubled, SCENE)[1] > 0.01

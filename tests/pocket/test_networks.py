@@ -34,6 +34,20 @@ def test_begin_with_copies_weights_and_matches_words(tmp_path: Path) -> None:
     assert torch.equal(copied[others], given[others])
 
 
+def test_new_word_begins_as_the_word_it_is_a_synonym_of(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = {k: torch.randn_like(v) for k, v in Networks().named_parameters()}
+    export(tmp_path, _autoencoder(), weights, trained_blocks=3)
+    file = tmp_path / "tokenizer" / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["vocab"]["zorblax"] = tokenizer["model"]["vocab"].pop("yacht")
+    file.write_text(json.dumps(tokenizer))
+    new = Networks()
+    new.begin_with(tmp_path)
+    words, copied = new.tokenizer.get_vocab(), new.text.get_parameter(WORDS)
+    assert torch.equal(copied[words["yacht"]], copied[words["boat"]])
+
+
 def test_begin_with_skips_weights_of_another_shape(tmp_path: Path) -> None:
     torch.manual_seed(0)
     old = {k: torch.randn_like(v) for k, v in Networks().named_parameters()}

@@ -12,7 +12,7 @@ from training.blocks import Layout, RowCaptions
 from training.clips import LatentClip
 from training.networks import CONFIG, Networks
 from training.optimizer import Optimizer
-from training.step import AT_TIMESTEPS, GUIDED, TIMESTEPS, Captions, Step, _weights
+from training.step import AT_TIMESTEPS, TIMESTEPS, Captions, Step, _weights
 
 BLOCKS, FRAMES = 3, 13
 RED = Scene("day", "sea", "clear", "boat", "red")
@@ -43,10 +43,9 @@ def test_noise_levels_are_mostly_stream_timesteps(step: Step) -> None:
 
 
 def test_block_before_switch_is_committed_under_new_caption(step: Step) -> None:
-    step.rng = np.random.default_rng(1)  # with this seed no caption is empty
-    captions, scenes = step._captions([_clip(RED), _clip(RED, BLUE, switch=2)], 0.0)
+    captions, scenes = step._captions([_clip(RED), _clip(RED, BLUE, switch=2)])
     assert scenes == [RED, RED, BLUE]
-    assert len(captions.embeds) == 4  # and the empty one
+    assert len(captions.embeds) == 3
     which = captions.obeyed(step.layouts[BLOCKS]).which
     clean, noisy = [5, 4], [4, 4]  # latent frames of the blocks of each kind
     assert which[0].tolist() == [0] * sum(clean + 2 * noisy)
@@ -84,26 +83,7 @@ def test_rollout_of_exact_model_reproduces_the_past(
     assert second == pytest.approx(levels)
 
 
-def test_guidance_points_away_from_empty_caption(
-    step: Step, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[RowCaptions] = []
-
-    def plain(_clean: object, noisy: Tensor, _sigma: object, words: RowCaptions, _layout: Layout):
-        calls.append(words)
-        return torch.full_like(noisy, 2.0)
-
-    monkeypatch.setattr(step, "_velocities", plain)
-    predicted, sigma = torch.full((2, 3, FRAMES, 2, 4), 5.0), torch.ones(2, FRAMES)
-    layout = step.layouts[BLOCKS]
-    captions = _captions().obeyed(layout)
-    added = step._guidance(predicted, predicted, predicted, sigma, captions, layout)
-    assert calls[0].which.unique().tolist() == [2]  # the last caption, which is empty
-    torch.testing.assert_close(added, torch.full_like(predicted, 3 * GUIDED))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.9])
-def test_training_steps_lower_the_loss(share: float) -> None:
+def test_training_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
     networks = Networks()
     step = Step(networks, np.random.default_rng(0), BLOCKS)
@@ -111,15 +91,15 @@ def test_training_steps_lower_the_loss(share: float) -> None:
     optimizer = Optimizer(networks, names)
     clips = [_clip(RED), _clip(RED, BLUE, switch=2)]
     losses = []
-    for _ in range(24):
-        loss = step.loss(clips, share)
+    for _ in range(16):
+        loss = step.loss(clips)
         loss.backward()
         optimizer.step(1.0)
         losses.append(float(loss.detach()))
-    assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
+    assert np.mean(losses[-4:]) < 0.93 * np.mean(losses[:4])
 
 
 def _captions() -> Captions:
-    """Create captions of two clips without a switch; the last caption is the empty one."""
+    """Create captions of two clips without a switch."""
     which = torch.tensor([[0], [1]])
-    return Captions(torch.randn(3, 5, 8), torch.ones(3, 5), which, torch.full((2, 1), 10**6))
+    return Captions(torch.randn(2, 5, 8), torch.ones(2, 5), which, torch.full((2, 1), 10**6))

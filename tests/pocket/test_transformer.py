@@ -18,7 +18,7 @@ SMALL = Kind(batch=2, first=2, grow=0)
 def encode(frames: torch.Tensor) -> tuple[torch.Tensor, None]:
     """Encode frames to latents that all equal their mean."""
     batch, _, count, height, width = frames.shape
-    shape = (batch, CONFIG.in_channels, 1 + (count - 1) // 4, height // 16, width // 16)
+    shape = (batch, CONFIG.in_channels, 1 + (count - 1) // 4, height // 32, width // 32)
     return frames.mean().expand(shape), None
 
 
@@ -30,9 +30,10 @@ def test_plan_orders_pictures_blocks_and_longer_clips() -> None:
     assert late == ["short", "long", "long", "long"] * 2
 
 
-def test_plan_further_starts_with_blocks_at_lower_rates() -> None:
+def test_plan_further_has_longer_clips_sooner_at_lower_rates() -> None:
     plan = Plan().further()
-    assert [plan.kind(0.0, step) for step in range(5)] == ["short", *["long"] * 4]
+    assert plan.picture_until < Plan().picture_until
+    assert [plan.kind(0.5, step) for step in range(3)] == ["short", "long", "long"]
     assert 0 < plan.rate < Plan().rate
 
 
@@ -42,7 +43,7 @@ def test_clip_pool_generates_clips_of_given_blocks() -> None:
         pool.grow()
         (clip,) = pool.clips
         assert clip.blocks == blocks
-        assert clip.latents.shape == (CONFIG.in_channels, frames, HEIGHT // 16, WIDTH // 16)
+        assert clip.latents.shape == (CONFIG.in_channels, frames, HEIGHT // 32, WIDTH // 32)
         assert clip.mask.shape == clip.latents.shape[1:]
 
 

@@ -8,10 +8,10 @@ import torch
 from sana_stream import Engine
 from sana_stream.models.vae.wan import WanVAE
 from storybook.captions import caption
-from storybook.motion import draw_path
 from storybook.scenes import draw_clip
 from storybook.world import FPS, Scene, change_scene, draw_scene
 
+from .doubles import SubjectFinder, detector_figures
 from .nearest import nearest
 from .probe import Probe, accuracy
 
@@ -27,7 +27,7 @@ def autoencoder_figures(engine: Engine, clips: int, seed: int = 20) -> tuple[Fig
     errors, inside, rows = [], [], []
     for i in range(clips):
         scene = draw_scene(rng, held_out=i % 6 == 0)
-        clip = draw_clip((scene,), (0,), 49, draw_path(rng), int(rng.integers(3)))
+        clip = draw_clip((scene,), (0,), 49)
         x = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
         y, _ = vae.decode(vae.encode(x)[0])
         error = ((x - y) / 2).square()
@@ -64,6 +64,41 @@ def prompt_figures(
         held = accuracy(read[::4], scenes[::4])
         figures |= {f"{name}, unseen pairs: {k}": held[k] for k in ("subject", "colour")}
     return figures, sheet([np.concatenate(pair, axis=1) for pair in zip(first, last, strict=True)])
+
+
+def word_figures(engine: Engine, probe: Probe, count: int, seed: int = 70) -> Figures:
+    """Accuracy of the first block on prompts of few words, some of them unknown."""
+    rng = np.random.default_rng(seed)
+    scenes = [draw_scene(rng, sparse=1.0) for _ in range(count)]
+    frames = [
+        next(iter(engine.session(caption(scene, rng), seed=i))).frames[-1]
+        for i, scene in enumerate(scenes)
+    ]
+    return accuracy(probe.read(np.stack(frames)), scenes)
+
+
+def double_figures(
+    engine: Engine, finder: SubjectFinder, count: int, blocks: int = 8, seed: int = 80
+) -> tuple[Figures, np.ndarray | None]:
+    """Share of frames with a doubled subject, from a stream's first on; and a sheet of them.
+
+    Four frames a second are looked at.
+    """
+    rng = np.random.default_rng(seed)
+    first, later, kept = [], [], []
+    for i in range(count):
+        session = engine.session(caption(draw_scene(rng), rng, full=True), seed=i)
+        for _, block in zip(range(blocks), session, strict=False):
+            frames = block.frames[:: FPS // 4]
+            found = finder.doubled(frames)
+            (later if block.index else first).extend(found)
+            kept.extend(frames[found])
+    figures = {
+        **detector_figures(finder),
+        "first block, doubled": float(np.mean(first)),
+        f"blocks 2 to {blocks}, doubled": float(np.mean(later)),
+    }
+    return figures, sheet(kept[:: max(1, len(kept) // 24)]) if kept else None
 
 
 def nearest_figures(engine: Engine, prompts: int, blocks: int = 8, seed: int = 60) -> Figures:

@@ -1,17 +1,14 @@
 """Distance of a frame to the rendered world: errors against the nearest frame that can be drawn.
 
-The world is small enough for an exhaustive search over phases, layouts and quarters of a second of
-a cycle. Blurred, doubled or incomplete frames are far from all of them.
+The world is small enough for an exhaustive search over the quarters of a second of two cycles.
+Blurred, doubled or incomplete frames are far from all of them.
 """
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 
-from storybook.land import LAYOUTS
-from storybook.motion import CYCLE, PHASES, Path
+from storybook.motion import CYCLE
 from storybook.scenes import SceneRenderer
 from storybook.world import Scene
 
@@ -26,10 +23,9 @@ def nearest(frame: np.ndarray, scene: Scene) -> tuple[float, float]:
     """
     values = frame.astype(np.float32) / 255
     errors = []
-    for phase, layout in product(PHASES, range(LAYOUTS)):
-        renderer = SceneRenderer(scene, Path(phase), layout)
-        for seconds in QUARTERS:
-            truth, mask = renderer.frame(float(seconds))
-            error = np.square(values - truth.astype(np.float32) / 255).mean(axis=2)
-            errors.append((float(error.mean()), float(error[mask > 128].mean())))
+    renderer = SceneRenderer(scene)
+    for seconds in QUARTERS:
+        truth, mask = renderer.frame(float(seconds))
+        error = np.square(values - truth.astype(np.float32) / 255).mean(axis=2)
+        errors.append((float(error.mean()), float(error[mask > 128].mean())))
     return min(errors, key=sum)

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from storybook.motion import draw_path
 from storybook.scenes import SceneRenderer
 from storybook.world import ATTRIBUTES, Scene, draw_scene
 
@@ -26,11 +25,7 @@ class Probe(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 24, 48, 96, 128, 128)
-        layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
+        self.features = convolutions()
         self.heads = nn.ModuleDict(
             {name: nn.Linear(128 * 8, len(values)) for name, values in ATTRIBUTES.items()}
         )
@@ -50,9 +45,17 @@ class Probe(nn.Module):
         ]
 
 
+def convolutions() -> nn.Sequential:
+    """Create five convolutions from frames (n, 3, 64, 112) to features (n, 128, 2, 4)."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((3, 24, 48, 96, 128, 128)):
+        layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
 def prepare(frames: np.ndarray) -> Tensor:
     """Convert frames uint8 (n, H, W, 3) to the probe's input."""
-    x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = torch.tensor(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
     return F.interpolate(x, (64, 112), mode="area")
 
 
@@ -76,7 +79,7 @@ def rendered(count: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
     frames, scenes = [], []
     for _ in range(count):
         scene = draw_scene(rng, held_out=rng.random() < 0.17)
-        renderer = SceneRenderer(scene, draw_path(rng), int(rng.integers(3)))
+        renderer = SceneRenderer(scene)
         frames.append(renderer.frame(float(rng.uniform(0, 24)))[0])
         scenes.append(scene)
     return np.stack(frames), scenes
@@ -97,7 +100,7 @@ def load_probe(file: Path, count: int = 6000, rounds: int = 10) -> Probe:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, steps)
     for _ in range(steps):
         pick = torch.randint(len(data), (64,))
-        scores = probe.train()(_augmented(data[pick]))
+        scores = probe.train()(augmented(data[pick]))
         loss = torch.stack(
             [F.cross_entropy(scores[n], truth[n][pick], label_smoothing=0.05) for n in ATTRIBUTES]
         ).sum()
@@ -110,7 +113,7 @@ def load_probe(file: Path, count: int = 6000, rounds: int = 10) -> Probe:
     return probe.eval()
 
 
-def _augmented(x: Tensor) -> Tensor:
+def augmented(x: Tensor) -> Tensor:
     """Blur half of the batch; shift all of it in position and brightness, and add noise."""
     half = len(x) // 2
     small = F.interpolate(x[:half], scale_factor=float(np.random.choice((0.35, 0.5, 0.7))))

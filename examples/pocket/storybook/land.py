@@ -9,21 +9,21 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .light import RGB, Light, shade
-from .world import HEIGHT, WIDTH
+from .world import STAGE_HEIGHT, STAGE_WIDTH, WIDTH
 
-SCALE = 2  # canvas pixels per frame pixel: scenes are drawn large and reduced
+REDUCED = 2  # scenes are drawn larger than frames, and reduced
+SCALE = REDUCED * WIDTH // STAGE_WIDTH  # canvas pixels per unit
 WATER: RGB = (44, 118, 196)
 SAND: RGB = (238, 208, 144)
-LAYOUTS = 3  # few fixed layouts per place, so that the model can learn sharp details
 
 Ridge = Callable[[float], float]
 
 
-def draw_land(place: str, subject: str, time: str, light: Light, layout: int) -> Image.Image:
+def draw_land(place: str, subject: str, time: str, light: Light) -> Image.Image:
     """Draw a place as RGBA canvas, with the water, rails or beach that the subject needs."""
-    image = Image.new("RGBA", (WIDTH * SCALE, HEIGHT * SCALE))
+    image = Image.new("RGBA", (STAGE_WIDTH * SCALE, STAGE_HEIGHT * SCALE))
     pen = ImageDraw.Draw(image)
-    rng = np.random.default_rng(layout)
+    rng = np.random.default_rng(1)  # one layout per place: a caption leaves nothing open
     _PLACES[place](pen, light, rng, time)
     if subject == "boat" and place != "sea":
         _band(pen, 99, 128, light.on_land(WATER))
@@ -36,7 +36,7 @@ def draw_land(place: str, subject: str, time: str, light: Light, layout: int) ->
 
 
 def water_line(place: str, subject: str) -> float | None:
-    """Height at which water begins, in frame pixels from the top, or None."""
+    """Height at which water begins, in units from the top, or None."""
     if place == "sea":
         return 80.0
     return 99.0 if subject == "boat" else None
@@ -91,7 +91,7 @@ def _desert(pen: ImageDraw.ImageDraw, light: Light, rng: np.random.Generator, ti
 
 def _forest(pen: ImageDraw.ImageDraw, light: Light, rng: np.random.Generator, time: str) -> None:
     for base, height, step, tone in ((88, 44, 24, (70, 128, 92)), (98, 38, 31, (40, 96, 64))):
-        for i, x in enumerate(range(-4, WIDTH + 8, step)):
+        for i, x in enumerate(range(-4, STAGE_WIDTH + 8, step)):
             tall = height + 7 * ((i * 7 + int(rng.integers(3))) % 3 - 1)
             for part in range(3):
                 top = base - tall + part * tall * 0.25
@@ -108,7 +108,7 @@ def _forest(pen: ImageDraw.ImageDraw, light: Light, rng: np.random.Generator, ti
 def _town(pen: ImageDraw.ImageDraw, light: Light, rng: np.random.Generator, time: str) -> None:
     lit = (255, 222, 120) if time in ("night", "sunset") else light.on_land((120, 150, 180))
     walls = ((232, 208, 184), (206, 190, 178), (224, 196, 160), (196, 184, 190))
-    for i, x in enumerate(range(-8, WIDTH, 33)):
+    for i, x in enumerate(range(-8, STAGE_WIDTH, 33)):
         top, wall = 66 + 6 * ((i * 5 + int(rng.integers(3))) % 3), light.on_land(walls[i % 4])
         _bar(pen, x, top, x + 31, 100, wall)
         _polygon(
@@ -131,22 +131,22 @@ _PLACES = {
 
 def _rails(pen: ImageDraw.ImageDraw, light: Light) -> None:
     _band(pen, 104, 128, light.on_land((140, 112, 86)))
-    for x in range(0, WIDTH, 16):
+    for x in range(0, STAGE_WIDTH, 16):
         _bar(pen, x, 109, x + 9, 114, light.on_land((96, 70, 50)))
     _band(pen, 106, 108, light.on_land((70, 70, 78)))
 
 
 def _bridge(pen: ImageDraw.ImageDraw, light: Light) -> None:
     stone = light.on_land((168, 150, 132))
-    for x in range(8, WIDTH, 50):
+    for x in range(8, STAGE_WIDTH, 50):
         _bar(pen, x, 108, x + 10, 128, shade(stone, 0.8))
     _band(pen, 106, 113, stone)
     _band(pen, 106, 107, light.on_land((70, 70, 78)))
 
 
-def _ridge(pen: ImageDraw.ImageDraw, ridge: Ridge, fill: RGB, bottom: float = HEIGHT) -> None:
-    edge = [(float(x), ridge(x)) for x in range(0, WIDTH + 4, 4)]
-    _polygon(pen, [*edge, (WIDTH + 4.0, bottom), (0.0, bottom)], fill)
+def _ridge(pen: ImageDraw.ImageDraw, ridge: Ridge, fill: RGB, bottom: float = STAGE_HEIGHT) -> None:
+    edge = [(float(x), ridge(x)) for x in range(0, STAGE_WIDTH + 4, 4)]
+    _polygon(pen, [*edge, (STAGE_WIDTH + 4.0, bottom), (0.0, bottom)], fill)
 
 
 def _polygon(pen: ImageDraw.ImageDraw, points: list[tuple[float, float]], fill: RGB) -> None:
@@ -160,4 +160,4 @@ def _bar(
 
 
 def _band(pen: ImageDraw.ImageDraw, top: float, bottom: float, fill: RGB) -> None:
-    _bar(pen, 0, top, WIDTH, bottom, fill)
+    _bar(pen, 0, top, STAGE_WIDTH, bottom, fill)

@@ -1,27 +1,29 @@
-"""Position of a subject over time: always inside the frame, mirrored when it turns."""
+"""Position of a subject over time: always inside the frame, mirrored when it turns.
+
+Streams begin at whole seconds of a cycle, and blocks last a second. Thus a block shows one of eight
+moments of a subject's movement (of two cycles, where there are clouds), and its past shows which.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, pi, sin
 
-import numpy as np
-
-from .world import WIDTH
+from .world import STAGE_WIDTH
 
 SIZE = {"far": 0.72, "middle": 1.0, "near": 1.2}
-PHASES = (-0.6, 0.0, 0.6)  # start of the swing: left of the middle, in it, or right of it
 CYCLE = 8.0  # seconds; the period of every movement, except clouds, which have two cycles
+BEGINNINGS = {"middle": 0.0, "left": 7.0, "right": 3.0}  # seconds, by where the subject begins
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A swing about the middle: phase 0 moves right, phase pi moves left."""
+    """A swing about the middle, which begins there and moves right if its phase is zero."""
 
-    phase: float
+    phase: float = 0.0
 
     def x(self, seconds: float) -> float:
-        return WIDTH * (0.5 + 0.2 * sin(self._angle(seconds)))
+        return STAGE_WIDTH * (0.5 + 0.2 * sin(self._angle(seconds)))
 
     def facing(self, seconds: float) -> float:
         """Direction in [-1, 1]; the figure is narrow for a moment while it turns."""
@@ -32,18 +34,13 @@ class Path:
         return self.phase + turns(1, seconds)
 
 
-def draw_path(rng: np.random.Generator) -> Path:
-    """Choose a random path; it begins by moving right."""
-    return Path(float(rng.choice(PHASES)))
-
-
 def turns(count: int, seconds: float) -> float:
     """Angle of a movement with `count` periods in a cycle."""
     return 2 * pi * count * seconds / CYCLE
 
 
 def height_and_tilt(subject: str, seconds: float) -> tuple[float, float]:
-    """Height of the subject's origin in frame pixels from the top, and its tilt in radians."""
+    """Height of the subject's origin in units from the top, and its tilt in radians."""
     if subject == "balloon":
         return 48 + 9 * cos(turns(1, seconds)), 0.05 * sin(turns(2, seconds))
     if subject == "kite":

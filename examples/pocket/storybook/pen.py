@@ -7,7 +7,10 @@ from math import cos, pi, sin
 
 from PIL import ImageDraw
 
+from .land import SCALE
 from .light import RGB
+
+RIM_WIDTH = SCALE  # of outlines, in canvas pixels
 
 Point = tuple[float, float]
 _CIRCLE = [(cos(2 * pi * i / 28), sin(2 * pi * i / 28)) for i in range(28)]
@@ -15,7 +18,7 @@ _CIRCLE = [(cos(2 * pi * i / 28), sin(2 * pi * i / 28)) for i in range(28)]
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """A pen in units of frame pixels, y upwards; `facing` in [-1, 1] scales x."""
+    """A pen in units of the stage, y upwards; `facing` in [-1, 1] scales x."""
 
     canvas: ImageDraw.ImageDraw
     mask: ImageDraw.ImageDraw
@@ -32,7 +35,7 @@ class Pen:
 
     def polygon(self, points: list[Point], fill: RGB, outline: RGB | None = None) -> None:
         placed = [self.place(point) for point in points]
-        self.canvas.polygon(placed, fill=fill, outline=outline, width=2)
+        self.canvas.polygon(placed, fill=fill, outline=outline, width=RIM_WIDTH)
         self.mask.polygon(placed, fill=255)
 
     def ellipse(

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from .land import SCALE
 from .light import RGB, Light, rgb
 from .motion import CYCLE, turns
-from .world import HEIGHT, WIDTH
+from .world import STAGE_HEIGHT, STAGE_WIDTH
 
 SUN: dict[str, tuple[float, float, float, RGB]] = {
     "dawn": (46, 62, 13, (255, 246, 200)),
@@ -21,14 +21,15 @@ SUN: dict[str, tuple[float, float, float, RGB]] = {
 }
 RAIN, SNOW = 0.25, 1.0  # period in seconds: a drop reaches the position of the next one
 CLOUD_CYCLE = 2 * CYCLE  # period of the clouds in seconds
+CLOUD_BOTTOM = 50  # no cloud is below it
 CLOUDS = {"clear": 0, "cloudy": 4, "rain": 5, "snow": 4}
 
 
 def draw_sky(time: str, weather: str, light: Light) -> Image.Image:
     """Draw the still part of the sky as RGB canvas; rain and snow hide sun and moon."""
-    rows = np.linspace(0, 1.25, HEIGHT * SCALE).clip(0, 1)[:, None]
+    rows = np.linspace(0, 1.25, STAGE_HEIGHT * SCALE).clip(0, 1)[:, None]
     column = light.top[None] * (1 - rows) + light.bottom[None] * rows
-    pixels = np.repeat(column.clip(0, 255).astype(np.uint8)[:, None], WIDTH * SCALE, axis=1)
+    pixels = np.repeat(column.clip(0, 255).astype(np.uint8)[:, None], STAGE_WIDTH * SCALE, axis=1)
     image = Image.fromarray(pixels)
     pen = ImageDraw.Draw(image)
     if weather in ("clear", "cloudy"):
@@ -38,9 +39,9 @@ def draw_sky(time: str, weather: str, light: Light) -> Image.Image:
     return image
 
 
-def draw_cloud(light: Light, weather: str, layout: int) -> Image.Image:
+def draw_cloud(light: Light, weather: str) -> Image.Image:
     """Draw one RGBA cloud sprite."""
-    rng = np.random.default_rng(100 + layout)
+    rng = np.random.default_rng(101)
     tone = {"rain": 150, "snow": 214, "cloudy": 244, "clear": 244}[weather]
     fill = rgb(np.full(3, tone) * (0.35 + 0.65 * light.land))
     sprite = Image.new("RGBA", (72 * SCALE, 26 * SCALE))
@@ -56,7 +57,7 @@ def paste_clouds(canvas: Image.Image, sprite: Image.Image, weather: str, seconds
     """Paste one or two rows of clouds that drift to the right periodically."""
     count = CLOUDS[weather]
     for i in range(count):
-        span = WIDTH + 72
+        span = STAGE_WIDTH + 72
         x = (i + seconds / CLOUD_CYCLE) * span / count % span - 72
         canvas.paste(sprite, (round(x * SCALE), round((6 + 17 * (i % 2)) * SCALE)), sprite)
 
@@ -71,7 +72,11 @@ def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float)
         tone = (150, 165, 200, 80) if time == "night" else (222, 232, 248, 105)
         for x, y in _streams(19, 32.0, seconds / RAIN):
             x -= y / 6
-            pen.line([x * SCALE, y * SCALE, (x - 2) * SCALE, (y + 12) * SCALE], fill=tone, width=3)
+            pen.line(
+                [x * SCALE, y * SCALE, (x - 2) * SCALE, (y + 12) * SCALE],
+                fill=tone,
+                width=3 * SCALE // 2,
+            )
     elif weather == "snow":
         for x, y in _streams(32, 26.0, seconds / SNOW):
             x, r = x + 6 * sin(y / 12 + x), 2.2
@@ -83,9 +88,9 @@ def draw_fall(pen: ImageDraw.ImageDraw, weather: str, time: str, seconds: float)
 
 def _streams(gap: int, step: float, steps: float) -> Iterator[tuple[float, float]]:
     """Positions of drops, `step` pixels apart in streams with a gap, after `steps` steps."""
-    for i, x in enumerate(range(gap // 2, WIDTH + 24, gap)):
+    for i, x in enumerate(range(gap // 2, STAGE_WIDTH + 24, gap)):
         y = (0.618 * i + steps) % 1 * step - step
-        while y < HEIGHT:
+        while y < STAGE_HEIGHT:
             yield float(x), y
             y += step
 
@@ -93,16 +98,20 @@ def _streams(gap: int, step: float, steps: float) -> Iterator[tuple[float, float
 def draw_waves(pen: ImageDraw.ImageDraw, top: float, light: Light, seconds: float) -> None:
     """Draw short light strokes on the water that move with the waves; `pen` blends."""
     tone = (*light.on_land((150, 200, 240)), 170)
-    for row in range(int((HEIGHT - top) // 9)):
+    for row in range(int((STAGE_HEIGHT - top) // 9)):
         y = top + 6 + row * 9
         for i in range(6):
             x = i * 44 + row * 27 % 44 - 15 + 5 * sin(turns(2, seconds) + row)
-            pen.line([x * SCALE, y * SCALE, (x + 14 + row) * SCALE, y * SCALE], fill=tone, width=4)
+            pen.line(
+                [x * SCALE, y * SCALE, (x + 14 + row) * SCALE, y * SCALE],
+                fill=tone,
+                width=2 * SCALE,
+            )
 
 
 def _stars(pen: ImageDraw.ImageDraw) -> None:
     rng = np.random.default_rng(5)
-    for x, y, r in rng.uniform((0, 0, 0.7), (WIDTH, 62, 1.3), (26, 3)):
+    for x, y, r in rng.uniform((0, 0, 0.7), (STAGE_WIDTH, 62, 1.3), (26, 3)):
         pen.ellipse(
             [(x - r) * SCALE, (y - r) * SCALE, (x + r) * SCALE, (y + r) * SCALE],
             fill=(250, 250, 225),

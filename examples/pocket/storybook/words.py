@@ -10,6 +10,7 @@ TIME_WORDS: dict[str, tuple[str, ...]] = {
         "as the sun rises",
         "at daybreak",
         "at first light",
+        "in the morning",
     ),
     "day": (
         "by day",
@@ -18,6 +19,7 @@ TIME_WORDS: dict[str, tuple[str, ...]] = {
         "in the afternoon",
         "in bright daylight",
         "in daytime",
+        "during the day",
     ),
     "sunset": (
         "at sunset",
@@ -26,6 +28,8 @@ TIME_WORDS: dict[str, tuple[str, ...]] = {
         "as the sun goes down",
         "as the sun sets",
         "at twilight",
+        "at sundown",
+        "at the golden hour",
     ),
     "night": (
         "at night",
@@ -34,16 +38,35 @@ TIME_WORDS: dict[str, tuple[str, ...]] = {
         "at midnight",
         "as night falls",
         "under the stars",
+        "under a starry sky",
+        "in moonlight",
+        "in the dark",
+        "at nighttime",
     ),
 }
 
 PLACE_WORDS: dict[str, tuple[str, ...]] = {
-    "sea": ("sea", "ocean", "water", "waves", "bay"),
-    "hills": ("hills", "green hills", "meadows", "fields", "valley"),
-    "mountains": ("mountains", "peaks", "high mountains", "alps"),
-    "desert": ("desert", "dunes", "desert sand"),
-    "forest": ("forest", "woods", "pine trees", "trees"),
-    "town": ("town", "village", "city", "houses", "roofs"),
+    "sea": (
+        *("sea", "ocean", "water", "waves", "bay", "beach", "coast", "shore", "seaside"),
+        *("harbour", "harbor", "port", "lake", "river", "island", "lagoon"),
+    ),
+    "hills": (
+        *("hills", "green hills", "meadows", "fields", "valley", "hill", "meadow", "field"),
+        *("countryside", "grass", "farm", "park", "garden", "prairie"),
+    ),
+    "mountains": (
+        *("mountains", "peaks", "high mountains", "alps", "mountain", "mountain range"),
+        *("cliffs", "rocks", "summit", "peak"),
+    ),
+    "desert": ("desert", "dunes", "desert sand", "sand", "sahara", "cactus", "dune"),
+    "forest": (
+        *("forest", "woods", "pine trees", "trees", "wood", "jungle", "pines", "woodland"),
+        *("tree", "grove"),
+    ),
+    "town": (
+        *("town", "village", "city", "houses", "roofs", "street", "streets", "buildings"),
+        *("skyline", "downtown", "house", "rooftops"),
+    ),
 }
 PLACE_PREPOSITIONS = (
     "over the",
@@ -62,6 +85,9 @@ WEATHER_WORDS: dict[str, tuple[str, ...]] = {
         "without a cloud",
         "the sky is clear",
         "a cloudless sky",
+        "it is sunny",
+        "in the sun",
+        "in sunshine",
     ),
     "cloudy": (
         "under a cloudy sky",
@@ -69,6 +95,12 @@ WEATHER_WORDS: dict[str, tuple[str, ...]] = {
         "clouds drift by",
         "the sky is overcast",
         "among clouds",
+        "it is cloudy",
+        "in fog",
+        "in the mist",
+        "it is foggy",
+        "it is misty",
+        "under a grey sky",
     ),
     "rain": (
         "in the rain",
@@ -77,6 +109,11 @@ WEATHER_WORDS: dict[str, tuple[str, ...]] = {
         "in a rainstorm",
         "in rainy weather",
         "it is raining",
+        "in a storm",
+        "it is stormy",
+        "in a thunderstorm",
+        "in drizzle",
+        "in pouring rain",
     ),
     "snow": (
         "in the snow",
@@ -85,16 +122,32 @@ WEATHER_WORDS: dict[str, tuple[str, ...]] = {
         "in a snowstorm",
         "in snowy weather",
         "snowflakes fall",
+        "it is snowing",
+        "in winter",
+        "in a blizzard",
+        "in snowfall",
     ),
 }
 
 SUBJECT_WORDS: dict[str, tuple[str, ...]] = {
-    "balloon": ("balloon", "hot air balloon", "air balloon"),
-    "boat": ("boat", "sailing boat", "sailboat", "ship"),
-    "train": ("train", "steam train", "locomotive"),
-    "kite": ("kite", "paper kite"),
-    "bird": ("bird", "songbird"),
-    "fox": ("fox", "little fox"),
+    "balloon": (
+        *("balloon", "hot air balloon", "air balloon", "hot - air balloon", "airship"),
+        *("zeppelin", "blimp"),
+    ),
+    "boat": (
+        *("boat", "sailing boat", "sailboat", "ship", "yacht", "sailing ship", "vessel"),
+        *("dinghy", "canoe"),
+    ),
+    "train": (
+        *("train", "steam train", "locomotive", "steam engine", "engine", "tram", "railway"),
+        *("car", "bus", "truck"),
+    ),
+    "kite": ("kite", "paper kite", "glider"),
+    "bird": (
+        *("bird", "songbird", "seagull", "gull", "eagle", "parrot", "owl", "sparrow", "dove"),
+        *("duck", "swan", "crow", "robin", "hawk"),
+    ),
+    "fox": ("fox", "little fox", "dog", "wolf", "cat", "puppy", "kitten", "animal"),
 }
 
 VERBS: dict[str, tuple[str, ...]] = {
@@ -107,18 +160,24 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
-    "red": ("red", "red", "crimson", "scarlet"),
-    "yellow": ("yellow", "yellow", "golden"),
-    "green": ("green", "green", "emerald"),
-    "blue": ("blue", "blue", "azure"),
-    "purple": ("purple", "purple", "violet"),
-    "white": ("white", "white", "pale"),
+    "red": ("red", "red", "red", "crimson", "scarlet", "ruby", "pink", "brown"),
+    "yellow": ("yellow", "yellow", "yellow", "golden", "gold", "orange", "amber"),
+    "green": ("green", "green", "green", "emerald", "lime", "olive"),
+    "blue": ("blue", "blue", "blue", "azure", "turquoise", "navy", "teal", "cyan"),
+    "purple": ("purple", "purple", "purple", "violet", "lilac", "lavender", "magenta"),
+    "white": ("white", "white", "white", "pale", "silver", "ivory", "grey", "gray"),
 }
 
 SIZE_WORDS: dict[str, tuple[str, ...]] = {
-    "far": ("far away", "in the distance", "small and far"),
+    "far": ("far away", "in the distance", "small and far", "tiny", "far off", "distant"),
     "middle": ("",),
-    "near": ("close by", "very near", "up close"),
+    "near": ("close by", "very near", "up close", "big", "large", "huge", "close"),
+}
+
+SIDE_WORDS: dict[str, tuple[str, ...]] = {
+    "middle": ("",),
+    "left": ("from the left", "on the left", "left"),
+    "right": ("from the right", "on the right", "right"),
 }
 
 OPENINGS = (
@@ -161,6 +220,7 @@ def vocabulary() -> list[str]:
         VERBS,
         COLOUR_WORDS,
         SIZE_WORDS,
+        SIDE_WORDS,
     )
     phrases = [phrase for table in tables for choices in table.values() for phrase in choices]
     phrases += [*PLACE_PREPOSITIONS, *OPENINGS, *CLOSINGS, *EXTRA]
@@ -169,6 +229,17 @@ def vocabulary() -> list[str]:
 
 # Words without meaning for a scene, and punctuation.
 EXTRA = (
-    "a an the is it there of and with on in at by to from then while where when , . : ; ! ?",
+    "a an the is it there of and with on in at by to from then while where when , . : ; ! ? -",
     "has have comes come goes go begins appears passes moves turns sky weather scene",
 )
+
+
+def synonyms() -> dict[str, str]:
+    """Map each word that only one value's phrases have to the name of that value."""
+    values: dict[str, set[str]] = {}
+    plain = {word for phrase in EXTRA for word in phrase.split()}
+    for table in (TIME_WORDS, PLACE_WORDS, WEATHER_WORDS, SUBJECT_WORDS, COLOUR_WORDS):
+        for value, phrases in table.items():
+            for word in {word for phrase in phrases for word in phrase.split()} - plain:
+                values.setdefault(word, set()).add(value)
+    return {word: min(names) for word, names in values.items() if len(names) == 1}

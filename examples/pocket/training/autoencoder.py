@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import pi
 from pathlib import Path
 
@@ -15,24 +15,25 @@ from torch import Tensor, nn
 from sana_stream.models.vae.config import WanVAEConfig
 from sana_stream.models.vae.layers import AttentionBlock, ResidualBlock, RMSNorm
 from sana_stream.models.vae.wan import Upsample, WanVAE
-from storybook.motion import draw_path
+from storybook.motion import Path as Swing
 from storybook.scenes import Clip, draw_clip
 from storybook.world import HEIGHT, WIDTH, change_scene, draw_scene
 
-from .components import fit, fold, shortened, write
+from .components import fit, shortened, write
+from .enlarging import SmallerModel
 from .machine import weights_dtype
 from .optimizer import Optimizer, averaged
 from .run import Run
 
-# Folded by 4 x 4 pixels and halved twice, a latent pixel is 16 x 16: one transformer token.
-CHANNELS, FOLD = 96, 4
+# Folded by 8 x 8 pixels and halved twice, a latent pixel is 32 x 32: one transformer token.
+CHANNELS, FOLD = 96, 8
 CONFIG = WanVAEConfig(
     latents_mean=(0.0,) * CHANNELS,
     latents_std=(1.0,) * CHANNELS,
-    base_dim=52,  # twice this exceeds the latent channels by a few constant ones
-    decoder_base_dim=48,
+    base_dim=34,  # three times this exceeds the latent channels by a few constant ones
+    decoder_base_dim=32,
     z_dim=CHANNELS,
-    dim_mult=(1, 2, 2),
+    dim_mult=(2, 3, 3),
     num_res_blocks=1,
     temperal_downsample=(True, True),
     in_channels=3 * FOLD**2,
@@ -40,11 +41,12 @@ CONFIG = WanVAEConfig(
     patch_size=FOLD,
 )
 Encode = Callable[[Tensor], tuple[Tensor, object]]  # frames (B, 3, T, H, W) to latents first
-NOISE = 0.1  # maximal noise added to latents, so that neighbouring latents decode similarly
+NOISE = 0.2  # maximal noise added to latents, for those of the transformer are not exact
 SUBJECT = 10.0  # additional weight of the subject's pixels
 SQUARES = 12.0  # weight of the squared error relative to the absolute one
 LONG, SHORT = 33, 17
 CROP = (HEIGHT // 2, WIDTH // 2)
+CLIPS = 72  # rendered at a time, to crop from
 SKELETON = 0.04  # share of the time for the decoder without residual branches
 WHOLE = 0.6  # share of the rest after which whole frames replace crops
 
@@ -58,9 +60,9 @@ class Batch:
 
 
 class Pool:
-    """Rendered clips, one of which is replaced at every other batch; batches are crops."""
+    """Rendered clips, one of which is replaced at every third batch; batches are crops."""
 
-    def __init__(self, seed: int, device: str, size: int = 96) -> None:
+    def __init__(self, seed: int, device: str, size: int) -> None:
         self.device, self.batches = device, 0
         self.rng = np.random.default_rng(seed)
         self.clips = [self._render() for _ in range(size)]
@@ -68,7 +70,7 @@ class Pool:
     def batch(self, count: int, frames: int, size: tuple[int, int]) -> Batch:
         """Crop random clips; about half of the crops are centred on the subject."""
         self.batches += 1
-        if self.batches % 2 == 0:
+        if self.batches % 3 == 0:
             self.clips[self.rng.integers(len(self.clips))] = self._render()
         cuts = [self._cut(frames, size) for _ in range(count)]
         images = torch.from_numpy(np.stack([cut[0] for cut in cuts])).to(self.device)
@@ -80,13 +82,13 @@ class Pool:
     def _render(self) -> Clip:
         rng = self.rng
         scene = draw_scene(rng, held_out=rng.random() < 0.05)
-        path, layout = draw_path(rng), int(rng.integers(3))
-        path = replace(path, phase=float(rng.uniform(0, 2 * pi)))
+        path = Swing(float(rng.uniform(0, 2 * pi))) if rng.random() < 0.25 else None
         if rng.random() < 0.3:
             scenes, starts = (scene, change_scene(scene, rng)), (0, int(rng.integers(4, 17)))
         else:
             scenes, starts = (scene,), (0,)
-        return draw_clip(scenes, starts, LONG, path, layout, offset=float(rng.uniform(0, 24)))
+        offset = float(rng.uniform(0, 16) if path else rng.integers(16))  # or as in streams
+        return draw_clip(scenes, starts, LONG, path, offset=offset)
 
     def _cut(self, frames: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         rng, (height, width) = self.rng, size
@@ -134,13 +136,25 @@ def build(
     return vae
 
 
-def begin(seed: int = 0, clips: int = 100) -> dict[str, Tensor]:
-    """Fit the encoder, and initialize a decoder whose residual branches are zero."""
+def begin(seed: int = 0, clips: int = 60, smaller: Path | None = None) -> dict[str, Tensor]:
+    """Fit the encoder, and initialize a decoder whose residual branches are zero.
+
+    With `smaller`, a model folder of half the height and width, latents come near to that model's,
+    and the decoder is its own, enlarged.
+    """
     torch.manual_seed(seed)
     vae = WanVAE(CONFIG)
     pool = Pool(seed + 1, "cpu", size=clips)
     frames = torch.cat([pool.batch(1, SHORT, (HEIGHT, WIDTH)).frames for _ in range(clips)])
-    write(vae, *fit(fold(frames, FOLD), (CONFIG.base_dim, CHANNELS)))
+    components = fit(frames, FOLD, (CONFIG.base_dim, 2 * CONFIG.base_dim, CHANNELS))
+    write(vae, components)
+    if smaller is not None:
+        model = SmallerModel.read(smaller)
+        some = frames[: max(1, clips // 3)]
+        pair = [_rows(encoded) for encoded in (shortened(vae).encode(some)[0], model.encode(some))]
+        write(vae, components.like(*pair))
+        model.enlarge(vae)
+        return vae.state_dict()
     for module in vae.decoder.modules():
         if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.conv2.weight)
@@ -156,12 +170,18 @@ def begin(seed: int = 0, clips: int = 100) -> dict[str, Tensor]:
     return vae.state_dict()
 
 
+def _rows(latents: Tensor) -> Tensor:
+    """Latents of all but the first frame, (n, C)."""
+    return latents[:, :, 1:].movedim(1, -1).flatten(0, -2)
+
+
 def train(
     folder: Path,
     minutes: float,
     device: str = "cpu",
     seed: int = 0,
     compiled: bool = False,
+    begin_with: Path | None = None,
 ) -> None:
     """Train the decoder until the time budget is spent; resumes from the states in `folder`.
 
@@ -170,15 +190,17 @@ def train(
     its correction is learned within minutes. The second run trains all of it at a lower rate.
 
     The encoder is fixed beforehand in `folder/encoder.pt`, so that a transformer can be trained on
-    its latents at the same time.
+    its latents at the same time. With `begin_with`, a model folder of half the height and width,
+    training begins with its decoder, enlarged, and without a skeleton.
     """
     torch.manual_seed(seed)
-    vae = build(first_weights(folder, seed), device)
+    vae = build(first_weights(folder, seed, begin_with), device)
     encode = encoder(vae.state_dict(), device)
-    skeleton = Run("skeleton", folder, SKELETON * minutes * 60)
-    whole = Run("autoencoder", folder, (1 - SKELETON) * minutes * 60)
+    first = 0 if begin_with else SKELETON
+    skeleton = Run("skeleton", folder, first * minutes * 60)
+    whole = Run("autoencoder", folder, (1 - first) * minutes * 60)
     losses = compile_slow_parts(vae) if compiled else reconstruction_loss
-    if not whole.state_file.exists():
+    if not (begin_with or whole.state_file.exists()):
         short = shortened(vae, "decoder")
         _train(skeleton, vae, short.decode, encode, seed, 1.0, lambda run: (3, 9, CROP))
         skeleton_state = torch.load(skeleton.state_file, weights_only=False)
@@ -201,13 +223,13 @@ def _train(
         optimizer.load(state["optimizer"])
     if not run.has_time:
         return
-    pool = Pool(seed + run.steps, str(vae.quant_conv.weight.device))
+    pool = Pool(seed + run.steps, str(vae.quant_conv.weight.device), CLIPS)
     mean: float | None = None
     while run.has_time:
         batch = pool.batch(*shape(run))
         with torch.no_grad():
             z, _ = encode(batch.frames)
-        spread = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=z.device)
+        spread = NOISE * torch.rand(len(z), 1, 1, 1, 1, device=z.device).square()
         decoded, _ = decode(z + spread * torch.randn_like(z), clamp=False)
         loss = loss_of(decoded, batch)
         loss.backward()
@@ -227,12 +249,12 @@ def encoder(weights: dict[str, Tensor], device: str = "cpu") -> Encode:
     return lambda frames: vae.encode(frames.to(device))
 
 
-def first_weights(folder: Path, seed: int = 0) -> dict[str, Tensor]:
-    """Load `folder/encoder.pt`, which the first call creates."""
+def first_weights(folder: Path, seed: int = 0, begin_with: Path | None = None) -> dict[str, Tensor]:
+    """Load `folder/encoder.pt`, which the first call creates, as `begin` describes."""
     file = folder / "encoder.pt"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(begin(seed), file)
+        torch.save(begin(seed, smaller=begin_with), file)
     return torch.load(file, weights_only=True)
 
 

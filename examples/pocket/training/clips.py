@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from storybook.motion import CYCLE, draw_path
+from storybook.motion import CYCLE
 from storybook.scenes import Clip, draw_clip
-from storybook.world import Scene, change_scene, draw_scene
+from storybook.world import SPARSE, Scene, change_scene, draw_scene
 
 from .autoencoder import Encode
 
@@ -70,15 +70,14 @@ class ClipPool:
 
     def _make(self) -> LatentClip:
         rng, blocks = self.rng, self.blocks
-        scene, path, layout = draw_scene(rng), draw_path(rng), int(rng.integers(3))
-        offset = 0.0
+        scene, offset = draw_scene(rng, sparse=SPARSE), 0.0
         if blocks > 1 and rng.random() < 0.7:
             offset = float(rng.integers(1, int(2 * CYCLE)))  # as blocks of streams
         scenes, starts, switch = (scene,), (0,), blocks
         if blocks > 1 and rng.random() < 0.4:
             switch = int(rng.integers(1, blocks))
-            scenes, starts = (scene, change_scene(scene, rng)), (0, frame_count(switch))
-        clip = draw_clip(scenes, starts, frame_count(blocks), path, layout, offset=offset)
+            scenes, starts = (scene, change_scene(scene, rng, SPARSE)), (0, frame_count(switch))
+        clip = draw_clip(scenes, starts, frame_count(blocks), offset=offset)
         latents, mask = to_latents(self.encode, clip)
         return LatentClip(latents, mask, scenes, switch)
 

@@ -1,7 +1,8 @@
 """A closed-form encoder: principal components of the rendered frames as weights of a Wan encoder.
 
-Frames are folded twice: four neighbouring cells to their principal components, then two frames to
-their mean and to the principal components of their difference. A stream's first frame has no
+Squares of pixels become their principal components. These are folded twice: four neighbouring cells
+to their principal components, then two frames to their mean and to the principal components of
+their difference. A stream's first frame has no
 difference; its difference channels are zero, as for a still clip. Residual branches are zero, so
 that latents are fixed before any training.
 
@@ -12,7 +13,7 @@ the norm's factor constant, and for small values SiLU(x) is about x / 2.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from sana_stream.models.vae.layers import AttentionBlock, ConvCache, ResidualBlock, StreamingLayer
 from sana_stream.models.vae.wan import TemporalDownsample, WanVAE
 
-MEANS = (32, 62)  # channels for means at each of the two foldings; the others are differences
+MEANS = (44, 62)  # channels for means at each of the two foldings; the others are differences
 STEADY, SMALL = 100.0, 0.04  # values of the constant channels, and scale of the SiLU's input
 EVENNESS = 0.5  # 0: latents keep the components' deviations; 1: all latents have deviation 1
 
@@ -44,15 +45,38 @@ class Folding:
         return torch.cat((start, later), 2)
 
 
-@torch.no_grad()
-def fit(x: Tensor, channels: tuple[int, int]) -> tuple[list[Folding], Tensor, Tensor]:
-    """Fit the two foldings of x (B, C, T, H, W), and the last mixing of channels.
+@dataclass(frozen=True, slots=True)
+class Components:
+    """A closed-form encoder: all that `write` needs."""
 
-    `channels` is the number of channels of each folding. Returns the foldings, the mixing
-    (channels, channels) to uncorrelated latents, and the mean (channels,) before it.
+    squares: Tensor  # (channels, 3 · side²): components of a square of pixels
+    foldings: list[Folding]
+    mixing: Tensor  # (latents, latents): to uncorrelated latents
+    bias: Tensor  # (latents,), added after it
+
+    def like(self, latents: Tensor, others: Tensor) -> Components:
+        """Rotate the latents so that they come nearest to those of another encoder.
+
+        Both are (n, latents), of the same frames. A rotation keeps all that the components hold.
+        """
+        centred, wanted = latents - latents.mean(0), others - others.mean(0)
+        left, _, right = torch.linalg.svd(wanted.mT @ centred)
+        turn = left @ right
+        bias = turn @ (self.bias - latents.mean(0)) + others.mean(0)
+        return replace(self, mixing=turn @ self.mixing, bias=bias)
+
+
+@torch.no_grad()
+def fit(frames: Tensor, side: int, channels: tuple[int, int, int]) -> Components:
+    """Fit squares of `side` pixels, two foldings, and the last mixing of channels.
+
+    `frames` is (B, 3, T, H, W); `channels` are those after the squares and after each folding.
     """
+    x = fold(frames, side)
+    squares = _components(x).mT[: channels[0]]
+    x = torch.einsum("mk,bkthw->bmthw", squares, x)
     foldings = []
-    for means, width in zip(MEANS, channels, strict=True):
+    for means, width in zip(MEANS, channels[1:], strict=True):
         cells = _components(_cells(x)).mT[:means]
         kept = torch.einsum("mk,bkthw->bmthw", cells, _cells(x))[:, :, 1:]
         moves = _components(kept[:, :, 1::2] - kept[:, :, 0::2], centred=True)
@@ -63,18 +87,19 @@ def fit(x: Tensor, channels: tuple[int, int]) -> tuple[list[Folding], Tensor, Te
     variances, axes = torch.linalg.eigh((rows - mean).mT @ (rows - mean) / len(rows))
     mixing = axes.mT.flip(0) * variances.flip(0).clamp_min(1e-6)[:, None].pow(-EVENNESS / 2)
     scale = ((rows - mean) @ mixing.mT).square().mean().sqrt()
-    return foldings, mixing / scale, mean
+    mixing = mixing / scale
+    return Components(squares, foldings, mixing, -mixing @ mean)
 
 
 @torch.no_grad()
-def write(vae: WanVAE, foldings: list[Folding], mixing: Tensor, mean: Tensor) -> None:
-    """Write the foldings and the mixing to the encoder's weights."""
-    encoder, width = vae.encoder, len(mean)
+def write(vae: WanVAE, components: Components) -> None:
+    """Write the components to the encoder's weights."""
+    encoder, width = vae.encoder, len(components.bias)
     for parameter in (*encoder.parameters(), *vae.quant_conv.parameters()):
         parameter.zero_()
-    _set_diagonal(encoder.conv_in.weight[:, :, -1, 1, 1])
+    encoder.conv_in.weight[: len(components.squares), :, -1, 1, 1] = components.squares
     halvings = [m for m in encoder.modules() if isinstance(m, TemporalDownsample)]
-    for halving, folding in zip(halvings, foldings, strict=True):
+    for halving, folding in zip(halvings, components.foldings, strict=True):
         _write_halving(halving, folding)
     for module in encoder.modules():
         if isinstance(module, ResidualBlock) and isinstance(module.conv_shortcut, nn.Conv3d):
@@ -85,8 +110,8 @@ def write(vae: WanVAE, foldings: list[Folding], mixing: Tensor, mean: Tensor) ->
     _set_diagonal(encoder.conv_out.weight[:, :, -1, 1, 1])
     gain = 2 * STEADY * steady**0.5 / SMALL
     z = vae.config.z_dim
-    vae.quant_conv.weight[:z, :width, 0, 0, 0] = gain * mixing
-    vae.quant_conv.bias[:z] = -mixing @ mean  # type: ignore[index]
+    vae.quant_conv.weight[:z, :width, 0, 0, 0] = gain * components.mixing
+    vae.quant_conv.bias[:z] = components.bias  # type: ignore[index]
 
 
 def shortened(vae: WanVAE, half: str = "encoder") -> WanVAE:

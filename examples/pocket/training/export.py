@@ -59,8 +59,13 @@ def export(
 
 def _write_part(folder: Path, config: dict[str, Any], module: nn.Module, file: str) -> None:
     _write_json(folder / "config.json", config)
-    tensors = {k: v.to(torch.bfloat16).contiguous() for k, v in module.state_dict().items()}
+    tensors = {k: _stored(v).contiguous() for k, v in module.state_dict().items()}
     save_file(tensors, folder / file, metadata={"format": "pt"})
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """Round to bfloat16; zeros, as all residual branches of the encoder, take one byte each."""
+    return tensor.to(torch.bfloat16 if tensor.any() else torch.float8_e4m3fn)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sana_stream.models.config import TransformerConfig
 from sana_stream.models.transformer import SanaVideoTransformer
+from storybook.words import synonyms
 
 from .autoencoder import CONFIG as LATENTS
 from .reading import AttributeClassifiers
@@ -70,7 +71,8 @@ class Networks(nn.Module):
     def begin_with(self, model: Path) -> int:
         """Copy tensors of a model folder with the same name and shape; return their number.
 
-        Embeddings are matched by the word's spelling, so that the vocabulary can grow.
+        Embeddings are matched by the word's spelling, so that the vocabulary can grow: a new word
+        begins as a copy of the word that it is a synonym of.
         """
         copied = _copy_matching(
             self.transformer,
@@ -78,8 +80,9 @@ class Networks(nn.Module):
         )
         text = load_file(model / "text_encoder" / "model.safetensors")
         known = Tokenizer.from_file(str(model / "tokenizer" / "tokenizer.json")).get_vocab()
-        rows = text.pop(WORDS)
+        rows, similar = text.pop(WORDS), synonyms()
         for word, place in self.tokenizer.get_vocab().items():
+            word = word if word in known else similar.get(word, word)
             if word in known:
                 self.text.get_parameter(WORDS)[place].copy_(rows[known[word]])
         return copied + 1 + _copy_matching(self.text, text)

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from storybook.captions import caption, plain_caption
-from storybook.world import ATTRIBUTES, Scene, draw_scene
+from storybook.world import ATTRIBUTES, SIDES, SIZES, SPARSE, Scene, draw_scene
 
 from .optimizer import Optimizer
 from .run import Run
 from .text import Captioner
 
 CAPTIONS = 96  # per step
+LABELS = ATTRIBUTES | {"size": SIZES, "side": SIDES}
 
 
 class AttributeClassifiers(nn.Module):
@@ -27,27 +28,24 @@ class AttributeClassifiers(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(width, len(values)) for name, values in ATTRIBUTES.items()}
+            {name: nn.Linear(width, len(values)) for name, values in LABELS.items()}
         )
 
-    def loss(self, embeds: Tensor, mask: Tensor, scenes: list[Scene | None]) -> Tensor:
+    def loss(self, embeds: Tensor, mask: Tensor, scenes: list[Scene]) -> Tensor:
         """Compute the mean cross entropy of all attributes.
 
         Args:
             embeds: (n, L, C) of n captions.
             mask: (n, L).
-            scenes: scene of each caption; captions with None are not counted.
+            scenes: the scene of each caption.
         """
         counts = mask.unsqueeze(-1).to(embeds.dtype)
         means = (embeds * counts).sum(1) / counts.sum(1)
         losses = [
-            F.cross_entropy(
-                head(means).float(), _labels(name, scenes, means.device), reduction="sum"
-            )
+            F.cross_entropy(head(means).float(), _labels(name, scenes, means.device))
             for name, head in self.heads.items()
         ]
-        counted = sum(scene is not None for scene in scenes)
-        return torch.stack(losses).mean() / max(1, counted)
+        return torch.stack(losses).mean()
 
 
 def teach(captioner: Captioner, readers: AttributeClassifiers, run: Run, seed: int) -> None:
@@ -59,8 +57,8 @@ def teach(captioner: Captioner, readers: AttributeClassifiers, run: Run, seed: i
         optimizer.load(state["optimizer"])
     rng = np.random.default_rng((seed, 2, run.steps))
     while run.has_time:
-        scenes: list[Scene | None] = [draw_scene(rng) for _ in range(CAPTIONS)]
-        loss = readers.loss(*captioner([_random_caption(s, rng) for s in scenes if s]), scenes)
+        scenes: list[Scene] = [draw_scene(rng, sparse=SPARSE) for _ in range(CAPTIONS)]
+        loss = readers.loss(*captioner([_random_caption(s, rng) for s in scenes]), scenes)
         loss.backward()
         optimizer.step(run.rate(cool=0.8))
         run.tick()
@@ -71,11 +69,9 @@ def teach(captioner: Captioner, readers: AttributeClassifiers, run: Run, seed: i
 
 
 def _random_caption(scene: Scene, rng: np.random.Generator) -> str:
-    return plain_caption(scene) if rng.random() < 0.3 else caption(scene, rng, full=True)
+    return plain_caption(scene) if rng.random() < 0.2 else caption(scene, rng)
 
 
-def _labels(name: str, scenes: list[Scene | None], device: torch.device) -> Tensor:
-    places = [
-        -100 if scene is None else ATTRIBUTES[name].index(getattr(scene, name)) for scene in scenes
-    ]
+def _labels(name: str, scenes: list[Scene], device: torch.device) -> Tensor:
+    places = [LABELS[name].index(getattr(scene, name)) for scene in scenes]
     return torch.tensor(places, device=device)

@@ -13,7 +13,11 @@ import torch
 
 @dataclass
 class Run:
-    """Time budget over all restarts; `name.pt` holds the state, `name.log` the log."""
+    """Time budget over all restarts; `name.pt` holds the state, `name.log` the log.
+
+    On a CPU the budget is processor time per thread, so that a busy machine makes training take
+    longer, not fewer steps.
+    """
 
     name: str
     folder: Path
@@ -24,7 +28,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._last = self._saved = time.monotonic()
+        self._last, self._saved = _now(), time.monotonic()
 
     @property
     def state_file(self) -> Path:
@@ -45,7 +49,7 @@ class Run:
 
     def tick(self) -> None:
         """Count one step and its time."""
-        now = time.monotonic()
+        now = _now()
         self.spent += now - self._last
         self._last = now
         self.steps += 1
@@ -79,3 +83,9 @@ class Run:
         print(line, flush=True)
         with (self.folder / f"{self.name}.log").open("a") as log:
             log.write(line + "\n")
+
+
+def _now() -> float:
+    if torch.cuda.is_initialized():
+        return time.monotonic()
+    return time.process_time() / torch.get_num_threads()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,13 +28,13 @@ TIMESTEPS = (1000, 980, 940, 870, 740, 450)  # of a stream's denoising
 AT_TIMESTEPS = 0.7  # share of training at exactly these levels; the rest is anywhere
 OWN = 0.4  # share of long batches whose past is the model's own roll-out
 READING = 0.1  # weight of the text encoder's attribute loss
-GUIDED, GUIDED_FROM = 0.45, 0.7  # guidance added to the target; share of training where it begins
+PLAIN = 0.3  # share of captions in the plainest words and one fixed order
 NEVER = 10**6  # block of the caption change of a clip without a switch
 
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """Encoded captions of a batch, the empty one last, and the block of each clip's change."""
+    """Encoded captions of a batch, and the block of each clip's change."""
 
     embeds: Tensor  # (captions, L, C)
     mask: Tensor  # (captions, L)
@@ -79,14 +79,11 @@ class Step:
                 torch.compile(after_convolution, dynamic=False),
             )
 
-    def loss(self, clips: list[LatentClip], share: float) -> Tensor:
-        """Compute the velocity's weighted squared error plus the attribute loss of captions.
-
-        `share` is the spent share of training, 0 to 1.
-        """
+    def loss(self, clips: list[LatentClip]) -> Tensor:
+        """Compute the velocity's weighted squared error plus the attribute loss of captions."""
         layout = self.layouts[clips[0].blocks]
         latents = torch.stack([clip.latents for clip in clips]).to(self.device).float()
-        captions, scenes = self._captions(clips, share)
+        captions, scenes = self._captions(clips)
         words = captions.obeyed(layout)
         past = self._past(latents, captions) if layout.clean else latents
         x0 = latents[:, :, layout.noisy]
@@ -95,12 +92,9 @@ class Step:
         spread = sigma[:, None, :, None, None]
         noisy = (1 - spread) * x0 + spread * noise
         predicted = self._velocities(past, noisy, sigma, words, layout)
-        target = noise - x0
-        if share >= GUIDED_FROM:
-            target = target + self._guidance(predicted, past, noisy, sigma, words, layout)
         weight = _weights(clips).to(self.device)[:, layout.noisy]
-        error = (predicted.float() - target).square().mean(dim=1)
-        reading = self.networks.readers.loss(words.embeds[:-1], words.mask[:-1], scenes)
+        error = (predicted.float() - (noise - x0)).square().mean(dim=1)
+        reading = self.networks.readers.loss(words.embeds, words.mask, scenes)
         return (weight * error).sum() / weight.sum() + READING * reading
 
     def _velocities(
@@ -108,25 +102,6 @@ class Step:
     ) -> Tensor:
         model = self.networks.transformer
         return velocities(model, past, noisy, 1000 * sigma, words, layout, self.halves)
-
-    @torch.no_grad()
-    def _guidance(
-        self,
-        predicted: Tensor,
-        past: Tensor,
-        noisy: Tensor,
-        sigma: Tensor,
-        words: RowCaptions,
-        layout: Layout,
-    ) -> Tensor:
-        """Compute the term of classifier-free guidance, to distil it into the model.
-
-        A stream then needs one call per step (Tang et al., 2025). Clips without a caption add
-        nothing, as both of their velocities are the same.
-        """
-        empty = torch.full_like(words.which, len(words.embeds) - 1)
-        plain = self._velocities(past, noisy, sigma, replace(words, which=empty), layout)
-        return GUIDED * (predicted.float() - plain.float())
 
     def _sigmas(self, clips: int, units: int) -> Tensor:
         """Choose one noise level per block, mostly one of a stream's levels."""
@@ -150,7 +125,7 @@ class Step:
         The first block starts from noised truth, so that it shows the same clip. Later blocks start
         from pure noise.
         """
-        begin = int(self.rng.integers(1, len(TIMESTEPS) - 1))
+        begin = int(self.rng.integers(2, len(TIMESTEPS) - 1))  # earlier, little shows the moment
         for block, layout in enumerate(self.one_after_another):
             words, x = captions.obeyed(layout), x0[:, :, layout.noisy]
             for timestep in TIMESTEPS[begin:] if block == 0 else TIMESTEPS:
@@ -161,28 +136,17 @@ class Step:
             past = past.index_copy(2, layout.noisy, x)
         return past
 
-    def _captions(
-        self, clips: list[LatentClip], share: float
-    ) -> tuple[Captions, list[Scene | None]]:
-        """Write and encode new captions; return the scene of each caption except the empty last.
-
-        The scene is None for a caption that is left empty.
-        """
-        texts: list[str] = []
-        scenes: list[Scene | None] = []
-        first, switch = [], []
-        for clip in clips:
-            first.append(len(texts))
-            switch.append(clip.switch if len(clip.scenes) > 1 else NEVER)
-            chance, plain = self.rng.random(), 0.6 if share < 0.75 else 0.3
-            for scene in clip.scenes:
-                scenes.append(None if chance < 0.1 else scene)
-                if chance < 0.1:
-                    texts.append("")
-                else:
-                    use_plain = self.rng.random() < plain
-                    texts.append(plain_caption(scene) if use_plain else caption(scene, self.rng))
-        embeds, mask = self.networks.captioner([*texts, ""])
+    def _captions(self, clips: list[LatentClip]) -> tuple[Captions, list[Scene]]:
+        """Write and encode new captions; return the scene of each of them."""
+        scenes = [scene for clip in clips for scene in clip.scenes]
+        counts = [len(clip.scenes) for clip in clips]
+        first = [sum(counts[:i]) for i in range(len(clips))]
+        switch = [clip.switch if len(clip.scenes) > 1 else NEVER for clip in clips]
+        texts = [
+            plain_caption(scene) if self.rng.random() < PLAIN else caption(scene, self.rng)
+            for scene in scenes
+        ]
+        embeds, mask = self.networks.captioner(texts)
         first_and_switch = torch.tensor([first, switch], device=self.device).unsqueeze(-1)
         return Captions(embeds, mask, *first_and_switch), scenes
 

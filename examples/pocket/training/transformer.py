@@ -35,17 +35,17 @@ class Plan:
     """Schedule of the stage: single frames, then first blocks, then also longer clips."""
 
     blocks: int = 3  # of a long clip: two more than the memory keeps, for a past with a past
-    picture: Kind = Kind(batch=48, first=1000, grow=8)
-    short: Kind = Kind(batch=10)
-    long: Kind = Kind(batch=4, first=300, grow=1)
+    picture: Kind = Kind(batch=48, first=500, grow=6)
+    short: Kind = Kind(batch=10, first=100)
+    long: Kind = Kind(batch=4, first=100, grow=0.5)
     picture_until: float = 0.2  # share of the time
     short_until: float = 0.4
     short_every: int = 4  # after that, one step in `short_every` is short
     rate: float = 1.0  # scale of all learning rates
 
     def further(self) -> Plan:
-        """Return the plan for trained weights: longer clips from the start, lower rates."""
-        return replace(self, picture_until=0.0, short_until=0.0, short_every=5, rate=0.5)
+        """Return the plan for trained weights: longer clips sooner, lower rates."""
+        return replace(self, picture_until=0.1, short_until=0.25, short_every=3, rate=0.5)
 
     def kind(self, share: float, steps: int) -> str:
         """Return the kind of the next step."""
@@ -66,8 +66,8 @@ def train(
 ) -> None:
     """Train until the time budget is spent; resumes from `folder/transformer.pt` if it exists.
 
-    With `begin_with`, a model folder, its matching weights are copied, and training begins with
-    blocks.
+    With `begin_with`, a model folder, its matching weights are copied, and words are not taught
+    before pictures.
     """
     torch.manual_seed(seed)
     run = Run("transformer", folder, minutes * 60)
@@ -87,7 +87,7 @@ def train(
     step = Step(networks, rng, plan.blocks, compiled=compiled)
     means: dict[str, float] = {}
     for kind, clips in _batches(run, plan, encode, folder, seed):
-        loss = step.loss(clips, run.share)
+        loss = step.loss(clips)
         loss.backward()
         optimizer.step(plan.rate * run.rate(cool=1.0))
         run.tick()

@@ -29,7 +29,7 @@ def test_embedded_model_vocabulary():
     assert vocabulary is not None
     assert {"boat", "train", "red", "sunset", "snow", "fox"} <= set(vocabulary.content_words)
     assert {"a", "the", "over"} <= vocabulary.words - set(vocabulary.content_words)
-    assert vocabulary.unknown("A red Zeppelin, over the fjord: zeppelin!") == ["zeppelin", "fjord"]
+    assert vocabulary.unknown("A red Submarine, in the fjord: submarine!") == ["submarine", "fjord"]
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_mixture_of_equal_prompts_is_the_prompt(tiny_engine: Engine):
 
 def test_night_falls_step_by_step_in_the_embedded_model():
     session = Engine.load("pocket", dtype="float32").session(
-        "a red boat on the sea by day", height=64, width=112
+        "a red boat on the sea by day", height=128, width=224
     )
     blocks = take(session, 1)
     session.switch("a red boat on the sea at night", transition_blocks=4)
