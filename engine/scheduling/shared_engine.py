@@ -112,7 +112,7 @@ class SharedEngine:
         self._engine.lane = self
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Detach all sessions and end the thread."""
         if self._engine.lane is self:
             self._engine.lane = DirectLane()

@@ -21,7 +21,7 @@ from sana_stream.streaming.control.job_queue import JobQueue
 from sana_stream.streaming.control.live_control import LiveControl
 from sana_stream.streaming.control.pacing import RealtimePacer
 from sana_stream.streaming.web.auth import AccessPolicy
-from sana_stream.streaming.web.fleet import FleetMetrics
+from sana_stream.streaming.web.fleet import FleetMetrics, FleetState
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.metrics import ServerMetrics, error_kind
 from sana_stream.streaming.web.registry import StreamRegistry
@@ -42,8 +42,8 @@ class Fleet:
     def metrics(self) -> FleetMetrics:
         return FleetMetrics(3, 2, 40, 5, 60.5, 1.5, {"lost": 4})
 
-    def describe(self) -> dict[str, object]:
-        return {}
+    def describe(self) -> FleetState:
+        raise NotImplementedError
 
     def drain(self, replica: str) -> int | None:
         return None
