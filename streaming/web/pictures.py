@@ -48,11 +48,9 @@ async def read_form(request: Request, data_url: str | None = None) -> UploadForm
             that is too large.
     """
     parser = MultiPartParser(
-        *(request.headers, upload_parts(request)),
-        max_files=1,
-        max_fields=_FIELDS,
-        max_part_size=UPLOAD_LIMIT,
+        request.headers, upload_parts(request), max_files=1, max_fields=_FIELDS
     )
+    parser.max_part_size = UPLOAD_LIMIT  # no argument in Starlette 0.40
     try:
         form = await asyncio.wait_for(parser.parse(), UPLOAD_SECONDS)
     except TimeoutError as error:
