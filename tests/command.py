@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
 
 
 def light_environment() -> dict[str, str]:
-    """Return an environment in which tests/light stands in for transformers.
+    """Return an environment in which tests/light replaces transformers.
 
     It halves the time of a process with a tiny model. Prompts are embedded differently than by
     the real package, so neither may resume a checkpoint of the other.

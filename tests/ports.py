@@ -18,7 +18,7 @@ def await_taken(port: int, kind: socket.SocketKind) -> None:
     """Wait until a port is in use, without connecting to it."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not _is_taken(port, kind):
-        assert time.monotonic() < deadline, "nobody listens"
+        assert time.monotonic() < deadline, "no program listens"
         time.sleep(0.02)
 
 

@@ -233,7 +233,7 @@ def _rows(figures: BenchmarkResult, fps: float, encode: float) -> Iterator[tuple
     yield "commit", _ms(figures.commit)
     yield "decode, to host", _ms(figures.decode)
     yield "encode and mux", _ms(encode)
-    yield "block, stages in turn", _ms(figures.block)
+    yield "block, stages one by one", _ms(figures.block)
     yield "block, stages overlapped", _ms(figures.block_overlapped)
     for index, seconds in figures.at_block.items():
         yield f"block after {index:,} others", _ms(seconds)

@@ -160,7 +160,7 @@ def max_decode_frames(
         latents: the block's shape (1, C, T', h, w).
         free: free memory in bytes.
         most: limit of the result.
-        at_once: counts the bytes that the stage beside decoding takes.
+        at_once: counts the bytes that the stage next to decoding takes.
 
     Returns:
         All T', or as many as fit, at least 1.

@@ -49,7 +49,7 @@ class FollowerEngine(Engine):
 
 
 class _NoTextEncoder(TextEncoder):
-    """Stands in for the text encoder where a fingerprint is computed."""
+    """Replaces the text encoder where a fingerprint is computed."""
 
     def __init__(self) -> None:
         """Load nothing."""

@@ -33,7 +33,7 @@ class Leader:
     """The `Peers` of the first process.
 
     Before each block it sends what the block is sampled from, and before each network call whether
-    sampling goes on. It alone has the outputs, the history and the snapshots.
+    sampling continues. It alone has the outputs, the history and the snapshots.
 
     Args:
         model: of this process.

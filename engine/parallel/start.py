@@ -91,7 +91,7 @@ class Connection:
 
 
 def decoding_group(devices: int, decoding: bool) -> Any:
-    """The group of the first and the last process, made by all; None where nobody decodes."""
+    """The group of the first and the last process, made by all; None where no process decodes."""
     return dist.new_group([0, devices - 1]) if decoding else None
 
 

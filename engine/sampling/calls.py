@@ -1,8 +1,8 @@
 """Calls of the transformer as data, and the loop that makes them for one stream alone.
 
 Whatever samples a block is a generator: it yields the calls that it needs next and is sent their
-results. So blocks of several streams can be sampled in turns on one thread, and closing a generator
-cancels its block.
+results. So blocks of several streams can be sampled alternately on one thread, and closing a
+generator cancels its block.
 """
 
 from __future__ import annotations

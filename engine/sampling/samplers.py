@@ -1,6 +1,6 @@
 """Solvers of the flow ODE for one block, as generators that ask for the model's velocity.
 
-`velocity = yield x, timestep` is a call of the model, made by whoever drives the generator.
+`velocity = yield x, timestep` is a call of the model, made by the caller of the generator.
 
 `sigma` is the noise level: `x = (1 - sigma) x0 + sigma noise`, and the model's velocity is
 `noise - x0`. It is `t / 1000` unless levels are given.

@@ -4,7 +4,7 @@ python examples/benchmarks/count_cost.py --shapes 2b-480p
 
 A block of random weights is generated on a fake CUDA device: every operation is followed, none is
 computed. Launches, bytes and floating-point operations are counted. Milliseconds are assumed: they
-follow from the rates in `fake_gpu/cost.py`, which nobody has measured with this program.
+follow from the rates in `fake_gpu/cost.py`, which were not measured with this program.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--decoder", choices=["tiny"], help="the small decoder in place of Wan's")
     parser.add_argument("--quantize", choices=["fp8"], help="the transformer's products in fp8")
     parser.add_argument("--decode-frames", type=int, help="latent frames decoded at once")
-    parser.add_argument("--operations", type=int, default=0, help="also list so many operations")
+    parser.add_argument("--operations", type=int, default=0, help="number of operations to list")
     args = parser.parse_args(argv)
     if reason := guard.missing():
         sys.exit(f"count_cost: {reason}")

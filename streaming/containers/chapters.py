@@ -39,7 +39,7 @@ def text_samples(chapters: Sequence[Chapter]) -> list[bytes]:
 
 
 def chapter_list(chapters: Sequence[Chapter], frame_time: float) -> bytes:
-    """A `chpl` box; no bytes where it cannot hold so many chapters."""
+    """A `chpl` box; no bytes where it cannot hold all chapters."""
     if len(chapters) > _MOST_LISTED:
         return b""
     rows = (

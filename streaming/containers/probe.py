@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_video(file: BinaryIO, container: str | None = None) -> Iterator[InputContainer]:
-    """Open a file that has a video; nothing but this file is read.
+    """Open a file that has a video; no other file is read.
 
     Args:
         file: readable and seekable.

@@ -47,7 +47,7 @@ class Output(Protocol):
         """Deliver one complete block; waits as long as the output is slow.
 
         Raises:
-            ReaderDisconnected: nobody reads the output any more.
+            ReaderDisconnected: the output has no reader any more.
             OutputCancelled: the run was stopped while the output waited.
             OutputError: any other failure.
         """

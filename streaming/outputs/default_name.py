@@ -59,5 +59,5 @@ def _words_as_name(text: str) -> str:
 def _is_taken(name: str) -> bool:
     """Whether the video, its first segment, its captions, checkpoint or lock exists."""
     video = Path(name)
-    beside = (video.with_suffix(".vtt"), video.with_suffix(".ckpt"), lock_path(video))
-    return any(map(os.path.lexists, (video, first_segment(name), *beside)))
+    companions = (video.with_suffix(".vtt"), video.with_suffix(".ckpt"), lock_path(video))
+    return any(map(os.path.lexists, (video, first_segment(name), *companions)))

@@ -151,4 +151,4 @@ class NamedPipeOutput(PipeOutput):
                         f"{self.name}: cannot be written: {os_reason(error)}"
                     ) from error
             if self._stop.wait(_RETRY_SECONDS):
-                raise OutputCancelled(f"{self.name}: nobody reads it; the stream is dropped")
+                raise OutputCancelled(f"{self.name}: it has no reader; the stream is dropped")

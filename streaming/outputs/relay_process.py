@@ -166,7 +166,7 @@ def main() -> int:
     try:
         Relay(0).run()
     except EOFError:
-        return 1  # the run has ended without an end of the stream
+        return 1  # the run ended before the end of the stream
     except Exception as error:  # of any kind: it is what the run reports
         answer(FAILED + reason_of(error))
         return 1

@@ -20,7 +20,7 @@ from .transports import STOP_GRACE_SECONDS, unread_bytes, wait_until_ready
 CONNECT_SECONDS = 10.0
 _LINGER = 2.0  # seconds for a reader that has everything to close its side
 _LOOK_SECONDS = 0.2  # between two checks of what is unread
-_ANSWER_SECONDS = 0.2  # for a machine to answer that nobody listens
+_ANSWER_SECONDS = 0.2  # for a machine to answer that no program listens
 DATAGRAM = 7 * 188  # bytes: seven packets of MPEG-TS, which fit into an Ethernet frame
 
 
@@ -87,8 +87,8 @@ class SocketTransport:
 class UdpTransport:
     """Sends datagrams to an address, spread over the time that they play; no reader is needed.
 
-    The other machine, or this one, may answer that nobody listens. If that was the answer to every
-    datagram, nothing has arrived.
+    The other machine, or this one, may answer that no program listens. If that was the answer to
+    every datagram, nothing has arrived.
     """
 
     def __init__(self, host: str, port: int, stop: Event) -> None:
@@ -114,7 +114,7 @@ class UdpTransport:
         for position in range(0, len(data), DATAGRAM):
             self._stop.wait(begin + seconds * position / len(data) - time.monotonic())
             self._count_answer()
-            with contextlib.suppress(ConnectionRefusedError):  # nobody listens yet
+            with contextlib.suppress(ConnectionRefusedError):  # no program listens yet
                 self._socket.send(data[position : position + DATAGRAM])
             self._pending = True
 
@@ -123,7 +123,7 @@ class UdpTransport:
         self._stop.wait(_ANSWER_SECONDS)
         self._count_answer()
         if self._refused and not self._accepted:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens there")
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "no program listens there")
 
     def close(self) -> None:
         """Close the socket."""

@@ -185,7 +185,7 @@ class LiveSession:
     keeps_files: bool = True  # after the end of the program
 
     def wait_for_use(self) -> None:
-        """Wait while nothing records the stream and nobody has watched it for a minute."""
+        """Wait while nothing records the stream and it has had no viewer for a minute."""
         if not self.is_used():
             logger.info("the stream is neither recorded nor watched; a viewer resumes it")
         while not (self.is_used() or self.control.stop.wait(_IDLE_POLL)):

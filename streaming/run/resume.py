@@ -229,7 +229,7 @@ def _resumed_config(
     if stored.signed and config.sign is None:
         logger.warning("it was to be signed and is not now: give sign= again")
     if before.live and not (config.live or config.directed):
-        logger.warning("nobody can direct it now: give interactive=, watch= or web= again")
+        logger.warning("it cannot be directed now: give interactive=, watch= or web= again")
     return config
 
 

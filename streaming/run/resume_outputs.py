@@ -44,7 +44,7 @@ def resumed_outputs(
         missing = checkpoint.with_suffix(".mp4") if first is None else first
         raise ConfigError(
             f"{safe_text(missing)} is not there, the video that {safe_text(checkpoint)} continues:"
-            " put it beside its checkpoint, under the same name"
+            " put it next to its checkpoint, under the same name"
         )
     chosen, left = [first], []
     again = {os.path.realpath(output) for output in given}

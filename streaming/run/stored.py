@@ -100,7 +100,7 @@ class StoredRun:
 def run_to_json(plan: RunPlan) -> dict[str, Any]:
     """A run as JSON can hold it: paths mean the same from every folder, secrets are left out."""
     targets = plan.config.targets
-    beside = checkpoint_path(targets)
+    checkpoint = checkpoint_path(targets)
     cues = [
         [
             cue.start_seconds,
@@ -119,7 +119,7 @@ def run_to_json(plan: RunPlan) -> dict[str, Any]:
         "first_block": plan.origin.first_block,
         "take": [plan.origin.shot.index, plan.origin.shot.start],
         "id": plan.id,
-        "checkpoint": None if beside is None else _absolute(str(beside)),
+        "checkpoint": None if checkpoint is None else _absolute(str(checkpoint)),
     }
 
 

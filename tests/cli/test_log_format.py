@@ -1,4 +1,4 @@
-"""`--log-format json`: every line on standard error is one object, whoever writes it."""
+"""`--log-format json`: every line on standard error is one object, whichever code writes it."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_log_of_a_run_is_json(
     out = tmp_path / "a.mp4"
     words = ("--prompt", "a red boat", "--frames", "9", "--model", tiny_folder, "--out", out)
     assert run(*words, *argv) == 0
-    told = capfd.readouterr()
-    assert told.out == ""
-    lines = objects(told.err)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    lines = objects(printed.err)
     assert not isinstance(sys.stderr, JsonLog)
     (plan,) = (line for line in lines if "prompts" in line)
     assert plan["prompts"] == [{"seconds": 0.0, "prompt": "a red boat"}]

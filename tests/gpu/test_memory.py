@@ -71,9 +71,9 @@ def test_stages_that_run_at_once_are_added_up():
     assert MemoryBreakdown(**stages, at_once=False).floor == 27
     assert MemoryBreakdown(**stages).peak == 40
 
-    def frames(free: float, beside: float) -> int:
+    def frames(free: float, sampling: float) -> int:
         return max_decode_frames(
-            *(SHAPES.vae, torch.bfloat16, BLOCK, int(free * GIB), None, lambda: int(beside * GIB))
+            *(SHAPES.vae, torch.bfloat16, BLOCK, int(free * GIB), None, lambda: int(sampling * GIB))
         )
 
     assert frames(16, 3) < frames(16, 0)

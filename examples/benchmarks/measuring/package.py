@@ -18,8 +18,8 @@ KERNELS = f"{PACKAGE}.models.kernels"
 # What is lost without a module that no stand-in replaces.
 MODULES = {
     "numpy": "nothing can be measured",
-    "PIL": "nothing but the probe can be measured (pip install pillow)",
-    "safetensors": "nothing but the probe can be measured",
+    "PIL": "only the probe can be measured (pip install pillow)",
+    "safetensors": "only the probe can be measured",
     "torch": "nothing can be measured",
     "av": "encoding is not measured",
     "transformers": "--model cannot be used, --shapes can",

@@ -167,7 +167,7 @@ class Report:
             parts.append("\n".join(f"    {command}" for command in self._commands))
         whole = self._folder / f".{file}"
         whole.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-        os.replace(whole, self._folder / file)  # whoever interrupts finds a whole file
+        os.replace(whole, self._folder / file)  # an interrupted run leaves a complete file
 
 
 def shown(record: Record) -> str:

@@ -111,7 +111,7 @@ def draw_clip(
 ) -> Clip:
     """Render a clip of `frames` frames; scene k fades in over `dissolve` frames from `starts[k]`.
 
-    The clip begins `offset` seconds after a stream of the first scene; the later scenes go on with
+    The clip begins `offset` seconds after a stream of the first scene; the later scenes continue
     its movements.
     """
     begin = offset + BEGINNINGS[scenes[0].side]

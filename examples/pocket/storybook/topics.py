@@ -1,4 +1,4 @@
-"""The vocabulary by topic, for whoever writes prompts."""
+"""The vocabulary by topic, for writers of prompts."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ export class Player {
     this.#abort = null;
   }
 
-  // Stop for good.
+  // Stop, never to start again.
   close() {
     this.stop();
     clearInterval(this.#timer);

@@ -7,8 +7,8 @@ import { $, make } from "./dom.js";
 const MODULE = 8; // pixels of the drawing
 const COPIED_SECONDS = 2;
 const ROLES = {
-  view: ["To watch", "Whoever has this address may watch."],
-  direct: ["To direct", "Whoever has this address may also write prompts and end streams."],
+  view: ["To watch", "Anyone with this address can watch."],
+  direct: ["To direct", "Anyone with this address can also write prompts and end streams."],
 };
 
 // A QR code as an image; always dark on white, as cameras expect.

@@ -60,7 +60,7 @@ function place(element, cue) {
   element.style.left = `${left}px`;
   element.style.width = `${Math.max(3, xOf(cue.end) - left)}px`;
   const made = (status().seconds - Math.max(cue.at, range().from)) * pixels();
-  element.style.setProperty("--part", `${made}px`); // of a prompt that goes on
+  element.style.setProperty("--part", `${made}px`); // of a prompt that continues
   element.style.setProperty("--blend", `${cue.blocks * blockSeconds() * pixels()}px`);
 }
 

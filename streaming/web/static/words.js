@@ -85,7 +85,7 @@ class MarkedBox {
   }
 }
 
-// Mark the unknown words of a box that stands in a parent element.
+// Mark the unknown words of a box inside a parent element.
 export const markWords = (box, notes) => new MarkedBox(box, notes);
 
 export const startWords = () => markWords($("prompt"), $("word-notes"));

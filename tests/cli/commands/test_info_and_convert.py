@@ -37,11 +37,11 @@ def test_info_says_whose_conventions_are_used(
     shutil.copy(tiny_folder / "transformer/config.json", tmp_path)
     assert run("convert", file, folder, "--parts", tiny_folder) == 0
     capfd.readouterr()
-    told = []
+    printed = []
     for words in (("pocket",), (file, "--parts", tiny_folder), (folder,)):
         assert run("info", *words, "--device", "cpu", "--json") == 0
-        told.append(json.loads(capfd.readouterr().out)["conventions"])
-    own, authors, converted = told
+        printed.append(json.loads(capfd.readouterr().out)["conventions"])
+    own, authors, converted = printed
     assert own.startswith("the model's own: no instruction, prompts in lower case, ")
     assert authors.startswith("the authors' (original layout): image instruction of 8 lines in ")
     assert converted == authors

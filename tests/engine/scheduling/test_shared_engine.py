@@ -276,7 +276,7 @@ def test_more_streams_than_fit_wait_or_are_refused(tiny_engine: Engine):
 
 @pytest.mark.parametrize("way", ["detach", "interrupt", "pause"])
 def test_cancelled_stream_ends_within_a_call(tiny_engine: Engine, way: str):
-    """Its noise is not drawn for a further step, and the session goes on alone."""
+    """Its noise is not drawn for a further step, and the session continues alone."""
     drawn, go = [], threading.Event()
 
     def noise(block: int, step: int, shape: tuple[int, ...]) -> torch.Tensor:

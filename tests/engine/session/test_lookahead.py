@@ -188,7 +188,7 @@ def test_closed_stream_ends_sampling_before_its_next_network_call(tiny_engine: E
 
 
 def test_session_may_be_advanced_while_the_next_block_is_sampled(tiny_engine: Engine):
-    """The two samplings run one after the other; the stream goes on from where it then is."""
+    """The two samplings run one after the other; the stream continues from where it then is."""
     expected = take(tiny_engine.session("a red boat"), 4)
     session = tiny_engine.session("a red boat")
     taken = []

@@ -193,7 +193,7 @@ MIB = MAX_BYTES - 100
         ("x.json", json.dumps({str(n): "a" for n in range(60_000)})),
         ("x.ass", "[Events]\nDialogue: " + "," * MIB),
         ("x.ass", "[Events]\n" + "{" * MIB),
-        # white space in a prompt, lines that are all indented, and drawing commands without an end
+        # white space in a prompt, lines that are all indented, unclosed drawings
         ("x.txt", "a" + " " * MIB + "b"),
         ("x.json", '["a' + " " * MIB + 'b"]'),
         ("x.txt", " a\n" * (MIB // 3)),

@@ -43,7 +43,7 @@ def in_pieces(call: Call, x: Tensor, sizes: list[int]) -> tuple[Tensor, list[VAE
 
 
 def frame_counts(vae: CausalLTX2VAE, sizes: list[int]) -> list[int]:
-    """Frames of pieces of so many latent frames."""
+    """Frames of pieces of a number of latent frames."""
     n = vae.config.temporal_factor
     return [1 + (sizes[0] - 1) * n, *(size * n for size in sizes[1:])]
 

@@ -122,7 +122,7 @@ WRAPPED: dict[str, Any] = {
     "averaged-inside": lambda t: {"state_dict_ema": {"module": t}},
     "averaged-after-other-values": lambda t: {"model": {"depth": 20}, "ema": t},
 }
-# the averages beside trained weights, by their keys, as training code of the authors and others
+# the averages next to trained weights, by their keys, as training code of the authors and others
 AVERAGED = (
     ("generator", "generator_ema"),
     ("state_dict", "state_dict_ema"),

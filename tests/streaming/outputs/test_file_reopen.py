@@ -1,4 +1,4 @@
-"""Going on with the file of an earlier run: its frames stay, byte for byte."""
+"""Continuing the file of an earlier run: its frames stay, byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real processes: killed, piped into others, stopped while nobody reads, out of space."""
+"""Real processes: killed, piped into others, stopped while they have no reader, out of space."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_killed_process_leaves_every_delivered_block(tmp_path: Path, suffix: s
 
 
 def test_a_full_disk_is_said_and_what_was_made_is_kept(tmp_path: Path) -> None:
-    """A file size limit stands in for the disk: the system refuses the bytes beyond it."""
+    """A file size limit replaces a full disk: the system refuses the bytes beyond it."""
     path = tmp_path / "a.mp4"
     # some shells count in blocks of 512 bytes, others of 1024
     limit = f"ulimit -f 120; trap '' XFSZ; exec {' '.join(PRODUCER)} --out {path}"

@@ -258,7 +258,7 @@ def test_a_connection_that_was_not_used_is_made_again(monkeypatch: pytest.Monkey
     pour(output, blocks(2))
     output.close()
     thread.join(TIMEOUT_SECONDS)
-    assert got[0].endswith(b"\r\n\r\n"), "nothing but the head"
+    assert got[0].endswith(b"\r\n\r\n"), "only the head"
     assert got[1].endswith(b"\r\n0\r\n\r\n"), "the body has not come to its end"
 
 
@@ -374,7 +374,7 @@ def test_whip_comes_back_when_its_receiver_does(caplog: pytest.LogCaptureFixture
 
 
 def check_frames(receiver: Receiver, count: int) -> None:
-    """Whether so many frames came, in presentation order, the first one with its parameters."""
+    """Whether `count` frames came, in presentation order, the first one with its parameters."""
     packets = receiver.packets("video")
     assert packets[0]["unit"] == 24, "parameter sets, in one packet"
     times = [each["time"] for each in packets if each["marker"]]

@@ -173,7 +173,7 @@ def test_nearly_full_disk_is_not_filled(
     assert feed.frames == 65
     assert "only 100 MiB are free on the disk of" in caplog.messages[0]
     assert "only 100 MiB are free" in notices[0]
-    assert kept.exists(), "nobody has said that it may go"
+    assert kept.exists(), "it was not released yet"
     assert not path.exists() or len(pictures(path)) % 16 == 1
 
 

@@ -114,7 +114,7 @@ def test_a_viewer_that_never_takes_anything_is_let_go(
     monkeypatch.setattr("sana_stream.streaming.web.auth.SEND_SECONDS", 0.2)
     feed = stream_of(current).feed
     monkeypatch.setattr(feed, "_fragments", Megabytes())
-    gc.disable()  # it may be long in coming: nobody is to stay until then
+    gc.disable()  # it may come late: no viewer may be counted until then
     request.addfinalizer(gc.enable)
     dead = [Viewer(server, reading=False) for _ in range(3)]
     await_viewers(server, 3)
