@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -80,14 +81,16 @@ class NodeOutput:
         self.args, self.ui = args, ui
 
 
-class ComfyNode:
-    @classmethod
-    def define_schema(cls) -> Schema:
-        raise NotImplementedError
+class ComfyNode(ABC):
+    """A node; each node of the examples defines its schema and what it executes."""
 
     @classmethod
-    def execute(cls, *args: Any, **kwargs: Any) -> NodeOutput:
-        raise NotImplementedError
+    @abstractmethod
+    def define_schema(cls) -> Schema: ...
+
+    @classmethod
+    @abstractmethod
+    def execute(cls, *args: Any, **kwargs: Any) -> NodeOutput: ...
 
     @classmethod
     def GET_SCHEMA(cls) -> Schema:  # noqa: N802
