@@ -19,7 +19,8 @@ from storybook.motion import Path as Swing
 from storybook.scenes import SceneRenderer
 from storybook.world import HEIGHT, WIDTH, draw_scene
 
-from .probe import augmented, prepare
+from .fitting import fit, load_or_train
+from .probe import prepare
 
 GRID = (16, 28)  # cells of marks, 16 x 16 pixels each
 APART, FAR = (
@@ -131,29 +132,19 @@ def detector_figures(finder: SubjectFinder, count: int = 300) -> dict[str, float
 
 def load_detector(file: Path, count: int = 4500, rounds: int = 12) -> SubjectFinder:
     """Load the detector from a file; train it and write the file if it does not exist."""
-    finder = SubjectFinder()
-    if file.exists():
-        finder.load_state_dict(torch.load(file, weights_only=True))
-        return finder.eval()
-    torch.manual_seed(0)
-    examples = rendered_pairs(count, seed=20)
-    data = torch.cat([prepare(example.frame[None]) for example in examples])
-    targets = torch.stack([example.target() for example in examples])
-    optimizer = torch.optim.AdamW(finder.parameters(), 3e-3, weight_decay=0.02)
-    steps = rounds * len(data) // 32
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, steps)
-    for _ in range(steps):
-        pick = torch.randint(len(data), (32,))
-        marks = finder.train()(augmented(data[pick]))
-        weight = 1 + 20 * targets[pick]  # middles are few
-        loss = F.binary_cross_entropy_with_logits(marks, targets[pick], weight)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(finder.state_dict(), file)
-    return finder.eval()
+
+    def train(finder: SubjectFinder) -> None:
+        examples = rendered_pairs(count, seed=20)
+        data = torch.cat([prepare(example.frame[None]) for example in examples])
+        targets = torch.stack([example.target() for example in examples])
+
+        def loss_of(marks: Tensor, pick: Tensor) -> Tensor:
+            weight = 1 + 20 * targets[pick]  # middles are few
+            return F.binary_cross_entropy_with_logits(marks, targets[pick], weight)
+
+        fit(finder, data, loss_of, batch=32, rounds=rounds)
+
+    return load_or_train(SubjectFinder(), file, train)
 
 
 def _any_swing(rng: np.random.Generator) -> Swing:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from storybook.scenes import SceneRenderer
 from storybook.world import ATTRIBUTES, Scene, draw_scene
 
+from .fitting import fit, load_or_train
+
 Labels = dict[str, int]
 
 
@@ -87,37 +89,17 @@ def rendered(count: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
 
 def load_probe(file: Path, count: int = 6000, rounds: int = 10) -> Probe:
     """Load the probe from a file; train it and write the file if it does not exist."""
-    probe = Probe()
-    if file.exists():
-        probe.load_state_dict(torch.load(file, weights_only=True))
-        return probe.eval()
-    torch.manual_seed(0)
-    frames, scenes = rendered(count, seed=10)
-    data = prepare(frames)
-    truth = {n: torch.tensor([labels_of(s)[n] for s in scenes]) for n in ATTRIBUTES}
-    optimizer = torch.optim.AdamW(probe.parameters(), 3e-3, weight_decay=0.02)
-    steps = rounds * len(data) // 64
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, steps)
-    for _ in range(steps):
-        pick = torch.randint(len(data), (64,))
-        scores = probe.train()(augmented(data[pick]))
-        loss = torch.stack(
-            [F.cross_entropy(scores[n], truth[n][pick], label_smoothing=0.05) for n in ATTRIBUTES]
-        ).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(probe.state_dict(), file)
-    return probe.eval()
 
+    def train(probe: Probe) -> None:
+        frames, scenes = rendered(count, seed=10)
+        truth = {n: torch.tensor([labels_of(s)[n] for s in scenes]) for n in ATTRIBUTES}
 
-def augmented(x: Tensor) -> Tensor:
-    """Blur half of the batch; shift all of it in position and brightness, and add noise."""
-    half = len(x) // 2
-    small = F.interpolate(x[:half], scale_factor=float(np.random.choice((0.35, 0.5, 0.7))))
-    soft = F.interpolate(small, x.shape[-2:], mode="bilinear")
-    x = torch.cat((soft, x[half:]))
-    x = x.roll(tuple(int(v) for v in np.random.randint(-3, 4, 2)), (2, 3))
-    return x * (1 + 0.1 * torch.randn(len(x), 1, 1, 1)) + 0.03 * torch.randn_like(x)
+        def loss_of(scores: dict[str, Tensor], pick: Tensor) -> Tensor:
+            losses = [
+                F.cross_entropy(scores[n], truth[n][pick], label_smoothing=0.05) for n in ATTRIBUTES
+            ]
+            return torch.stack(losses).sum()
+
+        fit(probe, prepare(frames), loss_of, batch=64, rounds=rounds)
+
+    return load_or_train(Probe(), file, train)
