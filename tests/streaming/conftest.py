@@ -1,12 +1,14 @@
-"""A current stream, and a server that shows it."""
+"""A current stream, a server that shows it, and a folder of recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sana_stream.streaming.control.live_control import LiveControl
+from sana_stream.streaming.run.recordings import Recordings
 from sana_stream.streaming.web.auth import AccessPolicy
 from sana_stream.streaming.web.live_feed import LiveFeed
 from sana_stream.streaming.web.registry import StreamRegistry
@@ -27,3 +29,11 @@ def current() -> StreamRegistry:
 def server(current: StreamRegistry) -> Iterator[WebServer]:
     with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
         yield server
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Iterator[Recordings]:
+    found = Recordings(tmp_path, True, None)
+    found.check()
+    yield found
+    found.close()

@@ -26,14 +26,6 @@ from ..http_client import VIDEO, ask
 
 
 @pytest.fixture
-def recordings(tmp_path: Path) -> Iterator[Recordings]:
-    found = Recordings(tmp_path, True, None)
-    found.check()
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def server(recordings: Recordings) -> Iterator[WebServer]:
     films, streams = RecordedFilms(recordings), StreamRegistry()
     with WebServer(streams, AccessPolicy("127.0.0.1", 0, "c", "v"), films=films) as server:

@@ -74,14 +74,6 @@ def streams() -> StreamRegistry:
 
 
 @pytest.fixture
-def recordings(tmp_path: Any) -> Iterator[Recordings]:
-    found = Recordings(tmp_path, True, None)
-    found.check()
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def asked(queue: JobQueue, streams: StreamRegistry, recordings: Recordings) -> Iterator[Asked]:
     access, films = AccessPolicy.on("127.0.0.1", 0), RecordedFilms(recordings)
     more = {"fleet": Fleet(), "model": MODEL, "films": films, "recordings": recordings}
