@@ -227,7 +227,7 @@ def _resumed_config(
     for output in left:
         logger.warning("%s is left out: give it again with outputs=", redact_url(output))
     if stored.signed and config.sign is None:
-        logger.warning("it was to be signed and is not now: give sign= again")
+        logger.warning("the resumed video is not signed: give sign= again")
     if before.live and not (config.live or config.directed):
         logger.warning("it cannot be directed now: give interactive=, watch= or web= again")
     return config

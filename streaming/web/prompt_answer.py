@@ -1,4 +1,4 @@
-"""What a client gets to read when its prompts or its picture are accepted."""
+"""The answers to requests that change the prompts of a stream."""
 
 from __future__ import annotations
 

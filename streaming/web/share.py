@@ -22,7 +22,7 @@ _MOST = 4  # addresses of this machine that are listed
 _ANY = ("0.0.0.0", "::", "")
 _LOCAL = (
     "Only this machine reaches this page. Start the server with --host 0.0.0.0 to open it to the"
-    " network: here are then an address to watch and one to direct, each with its token."
+    " network: this dialog then shows an address to watch and one to direct, each with its token."
 )
 _NO_NETWORK = "This machine has no address in a network: connect it, and load this page again."
 

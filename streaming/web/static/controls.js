@@ -61,7 +61,7 @@ function render(now) {
     $(id).disabled = !mayDirect();
   }
   if (now.may_direct && now.state === "queued") $("stop").hidden = $("stop").disabled = false;
-  setText($("stop"), now.state === "queued" ? "Cancel this stream" : "End");
+  setText($("stop"), now.state === "queued" ? "Cancel this stream" : "Stop");
   $("back").disabled ||= !now.blocks;
   $("branch").hidden = !now.may_begin || !now.may_download || !now.blocks;
   setText($("pause"), now.state === "paused" ? "Resume" : "Pause");

@@ -148,7 +148,7 @@ def test_resuming_without_the_certificate_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ):
-    message = "it was to be signed and is not now: give --sign again"
+    message = "the resumed video is not signed: give --sign again"
     for signed in (True, False):
         more = ("--sign", str(certificate)) if signed else ()
         make_interrupted(monkeypatch, 2, "a.mp4", *more, "--overwrite", *tiny, frames=33)
