@@ -10,6 +10,7 @@ import { markWords } from "./words.js";
 
 const card = $("cue");
 let edited = null; // the coming prompt as it was; null: a new one
+let offered = ""; // the time that a new prompt is offered, until another one is entered
 let returnTo = null; // the element that gets the focus back
 
 const heading = make("h3", { id: "cue-heading" });
@@ -43,7 +44,13 @@ const form = make(
 card.append(form);
 
 const tenth = (seconds) => Math.ceil(seconds * 10) / 10;
+const soonest = () => tenth(earliest() + blockSeconds());
 const others = () => coming().filter((cue) => !edited || cue.at !== edited.at);
+
+function offer(time) {
+  at.value = time;
+  offered = at.value;
+}
 
 // Open the card for a coming prompt, or for a new one at a time; `anchor` is an element or a point.
 export function editCue(cue, time, anchor) {
@@ -52,7 +59,8 @@ export function editCue(cue, time, anchor) {
   heading.textContent = cue ? `Prompt at ${clock(cue.at)}` : "New prompt";
   text.value = cue?.prompt ?? "";
   text.dispatchEvent(new Event("input"));
-  at.value = cue ? Number(cue.at.toFixed(3)) : tenth(Math.max(time, earliest()));
+  if (cue) at.value = Number(cue.at.toFixed(3));
+  else offer(tenth(Math.max(time, earliest())));
   blocks.value = cue?.blocks ?? 0;
   answer.textContent = "";
   remove.hidden = !cue;
@@ -67,13 +75,18 @@ function close() {
   returnTo?.focus?.();
 }
 
+// While a new prompt is typed, the time that was offered for it may pass.
+function keepAhead() {
+  if (!edited && at.value === offered && at.valueAsNumber < earliest()) offer(soonest());
+}
+
 async function store(cues, done) {
   try {
     await replaceComing(cues);
     say(done);
     close();
   } catch (error) {
-    if (error.status === 409) at.value = tenth(earliest() + blockSeconds());
+    if (error.status === 409) offer(soonest());
     answer.textContent = error.message;
   }
 }
@@ -100,5 +113,6 @@ export function startCueEditor() {
   });
   subscribe(({ state }) => {
     if (!["running", "paused", "starting", "disconnected"].includes(state)) close();
+    else if (card.matches(":popover-open")) keepAhead();
   });
 }

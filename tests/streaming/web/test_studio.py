@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT
 
 STATUS = "return fetch('status').then((answer) => answer.json())"
 COMING = "[...document.querySelectorAll('#cues .coming')]"
+OFFERED = "document.getElementById('cue-at').valueAsNumber"
 ENTER, ESCAPE, DELETE, RIGHT = "\ue007", "\ue00c", "\ue017", "\ue014"
 SHIFT = "\ue008"
 HELD = """window.plain = fetch;
@@ -47,6 +48,11 @@ def serving(folder: Path, model: Path) -> Iterator[str]:
 
 def status(browser: Browser) -> dict[str, Any]:
     return browser.run(STATUS)
+
+
+def await_status(browser: Browser, condition: str) -> None:
+    """Wait until the server's status `s` is as asked: the page shows a change before it is sent."""
+    browser.wait(f"fetch('status').then((answer) => answer.json()).then((s) => {condition})")
 
 
 def point(browser: Browser, script: str) -> tuple[int, int]:
@@ -86,6 +92,7 @@ def test_a_film_is_directed_by_pointer_and_keyboard(tmp_path: Path, tiny_folder:
         browser.click(*point(browser, AT.format(20, 0.75)))
         browser.press("the moon rises" + ENTER, "#cue-prompt")
         browser.wait(f"{COMING}.length === 1")
+        await_status(browser, "s.coming.length === 1")
         (cue,) = status(browser)["coming"]
         assert (cue["prompt"], abs(cue["start"] / 16 - 20) < 1) == ("the moon rises", True)
         # Its edge is dragged ten seconds further, to the block that begins there. It is shown there
@@ -100,38 +107,35 @@ def test_a_film_is_directed_by_pointer_and_keyboard(tmp_path: Path, tiny_folder:
         browser.run("window.fetch = plain")
         browser.drag(point(browser, AT.format(20.2, 0.3)), point(browser, AT.format(30.2, 0.3)))
         browser.wait("document.getElementById('answer').textContent.includes('0:30')")
-        browser.wait("fetch('status').then((a) => a.json()).then((s) => s.coming[0].start > 460)")
+        await_status(browser, "s.coming[0].start > 460")
         # By keyboard it is moved by a second, gets a blend, and another one is added and deleted.
         before = status(browser)["coming"][0]["start"]
         browser.run(f"{COMING}[0].focus()")
         browser.press(SHIFT + RIGHT + SHIFT, "#cues .coming")
-        browser.wait(
-            f"fetch('status').then((a) => a.json()).then((s) => s.coming[0].start > {before})"
-        )
+        await_status(browser, f"s.coming[0].start > {before}")
         browser.press(ENTER, "#cues .coming")
         browser.wait("document.activeElement.id === 'cue-prompt'")
         browser.run("document.getElementById('cue-blend').value = 3")
         browser.press(ENTER, "#cue-prompt")
-        browser.wait(
-            "fetch('status').then((a) => a.json()).then((s) => s.coming[0].transition_blocks === 3)"
-        )
+        await_status(browser, "s.coming[0].transition_blocks === 3")
+        # The time that is offered for it stays ahead of the film while it is typed.
         browser.run("document.getElementById('add').click()")
+        offered = browser.run(f"return {OFFERED}")
+        browser.wait(f"{OFFERED} > {offered}")
         browser.press("the sun" + ENTER, "#cue-prompt")
         browser.wait(
             f"{COMING}.length === 2 || {COMING}.length === 1 && "
             "document.querySelector('#cues .now').textContent === 'the sun'"
         )
         browser.press(DELETE, "#cues .coming:last-child")
-        browser.wait(
-            "fetch('status').then((a) => a.json()).then((s) => s.coming.every("
-            "(cue) => cue.prompt !== 'the moon rises'))"
-        )
+        await_status(browser, "s.coming.every((cue) => cue.prompt !== 'the moon rises')")
         # A moment of the past is returned to: what came after it is left.
-        browser.wait("fetch('status').then((a) => a.json()).then((s) => s.seconds > 3)")
+        await_status(browser, "s.seconds > 3")
         browser.click(*point(browser, AT.format(1.3, 0.75)))
         browser.wait("document.querySelector('#moment:popover-open')")
         browser.run("document.querySelector('#moment button').click()")
         browser.wait("document.querySelector('#film .left-out')")
+        await_status(browser, "s.left_out.length > 0")
         left = status(browser)["left_out"][0]
         assert left[0] <= 1.3 * 16 < left[1]
         assert "Sent" not in browser.run("return document.getElementById('answer').textContent")
