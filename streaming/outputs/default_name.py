@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -48,12 +48,20 @@ def default_output(
 def _words_as_name(text: str) -> str:
     """The first words of a text, joined by hyphens; empty where it has none."""
     name = ""
-    for word in re.findall(r"[^\W_]+", text.lower()):
+    for word in "".join(map(_in_word, unicodedata.normalize("NFC", text.lower()))).split():
         longer = f"{name}-{word}" if name else word
         if len(longer.encode("utf-8", "replace")) > NAME_BYTES:
             break
         name = longer
     return f"{name}-video" if is_device_name(name) else name
+
+
+def _in_word(character: str) -> str:
+    """A letter, a digit or a mark on a letter as it is; nothing for a joiner; else a space."""
+    category = unicodedata.category(character)
+    if category == "Cf":
+        return ""
+    return character if category[0] in "LMN" else " "
 
 
 def _is_taken(name: str) -> bool:

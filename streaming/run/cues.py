@@ -37,8 +37,9 @@ def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
         overwrite: replace a file that exists.
 
     Raises:
-        ConfigError: a file that cannot be read or is there, a frame rate that an EDL cannot
-            express, or the package opentimelineio is missing, which `.edl` and `.otio` need.
+        ConfigError: a file that cannot be read or is there, a folder that does not exist, a frame
+            rate that an EDL cannot express, or the package opentimelineio is missing, which `.edl`
+            and `.otio` need.
         OSError: the file cannot be written.
     """
     name, suffix = safe_text(target), target.suffix.lower()
@@ -46,6 +47,8 @@ def export_cues(video: Path, target: Path, *, overwrite: bool = False) -> int:
         raise ConfigError(f"{name}: its ending names no format; use one of {' '.join(FORMATS)}")
     if os.path.lexists(target) and not overwrite:
         raise ConfigError(f"{name} exists; choose another name or set overwrite=True")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(f"{name}: its folder does not exist; create it or choose another name")
     video_format, frames, sound = _probe(video)
     if suffix == ".edl" and video_format.rate not in _EDL_RATES:
         raise ConfigError(

@@ -214,7 +214,7 @@ GROUPS = {  # all operations, by the heading below which they are shown
     "Streams": _JOBS,
     "One stream": _OF_A_STREAM,
     "Newest stream": _OF_THE_NEWEST,
-    "Finished films": _GALLERY,
+    "Recorded films": _GALLERY,
     "Model": _MODEL,
     "Monitoring": _OPERATIONS,
     "Fleet": _FLEET,

@@ -151,7 +151,7 @@ export function startGallery() {
   const more = make("button", { id: "gallery-more", type: "button", hidden: true }, "Show more");
   more.addEventListener("click", showMore);
   $("gallery").append(
-    make("h2", { id: "gallery-heading", tabIndex: -1 }, "Finished films"),
+    make("h2", { id: "gallery-heading", tabIndex: -1 }, "Recorded films"),
     make("p", { id: "gallery-answer", className: "bad", role: "status" }),
     make("p", { id: "gallery-empty", className: "hint", hidden: true }, "Films that have ended are kept here."),
     make("ul", { id: "gallery-films" }),

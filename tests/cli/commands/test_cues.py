@@ -123,6 +123,7 @@ def test_what_cannot_be_written_is_refused(here: Path, capfd: pytest.CaptureFixt
         (("text.mp4", "--out", "a.fcpxml"), "give a video file"),
         (("alone.mp4", "--out", "a.fcpxml"), "alone.vtt: no such file"),
         (("film.mp4", "--out", "there.fcpxml"), "there.fcpxml exists"),
+        (("film.mp4", "--out", "none/a.fcpxml"), "a.fcpxml: its folder does not exist"),
     ):
         assert run("cues", *words) == 2
         (line,) = capfd.readouterr().err.splitlines()
@@ -164,8 +165,11 @@ def test_a_pipe_and_a_playlist_are_no_videos(here: Path, capfd: pytest.CaptureFi
 
 def test_message_names_the_file_that_was_given(here: Path, capfd: pytest.CaptureFixture[str]):
     write("film.mp4")
-    assert run("cues", "film.mp4", "--out", "nowhere/a.fcpxml") == 1
-    assert capfd.readouterr().err == "sana-stream: nowhere/a.fcpxml: no such file or directory\n"
+    long = 300 * "a" + ".fcpxml"
+    assert run("cues", "film.mp4", "--out", long) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("sana-stream: aaa")
+    assert line.endswith(": file name too long")
 
 
 def test_missing_package_is_named(

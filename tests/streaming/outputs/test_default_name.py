@@ -22,6 +22,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (None, ("A red boat, at dusk!", "a fox"), "a-red-boat-at-dusk.mp4"),
         (None, ("Über den Dächern",), "über-den-dächern.mp4"),
+        (None, ("İzmir'de bir vapur",), "i̇zmir-de-bir-vapur.mp4"),  # lower case has a mark
+        (None, ("लाल नाव", "a fox"), "लाल-नाव.mp4"),
+        (None, ("قایق می\u200cرود",), "قایق-میرود.mp4"),  # a joiner that shows nothing
         (None, ("../../etc/passwd",), "etc-passwd.mp4"),
         (None, ("?!",), "sana-stream.mp4"),
         (None, ("NUL",), "nul-video.mp4"),  # a device of Windows
