@@ -27,7 +27,7 @@ ALLOWED = {
     "guidance_scale": "must be from 0 to 100",
     "flow_shift": "must be more than 0 and at most 100",
     "fps": f"must be from 0.001 to {MOST_FPS}",
-    "size": 'must be width and height in pixels, such as "224x128"',
+    "size": 'must be width and height in pixels, such as "448x256"',
     "realtime": "must be true or false",
     "branch_from": 'must be such as {"stream": 3, "seconds": 12.5}, with the id of a stream',
 }
@@ -85,7 +85,7 @@ class VideoSettings(_Strict):
     size: str | None = Field(
         default=None,
         pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$",
-        description='width and height in pixels, such as "224x128"',
+        description='width and height in pixels, such as "448x256"',
     )
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ class ServedModel:
         topics: phrases that it knows, by topic.
         takes_pictures: whether a stream can begin with a picture and cut to one.
         name: by which clients ask for it.
-        size: of a stream whose client asks for no other, such as "224x128".
+        size: of a stream whose client asks for no other, such as "448x256".
         fps: of such a stream.
     """
 

@@ -28,36 +28,64 @@ function entry(method, path, operation) {
   const summary = make("summary", {}, name, make("span", {}, operation.summary));
   const details = make("details", {}, summary);
   for (const [kind, { schema }] of Object.entries(operation.requestBody?.content ?? {})) {
-    details.append(make("h3", {}, `Body: ${kind}`), ...fields(schema));
+    details.append(...models(schema, `Body: ${kind}`));
   }
   if (operation.parameters.length) {
     const rows = operation.parameters.map(({ name, schema }) => [name, type(schema), note(schema)]);
     details.append(make("h3", {}, "Parameters"), table(["name", "type", "meaning"], rows));
   }
-  const answers = Object.entries(operation.responses).map(([status, answer]) => {
-    const kinds = Object.entries(answer.content ?? {}).map(([kind, { schema }]) =>
+  const answers = Object.entries(operation.responses);
+  const rows = answers.map(([status, { content = {}, description }]) => {
+    const kinds = Object.entries(content).map(([kind, { schema }]) =>
       schema.$ref ? `${kind} (${target(schema)})` : kind,
     );
-    return [status, kinds.join(", "), answer.description];
+    return [status, kinds.join(", "), description];
   });
-  details.append(make("h3", {}, "Answers"), table(["status", "type", "meaning"], answers));
+  details.append(make("h3", {}, "Answers"), table(["status", "type", "meaning"], rows));
+  for (const [, { content }] of answers.filter(([status]) => status < "300")) {
+    const schema = content?.["application/json"]?.schema;
+    if (schema) details.append(...models(schema, "Answer"));
+  }
   return details;
 }
 
-function fields(schema) {
+// The fields of a body or an answer, and below them those of every model that they name.
+function models(schema, title) {
+  const parts = fields(schema, make("h3", {}, title));
+  const shown = new Set([target(schema)]);
+  const next = named(schema);
+  for (let name = next.shift(); name; name = next.shift()) {
+    if (shown.has(name)) continue;
+    shown.add(name);
+    parts.push(...fields(schemas[name], make("h4", {}, name)));
+    next.push(...named(schemas[name]));
+  }
+  return parts;
+}
+
+function fields(schema, heading) {
   const rows = properties(schema).map(([name, each]) => [name, type(each), note(each)]);
-  return rows.length ? [table(["field", "type", "meaning"], rows)] : [];
+  const heads = rows.some(([, , meaning]) => meaning) ? ["field", "type", "meaning"] : ["field", "type"];
+  return rows.length ? [heading, table(heads, rows.map((row) => row.slice(0, heads.length)))] : [];
+}
+
+// Names of the models that a schema or its fields refer to.
+function named(schema) {
+  const { items, anyOf = [] } = resolved(schema);
+  const inside = [items, ...anyOf, ...properties(schema).map(([, each]) => each)];
+  return inside.filter(Boolean).flatMap((each) => (each.$ref ? [target(each)] : named(each)));
 }
 
 function properties(schema) {
   if (schema.allOf) return schema.allOf.flatMap(properties);
-  if (schema.$ref) return properties(schemas[target(schema)]);
+  if (schema.$ref) return properties(resolved(schema));
   return Object.entries(schema.properties ?? {});
 }
 
 function type(schema) {
-  if (schema.$ref) return target(schema);
+  if (schema.$ref) return resolved(schema).enum ? type(resolved(schema)) : target(schema);
   if (schema.anyOf) return schema.anyOf.map(type).filter((each) => each !== "null").join(" or ");
+  if (schema.prefixItems) return `[${schema.prefixItems.map(type).join(", ")}]`;
   if (schema.type === "array") return `list of ${type(schema.items)}`;
   if (schema.enum) return schema.enum.join(", ");
   return schema.contentMediaType ? "file" : (schema.type ?? "any");
@@ -69,8 +97,10 @@ function note(schema) {
   return standard === null ? words : `${words} Default: ${standard}`.trim();
 }
 
+const resolved = (schema) => (schema.$ref ? schemas[target(schema)] : schema);
+
 function target(schema) {
-  return schema.$ref.split("/").at(-1);
+  return schema.$ref?.split("/").at(-1);
 }
 
 function table(heads, rows) {
