@@ -101,7 +101,7 @@ SHAPES: Mapping[str, ModelShapes] = {
             height=256,
             width=448,
             block_frames=4,
-            timesteps=(1000, 980, 940, 870, 740, 450),
+            timesteps=(1000, 985, 965, 935, 890, 810, 690, 450),
             memory="window=1",
             max_text_tokens=64,
             trained_latent_frames=13,

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
-from sana_stream._files import read_bounded
 from sana_stream.errors import ConfigError
 from sana_stream.streaming.containers.probe import count_frames, frame_rate, open_video
-from sana_stream.streaming.outputs.captions import read_chapters
 from sana_stream.streaming.web.file_cache import FileCache
 from sana_stream.streaming.web.film_pictures import FilmPictures, poster
 from sana_stream.streaming.web.films import Film, FilmPrompt
 
 from .checkpoint_files import SUFFIX, checkpoint_of
+from .recorded_prompts import recorded_prompts
 from .recordings import Recordings
 
 logger = logging.getLogger(__name__)
 _KEPT = 256  # films in memory
 _MOST_PROMPTS = 100  # of one film that are listed
-_CAPTIONS = 4 << 20  # bytes
 T = TypeVar("T")
 
 
@@ -109,10 +106,5 @@ def _read(film_id: int, path: Path) -> Film:
 
 
 def _prompts(path: Path, rate: Fraction) -> tuple[FilmPrompt, ...]:
-    """The prompts in the captions next to a film; none where there are no captions."""
-    with suppress(OSError, ValueError):
-        chapters = read_chapters(read_bounded(path.with_suffix(".vtt"), _CAPTIONS), 1 / rate)
-        return tuple(
-            FilmPrompt(float(each.start / rate), each.title) for each in chapters[:_MOST_PROMPTS]
-        )
-    return ()
+    chapters = recorded_prompts(path, rate)[:_MOST_PROMPTS]
+    return tuple(FilmPrompt(float(each.start / rate), each.title) for each in chapters)

@@ -30,6 +30,7 @@ from .messages import one_line
 from .model_facts import word_finder
 from .outputs import metadata_of, recording_of
 from .plan import RunPlan
+from .recorded_prompts import recorded_prompts
 
 if TYPE_CHECKING:
     from sana_stream.streaming.audio import AudioTrack
@@ -156,6 +157,10 @@ class LivePage:
         )
         if recording is not None and made:
             status.thumbnails.add_earlier(recording, made)
+            earlier = recorded_prompts(recording, video.rate)
+            status.add_earlier(
+                ShownPrompt(each.start, each.title) for each in earlier if each.start < made
+            )
         return self._streams.begin(feed, control, status, recording, stream_id)
 
     def __enter__(self) -> Self:

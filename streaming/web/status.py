@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from threading import Lock
@@ -117,6 +117,12 @@ class RunStatus:
         self._block_at = clock()
         self._intervals: deque[float] = deque(maxlen=5)
         self.thumbnails = Thumbnails()
+
+    def add_earlier(self, prompts: Iterable[ShownPrompt]) -> None:
+        """List what the video shows before the first block of this run."""
+        with self._lock:
+            for shown in prompts:
+                self._add_shown(shown)
 
     def on_block(self, block: Block) -> None:
         """Update the state with a finished block."""

@@ -42,7 +42,7 @@ CONFIG = WanVAEConfig(
 )
 Encode = Callable[[Tensor], tuple[Tensor, object]]  # frames (B, 3, T, H, W) to latents first
 NOISE = 0.2  # maximal noise added to latents, for those of the transformer are not exact
-SUBJECT = 10.0  # additional weight of the subject's pixels
+SUBJECT = 16.0  # additional weight of the subject's pixels
 SQUARES = 12.0  # weight of the squared error relative to the absolute one
 LONG, SHORT = 33, 17
 CROP = (HEIGHT // 2, WIDTH // 2)

@@ -24,9 +24,9 @@ from .clips import LatentClip, latent_frames
 from .networks import Networks
 
 MEMORY = "window=1"
-TIMESTEPS = (1000, 980, 940, 870, 740, 450)  # of a stream's denoising
+TIMESTEPS = (1000, 985, 965, 935, 890, 810, 690, 450)  # of a stream's denoising
 AT_TIMESTEPS = 0.7  # share of training at exactly these levels; the rest is anywhere
-OWN = 0.4  # share of long batches whose past is the model's own roll-out
+OWN = 0.6  # share of long batches whose past is the model's own roll-out
 READING = 0.1  # weight of the text encoder's attribute loss
 PLAIN = 0.3  # share of captions in the plainest words and one fixed order
 NEVER = 10**6  # block of the caption change of a clip without a switch

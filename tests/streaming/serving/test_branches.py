@@ -196,14 +196,22 @@ def test_what_the_model_cannot_make_is_refused_before_it_waits(
     assert served.json("/streams") == before
 
 
-def test_timeline_has_pictures_from_before_a_restart(tmp_path: Path, tiny_folder: Path) -> None:
+def test_timeline_has_prompts_and_pictures_from_before_a_restart(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
     with serving(tmp_path, tiny_folder) as served:
         film = served.submit(prompt="a red boat")
         status = f"/streams/{film}/status"
         served.await_that(lambda: served.json(status).get("blocks", 0) > 2)
+        assert served.ask("POST", f"/streams/{film}/prompt", {"prompt": "a <b> & c"})[0] == 202
+        served.await_that(lambda: len(served.json(status)["shown"]) == 2)
+        shown = served.json(status)["shown"]
+        enough = served.json(status)["blocks"] + 2
+        served.await_that(lambda: served.json(status)["blocks"] > enough)
     with serving(tmp_path, tiny_folder) as served:
         served.await_that(lambda: served.json(status).get("blocks", 0) > 0)
         found = served.json(status)
+        assert found["shown"] == shown
         starts = found["thumbnails"]
         assert (starts[0], starts == sorted(set(starts)), len(starts) > 3) == (0, True, True)
         before = [start for start in starts if start < found["seconds"] * found["fps"]]
