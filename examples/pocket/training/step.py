@@ -26,7 +26,8 @@ from .networks import Networks
 MEMORY = "window=1"
 TIMESTEPS = (1000, 985, 965, 935, 890, 810, 690, 450)  # of a stream's denoising
 AT_TIMESTEPS = 0.7  # share of training at exactly these levels; the rest is anywhere
-OWN = 0.6  # share of long batches whose past is the model's own roll-out
+SHOWS_MOMENT = 940  # highest level at which noised truth still shows its moment of the cycle
+OWN = 0.4  # share of long batches whose past is the model's own roll-out
 READING = 0.1  # weight of the text encoder's attribute loss
 PLAIN = 0.3  # share of captions in the plainest words and one fixed order
 NEVER = 10**6  # block of the caption change of a clip without a switch
@@ -122,10 +123,11 @@ class Step:
     def _rolled_out(self, x0: Tensor, past: Tensor, captions: Captions) -> Tensor:
         """Generate the past with the model itself, block by block, in the steps of a stream.
 
-        The first block starts from noised truth, so that it shows the same clip. Later blocks start
-        from pure noise.
+        The first block starts from noised truth, so that it shows the same moment as the clip.
+        Later blocks start from pure noise.
         """
-        begin = int(self.rng.integers(2, len(TIMESTEPS) - 1))  # earlier, little shows the moment
+        first = next(i for i, timestep in enumerate(TIMESTEPS) if timestep <= SHOWS_MOMENT)
+        begin = int(self.rng.integers(first, len(TIMESTEPS) - 1))
         for block, layout in enumerate(self.one_after_another):
             words, x = captions.obeyed(layout), x0[:, :, layout.noisy]
             for timestep in TIMESTEPS[begin:] if block == 0 else TIMESTEPS:
