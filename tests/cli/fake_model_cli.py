@@ -28,7 +28,7 @@ from sana_stream.streaming.video_format import VideoFormat
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "streaming"))
 BLOCKS = 5
-WIDTH, HEIGHT = 224, 128
+WIDTH, HEIGHT = 448, 256
 
 
 def main() -> None:

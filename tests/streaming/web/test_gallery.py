@@ -140,15 +140,15 @@ def check_deletion(browser: Browser, films: Path) -> None:
     assert names == ["<i>film 3</i>", "<i>film 2</i>", "<i>film 1</i>"]
     delete = "#gallery li:nth-child(2) .danger"
     click(browser, delete)
-    click(browser, "dialog button[value=no]")
+    click(browser, "dialog[open] button[value=no]")
     assert len(list(films.glob("*.mp4"))) == 3
     click(browser, delete)
-    click(browser, "dialog button[value=yes]")
+    click(browser, "dialog[open] button[value=yes]")
     browser.wait("document.querySelectorAll('#gallery-films li').length === 2")
     assert not (films / "stream-0002.mp4").exists()
     click(browser, "#gallery .watch")
-    browser.wait("document.querySelector('dialog video').readyState > 1")
-    click(browser, "dialog .film > .buttons button")
+    browser.wait("document.querySelector('dialog[open] video').readyState > 1")
+    click(browser, "dialog[open] .film > .buttons button")
 
 
 def test_other_streams_play_next_to_the_one_on_the_stage() -> None:

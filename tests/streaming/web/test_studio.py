@@ -92,7 +92,7 @@ def test_a_film_is_directed_by_pointer_and_keyboard(tmp_path: Path, tiny_folder:
         browser.click(*point(browser, AT.format(20, 0.75)))
         browser.press("the moon rises" + ENTER, "#cue-prompt")
         browser.wait(f"{COMING}.length === 1")
-        await_status(browser, "s.coming.length === 1")
+        browser.wait("document.getElementById('answer').textContent.includes('0:20')")
         (cue,) = status(browser)["coming"]
         assert (cue["prompt"], abs(cue["start"] / 16 - 20) < 1) == ("the moon rises", True)
         # Its edge is dragged ten seconds further, to the block that begins there. It is shown there
