@@ -1,4 +1,4 @@
-"""A current stream, a server that shows it, and a folder of recordings."""
+"""Streams, servers that show or make them, and folders of recordings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sana_stream.streaming.web.server import WebServer
 from sana_stream.streaming.web.status import RunStatus
 
 from .http_client import VIDEO
+from .serving.local_server import LocalServer, serving
 
 
 @pytest.fixture
@@ -28,6 +29,19 @@ def current() -> StreamRegistry:
 @pytest.fixture
 def server(current: StreamRegistry) -> Iterator[WebServer]:
     with WebServer(current, AccessPolicy.on("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `served` records."""
+    return tmp_path_factory.mktemp("films")
+
+
+@pytest.fixture(scope="module")
+def served(served_folder: Path, tiny_folder: Path) -> Iterator[LocalServer]:
+    """A server of the tiny model for all tests of a file."""
+    with serving(served_folder, tiny_folder) as server:
         yield server
 
 

@@ -23,10 +23,8 @@ from .fitting import fit, load_or_train
 from .probe import prepare
 
 GRID = (16, 28)  # cells of marks, 16 x 16 pixels each
-APART, FAR = (
-    0.45,
-    70.0,
-)  # two subjects are apart by this share of their width, or by this number of pixels
+APART = 0.45  # two subjects are apart by this share of their width ...
+FAR = 70.0  # ... or by this number of pixels
 OF_A_SCENE = 3  # pairs rendered of each scene
 MARK = 0.6  # least probability of a mark; at 0.5 too many single subjects have a second one
 

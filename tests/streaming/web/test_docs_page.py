@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from ..serving.local_server import LocalServer
 from .browser import ABSENT, WHY_ABSENT, Browser
-from .test_studio import serving
 
 pytestmark = [pytest.mark.programs, pytest.mark.skipif(ABSENT, reason=WHY_ABSENT)]
 
@@ -23,9 +21,9 @@ def fields(browser: Browser, operation: str) -> list[str]:
     return browser.run(f"return {FIELDS.format(OPERATION.format(operation))}")
 
 
-def test_page_shows_the_fields_of_bodies_and_answers(tmp_path: Path, tiny_folder: Path) -> None:
-    with serving(tmp_path, tiny_folder) as url, Browser() as browser:
-        browser.open(f"{url}docs")
+def test_page_shows_the_fields_of_bodies_and_answers(served: LocalServer) -> None:
+    with Browser() as browser:
+        browser.open(f"http://127.0.0.1:{served.port}/docs")
         browser.wait("document.querySelectorAll('details, [role=alert]').length")
         operations = browser.run("return document.querySelectorAll('details').length")
         described = browser.run(

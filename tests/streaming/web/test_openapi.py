@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,15 +18,9 @@ from sana_stream.streaming.web.openapi import openapi_document
 from sana_stream.streaming.web.openapi_table import GROUPS, NOT_DESCRIBED
 from sana_stream.streaming.web.registry import StreamRegistry
 
-from ..serving.local_server import LocalServer, serving
+from ..serving.local_server import LocalServer
 from .described import check_described
 from .test_answers import Fleet
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[LocalServer]:
-    with serving(tmp_path_factory.mktemp("films"), tiny_folder) as server:
-        yield server
 
 
 def test_docs_load_nothing_from_elsewhere(served: LocalServer) -> None:

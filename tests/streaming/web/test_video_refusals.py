@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..serving.local_server import LocalServer, serving
+from ..serving.local_server import LocalServer
 from .video_requests import PICTURE, by_url, create, data_url, form, picture
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("films")
-
-
-@pytest.fixture(scope="module")
-def served(folder: Path, tiny_folder: Path) -> Iterator[LocalServer]:
-    with serving(folder, tiny_folder) as server:
-        yield server
-
 
 BOMB = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xff\xff\x00\x00\xff\xff\x08\x02\x00\x00\x00"
 PROMPT = ("prompt", b"a red boat", False)
@@ -169,9 +156,9 @@ def test_only_the_picture_of_a_body_may_be_large(served: LocalServer) -> None:
         assert served.ask("POST", path, content, forms)[0] == status, (path, name)
 
 
-def test_a_branch_with_a_picture_is_refused(served: LocalServer, folder: Path) -> None:
+def test_a_branch_with_a_picture_is_refused(served: LocalServer, served_folder: Path) -> None:
     body = form("xyz", ("branch_from", b'{"stream": 1}', False), ("image", picture(), True))
     kind = {"Content-Type": "multipart/form-data; boundary=xyz"}
     status, answer, _ = served.ask("POST", "/streams", body, kind)
     assert (status, b"leave the picture out" in answer) == (400, True), answer
-    assert not list(folder.glob("*.start.*"))
+    assert not list(served_folder.glob("*.start.*"))

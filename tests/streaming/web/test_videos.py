@@ -6,7 +6,6 @@ import http.client
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,6 @@ from ..serving.local_server import LocalServer, serving
 from .video_requests import PICTURE, by_url, completed, create, data_url, form, picture
 
 SHORT = {"seconds": "1", "extra_body": {"seed": 7}}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("films")
-
-
-@pytest.fixture(scope="module")
-def served(folder: Path, tiny_folder: Path) -> Iterator[LocalServer]:
-    with serving(folder, tiny_folder) as server:
-        yield server
 
 
 def client_of(served: LocalServer, **more: Any) -> Any:
@@ -57,7 +45,7 @@ def test_client_of_the_guide_makes_a_film(
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 def test_openai_creates_polls_downloads_lists_remixes_and_deletes(
-    served: LocalServer, folder: Path, tmp_path: Path
+    served: LocalServer, served_folder: Path, tmp_path: Path
 ) -> None:
     client = client_of(served)
     (model,) = client.models.list().data
@@ -83,15 +71,15 @@ def test_openai_creates_polls_downloads_lists_remixes_and_deletes(
     listed = [each.id for each in client.videos.list(limit=2)]
     assert listed[:4] == [remix.id, second.id, first.id, film.id]
     plain = client.videos.create_and_poll(prompt="a fox", poll_interval_ms=50, **SHORT)
-    files = [folder / f"stream-{each.stream:04}.mp4" for each in (first, plain)]
+    files = [served_folder / f"stream-{each.stream:04}.mp4" for each in (first, plain)]
     assert not np.array_equal(*(pictures(file)[0] for file in files))
-    same = folder / f"stream-{second.stream:04}.mp4"
+    same = served_folder / f"stream-{second.stream:04}.mp4"
     assert np.array_equal(pictures(files[0]), pictures(same))
     assert client.videos.delete(film.id).deleted
     with pytest.raises(client_error("NotFoundError"), match="no film has this id"):
         client.videos.retrieve(film.id)
     assert film.id not in [each.id for each in client.videos.list()]
-    assert not list(folder.glob("*.start.*"))
+    assert not list(served_folder.glob("*.start.*"))
 
 
 def client_error(name: str) -> type[Exception]:
@@ -99,7 +87,7 @@ def client_error(name: str) -> type[Exception]:
 
 
 def test_film_is_watched_as_a_stream_and_cancelled_by_deleting(
-    served: LocalServer, folder: Path
+    served: LocalServer, served_folder: Path
 ) -> None:
     _, film = create(served, prompt="a red boat", seconds="3600", fps=16)
     path = f"/v1/videos/{film['id']}"
@@ -113,7 +101,7 @@ def test_film_is_watched_as_a_stream_and_cancelled_by_deleting(
     assert served.ask("DELETE", path)[0] == 200
     assert served.ask("GET", path)[0] == 404
     served.await_that(lambda: served.state(film["stream"]) == "cancelled")
-    served.await_that(lambda: not (folder / f"stream-{film['stream']:04}.mp4").exists())
+    served.await_that(lambda: not (served_folder / f"stream-{film['stream']:04}.mp4").exists())
 
 
 def test_sync_answers_with_the_file(served: LocalServer, tmp_path: Path) -> None:
@@ -124,7 +112,7 @@ def test_sync_answers_with_the_file(served: LocalServer, tmp_path: Path) -> None
     assert len(pictures(tmp_path / "a.mp4")) == 16
 
 
-def test_picture_in_json_is_that_of_a_form(served: LocalServer, folder: Path) -> None:
+def test_picture_in_json_is_that_of_a_form(served: LocalServer, served_folder: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     Image.fromarray(noise).save(data := io.BytesIO(), "png")
     url = data_url(data.getvalue())
@@ -141,7 +129,7 @@ def test_picture_in_json_is_that_of_a_form(served: LocalServer, folder: Path) ->
         assert status == 200, answer
         films.append(json.loads(answer))
     served.await_that(lambda: served.json(f"/v1/videos/{films[2]['id']}")["status"] == "completed")
-    first, *others = (pictures(folder / f"stream-{film['stream']:04}.mp4") for film in films)
+    first, *others = (pictures(served_folder / f"stream-{film['stream']:04}.mp4") for film in films)
     assert all(np.array_equal(first, other) for other in others)
 
 
