@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,16 +95,19 @@ def test_session_is_printed_on_one_line(tiny_engine: Engine) -> None:
 
 @pytest.mark.skipif(
     find_spec("ipykernel") is None or find_spec("nbclient") is None,
-    reason="the packages ipykernel and nbclient are not installed",
+    reason="ipykernel and nbclient are not installed: pip install 'sana-stream[test]'",
 )
-def test_a_notebook_shows_a_block() -> None:
-    import nbformat  # pyright: ignore[reportMissingImports]
-    from nbclient import NotebookClient  # pyright: ignore[reportMissingImports]
+def test_a_notebook_shows_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(tmp_path))  # a home that cannot be written is none
 
     code = (
         "import numpy as np, torch\n"
         "from sana_stream import Block, BlockStats\n"
-        "frames = np.zeros((3, 8, 8, 3), np.uint8)\n"
+        "frames = np.stack([np.full((8, 8, 3), 80 * n, np.uint8) for n in range(3)])\n"
         "Block(0, 0, frames, torch.zeros(0), 'a red boat', BlockStats(0, 0, 1, 1, 0, 0, 0), 16.0)"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
